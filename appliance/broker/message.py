@@ -1,0 +1,32 @@
+"""One application message inside the server."""
+
+
+class Message:
+    """A message on its way from one publisher to all its readers; shared by them, never changed.
+
+    `properties` is the MQTT 5 property block as the publisher sent it, without its length, topic alias and
+    message expiry; empty from a 3.1.1 client. `expires_at` is monotonic seconds, None for never.
+    """
+
+    __slots__ = ("client_id", "expires_at", "payload", "properties", "qos", "retain", "topic")
+
+    def __init__(  # positional on purpose: made once per message
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int = 0,
+        retain: bool = False,  # noqa: FBT001, FBT002
+        properties: bytes = b"",
+        expires_at: float | None = None,
+        client_id: str = "",
+    ) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.properties = properties
+        self.expires_at = expires_at
+        self.client_id = client_id
+
+    def __repr__(self) -> str:
+        return f"Message({self.topic!r}, {self.payload!r}, qos={self.qos}, retain={self.retain})"

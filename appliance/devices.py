@@ -1,0 +1,61 @@
+"""What an agent says about itself: the retained `about` message and its two directions.
+
+An agent publishes one `about` on `<site>/devices/<agent>/about`; the page, the history and discovery read it.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+AVAILABILITY = "availability"
+ABOUT = "about"
+ONLINE = b"online"
+OFFLINE = b"offline"
+
+Role = Literal["sensor", "binary_sensor", "switch", "event"]
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One reading that an agent publishes, or one actuator that it obeys."""
+
+    topic: Annotated[str, Meta(description="Topic of the reading or of the actuator's state.")]
+    kind: Annotated[str, Meta(description="What is measured: temperature, humidity, motion, door, relay …")]
+    name: Annotated[str, Meta(description="For people, any language.")] = ""
+    role: Annotated[Role, Meta(description="A number, ON or OFF, something to switch, or a passing event.")] = "sensor"
+    unit: Annotated[str | None, Meta(description="Unit of a number, such as °C; none for ON and OFF.")] = None
+    interval_s: Annotated[float | None, Meta(description="Seconds between readings; none where an edge decides.")] = None
+    command_topic: Annotated[str | None, Meta(description="Where an actuator takes ON and OFF.")] = None
+    availability_topic: Annotated[str | None, Meta(description="`offline` while this sensor alone is failing.")] = None
+    model: str | None = None
+    serial_number: str | None = None
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An agent and everything it reads or switches."""
+
+    agent: Annotated[str, Meta(description="Level of the agent below <site>/devices/.")]
+    site: str
+    name: Annotated[str, Meta(description="For people, any language.")] = ""
+    version: str = ""
+    model: str | None = None
+    serial_number: str | None = None
+    sensors: tuple[Measurement, ...] = ()
+
+
+def device_topic(site: str, agent: str, leaf: str) -> str:
+    """Topic of what an agent says about itself."""
+    return f"{site}/devices/{agent}/{leaf}"
+
+
+def encode_about(device: Device) -> bytes:
+    """Give the payload of the device's `about` topic."""
+    return msgspec.json.encode(device)
+
+
+def decode_about(payload: bytes) -> Device:
+    """Read an `about` payload; ValueError says what is wrong with it. Unknown keys are a newer agent's and pass."""
+    try:
+        return msgspec.json.decode(payload, type=Device)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not an about message: {error}") from error

@@ -1,0 +1,1 @@
+"""Clients inside the process, each in one file; none imports another."""

@@ -1,0 +1,1 @@
+"""Sockets: bytes to the core and from it."""

@@ -1,0 +1,1 @@
+"""Sensor agents: read hardware, publish readings over MQTT."""

@@ -1,0 +1,1 @@
+"""The narrow seam to hardware: a Protocol, the real one and the fake, side by side."""
