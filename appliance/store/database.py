@@ -1,0 +1,172 @@
+"""The one SQLite file: the one connection that writes, read-only ones beside it, and what to say when it fails."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
+BUSY_TIMEOUT_S = 5.0
+LOG_BYTES = 16 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow
+
+CURES = {  # primary result code -> what happened and what to do; {path} and {reason} are filled in
+    sqlite3.SQLITE_BUSY: "{path} is locked by another program: close it there",
+    sqlite3.SQLITE_LOCKED: "{path} is locked by another program: close it there",
+    sqlite3.SQLITE_PERM: "{path} may not be opened: give its directory to this user",
+    sqlite3.SQLITE_AUTH: "{path} may not be opened: give its directory to this user",
+    sqlite3.SQLITE_READONLY: "{path} cannot be written: mount its disk writable, give the file to this user",
+    sqlite3.SQLITE_IOERR: "the disk under {path} fails ({reason}): check its free space, then the disk or card itself",
+    sqlite3.SQLITE_CORRUPT: "{path} is damaged ({reason}): move it and its -wal file away, a new history then begins",
+    sqlite3.SQLITE_NOTADB: "{path} is not a database: move it away or choose another data directory",
+    sqlite3.SQLITE_FULL: "the disk under {path} is full: free some space",
+    sqlite3.SQLITE_CANTOPEN: "{path} cannot be opened: check that its directory exists and belongs to this user",
+    sqlite3.SQLITE_INTERRUPT: "asking {path} took too long: ask for a shorter time",
+}
+
+
+class StoreError(Exception):
+    """The database cannot be used; the text is one line that names the file and the cure."""
+
+
+def explain(path: Path, error: sqlite3.Error | OSError) -> str:
+    """Say in one line what is wrong with the database at `path` and what to do."""
+    if isinstance(error, OSError):
+        return f"{path} cannot be used ({error.strerror or error}): check its directory, its rights and its disk"
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # an extended code's low byte is the primary one
+    cure = CURES.get(code, "{path} cannot be used ({reason}): check its disk")
+    return cure.format(path=path, reason=error)
+
+
+class Database:
+    """The connection that writes; one per file at a time, held by a lock on the file beside it.
+
+    Every statement runs at once unless it stands in `transaction()`. Use it in the thread that opened it.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
+        self.path = path
+        self.connection = connection
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open or create the file, bring its schema up to date, and hold it; StoreError says why not."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = _lock(path)
+        except OSError as error:
+            raise StoreError(explain(path, error)) from error
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+        except sqlite3.Error as error:
+            os.close(lock)
+            raise StoreError(explain(path, error)) from error
+        try:
+            _claim(path, connection)
+            _migrate(path, connection)
+        except (sqlite3.Error, StoreError) as error:
+            connection.close()
+            os.close(lock)
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(explain(path, error)) from error
+        return cls(path, connection, lock)
+
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """Make what is written inside durable at the end, all of it or none."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:  # a full disk may have rolled it back already
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Move the log into the file and let go of both; may be called twice."""
+        if self._lock < 0:
+            return
+        try:
+            self.connection.close()
+        finally:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open the file for reading only; the connection cannot write and never moves the log. StoreError says why not."""
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+        )
+    except sqlite3.Error as error:
+        raise StoreError(explain(path, error)) from error
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        ours = _number(connection, "PRAGMA application_id") == APPLICATION_ID
+    except sqlite3.Error as error:
+        connection.close()
+        raise StoreError(explain(path, error)) from error
+    if not ours:
+        connection.close()
+        raise StoreError(_foreign(path))
+    return connection
+
+
+def _lock(path: Path) -> int:
+    """Hold `<path>.lock` until its descriptor is closed, at the latest when the process ends."""
+    # Never the database file itself: closing any descriptor of it would drop SQLite's own locks.
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StoreError(
+            f"{path} is in use by another running appliance: stop that one or choose another data directory"
+        ) from None
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _claim(path: Path, connection: sqlite3.Connection) -> None:
+    """Make sure that the file is ours or empty, mark it, and set how it is written."""
+    application_id = _number(connection, "PRAGMA application_id")
+    empty = not application_id and not _number(connection, "SELECT count(*) FROM sqlite_master")
+    if application_id != APPLICATION_ID and not empty:
+        raise StoreError(_foreign(path))
+    if empty:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a commit that returned has reached the disk
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+
+
+def _migrate(path: Path, connection: sqlite3.Connection) -> None:
+    """Apply the steps of the schema that are missing, each in one transaction with the record that it was."""
+    import sqlite_utils  # noqa: PLC0415 a tenth of a second that only the writing process pays
+
+    from appliance.store.schema import STEPS, step_names  # noqa: PLC0415 imports sqlite_utils too
+
+    database = sqlite_utils.Database(connection, execute_plugins=False)
+    if unknown := sorted({step.name for step in STEPS.applied(database)} - step_names()):
+        raise StoreError(
+            f"{path} was written by a newer version (step {unknown[-1]} is unknown here): update this installation"
+        )
+    STEPS.apply(database)
+
+
+def _foreign(path: Path) -> str:
+    return f"{path} belongs to another program: move it away or choose another data directory"
+
+
+def _number(connection: sqlite3.Connection, statement: str) -> int:
+    (number,) = connection.execute(statement).fetchone()
+    return int(number)
