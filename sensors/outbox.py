@@ -1,0 +1,352 @@
+"""Readings that the broker has not acknowledged yet: in memory at first, in a small SQLite file when it takes longer.
+
+A reading gets its `seq` here and leaves only when the broker has it, or when the outbox is full: then the oldest go
+first and are counted. The file's random `run` and the `seq` name a reading for good, so that whoever keeps readings
+can tell a repetition from a new one. One thread uses an outbox; `now` is monotonic seconds.
+"""
+
+import contextlib
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+APPLICATION_ID = 0x53454E53  # "SENS": tells our file from anybody else's
+SCHEMA_VERSION = 1
+WRITE_AFTER_S = 5.0  # what is acknowledged sooner never touches the disk
+RETRY_DISK_S = 30.0
+SEQ_BLOCK = 1_000  # numbers reserved on disk at once, so that a crash wastes numbers and never repeats one
+MEMORY_READINGS = 2_000  # more than this is written at once
+ENTRY_OVERHEAD_BYTES = 64  # what a row costs beside its text
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE readings (
+    seq INTEGER PRIMARY KEY, run TEXT NOT NULL, topic TEXT NOT NULL, value TEXT NOT NULL, time TEXT NOT NULL,
+    quality TEXT NOT NULL, clock TEXT NOT NULL, size INTEGER NOT NULL
+);
+"""
+
+
+class OutboxError(Exception):
+    """The outbox file cannot be used; one line that says the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One reading on its way. `time` is RFC 3339; `value` the payload as it travels."""
+
+    seq: int
+    run: str
+    topic: str
+    value: str
+    time: str
+    quality: str
+    clock: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that the entry counts for."""
+        texts = (self.topic, self.value, self.time, self.quality, self.clock)
+        return ENTRY_OVERHEAD_BYTES + sum(len(text.encode()) for text in texts)
+
+
+class Outbox:
+    """The readings of one agent from their filters to the broker's acknowledgement.
+
+    `problem` is a line about the disk while it cannot be written; readings then stay in memory, within the same bounds.
+    """
+
+    def __init__(self, path: Path, *, max_readings: int = 100_000, max_bytes: int = 16_777_216) -> None:
+        """Open or create the file at `path`; OutboxError says why it cannot be used.
+
+        A damaged file is kept aside as `<path>.damaged` and a new one begun: `salvaged` then says so.
+        """
+        self._path = path
+        self._max_readings = max_readings
+        self._max_bytes = max_bytes
+        self._fresh: dict[int, tuple[Entry, float]] = {}  # not on disk: in order of seq, with the time they came
+        self._fresh_bytes = 0
+        self._flying: set[int] = set()  # sent on the present connection, not acknowledged yet
+        self._forgotten: set[int] = set()  # acknowledged, their rows not deleted yet
+        self._retry_disk_at: float | None = None
+        self._written_at = 0.0
+        self._stored_count = 0
+        self._stored_bytes = 0
+        self._first_stored = 1  # the lowest and highest seq on disk; last below first: none
+        self._last_stored = 0
+        self.problem = ""
+        self.salvaged = ""
+        self._db = self._open()
+
+    @property
+    def waiting(self) -> int:
+        """Readings that the broker has not acknowledged."""
+        return len(self._fresh) + self._stored_count - len(self._forgotten)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Roughly what they hold."""
+        return self._fresh_bytes + self._stored_bytes
+
+    def add(
+        self, topic: str, value: str, now: float, *, time: str, quality: str = "ok", clock: str = "synced"
+    ) -> Entry:
+        """Take a reading in and number it."""
+        entry = Entry(self._take_seq(), self.run, topic, value, time, quality, clock)
+        self._fresh[entry.seq] = (entry, now)
+        self._fresh_bytes += entry.size
+        if len(self._fresh) > MEMORY_READINGS:
+            self._write(now, everything=True)
+        return entry
+
+    def sent(self, seqs: Iterable[int]) -> None:
+        """Note that readings are on their way and must not be sent again on this connection."""
+        self._flying.update(seqs)
+
+    def acknowledged(self, seqs: Iterable[int]) -> None:
+        """Forget readings: the broker has them."""
+        for seq in seqs:
+            self._flying.discard(seq)
+            if self._drop_fresh(seq) is None and self._first_stored <= seq <= self._last_stored:
+                self._forgotten.add(seq)
+
+    def refused(self, seqs: Iterable[int]) -> None:
+        """Keep readings that the broker did not take; they wait with the others."""
+        self._flying.difference_update(seqs)
+
+    def connection_lost(self) -> None:
+        """Whatever was on its way waits again."""
+        self._flying.clear()
+
+    def backlog(self, most: int, most_bytes: int = 1 << 30) -> list[Entry]:
+        """Give the oldest readings that are not on their way, in order and of one run; at least one if there is any."""
+        batch: list[Entry] = []
+        size = 0
+        for entry in self._in_order():
+            size += entry.size
+            if batch and (len(batch) >= most or size > most_bytes or entry.run != batch[0].run):
+                break
+            batch.append(entry)
+        return batch
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        if self._retry_disk_at is not None:
+            return self._retry_disk_at
+        if self._fresh:
+            return next(iter(self._fresh.values()))[1] + WRITE_AFTER_S
+        return self._written_at + WRITE_AFTER_S if self._forgotten else None
+
+    def tick(self, now: float) -> None:
+        """Write what has waited WRITE_AFTER_S, delete the rows of what was acknowledged."""
+        if self._retry_disk_at is not None and now < self._retry_disk_at:
+            return
+        deadline = self.next_deadline()
+        if (deadline is not None and now >= deadline) or len(self._forgotten) >= MEMORY_READINGS:
+            self._write(now)
+
+    def settle(self, now: float) -> None:
+        """Delete the rows of acknowledged readings now: after a backlog batch, before the next is sent."""
+        if self._forgotten and self._retry_disk_at is None:
+            self._write(now)
+
+    def close(self, now: float) -> None:
+        """Write everything that is not acknowledged and close the file; may be called twice.
+
+        OutboxError where the disk did not take it and readings are lost.
+        """
+        if self._db is None:
+            return
+        self._write(now, everything=True, closing=True)
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+        self._db = None
+        if self._fresh:
+            lost = len(self._fresh)
+            raise OutboxError(
+                f"{self._path}: {lost} readings that the broker did not acknowledge are lost: {self.problem}"
+            )
+
+    # The file
+
+    def _open(self) -> sqlite3.Connection | None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            try:
+                return self._load()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                aside = self._path.with_name(self._path.name + ".damaged")
+                self._path.replace(aside)
+                for tail in ("-wal", "-shm"):
+                    self._path.with_name(self._path.name + tail).unlink(missing_ok=True)
+                self.salvaged = (
+                    f"{self._path}: {error}; kept aside as {aside.name}, readings waiting in it were not sent"
+                )
+                return self._load()
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                cure = "another agent uses this data_dir; stop it, or give each its own"
+            else:
+                cure = f"check that {self._path.parent} can be written by this user and has room, or set data_dir"
+            raise OutboxError(f"{self._path}: {error}; {cure}") from error
+        except OSError as error:
+            raise OutboxError(
+                f"{self._path}: {error.strerror or error}; set data_dir to a directory this user may write"
+            ) from error
+
+    def _load(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
+        try:
+            # One agent, one outbox: the lock is the process's and goes with it, also after kill -9.
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")  # a reserved block of numbers must survive a power cut
+            db.execute("BEGIN IMMEDIATE")
+            self._own(db)
+            db.execute("COMMIT")
+            meta = dict(db.execute("SELECT key, value FROM meta"))
+            self.run = str(meta["run"])
+            self._next_seq = self._reserved = int(meta["next_seq"])
+            self.dropped = int(meta["dropped"])
+            self._stored_count, self._stored_bytes = db.execute(
+                "SELECT count(*), coalesce(sum(size), 0) FROM readings"
+            ).fetchone()
+            self._find_ends(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _own(self, db: sqlite3.Connection) -> None:
+        """Lay out a new file; OutboxError where it is not ours."""
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        kind = db.execute("PRAGMA application_id").fetchone()[0]
+        if not version and not kind and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            db.executemany(
+                "INSERT INTO meta VALUES (?, ?)",
+                [("run", secrets.token_hex(8)), ("next_seq", 1), ("dropped", 0)],
+            )
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif kind != APPLICATION_ID:
+            raise OutboxError(f"{self._path}: is not an outbox of this program; move it away or set another data_dir")
+        elif version > SCHEMA_VERSION:
+            raise OutboxError(f"{self._path}: was written by a newer version of this program; install that version")
+
+    def _find_ends(self, db: sqlite3.Connection) -> None:
+        first, last = db.execute(
+            "SELECT (SELECT min(seq) FROM readings), (SELECT max(seq) FROM readings)"  # two look-ups; together a scan
+        ).fetchone()
+        self._first_stored, self._last_stored = (1, 0) if first is None else (first, last)
+
+    def _take_seq(self) -> int:
+        if self._next_seq >= self._reserved:
+            self._reserve(self._next_seq + SEQ_BLOCK)
+        seq = self._next_seq
+        self._next_seq += 1
+        return seq
+
+    def _reserve(self, upto: int) -> None:
+        try:
+            with self._transaction() as db:
+                db.execute("UPDATE meta SET value = ? WHERE key = 'next_seq'", (upto,))
+        except sqlite3.Error as error:
+            # Numbers that a restart might give again would be taken for repetitions; a new run cannot be.
+            self.run = secrets.token_hex(8)
+            self.problem = f"{self._path}: {error}; free or repair the disk"
+        self._reserved = upto
+
+    def _write(self, now: float, *, everything: bool = False, closing: bool = False) -> None:
+        """Write what is old enough, delete what was acknowledged and what exceeds the bounds: one transaction."""
+        old = [entry for entry, since in self._fresh.values() if everything or since + WRITE_AFTER_S <= now]
+        counted = self._stored_count, self._stored_bytes, self.dropped
+        try:
+            with self._transaction() as db:
+                for seq in self._forgotten:
+                    self._uncount(db.execute("DELETE FROM readings WHERE seq = ? RETURNING size", (seq,)))
+                db.executemany(
+                    "INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [(e.seq, e.run, e.topic, e.value, e.time, e.quality, e.clock, e.size) for e in old],
+                )
+                self._stored_count += len(old)
+                self._stored_bytes += sum(entry.size for entry in old)
+                self._trim(db)
+                next_seq = self._next_seq if closing else self._reserved
+                db.executemany(
+                    "UPDATE meta SET value = ? WHERE key = ?",
+                    [(self.dropped, "dropped"), (self.run, "run"), (next_seq, "next_seq")],
+                )
+        except sqlite3.Error as error:
+            self._stored_count, self._stored_bytes, self.dropped = counted
+            self.problem = f"{self._path}: {error}; free or repair the disk, readings wait in memory meanwhile"
+            self._retry_disk_at = now + RETRY_DISK_S
+            self._trim_memory()
+            return
+        for entry in old:
+            self._drop_fresh(entry.seq)
+        self._forgotten.clear()
+        self._written_at = now
+        self._retry_disk_at = None
+        self.problem = ""
+        self._find_ends(db)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._db
+        if db is None:
+            raise sqlite3.OperationalError("the outbox is closed")
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # a full disk may have rolled back by itself
+                db.execute("ROLLBACK")
+            raise
+
+    def _uncount(self, deleted: sqlite3.Cursor) -> int:
+        sizes = [size for (size,) in deleted.fetchall()]
+        self._stored_count -= len(sizes)
+        self._stored_bytes -= sum(sizes)
+        return len(sizes)
+
+    # The bounds
+
+    def _trim(self, db: sqlite3.Connection) -> None:
+        """Delete the oldest rows until the bounds hold."""
+        while self._stored_count > self._max_readings or self._stored_bytes > self._max_bytes:
+            # A hundredth more than needed, so that a full outbox is not trimmed at every write.
+            too_many = max(self._stored_count - self._max_readings, 0) + max(self._stored_count // 100, 1)
+            oldest = "SELECT seq FROM readings ORDER BY seq LIMIT ?"
+            self.dropped += self._uncount(
+                db.execute(f"DELETE FROM readings WHERE seq IN ({oldest}) RETURNING size", (too_many,))  # noqa: S608 constant
+            )
+
+    def _trim_memory(self) -> None:
+        while self._fresh and (self.waiting > self._max_readings or self.waiting_bytes > self._max_bytes):
+            self._drop_fresh(next(iter(self._fresh)))
+            self.dropped += 1
+
+    def _drop_fresh(self, seq: int) -> Entry | None:
+        entry, _ = self._fresh.pop(seq, (None, 0.0))
+        if entry is not None:
+            self._fresh_bytes -= entry.size
+        return entry
+
+    def _in_order(self) -> Iterator[Entry]:
+        if self._stored_count and self._db is not None:
+            with contextlib.closing(
+                self._db.execute("SELECT seq, run, topic, value, time, quality, clock FROM readings ORDER BY seq")
+            ) as rows:
+                for row in rows:
+                    if row[0] not in self._flying and row[0] not in self._forgotten:
+                        yield Entry(*row)
+        for seq, (entry, _) in self._fresh.items():
+            if seq not in self._flying:
+                yield entry

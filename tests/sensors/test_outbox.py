@@ -1,0 +1,358 @@
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sensors.outbox import RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
+
+TIME = "2026-11-22T20:05:51.120Z"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state" / "house.outbox"
+
+
+@pytest.fixture
+def opened(path):
+    boxes = []
+
+    def open_outbox(**bounds):
+        boxes.append(Outbox(path, **bounds))
+        return boxes[-1]
+
+    yield open_outbox
+    for box in boxes:
+        if box._db is not None:
+            box._db.close()
+
+
+def fill(outbox, count, now=0.0):
+    return [outbox.add("home/kitchen/temperature", f"{n}", now, time=TIME).seq for n in range(count)]
+
+
+def seqs(entries):
+    return [entry.seq for entry in entries]
+
+
+def test_a_new_outbox_is_empty_and_has_a_run(opened):
+    outbox = opened()
+    assert outbox.waiting == 0
+    assert outbox.backlog(10) == []
+    assert outbox.next_deadline() is None
+    assert len(outbox.run) == 16
+
+
+def test_a_reading_keeps_all_it_came_with(opened):
+    outbox = opened()
+    outbox.add("home/kitchen/temperature", "21.4", 7.0, time=TIME, quality="ok", clock="unsynced")
+    outbox.close(7.0)
+    (entry,) = opened().backlog(10)
+    assert (entry.topic, entry.value, entry.time) == ("home/kitchen/temperature", "21.4", TIME)
+    assert (entry.quality, entry.clock, entry.run) == ("ok", "unsynced", outbox.run)
+
+
+def test_what_is_acknowledged_soon_never_touches_the_disk(opened, path):
+    outbox = opened()
+    before = fill(outbox, 3)
+    outbox.sent(before)
+    written = path.with_name(path.name + "-wal").stat().st_size
+    outbox.acknowledged(before)
+    outbox.tick(100.0)
+    assert outbox.waiting == 0
+    assert path.with_name(path.name + "-wal").stat().st_size == written
+
+
+def test_what_waits_five_seconds_is_written_and_survives_a_crash(opened):
+    outbox = opened()
+    kept = fill(outbox, 3)
+    assert outbox.next_deadline() == WRITE_AFTER_S
+    outbox.tick(WRITE_AFTER_S - 0.1)
+    assert outbox._stored_count == 0
+    outbox.tick(WRITE_AFTER_S)
+    assert outbox.next_deadline() is None
+    late = fill(outbox, 1, now=WRITE_AFTER_S)
+    outbox._db.close()  # no goodbye
+    again = opened()
+    assert seqs(again.backlog(10)) == kept
+    assert late[0] not in seqs(again.backlog(10))
+    assert again.run == outbox.run
+
+
+def test_stop_writes_everything(opened):
+    outbox = opened()
+    kept = fill(outbox, 3)
+    outbox.acknowledged(kept[:1])
+    outbox.close(0.1)
+    outbox.close(0.2)
+    again = opened()
+    assert seqs(again.backlog(10)) == kept[1:]
+    assert fill(again, 1) == [kept[-1] + 1]  # a clean stop wastes no numbers
+
+
+def test_a_crash_wastes_numbers_and_never_repeats_one(opened):
+    outbox = opened()
+    used = fill(outbox, 5)
+    outbox._db.close()
+    first = fill(opened(), 1)[0]
+    assert first > used[-1]
+    assert first == 1 + SEQ_BLOCK
+
+
+def test_backlog_leaves_out_what_is_on_its_way(opened):
+    outbox = opened()
+    kept = fill(outbox, 6)
+    outbox.tick(10.0)
+    kept += fill(outbox, 2, now=10.0)
+    outbox.sent([kept[0], kept[6]])
+    assert seqs(outbox.backlog(100)) == [*kept[1:6], kept[7]]
+    assert seqs(outbox.backlog(3)) == kept[1:4]
+    outbox.refused([kept[0]])
+    outbox.connection_lost()
+    assert seqs(outbox.backlog(100)) == kept
+
+
+def test_backlog_is_bounded_in_bytes_but_never_empty(opened):
+    outbox = opened()
+    kept = fill(outbox, 5)
+    size = outbox.backlog(1)[0].size
+    assert seqs(outbox.backlog(100, most_bytes=2 * size)) == kept[:2]
+    assert seqs(outbox.backlog(100, most_bytes=1)) == kept[:1]
+
+
+def test_acknowledged_rows_go_at_once_when_settled_and_soon_otherwise(opened):
+    outbox = opened()
+    kept = fill(outbox, 4)
+    outbox.tick(5.0)
+    outbox.acknowledged(kept[:2])
+    assert outbox.waiting == 2
+    assert seqs(outbox.backlog(10)) == kept[2:]
+    outbox.settle(6.0)
+    assert outbox._stored_count == 2
+    outbox.acknowledged(kept[2:])
+    assert outbox.next_deadline() == 6.0 + WRITE_AFTER_S
+    outbox.tick(11.0)
+    assert (outbox._stored_count, outbox.waiting, outbox.waiting_bytes) == (0, 0, 0)
+    assert outbox.next_deadline() is None
+
+
+def test_oldest_go_first_and_are_counted_across_restarts(opened):
+    outbox = opened(max_readings=100)
+    kept = fill(outbox, 250)
+    outbox.tick(5.0)
+    assert outbox.waiting <= 100
+    assert outbox.dropped == 250 - outbox.waiting
+    assert seqs(outbox.backlog(1000)) == kept[outbox.dropped :]
+    outbox.close(6.0)
+    assert opened().dropped == outbox.dropped
+
+
+def test_bytes_are_bounded_too(opened):
+    outbox = opened(max_bytes=2_000)
+    fill(outbox, 100)
+    outbox.tick(5.0)
+    assert 0 < outbox.waiting_bytes <= 2_000
+    assert outbox.dropped == 100 - outbox.waiting
+
+
+def test_many_readings_do_not_wait_in_memory(opened):
+    outbox = opened()
+    fill(outbox, 5_000)
+    assert len(outbox._fresh) <= 2_000
+    assert outbox.waiting == 5_000
+
+
+def test_a_disk_that_fails_keeps_readings_in_memory_until_it_recovers(opened):
+    outbox = opened(max_readings=100)
+    kept = fill(outbox, 3)
+    real, outbox._db = outbox._db, Failing(outbox._db)
+    outbox.tick(5.0)
+    assert "disk I/O error" in outbox.problem
+    assert outbox.next_deadline() == 5.0 + RETRY_DISK_S
+    kept += fill(outbox, 150, now=5.0)
+    outbox.tick(6.0)  # not asked again at once
+    outbox.tick(5.0 + RETRY_DISK_S)
+    assert outbox.waiting == 100
+    assert outbox.dropped == 53
+    outbox._db = real
+    outbox.tick(5.0 + 2 * RETRY_DISK_S)
+    assert outbox.problem == ""
+    assert seqs(outbox.backlog(1000)) == kept[53:]
+    assert outbox._stored_count == 100
+
+
+def test_numbers_that_cannot_be_reserved_start_a_new_run(opened):
+    outbox = opened()
+    old_run = outbox.run
+    fill(outbox, 2)
+    real, outbox._db = outbox._db, Failing(outbox._db)
+    fill(outbox, SEQ_BLOCK)
+    assert outbox.run != old_run
+    outbox._db = real
+    outbox.tick(100.0)
+    assert {entry.run for entry in outbox.backlog(10_000)} == {old_run}  # a batch is of one run
+    outbox.acknowledged(seqs(outbox.backlog(10_000)))
+    assert {entry.run for entry in outbox.backlog(10_000)} == {outbox.run}
+    outbox.close(100.0)
+    assert opened().run == outbox.run
+
+
+def test_a_disk_that_fails_at_the_end_says_what_is_lost(opened):
+    outbox = opened()
+    fill(outbox, 2)
+    outbox._db = Failing(outbox._db)
+    with pytest.raises(OutboxError, match="2 readings that the broker did not acknowledge are lost"):
+        outbox.close(1.0)
+
+
+class Failing:
+    """A connection whose disk refuses to be written."""
+
+    def __init__(self, db):
+        self.db = db
+
+    def execute(self, statement, *args):
+        if statement.startswith("BEGIN"):
+            raise sqlite3.OperationalError("disk I/O error")
+        return self.db.execute(statement, *args)
+
+    def close(self):
+        self.db.close()
+
+
+def test_two_agents_never_share_an_outbox(opened, path):
+    opened()
+    program = "import sys; from pathlib import Path; from sensors.outbox import Outbox; Outbox(Path(sys.argv[1]))"
+    other = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert "another agent uses this data_dir" in other.stderr
+
+
+def test_a_foreign_file_is_left_alone(opened, path):
+    path.parent.mkdir()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE photos (name)")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(OutboxError, match="is not an outbox of this program"):
+        opened()
+    assert path.read_bytes()[100:] == before[100:]  # WAL mode is noted in the header
+
+
+def test_a_newer_file_is_left_alone(opened, path):
+    opened().close(0.0)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 9")
+    db.close()
+    with pytest.raises(OutboxError, match="newer version"):
+        opened()
+
+
+def test_a_damaged_file_is_kept_aside_and_a_new_run_begun(opened, path):
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all" * 100)
+    outbox = opened()
+    assert "kept aside as house.outbox.damaged" in outbox.salvaged
+    assert path.with_name("house.outbox.damaged").read_bytes().startswith(b"no database")
+    assert fill(outbox, 1) == [1]
+
+
+def test_a_directory_in_the_way_is_one_line_with_the_cure(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutboxError, match="set data_dir to a directory"):
+        Outbox(tmp_path / "file" / "house.outbox")
+    (tmp_path / "house.outbox").mkdir()
+    with pytest.raises(OutboxError, match="check that"):
+        Outbox(tmp_path / "house.outbox")
+
+
+class Story(RuleBasedStateMachine):
+    """Whatever happens, a number is given once, and a reading leaves only when acknowledged."""
+
+    directory = None
+
+    def __init__(self):
+        super().__init__()
+        Story.directory.mkdir(exist_ok=True)
+        self.path = Story.directory / "story.outbox"
+        self.now = 0.0
+        self.outbox = Outbox(self.path)
+        self.all, self.acknowledged, self.flying, self.safe = set(), set(), [], set()
+
+    def teardown(self):
+        self.outbox._db.close()
+        shutil.rmtree(Story.directory)
+
+    @rule(count=st.integers(1, 5))
+    def add(self, count):
+        new = fill(self.outbox, count, self.now)
+        assert not self.all & set(new)
+        self.all.update(new)
+
+    @rule(most=st.integers(1, 8))
+    def send(self, most):
+        batch = seqs(self.outbox.backlog(most))
+        assert batch == sorted(batch)
+        assert not set(batch) & set(self.flying)
+        self.outbox.sent(batch)
+        self.flying += batch
+
+    @precondition(lambda self: self.flying)
+    @rule(share=st.integers(1, 8))
+    def acknowledge(self, share):
+        done, self.flying = self.flying[:share], self.flying[share:]
+        self.outbox.acknowledged(done)
+        self.acknowledged.update(done)
+
+    @rule(seconds=st.sampled_from([0.5, 5.0]))
+    def wait(self, seconds):
+        self.now += seconds
+        self.outbox.tick(self.now)
+        if seconds == WRITE_AFTER_S:
+            self.safe = set(self.all)
+
+    @rule()
+    def lose_connection(self):
+        self.outbox.connection_lost()
+        self.flying = []
+
+    @rule()
+    def restart(self):
+        self.outbox.close(self.now)
+        self.outbox = Outbox(self.path)
+        self.flying = []
+        assert self.outbox.waiting == len(self.all - self.acknowledged)
+
+    @rule()
+    def crash(self):
+        self.outbox._db.close()
+        self.outbox = Outbox(self.path)
+        self.flying = []
+        left = set(seqs(self.outbox.backlog(10_000)))
+        assert self.safe - self.acknowledged <= left <= self.all
+        self.acknowledged -= left  # those travel again, under the same number
+        self.all = left | self.acknowledged | (self.all - left)
+        self.acknowledged |= self.all - left
+
+    @invariant()
+    def nothing_is_forgotten(self):
+        waiting = set(seqs(self.outbox.backlog(10_000))) | set(self.flying)
+        assert waiting == self.all - self.acknowledged
+        assert self.outbox.waiting == len(waiting)
+
+
+Story.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.usefixtures("_story_directory")
+class TestStory(Story.TestCase):
+    pass
+
+
+@pytest.fixture
+def _story_directory(tmp_path):
+    Story.directory = tmp_path / "story"
