@@ -1,0 +1,83 @@
+"""What a peer can do wrong, each with the reason it is told.
+
+    MqttError
+    ├── MalformedPacket            cannot be parsed
+    │   ├── TopicFilterInvalid
+    │   └── TopicNameInvalid
+    ├── ProtocolError              parsed, but not allowed, or not here and now
+    ├── UnsupportedVersion         a CONNECT of a level that we do not speak
+    ├── BadClientId
+    ├── ReceiveMaximumExceeded
+    ├── TopicAliasInvalid
+    └── PacketTooLarge
+
+The text is one sentence for the log. Anything else that the pure parts raise is our own bug.
+"""
+
+from typing import ClassVar
+
+from appliance.mqtt.types import ReasonCode
+
+
+class MqttError(Exception):
+    """The peer broke the protocol; `reason` is what it is told before the link closes."""
+
+    reason: ClassVar[ReasonCode]
+
+
+class MalformedPacket(MqttError):  # noqa: N818 the specification's name
+    """The bytes are not a packet of this version. §4.13."""
+
+    reason = ReasonCode.MALFORMED_PACKET
+
+
+class TopicFilterInvalid(MalformedPacket):
+    """A topic filter that §4.7 does not allow."""
+
+    reason = ReasonCode.TOPIC_FILTER_INVALID
+
+
+class TopicNameInvalid(MalformedPacket):
+    """A topic name that §4.7 does not allow."""
+
+    reason = ReasonCode.TOPIC_NAME_INVALID
+
+
+class ProtocolError(MqttError):
+    """A packet that can be read but says what it must not, or comes when it must not. §4.13."""
+
+    reason = ReasonCode.PROTOCOL_ERROR
+
+
+class UnsupportedVersion(MqttError):  # noqa: N818 the specification's name
+    """A CONNECT for a protocol that we do not speak; `level` tells in which form to answer."""
+
+    reason = ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
+
+    def __init__(self, message: str, level: int) -> None:
+        super().__init__(message)
+        self.level = level
+
+
+class BadClientId(MqttError):  # noqa: N818 the specification's name
+    """A client identifier that is not taken."""
+
+    reason = ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
+
+
+class ReceiveMaximumExceeded(MqttError):  # noqa: N818 the specification's name
+    """More unacknowledged QoS 1 and 2 messages than were allowed."""
+
+    reason = ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
+
+
+class TopicAliasInvalid(MqttError):  # noqa: N818 the specification's name
+    """A topic alias of 0, above the maximum, or never set."""
+
+    reason = ReasonCode.TOPIC_ALIAS_INVALID
+
+
+class PacketTooLarge(MqttError):  # noqa: N818 the specification's name
+    """A packet larger than we said we would take."""
+
+    reason = ReasonCode.PACKET_TOO_LARGE
