@@ -1,0 +1,76 @@
+"""One client's link as the core sees it: what stage it is in, what came in half, what waits to go out."""
+
+from collections import deque
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from appliance.mqtt.packets import Connect, Will
+from appliance.mqtt.types import Version
+
+if TYPE_CHECKING:
+    from appliance.broker.session import Session
+
+
+class Stage(IntEnum):
+    """What may happen next on a link."""
+
+    AWAIT_CONNECT = 0  # CONNECT first, and soon [MQTT-3.1.0-1]
+    AUTHENTICATING = 1  # asked who this is; what arrives meanwhile waits
+    CONNECTED = 2
+    CLOSED = 3
+
+
+class Connection:
+    """The core's half of one link.
+
+    The core appends to `output` and counts the bytes in `backlog`; the edge sends them once a turn and sets
+    `backlog` to what its socket did not take. `link` is the edge's own and never touched here.
+    """
+
+    __slots__ = (
+        "backlog",
+        "client_id",
+        "connect",
+        "dirty",
+        "grace_s",
+        "heard_at",
+        "held",
+        "link",
+        "max_packet_bytes",
+        "missing_bytes",
+        "output",
+        "peer",
+        "session",
+        "stage",
+        "tail",
+        "timer_at",
+        "v5",
+        "version",
+        "will",
+        "will_delay_s",
+    )
+
+    def __init__(self, link: object, peer: str, now: float, connect_timeout_s: float) -> None:
+        self.link = link
+        self.peer = peer
+        self.stage = Stage.AWAIT_CONNECT
+        self.version = Version.MQTT_3_1_1
+        self.v5 = False
+        self.client_id = ""
+        self.connect: Connect | None = None  # kept until it is clear who this is
+        self.session: Session | None = None
+        self.will: Will | None = None
+        self.will_delay_s = 0
+        self.heard_at = now  # last whole packet
+        self.grace_s = connect_timeout_s  # how long after `heard_at` the link may live; 0 for ever
+        self.timer_at = now + connect_timeout_s  # the one valid entry among the core's deadlines
+        self.tail = bytearray()  # the unfinished packet
+        self.missing_bytes = 0  # how much of it is still to come, so that drops of it are not parsed again
+        self.output: list[bytes] = []
+        self.backlog = 0  # bytes in `output` and in the socket's own buffer
+        self.dirty = False  # on the core's list of links to flush
+        self.held: deque[tuple[int, bytes]] = deque()  # (commit group, acknowledgement) in order
+        self.max_packet_bytes = 0  # largest packet the client takes; 0 for any
+
+    def __repr__(self) -> str:
+        return f"Connection({self.client_id or self.peer!r}, {self.stage.name})"

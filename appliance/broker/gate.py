@@ -1,0 +1,41 @@
+"""Acknowledged means on disk: an acknowledgement leaves after the commit that makes its effect durable."""
+
+from collections.abc import Callable
+
+from appliance.broker.connection import Connection
+
+
+class Gate:
+    """Holds acknowledgements back until their commit group is durable, in order on every link. [MQTT-4.6.0-2]
+
+    Groups are numbered upwards; group 0 stands for "nothing to wait for", and waits only behind earlier
+    acknowledgements of its own link.
+    """
+
+    def __init__(self, put: Callable[[Connection, bytes], None]) -> None:
+        self._put = put
+        self._committed = 0
+        self._waiting: dict[Connection, None] = {}  # links with something held, longest first
+
+    def acknowledge(self, connection: Connection, packet: bytes, group: int = 0) -> None:
+        """Send the acknowledgement now or when its turn comes."""
+        if connection.held or group > self._committed:
+            connection.held.append((group, packet))
+            self._waiting[connection] = None
+        else:
+            self._put(connection, packet)
+
+    def committed(self, group: int) -> None:
+        """Let go of what waited for this group and those before it."""
+        self._committed = group
+        for connection in list(self._waiting):
+            held = connection.held
+            while held and held[0][0] <= group:
+                self._put(connection, held.popleft()[1])
+            if not held:
+                del self._waiting[connection]
+
+    def forget(self, connection: Connection) -> None:
+        """The link is gone, and what was held for it with it."""
+        connection.held.clear()
+        self._waiting.pop(connection, None)

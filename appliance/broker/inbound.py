@@ -1,0 +1,242 @@
+"""A connected client's bytes, walked once: PUBLISH and its acknowledgements on offsets, the rest through the codec.
+
+This is the hot path. One call sees everything that one read brought; consecutive QoS 0 packets for the same
+readers leave as one slice of it; nothing is copied that is not sent. What is asked of every message stands in
+its topic's route, so that a check costs one dictionary look-up.
+"""
+
+from collections.abc import Callable
+
+from appliance.broker.connection import Connection, Stage
+from appliance.broker.gate import Gate
+from appliance.broker.message import Message
+from appliance.broker.router import NO_READERS, Audience, Router
+from appliance.broker.session import Delivery, Session
+from appliance.broker.stats import Stats
+from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ReceiveMaximumExceeded
+from appliance.mqtt.publish import scan_properties
+from appliance.settings import Limits
+
+PUBACK, PUBREC, PUBREL, PUBCOMP = b"\x40\x02", b"\x50\x02", b"\x62\x02", b"\x70\x02"
+PINGREQ, PINGRESP = b"\xc0\x00", b"\xd0\x00"
+PACKET_ID_NOT_FOUND = 0x92
+
+
+Handle = Callable[[Connection, bytes, float], None]
+"""Acts on a packet of any kind that the walk does not know by itself: connection, whole packet, now."""
+
+
+class Inbound:
+    """Turns bytes of connected clients into routed messages and acknowledgements."""
+
+    def __init__(self, handle: Handle, router: Router, gate: Gate, stats: Stats, limits: Limits) -> None:
+        self._handle = handle
+        self._router = router
+        self._acknowledge = gate.acknowledge
+        self._stats = stats
+        self._max_packet_bytes = limits.max_packet_bytes
+        self._receive_maximum = limits.receive_maximum
+
+    def walk(self, connection: Connection, data: bytes, now: float) -> None:
+        """Act on every whole packet in `data` and keep the unfinished rest. Raises MqttError at the first bad one."""
+        routes = self._router.routes
+        forward_run = self._router.forward_run
+        session = connection.session
+        assert session is not None  # connected is how it came here  # noqa: S101
+        v5 = connection.v5
+        client_id = connection.client_id
+        smallest = 4 if v5 else 3  # body of a PUBLISH with a topic of one letter and nothing else
+        limit = self._max_packet_bytes
+        end = len(data)
+        pos = 0
+        run: Audience | None = None  # readers of the QoS 0 packets from run_start to pos, not yet forwarded
+        run_start = run_count = 0
+        published = 0
+        missing = 1  # bytes to wait for; one where not even a length is there
+        try:
+            while end - pos >= 2:
+                first = data[pos]
+                size = data[pos + 1]
+                body = pos + 2
+                if size >= 0x80:
+                    head = _long_size(data, body, size)
+                    if head is None:
+                        break
+                    size, body = head
+                stop = body + size
+                if stop - pos > limit:
+                    raise PacketTooLarge(f"a packet of {stop - pos} bytes; at most {limit} are taken")
+                if stop > end:
+                    missing = stop - end
+                    break
+                if first == 0x30 and size >= smallest:
+                    topic_end = body + 2 + (data[body] << 8 | data[body + 1])
+                    route = routes.get(data[body + 2 : topic_end])
+                    if route is not None and (topic_end < stop and data[topic_end] == 0 if v5 else topic_end <= stop):
+                        audience = route.audience
+                        if audience is run:
+                            run_count += 1
+                        elif audience.plain:
+                            if run is not None:
+                                forward_run(run, data, run_start, pos, run_count, v5)
+                            run, run_start, run_count = audience, pos, 1
+                        else:
+                            if run is not None:
+                                forward_run(run, data, run_start, pos, run_count, v5)
+                                run = None
+                            published += 1
+                            self._publish(connection, session, data, first, body, stop, now)
+                            pos = stop
+                            continue
+                        published += 1
+                        if route.recorded:
+                            self._router.record(route, data[topic_end + v5 : stop], client_id)
+                        pos = stop
+                        continue
+                if run is not None:
+                    forward_run(run, data, run_start, pos, run_count, v5)
+                    run = None
+                if first & 0xF0 == 0x30:
+                    published += 1
+                    self._publish(connection, session, data, first, body, stop, now)
+                elif first == 0x40 and size == 2:
+                    self.puback(session, data[body] << 8 | data[body + 1], now)
+                elif first == 0xC0 and size == 0:
+                    self._router.put(connection, PINGRESP)  # [MQTT-3.12.4-1]
+                elif first == 0x62 and size == 2:
+                    self.pubrel(connection, session, data[body:stop])
+                elif first == 0x50 and size == 2:
+                    self.pubrec(connection, session, data[body:stop])
+                elif first == 0x70 and size == 2:
+                    self.pubcomp(session, data[body] << 8 | data[body + 1], now)
+                else:
+                    self._handle(connection, data[pos:stop], now)
+                    if connection.stage is not Stage.CONNECTED:
+                        return
+                pos = stop
+        finally:
+            if run is not None:
+                forward_run(run, data, run_start, pos, run_count, v5)
+            self._stats.publish_received += published
+        if pos:
+            connection.heard_at = now  # a whole packet, [MQTT-3.1.2-22]
+        if pos < end:
+            connection.tail += data[pos:] if pos else data
+            connection.missing_bytes = missing
+
+    def _publish(
+        self, connection: Connection, session: Session, data: bytes, first: int, body: int, stop: int, now: float
+    ) -> None:
+        """Route one PUBLISH of any kind and answer it."""
+        qos = first >> 1 & 3
+        if qos == 3:
+            raise MalformedPacket("a PUBLISH of QoS 3")  # [MQTT-3.3.1-4]
+        if first & 0x08 and not qos:
+            raise MalformedPacket("DUP on a PUBLISH of QoS 0")  # [MQTT-3.3.1-2]
+        if stop - body < 2:
+            raise MalformedPacket("a PUBLISH without a topic")
+        pos = body + 2 + (data[body] << 8 | data[body + 1])
+        if pos + (2 if qos else 0) > stop:
+            raise MalformedPacket("a PUBLISH shorter than its topic")
+        topic = data[body + 2 : pos]
+        route = self._router.routes.get(topic) or self._router.route(topic)
+        packet_id = b""
+        if qos:
+            packet_id = data[pos : pos + 2]
+            pos += 2
+            if packet_id == b"\0\0":
+                raise MalformedPacket("packet id 0")  # [MQTT-2.3.1-1] of 3.1.1, [MQTT-2.2.1-3] of 5
+        properties = b""
+        expires_at = None
+        if connection.v5:
+            scanned = scan_properties(data, pos, stop)
+            properties, expiry_s, pos = scanned
+            if expiry_s is not None:
+                expires_at = now + expiry_s
+        if qos == 2:
+            number = packet_id[0] << 8 | packet_id[1]
+            if number in session.incoming:  # it is here already: answered again, not delivered again [MQTT-4.3.3-2]
+                self._acknowledge(connection, PUBREC + packet_id)
+                return
+        if qos and len(session.incoming) + len(connection.held) >= self._receive_maximum:
+            raise ReceiveMaximumExceeded(  # [MQTT-3.3.4-7]
+                f"more than {self._receive_maximum} messages without waiting for their acknowledgement"
+            )
+        message = Message(
+            route.topic, data[pos:stop], qos, bool(first & 1), properties, expires_at, connection.client_id
+        )
+        group = self._router.publish(route, message, session, now)
+        if qos == 1:
+            if connection.v5 and not route.audience.readers:
+                self._acknowledge(connection, b"\x40\x03" + packet_id + bytes((NO_READERS,)), group)
+            else:
+                self._acknowledge(connection, PUBACK + packet_id, group)
+        elif qos == 2:
+            session.incoming.add(number)
+            self._acknowledge(connection, PUBREC + packet_id, group)
+
+    # --- acknowledgements: of a message to the client, or the release of one from it ---
+
+    def puback(self, session: Session, packet_id: int, now: float) -> None:
+        """A QoS 1 message has arrived; an id that stands for nothing is no harm. [MQTT-4.3.2-1]"""
+        delivery = session.in_flight.get(packet_id)
+        if delivery is not None and delivery.qos == 1:
+            self._done(session, packet_id, now)
+
+    def pubrec(self, connection: Connection, session: Session, packet_id: bytes) -> None:
+        """A QoS 2 message has arrived: forget it, keep its id, release it. [MQTT-4.3.3-1]"""
+        number = packet_id[0] << 8 | packet_id[1]
+        delivery = session.in_flight.get(number)
+        if delivery is None:
+            if connection.v5:
+                self._router.put(connection, b"\x62\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)))
+            else:
+                self._router.put(connection, PUBREL + packet_id)  # so that the client can let go of it
+        elif delivery.qos == 2:
+            session.in_flight[number] = Delivery(None, 2, retain=False, identifiers=())
+            self._acknowledge(connection, PUBREL + packet_id)
+
+    def pubrel(self, connection: Connection, session: Session, packet_id: bytes) -> None:
+        """The client has let go of a QoS 2 message; so do we. [MQTT-4.3.3-2]"""
+        number = packet_id[0] << 8 | packet_id[1]
+        if number in session.incoming:
+            session.incoming.remove(number)
+            self._acknowledge(connection, PUBCOMP + packet_id)
+        elif connection.v5:
+            self._acknowledge(connection, b"\x70\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)))
+        else:
+            self._acknowledge(connection, PUBCOMP + packet_id)
+
+    def pubcomp(self, session: Session, packet_id: int, now: float) -> None:
+        """A QoS 2 message is through. [MQTT-4.3.3-1]"""
+        delivery = session.in_flight.get(packet_id)
+        if delivery is not None and delivery.qos == 2 and delivery.message is None:
+            self._done(session, packet_id, now)
+
+    def refused(self, session: Session, packet_id: int, now: float) -> None:
+        """The client answered with a reason of 0x80 or more: the exchange is over, MQTT 5 §4.3."""
+        if packet_id in session.in_flight:
+            self._done(session, packet_id, now)
+
+    def _done(self, session: Session, packet_id: int, now: float) -> None:
+        del session.in_flight[packet_id]
+        if session.waiting:
+            if packet_id in session.resend:
+                session.resend.remove(packet_id)
+            self._router.pump(session, now)
+
+
+def _long_size(data: bytes, pos: int, size: int) -> tuple[int, int] | None:
+    """Size and start of a body of 128 bytes and more; None while its length is still arriving. §2.2.3"""
+    size &= 0x7F
+    for shift in (7, 14, 21):
+        if pos >= len(data):
+            return None
+        byte = data[pos]
+        pos += 1
+        size |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if byte == 0:
+                raise MalformedPacket("a remaining length in more bytes than it needs")  # [MQTT-1.5.5-1]
+            return size, pos
+    raise MalformedPacket("the remaining length runs past four bytes")

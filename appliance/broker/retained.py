@@ -1,0 +1,115 @@
+"""The last retained message of every topic, found by topic filter."""
+
+from collections.abc import Iterator
+
+from appliance.broker.message import Message
+
+OVERHEAD_BYTES = 400  # what the objects of one message and its topic levels take besides the text and the payload
+
+
+class _Node:
+    __slots__ = ("children", "message")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.message: Message | None = None
+
+
+class RetainedStore:
+    """Retained messages, bounded in number and in bytes."""
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._messages: dict[str, Message] = {}
+        self._root = _Node()
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def get(self, topic: str, now: float) -> Message | None:
+        """Give the topic's message; one whose time is over is gone."""
+        message = self._messages.get(topic)
+        if message is not None and message.expires_at is not None and message.expires_at <= now:
+            self.discard(topic)
+            return None
+        return message
+
+    def peek(self, topic: str) -> Message | None:
+        """Give the topic's message whether or not its time is over."""
+        return self._messages.get(topic)
+
+    def put(self, message: Message) -> bool:
+        """Keep the message in place of the topic's last; False when there is no room for it."""
+        old = self._messages.get(message.topic)
+        size = self.size_bytes + _size(message) - (_size(old) if old else 0)
+        if size > self._max_bytes or (old is None and len(self._messages) >= self._max_messages):
+            return False
+        self.size_bytes = size
+        self._messages[message.topic] = message
+        self._reach(message.topic).message = message
+        return True
+
+    def discard(self, topic: str) -> None:
+        """Forget the topic's message, and the levels that nobody needs any more."""
+        message = self._messages.pop(topic, None)
+        if message is None:
+            return
+        self.size_bytes -= _size(message)
+        levels = topic.split("/")
+        path = [self._root]
+        for level in levels:
+            path.append(path[-1].children[level])
+        path[-1].message = None
+        for level, parent, node in zip(reversed(levels), reversed(path[:-1]), reversed(path[1:]), strict=True):
+            if node.children or node.message is not None:
+                break
+            del parent.children[level]
+
+    def topics(self, topic_filter: str) -> list[str]:
+        """Give the topics whose names match, in no promised order; expired ones may be among them."""
+        if topic_filter in self._messages:
+            return [topic_filter]
+        if "#" not in topic_filter and "+" not in topic_filter:
+            return []
+        if topic_filter == "#":
+            return [topic for topic in self._messages if topic[0] != "$"]  # [MQTT-4.7.2-1]
+        nodes = [self._root]
+        levels = topic_filter.split("/")
+        for depth, level in enumerate(levels):
+            if level == "#":
+                return [topic for node in nodes for topic in _below(node)]
+            if level == "+":
+                hidden = "$" if depth == 0 else ""
+                nodes = [
+                    child
+                    for node in nodes
+                    for name, child in node.children.items()
+                    if not (hidden and name.startswith(hidden))
+                ]
+            else:
+                nodes = [node.children[level] for node in nodes if level in node.children]
+        return [node.message.topic for node in nodes if node.message is not None]
+
+    def _reach(self, topic: str) -> _Node:
+        node = self._root
+        for level in topic.split("/"):
+            child = node.children.get(level)
+            if child is None:
+                child = node.children[level] = _Node()
+            node = child
+        return node
+
+
+def _below(top: _Node) -> Iterator[str]:
+    nodes = [top]
+    while nodes:
+        node = nodes.pop()
+        if node.message is not None:
+            yield node.message.topic
+        nodes.extend(node.children.values())
+
+
+def _size(message: Message) -> int:
+    return OVERHEAD_BYTES + len(message.topic) + len(message.payload) + len(message.properties)

@@ -1,0 +1,374 @@
+"""From a published message to its readers: routes, the fan-out, retained messages and what waits for a reader.
+
+A route holds everything the hot path asks of a topic: that its name is valid, what it is for, and who reads it.
+Routes are kept per topic and made again when a subscription changed what they say.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from appliance.broker.connection import Connection
+from appliance.broker.message import Message
+from appliance.broker.ports import Classify, Journal, RouteFlag
+from appliance.broker.retained import RetainedStore
+from appliance.broker.session import Delivery, Session
+from appliance.broker.stats import Stats
+from appliance.broker.topictree import Grant, TopicTree
+from appliance.mqtt.publish import delivered_properties, publish_parts, translate_run
+from appliance.mqtt.topics import check_topic_name
+from appliance.mqtt.wire import utf8
+from appliance.settings import Limits
+
+PUMP_BYTES = 65_536  # a link with less than this to send is given more of what waits for it
+NO_READERS = 0x10  # MQTT 5 §3.4.2.1: "No matching subscribers", a success
+
+Forms = dict[tuple[int, bool, bool], tuple[bytes, bytes]]  # (qos, retain, v5) -> the message's bytes, packet id between
+
+
+class Reader(NamedTuple):
+    """One session that reads a topic, its overlapping subscriptions taken together. [MQTT-3.3.5-1]"""
+
+    session: Session
+    qos: int
+    retain_as_published: bool
+    identifiers: tuple[int, ...]
+    grants: tuple[Grant, ...]
+
+
+class Audience:
+    """Who reads a topic; topics with the same readers share one, so that a run of packets goes out as one slice."""
+
+    __slots__ = ("plain", "readers", "sessions")
+
+    def __init__(self, readers: tuple[Reader, ...]) -> None:
+        self.readers = readers
+        self.sessions = tuple(reader.session for reader in readers)
+        # Received bytes may go out unchanged: no reader needs anything of its own in a QoS 0 packet.
+        self.plain = not any(
+            reader.identifiers or reader.session.deliver or any(grant.no_local for grant in reader.grants)
+            for reader in readers
+        )
+
+
+class Route:
+    """What is known of a topic."""
+
+    __slots__ = ("audience", "flags", "recorded", "topic")
+
+    def __init__(self, topic: str, flags: RouteFlag, audience: Audience) -> None:
+        self.topic = topic
+        self.flags = flags
+        self.recorded = bool(flags & RouteFlag.RECORD)
+        self.audience = audience
+
+
+class Router:
+    """Topics, their readers and their last messages."""
+
+    def __init__(self, limits: Limits, stats: Stats, journal: Journal, classify: Classify) -> None:
+        self.routes: dict[bytes, Route] = {}
+        self.dirty: list[Connection] = []  # links with output to flush
+        self.retained = RetainedStore(limits.max_retained_messages, limits.max_retained_bytes)
+        self._audiences: dict[tuple[Reader, ...], Audience] = {}
+        self._tree: TopicTree[Session] = TopicTree()
+        self._limits = limits
+        self._max_output_bytes = limits.max_output_bytes
+        self._stats = stats
+        self._journal = journal
+        self._classify = classify
+
+    # --- subscriptions ---
+
+    def subscribe(self, session: Session, topic_filter: str, grant: Grant, retain_handling: int) -> bool:
+        """Add or replace a subscription; False when the client has as many as it may."""
+        existed = topic_filter in session.subscriptions
+        if not existed and len(session.subscriptions) >= self._limits.max_subscriptions:
+            return False
+        session.subscriptions[topic_filter] = grant
+        self._tree.subscribe(topic_filter, session, grant)
+        self._forget_routes(topic_filter)
+        if retain_handling == 0 or (retain_handling == 1 and not existed):  # [MQTT-3.3.1-9], [MQTT-3.3.1-10]
+            topics = self.retained.topics(topic_filter)
+            if topics:
+                session.replays.append(self._replay(topics, grant))
+                session.waiting = True
+        return True
+
+    def unsubscribe(self, session: Session, topic_filter: str) -> bool:
+        """Take a subscription away; False when there was none."""
+        if session.subscriptions.pop(topic_filter, None) is None:
+            return False
+        self._tree.unsubscribe(topic_filter, session)
+        self._forget_routes(topic_filter)
+        return True
+
+    def _forget_routes(self, topic_filter: str) -> None:
+        if "+" in topic_filter or "#" in topic_filter:
+            self.routes.clear()
+        else:
+            self.routes.pop(topic_filter.encode(), None)
+        self._audiences.clear()
+
+    def _replay(self, topics: list[str], grant: Grant) -> Iterator[Delivery]:
+        """Give the retained messages one by one as the reader takes them, each as it is at that moment."""
+        identifiers = (grant.identifier,) if grant.identifier else ()
+        for topic in topics:
+            message = self.retained.peek(topic)
+            if message is not None:
+                yield Delivery(message, min(grant.qos, message.qos), retain=True, identifiers=identifiers)
+
+    # --- publishing ---
+
+    def route(self, topic: bytes) -> Route:
+        """Give the topic's route; MalformedPacket when nobody may publish to such a name."""
+        route = self.routes.get(topic)
+        if route is not None:
+            return route
+        name = utf8(topic)
+        check_topic_name(name, self._limits.max_topic_levels)
+        if len(self.routes) >= self._limits.max_cached_topics:
+            self.routes.clear()
+            self._audiences.clear()
+        route = self.routes[topic] = Route(name, self._classify(name), self._audience(name))
+        return route
+
+    def _audience(self, topic: str) -> Audience:
+        grants: dict[Session, list[Grant]] = {}
+        for session, grant in self._tree.match(topic):
+            grants.setdefault(session, []).append(grant)
+        readers = tuple(
+            Reader(
+                session,
+                max(grant.qos for grant in of_session),
+                any(grant.retain_as_published for grant in of_session),
+                tuple(grant.identifier for grant in of_session if grant.identifier),
+                tuple(of_session),
+            )
+            for session, of_session in grants.items()
+        )
+        audience = self._audiences.get(readers)
+        if audience is None:
+            audience = self._audiences[readers] = Audience(readers)
+        return audience
+
+    def record(self, route: Route, payload: bytes, client_id: str) -> None:
+        """Hand a QoS 0 message without properties to the journal."""
+        self._journal.append(Message(route.topic, payload, 0, False, b"", None, client_id))
+
+    def forward_run(self, audience: Audience, data: bytes, start: int, stop: int, count: int, v5: bool) -> None:  # noqa: FBT001 hot path
+        """Send `count` whole QoS 0 packets, as received between `start` and `stop`, to a plain audience."""
+        same = data[start:stop]
+        other: bytes | None = None
+        sent = 0
+        for session in audience.sessions:
+            connection = session.connection
+            if connection is None:
+                continue
+            if connection.v5 is v5:
+                run = same
+            else:
+                if other is None:
+                    other = translate_run(data, start, stop, to_mqtt5=not v5)
+                run = other
+            size = len(run)
+            if connection.backlog + size > self._max_output_bytes and connection.backlog:
+                self._stats.dropped["slow client"] += count
+                continue
+            if connection.max_packet_bytes and size > connection.max_packet_bytes:
+                self._forward_small(connection, run)
+                continue
+            connection.output.append(run)
+            connection.backlog += size
+            sent += count
+            if not connection.dirty:
+                connection.dirty = True
+                self.dirty.append(connection)
+        self._stats.publish_sent += sent
+
+    def _forward_small(self, connection: Connection, run: bytes) -> None:
+        """Send the packets of the run that the client is willing to take. [MQTT-3.1.2-24]"""
+        pos = 0
+        while pos < len(run):
+            size, shift, body = 0, 0, pos + 1
+            while True:
+                byte = run[body]
+                size |= (byte & 0x7F) << shift
+                shift += 7
+                body += 1
+                if byte < 0x80:
+                    break
+            if body + size - pos <= connection.max_packet_bytes:
+                self.put(connection, run[pos : body + size])
+                self._stats.publish_sent += 1
+            else:
+                self._stats.dropped["larger than the client takes"] += 1
+            pos = body + size
+
+    def publish(self, route: Route, message: Message, source: Session | None, now: float) -> int:
+        """Keep, record and deliver one message; gives the commit group that its acknowledgement waits for."""
+        if message.retain:
+            self._retain(message)
+        group = self._journal.append(message) if route.recorded else 0
+        readers = route.audience.readers
+        if not readers:
+            return group
+        forms: Forms = {}
+        for reader in readers:
+            session = reader.session
+            granted = reader.qos
+            identifiers = reader.identifiers
+            if session is source and any(grant.no_local for grant in reader.grants):
+                others = [grant for grant in reader.grants if not grant.no_local]  # [MQTT-3.8.3-3]
+                if not others:
+                    continue
+                granted = max(grant.qos for grant in others)
+                identifiers = tuple(grant.identifier for grant in others if grant.identifier)
+            retain = message.retain and reader.retain_as_published  # else 0: [MQTT-3.3.1-9] of 3.1.1, -12 of 5
+            if session.deliver is not None:
+                session.deliver(message)
+            else:
+                self._deliver(session, message, min(granted, message.qos), retain, identifiers, now, forms)
+        return group
+
+    def _retain(self, message: Message) -> None:
+        if not message.payload:
+            self.retained.discard(message.topic)  # [MQTT-3.3.1-10]
+        elif not self.retained.put(message):
+            self.retained.discard(message.topic)  # an older value must not pass for the last one
+            self._stats.dropped["no room to retain"] += 1
+        self._stats.retained_now = len(self.retained)
+
+    # --- to one reader ---
+
+    def _deliver(
+        self,
+        session: Session,
+        message: Message,
+        qos: int,
+        retain: bool,  # noqa: FBT001 hot path
+        identifiers: tuple[int, ...],
+        now: float,
+        forms: Forms,
+    ) -> None:
+        connection = session.connection
+        if qos == 0:
+            if connection is None:
+                return  # QoS 0 is for who is there, as with Mosquitto
+            if connection.backlog > self._max_output_bytes:
+                self._stats.dropped["slow client"] += 1
+                return
+            self._send(connection, message, 0, retain, identifiers, 0, now, forms)
+        elif (
+            connection is not None
+            and not session.waiting
+            and len(session.in_flight) < session.window
+            and connection.backlog <= self._max_output_bytes
+        ):
+            packet_id = session.take_packet_id()
+            if self._send(connection, message, qos, retain, identifiers, packet_id, now, forms):
+                session.in_flight[packet_id] = Delivery(message, qos, retain, identifiers)
+        else:
+            delivery = Delivery(message, qos, retain, identifiers)
+            size = len(message.topic) + len(message.payload) + len(message.properties)
+            limits = self._limits
+            if not session.enqueue(delivery, size, limits.max_queued_messages, limits.max_queued_bytes):
+                self._stats.dropped["queue full"] += 1
+
+    def _send(
+        self,
+        connection: Connection,
+        message: Message,
+        qos: int,
+        retain: bool,  # noqa: FBT001 hot path
+        identifiers: tuple[int, ...],
+        packet_id: int,
+        now: float,
+        forms: Forms,
+        dup: bool = False,  # noqa: FBT001, FBT002
+    ) -> bool:
+        """Put one PUBLISH on the link; False when the client would not take it or its time is over."""
+        v5 = connection.v5
+        key = (qos, retain, v5)
+        parts = forms.get(key) if not identifiers else None
+        if parts is None:
+            properties = b""
+            if v5:
+                left_s = None
+                if message.expires_at is not None:
+                    left_s = int(message.expires_at - now)
+                    if left_s <= 0:
+                        self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
+                        return False
+                properties = delivered_properties(message.properties, left_s, identifiers)
+            elif message.expires_at is not None and message.expires_at <= now:
+                self._stats.dropped["expired"] += 1
+                return False
+            parts = publish_parts(message.topic.encode(), message.payload, qos, retain, properties)
+            if not identifiers:
+                forms[key] = parts
+        head, rest = parts
+        if dup:
+            head = bytes((head[0] | 0x08,)) + head[1:]
+        data = head + packet_id.to_bytes(2, "big") + rest if qos else head + rest
+        if connection.max_packet_bytes and len(data) > connection.max_packet_bytes:
+            self._stats.dropped["larger than the client takes"] += 1  # [MQTT-3.1.2-25]
+            return False
+        self._stats.publish_sent += 1
+        connection.output.append(data)
+        connection.backlog += len(data)
+        if not connection.dirty:
+            connection.dirty = True
+            self.dirty.append(connection)
+        return True
+
+    def put(self, connection: Connection, data: bytes) -> None:
+        """Put bytes on the link's output."""
+        connection.output.append(data)
+        connection.backlog += len(data)
+        if not connection.dirty:
+            connection.dirty = True
+            self.dirty.append(connection)
+
+    def pump(self, session: Session, now: float) -> None:
+        """Give the link more of what waits for it, as far as its window and its socket allow."""
+        connection = session.connection
+        if connection is None:
+            return
+        while connection.backlog < PUMP_BYTES:
+            if session.resend:
+                if session.in_flight_now() >= session.window:
+                    return
+                self._send_again(session, connection, session.resend.popleft(), now)
+            elif len(session.in_flight) >= session.window:
+                return
+            elif session.queue:
+                delivery = session.queue.popleft()
+                message = delivery.message
+                assert message is not None  # only in flight it can be  # noqa: S101
+                session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
+                self._send_first(session, connection, delivery, now)
+            elif session.replays:
+                replayed = next(session.replays[0], None)
+                if replayed is None:
+                    session.replays.popleft()
+                else:
+                    self._send_first(session, connection, replayed, now)
+            else:
+                session.waiting = False
+                return
+
+    def _send_first(self, session: Session, connection: Connection, delivery: Delivery, now: float) -> None:
+        message, qos, retain, identifiers = delivery
+        if message is None:
+            return
+        packet_id = session.take_packet_id() if qos else 0
+        if self._send(connection, message, qos, retain, identifiers, packet_id, now, {}) and qos:
+            session.in_flight[packet_id] = delivery
+
+    def _send_again(self, session: Session, connection: Connection, packet_id: int, now: float) -> None:
+        delivery = session.in_flight[packet_id]
+        message, qos, retain, identifiers = delivery
+        if message is None:
+            self.put(connection, b"\x62\x02" + packet_id.to_bytes(2, "big"))  # PUBREL
+        elif not self._send(connection, message, qos, retain, identifiers, packet_id, now, {}, dup=True):
+            del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP; an expired one ends here

@@ -1,0 +1,92 @@
+"""What the server remembers of one client: subscriptions, messages on their way, packet ids. Outlives its link."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from appliance.broker.connection import Connection
+from appliance.broker.message import Message
+from appliance.broker.topictree import Grant
+
+
+class Delivery(NamedTuple):
+    """One message for one reader; `message` is None once a QoS 2 reader has it and only PUBCOMP is missing."""
+
+    message: Message | None
+    qos: int
+    retain: bool
+    identifiers: tuple[int, ...]  # of the reader's subscriptions that matched
+
+
+class Session:
+    """A client's state. [MQTT-3.1.2-4]
+
+    `in_flight` holds deliveries by packet id in the order they were sent; `queue` what waits behind them;
+    `replays` retained messages that a subscription still has to see.
+    """
+
+    __slots__ = (
+        "client_id",
+        "connection",
+        "deliver",
+        "expires_at",
+        "expiry_s",
+        "in_flight",
+        "incoming",
+        "next_packet_id",
+        "queue",
+        "queued_bytes",
+        "replays",
+        "resend",
+        "subscriptions",
+        "username",
+        "waiting",
+        "window",
+    )
+
+    def __init__(self, client_id: str, username: str | None = None) -> None:
+        self.client_id = client_id
+        self.username = username  # a session belongs to who opened it first
+        self.connection: Connection | None = None
+        self.deliver: Callable[[Message], None] | None = None  # a client inside the process takes messages as they are
+        self.expiry_s = 0.0  # how long it is kept without a link
+        self.expires_at: float | None = None  # set while there is no link
+        self.subscriptions: dict[str, Grant] = {}
+        self.incoming: set[int] = set()  # QoS 2 packet ids received and not released [MQTT-4.3.3-2]
+        self.in_flight: dict[int, Delivery] = {}
+        self.resend: deque[int] = deque()  # packet ids to send again after the client came back, in order
+        self.queue: deque[Delivery] = deque()
+        self.queued_bytes = 0
+        self.replays: deque[Iterator[Delivery]] = deque()
+        self.waiting = False  # anything in resend, queue or replays
+        self.window = 1  # how many deliveries may be in flight
+        self.next_packet_id = 1
+
+    def take_packet_id(self) -> int:
+        """Give the next id that is not in flight; ids start at 1 and count up. [MQTT-2.3.1-2]
+
+        There are 65,535 of them and `window` is smaller, so one is free.
+        """
+        packet_id = self.next_packet_id
+        while packet_id in self.in_flight:
+            packet_id = packet_id + 1 if packet_id < 65_535 else 1
+        self.next_packet_id = packet_id + 1 if packet_id < 65_535 else 1
+        return packet_id
+
+    def enqueue(self, delivery: Delivery, size: int, max_messages: int, max_bytes: int) -> bool:
+        """Put the delivery behind the others; False when the queue has no room for it."""
+        if len(self.queue) >= max_messages or self.queued_bytes + size > max_bytes:
+            return False
+        self.queue.append(delivery)
+        self.queued_bytes += size
+        self.waiting = True
+        return True
+
+    def resume(self) -> None:
+        """Line up everything unacknowledged to be sent again, oldest first. [MQTT-4.4.0-1]"""
+        self.resend = deque(self.in_flight)
+        self.waiting = bool(self.resend or self.queue)
+
+    def in_flight_now(self) -> int:
+        """Count the deliveries that the present link has seen and not acknowledged."""
+        return len(self.in_flight) - len(self.resend)

@@ -1,0 +1,156 @@
+"""PUBLISH on the hot path: its parts in received bytes, and bytes for many readers from one encoding.
+
+`codec` reads and writes PUBLISH as a frozen packet; a broker that made one for every message and reader would
+spend its time on objects. These functions do the same work on offsets, and a test holds both to the same answers.
+"""
+
+from typing import NamedTuple
+
+from appliance.mqtt.errors import MalformedPacket, ProtocolError, TopicAliasInvalid
+from appliance.mqtt.topics import check_topic_name
+from appliance.mqtt.wire import encode_varint, utf8
+
+_PAYLOAD_FORMAT, _MESSAGE_EXPIRY, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION = 0x01, 0x02, 0x03, 0x08, 0x09
+_SUBSCRIPTION_IDENTIFIER, _TOPIC_ALIAS, _USER_PROPERTY = 0x0B, 0x23, 0x26
+
+
+class PublishProperties(NamedTuple):
+    """What a server must know of a PUBLISH's properties; `forwarded` goes on to every MQTT 5 reader as it is."""
+
+    forwarded: bytes  # the block without its length, message expiry and topic alias
+    expiry_s: int | None
+    end: int  # where the payload starts
+
+
+def scan_properties(data: bytes, pos: int, stop: int) -> PublishProperties:
+    """Check the property block at `pos` of a PUBLISH from a client that ends at `stop`.
+
+    Raises MalformedPacket or ProtocolError (MQTT 5 §3.3.2.3).
+    """
+    length, pos = _varint(data, pos, stop)
+    end = pos + length
+    if end > stop:
+        raise MalformedPacket("the properties are longer than their PUBLISH")
+    start, cut = pos, None
+    expiry_s = None
+    seen = 0
+    while pos < end:
+        identifier = data[pos]
+        pos += 1
+        if identifier == _USER_PROPERTY:
+            pos = _string(data, _string(data, pos, end), end)
+            continue
+        if seen & (1 << identifier):
+            raise ProtocolError(f"property 0x{identifier:02x} twice in a PUBLISH")
+        seen |= 1 << identifier
+        if identifier == _MESSAGE_EXPIRY:
+            if pos + 4 > end:
+                raise MalformedPacket("message expiry runs past the properties")
+            expiry_s = int.from_bytes(data[pos : pos + 4], "big")
+            cut = pos - 1
+            pos += 4
+        elif identifier == _PAYLOAD_FORMAT:
+            if pos >= end:
+                raise MalformedPacket("payload format runs past the properties")
+            if data[pos] > 1:
+                raise ProtocolError("payload format is neither 0 nor 1")
+            pos += 1
+        elif identifier == _CONTENT_TYPE:
+            pos = _string(data, pos, end)
+        elif identifier == _RESPONSE_TOPIC:
+            after = _string(data, pos, end)
+            check_topic_name(str(data[pos + 2 : after], "utf-8"))  # [MQTT-3.3.2-14]
+            pos = after
+        elif identifier == _CORRELATION:
+            if pos + 2 > end:
+                raise MalformedPacket("correlation data runs past the properties")
+            pos += 2 + (data[pos] << 8 | data[pos + 1])
+        elif identifier == _TOPIC_ALIAS:
+            raise TopicAliasInvalid("a topic alias, but this server's topic alias maximum is 0")  # [MQTT-3.3.2-9]
+        elif identifier == _SUBSCRIPTION_IDENTIFIER:
+            raise ProtocolError("a client's PUBLISH must not carry a subscription identifier")  # [MQTT-3.3.4-6]
+        else:
+            raise MalformedPacket(f"property 0x{identifier:02x} has no place in a PUBLISH")
+        if pos > end:
+            raise MalformedPacket(f"property 0x{identifier:02x} runs past the properties")
+    forwarded = data[start:end] if cut is None else data[start:cut] + data[cut + 5 : end]
+    return PublishProperties(forwarded, expiry_s, end)
+
+
+def _varint(data: bytes, pos: int, stop: int) -> tuple[int, int]:
+    if pos < stop and data[pos] < 0x80:
+        return data[pos], pos + 1
+    value = 0
+    for i in range(4):
+        if pos + i >= stop:
+            raise MalformedPacket("the PUBLISH ends inside its property length")
+        byte = data[pos + i]
+        value |= (byte & 0x7F) << (7 * i)
+        if byte < 0x80:
+            if byte == 0:
+                raise MalformedPacket("a length in more bytes than it needs")  # [MQTT-1.5.5-1]
+            return value, pos + i + 1
+    raise MalformedPacket("the property length runs past four bytes")
+
+
+def _string(data: bytes, pos: int, end: int) -> int:
+    """Check the UTF-8 string at `pos` and give the offset behind it."""
+    if pos + 2 > end:
+        raise MalformedPacket("a string runs past the properties")
+    after = pos + 2 + (data[pos] << 8 | data[pos + 1])
+    if after > end:
+        raise MalformedPacket("a string runs past the properties")
+    utf8(data[pos + 2 : after])
+    return after
+
+
+def delivered_properties(forwarded: bytes, expiry_s: int | None, identifiers: tuple[int, ...]) -> bytes:
+    """Give the property block, with its length, that a reader receives.
+
+    `expiry_s` is what is left of the message's life [MQTT-3.3.2-6]; `identifiers` those of the reader's
+    subscriptions that matched [MQTT-3.3.4-3].
+    """
+    block = forwarded
+    if expiry_s is not None:
+        block += b"\x02" + expiry_s.to_bytes(4, "big")
+    for identifier in identifiers:
+        block += b"\x0b" + encode_varint(identifier)
+    return encode_varint(len(block)) + block
+
+
+def publish_parts(topic: bytes, payload: bytes, qos: int, retain: bool, properties: bytes) -> tuple[bytes, bytes]:  # noqa: FBT001 the wire's flag
+    """Encode a PUBLISH once for many readers: header and topic, then properties and payload.
+
+    The packet id belongs between the two where QoS is 1 or 2. `properties` is the block with its length, and
+    empty for 3.1.1. A copy sent again sets DUP in the first byte.
+    """
+    size = 2 + len(topic) + (2 if qos else 0) + len(properties) + len(payload)
+    first = 0x30 | qos << 1 | retain
+    head = b"%c%b%b%b" % (first, encode_varint(size), len(topic).to_bytes(2, "big"), topic)
+    return head, properties + payload
+
+
+def translate_run(data: bytes, start: int, stop: int, *, to_mqtt5: bool) -> bytes:
+    """Rewrite a run of whole QoS 0 PUBLISH packets without properties for readers of the other version."""
+    packets = []
+    while start < stop:
+        size, body = _varint(data, start + 1, stop)
+        end = body + size
+        after_topic = body + 2 + (data[body] << 8 | data[body + 1])
+        if to_mqtt5:
+            packets += [
+                data[start : start + 1],
+                encode_varint(size + 1),
+                data[body:after_topic],
+                b"\0",
+                data[after_topic:end],
+            ]
+        else:
+            packets += [
+                data[start : start + 1],
+                encode_varint(size - 1),
+                data[body:after_topic],
+                data[after_topic + 1 : end],
+            ]
+        start = end
+    return b"".join(packets)

@@ -1,0 +1,223 @@
+"""Where the core meets the event loop: bytes in, one flush of every link a turn, one timer, effects carried out."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+from appliance.broker.connection import Connection
+from appliance.broker.core import Broker
+from appliance.broker.effects import Authenticate, Close
+from appliance.mqtt.types import ReasonCode
+
+log = logging.getLogger(__name__)
+
+GOODBYE_S = 0.5  # how long a stopping hub waits for sockets to close
+
+
+class Link(Protocol):
+    """One transport, of whatever kind."""
+
+    behind: bool  # the socket has not taken everything; `Hub.writable` is called when it has
+
+    def write(self, data: bytes) -> int:
+        """Send the bytes, or keep what the socket does not take; gives how many bytes are kept now."""
+
+    def close(self) -> None:
+        """Close; a client that has not read everything is cut off."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Authenticator(Protocol):
+    """Finds out whether a client is who it says."""
+
+    async def authenticate(self, client_id: str, username: str | None, password: bytes | None) -> ReasonCode:
+        """Give SUCCESS, or the reason to turn the client away."""
+
+
+def next_client_id() -> str:
+    """Give an id for a client that has none. [MQTT-3.1.3-6]"""
+    return f"auto-{secrets.token_hex(8)}"
+
+
+class Hub:
+    """Carries bytes and time between transports and the core. For one event loop, whose thread owns the core.
+
+    Without an authenticator everybody is let in; the listeners of such a hub must stay on the loopback.
+    """
+
+    def __init__(
+        self, broker: Broker, authenticator: Authenticator | None = None, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self.broker = broker
+        self.clock = clock
+        self._authenticator = authenticator
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush_due = False
+        self._asking: set[asyncio.Task[None]] = set()
+        self.links: set[Link] = set()
+        self._all_gone: asyncio.Event | None = None  # set up by a stop that waits for it
+
+    def start(self) -> None:
+        """Take the running loop as ours."""
+        self._loop = asyncio.get_running_loop()
+        self._rearm()
+
+    async def stop(self) -> None:
+        """Say goodbye to every client, give its socket a moment to take it, close all links."""
+        self.broker.stop(self.clock())
+        self.settle()
+        for task in self._asking:
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.links:
+            self._all_gone = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_gone.wait(), GOODBYE_S)
+        for link in list(self.links):
+            link.abort()
+
+    # --- what transports call ---
+
+    def opened(self, link: Link, peer: str) -> Connection:
+        """Take a new link."""
+        self.links.add(link)
+        connection = self.broker.opened(link, peer, self.clock())
+        self.turn()
+        return connection
+
+    def received(self, connection: Connection, data: bytes) -> None:
+        """Hand bytes to the core."""
+        self.broker.received(connection, data, self.clock())
+        self.turn()
+
+    def writable(self, connection: Connection) -> None:
+        """The link has sent everything that it kept."""
+        connection.backlog = sum(map(len, connection.output))
+        self.broker.writable(connection, self.clock())
+        if connection.output and not connection.dirty:
+            connection.dirty = True
+            self.broker.dirty.append(connection)
+        self.turn()
+
+    def lost(self, link: Link, connection: Connection) -> None:
+        """The link is gone."""
+        self.links.discard(link)
+        if self._all_gone is not None and not self.links:
+            self._all_gone.set()
+        self.broker.lost(connection, self.clock())
+        self.turn()
+
+    # --- a turn ---
+
+    def turn(self) -> None:
+        """See that what the core decided is carried out: effects now, output once in this turn of the loop."""
+        if self.broker.effects:
+            self._carry_out()
+        if self.broker.dirty and not self._flush_due:
+            self._flush_due = True
+            self._running().call_soon(self._flush)
+
+    def settle(self) -> None:
+        """Carry out and send everything at once."""
+        self._carry_out()
+        self._flush()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise RuntimeError("the hub was not started")
+        return self._loop
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        broker = self.broker
+        sent = 0
+        while broker.dirty:
+            dirty = broker.dirty[:]
+            broker.dirty.clear()
+            for connection in dirty:
+                connection.dirty = False
+                output = connection.output
+                link: Link = connection.link  # type: ignore[assignment]  # to the core it is an object
+                if not output or link.behind:
+                    continue
+                data = output[0] if len(output) == 1 else b"".join(output)
+                output.clear()
+                sent += len(data)
+                connection.backlog = link.write(data)
+                session = connection.session
+                if session is not None and session.waiting and not connection.backlog:
+                    broker.writable(connection, self.clock())
+            if broker.dirty:  # more waits for links that took all they got; others have their turn first
+                self._flush_due = True
+                self._running().call_soon(self._flush)
+                break
+        broker.stats.bytes_sent += sent
+        if broker.effects:
+            self._carry_out()
+        self._rearm()
+
+    def _carry_out(self) -> None:
+        effects, self.broker.effects = self.broker.effects, []
+        for effect in effects:
+            match effect:
+                case Authenticate():
+                    self._authenticate(effect)
+                case Close(connection, why):
+                    log.info("%s (%s): closed, %s", connection.client_id or "?", connection.peer, why)
+                    self._close(connection)
+        if self.broker.effects:
+            self._carry_out()
+        self._rearm()
+
+    def _close(self, connection: Connection) -> None:
+        link: Link = connection.link  # type: ignore[assignment]  # as above
+        if connection.output and not link.behind:
+            link.write(b"".join(connection.output))
+            connection.output.clear()
+        link.close()
+
+    def _authenticate(self, effect: Authenticate) -> None:
+        if self._authenticator is None:
+            self.broker.authenticated(effect.connection, ReasonCode.SUCCESS, self.clock())
+            return
+        task = self._running().create_task(self._ask(self._authenticator, effect))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _ask(self, authenticator: Authenticator, effect: Authenticate) -> None:
+        reason = ReasonCode.SERVER_UNAVAILABLE
+        try:
+            reason = await authenticator.authenticate(effect.client_id, effect.username, effect.password)
+        except Exception:  # whoever asks must be answered, or the link would wait for ever
+            log.exception("%s could not be authenticated", effect.client_id)
+        self.broker.authenticated(effect.connection, reason, self.clock())
+        self.turn()
+
+    # --- time ---
+
+    def _rearm(self) -> None:
+        due = self.broker.next_deadline()
+        timer = self._timer
+        if timer is not None:
+            if due is not None and timer.when() <= due + 0.001:
+                return  # it rings early enough and is set anew then
+            timer.cancel()
+            self._timer = None
+        if due is not None and self._loop is not None:
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.broker.tick(self.clock())
+        self.turn()
+        self._rearm()

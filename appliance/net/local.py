@@ -1,0 +1,53 @@
+"""A client inside the process, for the features: no socket, no packets, messages as the core holds them."""
+
+from collections.abc import Callable
+
+from appliance.broker.message import Message
+from appliance.broker.session import Session
+from appliance.broker.topictree import Grant
+from appliance.mqtt.topics import check_topic_filter
+from appliance.net.hub import Hub
+
+
+class LocalClient:
+    """Publishes and subscribes on the event loop's thread."""
+
+    def __init__(self, hub: Hub, client_id: str) -> None:
+        self._hub = hub
+        self._client_id = client_id
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
+        """Publish; MqttError when the topic name is not one."""
+        message = Message(topic, payload, qos, retain, client_id=self._client_id)
+        self._hub.broker.publish(message, self._hub.clock())
+        self._hub.turn()
+
+    def subscribe(self, topic_filter: str, deliver: Callable[[Message], None]) -> Callable[[], None]:
+        """Call `deliver` with each retained message now and each new one later; gives the way to end it.
+
+        A retained message has `retain` set, a new one has not, as on a wire. MqttError when the filter is not one.
+        """
+        check_topic_filter(topic_filter)
+        router = self._hub.broker.router
+        session = Session(self._client_id)
+        session.deliver = lambda message: deliver(_as_live(message) if message.retain else message)
+        router.subscribe(session, topic_filter, Grant(qos=2), retain_handling=2)
+        for message in self.retained(topic_filter):
+            deliver(message)
+        return lambda: self._unsubscribe(session, topic_filter)
+
+    def retained(self, topic_filter: str) -> list[Message]:
+        """Give the retained messages whose topics match, by topic."""
+        store = self._hub.broker.router.retained
+        now = self._hub.clock()
+        messages = (store.get(topic, now) for topic in sorted(store.topics(topic_filter)))
+        return [message for message in messages if message is not None]
+
+    def _unsubscribe(self, session: Session, topic_filter: str) -> None:
+        self._hub.broker.router.unsubscribe(session, topic_filter)
+
+
+def _as_live(message: Message) -> Message:
+    return Message(
+        message.topic, message.payload, message.qos, False, message.properties, message.expires_at, message.client_id
+    )

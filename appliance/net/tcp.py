@@ -1,0 +1,113 @@
+"""MQTT over TCP. One buffer receives for every link, since what it holds is acted on before the next read."""
+
+import asyncio
+import logging
+import socket
+
+from appliance.broker.connection import Connection
+from appliance.net.hub import Hub
+
+log = logging.getLogger(__name__)
+
+RECEIVE_BYTES = 65_536
+BACKLOG = 512
+
+
+class TcpLink(asyncio.BufferedProtocol):
+    """One client's socket."""
+
+    __slots__ = ("_buffer", "_connection", "_hub", "_transport", "behind")
+
+    def __init__(self, hub: Hub, buffer: memoryview) -> None:
+        self._hub = hub
+        self._buffer = buffer
+        self._connection: Connection | None = None
+        self._transport: asyncio.Transport | None = None
+        self.behind = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Set the socket up: small packets leave at once, and one byte kept back already says "slow"."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 create_server gives nothing else
+        self._transport = transport
+        transport.set_write_buffer_limits(high=0)
+        peer = transport.get_extra_info("peername")
+        self._connection = self._hub.opened(self, f"{peer[0]}:{peer[1]}" if peer else "?")
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 the protocol's signature
+        """Lend the shared buffer."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Act on what was received."""
+        connection = self._connection
+        assert connection is not None  # noqa: S101 made before anything is read
+        hub = self._hub
+        try:
+            hub.broker.received(connection, bytes(self._buffer[:nbytes]), hub.clock())
+        except Exception:  # a fault of ours in one client's packet must not take the others with it
+            log.exception("%s: closed after an error of the server", connection)
+            self.abort()
+        hub.turn()
+
+    def eof_received(self) -> bool:
+        """Close when the client does."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 a broken link and a closed one are the same here
+        """Tell the core, whatever the reason."""
+        if self._connection is not None:
+            self._hub.lost(self, self._connection)
+
+    def pause_writing(self) -> None:
+        """The socket takes no more for now."""
+        self.behind = True
+
+    def resume_writing(self) -> None:
+        """The socket has taken everything."""
+        self.behind = False
+        if self._connection is not None:
+            self._hub.writable(self._connection)
+
+    def write(self, data: bytes) -> int:
+        """Send, or keep; gives how many bytes are kept."""
+        transport = self._transport
+        assert transport is not None  # noqa: S101 the core knows only links that are made
+        transport.write(data)
+        return transport.get_write_buffer_size() if self.behind else 0
+
+    def close(self) -> None:
+        """Close; a client that has not read everything is cut off."""
+        if self._transport is None:
+            return
+        if self.behind:
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class TcpListener:
+    """Waits for clients on one address."""
+
+    def __init__(self, server: asyncio.Server, hub: Hub) -> None:
+        self._server = server
+        self._hub = hub
+        self.port: int = server.sockets[0].getsockname()[1]
+
+    @classmethod
+    async def open(cls, hub: Hub, address: str, port: int) -> "TcpListener":
+        """Listen on `address`; port 0 takes any free one. OSError when it is taken."""
+        buffer = memoryview(bytearray(RECEIVE_BYTES))
+        server = await asyncio.get_running_loop().create_server(
+            lambda: TcpLink(hub, buffer), address, port, family=socket.AF_UNSPEC, backlog=BACKLOG
+        )
+        return cls(server, hub)
+
+    async def close(self) -> None:
+        """Take no more clients. Those that are there belong to the hub."""
+        self._server.close()
+        await self._server.wait_closed()
