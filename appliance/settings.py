@@ -1,0 +1,168 @@
+"""Every setting of the service, once: its type, bounds, default and the sentence that explains it.
+
+The configuration file, its JSON Schema, the error texts and the README's table all come from these fields.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, inspect
+
+# (?!\n) because Python's $ alone would let a line end follow.
+LEVEL_PATTERN = r"^(?!(devices|hub|set|availability|homeassistant)$)[a-z0-9_-]+(?!\n)$"
+LOOPBACK_PATTERN = r"^(localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1)(?!\n)$"
+
+LOOPBACK_CURE = "use 127.0.0.1; other computers are served only once accounts exist, which this version does not have"
+
+Level = Annotated[
+    str,
+    Meta(
+        pattern=LEVEL_PATTERN,
+        max_length=64,
+        extra={
+            "cure": "use a-z, 0-9, _ and -, and none of the reserved names "
+            "devices, hub, set, availability and homeassistant"
+        },
+    ),
+]
+"""One level of a topic of ours, such as a site, a room or an agent."""
+
+Loopback = Annotated[str, Meta(pattern=LOOPBACK_PATTERN, extra={"cure": LOOPBACK_CURE})]
+"""An address that only this computer can reach."""
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where MQTT clients connect."""
+
+    address: Annotated[Loopback, Meta(description="Address the broker listens on; this computer only.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="TCP port of the broker; 0 opens none.")] = 1883
+
+
+class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the page is."""
+
+    address: Annotated[Loopback, Meta(description="Address the page listens on; this computer only.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="TCP port of the page; 0 opens none.")] = 8080
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one client, and all of them together, may cost."""
+
+    max_packet_bytes: Annotated[
+        int, Meta(ge=1_024, le=268_435_460, description="Largest packet a client may send.")
+    ] = 262_144
+    receive_maximum: Annotated[
+        int,
+        Meta(ge=1, le=65_535, description="QoS 1 and 2 messages a client may send before the first is acknowledged."),
+    ] = 100
+    max_inflight: Annotated[
+        int,
+        Meta(ge=1, le=65_535, description="QoS 1 and 2 messages sent to a client before it acknowledges the first."),
+    ] = 100
+    max_queued_messages: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Messages kept for one client that is away or slow.")
+    ] = 8_192
+    max_queued_bytes: Annotated[
+        int, Meta(ge=1_024, le=1_073_741_824, description="Bytes of the messages kept for one client.")
+    ] = 4_194_304
+    max_output_bytes: Annotated[
+        int,
+        Meta(
+            ge=1_024,
+            le=1_073_741_824,
+            description="Bytes that may wait for a slow client before QoS 0 messages to it are dropped.",
+        ),
+    ] = 4_194_304
+    max_connections: Annotated[
+        int, Meta(ge=1, le=100_000, description="Clients connected at the same time; further ones are turned away.")
+    ] = 1_000
+    max_sessions: Annotated[
+        int, Meta(ge=1, le=100_000, description="Sessions kept, of connected and absent clients together.")
+    ] = 1_000
+    max_subscriptions: Annotated[
+        int, Meta(ge=1, le=100_000, description="Subscriptions of one client; further ones are refused.")
+    ] = 1_000
+    max_topic_levels: Annotated[
+        int, Meta(ge=4, le=1_024, description="Levels that a topic or topic filter may have.")
+    ] = 64
+    max_retained_messages: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Retained messages, of all topics together.")
+    ] = 20_000
+    max_retained_bytes: Annotated[
+        int, Meta(ge=1_024, le=4_294_967_296, description="Bytes of all retained messages together.")
+    ] = 16_777_216
+    max_client_id_bytes: Annotated[int, Meta(ge=23, le=65_535, description="Longest client identifier.")] = 256
+    connect_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=300, description="Seconds a new connection has to say CONNECT.")
+    ] = 5.0
+    session_expiry_s: Annotated[
+        int, Meta(ge=0, le=4_294_967_294, description="Seconds a persistent session outlives its absent client.")
+    ] = 604_800
+    max_cached_topics: Annotated[
+        int, Meta(ge=16, le=1_000_000, description="Topics whose recipients are remembered between messages.")
+    ] = 16_384
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is written down."""
+
+    enabled: Annotated[bool, Meta(description="Whether readings are recorded in the database.")] = True
+    max_series: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Series kept; values of further topics are counted and not recorded.")
+    ] = 2_000
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration of the service."""
+
+    site: Annotated[Level, Meta(description="First level of this home's topics.")] = "home"
+    data_dir: Annotated[
+        str,
+        Meta(
+            max_length=4_096,
+            description="Directory of the database and the control socket; empty means the usual place for the user.",
+        ),
+    ] = ""
+    mqtt: Annotated[Mqtt, Meta(description="Where MQTT clients connect.")] = Mqtt()
+    web: Annotated[Web, Meta(description="Where the page is.")] = Web()
+    limits: Annotated[Limits, Meta(description="What one client, and all of them together, may cost.")] = Limits()
+    history: Annotated[History, Meta(description="What is written down.")] = History()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One row of the documentation."""
+
+    section: str  # "" for the top of the file
+    name: str
+    default: object
+    help: str
+
+
+def described(struct: type[msgspec.Struct], section: str = "") -> Iterator[Setting]:
+    """Every setting of a struct and of the structs inside it, in the order of the file; sections come last.
+
+    A setting without a description raises ValueError: it could not be documented.
+    """
+    sections: list[tuple[type[msgspec.Struct], str]] = []
+    for field in inspect.type_info(struct).fields:  # type: ignore[attr-defined]  # a Struct's info is a StructType
+        kind = field.type
+        help_text = ""
+        while isinstance(kind, inspect.Metadata):
+            help_text = help_text or (kind.extra_json_schema or {}).get("description", "")
+            kind = kind.type
+        if isinstance(kind, inspect.StructType):
+            sections.append((kind.cls, f"{section}.{field.name}" if section else field.name))
+            continue
+        if not help_text:
+            raise ValueError(f"{struct.__name__}.{field.name} has no description")
+        default = (
+            field.default_factory() if field.default is msgspec.NODEFAULT and not field.required else field.default
+        )
+        yield Setting(section=section, name=field.name, default=default, help=help_text)
+    for inner, name in sections:
+        yield from described(inner, name)

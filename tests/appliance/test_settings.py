@@ -1,0 +1,115 @@
+"""Every setting is documented, bounded and usable as it comes."""
+
+from typing import Annotated
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from appliance.settings import History, Limits, Mqtt, Settings, Web, described
+
+ALL = list(described(Settings))
+
+
+def test_the_defaults_keep_their_own_rules():
+    assert msgspec.convert(msgspec.to_builtins(Settings()), Settings) == Settings()
+
+
+def test_every_setting_of_every_section_is_described():
+    names = {(setting.section, setting.name) for setting in ALL}
+    expected = {("", "site"), ("", "data_dir")}
+    for section, struct in (("mqtt", Mqtt), ("web", Web), ("limits", Limits), ("history", History)):
+        expected |= {(section, name) for name in struct.__struct_fields__}
+    assert names == expected
+
+
+@pytest.mark.parametrize("setting", ALL, ids=lambda setting: f"{setting.section}.{setting.name}")
+def test_help_is_a_sentence(setting):
+    assert setting.help[0].isupper()
+    assert setting.help.endswith(".")
+    assert "\n" not in setting.help
+    assert "|" not in setting.help  # it stands in a table of the README
+
+
+@pytest.mark.parametrize("section", [Mqtt, Web, Limits, History, Settings])
+def test_every_number_has_a_range(section):
+    properties = msgspec.json.schema(section)["$defs"][section.__name__]["properties"]
+    for name, schema in properties.items():
+        if schema.get("type") in {"integer", "number"}:
+            assert {"minimum", "maximum"} <= set(schema), name
+
+
+@pytest.mark.parametrize(
+    ("site", "good"),
+    [
+        ("home", True),
+        ("my-home_2", True),
+        ("devices", False),
+        ("devices2", True),
+        ("homeassistant", False),
+        ("hub", False),
+        ("", False),
+        ("Home", False),
+        ("a/b", False),
+        ("+", False),
+        ("home\n", False),
+        ("hub\n", False),
+        ("höhle", False),
+        ("a" * 65, False),
+    ],
+)
+def test_site_is_one_level_of_ours(site, good):
+    if good:
+        assert msgspec.convert({"site": site}, Settings).site == site
+    else:
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"site": site}, Settings)
+
+
+@pytest.mark.parametrize(
+    ("address", "good"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.53", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("", False),
+        ("192.168.1.5", False),
+        ("127.0.0.1.example.org", False),
+        ("127.0.0.1\n", False),
+        ("1127.0.0.1", False),
+    ],
+)
+@pytest.mark.parametrize("section", [Mqtt, Web])
+def test_only_this_computer_is_served(section, address, good):
+    if good:
+        assert msgspec.convert({"address": address}, section).address == address
+    else:
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"address": address}, section)
+
+
+def test_settings_without_a_description_are_refused():
+    class Bare(msgspec.Struct):
+        port: int = 1
+
+    with pytest.raises(ValueError, match=r"Bare\.port has no description"):
+        list(described(Bare))
+
+
+def test_sections_follow_the_keys_of_their_table():
+    class Inner(msgspec.Struct, frozen=True):
+        deep: Annotated[int, Meta(description="Deep.")] = 1
+
+    class Outer(msgspec.Struct, frozen=True):
+        inner: Annotated[Inner, Meta(description="A section.")] = Inner()
+        names: Annotated[tuple[str, ...], Meta(description="Names.")] = ()
+        needed: Annotated[int | None, Meta(description="Needed.")] = None
+
+    assert [(s.section, s.name, s.default) for s in described(Outer, "x")] == [
+        ("x", "names", ()),
+        ("x", "needed", None),
+        ("x.inner", "deep", 1),
+    ]
