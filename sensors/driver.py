@@ -1,11 +1,31 @@
-"""The contract between the agent and a driver, and what may go wrong with a sensor."""
+"""The contract between the agent and a driver, and what may go wrong with a sensor.
 
+A driver can neither hang nor kill the agent, because each side keeps its half of this:
+
+- The driver waits for nothing without a limit of its own: `read` returns or raises within `timeout_s`; `watch`,
+  `switch` and `close` within seconds. A library that may hang, or that replaces signal handlers, runs in a child
+  process, which is killed when its time is up.
+- The agent makes every call to a driver in a thread kept for that one sensor (a daemon thread: a read stuck in the
+  kernel blocks its own sensor and nothing else, not even the agent's end), and turns whatever comes out of it,
+  `Exception` of any class, into the failure of that sensor with `as_sensor_error`.
+- What a driver runs in threads of its own survives an exception there and shows it in `trouble`; `report` neither
+  blocks nor raises.
+- Importing a driver's module imports no hardware library; `build` does, and says what is missing.
+"""
+
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from appliance.devices import Role
 from sensors.reading import Reading
+
+if TYPE_CHECKING:  # hw modules raise the errors below, so they import this one
+    import msgspec
+
+    from sensors.hw.gpio import Gpio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +41,18 @@ class Channel:
     decimals: int | None = None  # what the sensor can really tell apart
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverContext:
+    """What the world around a driver is; tests hand in another one."""
+
+    name: str  # of the sensor, as configured
+    seed: int = 0  # what is simulated follows from it and the name alone
+    gpio: "Gpio | None" = None  # None: the pins of this computer
+    sysfs_root: Path = Path("/")  # where sys/, proc/ and dev/ are found
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+
+
 class Driver(Protocol):
     """What every driver has, whichever way its readings come about."""
 
@@ -29,31 +61,46 @@ class Driver(Protocol):
     serial_number: str | None
 
     def close(self) -> None:
-        """Let go of pins and files; may be called twice."""
+        """Let go of pins, threads and children, end a `read` under way; may be called twice and from any thread."""
 
 
+@runtime_checkable
 class Polled(Driver, Protocol):
     """A sensor that is asked."""
 
     interval_s: float  # default of the kind; the configuration may ask for more, not for less than min_interval_s
     min_interval_s: float  # below this the hardware lies or wears
+    timeout_s: float  # a read that takes longer than this is stuck
 
     def read(self) -> Sequence[Reading]:
         """Ask once; blocks, so the agent calls it in a thread of its own. Raises SensorError."""
 
 
+@runtime_checkable
 class Watched(Driver, Protocol):
     """A sensor that speaks up by itself."""
 
+    trouble: "SensorError | None"  # set while it cannot see; the agent looks at it now and then
+
     def watch(self, report: Callable[[Reading], None]) -> None:
-        """Report the present state once and every change after it, from any thread."""
+        """Report the present state once and every change after it, from any thread; an event has no present state."""
 
 
+@runtime_checkable
 class Switched(Watched, Protocol):
     """An actuator: takes commands, and reports its state when it really changed."""
 
     def switch(self, measurement: str, on: bool) -> None:  # noqa: FBT001 on is the value
         """Switch; the new state comes through `report`. Raises SensorError. Called from one thread at a time."""
+
+
+class DriverKind(Protocol):
+    """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it."""
+
+    Options: "type[msgspec.Struct]"
+
+    def build(self, options: "msgspec.Struct", context: DriverContext) -> Driver:
+        """Take hold of the hardware. Raises DriverUnavailable."""
 
 
 class SensorError(Exception):
@@ -80,7 +127,23 @@ class Implausible(SensorError):
     cause = "implausible"
 
 
+class TimedOut(SensorError):
+    """The reading did not end in its time and was given up."""
+
+    cause = "timeout"
+
+
 class DriverUnavailable(SensorError):
     """The driver cannot work on this computer as configured: library, device, permission or pin. Says the cure."""
 
     cause = "unavailable"
+
+
+def as_sensor_error(error: Exception) -> SensorError:
+    """Make a failure of the sensor of whatever a driver raised, on one line; a bug in a driver is one too."""
+    if isinstance(error, SensorError):
+        return error
+    words = " ".join(str(error).split())
+    failure = SensorError(f"{type(error).__name__}: {words}" if words else type(error).__name__)
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,121 @@
+"""The computer itself: temperature of its processor, load, memory and disk."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from sensors.driver import Channel, DriverContext, DriverUnavailable, SensorError
+from sensors.hw.sysfs import Sysfs, SysfsTree
+from sensors.reading import Reading
+
+# What the processor's sensor is called, the surest name first; others (acpitz, wifi, nvme) measure something else.
+THERMAL_ZONES = ("cpu-thermal", "cpu_thermal", "soc-thermal", "x86_pkg_temp")
+HWMON_CHIPS = ("cpu_thermal", "coretemp", "k10temp", "zenpower")
+
+
+class Host:
+    """Measures the computer that the agent runs on; what it does not have has no channel."""
+
+    class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        """Keys of a sensor of kind `host`."""
+
+        disk: Annotated[
+            str,
+            Meta(description="A folder on the file system whose use is measured.", pattern="^/"),
+        ] = "/"
+
+    interval_s: ClassVar[float] = 30.0
+    min_interval_s: ClassVar[float] = 1.0
+    timeout_s: ClassVar[float] = 10.0
+
+    @classmethod
+    def build(cls, options: "Host.Options", context: DriverContext) -> "Host":
+        """Look what this computer has to measure. Raises DriverUnavailable when that is nothing."""
+        return cls(SysfsTree(context.sysfs_root), options)
+
+    def __init__(self, sysfs: Sysfs, options: "Host.Options | None" = None) -> None:
+        disk = (options or self.Options()).disk.lstrip("/")
+        measures: list[tuple[Channel, Callable[[], float]]] = [
+            (Channel(measurement="load", low=0, decimals=2), lambda: load(sysfs.read("proc/loadavg"))),
+            (_percent("memory"), lambda: memory_used_percent(sysfs.read("proc/meminfo"))),
+            (_percent("disk"), lambda: 100 * sysfs.used_share(disk)),
+        ]
+        if thermometer := cpu_thermometer(sysfs):
+            channel = Channel(measurement="cpu_temperature", unit="°C", low=-40, high=125, decimals=1)
+            measures.insert(0, (channel, lambda: int(sysfs.read(thermometer)) / 1000))
+        self._measures = [(channel, measure) for channel, measure in measures if _works(measure)]
+        if not self._measures:
+            raise DriverUnavailable(
+                "this computer tells nothing about itself in /proc and /sys; remove the host sensor"
+            )
+        self.channels = tuple(channel for channel, _ in self._measures)
+        self.model = _text(sysfs, "proc/device-tree/model") or _text(sysfs, "sys/devices/virtual/dmi/id/product_name")
+        self.serial_number = _text(sysfs, "proc/device-tree/serial-number")
+
+    def read(self) -> Sequence[Reading]:
+        """Measure all; what fails alone is left out. Raises SensorError when nothing could be read."""
+        readings, problem = [], ""
+        for channel, measure in self._measures:
+            try:
+                readings.append(Reading(channel.measurement, measure()))
+            except (OSError, ValueError) as error:
+                problem = f"{channel.measurement}: {error}"
+        if not readings:
+            raise SensorError(f"nothing could be measured on this computer; {problem}")
+        return readings
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
+
+
+def load(loadavg: str) -> float:
+    """Give the load of the last minute. Raises ValueError."""
+    return float(loadavg.partition(" ")[0])
+
+
+def memory_used_percent(meminfo: str) -> float:
+    """Give what programs could not have of the memory any more, in percent. Raises ValueError."""
+    kilobytes = {}
+    for line in meminfo.splitlines():
+        key, _, amount = line.partition(":")
+        if key in {"MemTotal", "MemAvailable"}:
+            kilobytes[key] = int(amount.removesuffix("kB"))
+    try:
+        return 100 * (1 - kilobytes["MemAvailable"] / kilobytes["MemTotal"])
+    except (KeyError, ZeroDivisionError):
+        raise ValueError("no MemTotal and MemAvailable in /proc/meminfo") from None
+
+
+def cpu_thermometer(sysfs: Sysfs) -> str | None:
+    """Find the file that holds the temperature of the processor in thousandths of °C; None where there is none."""
+    found: dict[str | None, str] = {}
+    for path in sysfs.glob("sys/class/thermal/thermal_zone*/type"):
+        found.setdefault(_text(sysfs, path), path.replace("/type", "/temp"))
+    for name in THERMAL_ZONES:
+        if name in found:
+            return found[name]
+    chips: dict[str | None, str] = {}
+    for path in sysfs.glob("sys/class/hwmon/hwmon*/name"):
+        chips.setdefault(_text(sysfs, path), path.replace("/name", "/temp1_input"))
+    return next((chips[name] for name in HWMON_CHIPS if name in chips), None)
+
+
+def _percent(measurement: str) -> Channel:
+    return Channel(measurement=measurement, unit="%", low=0, high=100, decimals=1)
+
+
+def _works(measure: Callable[[], float]) -> bool:
+    try:
+        measure()
+    except (OSError, ValueError, ZeroDivisionError):
+        return False
+    return True
+
+
+def _text(sysfs: Sysfs, path: str) -> str | None:
+    try:
+        return sysfs.read(path) or None
+    except OSError:
+        return None

@@ -1,0 +1,121 @@
+import msgspec
+import pytest
+
+from sensors.driver import DriverContext, DriverUnavailable, SensorError
+from sensors.drivers.host import Host, cpu_thermometer, load, memory_used_percent
+from sensors.hw.sysfs import FakeSysfs
+
+MEMINFO = """\
+MemTotal:        8192000 kB
+MemFree:          300000 kB
+MemAvailable:    6144000 kB
+Buffers:          120000 kB
+HugePages_Total:       0
+"""
+PI = {
+    "proc/loadavg": "0.42 0.31 0.27 1/312 4711\n",
+    "proc/meminfo": MEMINFO,
+    "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
+    "proc/device-tree/serial-number": "10000000abcdef01\0",
+    "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+    "sys/class/thermal/thermal_zone0/temp": "48312\n",
+}
+
+
+def test_a_pi_tells_all():
+    host = Host(FakeSysfs(PI, disks={"": 0.125}))
+    assert {reading.measurement: reading.value for reading in host.read()} == {
+        "cpu_temperature": pytest.approx(48.312),
+        "load": 0.42,
+        "memory": 25.0,
+        "disk": 12.5,
+    }
+    assert [channel.measurement for channel in host.channels] == ["cpu_temperature", "load", "memory", "disk"]
+    assert host.model == "Raspberry Pi 4 Model B Rev 1.4"
+    assert host.serial_number == "10000000abcdef01"
+
+
+THERMOMETERS = [
+    ({"sys/class/thermal/thermal_zone0/type": "acpitz"}, None),  # the mainboard, not the processor
+    (
+        {"sys/class/thermal/thermal_zone0/type": "acpitz", "sys/class/thermal/thermal_zone7/type": "x86_pkg_temp"},
+        "sys/class/thermal/thermal_zone7/temp",
+    ),
+    (
+        {"sys/class/hwmon/hwmon0/name": "nvme", "sys/class/hwmon/hwmon3/name": "k10temp"},
+        "sys/class/hwmon/hwmon3/temp1_input",
+    ),
+    (
+        {"sys/class/hwmon/hwmon0/name": "coretemp", "sys/class/thermal/thermal_zone1/type": "cpu-thermal"},
+        "sys/class/thermal/thermal_zone1/temp",
+    ),
+    ({"sys/class/thermal/thermal_zone0/type": OSError(5, "Input/output error")}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("files", "found"), THERMOMETERS)
+def test_cpu_thermometer(files, found):
+    assert cpu_thermometer(FakeSysfs(files)) == found
+
+
+@pytest.mark.parametrize("unreadable", ["sys/class/thermal/thermal_zone0/temp", "proc/loadavg", "proc/meminfo"])
+def test_what_cannot_be_read_at_the_start_has_no_channel(unreadable):
+    host = Host(FakeSysfs(PI | {unreadable: OSError(61, "No data available")}, disks={"": 0.5}))
+    assert len(host.channels) == 3
+    assert [reading.measurement for reading in host.read()] == [channel.measurement for channel in host.channels]
+
+
+def test_what_fails_later_is_left_out_alone():
+    sysfs = FakeSysfs(PI, disks={"": 0.5})
+    host = Host(sysfs)
+    sysfs.files["sys/class/thermal/thermal_zone0/temp"] = OSError(5, "Input/output error")
+    assert [reading.measurement for reading in host.read()] == ["load", "memory", "disk"]
+
+
+def test_when_all_fails_the_sensor_fails():
+    sysfs = FakeSysfs(PI, disks={"": 0.5})
+    host = Host(sysfs)
+    sysfs.files.clear()
+    sysfs.disks.clear()
+    with pytest.raises(SensorError, match=r"nothing could be measured on this computer; disk: .*No such file"):
+        host.read()
+
+
+def test_a_computer_without_anything_is_unavailable():
+    with pytest.raises(DriverUnavailable, match="remove the host sensor"):
+        Host(FakeSysfs({}))
+
+
+def test_the_disk_is_a_folder_of_choice():
+    host = Host(FakeSysfs({}, disks={"var/lib": 0.75}), Host.Options(disk="/var/lib"))
+    assert [reading.value for reading in host.read()] == [75.0]
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"disk": "var"}, Host.Options)
+
+
+@pytest.mark.parametrize("meminfo", ["", "MemTotal: 0 kB\nMemAvailable: 0 kB\n", "MemTotal: many kB\n"])
+def test_odd_meminfo_is_a_value_error(meminfo):
+    with pytest.raises(ValueError, match=r"MemAvailable|invalid literal"):
+        memory_used_percent(meminfo)
+
+
+def test_odd_loadavg_is_a_value_error():
+    with pytest.raises(ValueError, match="could not convert"):
+        load("high")
+
+
+def test_reads_the_files_below_the_root(tmp_path):
+    for path, text in PI.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    host = Host.build(Host.Options(), DriverContext(name="pi", sysfs_root=tmp_path))
+    readings = {reading.measurement: reading.value for reading in host.read()}
+    assert readings["cpu_temperature"] == pytest.approx(48.312)
+    assert 0 <= readings["disk"] <= 100
+    host.close()
+
+
+def test_this_computer_can_be_measured():
+    host = Host.build(Host.Options(), DriverContext(name="here"))
+    assert {"load", "memory", "disk"} <= {reading.measurement for reading in host.read()}
