@@ -19,6 +19,7 @@ MAX_FILE_BYTES = 1_048_576
 SECRET = re.compile("passw|secret|token|credential", re.IGNORECASE)
 SYNTAX_CURES = {  # what tomllib says -> what people do about it
     "Invalid value": 'write text in "quotation marks", and on and off as true and false',
+    "Invalid statement": "write a setting as key = value and a table as [name]",
     "Expected '=' after a key": "write a setting as key = value and a table as [name]",
     "Expected newline or end of document": "write one setting a line, and text in one pair of quotation marks",
     "Cannot overwrite a value": "the key stands here a second time: keep one of the two",
