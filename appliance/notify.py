@@ -1,0 +1,47 @@
+"""Tells systemd how the service is; silent where systemd did not start it or its library is absent."""
+
+import os
+
+
+def ready(status: str = "") -> None:
+    """Say that the service can be used."""
+    _send("READY=1", status)
+
+
+def stopping(status: str = "") -> None:
+    """Say that the service is on its way down."""
+    _send("STOPPING=1", status)
+
+
+def status(text: str) -> None:
+    """Say in a few words what the service is doing; `systemctl status` shows it."""
+    _send("", text)
+
+
+def watchdog() -> None:
+    """Say that the event loop still turns."""
+    _send("WATCHDOG=1")
+
+
+def watchdog_interval_s() -> float | None:
+    """Seconds between two calls of `watchdog`, half of what systemd allows; None where it does not watch."""
+    if not os.environ.get("NOTIFY_SOCKET") or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    try:
+        allowed_us = int(os.environ.get("WATCHDOG_USEC", ""))
+    except ValueError:
+        return None
+    return allowed_us / 2_000_000 if allowed_us > 0 else None
+
+
+def _send(state: str, status: str = "") -> None:
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return
+    try:
+        from systemd import daemon  # noqa: PLC0415 an extra: a distribution's package, absent on most desktops
+    except ImportError:
+        return
+    words = [state] if state else []
+    if status:
+        words.append("STATUS=" + status.replace("\n", " "))
+    daemon.notify("\n".join(words))

@@ -1,0 +1,75 @@
+"""What systemd hears, and silence everywhere else."""
+
+import os
+import sys
+from types import ModuleType
+
+import pytest
+
+from appliance import notify
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """Stand in for systemd-python, which is not there on every computer."""
+    said = []
+    package, daemon = ModuleType("systemd"), ModuleType("systemd.daemon")
+    daemon.notify = said.append
+    package.daemon = daemon
+    monkeypatch.setitem(sys.modules, "systemd", package)
+    monkeypatch.setitem(sys.modules, "systemd.daemon", daemon)
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    return said
+
+
+@pytest.mark.parametrize(
+    ("say", "words"),
+    [
+        (notify.ready, "READY=1"),
+        (lambda: notify.ready("5 sensors"), "READY=1\nSTATUS=5 sensors"),
+        (notify.stopping, "STOPPING=1"),
+        (lambda: notify.status("a\nb"), "STATUS=a b"),
+        (notify.watchdog, "WATCHDOG=1"),
+    ],
+)
+def test_words(heard, say, words):
+    say()
+    assert heard == [words]
+
+
+def test_nothing_is_said_without_systemd(heard, monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    notify.ready("x")
+    assert heard == []
+
+
+def test_nothing_happens_without_its_library(monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    monkeypatch.setitem(sys.modules, "systemd", None)
+    notify.ready("x")
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize(
+    ("environment", "interval_s"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "20000000"}, 10.0),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "20000000", "WATCHDOG_PID": "1"}, None),  # systemd watches another process
+        ({"WATCHDOG_USEC": "20000000", "WATCHDOG_PID": str(os.getpid())}, 10.0),
+    ],
+)
+def test_watchdog_interval(monkeypatch, environment, interval_s):
+    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert notify.watchdog_interval_s() == interval_s
+
+
+def test_no_watchdog_without_systemd(monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.setenv("WATCHDOG_USEC", "20000000")
+    assert notify.watchdog_interval_s() is None
