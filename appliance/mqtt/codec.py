@@ -8,7 +8,7 @@ and written as 3.1.1, but for the DUP flag and the reserved bits that it did not
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from appliance.mqtt.errors import MalformedPacket, ProtocolError, UnsupportedVersion
+from appliance.mqtt.errors import MalformedPacket, MqttError, ProtocolError, UnsupportedVersion
 from appliance.mqtt.packets import (
     Auth,
     ConnAck,
@@ -29,7 +29,7 @@ from appliance.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from appliance.mqtt.properties import EMPTY, WILL, Properties, encode_properties, read_properties
+from appliance.mqtt.properties import EMPTY, WILL, Place, Properties, encode_properties, read_properties
 from appliance.mqtt.types import (
     CONNECT_RETURN_CODES,
     REASON_CODES,
@@ -97,9 +97,9 @@ def _check_flags(packet_type: PacketType, flags: int, version: Version) -> None:
         raise MalformedPacket(f"flags {flags:04b} on {packet_type.name}, they must be {wanted:04b}")
 
 
-def _read_qos(bits: int, what: str) -> QoS:
+def _read_qos(bits: int, what: str, error: type[MqttError] = MalformedPacket) -> QoS:
     if bits == 3:  # [MQTT-3.3.1-4] [MQTT-3.1.2-12]; 3.1.1: [MQTT-3.1.2-14]
-        raise MalformedPacket(f"QoS 3 in {what}")
+        raise error(f"QoS 3 in {what}")
     return QoS(bits)
 
 
@@ -107,6 +107,15 @@ def _read_reason(packet_type: PacketType, code: int) -> int:
     if code not in REASON_CODES[packet_type]:
         raise ProtocolError(f"reason code 0x{code:02X} does not belong into {packet_type.name}")
     return code
+
+
+def _write_properties(properties: Properties, writer: Writer, version: Version) -> None:
+    if version is Version.MQTT_5:
+        writer.raw(encode_properties(properties))
+
+
+def _read_properties(reader: Reader, place: Place, version: Version) -> Properties:
+    return read_properties(reader, place) if version is Version.MQTT_5 else EMPTY
 
 
 # CONNECT
@@ -134,11 +143,11 @@ def _read_connect(reader: Reader, _version: Version) -> Connect:
     if not has_will and (will_qos or will_retain):  # [MQTT-3.1.2-11] [MQTT-3.1.2-13]; 3.1.1 also [MQTT-3.1.2-15]
         raise MalformedPacket("will QoS or will retain without a will")
     keep_alive_s = reader.two_bytes()
-    properties = read_properties(reader, PacketType.CONNECT) if version is Version.MQTT_5 else EMPTY
+    properties = _read_properties(reader, PacketType.CONNECT, version)
     client_id = reader.utf8()  # [MQTT-3.1.3-1] sets the order from here
     will = None
     if has_will:
-        will_properties = read_properties(reader, WILL) if version is Version.MQTT_5 else EMPTY
+        will_properties = _read_properties(reader, WILL, version)
         will = Will(reader.utf8(), reader.binary(), will_qos, will_retain, will_properties)
     username = reader.utf8() if connect_flags & 0x80 else None  # [MQTT-3.1.2-16] [MQTT-3.1.2-17]
     password = reader.binary() if connect_flags & 0x40 else None  # [MQTT-3.1.2-18] [MQTT-3.1.2-19]
@@ -174,15 +183,6 @@ def _write_connect(packet: Connect, writer: Writer, _version: Version) -> None:
         writer.utf8(packet.username)
     if packet.password is not None:
         writer.binary(packet.password)
-
-
-def _write_properties(properties: Properties, writer: Writer, version: Version) -> None:
-    if version is Version.MQTT_5:
-        writer.raw(encode_properties(properties))
-
-
-def _read_properties(reader: Reader, packet_type: PacketType, version: Version) -> Properties:
-    return read_properties(reader, packet_type) if version is Version.MQTT_5 else EMPTY
 
 
 # CONNACK
@@ -284,7 +284,7 @@ def _read_subscribe(reader: Reader, version: Version) -> Subscribe:
         subscriptions.append(
             Subscription(
                 topic_filter,
-                _read_qos(options & 3, "SUBSCRIBE"),
+                _read_qos(options & 3, "SUBSCRIBE", ProtocolError),  # §3.8.3.1
                 bool(options & 0x04),
                 bool(options & 0x08),
                 options >> 4,
@@ -348,7 +348,7 @@ def _read_unsuback(reader: Reader, version: Version) -> UnsubAck:
         return UnsubAck(packet_id)
     properties = read_properties(reader, PacketType.UNSUBACK)
     codes = tuple(_read_reason(PacketType.UNSUBACK, code) for code in reader.rest())
-    if not codes:  # [MQTT-3.11.3-1]
+    if not codes:  # [MQTT-3.11.3-2]
         raise ProtocolError("an UNSUBACK without a reason code")
     return UnsubAck(packet_id, codes, properties)
 

@@ -12,7 +12,7 @@ MAX_LEVELS: Final = 128  # far beyond any real topic, far below what would make 
 def check_topic_name(topic: str, max_levels: int = MAX_LEVELS) -> None:
     """TopicNameInvalid unless a message may be published to `topic`."""
     _check_text(topic, max_levels, "topic name", TopicNameInvalid)
-    if "+" in topic or "#" in topic:  # [MQTT-3.3.2-2]
+    if "+" in topic or "#" in topic:  # [MQTT-4.7.0-1] [MQTT-3.3.2-2]; 3.1.1: [MQTT-4.7.1-1]
         raise TopicNameInvalid(f"the topic name {_shown(topic)} contains a wildcard")
 
 
@@ -24,9 +24,9 @@ def check_topic_filter(topic_filter: str, max_levels: int = MAX_LEVELS) -> None:
         return
     *parents, last = plain.split("/")
     for level in parents:
-        if "#" in level:  # [MQTT-4.7.1-1]
+        if "#" in level:  # [MQTT-4.7.1-1]; 3.1.1: [MQTT-4.7.1-2]
             raise TopicFilterInvalid(f"# is not the last level of the topic filter {_shown(topic_filter)}")
-        if "+" in level and level != "+":  # [MQTT-4.7.1-2]
+        if "+" in level and level != "+":  # [MQTT-4.7.1-2]; 3.1.1: [MQTT-4.7.1-3]
             raise TopicFilterInvalid(f"+ is not alone in its level of the topic filter {_shown(topic_filter)}")
     if ("#" in last or "+" in last) and last not in {"#", "+"}:  # [MQTT-4.7.1-1] [MQTT-4.7.1-2]
         raise TopicFilterInvalid(
