@@ -27,7 +27,7 @@ MAX_LEAVES = 256
 MAX_TOPIC_CHARS = 512  # of a series: the message's topic and the path of a leaf
 MAX_TEXT_CHARS = 64  # of an event or a state in words
 MAX_NAME_CHARS = 64  # of an agent, a run, a quality
-MAX_SEQ = 2**63 - 1
+MAX_SEQ = 2**62  # the database counts to 2**63 - 1, and looks at the next number too
 LARGEST = 1e308  # integers of JSON have no end
 LAST_AT = 253_402_300_799  # end of the year 9999, the last that a time can be written in
 

@@ -94,11 +94,11 @@ HISTORY = (
     JOIN series ON series.id = readings.series_id
     LEFT JOIN runs ON runs.id = readings.run_id
     """,  # noqa: S608 our own columns
+    # CROSS JOIN holds SQLite to this order: a look-up per series, whatever it believes of the sizes.
     f"""
     CREATE VIEW latest AS
     SELECT {COLUMNS}
-    FROM series
-    JOIN readings ON readings.series_id = series.id
+    FROM series CROSS JOIN readings ON readings.series_id = series.id
       AND readings.at_ms = (SELECT max(at_ms) FROM readings WHERE series_id = series.id)
       AND readings.nth = (SELECT max(nth) FROM readings AS same WHERE same.series_id = series.id
                           AND same.at_ms = readings.at_ms)
