@@ -1,0 +1,60 @@
+import pytest
+
+from appliance.features.web.chart import draw_line, draw_steps, longest_silence_s
+from appliance.store.history import Bucket, Chart, Row, Series
+
+NUMBERS = Series(topic="home/a/t", kind="number", unit="°C", name="T", quantity="temperature", agent="a", last_at=None)
+DOOR = Series(topic="home/a/door", kind="binary", unit=None, name=None, quantity="door", agent="a", last_at=None)
+
+SILENCES = [
+    ([], 1.0, 90.0),
+    ([0, 10], 1.0, 90.0),  # too little to judge
+    (list(range(0, 100, 10)), 1.0, 30.0),  # three missed reads of a regular sensor
+    (list(range(0, 100, 10)), 60.0, 150.0),  # never finer than the buckets
+    ([0, 2, 4, 6, 8, 300, 302, 304, 306, 600], 1.0, 900.0),  # speaks on change
+    (list(range(10)), 0.1, 5.0),
+]
+
+
+@pytest.mark.parametrize(("at", "bucket_s", "expected"), SILENCES)
+def test_longest_silence(at, bucket_s, expected):
+    assert longest_silence_s([float(one) for one in at], bucket_s) == pytest.approx(expected, rel=0.1)
+
+
+def bucket(at):
+    return Bucket(at=float(at), min=1.0, mean=2.0, max=3.0, count=1)
+
+
+def chart(*ats):
+    return Chart(
+        topic="home/a/t", since_at=0.0, until_at=1000.0, bucket_s=1.0, before=None, buckets=[bucket(at) for at in ats]
+    )
+
+
+def test_a_line_breaks_where_the_sensor_was_silent():
+    columns = draw_line(NUMBERS, chart(0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 500, 510))
+    assert columns.at[10] == pytest.approx(295.0)
+    assert columns.mean[10] is columns.min[10] is columns.max[10] is None
+    assert [one for one in columns.mean if one is None] == [None]
+    assert (columns.unit, columns.quantity, columns.since, columns.until) == ("°C", "temperature", 0.0, 1000.0)
+    assert columns.at == sorted(columns.at)
+
+
+def test_an_empty_stretch_has_no_points():
+    assert draw_line(NUMBERS, chart()).at == []
+
+
+def row(at, value):
+    return Row(at=float(at), value=value, text=None, quality="ok", clock=None, agent=None, run=None, seq=None)
+
+
+def test_steps_begin_with_what_held_and_last_until_the_end():
+    columns = draw_steps(DOOR, row(-50, 1.0), [row(10, 0.0), row(20, 1.0)], 0.0, 100.0)
+    assert columns.at == [0.0, 10.0, 20.0, 100.0]
+    assert columns.mean == [1.0, 0.0, 1.0, 1.0]
+
+
+def test_steps_without_anything_before_begin_at_the_first_change():
+    assert draw_steps(DOOR, None, [row(10, 1.0)], 0.0, 10.0).at == [10.0]
+    assert draw_steps(DOOR, None, [], 0.0, 10.0).at == []
+    assert draw_steps(DOOR, row(-1, None), [row(5, None)], 0.0, 10.0).at == []
