@@ -86,7 +86,8 @@ def _values(row, place):
 
 def properties(place, version=Version.MQTT_5):
     """Any properties that may stand in `place`; none before MQTT 5."""
-    if version is not Version.MQTT_5:
+    rows = [row for row in PROPERTIES if place in row.places]
+    if version is not Version.MQTT_5 or not rows:
         return st.just(EMPTY)
 
     def build(values):
@@ -94,7 +95,6 @@ def properties(place, version=Version.MQTT_5):
             values.pop("authentication_data", None)
         return Properties(**values)
 
-    rows = [row for row in PROPERTIES if place in row.places]
     some = st.lists(st.sampled_from(rows), unique=True, max_size=4)
     return some.flatmap(lambda rows: st.fixed_dictionaries({row.name: _values(row, place) for row in rows}).map(build))
 
