@@ -74,25 +74,17 @@ class Inbound:
                     route = routes.get(data[body + 2 : topic_end])
                     if route is not None and (topic_end < stop and data[topic_end] == 0 if v5 else topic_end <= stop):
                         audience = route.audience
-                        if audience is run:
+                        if audience is run or audience.plain:
+                            if audience is not run:
+                                if run is not None:
+                                    forward_run(run, data, run_start, pos, run_count, v5)
+                                run, run_start, run_count = audience, pos, 0
                             run_count += 1
-                        elif audience.plain:
-                            if run is not None:
-                                forward_run(run, data, run_start, pos, run_count, v5)
-                            run, run_start, run_count = audience, pos, 1
-                        else:
-                            if run is not None:
-                                forward_run(run, data, run_start, pos, run_count, v5)
-                                run = None
                             published += 1
-                            self._publish(connection, session, data, first, body, stop, now)
+                            if route.recorded:
+                                self._router.record(route, data[topic_end + v5 : stop], client_id)
                             pos = stop
                             continue
-                        published += 1
-                        if route.recorded:
-                            self._router.record(route, data[topic_end + v5 : stop], client_id)
-                        pos = stop
-                        continue
                 if run is not None:
                     forward_run(run, data, run_start, pos, run_count, v5)
                     run = None
@@ -144,8 +136,7 @@ class Inbound:
         if qos:
             packet_id = data[pos : pos + 2]
             pos += 2
-            if packet_id == b"\0\0":
-                raise MalformedPacket("packet id 0")  # [MQTT-2.3.1-1] of 3.1.1, [MQTT-2.2.1-3] of 5
+            _check_packet_id(packet_id[0] << 8 | packet_id[1])
         properties = b""
         expires_at = None
         if connection.v5:
@@ -180,7 +171,9 @@ class Inbound:
     def puback(self, session: Session, packet_id: int, now: float) -> None:
         """A QoS 1 message has arrived; an id that stands for nothing is no harm. [MQTT-4.3.2-1]"""
         delivery = session.in_flight.get(packet_id)
-        if delivery is not None and delivery.qos == 1:
+        if delivery is None:
+            _check_packet_id(packet_id)
+        elif delivery.qos == 1:
             self._done(session, packet_id, now)
 
     def pubrec(self, connection: Connection, session: Session, packet_id: bytes) -> None:
@@ -188,6 +181,7 @@ class Inbound:
         number = packet_id[0] << 8 | packet_id[1]
         delivery = session.in_flight.get(number)
         if delivery is None:
+            _check_packet_id(number)
             if connection.v5:
                 self._router.put(connection, b"\x62\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)))
             else:
@@ -202,7 +196,9 @@ class Inbound:
         if number in session.incoming:
             session.incoming.remove(number)
             self._acknowledge(connection, PUBCOMP + packet_id)
-        elif connection.v5:
+            return
+        _check_packet_id(number)
+        if connection.v5:
             self._acknowledge(connection, b"\x70\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)))
         else:
             self._acknowledge(connection, PUBCOMP + packet_id)
@@ -210,7 +206,9 @@ class Inbound:
     def pubcomp(self, session: Session, packet_id: int, now: float) -> None:
         """A QoS 2 message is through. [MQTT-4.3.3-1]"""
         delivery = session.in_flight.get(packet_id)
-        if delivery is not None and delivery.qos == 2 and delivery.message is None:
+        if delivery is None:
+            _check_packet_id(packet_id)
+        elif delivery.qos == 2 and delivery.message is None:
             self._done(session, packet_id, now)
 
     def refused(self, session: Session, packet_id: int, now: float) -> None:
@@ -224,6 +222,11 @@ class Inbound:
             if packet_id in session.resend:
                 session.resend.remove(packet_id)
             self._router.pump(session, now)
+
+
+def _check_packet_id(packet_id: int) -> None:
+    if not packet_id:
+        raise MalformedPacket("packet id 0")  # [MQTT-2.3.1-1] of 3.1.1, [MQTT-2.2.1-3] of 5
 
 
 def _long_size(data: bytes, pos: int, size: int) -> tuple[int, int] | None:

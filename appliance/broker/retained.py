@@ -108,7 +108,7 @@ def _below(top: _Node) -> Iterator[str]:
         node = nodes.pop()
         if node.message is not None:
             yield node.message.topic
-        nodes.extend(node.children.values())
+        nodes.extend(reversed(node.children.values()))  # so that they come in the order they were first set
 
 
 def _size(message: Message) -> int:

@@ -1,5 +1,6 @@
 """A client inside the process, for the features: no socket, no packets, messages as the core holds them."""
 
+import logging
 from collections.abc import Callable
 
 from appliance.broker.message import Message
@@ -7,6 +8,8 @@ from appliance.broker.session import Session
 from appliance.broker.topictree import Grant
 from appliance.mqtt.topics import check_topic_filter
 from appliance.net.hub import Hub
+
+log = logging.getLogger(__name__)
 
 
 class LocalClient:
@@ -30,7 +33,7 @@ class LocalClient:
         check_topic_filter(topic_filter)
         router = self._hub.broker.router
         session = Session(self._client_id)
-        session.deliver = lambda message: deliver(_as_live(message) if message.retain else message)
+        session.deliver = lambda message: self._deliver(message, deliver)
         router.subscribe(session, topic_filter, Grant(qos=2), retain_handling=2)
         for message in self.retained(topic_filter):
             deliver(message)
@@ -42,6 +45,12 @@ class LocalClient:
         now = self._hub.clock()
         messages = (store.get(topic, now) for topic in sorted(store.topics(topic_filter)))
         return [message for message in messages if message is not None]
+
+    def _deliver(self, message: Message, deliver: Callable[[Message], None]) -> None:
+        try:
+            deliver(_as_live(message) if message.retain else message)
+        except Exception:  # one feature's fault must not keep the message from the other readers
+            log.exception("%s failed on a message of %s", self._client_id, message.topic)
 
     def _unsubscribe(self, session: Session, topic_filter: str) -> None:
         self._hub.broker.router.unsubscribe(session, topic_filter)
