@@ -5,10 +5,14 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from appliance.store.database import APPLICATION_ID, Database, StoreError, explain, open_reader
+
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -185,7 +189,7 @@ def test_a_killed_owner_lets_go_and_a_half_made_file_is_finished(path):
         "database._migrate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "database.Database.open(Path(sys.argv[1]))"
     )
-    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == -9
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False, cwd=ROOT).returncode == -9
     assert path.exists()
     database = Database.open(path)
     assert database.connection.execute("SELECT count(*) FROM readings").fetchone() == (0,)
