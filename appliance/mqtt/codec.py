@@ -91,9 +91,8 @@ def encode(packet: Packet, version: Version) -> bytes:
 
 def _check_flags(packet_type: PacketType, flags: int, version: Version) -> None:
     wanted = FIXED_FLAGS.get(packet_type, 0)
-    if version is Version.MQTT_3_1 and wanted:  # 3.1 repeats these three with DUP set
-        flags &= ~DUP
-    if flags != wanted:  # [MQTT-2.1.3-1]; 3.1.1: [MQTT-2.2.2-1] [MQTT-2.2.2-2] [MQTT-3.14.1-1]
+    repeated = version is Version.MQTT_3_1 and wanted and flags == wanted | DUP  # as 3.1 repeats these three
+    if flags != wanted and not repeated:  # [MQTT-2.1.3-1]; 3.1.1: [MQTT-2.2.2-1] [MQTT-2.2.2-2] [MQTT-3.14.1-1]
         raise MalformedPacket(f"flags {flags:04b} on {packet_type.name}, they must be {wanted:04b}")
 
 

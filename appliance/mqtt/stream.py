@@ -34,7 +34,7 @@ class PacketStream:
         buffer, pos = self._buffer, self._pos
         if pos == len(buffer):
             return None
-        if self.version is None and buffer[pos] >> 4 != PacketType.CONNECT:  # [MQTT-3.1.0-1]
+        if self.version is None and buffer[pos] != PacketType.CONNECT << 4:  # [MQTT-3.1.0-1]
             raise ProtocolError("the first packet is not CONNECT")
         size = frame_size(buffer, pos)
         if size is None:
