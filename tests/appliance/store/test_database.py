@@ -11,7 +11,6 @@ import pytest
 
 from appliance.store.database import APPLICATION_ID, Database, StoreError, explain, open_reader
 
-
 ROOT = Path(__file__).parents[3]
 
 
