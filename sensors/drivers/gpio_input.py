@@ -1,0 +1,259 @@
+"""Contacts, motion sensors and buttons on one pin: pull, active level, bouncing, presses."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from threading import Condition, Thread, current_thread
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from sensors.driver import Channel, DriverContext, SensorError, as_sensor_error
+from sensors.hw.gpio import InputLine, Pull, open_gpio
+from sensors.reading import Reading
+
+LONGEST_UNREST_S = 1.0  # a contact that chatters on and on is believed now and then, rather than never
+LOOK_AGAIN_S = 5.0  # the kernel loses edges when they come fast; the level itself is never lost
+RETRY_S = 1.0  # after the pin could not be read
+MOST_EDGES = 1000  # waiting to be judged; the oldest go, as the last ones decide
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """How a thing is usually wired, and so what counts unless the configuration says otherwise."""
+
+    pull: Pull
+    active: Literal["high", "low"]
+    debounce_s: float
+
+
+WIRINGS = {
+    "motion": Wiring("down", "high", 0.05),  # a PIR drives its output itself
+    "door": Wiring(
+        "up", "high", 0.05
+    ),  # a reed contact to ground, closed by its magnet: open is high, and so is a cut wire
+    "window": Wiring("up", "high", 0.05),
+    "leak": Wiring("up", "low", 0.2),  # water, or the alarm's relay, connects to ground
+    "smoke": Wiring("up", "low", 0.2),
+    "button": Wiring("up", "low", 0.02),
+}
+
+
+class Debounce:
+    """Tells which level a bouncing contact means: the one that stays for `settle_s`. Pure."""
+
+    def __init__(self, *, level: bool, settle_s: float, longest_unrest_s: float = LONGEST_UNREST_S) -> None:
+        self.state = level
+        self._settle_s = settle_s
+        self._longest_unrest_s = longest_unrest_s
+        self._raw = level
+        self._since = 0.0  # when the contact last moved
+        self._unrest_since: float | None = None  # when it began to move
+
+    def seen(self, now: float, level: bool) -> bool | None:  # noqa: FBT001 level is the value
+        """Take the level seen at an edge or at the deadline; give the new state when it is decided."""
+        decided = self._decide(now)
+        if level is not self._raw:
+            self._raw, self._since = level, now
+            if self._unrest_since is None:
+                self._unrest_since = now
+            if decided is None:
+                decided = self._decide(now)
+        return decided
+
+    @property
+    def deadline(self) -> float | None:
+        """When to look at the level next, unless an edge comes first; None while the state is what is seen."""
+        if self._raw is self.state or self._unrest_since is None:
+            return None
+        return min(self._since + self._settle_s, self._unrest_since + self._longest_unrest_s)
+
+    def _decide(self, now: float) -> bool | None:
+        calm = now >= self._since + self._settle_s
+        tired = self._unrest_since is not None and now >= self._unrest_since + self._longest_unrest_s
+        if calm:
+            self._unrest_since = None
+        if self._raw is self.state or not (calm or tired):
+            return None
+        if not calm:
+            self._unrest_since = now
+        self.state = self._raw
+        return self.state
+
+
+class Stage(Enum):
+    """Where a finger is in its gesture."""
+
+    UP = auto()
+    DOWN = auto()
+    BETWEEN = auto()  # released once; a second press would make it double
+    SPENT = auto()  # down, and all that this means has been said
+
+
+class Presses:
+    """Turns a debounced button into `press`, `double` and `hold`. Pure."""
+
+    EDGES = {  # (stage, pressed) -> next stage, event  # noqa: RUF012 a table
+        (Stage.UP, True): (Stage.DOWN, None),
+        (Stage.DOWN, False): (Stage.BETWEEN, None),
+        (Stage.BETWEEN, True): (Stage.SPENT, "double"),
+        (Stage.SPENT, False): (Stage.UP, None),
+    }
+    TIMEOUTS = {  # stage -> next stage, event  # noqa: RUF012 a table
+        Stage.DOWN: (Stage.SPENT, "hold"),
+        Stage.BETWEEN: (Stage.UP, "press"),
+    }
+
+    def __init__(self, *, pressed: bool, hold_s: float, double_s: float) -> None:
+        self._stage = Stage.SPENT if pressed else Stage.UP  # a button found pressed at the start says nothing
+        self._after_s = {Stage.DOWN: hold_s, Stage.BETWEEN: double_s}
+        self._since = 0.0
+
+    def seen(self, now: float, pressed: bool) -> str | None:  # noqa: FBT001 pressed is the value
+        """Take the button's state at a change or at the deadline; give the event that it completes."""
+        event = self._time_out(now)
+        if step := self.EDGES.get((self._stage, pressed)):
+            self._stage, said = step
+            self._since = now
+            event = event or said or self._time_out(now)
+        return event
+
+    @property
+    def deadline(self) -> float | None:
+        """When to ask again, unless the button changes first."""
+        after_s = self._after_s.get(self._stage)
+        return None if after_s is None else self._since + after_s
+
+    def _time_out(self, now: float) -> str | None:
+        if self.deadline is None or now < self.deadline:
+            return None
+        self._stage, event = self.TIMEOUTS[self._stage]
+        return event
+
+
+class GpioInput:
+    """One pin, watched; what it means is `input`."""
+
+    class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        """Keys of a sensor of kind `gpio_input`."""
+
+        pin: Annotated[int, Meta(ge=0, description="GPIO number, as in GPIO17; not the position on the header.")]
+        input: Annotated[
+            Literal["motion", "door", "window", "leak", "smoke", "button"],
+            Meta(description="What is connected; decides the wiring that is expected, and the topic."),
+        ]
+        measurement: Annotated[
+            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Meta(description="Last level of the topic, such as doorbell; without it, the same as `input`."),
+        ] = None
+        pull: Annotated[Pull | None, Meta(description="The Pi's own resistor; `none` where one is wired.")] = None
+        active: Annotated[Literal["high", "low"] | None, Meta(description="Which level means ON, open or pressed.")] = (
+            None
+        )
+        debounce_s: Annotated[
+            Annotated[float, Meta(ge=0, le=10)] | None,
+            Meta(description="A level counts when it has stayed for this many seconds."),
+        ] = None
+        hold_s: Annotated[float, Meta(gt=0, description="A button pressed for this long says `hold`.")] = 0.8
+        double_s: Annotated[
+            float, Meta(ge=0, description="A second press within this time says `double`; 0 says `press` at once.")
+        ] = 0.3
+
+    model: str | None = None
+    serial_number: str | None = None
+
+    @classmethod
+    def build(cls, options: "GpioInput.Options", context: DriverContext) -> "GpioInput":
+        """Take the pin. Raises DriverUnavailable."""
+        gpio = context.gpio or open_gpio(context.sysfs_root)
+        line = gpio.open_input(options.pin, options.pull or WIRINGS[options.input].pull)
+        try:
+            return cls(line, options, context.clock)
+        except BaseException:
+            line.close()
+            raise
+
+    def __init__(
+        self, line: InputLine, options: "GpioInput.Options", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        wiring = WIRINGS[options.input]
+        is_button = options.input == "button"
+        measurement = options.measurement or options.input
+        self.channels = (Channel(measurement=measurement, role="event" if is_button else "binary_sensor"),)
+        self.trouble: SensorError | None = None
+        self._line = line
+        self._clock = clock
+        self._active_level = (options.active or wiring.active) == "high"
+        level = line.level()
+        self._debounce = Debounce(
+            level=level, settle_s=wiring.debounce_s if options.debounce_s is None else options.debounce_s
+        )
+        self._presses: Presses | None = None
+        if is_button:
+            pressed = level is self._active_level
+            self._presses = Presses(pressed=pressed, hold_s=options.hold_s, double_s=options.double_s)
+        self._retry_at = -math.inf
+        self._edges: deque[tuple[float, bool]] = deque(maxlen=MOST_EDGES)
+        self._wake = Condition()
+        self._closed = False
+        self._thread: Thread | None = None
+
+    def watch(self, report: Callable[[Reading], None]) -> None:
+        """See Watched. Starts the thread that judges the edges; the library's thread only notes them."""
+        self._line.on_change(self._note)
+        self._note(self._line.level())  # it may have moved since the driver was built
+        if self._presses is None:
+            report(Reading(self.channels[0].measurement, self._debounce.state is self._active_level))
+        name = f"gpio_input {self.channels[0].measurement}"
+        self._thread = Thread(target=self._judge, args=(report,), name=name, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """See Driver."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if self._thread is not None and self._thread is not current_thread():
+            self._thread.join(timeout=2)
+        self._line.close()
+
+    def _note(self, level: bool) -> None:  # noqa: FBT001 level is the value
+        with self._wake:
+            self._edges.append((self._clock(), level))
+            self._wake.notify()
+
+    def _judge(self, report: Callable[[Reading], None]) -> None:
+        while (edges := self._wait()) is not None:
+            try:
+                for now, level in edges or [(self._clock(), self._line.level())]:
+                    self._step(now, level, report)
+            except Exception as error:  # noqa: BLE001 a thread that died would leave a state that looks true
+                self.trouble = as_sensor_error(error)
+                self._retry_at = self._clock() + RETRY_S
+            else:
+                self.trouble = None
+
+    def _step(self, now: float, level: bool, report: Callable[[Reading], None]) -> None:  # noqa: FBT001 level is the value
+        decided = self._debounce.seen(now, level)
+        active = self._debounce.state is self._active_level
+        measurement = self.channels[0].measurement
+        if self._presses is None:
+            if decided is not None:
+                report(Reading(measurement, active))
+        elif event := self._presses.seen(now, active):
+            report(Reading(measurement, event))
+
+    def _wait(self) -> list[tuple[float, bool]] | None:
+        """Wait for edges; give them, none when it is time to look at the level, or None when closed."""
+        now = self._clock()
+        looks = [now + LOOK_AGAIN_S, self._debounce.deadline, self._presses.deadline if self._presses else None]
+        due = max(min(look for look in looks if look is not None), self._retry_at)
+        with self._wake:
+            self._wake.wait_for(lambda: self._closed or self._edges, timeout=max(due - now, 0))
+            edges = list(self._edges)
+            self._edges.clear()
+            return None if self._closed else edges

@@ -1,0 +1,234 @@
+"""The pins of a Raspberry Pi's header, as inputs.
+
+gpiozero on lgpio, and on nothing else: left to itself gpiozero falls back to other libraries without a word, and takes
+the chip by its number, which kernels have changed (0, then 4, then 0 again on a Pi 5). The chip is found by its label.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal, Protocol
+
+from sensors.driver import DriverUnavailable
+
+Pull = Literal["up", "down", "none"]
+
+# What the kernel calls the chip that drives the header: Pi 5, Pi 4, and all before.
+HEADER_LABELS = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")
+INSTALL = "pip install 'home-sensor-appliance[hardware]'"
+
+
+class InputLine(Protocol):
+    """One pin, taken as an input."""
+
+    def level(self) -> bool:
+        """Look at the pin: True is 3.3 V. Raises whatever the library raises."""
+
+    def on_change(self, call: Callable[[bool], None]) -> None:
+        """Call with the new level after every edge that the kernel saw, from a thread of the library."""
+
+    def close(self) -> None:
+        """Give the pin back; may be called twice."""
+
+
+class Gpio(Protocol):
+    """The pins of one computer."""
+
+    def open_input(self, pin: int, pull: Pull) -> InputLine:
+        """Take a pin by its GPIO number (17 is GPIO17). Raises DriverUnavailable."""
+
+
+class GpiozeroInput:
+    """A gpiozero device in the terms of InputLine."""
+
+    def __init__(self, device: Any, *, active_level: bool) -> None:
+        self._device = device
+        self._active_level = active_level
+
+    def level(self) -> bool:
+        """See InputLine."""
+        return bool(self._device.pin.state)
+
+    def on_change(self, call: Callable[[bool], None]) -> None:
+        """See InputLine."""
+        self._device.when_activated = lambda: call(self._active_level)
+        self._device.when_deactivated = lambda: call(not self._active_level)
+
+    def close(self) -> None:
+        """See InputLine."""
+        self._device.close()
+
+
+class GpiozeroGpio:
+    """Pins through gpiozero and one of its pin factories: lgpio's on a Pi, the mock's in tests."""
+
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
+
+    def open_input(self, pin: int, pull: Pull) -> GpiozeroInput:
+        """See Gpio."""
+        import gpiozero  # noqa: PLC0415 hardware libraries are imported when a device is built
+
+        pull_up = {"up": True, "down": False, "none": None}[pull]
+        try:
+            device = gpiozero.DigitalInputDevice(
+                pin,
+                pull_up=pull_up,
+                active_state=True if pull_up is None else None,
+                pin_factory=self._factory,
+            )
+        except gpiozero.GPIOPinInUse:
+            raise DriverUnavailable(
+                f"GPIO{pin} is used by another sensor of this agent; give each its own pin"
+            ) from None
+        except gpiozero.PinInvalidPin:
+            raise DriverUnavailable(
+                f"this Raspberry Pi has no GPIO{pin} on its header; "
+                "`pin` is the GPIO number (17 for GPIO17), not the position"
+            ) from None
+        except gpiozero.PinFixedPull:
+            raise DriverUnavailable(
+                f'GPIO{pin} has a pull-up resistor on the board; set pull = "up" or take another pin'
+            ) from None
+        except gpiozero.PinUnknownPi:
+            raise DriverUnavailable("this computer is not a Raspberry Pi; its pins cannot be told") from None
+        except Exception as error:
+            raise _unavailable(f"GPIO{pin}", error) from error
+        return GpiozeroInput(device, active_level=not pull_up)
+
+
+def open_gpio(root: Path = Path("/")) -> Gpio:
+    """Open the header's pins, once for the whole process. Raises DriverUnavailable.
+
+    gpiozero keeps its pins per process; closing one factory would close the pins of all, so this one stays open.
+    """
+    global _opened  # noqa: PLW0603 gpiozero's own pins are global
+    with _opening:
+        if _opened is None:
+            _opened = _open_header(root)
+        return _opened
+
+
+_opening = Lock()
+_opened: Gpio | None = None
+
+
+def _open_header(root: Path) -> Gpio:
+    paths = sorted(root.glob("dev/gpiochip*"), key=_chip_number)
+    if not paths:
+        raise DriverUnavailable("this computer has no GPIO pins (no /dev/gpiochip*); they need a Raspberry Pi")
+    lgpio, factory_class = _libraries()
+    forbidden, labels = [], dict[str, int]()
+    for path in paths:
+        if not os.access(path, os.R_OK | os.W_OK):
+            forbidden.append(f"/dev/{path.name}")
+            continue
+        try:
+            labels.setdefault(_chip_label(lgpio, _chip_number(path)), _chip_number(path))
+        except lgpio.error:
+            continue  # a chip that vanished meanwhile, or one that is of no interest
+    for label in HEADER_LABELS:
+        if label in labels:
+            try:
+                return GpiozeroGpio(factory_class(chip=labels[label]))
+            except Exception as error:
+                raise _unavailable(f"/dev/gpiochip{labels[label]}", error) from error
+    if forbidden:
+        raise DriverUnavailable(
+            f"not allowed to open {', '.join(forbidden)}; add the agent's user to the group that owns it (gpio)"
+        )
+    raise DriverUnavailable(
+        f"no GPIO chip of a Raspberry Pi's header ({', '.join(HEADER_LABELS)}) "
+        f"among {', '.join(labels) or 'those that can be opened'}"
+    )
+
+
+def _libraries() -> tuple[Any, Any]:
+    """Import lgpio and gpiozero's factory for it."""
+    try:
+        import lgpio  # noqa: PLC0415
+    except ImportError as error:
+        raise DriverUnavailable(
+            f"the library {error.name} is missing; {INSTALL}, or python3-lgpio of Raspberry Pi OS "
+            "and a virtual environment with --system-site-packages"
+        ) from error
+    except OSError as error:  # importing lgpio makes a FIFO where it stands
+        raise DriverUnavailable(
+            f"lgpio cannot write its .lgd-nfy file to {os.environ.get('LG_WD') or Path.cwd()}; "
+            "set LG_WD to a folder that the agent may write"
+        ) from error
+    if not hasattr(lgpio, "gpiochip_open"):  # what pip finds for a Python without a wheel is an empty 0.0.0.2
+        raise DriverUnavailable("the library lgpio is an empty shell; install python3-lgpio of Raspberry Pi OS instead")
+    try:
+        from gpiozero.pins.lgpio import LGPIOFactory  # noqa: PLC0415
+    except ImportError as error:
+        raise DriverUnavailable(f"the library {error.name} is missing; {INSTALL}") from error
+    return lgpio, LGPIOFactory
+
+
+def _chip_label(lgpio: Any, number: int) -> str:
+    handle = lgpio.gpiochip_open(number)
+    try:
+        _status, _lines, _name, label = lgpio.gpio_get_chip_info(handle)
+    finally:
+        lgpio.gpiochip_close(handle)
+    return str(label)
+
+
+def _chip_number(path: Path) -> int:
+    digits = path.name.removeprefix("gpiochip")
+    return int(digits) if digits.isdecimal() else 1_000_000
+
+
+def _unavailable(what: str, error: Exception) -> DriverUnavailable:
+    words = " ".join(str(error).split()) or type(error).__name__
+    if "busy" in words.lower():  # lgpio.error carries a text and no number
+        return DriverUnavailable(
+            f"{what} is held by another program or by an overlay in config.txt; `gpioinfo` tells by which"
+        )
+    return DriverUnavailable(f"{what} cannot be opened: {words}")
+
+
+class FakeInput:
+    """A pin that a test moves with `drive`."""
+
+    def __init__(self, *, level: bool) -> None:
+        self._level = level
+        self._calls: list[Callable[[bool], None]] = []
+        self.closed = False
+
+    def level(self) -> bool:
+        """See InputLine."""
+        return self._level
+
+    def on_change(self, call: Callable[[bool], None]) -> None:
+        """See InputLine."""
+        self._calls.append(call)
+
+    def drive(self, level: bool, *, lose_edge: bool = False) -> None:  # noqa: FBT001 level is the value
+        """Put a level on the pin; calls back in this thread, unless the kernel is to have missed the edge."""
+        changed, self._level = level is not self._level, level
+        if changed and not self.closed and not lose_edge:
+            for call in self._calls:
+                call(level)
+
+    def close(self) -> None:
+        """See InputLine."""
+        self.closed = True
+
+
+class FakeGpio:
+    """Pins 0 to 27 of a Pi that is not there; `lines` holds the ones taken."""
+
+    def __init__(self) -> None:
+        self.lines: dict[int, FakeInput] = {}
+
+    def open_input(self, pin: int, pull: Pull) -> FakeInput:
+        """See Gpio."""
+        if pin not in range(28):
+            raise DriverUnavailable(f"this Raspberry Pi has no GPIO{pin} on its header")
+        if pin in self.lines and not self.lines[pin].closed:
+            raise DriverUnavailable(f"GPIO{pin} is used by another sensor of this agent; give each its own pin")
+        self.lines[pin] = FakeInput(level=pull == "up")
+        return self.lines[pin]

@@ -1,0 +1,376 @@
+import queue
+import threading
+from itertools import pairwise
+
+import msgspec
+import pytest
+from gpiozero.pins.mock import MockFactory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensors.driver import DriverContext, DriverUnavailable, SensorError
+from sensors.drivers import gpio_input
+from sensors.drivers.gpio_input import WIRINGS, Debounce, GpioInput, Presses
+from sensors.hw.gpio import FakeGpio, GpiozeroGpio
+
+SETTLE_S = 0.05
+HIGH, LOW = True, False
+
+
+def play(judge, edges, level=LOW):
+    """Feed edges (time, level) and look whenever a deadline comes; give what was decided and when."""
+    decided = []
+
+    def look(now):
+        if (state := judge.seen(now, level)) is not None:
+            decided.append((round(now, 6), state))
+
+    for now, new in edges:
+        while judge.deadline is not None and judge.deadline < now:
+            look(judge.deadline)
+        level = new
+        look(now)
+    while judge.deadline is not None:
+        look(judge.deadline)
+    return decided
+
+
+BOUNCES = [
+    ([(1.0, HIGH)], [(1.05, HIGH)]),
+    ([(1.0, HIGH), (1.01, LOW)], []),  # a spike
+    ([(1.0, HIGH), (1.01, LOW), (1.02, HIGH)], [(1.07, HIGH)]),
+    ([(1.0, HIGH), (1.01, LOW), (1.02, HIGH), (1.03, LOW)], []),  # the burst ends where it began
+    ([(1.0, HIGH), (2.0, LOW)], [(1.05, HIGH), (2.05, LOW)]),
+    ([(1.0, HIGH), (1.05, LOW)], [(1.05, HIGH), (1.1, LOW)]),  # stayed for exactly the time
+    ([(1.0, HIGH), (1.01, HIGH), (1.04, HIGH)], [(1.05, HIGH)]),  # lost edges: the same level twice
+]
+
+
+@pytest.mark.parametrize(("edges", "decided"), BOUNCES)
+def test_a_level_counts_when_it_stays(edges, decided):
+    assert play(Debounce(level=LOW, settle_s=SETTLE_S), edges) == decided
+
+
+def test_without_a_settling_time_every_edge_counts():
+    judge = Debounce(level=LOW, settle_s=0)
+    assert play(judge, [(1.0, HIGH), (1.001, LOW), (1.002, HIGH)]) == [(1.0, HIGH), (1.001, LOW), (1.002, HIGH)]
+
+
+def test_endless_chatter_is_believed_now_and_then():
+    judge = Debounce(level=LOW, settle_s=SETTLE_S)
+    edges = [(1 + i * 0.03, i % 2 == 0) for i in range(100)]  # three seconds, never still
+    decided = play(judge, edges)
+    assert 2 <= len(decided) <= 4
+    assert decided[-1][1] is edges[-1][1]
+
+
+bursts = st.lists(st.tuples(st.floats(min_value=0, max_value=0.4), st.booleans()), max_size=60)
+
+
+@given(bursts, st.booleans(), st.sampled_from([0.0, 0.02, SETTLE_S, 0.3]))
+def test_the_last_level_of_any_burst_is_always_told(steps, start, settle_s):
+    now, edges = 100.0, []
+    for wait, level in steps:
+        now += wait
+        edges.append((now, level))
+    decided = play(Debounce(level=start, settle_s=settle_s), edges, start)
+    states = [start, *(state for _, state in decided)]
+    assert states[-1] is (edges[-1][1] if edges else start)
+    assert all(a is not b for a, b in pairwise(states))
+    assert all(earlier[0] <= later[0] for earlier, later in pairwise(decided))
+    if edges and decided:
+        assert decided[-1][0] <= edges[-1][0] + settle_s + 1e-6
+
+
+DOWN, UP = True, False
+GESTURES = [
+    ([(1.0, DOWN), (1.1, UP)], [(1.4, "press")]),
+    ([(1.0, DOWN), (1.1, UP), (1.2, DOWN), (1.3, UP)], [(1.2, "double")]),
+    ([(1.0, DOWN), (1.1, UP), (1.2, DOWN), (9.0, UP)], [(1.2, "double")]),  # the second one is not held as well
+    ([(1.0, DOWN), (3.0, UP)], [(1.8, "hold")]),
+    ([(1.0, DOWN), (1.1, UP), (1.5, DOWN), (1.6, UP)], [(1.4, "press"), (1.9, "press")]),
+    (
+        [(1.0, DOWN), (1.1, UP), (1.2, DOWN), (1.3, UP), (1.4, DOWN), (1.5, UP)],
+        [(1.2, "double"), (1.8, "press")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("edges", "events"), GESTURES)
+def test_gestures(edges, events):
+    assert play(Presses(pressed=False, hold_s=0.8, double_s=0.3), edges, UP) == events
+
+
+def test_without_double_a_press_is_told_at_once():
+    presses = Presses(pressed=False, hold_s=0.8, double_s=0)
+    assert play(presses, [(1.0, DOWN), (1.1, UP), (1.2, DOWN), (1.3, UP)], UP) == [(1.1, "press"), (1.3, "press")]
+
+
+def test_a_button_stuck_from_the_start_says_nothing_until_it_was_released():
+    presses = Presses(pressed=True, hold_s=0.8, double_s=0.3)
+    assert play(presses, [(5.0, UP), (6.0, DOWN), (6.1, UP)], DOWN) == [(6.4, "press")]
+
+
+@given(bursts)
+def test_no_gesture_leaves_a_button_waiting(steps):
+    now, edges = 100.0, []
+    for wait, pressed in steps:
+        now += wait
+        edges.append((now, pressed))
+    presses = Presses(pressed=False, hold_s=0.8, double_s=0.3)
+    events = play(presses, edges, UP)
+    assert presses.deadline is None
+    assert len(events) <= sum(pressed for _, pressed in edges)
+
+
+@pytest.fixture
+def wired():
+    """Build a sensor on gpiozero's mock pins; give it and its pin."""
+    factory = MockFactory()
+    sensors = []
+
+    def build(pin=17, **keys):
+        keys.setdefault("debounce_s", 0.002)
+        options = msgspec.convert({"pin": pin, **keys}, GpioInput.Options)
+        sensor = GpioInput.build(options, DriverContext(name="hall", gpio=GpiozeroGpio(factory)))
+        sensors.append(sensor)
+        return sensor, factory.pin(pin)
+
+    yield build
+    for sensor in sensors:
+        sensor.close()
+        sensor.close()
+    factory.close()
+
+
+class Heard(queue.SimpleQueue):
+    """What a sensor reported; `next` waits for it."""
+
+    def next(self):
+        return self.get(timeout=10).value
+
+
+STATES = [  # input, other keys, what the untouched pin means
+    ("motion", {}, False),
+    ("door", {}, True),  # the contact is not closed: open, or its wire is cut
+    ("window", {}, True),
+    ("leak", {}, False),
+    ("smoke", {}, False),
+    ("motion", {"active": "low"}, True),
+    ("motion", {"pull": "up"}, True),
+    ("door", {"active": "low"}, False),
+    ("leak", {"pull": "none", "active": "high"}, False),
+]
+
+
+@pytest.mark.parametrize(("input_", "keys", "state"), STATES)
+def test_the_state_is_told_at_once_and_when_it_changes(wired, input_, keys, state):
+    sensor, pin = wired(input=input_, **keys)
+    heard = Heard()
+    sensor.watch(heard.put)
+    assert heard.next() is state
+    move = [pin.drive_low, pin.drive_high] if pin.state else [pin.drive_high, pin.drive_low]
+    move[0]()
+    assert heard.next() is not state
+    move[1]()
+    assert heard.next() is state
+    (channel,) = sensor.channels
+    assert (channel.measurement, channel.role) == (input_, "binary_sensor")
+
+
+@pytest.mark.parametrize("input_", WIRINGS)
+def test_every_input_has_a_wiring(wired, input_):
+    sensor, _pin = wired(input=input_)
+    assert sensor.channels[0].role == ("event" if input_ == "button" else "binary_sensor")
+
+
+def test_a_bouncing_contact_from_another_thread_is_told_once(wired):
+    sensor, pin = wired(input="door", debounce_s=0.03)
+    heard = Heard()
+    sensor.watch(heard.put)
+    assert heard.next() is True
+
+    def slam():
+        for _ in range(25):
+            pin.drive_low()
+            pin.drive_high()
+        pin.drive_low()
+
+    thread = threading.Thread(target=slam)
+    thread.start()
+    thread.join()
+    assert heard.next() is False
+    sensor.close()
+    assert heard.empty()
+
+
+def test_what_changed_between_building_and_watching_is_told(wired):
+    sensor, pin = wired(input="motion")
+    pin.drive_high()
+    heard = Heard()
+    sensor.watch(heard.put)
+    states = [heard.next()]
+    if states == [False]:
+        states.append(heard.next())
+    assert states[-1] is True
+
+
+def test_a_button_is_an_event_of_its_own_name(wired):
+    sensor, pin = wired(input="button", measurement="doorbell", double_s=0)
+    heard = Heard()
+    sensor.watch(heard.put)
+    pin.drive_low()
+    presses = sensor._presses
+    waiting = threading.Event()
+    for _ in range(1000):  # until the press is through the debouncing
+        if presses.deadline is not None:
+            break
+        waiting.wait(0.01)
+    pin.drive_high()
+    reading = heard.get(timeout=10)
+    assert (reading.measurement, reading.value) == ("doorbell", "press")
+    assert sensor.channels[0].role == "event"
+
+
+def test_a_button_held_says_so_while_it_is_held(wired):
+    sensor, pin = wired(input="button", hold_s=0.02)
+    heard = Heard()
+    sensor.watch(heard.put)
+    pin.drive_low()
+    assert heard.next() == "hold"
+
+
+def test_a_lost_edge_is_found_by_looking_again(monkeypatch):
+    monkeypatch.setattr(gpio_input, "LOOK_AGAIN_S", 0.01)
+    fake = FakeGpio()
+    sensor = GpioInput.build(
+        GpioInput.Options(pin=4, input="leak", debounce_s=0.002), DriverContext(name="cellar", gpio=fake)
+    )
+    heard = Heard()
+    sensor.watch(heard.put)
+    assert heard.next() is False
+    fake.lines[4].drive(False, lose_edge=True)
+    assert heard.next() is True
+    sensor.close()
+    assert fake.lines[4].closed
+
+
+def test_a_pin_that_cannot_be_read_is_a_trouble_that_passes(monkeypatch):
+    monkeypatch.setattr(gpio_input, "LOOK_AGAIN_S", 0.005)
+    monkeypatch.setattr(gpio_input, "RETRY_S", 0.005)
+    fake = FakeGpio()
+    sensor = GpioInput.build(
+        GpioInput.Options(pin=4, input="door", debounce_s=0), DriverContext(name="hall", gpio=fake)
+    )
+    line = fake.lines[4]
+    heard = Heard()
+    sensor.watch(heard.put)
+    assert heard.next() is True
+    failed, recovered = threading.Event(), threading.Event()
+
+    def broken():
+        failed.set()
+        raise OSError(19, "No such device")
+
+    def mended():
+        if sensor.trouble is None:
+            recovered.set()
+        return False
+
+    line.level = broken
+    assert failed.wait(10)
+    pause = threading.Event()
+    for _ in range(1000):
+        if sensor.trouble is not None:
+            break
+        pause.wait(0.005)
+    assert isinstance(sensor.trouble, SensorError)
+    line.level = mended
+    assert recovered.wait(10)
+    assert heard.next() is False
+    sensor.close()
+
+
+def test_a_report_that_raises_does_not_end_the_watch(wired, monkeypatch):
+    monkeypatch.setattr(gpio_input, "RETRY_S", 0.005)
+    sensor, pin = wired(input="motion")
+    heard = Heard()
+
+    def report(reading):
+        heard.put(reading)
+        if reading.value:
+            raise RuntimeError("full")
+
+    sensor.watch(report)
+    assert heard.next() is False
+    pin.drive_high()
+    assert heard.next() is True
+    pin.drive_low()
+    assert heard.next() is False
+
+
+def test_a_pin_that_fails_at_the_start_is_given_back(monkeypatch):
+    fake = FakeGpio()
+    monkeypatch.setattr("sensors.hw.gpio.FakeInput.level", lambda _line: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        GpioInput.build(GpioInput.Options(pin=4, input="door"), DriverContext(name="hall", gpio=fake))
+    assert fake.lines[4].closed
+
+
+def test_closing_frees_the_pin_and_ends_the_thread(wired):
+    before = threading.active_count()
+    sensor, _pin = wired(input="door")
+    sensor.watch(lambda _reading: None)
+    assert threading.active_count() == before + 1
+    sensor.close()
+    assert threading.active_count() == before
+    again, _pin = wired(input="door")
+    assert again is not sensor
+
+
+def test_a_sensor_may_be_closed_from_its_report(wired):
+    sensor, pin = wired(input="motion")
+    done = threading.Event()
+
+    def report(reading):
+        if reading.value:
+            sensor.close()
+            done.set()
+
+    sensor.watch(report)
+    pin.drive_high()
+    assert done.wait(10)
+    sensor._thread.join(10)
+    assert not sensor._thread.is_alive()
+
+
+def test_a_taken_pin_and_an_unknown_pin_are_unavailable(wired):
+    wired(17, input="door")
+    with pytest.raises(DriverUnavailable, match="GPIO17 is used by another sensor"):
+        wired(17, input="window")
+    with pytest.raises(DriverUnavailable, match="has no GPIO40"):
+        wired(40, input="window")
+
+
+def test_without_pins_the_driver_is_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setattr("sensors.hw.gpio._opened", None)
+    options = GpioInput.Options(pin=17, input="door")
+    with pytest.raises(DriverUnavailable, match="no GPIO pins"):
+        GpioInput.build(options, DriverContext(name="hall", sysfs_root=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"input": "door"},
+        {"pin": 17},
+        {"pin": -1, "input": "door"},
+        {"pin": 17, "input": "toaster"},
+        {"pin": 17, "input": "door", "pull": "sideways"},
+        {"pin": 17, "input": "door", "debounce_s": -1},
+        {"pin": 17, "input": "button", "measurement": "Door Bell"},
+    ],
+)
+def test_senseless_keys_are_refused(keys):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(keys, GpioInput.Options)
