@@ -93,6 +93,7 @@ class Hub:
         self.links.add(link)
         connection = self.broker.opened(link, peer, self.clock())
         self.turn()
+        self._rearm()  # it must CONNECT in time
         return connection
 
     def received(self, connection: Connection, data: bytes) -> None:
@@ -116,6 +117,7 @@ class Hub:
             self._all_gone.set()
         self.broker.lost(connection, self.clock())
         self.turn()
+        self._rearm()  # its session or its will may have a deadline now
 
     # --- a turn ---
 

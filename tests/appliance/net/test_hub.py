@@ -1,0 +1,113 @@
+import asyncio
+
+import pytest
+from sockets import loopback, until
+
+from appliance.mqtt.packets import ConnAck, Connect, PingReq, PingResp, Publish, Subscribe, Subscription
+from appliance.mqtt.types import ReasonCode, Version
+from appliance.net.hub import next_client_id
+
+V311 = Version.MQTT_3_1_1
+
+
+class Doorkeeper:
+    """Lets ann in, slowly; breaks on eve."""
+
+    def __init__(self):
+        self.open = asyncio.Event()
+
+    async def authenticate(self, _client_id, username, password):
+        await self.open.wait()
+        if username == "eve":
+            raise RuntimeError("planted")
+        right = (username, password) == ("ann", b"secret")
+        return ReasonCode.SUCCESS if right else ReasonCode.BAD_USER_NAME_OR_PASSWORD
+
+
+async def knock(server, username, password=b"secret"):
+    link = await server.link()
+    link.write(Connect(client_id=username, username=username, password=password, version=V311))
+    return link
+
+
+def test_authentication_is_answered_later_and_stalls_nobody():
+    async def scenario():
+        doorkeeper = Doorkeeper()
+        async with loopback(doorkeeper) as server:
+            ann = await knock(server, "ann")
+            ann.write(PingReq())
+            await until(lambda: server.hub._asking)
+            bob = await knock(server, "bob")
+            await until(lambda: len(server.hub._asking) == 2)
+            doorkeeper.open.set()
+            assert await ann.packet() == ConnAck()
+            assert await ann.packet() == PingResp()
+            assert await bob.packet() == ConnAck(reason_code=4)
+            assert await bob.packet() is None
+
+    asyncio.run(scenario())
+
+
+def test_an_authenticator_that_breaks_lets_nobody_in(caplog):
+    async def scenario():
+        doorkeeper = Doorkeeper()
+        doorkeeper.open.set()
+        async with loopback(doorkeeper) as server:
+            eve = await knock(server, "eve")
+            assert await eve.packet() == ConnAck(reason_code=3)
+            assert await eve.packet() is None
+
+    asyncio.run(scenario())
+    assert "planted" in caplog.text
+
+
+def test_stopping_while_somebody_is_asked_about():
+    async def scenario():
+        async with loopback(Doorkeeper()) as server:
+            await knock(server, "ann")
+            await until(lambda: server.hub._asking)
+
+    asyncio.run(scenario())
+
+
+def test_one_write_a_turn_however_many_packets():
+    async def scenario():
+        async with loopback() as server:
+            reader, publisher = await server.client("reader"), await server.client("publisher")
+            reader.write(Subscribe(1, (Subscription("#"),)))
+            await reader.packet()
+            link = server.broker.sessions["reader"].connection.link
+            writes = []
+            write = link._transport.write
+            link._transport.write = lambda data: (writes.append(len(data)), write(data))
+            publisher.write(b"".join(b"\x30\x04\x00\x01a1" for _ in range(1000)))
+            for _ in range(1000):
+                assert await reader.packet() == Publish("a", b"1")
+            assert len(writes) <= 5
+            assert sum(writes) == 6000
+
+    asyncio.run(scenario())
+
+
+def test_the_keep_alive_rings_without_traffic():
+    async def scenario():
+        async with loopback() as server:
+            client = await server.client("a", keep_alive_s=1)
+            assert await client.packet() is None
+
+    asyncio.run(scenario())
+
+
+def test_client_ids_are_never_the_same():
+    assert len({next_client_id() for _ in range(1000)}) == 1000
+
+
+def test_a_hub_that_was_not_started_says_so():
+    from appliance.broker.core import Broker
+    from appliance.net.hub import Hub
+    from appliance.settings import Limits
+
+    hub = Hub(Broker(Limits(), now=0, next_client_id=next_client_id))
+    hub.broker.dirty.append(None)
+    with pytest.raises(RuntimeError, match="not started"):
+        hub.turn()
