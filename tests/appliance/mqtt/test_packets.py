@@ -78,6 +78,29 @@ def test_a_wrong_packet_cannot_be_made(make, error, says):
         make()
 
 
+RIGHT = [
+    Will("a/b", qos=QoS.EXACTLY_ONCE),
+    Connect(username="u", password=b"p", version=Version.MQTT_3_1_1),
+    ConnAck(session_present=True),
+    ConnAck(reason_code=5),
+    Publish("a"),
+    Publish("a", qos=QoS.AT_LEAST_ONCE, dup=True, packet_id=65_535),
+    PubAck(1),
+    Subscription("$share/g/a"),
+    Subscription("a", no_local=True, retain_handling=2),
+    Subscribe(1, (SUBSCRIPTION, SUBSCRIPTION)),
+    SubAck(65_535, (0, 0x80)),
+    Unsubscribe(1, ("a", "b/#")),
+    UnsubAck(1),
+    Auth(ReasonCode.RE_AUTHENTICATE, Properties(authentication_method="m")),
+]
+
+
+@pytest.mark.parametrize("packet", RIGHT, ids=lambda packet: type(packet).__name__)
+def test_a_right_packet_equals_its_copy(packet):
+    assert dataclasses.replace(packet) == packet
+
+
 def test_there_is_one_packet_for_every_type():
     assert sorted(kind.packet_type for kind in get_args(Packet)) == sorted(PacketType)
 

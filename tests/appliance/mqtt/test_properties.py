@@ -1,6 +1,7 @@
 from contextlib import suppress
 from dataclasses import fields
 
+import paho.mqtt.properties as paho
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,6 +134,23 @@ def test_twice_is_a_protocol_error_unless_it_may_repeat(row):
 
 def test_what_may_repeat():
     assert {row.name for row in PROPERTIES if row.repeats_in} == {"user_property", "subscription_identifier"}
+
+
+def of_paho(row, place):
+    """The bytes that an independent implementation writes for the sample."""
+    there = paho.Properties(99 if place == WILL else int(place))
+    value = SAMPLES[row.name][1]
+    name = "".join(word.capitalize() for word in row.name.split("_")).replace("Qos", "QoS")
+    setattr(there, name, list(value) if row.repeats_in else value)
+    return there.pack()
+
+
+@pytest.mark.parametrize("row", PROPERTIES, ids=lambda row: row.name)
+def test_paho_writes_the_same(row):
+    for place in row.places:
+        if row.name == "subscription_identifier" and place is PacketType.PUBLISH:
+            continue  # a client never sends it there
+        assert of_paho(row, place) == lengthened(SAMPLES[row.name][0])
 
 
 BAD = [
