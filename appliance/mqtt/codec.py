@@ -91,7 +91,7 @@ def encode(packet: Packet, version: Version) -> bytes:
 
 def _check_flags(packet_type: PacketType, flags: int, version: Version) -> None:
     wanted = FIXED_FLAGS.get(packet_type, 0)
-    repeated = version is Version.MQTT_3_1 and wanted and flags == wanted | DUP  # as 3.1 repeats these three
+    repeated = version == Version.MQTT_3_1 and wanted and flags == wanted | DUP  # as 3.1 repeats these three
     if flags != wanted and not repeated:  # [MQTT-2.1.3-1]; 3.1.1: [MQTT-2.2.2-1] [MQTT-2.2.2-2] [MQTT-3.14.1-1]
         raise MalformedPacket(f"flags {flags:04b} on {packet_type.name}, they must be {wanted:04b}")
 
@@ -109,12 +109,12 @@ def _read_reason(packet_type: PacketType, code: int) -> int:
 
 
 def _write_properties(properties: Properties, writer: Writer, version: Version) -> None:
-    if version is Version.MQTT_5:
+    if version == Version.MQTT_5:
         writer.raw(encode_properties(properties))
 
 
 def _read_properties(reader: Reader, place: Place, version: Version) -> Properties:
-    return read_properties(reader, place) if version is Version.MQTT_5 else EMPTY
+    return read_properties(reader, place) if version == Version.MQTT_5 else EMPTY
 
 
 # CONNECT
@@ -134,7 +134,7 @@ def _read_version(reader: Reader) -> Version:
 def _read_connect(reader: Reader, _version: Version) -> Connect:
     version = _read_version(reader)
     connect_flags = reader.byte()
-    if connect_flags & 0x01 and version is not Version.MQTT_3_1:  # [MQTT-3.1.2-3]
+    if connect_flags & 0x01 and version != Version.MQTT_3_1:  # [MQTT-3.1.2-3]
         raise MalformedPacket("the reserved flag of CONNECT is set")
     has_will = bool(connect_flags & 0x04)
     will_qos = _read_qos(connect_flags >> 3 & 3, "the will")
@@ -192,7 +192,7 @@ def _read_connack(reader: Reader, version: Version) -> ConnAck:
     if acknowledge_flags > 1:  # [MQTT-3.2.2-1]
         raise MalformedPacket("a reserved flag of CONNACK is set")
     code = reader.byte()
-    if version is Version.MQTT_5:
+    if version == Version.MQTT_5:
         _read_reason(PacketType.CONNACK, code)
     elif code > ConnectReturnCode.NOT_AUTHORIZED:
         raise ProtocolError(f"return code {code} of CONNACK is reserved")
@@ -201,9 +201,9 @@ def _read_connack(reader: Reader, version: Version) -> ConnAck:
 
 def _write_connack(packet: ConnAck, writer: Writer, version: Version) -> None:
     code = packet.reason_code
-    if version is not Version.MQTT_5 and code >= 0x80:
+    if version != Version.MQTT_5 and code >= 0x80:
         code = CONNECT_RETURN_CODES.get(code, ConnectReturnCode.SERVER_UNAVAILABLE)
-    writer.byte(packet.session_present and version is not Version.MQTT_3_1)  # 3.1 keeps the byte reserved
+    writer.byte(packet.session_present and version != Version.MQTT_3_1)  # 3.1 keeps the byte reserved
     writer.byte(code)
     _write_properties(packet.properties, writer, version)
 
@@ -240,7 +240,7 @@ _Ack = TypeVar("_Ack", PubAck, PubRec, PubRel, PubComp)
 def _acknowledgement_reader(kind: type[_Ack]) -> Callable[[Reader, Version], _Ack]:
     def read(reader: Reader, version: Version) -> _Ack:
         packet_id = reader.two_bytes()
-        if version is not Version.MQTT_5 or reader.done:  # §3.4.2.1
+        if version != Version.MQTT_5 or reader.done:  # §3.4.2.1
             return kind(packet_id)
         return kind(packet_id, *_read_cause(reader, kind.packet_type))
 
@@ -249,7 +249,7 @@ def _acknowledgement_reader(kind: type[_Ack]) -> Callable[[Reader, Version], _Ac
 
 def _write_acknowledgement(packet: PubAck | PubRec | PubRel | PubComp, writer: Writer, version: Version) -> None:
     writer.two_bytes(packet.packet_id)
-    if version is Version.MQTT_5:
+    if version == Version.MQTT_5:
         _write_cause(packet.reason_code, packet.properties, writer)
 
 
@@ -278,7 +278,7 @@ def _read_subscribe(reader: Reader, version: Version) -> Subscribe:
     while not reader.done:
         topic_filter = reader.utf8()  # [MQTT-3.8.3-1]
         options = reader.byte()
-        if options & (0xC0 if version is Version.MQTT_5 else 0xFC):  # [MQTT-3.8.3-5]; 3.1.1: [MQTT-3-8.3-4]
+        if options & (0xC0 if version == Version.MQTT_5 else 0xFC):  # [MQTT-3.8.3-5]; 3.1.1: [MQTT-3-8.3-4]
             raise MalformedPacket("reserved bits of the subscription options are set")
         subscriptions.append(
             Subscription(
@@ -297,7 +297,7 @@ def _write_subscribe(packet: Subscribe, writer: Writer, version: Version) -> Non
     _write_properties(packet.properties, writer, version)
     for one in packet.subscriptions:
         options: int = one.qos
-        if version is Version.MQTT_5:
+        if version == Version.MQTT_5:
             options |= one.no_local << 2 | one.retain_as_published << 3 | one.retain_handling << 4
         writer.utf8(one.topic_filter)
         writer.byte(options)
@@ -308,7 +308,7 @@ def _read_suback(reader: Reader, version: Version) -> SubAck:
     properties = _read_properties(reader, PacketType.SUBACK, version)
     codes = tuple(reader.rest())
     for code in codes:
-        if version is Version.MQTT_5:
+        if version == Version.MQTT_5:
             _read_reason(PacketType.SUBACK, code)
         elif code > QoS.EXACTLY_ONCE and code != SUBACK_FAILURE:  # 3.1.1: [MQTT-3.9.3-2]
             raise ProtocolError(f"return code 0x{code:02X} of SUBACK is reserved")
@@ -319,7 +319,7 @@ def _write_suback(packet: SubAck, writer: Writer, version: Version) -> None:
     writer.two_bytes(packet.packet_id)
     _write_properties(packet.properties, writer, version)
     for code in packet.reason_codes:
-        writer.byte(code if version is Version.MQTT_5 else min(code, SUBACK_FAILURE))
+        writer.byte(code if version == Version.MQTT_5 else min(code, SUBACK_FAILURE))
 
 
 # UNSUBSCRIBE, UNSUBACK
@@ -343,7 +343,7 @@ def _write_unsubscribe(packet: Unsubscribe, writer: Writer, version: Version) ->
 
 def _read_unsuback(reader: Reader, version: Version) -> UnsubAck:
     packet_id = reader.two_bytes()
-    if version is not Version.MQTT_5:
+    if version != Version.MQTT_5:
         return UnsubAck(packet_id)
     properties = read_properties(reader, PacketType.UNSUBACK)
     codes = tuple(_read_reason(PacketType.UNSUBACK, code) for code in reader.rest())
@@ -354,7 +354,7 @@ def _read_unsuback(reader: Reader, version: Version) -> UnsubAck:
 
 def _write_unsuback(packet: UnsubAck, writer: Writer, version: Version) -> None:
     writer.two_bytes(packet.packet_id)
-    if version is Version.MQTT_5:
+    if version == Version.MQTT_5:
         writer.raw(encode_properties(packet.properties))
         writer.raw(bytes(packet.reason_codes))
 
@@ -375,18 +375,18 @@ def _write_nothing(packet: PingReq | PingResp, writer: Writer, version: Version)
 
 
 def _read_disconnect(reader: Reader, version: Version) -> Disconnect:
-    if version is not Version.MQTT_5 or reader.done:  # §3.14.2.1
+    if version != Version.MQTT_5 or reader.done:  # §3.14.2.1
         return Disconnect()
     return Disconnect(*_read_cause(reader, PacketType.DISCONNECT))
 
 
 def _write_disconnect(packet: Disconnect, writer: Writer, version: Version) -> None:
-    if version is Version.MQTT_5:
+    if version == Version.MQTT_5:
         _write_cause(packet.reason_code, packet.properties, writer)
 
 
 def _read_auth(reader: Reader, version: Version) -> Auth:
-    if version is not Version.MQTT_5:
+    if version != Version.MQTT_5:
         raise MalformedPacket("packet type 15 is reserved before MQTT 5")
     if reader.done:  # §3.15.2.1
         return Auth()
@@ -394,7 +394,7 @@ def _read_auth(reader: Reader, version: Version) -> Auth:
 
 
 def _write_auth(packet: Auth, writer: Writer, version: Version) -> None:
-    if version is not Version.MQTT_5:
+    if version != Version.MQTT_5:
         raise ValueError("there is no AUTH before MQTT 5")
     _write_cause(packet.reason_code, packet.properties, writer)
 

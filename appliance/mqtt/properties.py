@@ -71,10 +71,6 @@ BINARY: Final = Kind(Reader.binary, Writer.binary)
 PAIR: Final = Kind(Reader.pair, Writer.pair)
 
 
-def _any(name: str, value: Any) -> None:
-    """Every value of the kind is allowed."""
-
-
 def _flag(name: str, value: int) -> None:
     if value > 1:
         raise ProtocolError(f"{name} is {value}, it can only be 0 or 1")
@@ -101,7 +97,7 @@ class Property(NamedTuple):
     name: str
     kind: Kind
     places: frozenset[Place]
-    check: Callable[[str, Any], None] = _any
+    check: Callable[[str, Any], None] | None = None
     repeats_in: frozenset[Place] = frozenset()
 
 
@@ -185,7 +181,8 @@ def _read_block(reader: Reader, place: Place) -> Properties:
         if place not in row.places:
             raise MalformedPacket(f"{name} does not belong into {_place_name(place)}")  # §2.2.2.2
         value = row.kind.read(reader)
-        row.check(name, value)
+        if row.check is not None:
+            row.check(name, value)
         if not row.repeats_in:
             if name in values:
                 raise ProtocolError(f"{name} stands twice in {_place_name(place)}")  # §2.2.2.2
@@ -223,7 +220,8 @@ def encode_property_block(properties: Properties) -> bytes:
         if value is None:
             continue
         for one in value if row.repeats_in else (value,):
-            row.check(row.name, one)
+            if row.check is not None:
+                row.check(row.name, one)
             writer.byte(row.identifier)
             row.kind.write(writer, one)
     return bytes(writer.buffer)

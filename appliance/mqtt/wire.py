@@ -100,23 +100,37 @@ class Reader:
 
     def varint(self) -> int:
         """Variable byte integer, §1.5.5."""
+        pos = self.pos
+        if pos < self.end and self.body[pos] < 0x80:  # nearly always
+            self.pos = pos + 1
+            return self.body[pos]
         value = 0
         for shift in (0, 7, 14, 21):
             byte = self.take(1, "a variable byte integer")[0]
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
-                if byte == 0 and shift:  # [MQTT-1.5.5-1]
+                if byte == 0:  # [MQTT-1.5.5-1]
                     raise MalformedPacket("a variable byte integer is written in more bytes than it needs")
                 return value
         raise MalformedPacket("a variable byte integer runs past four bytes")
 
     def utf8(self) -> str:
         """UTF-8 encoded string, §1.5.4."""
-        return utf8(self.take(self.two_bytes(), "a string"))
+        return utf8(self._prefixed("a string"))
 
     def binary(self) -> bytes:
         """Binary data, §1.5.6."""
-        return self.take(self.two_bytes(), "binary data")
+        return self._prefixed("binary data")
+
+    def _prefixed(self, what: str) -> bytes:
+        start = self.pos + 2
+        if start > self.end:
+            raise MalformedPacket(f"the packet ends inside the length of {what}")
+        stop = start + (self.body[start - 2] << 8 | self.body[start - 1])
+        if stop > self.end:
+            raise MalformedPacket(f"the packet ends inside {what}")
+        self.pos = stop
+        return self.body[start:stop]
 
     def pair(self) -> tuple[str, str]:
         """UTF-8 string pair, §1.5.7."""

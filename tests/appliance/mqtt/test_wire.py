@@ -159,10 +159,12 @@ CUT = [
     ("00", Reader.two_bytes, "a two byte integer"),
     ("00 00 00", Reader.four_bytes, "a four byte integer"),
     ("80", Reader.varint, "a variable byte integer"),
-    ("00", Reader.utf8, "a two byte integer"),
+    ("00", Reader.utf8, "the length of a string"),
+    ("", Reader.binary, "the length of binary data"),
     ("00 02 61", Reader.utf8, "a string"),
     ("00 02 61", Reader.binary, "binary data"),
-    ("00 01 61 00", Reader.pair, "a two byte integer"),
+    ("00 01 61 00", Reader.pair, "the length of a string"),
+    ("", Reader.varint, "a variable byte integer"),
     ("00 00", lambda reader: reader.part(3, "the properties"), "the properties"),
 ]
 
