@@ -1,0 +1,80 @@
+"""How well the sensors of one agent do: counters, causes, and when a sensor is called offline. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+from sensors.driver import DriverUnavailable, SensorError
+
+
+class Standing:
+    """One sensor's reads, and whether it counts as there; None until it first spoke or failed."""
+
+    def __init__(self, offline_after: int) -> None:
+        self._offline_after = offline_after
+        self._in_a_row = 0
+        self.ok = 0
+        self.failed: Counter[str] = Counter()  # by cause
+        self.online: bool | None = None
+        self.trouble = ""  # why the last read failed; empty once one went well
+
+    def succeeded(self) -> bool:
+        """Count a good read; True if that brings the sensor online."""
+        self.ok += 1
+        self._in_a_row = 0
+        self.trouble = ""
+        return self._turn(online=True)
+
+    def failure(self, error: SensorError, *, final: bool = False) -> bool:
+        """Count a failure; True if that takes the sensor offline. `final`: no use waiting for more of them."""
+        self.failed[error.cause] += 1
+        self._in_a_row += 1
+        self.trouble = str(error)
+        hopeless = final or isinstance(error, DriverUnavailable)
+        return (hopeless or self._in_a_row >= self._offline_after) and self._turn(online=False)
+
+    def refused(self, error: SensorError) -> None:
+        """Count a value that was not believed, in a read whose other values are sound."""
+        self.failed[error.cause] += 1
+        self.trouble = str(error)
+
+    def _turn(self, *, online: bool) -> bool:
+        changed = self.online is not online
+        self.online = online
+        return changed
+
+
+class SensorHealth(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One sensor's part of the health message."""
+
+    online: bool | None
+    ok: int
+    failed: dict[str, int] = {}
+    trouble: str = ""
+
+
+class Health(msgspec.Struct, kw_only=True):
+    """What the agent says on its `health` topic."""
+
+    uptime_s: int
+    clock: str
+    connects: int
+    waiting: int
+    waiting_bytes: int
+    dropped: int
+    outbox_problem: str
+    sensors: dict[str, SensorHealth]
+
+
+def encode_sensors(standings: Mapping[str, Standing]) -> dict[str, SensorHealth]:
+    """Give every sensor's part."""
+    return {
+        name: SensorHealth(online=s.online, ok=s.ok, failed=dict(s.failed), trouble=s.trouble)
+        for name, s in standings.items()
+    }
+
+
+def encode_health(health: Health) -> bytes:
+    """Give the payload of the `health` topic."""
+    return msgspec.json.encode(health)

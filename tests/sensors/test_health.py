@@ -1,0 +1,74 @@
+import json
+
+import pytest
+
+from sensors.driver import BadFrame, Disconnected, DriverUnavailable
+from sensors.health import Health, Standing, encode_health, encode_sensors
+
+GOOD, BAD, GONE = None, BadFrame("checksum of 01"), DriverUnavailable("no library; install it")
+
+STORIES = [  # what happened -> availability after each, where it changed
+    ([GOOD], [True]),
+    ([GOOD, GOOD], [True, None]),
+    ([GOOD, BAD, BAD, BAD], [True, None, None, False]),
+    ([GOOD, BAD, BAD, GOOD, BAD, BAD], [True, None, None, None, None, None]),
+    ([BAD, BAD, BAD, BAD], [None, None, False, None]),
+    ([GONE], [False]),
+    ([GONE, GONE, GOOD], [False, None, True]),
+    ([GOOD, BAD, BAD, BAD, GOOD], [True, None, None, False, True]),
+]
+
+
+@pytest.mark.parametrize(("story", "turns"), STORIES)
+def test_a_sensor_goes_offline_after_three_failures_and_comes_back_by_itself(story, turns):
+    standing = Standing(offline_after=3)
+    for event, turn in zip(story, turns, strict=True):
+        changed = standing.succeeded() if event is None else standing.failure(event)
+        assert changed is (turn is not None)
+        if changed:
+            assert standing.online is turn
+
+
+def test_a_final_failure_does_not_wait():
+    standing = Standing(offline_after=3)
+    assert standing.failure(Disconnected("no answer"), final=True)
+    assert standing.online is False
+
+
+def test_counters_by_cause_and_the_last_words():
+    standing = Standing(offline_after=3)
+    for error in (BAD, BAD, Disconnected("no answer on pin 4")):
+        standing.failure(error)
+    assert standing.failed == {"bad_frame": 2, "disconnected": 1}
+    assert standing.trouble == "no answer on pin 4"
+    standing.succeeded()
+    assert standing.trouble == ""
+    assert standing.ok == 1
+
+
+def test_health_is_json():
+    standing = Standing(offline_after=1)
+    standing.failure(BAD)
+    health = Health(
+        uptime_s=7,
+        clock="synced",
+        connects=1,
+        waiting=2,
+        waiting_bytes=300,
+        dropped=0,
+        outbox_problem="",
+        sensors=encode_sensors({"kitchen": standing, "hall": Standing(3)}),
+    )
+    assert json.loads(encode_health(health)) == {
+        "uptime_s": 7,
+        "clock": "synced",
+        "connects": 1,
+        "waiting": 2,
+        "waiting_bytes": 300,
+        "dropped": 0,
+        "outbox_problem": "",
+        "sensors": {
+            "kitchen": {"online": False, "ok": 0, "failed": {"bad_frame": 1}, "trouble": "checksum of 01"},
+            "hall": {"online": None, "ok": 0},
+        },
+    }
