@@ -18,7 +18,7 @@ WRITE_AFTER_S = 5.0  # what is acknowledged sooner never touches the disk
 RETRY_DISK_S = 30.0
 SEQ_BLOCK = 1_000  # numbers reserved on disk at once, so that a crash wastes numbers and never repeats one
 MEMORY_READINGS = 2_000  # more than this is written at once
-ENTRY_OVERHEAD_BYTES = 64  # what a row costs beside its text
+ENTRY_OVERHEAD_BYTES = 96  # what a row costs beside its text, on disk and as JSON
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;

@@ -1,0 +1,400 @@
+"""The agent's connection to the broker: birth and will, back-off, a window of messages in flight. MQTT 5 over paho.
+
+One thread, the agent's, drives a link: it waits for the socket, calls `readable`, `writable` and `tick`, and gets
+every event through the `Handler` in the same thread. Only reaching the broker (names, TCP) happens in a thread of its
+own, because it may take long. Each connection gets a client of its own, so that nothing of the last one is repeated.
+"""
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, MQTTMessage
+
+CONNECT_TIMEOUT_S = 5.0  # for TCP, each address
+CONNACK_TIMEOUT_S = 10.0  # after TCP stands
+SETTLED_AFTER_S = 60.0  # a connection that lasted this long ends the back-off
+CUT_SHORT = 3  # connections cut this often before they settled look like two agents with one name
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+REFUSED_WAIT_S = 10.0  # wrong password, not allowed: a person must act
+TAKEN_OVER_WAIT_S = 30.0  # two agents with one name must not throw each other out in turns
+WINDOW = 50  # messages in flight; the broker may allow fewer
+QUEUE = 500  # messages waiting for a place in the window
+MAX_PACKET_BYTES = 131_072  # of ours; the broker may allow less
+
+UNSPECIFIED_ERROR = 0x80
+SESSION_TAKEN_OVER = 0x8E
+REFUSED_CURES = {
+    0x84: "it does not speak MQTT 5; use a broker that does",
+    0x85: "it does not accept this client id; give the agent another name (agent = …)",
+    0x86: "check broker.username and the file broker.password_file",
+    0x87: "this user may not connect; check broker.username, or grant it on the broker",
+    0x8A: "this client or user is banned there",
+    0x95: "it accepts only smaller packets",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Which broker, as whom, and what the broker says for us when we die."""
+
+    host: str
+    port: int
+    client_id: str
+    will_topic: str
+    will_payload: bytes
+    username: str | None = None
+    password: str | None = None
+    keep_alive_s: int = 30
+
+    @property
+    def address(self) -> str:
+        """Host and port for people."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Handler(Protocol):
+    """What a link tells the agent."""
+
+    def connected(self) -> None:
+        """Announce everything: the broker said yes."""
+
+    def disconnected(self, why: str) -> None:
+        """Know that there is no connection, or that none could be made; `why` is for people."""
+
+    def acknowledged(self, tokens: Sequence[int], reason_code: int) -> None:
+        """Know that the broker has the message (below 0x80) or refuses it."""
+
+    def unsent(self, tokens: Sequence[int]) -> None:
+        """Know that a message grew too old while it waited for a place in the window."""
+
+    def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
+        """Take a message on a topic that was subscribed to."""
+
+    def refused(self, topic: str, reason: str) -> None:
+        """Know that the broker does not grant a subscription."""
+
+
+class Backoff:
+    """How long to wait before the next attempt: twice as long each time, and never in step with others. Pure."""
+
+    def __init__(self, random: Random, first_s: float = FIRST_WAIT_S, longest_s: float = LONGEST_WAIT_S) -> None:
+        self._random = random
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._attempts = 0
+
+    def wait_s(self, at_least_s: float = 0.0) -> float:
+        """Give the next wait: between half and all of the first, twice, four times … that, at most longest."""
+        whole = max(min(self._first_s * 2.0**self._attempts, self._longest_s), at_least_s)
+        self._attempts = min(self._attempts + 1, 30)
+        return whole * self._random.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """Begin again with the first wait."""
+        self._attempts = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    topic: str
+    payload: bytes
+    retain: bool
+    properties: tuple[tuple[str, str], ...]
+    tokens: tuple[int, ...]
+    good_until: float | None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A connection being made in a thread of its own."""
+
+    client: "Client"
+    error: OSError | None = None
+    done: bool = False
+
+
+class Link:
+    """The connection, remade for ever until `close`."""
+
+    def __init__(self, endpoint: Endpoint, handler: Handler, wake: Callable[[], None], random: Random) -> None:
+        self._endpoint = endpoint
+        self._handler = handler
+        self._wake = wake
+        self._backoff = Backoff(random)
+        self._attempt: _Attempt | None = None
+        self._client: Client | None = None
+        self._next_attempt_at: float | None = 0.0
+        self._opened_at = 0.0
+        self._now = 0.0
+        self._closing = False
+        self._why = ""
+        self._cut_short = 0
+        self._in_flight: dict[int, tuple[int, ...]] = {}
+        self._queue: deque[_Message] = deque()
+        self._subscribing: dict[int, tuple[str, ...]] = {}
+        self.up = False
+        self.window = WINDOW
+        self.max_packet_bytes = MAX_PACKET_BYTES
+
+    # What the agent's loop asks
+
+    @property
+    def socket(self) -> "socket.socket | None":
+        """The socket to wait for; None while there is no connection."""
+        return None if self._client is None else self._client.socket()  # type: ignore[return-value]  # plain TCP
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether something waits for the socket to become writable."""
+        return self._client is not None and self._client.want_write()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every message was acknowledged."""
+        return not self._in_flight and not self._queue
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        if self._client is not None:
+            # paho counts keep-alive with its own clock: a look each second, each quarter while a CONNACK is awaited.
+            return self._now + (1.0 if self.up else 0.25)
+        return None if self._attempt is not None or self._closing else self._next_attempt_at
+
+    def tick(self, now: float) -> None:
+        """Begin an attempt that is due, take over one that ended, look after the connection."""
+        self._now = now
+        if self._attempt is not None and self._attempt.done:
+            self._adopt(now)
+        if self._client is not None:
+            self._guarded(self._client.loop_misc)
+            if self._client is not None and not self.up and now >= self._opened_at + CONNACK_TIMEOUT_S:
+                self._lost(f"{self._endpoint.address} does not answer as an MQTT broker")
+            if self.up and now >= self._opened_at + SETTLED_AFTER_S:
+                self._backoff.reset()
+                self._cut_short = 0
+            self._send_queued()
+        elif self._attempt is None and self._next_attempt_at is not None and now >= self._next_attempt_at:
+            self._begin()
+
+    def readable(self, now: float) -> None:
+        """Take what the broker sent."""
+        self._now = now
+        if self._client is not None:
+            self._guarded(self._client.loop_read)
+
+    def writable(self, now: float) -> None:
+        """Send what waited for the socket."""
+        self._now = now
+        if self._client is not None:
+            self._guarded(self._client.loop_write)
+
+    # What the agent does
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool,
+        properties: Sequence[tuple[str, str]] = (),
+        tokens: Sequence[int] = (),
+        good_until: float | None = None,
+    ) -> bool:
+        """Send at QoS 1; False while that cannot be. `tokens` come back with the acknowledgement."""
+        if not self.up or len(self._queue) >= QUEUE:
+            return False
+        self._queue.append(_Message(topic, payload, retain, tuple(properties), tuple(tokens), good_until))
+        self._send_queued()
+        return True
+
+    def announce(self, topic: str, payload: bytes) -> None:
+        """Send retained at QoS 0: for what is soon said again."""
+        if self.up and self._client is not None:
+            self._client.publish(topic, payload, qos=0, retain=True)
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Ask for messages on these topics."""
+        if self.up and self._client is not None and topics:
+            _, mid = self._client.subscribe([(topic, 1) for topic in topics])
+            if mid is not None:
+                self._subscribing[mid] = tuple(topics)
+
+    def close(self) -> None:
+        """Say goodbye and connect no more; the last bytes leave with `writable` while there is a `socket`."""
+        self._closing = True
+        self._next_attempt_at = None
+        if self._client is None:
+            return
+        if self.up:
+            self._guarded(self._client.disconnect)
+        else:
+            self._lost("stopped")
+
+    def drop(self) -> None:
+        """Close the socket as it is."""
+        self._closing = True
+        if self._client is not None:
+            self._lost("stopped")
+
+    # One connection's life
+
+    def _begin(self) -> None:
+        self._attempt = _Attempt(self._make_client())
+        threading.Thread(target=self._reach, args=(self._attempt,), name="sensors-connect", daemon=True).start()
+
+    def _make_client(self) -> "Client":
+        from paho.mqtt.client import Client, MQTTv5  # noqa: PLC0415 60 ms that --help need not wait
+        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
+
+        end = self._endpoint
+        client = Client(CallbackAPIVersion.VERSION2, end.client_id, protocol=MQTTv5, reconnect_on_failure=False)
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages = 0  # the window is ours: the broker's Receive Maximum bounds it
+        client.will_set(end.will_topic, end.will_payload, qos=1, retain=True)
+        if end.username:
+            client.username_pw_set(end.username, end.password)
+        return client
+
+    def _reach(self, attempt: _Attempt) -> None:
+        """Connect, in a thread of its own; touches nothing but the attempt."""
+        end = self._endpoint
+        try:
+            # A session of its own each time: commands given while we were away are not obeyed late.
+            attempt.client.connect(end.host, end.port, end.keep_alive_s, clean_start=True)
+        except OSError as error:
+            attempt.error = error
+        except ValueError as error:  # a host name that cannot be one
+            attempt.error = OSError(str(error))
+        attempt.done = True
+        self._wake()
+
+    def _adopt(self, now: float) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return
+        self._client = client = attempt.client
+        self._opened_at = now
+        if self._closing or attempt.error is not None or client.socket() is None:
+            self._lost("stopped" if self._closing else self._explained(attempt.error))
+            return
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+
+    def _explained(self, error: OSError | None) -> str:
+        where = self._endpoint.address
+        match error:
+            case ConnectionRefusedError():
+                return f"nothing listens on {where}; is the broker running, and are broker.host and broker.port right?"
+            case socket.gaierror():
+                return f"the name {self._endpoint.host} is not known here; check broker.host"
+            case TimeoutError():
+                return f"{where} does not answer; check broker.host and the network"
+            case None:
+                return f"{where} closed the connection at once"
+            case _:
+                return f"{where} cannot be reached: {error.strerror or error}"
+
+    def _lost(self, why: str, at_least_s: float = 0.0) -> None:
+        """Forget the present connection and plan the next attempt."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.on_disconnect = None
+            if (sock := client.socket()) is not None:
+                sock.close()
+        self.up = False
+        self._in_flight.clear()
+        self._queue.clear()
+        self._subscribing.clear()
+        self._why = ""
+        if not self._closing:
+            self._next_attempt_at = self._now + self._backoff.wait_s(at_least_s)
+        self._handler.disconnected(why)
+
+    def _guarded(self, step: Callable[[], Any]) -> None:
+        """Let paho do one step; whatever the broker's bytes make it raise ends the connection, not the agent."""
+        client = self._client
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 paho raises what its parser stumbles over
+            self._lost(f"{self._endpoint.address} sent what is not MQTT 5 ({type(error).__name__}: {error})")
+            return
+        if client is self._client and client is not None and client.socket() is None:
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Give up a connection that ended without a word; not every broker says that another client took over."""
+        self._cut_short += self.up
+        hint = ""
+        if self._cut_short >= CUT_SHORT:
+            hint = f", again and again; is there a second agent with the client id {self._endpoint.client_id}?"
+        self._lost(f"{self._endpoint.address} closed the connection{self._why}{hint}")
+
+    def _on_connect(self, _client: "Client", _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            cure = REFUSED_CURES.get(reason.value, "look into the broker's log")
+            self._lost(f"{self._endpoint.address} refuses the connection ({reason}); {cure}", REFUSED_WAIT_S)
+            return
+        self.up = True
+        self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        self.max_packet_bytes = min(MAX_PACKET_BYTES, getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES))
+        self._handler.connected()
+
+    def _on_disconnect(self, _client: "Client", _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
+        where = self._endpoint.address
+        if not flags.is_disconnect_packet_from_server:
+            # "Unspecified error" is what paho calls a plain end of the stream.
+            self._why = f" ({reason})" if reason.is_failure and reason.value != UNSPECIFIED_ERROR else ""
+        elif reason.value == SESSION_TAKEN_OVER:
+            self._lost(
+                f"another client connected to {where} with our client id {self._endpoint.client_id!r}: "
+                "a second agent with the same site and agent? Give each its own agent = …",
+                TAKEN_OVER_WAIT_S,
+            )
+        else:
+            self._lost(f"{where} closed the connection ({reason})")
+
+    def _on_publish(self, _client: "Client", _data: Any, mid: int, reason: Any, _properties: Any) -> None:
+        tokens = self._in_flight.pop(mid, None)
+        if tokens:
+            self._handler.acknowledged(tokens, reason.value)
+        self._send_queued()
+
+    def _on_subscribe(self, _client: "Client", _data: Any, mid: int, reasons: Any, _properties: Any) -> None:
+        for topic, reason in zip(self._subscribing.pop(mid, ()), reasons, strict=False):
+            if reason.is_failure:
+                self._handler.refused(topic, str(reason))
+
+    def _on_message(self, _client: "Client", _data: Any, message: "MQTTMessage") -> None:
+        self._handler.commanded(message.topic, bytes(message.payload), retained=message.retain)
+
+    def _send_queued(self) -> None:
+        while self._queue and self.up and self._client is not None and len(self._in_flight) < self.window:
+            message = self._queue.popleft()
+            if message.good_until is not None and self._now > message.good_until:
+                self._handler.unsent(message.tokens)
+                continue
+            info = self._client.publish(
+                message.topic, message.payload, 1, message.retain, _user_properties(message.properties)
+            )
+            self._in_flight[info.mid] = message.tokens
+
+
+def _user_properties(pairs: tuple[tuple[str, str], ...]) -> Any:
+    if not pairs:
+        return None
+    from paho.mqtt.packettypes import PacketTypes  # noqa: PLC0415 loaded with the client
+    from paho.mqtt.properties import Properties  # noqa: PLC0415
+
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.UserProperty = list(pairs)
+    return properties

@@ -1,0 +1,369 @@
+import os
+import select
+import socket
+import threading
+from contextlib import contextmanager
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mosquitto_peer import BINARY, Mosquitto, eventually, free_port
+from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
+
+from sensors.link import (
+    CONNACK_TIMEOUT_S,
+    CUT_SHORT,
+    QUEUE,
+    SETTLED_AFTER_S,
+    TAKEN_OVER_WAIT_S,
+    WINDOW,
+    Backoff,
+    Endpoint,
+    Link,
+)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40))
+def test_backoff_doubles_with_jitter_up_to_a_minute(seed, attempts):
+    backoff = Backoff(Random(seed))
+    for attempt in range(attempts):
+        whole = min(2.0**attempt, 60.0)
+        assert whole / 2 <= backoff.wait_s() <= whole
+
+
+def test_backoff_can_be_asked_for_more_and_begins_again():
+    backoff = Backoff(Random(1))
+    assert 15.0 <= backoff.wait_s(at_least_s=30.0) <= 30.0
+    backoff.wait_s()
+    backoff.reset()
+    assert backoff.wait_s() <= 1.0
+
+
+def test_two_agents_do_not_knock_in_step():
+    assert Backoff(Random(1)).wait_s() != Backoff(Random(2)).wait_s()
+
+
+class Driven:
+    """A link and what it told, driven by the test; `now` is the test's."""
+
+    def __init__(self, port, host="127.0.0.1", **endpoint):
+        self.told = []
+        self.reader, self.writer = os.pipe()
+        self.now = 1000.0
+        self.link = Link(
+            Endpoint(
+                host=host,
+                port=port,
+                client_id="sensors-home-house",
+                will_topic="home/devices/house/availability",
+                will_payload=b"offline",
+                **endpoint,
+            ),
+            self,
+            lambda: os.write(self.writer, b"\0"),
+            Random(1),
+        )
+
+    def connected(self):
+        self.told.append("connected")
+
+    def disconnected(self, why):
+        self.told.append(why)
+
+    def acknowledged(self, tokens, reason_code):
+        self.told.append((*tokens, reason_code))
+
+    def unsent(self, tokens):
+        self.told.append(("unsent", *tokens))
+
+    def refused(self, topic, reason):
+        self.told.append((topic, reason))
+
+    def commanded(self, topic, payload, *, retained):
+        self.told.append((topic, payload, retained))
+
+    def turn(self):
+        self.link.tick(self.now)
+        sock = self.link.socket
+        reading = [self.reader, *([sock] if sock else [])]
+        writing = [sock] if sock and self.link.wants_write else []
+        readable, writable, _ = select.select(reading, writing, [], 0.01)
+        if self.reader in readable:
+            os.read(self.reader, 100)
+        if sock in readable:
+            self.link.readable(self.now)
+        if sock in writable:
+            self.link.writable(self.now)
+
+    def until(self, condition):
+        def turned():
+            self.turn()
+            return condition()
+
+        return eventually(turned)
+
+    def until_told(self, part):
+        """Wait for a line that holds the words, or for an event that holds the value."""
+
+        def said(event):
+            return part in event if isinstance(event, tuple) or isinstance(part, str) else False
+
+        return self.until(lambda: next((event for event in self.told if said(event)), None))
+
+    def end(self):
+        self.link.close()
+        self.until(lambda: self.link.socket is None and self.link._attempt is None)
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+@contextmanager
+def driven(port, **endpoint):
+    link = Driven(port, **endpoint)
+    try:
+        yield link
+    finally:
+        link.end()
+
+
+@contextmanager
+def listening(answer=b"", *, hold=True):
+    """A server that takes connections and says `answer`, whatever it hears; then holds them or closes them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held = []
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                held.append(connection)
+                connection.sendall(answer)
+                if not hold:
+                    connection.recv(1024)  # closing with unread bytes would reset instead
+                    connection.shutdown(socket.SHUT_WR)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+            for connection in held:
+                connection.close()
+
+
+@pytest.fixture
+def broker(tmp_path):
+    with Mosquitto(tmp_path) as mosquitto:
+        yield mosquitto
+
+
+@pytest.fixture
+def other(broker):
+    """Another client with its messages."""
+    client = Client(CallbackAPIVersion.VERSION2, "other", protocol=MQTTv5)
+    client.got = []
+    client.on_message = lambda _client, _data, message: client.got.append(message)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    subscribed = threading.Event()
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.subscribe("home/#", 1)
+    assert subscribed.wait(10)
+    yield client
+    client.disconnect()
+    client.loop_stop()
+
+
+def test_nobody_listens_says_so_and_tries_again_later():
+    with driven(free_port()) as link:
+        assert "nothing listens on 127.0.0.1:" in link.until_told("nothing listens")
+        first = link.link.next_deadline()
+        assert 0.5 <= first - link.now <= 1.0
+        link.turn()
+        assert len(link.told) == 1
+        link.now = first
+        link.until(lambda: len(link.told) == 2)
+        assert 1.0 <= link.link.next_deadline() - link.now <= 2.0
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "a" * 70 + ".invalid"])
+def test_an_unknown_name_says_so(host):
+    with driven(1883, host=host) as link:
+        link.until(lambda: link.told)
+        assert "check broker.host" in link.told[0] or "cannot be reached" in link.told[0]
+
+
+def test_what_does_not_answer_is_given_up():
+    with listening() as port, driven(port) as link:
+        link.until(lambda: link.link.socket)
+        link.now += CONNACK_TIMEOUT_S
+        link.until_told("does not answer as an MQTT broker")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x20\x02\x00",
+        b"\xff" * 9,
+        b"\x20\x03\x00\x00\x05x",
+    ],
+)
+def test_what_is_no_broker_never_stops_the_agent(answer):
+    with listening(answer) as port, driven(port) as link:
+        link.until(lambda: link.link.socket or link.told)
+        link.now += CONNACK_TIMEOUT_S
+        link.until(lambda: link.told)
+        assert not link.link.up
+        assert "127.0.0.1" in link.told[0]
+        assert "\n" not in link.told[0]
+
+
+CONNACK = b"\x20\x03\x00\x00\x00"
+TAKEN_OVER = b"\xe0\x02\x8e\x00"
+
+
+def test_a_second_agent_with_the_name_is_named_and_not_fought():
+    with listening(CONNACK + TAKEN_OVER) as port, driven(port) as link:
+        why = link.until_told("another client connected")
+        assert "sensors-home-house" in why
+        assert "its own agent = " in why
+        assert link.link.next_deadline() - link.now >= TAKEN_OVER_WAIT_S / 2
+
+
+def test_connections_cut_short_again_and_again_hint_at_a_second_agent():
+    with listening(CONNACK, hold=False) as port, driven(port) as link:
+        for attempts in range(1, CUT_SHORT + 1):
+            link.until(lambda count=attempts: link.told.count("connected") == count and not link.link.up)
+            assert ("a second agent" in link.told[-1]) is (attempts == CUT_SHORT)
+            link.now = link.link.next_deadline()
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(BINARY is None, reason="needs mosquitto")
+class TestWithMosquitto:
+    def test_messages_arrive_with_their_properties_and_are_acknowledged(self, broker, other):
+        with driven(broker.port) as link:
+            link.until_told("connected")
+            properties = (("agent", "house"), ("seq", "7"))
+            assert link.link.publish(
+                "home/kitchen/temperature", b"21.4", retain=True, properties=properties, tokens=(7,)
+            )
+            assert link.until_told(7)[1] < 0x80
+            message = eventually(lambda: other.got and other.got[0])
+            assert (message.topic, message.payload) == ("home/kitchen/temperature", b"21.4")
+            assert message.properties.UserProperty == list(properties)
+            assert link.link.idle
+
+    def test_the_will_speaks_when_the_connection_breaks_and_not_after_goodbye(self, broker, other):
+        with driven(broker.port) as link:
+            link.until_told("connected")
+            link.link.drop()
+        message = eventually(lambda: other.got and other.got[0])
+        assert (message.topic, message.payload) == ("home/devices/house/availability", b"offline")
+        with driven(broker.port) as link:
+            link.until_told("connected")
+            link.link.publish("home/devices/house/availability", b"online", retain=True, tokens=(1,))
+            link.until_told(1)
+        other.publish("home/end", b"", qos=1).wait_for_publish(10)
+        eventually(lambda: other.got[-1].topic == "home/end")
+        assert [message.payload for message in other.got] == [b"offline", b"online", b""]
+
+    def test_nothing_is_published_without_a_connection(self, broker):
+        link = Driven(broker.port)
+        assert not link.link.publish("home/kitchen/temperature", b"21.4", retain=True)
+        link.end()
+
+    def test_the_window_holds_and_the_rest_waits_its_turn(self, broker, other):
+        with driven(broker.port) as link:
+            link.until_told("connected")
+            assert link.link.window <= min(WINDOW, 20)  # Mosquitto's Receive Maximum
+            for n in range(200):
+                assert link.link.publish("home/n", b"%d" % n, retain=False, tokens=(n,))
+                assert len(link.link._in_flight) <= link.link.window
+            link.until(lambda: link.link.idle)
+            eventually(lambda: len(other.got) == 200)
+            assert [int(message.payload) for message in other.got] == list(range(200))
+
+    def test_what_waited_too_long_comes_back_unsent(self, broker):
+        with driven(broker.port) as link:
+            link.until_told("connected")
+            link.link.window = 0
+            assert link.link.publish("home/n", b"1", retain=False, tokens=(1,), good_until=link.now + 5.0)
+            assert link.link.publish("home/n", b"2", retain=False, tokens=(2,), good_until=link.now + 50.0)
+            link.now += 6.0
+            link.link.window = 1
+            link.until_told("unsent")
+            link.until_told(2)
+            assert ("unsent", 1) in link.told
+
+    def test_the_queue_is_bounded(self, broker):
+        with driven(broker.port) as link:
+            link.until_told("connected")
+            link.link.window = 0
+            taken = sum(link.link.publish("home/n", b"", retain=False) for _ in range(QUEUE + 10))
+            assert taken == QUEUE
+            link.link.window = WINDOW
+
+    def test_commands_come_with_their_retain_flag(self, broker, other):
+        other.publish("home/kitchen/relay/set", b"ON", qos=1, retain=True).wait_for_publish(10)
+        with driven(broker.port) as link:
+            link.until_told("connected")
+            link.link.subscribe(["home/kitchen/relay/set"])
+            assert link.until_told(b"ON") == ("home/kitchen/relay/set", b"ON", True)
+            other.publish("home/kitchen/relay/set", b"OFF", qos=1)
+            assert link.until_told(b"OFF") == ("home/kitchen/relay/set", b"OFF", False)
+
+    def test_a_second_agent_with_the_name_is_not_fought(self, broker):
+        with driven(broker.port) as first, driven(broker.port) as second:
+            first.until_told("connected")
+            second.until_told("connected")
+            first.until_told("127.0.0.1")
+            assert first.link.next_deadline() - first.now >= 0.5
+
+    def test_a_restarted_broker_is_found_again(self, broker):
+        with driven(broker.port) as link:
+            link.until_told("connected")
+            broker.stop()
+            link.until(lambda: not link.link.up)
+            assert "closed the connection" in link.told[-1]
+            broker.start()
+            link.now = link.link.next_deadline()
+            link.until(lambda: link.told.count("connected") == 2)
+
+    def test_a_connection_that_lasted_ends_the_backoff(self, broker):
+        with driven(broker.port) as link:
+            for _ in range(5):
+                link.link._backoff.wait_s()
+            link.until_told("connected")
+            link.now += SETTLED_AFTER_S
+            link.turn()
+            assert link.link._backoff.wait_s() <= 1.0
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(BINARY is None, reason="needs mosquitto")
+def test_a_wrong_password_says_where_to_look(tmp_path):
+    with (
+        Mosquitto(tmp_path, "allow_anonymous false") as broker,
+        driven(broker.port, username="a", password="b") as link,
+    ):
+        assert "check broker.username" in link.until_told("refuses the connection")
+        assert link.link.next_deadline() - link.now >= 5.0
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(BINARY is None, reason="needs mosquitto")
+def test_a_message_that_is_not_granted_is_told_from_one_that_arrived(tmp_path):
+    (tmp_path / "acl").write_text("topic read home/#\n")
+    with Mosquitto(tmp_path, f"acl_file {tmp_path / 'acl'}") as broker, driven(broker.port) as link:
+        link.until_told("connected")
+        assert link.link.publish("home/n", b"1", retain=False, tokens=(1,))
+        assert link.until_told(1) == (1, 0x87)
