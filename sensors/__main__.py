@@ -1,0 +1,7 @@
+"""`python -m sensors`."""
+
+import sys
+
+from sensors.cli import main
+
+sys.exit(main())

@@ -1,0 +1,298 @@
+"""The agent: joins its sensors to the broker, and goes on whatever of the two fails.
+
+One thread runs `Agent.run` and owns everything here.
+"""
+
+import logging
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from random import Random
+
+from appliance import __version__, notify
+from appliance.devices import OFFLINE, ONLINE, Device, encode_about
+from sensors.clock import clock_quality, rfc3339
+from sensors.config import SensorsConfig
+from sensors.crew import Crew
+from sensors.driver import DriverContext
+from sensors.health import Health, encode_health, encode_sensors
+from sensors.hw.sysfs import Sysfs, SysfsTree
+from sensors.link import Endpoint, Link
+from sensors.outbox import Outbox
+from sensors.sender import Sender
+from sensors.sensor import Outgoing, Sensor
+from sensors.topics import AgentTopics
+
+SAY_AGAIN_WITHIN_S = 5.0  # after connecting: the broker may have lost what it knew
+ABOUT_AFTER_S = 2.0  # drivers that need longer to build are announced later
+HEALTH_EVERY_S = 60.0
+CLOCK_EVERY_S = 10.0
+READY_AFTER_S = 10.0  # without a broker the agent still does its work: it fills the outbox
+GOODBYE_S = 0.8  # for the last acknowledgements
+FAREWELL_S = 0.3  # for the last bytes, and again for drivers to let go
+
+log = logging.getLogger("sensors")
+
+
+class Agent:
+    """Everything between the drivers and the broker, for one agent."""
+
+    def __init__(
+        self,
+        config: SensorsConfig,
+        outbox: Outbox,
+        *,
+        context: Callable[[str], DriverContext] = lambda name: DriverContext(name=name),
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        random: Random | None = None,
+        sysfs: Sysfs | None = None,
+    ) -> None:
+        """Take over the outbox: `run` closes it."""
+        self._config = config
+        self._outbox = outbox
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._sysfs = sysfs or SysfsTree()
+        self._topics = AgentTopics(config.site, config.agent)
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        endpoint = Endpoint(
+            host=config.broker.host,
+            port=config.broker.port,
+            client_id=f"sensors-{config.site}-{config.agent}",
+            will_topic=self._topics.availability,
+            will_payload=OFFLINE,
+            username=config.broker.username or None,
+            password=config.password,
+            keep_alive_s=config.broker.keep_alive_s,
+        )
+        # Jitter only: nothing secret comes of it.
+        self._link = Link(endpoint, self, self._wake, random or Random())  # noqa: S311
+        self._sender = Sender(self._topics, outbox, self._link)
+        self._started = self._now = clock()
+        self._crew = Crew(
+            config.sensors, self._topics, self, self._wake, self._now, context=context, wall_clock=wall_clock
+        )
+        self._about_at: float | None = None  # when it is to be told next; None: nothing to tell, or nobody
+        self._about_told = b""
+        self._health_at: float | None = None
+        self._clock_at = self._now
+        self._clock_quality = ""
+        self._watchdog_s = notify.watchdog_interval_s()
+        self._watchdog_at = self._now
+        self._connects = 0
+        self._why_not = ""
+        self._ready = False
+        self._stop = False
+
+    def stop(self) -> None:
+        """Have `run` end; callable from any thread and from a signal handler."""
+        self._stop = True
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(OSError):  # full: it will wake anyway; closed: nobody is left to wake
+            os.write(self._wake_writer, b"\0")
+
+    # The loop
+
+    def run(self) -> None:
+        """Work until `stop`; then say goodbye, keep what is not acknowledged and let go of the hardware.
+
+        Raises OutboxError where readings could not be kept.
+        """
+        if self._outbox.salvaged:
+            log.warning("%s", self._outbox.salvaged)
+        try:
+            while not self._stop:
+                self._turn()
+                self._wait(self._next_deadline())
+            self._say_goodbye()
+        finally:
+            self._link.drop()
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+            self._outbox.close(self._clock())
+
+    def _turn(self) -> None:
+        self._now = now = self._clock()
+        if now >= self._clock_at:
+            self._clock_at = now + CLOCK_EVERY_S
+            self._clock_quality = clock_quality()
+        self._link.tick(now)
+        self._crew.tick(now)
+        self._tell_what_is_due()
+        self._sender.tick(now)
+        if self._watchdog_s is not None and now >= self._watchdog_at:
+            self._watchdog_at = now + self._watchdog_s
+            notify.watchdog()
+        if not self._ready and now >= self._started + READY_AFTER_S:
+            self._say_ready("no broker yet; readings are kept")
+
+    def _next_deadline(self) -> float:
+        deadlines = [
+            self._clock_at,
+            self._crew.next_deadline(),
+            self._link.next_deadline(),
+            self._sender.next_deadline(),
+            self._about_at,
+            self._health_at,
+            self._watchdog_at if self._watchdog_s is not None else None,
+        ]
+        return min(deadline for deadline in deadlines if deadline is not None)
+
+    def _wait(self, deadline: float) -> None:
+        sock = self._link.socket
+        reading: list[int | socket.socket] = [self._wake_reader] if sock is None else [self._wake_reader, sock]
+        writing = [sock] if sock is not None and self._link.wants_write else []
+        timeout_s = max(deadline - self._clock(), 0.0)
+        readable, writable, _ = select.select(reading, writing, [], timeout_s)
+        self._now = now = self._clock()
+        if self._wake_reader in readable:
+            with suppress(BlockingIOError):
+                os.read(self._wake_reader, 65_536)
+        if sock is not None and sock in readable:
+            self._link.readable(now)
+        if sock is not None and sock in writable:
+            self._link.writable(now)
+
+    # What the sensors tell
+
+    def measured(self, outgoing: Sequence[Outgoing], at: float) -> None:
+        """See Listener."""
+        for out in outgoing:
+            self._sender.reading(out, self._now, time=rfc3339(at), clock=self._clock_quality)
+
+    def turned(self, sensor: Sensor) -> None:
+        """See Listener."""
+        self._tell_availability(sensor)
+        if self._health_at is not None:
+            self._health_at = min(self._health_at, self._now + 1.0)
+
+    def built(self, sensor: Sensor) -> None:
+        """See Listener."""
+        self._link.subscribe(list(sensor.command_topics()))
+        if self._link.up and (self._about_at is None or self._crew.complete):
+            self._about_at = self._now
+
+    # What the link tells
+
+    def connected(self) -> None:
+        """Tell everything again: the broker may have lost it."""
+        now = self._now
+        where = f"{self._config.broker.host}:{self._config.broker.port}"
+        log.info("connected to %s as agent %s", where, self._config.agent)
+        self._connects += 1
+        self._why_not = ""
+        self._link.publish(self._topics.availability, ONLINE, retain=True)
+        self._about_told = b""
+        self._about_at = now if self._crew.complete else now + ABOUT_AFTER_S
+        self._health_at = now
+        for sensor in self._crew.sensors:
+            self._tell_availability(sensor)
+            self._link.subscribe(list(sensor.command_topics()))
+        self._crew.say_again(now, SAY_AGAIN_WITHIN_S)
+        self._sender.connected(now)
+        self._say_ready(f"connected to {where}")
+
+    def disconnected(self, why: str) -> None:
+        """Keep readings until the broker is back; say why once."""
+        self._sender.disconnected()
+        self._about_at = self._health_at = None
+        if why != self._why_not and not self._stop:
+            self._why_not = why
+            log.warning("%s; readings are kept meanwhile", why)
+            notify.status(why)
+
+    def acknowledged(self, tokens: Sequence[int], reason_code: int) -> None:
+        """See Handler."""
+        self._sender.acknowledged(tokens, reason_code, self._now)
+
+    def unsent(self, tokens: Sequence[int]) -> None:
+        """See Handler."""
+        self._sender.unsent(tokens)
+
+    def refused(self, topic: str, reason: str) -> None:
+        """See Handler."""
+        log.warning("the broker does not let agent %s listen on %s (%s)", self._config.agent, topic, reason)
+
+    def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
+        """See Handler."""
+        self._crew.command(topic, payload, self._now, retained=retained)
+
+    # What the agent says of itself
+
+    def _tell_availability(self, sensor: Sensor) -> None:
+        if sensor.standing.online is not None:
+            self._link.publish(sensor.availability_topic, ONLINE if sensor.standing.online else OFFLINE, retain=True)
+
+    def _tell_what_is_due(self) -> None:
+        if self._about_at is not None and self._now >= self._about_at:
+            self._about_at = None
+            about = encode_about(self._device())
+            if about != self._about_told and self._link.publish(self._topics.about, about, retain=True):
+                self._about_told = about
+        if self._health_at is not None and self._now >= self._health_at:
+            self._health_at = self._now + HEALTH_EVERY_S
+            self._link.announce(self._topics.health, encode_health(self._health()))
+
+    def _device(self) -> Device:
+        return Device(
+            agent=self._config.agent,
+            site=self._config.site,
+            name=self._config.name,
+            version=__version__,
+            model=_text(self._sysfs, "proc/device-tree/model"),
+            serial_number=_text(self._sysfs, "proc/device-tree/serial-number"),
+            sensors=tuple(measurement for sensor in self._crew.sensors for measurement in sensor.measurements),
+        )
+
+    def _health(self) -> Health:
+        return Health(
+            uptime_s=round(self._now - self._started),
+            clock=self._clock_quality,
+            connects=self._connects,
+            waiting=self._outbox.waiting,
+            waiting_bytes=self._outbox.waiting_bytes,
+            dropped=self._outbox.dropped,
+            outbox_problem=self._outbox.problem,
+            sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),
+        )
+
+    def _say_ready(self, status: str) -> None:
+        if not self._ready:
+            self._ready = True
+            notify.ready(status)
+        else:
+            notify.status(status)
+
+    # The end
+
+    def _say_goodbye(self) -> None:
+        """Publish `offline`, wait a little for acknowledgements, disconnect; let go of the hardware meanwhile."""
+        notify.stopping()
+        self._now = self._clock()
+        closing = self._crew.close()
+        self._link.publish(self._topics.availability, OFFLINE, retain=True)
+        self._until(lambda: not self._link.up or self._link.idle, GOODBYE_S)
+        self._link.close()
+        self._until(lambda: self._link.socket is None, FAREWELL_S)
+        deadline = self._clock() + FAREWELL_S
+        for thread in closing:
+            thread.join(max(deadline - self._clock(), 0.0))
+
+    def _until(self, done: Callable[[], bool], seconds: float) -> None:
+        deadline = self._clock() + seconds
+        while not done() and self._clock() < deadline:
+            self._wait(min(deadline, self._clock() + 0.1))
+            self._link.tick(self._clock())
+
+
+def _text(sysfs: Sysfs, path: str) -> str | None:
+    try:
+        return sysfs.read(path) or None
+    except OSError:
+        return None

@@ -1,0 +1,309 @@
+"""The `sensors` command: run, list, read, check. What a command needs is imported when it is given."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sensors.config import SensorConfig, SensorsConfig
+    from sensors.driver import Driver
+    from sensors.reading import Reading
+
+DEFAULT_CONFIG = Path("/etc/appliance/sensors.toml")
+
+OK = 0
+FAILED = 1
+USAGE = 2  # argparse's own
+BAD_CONFIG = 78  # EX_CONFIG of sysexits.h; a service manager need not try again
+
+EXIT_CODES = f"""exit codes:
+  {OK}   done
+  {FAILED}   a sensor could not be read, or the outbox cannot be used
+  {USAGE}   the command was not understood
+  {BAD_CONFIG}  the configuration has a problem; one line says where and what to do"""
+
+WATCH_S = 3.0  # for a watched sensor to say how things are
+SLACK_S = 5.0  # beyond a driver's own limit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; gives its exit code."""
+    arguments = _parser().parse_args(argv)
+    from appliance.config import ConfigError  # noqa: PLC0415 --help need not wait for it
+
+    try:
+        return int(arguments.command(arguments))
+    except ConfigError as error:
+        if getattr(arguments, "json", False):
+            facts = {"ok": False, "path": str(error.path), "line": error.line, "key": error.key}
+            print(json.dumps({**facts, "problem": error.problem, "cure": error.cure}, ensure_ascii=False))
+        else:
+            print(error, file=sys.stderr)
+        return BAD_CONFIG
+    except KeyboardInterrupt:
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sensors",
+        description="Reads sensors and publishes what they say over MQTT.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    run = _command(commands, "run", _run, "read the sensors and publish, until SIGTERM or Ctrl-C")
+    run.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
+    listing = _command(commands, "list", _list, "show the configured sensors")
+    listing.add_argument("--kinds", action="store_true", help="show the kinds of sensors and their keys instead")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    read = _command(commands, "read", _read, "read one sensor once, without publishing")
+    read.add_argument("name", metavar="NAME", help="name of the sensor in the configuration")
+    read.add_argument("--json", action="store_true", help="print JSON")
+    check = _command(commands, "check", _check, "look for problems in the configuration, touching no hardware")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _command(commands: Any, name: str, function: Any, help_text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="configuration (default: %(default)s)"
+    )
+    command.set_defaults(command=function)
+    return command
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import signal  # noqa: PLC0415
+
+    from sensors.agent import Agent  # noqa: PLC0415
+    from sensors.outbox import Outbox, OutboxError  # noqa: PLC0415
+
+    _log_to_stderr(verbose=arguments.verbose)
+    config = _load(arguments)
+    bounds = config.outbox
+    try:
+        outbox = Outbox(config.outbox_path, max_readings=bounds.max_readings, max_bytes=bounds.max_bytes)
+        agent = Agent(config, outbox)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        agent.run()
+    except OutboxError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    return OK
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    if arguments.kinds:
+        return _list_kinds(as_json=arguments.json)
+    config = _load(arguments)
+    rows: list[dict[str, Any]] = [
+        {
+            "name": sensor.name,
+            "kind": sensor.keys.kind,
+            "room": sensor.keys.room,
+            "label": sensor.keys.label,
+            "title": sensor.keys.title,
+            "interval_s": sensor.keys.interval_s or getattr(sensor.driver, "interval_s", None),
+        }
+        for sensor in config.sensors
+    ]
+    if arguments.json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return OK
+    _print_table(
+        ("NAME", "KIND", "ROOM", "LABEL", "EVERY", "TITLE"),
+        [
+            (
+                r["name"],
+                r["kind"],
+                r["room"],
+                r["label"] or "",
+                f"{r['interval_s']:g} s" if r["interval_s"] else "",
+                r["title"],
+            )
+            for r in rows
+        ],
+    )
+    return OK
+
+
+def _list_kinds(*, as_json: bool) -> int:
+    from appliance.settings import described  # noqa: PLC0415
+    from sensors.registry import KINDS, driver_class  # noqa: PLC0415
+
+    kinds = {kind: driver_class(kind) for kind in KINDS}
+    if as_json:
+        told = {
+            kind: {"summary": _summary(driver), "keys": {s.name: s.help for s in described(driver.Options)}}
+            for kind, driver in kinds.items()
+        }
+        print(json.dumps(told, ensure_ascii=False))
+        return OK
+    for kind, driver in kinds.items():
+        print(f"{kind}: {_summary(driver)}")
+        _print_table((), [(f"  {setting.name}", setting.help) for setting in described(driver.Options)])
+    return OK
+
+
+def _read(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    sensor = next((sensor for sensor in config.sensors if sensor.name == arguments.name), None)
+    if sensor is None:
+        names = ", ".join(sensor.name for sensor in config.sensors) or "none"
+        print(f'{arguments.config}: no sensor is called "{arguments.name}"; there are: {names}', file=sys.stderr)
+        return USAGE
+    told, problem = _read_once(config, sensor)
+    if arguments.json:
+        print(json.dumps({"sensor": sensor.name, "readings": told, "problem": problem}, ensure_ascii=False))
+    else:
+        for row in told:
+            doubt = f"  (not believed: {row['refused']})" if row["refused"] else ""
+            print(f"{row['topic']} {row['value']}{' ' + row['unit'] if row['unit'] else ''}{doubt}")
+        if problem:
+            print(f"sensor {sensor.name}: {problem}", file=sys.stderr)
+    return FAILED if problem or any(row["refused"] for row in told) else OK
+
+
+def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[dict[str, Any]], str]:
+    """Build the driver, ask it once and let go of it; gives a row for each reading, and what went wrong."""
+    from queue import Empty, SimpleQueue  # noqa: PLC0415
+
+    from sensors.driver import DriverContext, Polled  # noqa: PLC0415
+    from sensors.worker import Outcome, Worker  # noqa: PLC0415
+
+    outcomes: SimpleQueue[Outcome] = SimpleQueue()
+    worker = Worker(sensor.name, outcomes.put)
+
+    def ask(job: str, call: Any, timeout_s: float) -> Any:
+        worker.ask(job, call, 0.0, timeout_s)
+        try:
+            outcome = outcomes.get(timeout=timeout_s)
+        except Empty:
+            raise TimeoutError(f"its {job} did not end within {timeout_s:g} s") from None
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.result
+
+    driver: Driver | None = None
+    readings: Sequence[Reading] = ()
+    problem = ""
+    try:
+        driver = ask("build", lambda: sensor.driver.build(sensor.options, DriverContext(name=sensor.name)), 60.0)
+        if isinstance(driver, Polled):
+            readings = ask("read", driver.read, driver.timeout_s + SLACK_S)
+        else:
+            readings = _watch_once(driver)
+    except Exception as error:  # noqa: BLE001 whatever a driver raises is said in one line
+        problem = " ".join(str(error).split()) or type(error).__name__
+    if driver is None:
+        return [], problem
+    rows = _judged(config, sensor, driver, readings)
+    try:
+        ask("close", driver.close, SLACK_S)
+    except Exception as error:  # noqa: BLE001 as above
+        problem = problem or f"it could not be closed: {error}"
+    return rows, problem
+
+
+def _watch_once(driver: Any) -> "list[Reading]":
+    """Hear how things are from a sensor that speaks up by itself; an event sensor has nothing to say."""
+    from queue import Empty, SimpleQueue  # noqa: PLC0415
+
+    reports: SimpleQueue[Reading] = SimpleQueue()
+    driver.watch(reports.put)
+    expected = {channel.measurement for channel in driver.channels if channel.role != "event"}
+    heard: dict[str, Reading] = {}
+    try:
+        while expected - heard.keys():
+            reading = reports.get(timeout=WATCH_S)
+            heard[reading.measurement] = reading
+    except Empty:
+        if driver.trouble is not None:
+            raise driver.trouble from None
+        raise TimeoutError(f"it did not say how things are within {WATCH_S:g} s") from None
+    return list(heard.values())
+
+
+def _judged(
+    config: "SensorsConfig", sensor: "SensorConfig", driver: "Driver", readings: "Sequence[Reading]"
+) -> list[dict[str, Any]]:
+    from sensors.sensor import Sensor  # noqa: PLC0415
+    from sensors.topics import AgentTopics  # noqa: PLC0415
+
+    judge = Sensor(sensor, AgentTopics(config.site, config.agent))
+    judge.built(driver)
+    units = {channel.measurement: channel.unit for channel in driver.channels}
+    rows = []
+    for reading in readings:
+        passed, refusals = judge.outgoing([reading], 0.0)
+        rows.append(
+            {
+                "topic": judge.topic(reading.measurement),
+                "value": passed[0].payload if passed else str(reading.value),
+                "unit": units.get(reading.measurement),
+                "refused": str(refusals[0]) if refusals else "",
+            }
+        )
+    return rows
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    if arguments.json:
+        facts = {"ok": True, "site": config.site, "agent": config.agent, "data_dir": str(config.data_dir)}
+        print(json.dumps({**facts, "sensors": [sensor.name for sensor in config.sensors]}))
+    else:
+        broker = f"{config.broker.host}:{config.broker.port}"
+        count = len(config.sensors)
+        print(
+            f"{arguments.config}: no problem found; agent {config.agent} of site {config.site} "
+            f"reads {count} sensor{'' if count == 1 else 's'} for {broker}, outbox in {config.data_dir}"
+        )
+    return OK
+
+
+def _load(arguments: argparse.Namespace) -> "SensorsConfig":
+    from sensors.config import load_config  # noqa: PLC0415
+
+    return load_config(arguments.config)
+
+
+def _summary(driver: Any) -> str:
+    return (driver.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    lines = [head, *rows] if head else rows
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    """Log lines for people; for the journal with the priority that it understands."""
+    import logging  # noqa: PLC0415
+    import os  # noqa: PLC0415
+
+    priorities = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+    class Journal(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return f"<{priorities.get(record.levelno, 6)}>{super().format(record)}"
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        Journal("%(message)s") if os.environ.get("JOURNAL_STREAM") else logging.Formatter("sensors: %(message)s")
+    )
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])

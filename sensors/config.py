@@ -1,0 +1,217 @@
+"""sensors.toml → frozen values; a sensor's own options are those of its kind."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from appliance.config import ConfigError, Document
+from appliance.settings import Level
+from sensors.driver import DriverKind
+from sensors.filters import Filters
+from sensors.registry import UnknownKind, driver_class
+from sensors.topics import legal_level
+
+MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
+
+
+Seconds = Annotated[float, Meta(ge=0.1, le=604_800)]
+
+
+class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the readings go."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=253, description="Name or address of the broker.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65_535, description="Its TCP port.")] = 1883
+    username: Annotated[str, Meta(max_length=1024, description="User name, where the broker wants one.")] = ""
+    password_file: Annotated[
+        str,
+        Meta(
+            max_length=4_096,
+            description="File whose first line is the password; a plain name is a systemd credential of the service.",
+        ),
+    ] = ""
+    keep_alive_s: Annotated[
+        int, Meta(ge=5, le=3_600, description="Silence after which the broker calls the agent offline, and half of it.")
+    ] = 30
+
+
+class OutboxBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much is kept while the broker is away; the oldest readings go first."""
+
+    max_readings: Annotated[int, Meta(ge=100, le=100_000_000, description="Readings kept for the broker.")] = 100_000
+    max_bytes: Annotated[
+        int, Meta(ge=65_536, le=1_099_511_627_776, description="Bytes of the readings kept for the broker.")
+    ] = 16_777_216
+
+
+class SensorKeys(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys that every sensor has, whatever its kind; those of the filters among them."""
+
+    name: Annotated[Level, Meta(description="Level of the sensor's own topics; unique on this agent.")]
+    kind: Annotated[str, Meta(description="Which driver reads it; `sensors list --kinds` names them.")]
+    room: Annotated[Level, Meta(description="Second level of its topics.")]
+    label: Annotated[
+        Level | None, Meta(description="Third level, where a room has two sensors that measure the same.")
+    ] = None
+    title: Annotated[str, Meta(max_length=200, description="Name for people, in any language.")] = ""
+    interval_s: Annotated[Seconds | None, Meta(description="Seconds between readings; the kind has a default.")] = None
+    offline_after: Annotated[
+        int, Meta(ge=1, le=1_000, description="Failures in a row after which the sensor is called offline.")
+    ] = 3
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file; each `[[sensor]]` also holds the options of its kind."""
+
+    site: Annotated[Level, Meta(description="First level of this home's topics; the service's `site`.")] = "home"
+    agent: Annotated[
+        Level | None, Meta(description="This agent's level below <site>/devices/; the host's name where absent.")
+    ] = None
+    name: Annotated[str, Meta(max_length=200, description="The agent's name for people, in any language.")] = ""
+    data_dir: Annotated[
+        str,
+        Meta(max_length=4_096, description="Directory of the outbox; empty means the usual place for the user."),
+    ] = ""
+    broker: Annotated[Broker, Meta(description="Where the readings go.")] = Broker()
+    outbox: Annotated[OutboxBounds, Meta(description="How much is kept while the broker is away.")] = OutboxBounds()
+    sensor: Annotated[list[dict[str, Any]], Meta(description="The sensors, one table each.")] = []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensorConfig:
+    """One sensor: the keys that all have, its driver's class and the driver's own options."""
+
+    keys: SensorKeys
+    driver: DriverKind
+    options: msgspec.Struct
+
+    @property
+    def name(self) -> str:
+        """Level of the sensor's own topics."""
+        return self.keys.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensorsConfig:
+    """One agent and its sensors."""
+
+    site: str
+    agent: str
+    name: str
+    data_dir: Path
+    broker: Broker
+    password: str | None
+    outbox: OutboxBounds
+    sensors: tuple[SensorConfig, ...]
+
+    @property
+    def outbox_path(self) -> Path:
+        """The agent's outbox; agents of other names may share the directory."""
+        return self.data_dir / f"{self.site}-{self.agent}.outbox"
+
+
+def load_config(path: Path) -> SensorsConfig:
+    """Read the file and what it names, touching no hardware. Raises ConfigError."""
+    document = Document.read(path)
+    keys = document.convert(Keys)
+    sensors = tuple(_sensor(document, number) for number in range(len(keys.sensor)))
+    seen: dict[str, int] = {}
+    for number, sensor in enumerate(sensors):
+        if sensor.name in seen:
+            raise document.error(
+                ("sensor", number, "name"),
+                f'sensor {seen[sensor.name] + 1} is already called "{sensor.name}"',
+                "give each sensor a name of its own",
+            )
+        seen[sensor.name] = number
+    _refuse_shared_topics(document, sensors)
+    return SensorsConfig(
+        site=keys.site,
+        agent=keys.agent or legal_level(socket.gethostname(), "agent"),
+        name=keys.name,
+        data_dir=Path(keys.data_dir) if keys.data_dir else usual_data_dir(),
+        broker=keys.broker,
+        password=_password(document, keys.broker),
+        outbox=keys.outbox,
+        sensors=sensors,
+    )
+
+
+def usual_data_dir() -> Path:
+    """Where the outbox lies when nobody says: systemd's state directory, root's or the user's own."""
+    if state := os.environ.get("STATE_DIRECTORY"):
+        return Path(state.partition(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/sensors")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "sensors"
+
+
+def _sensor(document: Document, number: int) -> SensorConfig:
+    place = ("sensor", number)
+    kind = document.at(place).get("kind")
+    if not isinstance(kind, str):
+        document.convert(SensorKeys, place)  # says that it is missing, or no text
+        raise document.error((*place, "kind"), "is missing", "name the kind of sensor")
+    try:
+        driver = driver_class(kind)
+    except UnknownKind as error:
+        problem, _, cure = str(error).partition("; ")
+        raise document.error((*place, "kind"), problem, cure or "see `sensors list --kinds`") from None
+    keys = document.convert(SensorKeys, place, beside=driver.Options)
+    options = document.convert(driver.Options, place, beside=SensorKeys)
+    least = getattr(driver, "min_interval_s", None)
+    if isinstance(least, (int, float)) and keys.interval_s is not None and keys.interval_s < least:
+        raise document.error(
+            (*place, "interval_s"), f"{keys.interval_s:g} is too often for a {kind}", f"give {least:g} or more"
+        )
+    return SensorConfig(keys=keys, driver=driver, options=options)
+
+
+def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse two sensors with one topic, where their classes say what they measure; the agent refuses the others."""
+    owners: dict[tuple[str, str | None, str], str] = {}
+    for number, sensor in enumerate(sensors):
+        for channel in getattr(sensor.driver, "channels", ()):
+            place = (sensor.keys.room, sensor.keys.label, channel.measurement)
+            if place in owners:
+                raise document.error(
+                    ("sensor", number, "label"),
+                    f'sensor "{owners[place]}" already is the {channel.measurement} of room "{sensor.keys.room}"',
+                    "give one of the two a label of its own",
+                )
+            owners[place] = sensor.name
+
+
+def _password(document: Document, broker: Broker) -> str | None:
+    """Read the password file. Raises ConfigError, which never shows what is in it."""
+    if not broker.password_file:
+        return None
+    path = Path(broker.password_file)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not path.is_absolute():
+        path = (Path(credentials) if credentials and len(path.parts) == 1 else document.path.parent) / path
+    problem = ""
+    raw = b""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_PASSWORD_BYTES + 1)
+    except OSError as error:
+        problem = f"{path} cannot be read ({error.strerror})"
+    if not problem and (not raw.strip() or len(raw) > MAX_PASSWORD_BYTES or b"\0" in raw):
+        problem = f"{path} holds no password"
+    line = raw.splitlines()[0] if raw else b""
+    try:
+        password = line.decode()
+    except UnicodeDecodeError:
+        problem = f"{path} is not UTF-8"
+    if problem:
+        raise document.error(("broker", "password_file"), problem, "name a file whose first line is the password")
+    return password
+
+
+__all__ = ["ConfigError", "SensorConfig", "SensorsConfig", "load_config", "usual_data_dir"]

@@ -1,0 +1,291 @@
+"""All sensors of an agent at work: drivers built, reads when they are due, reports, commands, failures.
+
+One thread, the agent's, owns a crew and calls `tick`. Drivers run in threads of their own (worker.py); whatever they
+have to say reaches the owner's thread through the inbox.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from sensors.config import SensorConfig
+from sensors.driver import (
+    Driver,
+    DriverContext,
+    DriverUnavailable,
+    Polled,
+    SensorError,
+    Switched,
+    TimedOut,
+    Watched,
+    as_sensor_error,
+)
+from sensors.reading import Reading
+from sensors.schedule import Schedule
+from sensors.sensor import Outgoing, Sensor
+from sensors.topics import AgentTopics, command_of
+from sensors.worker import Outcome, Worker
+
+BUILD_TIMEOUT_S = 60.0  # a hardware library takes long to import on a small Pi
+SWITCH_TIMEOUT_S = 10.0
+LOOK_EVERY_S = 5.0  # at watched sensors, which say by themselves only what they see
+UNKNOWN_INTERVAL_S = 60.0  # between attempts to build a driver, until it says its own interval
+MAX_INBOX = 10_000
+MAX_JOBS = 8  # commands waiting for one sensor
+
+log = logging.getLogger("sensors")
+
+
+class Listener(Protocol):
+    """What a crew tells the agent, in the thread that calls `tick`."""
+
+    def measured(self, outgoing: Sequence[Outgoing], at: float) -> None:
+        """Send readings that were made at this wall time."""
+
+    def turned(self, sensor: Sensor) -> None:
+        """Announce that a sensor went offline or came back."""
+
+    def built(self, sensor: Sensor) -> None:
+        """Announce what a sensor measures and listen for its commands: its driver is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What a watched sensor said by itself, and when."""
+
+    sensor: Sensor
+    generation: int
+    reading: Reading
+    at: float
+
+
+class Crew:
+    """The sensors, the worker of each, and the schedule of their reads."""
+
+    def __init__(
+        self,
+        configs: Iterable[SensorConfig],
+        topics: AgentTopics,
+        listener: Listener,
+        wake: Callable[[], None],
+        now: float,
+        *,
+        context: Callable[[str], DriverContext] = lambda name: DriverContext(name=name),
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Call `wake` from any thread when `tick` has something to hear."""
+        self._listener = listener
+        self._wake = wake
+        self._now = now
+        self._context = context
+        self._wall_clock = wall_clock
+        self._inbox: deque[Outcome | _Report] = deque()
+        self._schedule = Schedule(now)
+        self._sensors = {config.name: Sensor(config, topics) for config in configs}
+        self._workers = {name: Worker(name, self._hear) for name in self._sensors}
+        self._owners: dict[str, str] = {}  # topic -> sensor
+        self._said: dict[str, str] = {}  # sensor -> cause of the failure that was logged last
+        self._look_at = now
+        for name, sensor in self._sensors.items():
+            self._schedule.add(name, now, sensor.config.keys.interval_s or UNKNOWN_INTERVAL_S)
+
+    @property
+    def sensors(self) -> tuple[Sensor, ...]:
+        """All of them, in the order of the configuration."""
+        return tuple(self._sensors.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether every driver was built or has failed to be."""
+        return all(sensor.driver is not None or sensor.standing.failed for sensor in self.sensors)
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do."""
+        if self._inbox:
+            return self._now
+        others = (self._schedule.next_due(), *(worker.next_deadline() for worker in self._workers.values()))
+        return min((due for due in others if due is not None and due < self._look_at), default=self._look_at)
+
+    def tick(self, now: float) -> None:
+        """Hear what drivers said, give up what hangs, begin the reads that are due."""
+        self._now = now
+        for _ in range(len(self._inbox)):  # not for ever, should a driver never stop talking
+            match self._inbox.popleft():
+                case Outcome() as outcome:
+                    self._came_back(outcome)
+                case _Report(sensor, generation, reading, at) if generation == sensor.generation:
+                    self._take(sensor, [reading], at)
+        for name, worker in self._workers.items():
+            for job in worker.overdue(now):
+                self._overdue(self._sensors[name], job)
+        for name in self._schedule.take_due(now):
+            self._ask(self._sensors[name])
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY_S
+            self._look()
+
+    def say_again(self, now: float, within_s: float) -> None:
+        """Have every sensor say soon how things are now."""
+        self._now = now
+        for sensor in self.sensors:
+            self._schedule.soon(sensor.name, now, within_s)
+            if isinstance(sensor.driver, Watched) and sensor.standing.online:
+                present = [Reading(measurement, state) for measurement, state in sensor.present.items()]
+                self._listener.measured(sensor.outgoing(present, now)[0], self._wall_clock())
+
+    def command(self, topic: str, payload: bytes, now: float, *, retained: bool) -> None:
+        """Switch what the topic names; its state comes as a reading once the driver reports it."""
+        found = next(((s, m) for s in self.sensors for t, m in s.command_topics().items() if t == topic), None)
+        if found is None:
+            return
+        sensor, measurement = found
+        if retained:
+            log.warning("%s: retained command %r is not obeyed; publish commands without retain", topic, payload[:32])
+            return
+        try:
+            on = command_of(payload, sensor.present.get(measurement))
+        except ValueError as error:
+            log.warning("%s: %s", topic, error)
+            return
+        worker = self._workers[sensor.name]
+        if not isinstance(sensor.driver, Switched) or worker.stuck or worker.waiting >= MAX_JOBS:
+            log.warning("%s: not switched, sensor %s does not answer", topic, sensor.name)
+            return
+        worker.ask("switch", partial(sensor.driver.switch, measurement, on), now, SWITCH_TIMEOUT_S)
+
+    def close(self) -> list[threading.Thread]:
+        """Let go of all hardware; gives the threads that are at it, to be joined for as long as one likes."""
+        closing = [thread for sensor in self.sensors if (thread := self._close(sensor)) is not None]
+        for worker in self._workers.values():
+            worker.stop()
+        return closing + [worker.thread for worker in self._workers.values() if worker.thread is not None]
+
+    def _hear(self, event: Outcome | _Report) -> None:
+        """Take what a driver says, in whichever thread; a flood of reports is cut."""
+        if isinstance(event, Outcome) or len(self._inbox) < MAX_INBOX:
+            self._inbox.append(event)
+            self._wake()
+
+    def _ask(self, sensor: Sensor) -> None:
+        """Begin what a due sensor needs: building its driver, or a read."""
+        worker = self._workers[sensor.name]
+        if worker.stuck:
+            self._failed(sensor, TimedOut("the last read still has not come back"))
+        elif sensor.driver is None:
+            build = partial(sensor.config.driver.build, sensor.config.options, self._context(sensor.name))
+            worker.ask("build", build, self._now, BUILD_TIMEOUT_S)
+        elif isinstance(sensor.driver, Polled):
+            worker.ask("read", sensor.driver.read, self._now, sensor.driver.timeout_s)
+
+    def _came_back(self, outcome: Outcome) -> None:
+        sensor = self._sensors[outcome.sensor]
+        in_time = self._workers[outcome.sensor].in_time(outcome)
+        match outcome.job:
+            case "build" if outcome.error is None:
+                self._built(sensor, outcome.result)  # late is better than holding pins that nobody knows of
+            case "read" if in_time and outcome.error is None:
+                self._schedule.succeeded(sensor.name, self._now)
+                self._take(sensor, outcome.result, self._wall_clock())
+            case "watch" if outcome.error is None:
+                self._fine(sensor)
+            case "watch":
+                self._close(sensor)
+                self._failed(sensor, outcome.error or SensorError("it cannot be watched"))
+            case "switch" if outcome.error is not None:
+                log.warning("sensor %s was not switched: %s", sensor.name, outcome.error)
+            case "build" | "read" if in_time and outcome.error is not None:
+                self._failed(sensor, outcome.error)
+
+    def _overdue(self, sensor: Sensor, job: str) -> None:
+        if job == "switch":
+            log.warning("sensor %s does not come back from being switched", sensor.name)
+        else:
+            self._failed(sensor, TimedOut(f"its {job} takes too long and was given up"))
+
+    def _built(self, sensor: Sensor, driver: Driver) -> None:
+        try:
+            sensor.built(driver)
+            self._own_topics(sensor)
+        except SensorError as error:
+            sensor.driver = driver
+            self._close(sensor, forget=True)
+            self._failed(sensor, error)
+            return
+        self._schedule.rest(sensor.name)
+        if (interval_s := sensor.interval_s) is not None and isinstance(driver, Polled):
+            self._schedule.retime(sensor.name, interval_s, driver.min_interval_s)
+            self._schedule.again(sensor.name, self._now)
+        if isinstance(driver, Watched):
+            report = partial(self._report, sensor, sensor.generation)
+            self._workers[sensor.name].ask("watch", partial(driver.watch, report), self._now, BUILD_TIMEOUT_S)
+        self._listener.built(sensor)
+
+    def _own_topics(self, sensor: Sensor) -> None:
+        topics = [measurement.topic for measurement in sensor.measurements]
+        for topic in topics:
+            owner = self._owners.get(topic, sensor.name)
+            if owner != sensor.name:
+                raise DriverUnavailable(f'{topic} already is a topic of sensor "{owner}"; give one of the two a label')
+        self._owners.update(dict.fromkeys(topics, sensor.name))
+
+    def _report(self, sensor: Sensor, generation: int, reading: Reading) -> None:
+        """Take what a watched sensor says, in whichever thread."""
+        self._hear(_Report(sensor, generation, reading, self._wall_clock()))
+
+    def _take(self, sensor: Sensor, readings: Sequence[Reading], at: float) -> None:
+        passed, refusals = sensor.outgoing(readings, self._now)
+        if refusals and len(refusals) == len(readings):
+            self._failed(sensor, refusals[-1])
+        else:
+            self._fine(sensor)
+            for refusal in refusals:  # the sensor's other values are sound
+                sensor.standing.refused(refusal)
+        if passed:
+            self._listener.measured(passed, at)
+
+    def _fine(self, sensor: Sensor) -> None:
+        if self._said.pop(sensor.name, None) is not None:
+            log.info("sensor %s works again", sensor.name)
+        if sensor.standing.succeeded():
+            self._listener.turned(sensor)
+
+    def _failed(self, sensor: Sensor, error: SensorError, *, final: bool = False) -> None:
+        if self._said.get(sensor.name) != error.cause:
+            self._said[sensor.name] = error.cause
+            log.warning("sensor %s (%s): %s", sensor.name, sensor.config.keys.kind, error)
+        turned = sensor.standing.failure(error, final=final)
+        if sensor.driver is None or isinstance(sensor.driver, Polled):
+            self._schedule.failed(sensor.name, self._now)
+        if turned:
+            log.warning("sensor %s is offline", sensor.name)
+            self._listener.turned(sensor)
+
+    def _close(self, sensor: Sensor, *, forget: bool = False) -> threading.Thread | None:
+        """Let go of a sensor's driver, in a thread, since closing may hang too."""
+        driver = sensor.dropped(forget=forget)
+        if driver is None:
+            return None
+        thread = threading.Thread(target=_close_driver, args=(sensor.name, driver), daemon=True)
+        thread.start()
+        return thread
+
+    def _look(self) -> None:
+        """Look at the watched sensors: what they cannot see they do not report."""
+        for sensor in self.sensors:
+            if isinstance(sensor.driver, Watched) and not isinstance(sensor.driver, Polled):
+                if sensor.driver.trouble is not None:
+                    self._failed(sensor, sensor.driver.trouble, final=True)
+                elif sensor.standing.online is False:
+                    self._fine(sensor)
+
+
+def _close_driver(name: str, driver: Driver) -> None:
+    try:
+        driver.close()
+    except Exception as error:  # noqa: BLE001 a driver's bug must not stop the others from being closed
+        log.warning("sensor %s could not be closed: %s", name, as_sensor_error(error))
