@@ -1,0 +1,286 @@
+"""The service: every part, built from the settings, started in order and stopped in the other.
+
+The only module that knows all parts.
+"""
+
+import asyncio
+import errno
+import fcntl
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from time import monotonic
+
+from appliance import __version__, notify
+from appliance.broker.core import Broker
+from appliance.broker.ports import RouteFlag
+from appliance.devices import AVAILABILITY, device_topic
+from appliance.exits import CommandError, Exit
+from appliance.features.recorder import Recorder
+from appliance.features.web.listening import ControlSocketError
+from appliance.features.web.server import WebServer
+from appliance.net.hub import Hub, next_client_id
+from appliance.net.local import LocalClient
+from appliance.net.tcp import TcpListener
+from appliance.places import control_path, database_path
+from appliance.settings import Settings
+from appliance.store.database import StoreError
+from appliance.store.history import HistoryReader
+from appliance.store.writer import HistoryWriter
+
+LOG = logging.getLogger(__name__)
+LOCK = "appliance.lock"
+STOP_S = 1.0  # one part's share of the time to stop; a part that needs longer is left behind
+
+
+class Service:
+    """A running service. Made by `serving`."""
+
+    def __init__(self, settings: Settings, data_dir: Path) -> None:
+        self.settings = settings
+        self.data_dir = data_dir
+        self.mqtt_port: int | None = None
+        self.web_port: int | None = None
+        self._started = monotonic()
+        self._writer: HistoryWriter | None = None
+        self._broker: Broker | None = None
+        self._local: LocalClient | None = None
+
+    async def start(self, parts: AsyncExitStack) -> None:
+        """Start every part and put the way to stop it on the stack; CommandError."""
+        settings = self.settings
+        database = database_path(self.data_dir)
+        recorder = self._record(database, parts) if settings.history.enabled else None
+        broker = Broker(
+            settings.limits,
+            now=monotonic(),
+            next_client_id=next_client_id,
+            journal=recorder,
+            classify=recorder.classify if recorder else unclassified,
+        )
+        self._broker = broker
+        hub = Hub(broker)
+        hub.start()
+        parts.push_async_callback(hub.stop)
+        self._local = LocalClient(hub, "appliance")
+        if recorder is not None:
+            recorder.start(self._local)
+        await self._open_page(parts)
+        if settings.mqtt.port:
+            with explained(settings.mqtt.address, settings.mqtt.port, "mqtt"):
+                listener = await TcpListener.open(hub, settings.mqtt.address, settings.mqtt.port)
+            self.mqtt_port = listener.port
+            parts.push_async_callback(within, STOP_S, listener.close)
+
+    def status(self) -> dict[str, object]:
+        """Say how the service is; numbers are totals since the start where their name does not say `now`."""
+        broker, writer = self._broker, self._writer
+        assert broker is not None  # noqa: S101 asked only by parts that start later
+        stats = broker.stats
+        status: dict[str, object] = {
+            "version": __version__,
+            "site": self.settings.site,
+            "pid": os.getpid(),
+            "uptime_s": round(monotonic() - self._started, 1),
+            "data_dir": str(self.data_dir),
+            "mqtt": None if self.mqtt_port is None else f"{self.settings.mqtt.address}:{self.mqtt_port}",
+            "web": None if self.web_port is None else f"{self.settings.web.address}:{self.web_port}",
+            "agents": self.agents(),
+            "clients_now": stats.clients_now,
+            "sessions_now": stats.sessions_now,
+            "retained_now": stats.retained_now,
+            "connections": stats.connections_total,
+            "messages_received": stats.publish_received,
+            "messages_sent": stats.publish_sent,
+            "messages_dropped": dict(stats.dropped),
+            "bytes_received": stats.bytes_received,
+            "bytes_sent": stats.bytes_sent,
+            "history": None,
+        }
+        if writer is not None:
+            status["history"] = {
+                "rows": writer.stats.rows,
+                "duplicates": writer.stats.duplicates,
+                "beyond_max_series": writer.stats.refused,
+                "dropped": writer.stats.dropped,
+                "trouble": writer.trouble,
+            }
+        return status
+
+    def agents(self) -> dict[str, str]:
+        """Give each agent's last word: online or offline."""
+        assert self._local is not None  # noqa: S101 as above
+        prefix, _, suffix = device_topic(self.settings.site, "+", AVAILABILITY).partition("+")
+        return {
+            message.topic.removeprefix(prefix).removesuffix(suffix): message.payload.decode("utf-8", "replace")
+            for message in self._local.retained(f"{prefix}+{suffix}")
+        }
+
+    def _record(self, database: Path, parts: AsyncExitStack) -> Recorder:
+        writer = HistoryWriter(
+            database,
+            site=self.settings.site,
+            max_series=self.settings.history.max_series,
+            on_trouble=tell_trouble,
+        )
+        try:
+            writer.start()
+        except StoreError as error:
+            raise CommandError(str(error), Exit.DATA) from None
+        self._writer = writer
+        parts.push_async_callback(asyncio.to_thread, writer.close)
+        recorder = Recorder(writer, site=self.settings.site, wall_clock=time.time)
+        parts.callback(recorder.close)
+        return recorder
+
+    async def _open_page(self, parts: AsyncExitStack) -> None:
+        settings = self.settings
+        assert self._local is not None  # noqa: S101 made before
+        page = WebServer(
+            site=settings.site,
+            address=settings.web.address,
+            port=settings.web.port or None,
+            control_path=control_path(self.data_dir),
+            local=self._local,
+            history=HistoryReader(database_path(self.data_dir)) if settings.history.enabled else None,
+            status=self.status,
+        )
+        with explained(settings.web.address, settings.web.port, "http"):
+            try:
+                await page.start()
+            except ControlSocketError as error:
+                raise CommandError(str(error), Exit.DATA) from None
+        self.web_port = page.port if settings.web.port else None
+        parts.push_async_callback(within, STOP_S, page.stop)
+
+
+def unclassified(_topic: str) -> RouteFlag:
+    """Give what every topic is for where nothing is recorded."""
+    return RouteFlag.NONE
+
+
+@asynccontextmanager
+async def serving(settings: Settings, data_dir: Path) -> AsyncGenerator[Service]:
+    """Run the service inside the `async with`; CommandError. What was recorded is on disk when it ends."""
+    if settings.mqtt.port and settings.mqtt.port == settings.web.port:
+        raise CommandError(
+            f"MQTT and the page both want port {settings.mqtt.port}; choose another with --mqtt-port or --http-port",
+            Exit.CONFIG,
+        )
+    async with AsyncExitStack() as parts:
+        parts.enter_context(held(data_dir))
+        service = Service(settings, data_dir)
+        await service.start(parts)
+        yield service
+
+
+async def within(seconds: float, stop: Callable[[], Awaitable[None]]) -> None:
+    """Wait for a part to stop, but no longer: its sockets end with the process."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop()
+    except TimeoutError:
+        tell_trouble(f"{getattr(stop, '__qualname__', 'a part')} took longer than {seconds:g} s")
+
+
+async def until_signal() -> None:
+    """Wait for SIGINT or SIGTERM, and tell systemd's watchdog meanwhile that the loop turns."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    interval_s = notify.watchdog_interval_s()
+    while not stop.is_set():
+        try:
+            async with asyncio.timeout(interval_s):
+                await stop.wait()
+        except TimeoutError:
+            notify.watchdog()
+
+
+async def run(settings: Settings, data_dir: Path, started: Callable[[Service], None] = lambda _: None) -> None:
+    """Serve until a signal comes; CommandError. `started` is called when everything can be used."""
+    stopped = asyncio.ensure_future(until_signal())  # from the first moment, a signal stops it in order
+    try:
+        async with serving(settings, data_dir) as service:
+            started(service)
+            notify.ready(f"MQTT on port {service.mqtt_port}, page on port {service.web_port}")
+            await stopped
+            notify.stopping()
+    finally:
+        stopped.cancel()
+
+
+@contextmanager
+def held(data_dir: Path) -> Generator[None]:
+    """Make the data directory if need be and keep other services out of it; CommandError."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unusable(data_dir, error) from None
+    try:
+        _lock(data_dir, lock)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(data_dir: Path, lock: int) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())  # for the message below only; the lock is the kernel's
+    except BlockingIOError:
+        holder = os.read(lock, 20).decode("ascii", "replace").strip()
+        raise CommandError(
+            f"another appliance{f' (process {holder})' if holder else ''} uses {data_dir}; "
+            "stop it, or choose another directory with --data",
+            Exit.UNAVAILABLE,
+        ) from None
+    except OSError as error:
+        raise unusable(data_dir, error) from None
+
+
+def unusable(data_dir: Path, error: OSError) -> CommandError:
+    """Say what is wrong with the data directory."""
+    cure = DATA_CURES.get(error.errno or 0, "check its path, its rights and its disk")
+    return CommandError(
+        f"data directory {data_dir} cannot be used ({error.strerror}); {cure}, or choose another with --data", Exit.DATA
+    )
+
+
+DATA_CURES = {
+    errno.EACCES: "give it to this user",
+    errno.EPERM: "give it to this user",
+    errno.EROFS: "mount its disk writable",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.ENOTDIR: "a part of its path is a file",
+    errno.EEXIST: "there is a file of that name",
+    errno.ENAMETOOLONG: "shorten its path",
+}
+
+
+@contextmanager
+def explained(address: str, port: int, name: str) -> Generator[None]:
+    """Turn the refusal of a port into one line; `name` is that of its option, --NAME-port."""
+    try:
+        yield
+    except OSError as error:
+        cure = f"choose another with --{name}-port (0 for none)"
+        place = f"port {port} on {address}"
+        problem = {
+            errno.EADDRINUSE: f"{place} is taken by another program; stop that one or {cure}",
+            errno.EACCES: f"{place} may not be opened by this user; {cure}",
+        }.get(error.errno or 0, f"{place} cannot be opened ({error.strerror or error}); {cure}")
+        raise CommandError(problem, Exit.UNAVAILABLE) from None
+
+
+def tell_trouble(trouble: str | None) -> None:
+    """Say in the log that something is wrong, or that it is well again."""
+    LOG.warning("%s", trouble or "the history is written again")

@@ -1,0 +1,73 @@
+"""Where a service keeps its files, and where the command line looks for a running one."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+SYSTEM_CONFIG = Path("/etc/appliance/appliance.toml")
+SYSTEM_DATA_DIR = Path("/var/lib/appliance")
+SYSTEM_RUNTIME_DIR = Path("/run/appliance")
+DATABASE = "appliance.db"
+CONTROL_SOCKET = "control.sock"
+
+
+def data_home() -> Path:
+    """Where a user's programs keep their data (XDG base directories)."""
+    chosen = os.environ.get("XDG_DATA_HOME", "")
+    return Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".local" / "share"
+
+
+def usual_data_dir() -> Path:
+    """Data directory of `appliance run` when nobody names one: systemd's, an installed service's, or the user's own."""
+    if state := os.environ.get("STATE_DIRECTORY"):
+        return Path(state.partition(":")[0])
+    if os.geteuid() == 0 and SYSTEM_DATA_DIR.is_dir():
+        return SYSTEM_DATA_DIR
+    return data_home() / "appliance"
+
+
+def demo_data_dir() -> Path:
+    """Data directory of the demo: its simulated house never mixes with a real one."""
+    return data_home() / "appliance-demo"
+
+
+def database_path(data_dir: Path) -> Path:
+    """Path of the history."""
+    return data_dir / DATABASE
+
+
+def control_path(data_dir: Path) -> Path:
+    """Path of the control socket: systemd's runtime directory, else beside the data."""
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return Path(runtime or data_dir) / CONTROL_SOCKET
+
+
+def control_paths(data_dir: Path | None) -> Iterator[Path]:
+    """Where a running service may answer, the likeliest first; one that is named is the only one."""
+    if data_dir is not None:
+        yield data_dir / CONTROL_SOCKET
+        if data_dir.absolute() == SYSTEM_DATA_DIR:
+            yield SYSTEM_RUNTIME_DIR / CONTROL_SOCKET
+        return
+    yield SYSTEM_RUNTIME_DIR / CONTROL_SOCKET
+    for directory in data_dirs():
+        yield directory / CONTROL_SOCKET
+
+
+def database_paths(data_dir: Path | None) -> Iterator[Path]:
+    """Where a history may lie when no service runs, the likeliest first."""
+    for directory in data_dirs() if data_dir is None else [data_dir]:
+        yield directory / DATABASE
+
+
+def data_dirs() -> list[Path]:
+    """Data directories that a service of this user or of this computer uses when nobody names one."""
+    return [*dict.fromkeys((SYSTEM_DATA_DIR, usual_data_dir(), demo_data_dir()))]
+
+
+def present(path: Path) -> bool:
+    """Whether there is such a file, as far as this user may know."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
