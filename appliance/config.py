@@ -55,6 +55,12 @@ def load(path: Path, kind: type[T]) -> T:
     return Document.read(path).convert(kind)
 
 
+def schema(kind: type[msgspec.Struct], title: str) -> str:
+    """Give the JSON Schema of a file, for editors that complete and check TOML."""
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **msgspec.json.schema(kind)}
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
 class Document:
     """The text of one TOML file and its values; converts them table by table."""
 
