@@ -1,0 +1,211 @@
+"""`appliance status` and `history`: what a running service says, or its files when none runs."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appliance.cli.terminal import Colour, coloured, complain, printable, say
+from appliance.exits import CommandError, Exit
+from appliance.places import control_paths, database_paths, present
+
+if TYPE_CHECKING:
+    from appliance.control import ControlClient
+
+Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
+MAX_ROWS = 100_000
+DATA_HELP = "data directory of the service, where it is not one of the usual ones"
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the arguments of this file's commands."""
+    status = commands.add_parser("status", help="say how the running service is", allow_abbrev=False)
+    status.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    status.add_argument("--json", action="store_true", help="as JSON")
+    status.set_defaults(command=status_command)
+
+    history = commands.add_parser("history", help="print recorded readings of a topic", allow_abbrev=False)
+    history.add_argument("topic", metavar="TOPIC", help="for example home/kitchen/temperature")
+    history.add_argument("--since", default="24h", metavar="WHEN", help="30m, 1h, 7d ago, or a time (default 24h)")
+    history.add_argument("--until", default="now", metavar="WHEN", help="likewise (default now)")
+    history.add_argument("--limit", type=limit, default=1_000, metavar="N", help="the newest N rows (default 1000)")
+    history.add_argument("--json", action="store_true", help="as a JSON array of objects")
+    history.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    history.set_defaults(command=history_command)
+
+
+def limit(text: str) -> int:
+    """Read a number of rows."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_ROWS):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of rows; give one from 1 to {MAX_ROWS}")
+    return int(text)
+
+
+def status_command(arguments: argparse.Namespace) -> int:
+    """Say how the service is."""
+    found = _ask(arguments.data, "/api/status")
+    if found is None:
+        raise CommandError(
+            f"no appliance answers at {_listed(control_paths(arguments.data))}; "
+            "start it with `appliance run` or `appliance demo`, or name its directory with --data",
+            Exit.UNAVAILABLE,
+        )
+    if arguments.json:
+        say(json.dumps(found, ensure_ascii=False))
+        return Exit.OK
+    for line in status_lines(found):
+        say(line)
+    return Exit.OK
+
+
+def status_lines(status: dict[str, Any]) -> Iterable[str]:
+    """Put the service's numbers into words."""
+    yield f"appliance {status['version']}, running for {duration(status['uptime_s'])} (process {status['pid']})"
+    yield f"  MQTT      {status['mqtt'] or 'no port'}"
+    yield f"  page      {'http://' + status['web'] + '/' if status['web'] else 'no port'}"
+    yield f"  data      {status['data_dir']}"
+    agents = ", ".join(
+        f"{printable(agent)} {coloured(printable(state), Colour.GREEN if state == 'online' else Colour.RED)}"
+        for agent, state in status["agents"].items()
+    )
+    yield f"  agents    {agents or 'none yet'}"
+    yield f"  clients   {status['clients_now']} connected, {status['sessions_now']} sessions"
+    yield f"  messages  {status['messages_received']} in, {status['messages_sent']} out"
+    yield f"  retained  {status['retained_now']}"
+    for cause, count in status["messages_dropped"].items():
+        yield f"  dropped   {count} ({cause})"
+    history = status["history"]
+    if history is None:
+        yield "  history   off"
+        return
+    yield f"  history   {history['rows']} rows since the start"
+    if history["beyond_max_series"]:
+        yield f"            {history['beyond_max_series']} values of topics beyond history.max_series were not recorded"
+    if history["dropped"]:
+        yield f"            {history['dropped']} messages could not be recorded"
+    if history["trouble"]:
+        yield f"            {coloured(history['trouble'], Colour.RED)}"
+
+
+def duration(seconds: float) -> str:
+    """Give a time span in its two largest units."""
+    left = int(seconds)
+    parts: list[str] = []
+    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        count, left = divmod(left, length)
+        if count or parts or unit == "s":
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def history_command(arguments: argparse.Namespace) -> int:
+    """Print recorded readings."""
+    from appliance.timespan import parse_time  # noqa: PLC0415 commands import what they need
+
+    at, window = time.time(), {}
+    for name in ("since", "until"):
+        try:
+            window[name] = parse_time(getattr(arguments, name), at)
+        except ValueError as error:
+            raise CommandError(f"--{name}: {error}", Exit.USAGE) from None
+    if window["since"] >= window["until"]:
+        raise CommandError("--since is not before --until; swap them", Exit.USAGE)
+    query = {**window, "topic": arguments.topic, "limit": arguments.limit}
+    found = _ask_history(arguments.data, query) or _read_history(arguments.data, query)
+    rows = found["rows"]
+    if arguments.json:
+        say(json.dumps(rows, ensure_ascii=False))
+        return Exit.OK
+    for row in rows:
+        say(row_line(row, found["kind"], found["unit"]))
+    if not rows:
+        complain(f"no readings of {arguments.topic} in that time; --since 7d looks further back")
+    if any(row["clock"] == "unsynced" for row in rows):
+        complain("some times may be wrong: the clock of the computer that measured had not been set by the network")
+    if len(rows) >= arguments.limit:
+        complain(f"only the newest {arguments.limit} rows; --limit gives more")
+    return Exit.OK
+
+
+def row_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
+    """One reading: local time, value with its unit, and what is odd about it."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["at"]))
+    if row["value"] is None:
+        value = printable(row["text"] or "")
+    elif kind == "binary":
+        value = "ON" if row["value"] else "OFF"
+    else:
+        value = f"{row['value']:.12g}" + (f" {printable(unit)}" if unit else "")
+    odd = "" if row["quality"] == "ok" else coloured(f"  ({printable(row['quality'])})", Colour.DIM)
+    return f"{when}  {value}{odd}"
+
+
+def _ask_history(data_dir: Path | None, query: dict[str, Any]) -> dict[str, Any] | None:
+    from appliance.timespan import rfc3339  # noqa: PLC0415
+
+    times = {name: rfc3339(query[name]) for name in ("since", "until")}
+    found: dict[str, Any] | None = _ask(data_dir, "/api/history", raw=1, **{**query, **times})
+    return found
+
+
+def _read_history(data_dir: Path | None, query: dict[str, Any]) -> dict[str, Any]:
+    """Read the database itself, as no service runs; CommandError."""
+    path = next(filter(present, database_paths(data_dir)), None)
+    if path is None:
+        raise CommandError(
+            f"no appliance answers and there is no history at {_listed(database_paths(data_dir))}; "
+            "start it with `appliance run` or `appliance demo`, or name its directory with --data",
+            Exit.UNAVAILABLE,
+        )
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from appliance.store.database import StoreError  # noqa: PLC0415
+    from appliance.store.history import HistoryReader  # noqa: PLC0415
+
+    complain(f"no appliance answers; this is from {path}")
+    reader = HistoryReader(path)
+    try:
+        series = {one.topic: one for one in reader.topics()}
+        one = series.get(query["topic"])
+        if one is None:
+            raise _unknown(query["topic"], series)
+        rows = reader.rows(one.topic, query["since"], query["until"], query["limit"])
+    except StoreError as error:
+        raise CommandError(str(error), Exit.DATA) from None
+    return {"kind": one.kind, "unit": one.unit, "rows": [asdict(row) for row in rows]}
+
+
+def _unknown(topic: str, known: Iterable[str]) -> CommandError:
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    close = get_close_matches(topic, list(known), n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else "`appliance sub -v -t '#'` shows what is published"
+    return CommandError(f"{topic} has no history; {hint}", Exit.NOTHING)
+
+
+def _ask(data_dir: Path | None, path: str, **query: object) -> Any:
+    """Ask the first service that answers; None when none does, CommandError when it refuses."""
+    from appliance.control import ControlClient, ControlRefused, ControlUnavailable  # noqa: PLC0415
+
+    for socket in filter(present, control_paths(data_dir)):
+        client = ControlClient(socket)
+        try:
+            return client.get(path, **query)
+        except ControlUnavailable as error:
+            complain(str(error))
+        except ControlRefused as error:
+            if error.status == 404 and "topic" in query:
+                raise _unknown(str(query["topic"]), _topics(client)) from None
+            raise CommandError(str(error), Exit.UNAVAILABLE) from None
+    return None
+
+
+def _topics(client: "ControlClient") -> list[str]:
+    topics: Any = client.get("/api/topics")
+    return [one["topic"] for one in topics]
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return ", ".join(map(str, paths))

@@ -1,0 +1,115 @@
+"""`appliance sub` and `pub`: a client for any broker, with the flags of Mosquitto's clients."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from appliance.exits import CommandError, Exit
+
+Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
+VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the arguments of this file's commands."""
+    sub = _add(commands, "sub", "print messages as they arrive")
+    sub.add_argument("-t", "--topic", action="append", required=True, metavar="FILTER", help="repeatable")
+    sub.add_argument("-T", "--filter-out", action="append", default=[], metavar="FILTER", help="leave these topics out")
+    sub.add_argument("-v", "--verbose", action="store_true", help="topic before each payload")
+    sub.add_argument(
+        "-F",
+        "--format",
+        metavar="TEXT",
+        help="%%t topic, %%p payload, %%x payload in hex, %%l its length, "
+        "%%q QoS, %%r retained, %%I time, %%U Unix time, %%j JSON, %%J JSON with a JSON payload, %%%% percent",
+    )
+    sub.add_argument("-N", dest="newline", action="store_false", help="no line end after each message")
+    sub.add_argument("-C", dest="count", type=positive, metavar="N", help="end after N messages")
+    sub.add_argument("-W", dest="timeout_s", type=positive, metavar="SECONDS", help="end then, with exit code 27")
+    only = sub.add_mutually_exclusive_group()
+    only.add_argument("-R", dest="stale", action="store_false", help="no retained messages")
+    only.add_argument("--retained-only", action="store_true", help="end when the retained messages have come")
+    sub.add_argument("-c", "--disable-clean-session", action="store_true", help="keep the session; needs -i")
+    sub.set_defaults(command=sub_command)
+
+    pub = _add(commands, "pub", "publish a message")
+    pub.add_argument("-t", "--topic", required=True, metavar="TOPIC")
+    pub.add_argument("-r", "--retain", action="store_true", help="the broker keeps it for later subscribers")
+    payload = pub.add_mutually_exclusive_group(required=True)
+    payload.add_argument("-m", "--message", metavar="TEXT")
+    payload.add_argument("-f", "--file", type=Path, metavar="FILE", help="send what stands in a file")
+    payload.add_argument("-n", "--null-message", action="store_true", help="empty; with -r it deletes a retained one")
+    payload.add_argument("-s", "--stdin-file", action="store_true", help="send all of standard input as one message")
+    payload.add_argument("-l", "--stdin-line", action="store_true", help="send each line of standard input")
+    pub.add_argument(
+        "-W",
+        dest="timeout_s",
+        type=positive,
+        default=30.0,
+        metavar="SECONDS",
+        help="longest wait for the broker's acknowledgement (default 30); then exit code 27",
+    )
+    pub.set_defaults(command=pub_command)
+
+
+def _add(commands: "Commands[argparse.ArgumentParser]", name: str, help_text: str) -> argparse.ArgumentParser:
+    """Add a command with what both have; -h is the host there, so help is --help."""
+    parser = commands.add_parser(name, help=help_text, add_help=False, allow_abbrev=False)
+    parser.add_argument("--help", action="help", help="show this and end")
+    parser.add_argument("-h", "--host", default="localhost", help="broker (default localhost)")
+    parser.add_argument("-p", "--port", type=port, default=1883, metavar="N", help="its TCP port (default 1883)")
+    parser.add_argument("-i", "--id", default="", metavar="ID", help="client id (default: the broker makes one)")
+    parser.add_argument("-u", "--username", metavar="NAME")
+    parser.add_argument("-P", "--pw", metavar="PASSWORD", help="others may see it in the list of processes")
+    parser.add_argument(
+        "-V",
+        "--protocol-version",
+        default="mqttv311",
+        choices=VERSIONS,
+        metavar="VERSION",
+        help="mqttv31, mqttv311 (default) or mqttv5",
+    )
+    parser.add_argument("-k", "--keepalive", type=keep_alive, default=60, metavar="SECONDS", help="(default 60)")
+    parser.add_argument("-q", "--qos", type=int, choices=(0, 1, 2), default=0, help="(default 0)")
+    return parser
+
+
+def positive(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' will not do; give a number above 0")
+    return number
+
+
+def port(text: str) -> int:
+    """Read a port number."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"'{text}' is no port; give a number from 1 to 65535")
+    return int(text)
+
+
+def keep_alive(text: str) -> int:
+    """Read a keep-alive time; paho's pings need some seconds."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 5 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"'{text}' will not do; give a number from 5 to 65535")
+    return int(text)
+
+
+def sub_command(arguments: argparse.Namespace) -> int:
+    """Print messages until enough have come."""
+    from appliance.cli.subscriber import Subscriber  # noqa: PLC0415 paho and json load when they are needed
+
+    if arguments.disable_clean_session and not arguments.id:
+        raise CommandError("-c keeps a session, which needs a name: add -i ID", Exit.USAGE)
+    return Subscriber(arguments).run()
+
+
+def pub_command(arguments: argparse.Namespace) -> int:
+    """Publish, and wait until the broker has taken it."""
+    from appliance.cli.publisher import publish  # noqa: PLC0415 likewise
+
+    return publish(arguments, sys.stdin.buffer)

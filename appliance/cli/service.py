@@ -1,0 +1,159 @@
+"""`appliance run`, `demo` and `check`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.cli.terminal import say
+from appliance.exits import CommandError, Exit
+from appliance.places import SYSTEM_CONFIG, demo_data_dir, usual_data_dir
+
+if TYPE_CHECKING:
+    from appliance.app import Service
+    from appliance.settings import Settings
+
+Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
+MAX_PORT = 65_535
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the arguments of this file's commands."""
+    demo = commands.add_parser(
+        "demo", help="try everything here: service, agent and a simulated house", allow_abbrev=False
+    )
+    _add_service_options(demo)
+    demo.set_defaults(command=demo_command)
+
+    run = commands.add_parser("run", help="run the service", allow_abbrev=False)
+    run.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML file; without it loopback is served, anonymously"
+    )
+    _add_service_options(run)
+    run.add_argument("--verbose", action="store_true", help="also log clients that come and go")
+    run.set_defaults(command=run_command)
+
+    check = commands.add_parser("check", help="say whether a configuration file is good", allow_abbrev=False)
+    check.add_argument("file", nargs="?", type=Path, default=SYSTEM_CONFIG, help=f"TOML file (default {SYSTEM_CONFIG})")
+    check.add_argument("--schema", action="store_true", help="print the JSON Schema of the file instead")
+    check.set_defaults(command=check_command)
+
+
+def _add_service_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help="directory of the database and the control socket")
+    parser.add_argument("--mqtt-port", type=port, metavar="N", help="TCP port of the broker (default 1883; 0: none)")
+    parser.add_argument("--http-port", type=port, metavar="N", help="TCP port of the page (default 8080; 0: none)")
+
+
+def port(text: str) -> int:
+    """Read a port number."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_PORT):
+        raise argparse.ArgumentTypeError(f"'{text}' is no port; give a number from 0 to {MAX_PORT}")
+    return int(text)
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Run the service until a signal comes."""
+    import asyncio  # noqa: PLC0415 commands import what they need
+    import logging  # noqa: PLC0415
+
+    settings = _settings(arguments)
+    _log(logging.INFO if arguments.verbose else logging.WARNING)
+
+    from appliance.app import run  # noqa: PLC0415
+
+    asyncio.run(run(settings, _data_dir(arguments, settings), _announce))
+    return Exit.OK
+
+
+def _settings(arguments: argparse.Namespace) -> "Settings":
+    """Read the file, then let the options have their way."""
+    from msgspec.structs import replace  # noqa: PLC0415
+
+    from appliance.config import ConfigError, load  # noqa: PLC0415
+    from appliance.settings import Settings  # noqa: PLC0415
+
+    try:
+        settings = load(arguments.config, Settings) if arguments.config else Settings()
+    except ConfigError as error:
+        raise CommandError(str(error), Exit.CONFIG) from None
+    if arguments.mqtt_port is not None:
+        settings = replace(settings, mqtt=replace(settings.mqtt, port=arguments.mqtt_port))
+    if arguments.http_port is not None:
+        settings = replace(settings, web=replace(settings.web, port=arguments.http_port))
+    return settings
+
+
+def _data_dir(arguments: argparse.Namespace, settings: "Settings") -> Path:
+    if arguments.data is not None:
+        return Path(arguments.data)
+    if settings.data_dir:  # a relative one lies beside the file that names it
+        return Path(arguments.config).absolute().parent / Path(settings.data_dir).expanduser()
+    return usual_data_dir()
+
+
+def _announce(service: "Service") -> None:
+    """Tell whoever started it where everything is."""
+    mqtt, web = service.settings.mqtt, service.settings.web
+    places = [
+        f"MQTT on {_host(mqtt.address)}:{service.mqtt_port}" if service.mqtt_port is not None else "no MQTT port",
+        f"page at http://{_host(web.address)}:{service.web_port}/" if service.web_port is not None else "no page",
+        f"data in {service.data_dir}",
+    ]
+    say(f"appliance runs: {', '.join(places)}")
+    sys.stdout.flush()
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def demo_command(arguments: argparse.Namespace) -> int:
+    """Run the service and a sensor agent until a signal comes."""
+    import asyncio  # noqa: PLC0415
+    import logging  # noqa: PLC0415
+
+    if arguments.mqtt_port == 0:
+        raise CommandError("the demo's sensor agent needs a port: give --mqtt-port another number", Exit.USAGE)
+    _log(logging.WARNING)
+
+    from appliance.demo import demo  # noqa: PLC0415
+    from appliance.settings import Mqtt, Web  # noqa: PLC0415
+
+    def tell(text: str) -> None:
+        say(text)
+        sys.stdout.flush()
+
+    asyncio.run(
+        demo(
+            arguments.data or demo_data_dir(),
+            mqtt_port=Mqtt().port if arguments.mqtt_port is None else arguments.mqtt_port,
+            http_port=Web().port if arguments.http_port is None else arguments.http_port,
+            argv0=sys.argv[0],
+            say=tell,
+        )
+    )
+    return Exit.OK
+
+
+def check_command(arguments: argparse.Namespace) -> int:
+    """Say whether a file is good, or what it may hold."""
+    from appliance.config import ConfigError, load, schema  # noqa: PLC0415
+    from appliance.settings import Settings  # noqa: PLC0415
+
+    if arguments.schema:
+        say(schema(Settings, "Configuration of the appliance").removesuffix("\n"))
+        return Exit.OK
+    try:
+        load(arguments.file, Settings)
+    except ConfigError as error:
+        raise CommandError(str(error), Exit.CONFIG) from None
+    say(f"{arguments.file} is good")
+    return Exit.OK
+
+
+def _log(level: int) -> None:
+    """Send the log to standard error, where the journal picks it up."""
+    import logging  # noqa: PLC0415
+
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
