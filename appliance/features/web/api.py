@@ -1,0 +1,313 @@
+"""The API of page and command line: JSON answers, and errors of one line that say what to do."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from appliance.features.web import live
+from appliance.features.web.chart import MAX_STEPS, Columns, draw_line, draw_steps
+from appliance.features.web.files import INDEX, Files
+from appliance.features.web.live import LiveFeed, Local
+from appliance.mqtt.errors import MqttError
+from appliance.mqtt.topics import check_topic_name
+from appliance.store.database import StoreError
+from appliance.store.history import HistoryReader, Row, Series
+from appliance.timespan import parse_time
+
+POINTS: Final = 500
+MAX_POINTS: Final = 5_000
+ROWS: Final = 1_000
+MAX_ROWS: Final = 100_000
+MAX_BODY_BYTES: Final = 131_072
+BODY_TIMEOUT_S: Final = 5.0
+READERS: Final = 2  # threads that ask the database
+MAX_WAITING: Final = 16  # questions to the database, waiting or running
+GRACE_S: Final = 0.4  # for a question that runs when the service stops
+JSON_TYPE: Final = "application/json"
+
+T = TypeVar("T")
+
+
+class PublishBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of POST /api/publish."""
+
+    topic: str
+    payload: Annotated[str, Meta(max_length=65_536)]
+    retain: bool = False
+    qos: Annotated[int, Meta(ge=0, le=2)] = 1
+
+
+class Readers:
+    """Asks the database in threads of its own, a bounded number of questions at a time."""
+
+    def __init__(self, history: HistoryReader | None) -> None:
+        self._history = history
+        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="web-history")
+        self._asked: set[Future[Any]] = set()
+        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def has_history(self) -> bool:
+        """Whether anything is recorded."""
+        return self._history is not None
+
+    async def ask(self, question: Callable[[HistoryReader], T]) -> T:
+        """Answer of the history; HTTPException when there is none, StoreError when the database is in trouble."""
+        if self._history is None:
+            raise HTTPException(404, "nothing is recorded; set history.enabled to true in the configuration")
+        if self._stopping.done():
+            raise HTTPException(503, "the appliance is stopping; ask again when it runs")
+        if len(self._asked) >= MAX_WAITING:
+            raise HTTPException(503, "too many questions to the history at once; ask again in a moment")
+        asked = self._threads.submit(question, self._history)
+        self._asked.add(asked)
+        answer = asyncio.wrap_future(asked)
+        answer.add_done_callback(lambda _: self._asked.discard(asked))
+        either: set[asyncio.Future[Any]] = {answer, self._stopping}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.add_done_callback(_forget)
+            raise HTTPException(503, "the appliance is stopping; ask again when it runs")
+        return answer.result()
+
+    async def times(self) -> dict[str, float]:
+        """When the newest reading of each topic was measured; empty when nothing is recorded."""
+        if self._history is None:
+            return {}
+        return await self.ask(lambda history: {one.topic: one.last_at for one in history.topics() if one.last_at})
+
+    def refuse(self) -> None:
+        """Answer no more questions; those who wait are told so."""
+        if not self._stopping.done():
+            self._stopping.set_result(None)
+
+    async def close(self) -> None:
+        """End the threads. A question that still runs gets a moment; its own time limit ends it otherwise."""
+        self.refuse()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        running = {asyncio.wrap_future(asked) for asked in self._asked if not asked.done()}
+        still_running: set[asyncio.Future[Any]] = set()
+        if running:
+            _, still_running = await asyncio.wait(running, timeout=GRACE_S)
+        for answer in running:
+            answer.add_done_callback(_forget)
+        if not still_running:
+            self._threads.shutdown(wait=True)  # joins threads that have nothing left to do
+
+
+class Api:
+    """All routes, and what they need to answer."""
+
+    def __init__(
+        self,
+        *,
+        feed: LiveFeed,
+        local: Local,
+        readers: Readers,
+        status: Callable[[], dict[str, object]],
+        files: Files,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._feed = feed
+        self._local = local
+        self._readers = readers
+        self._status = status
+        self._files = files
+        self._wall_clock = wall_clock
+
+    def app(self) -> Starlette:
+        """The application, without its guard."""
+        return Starlette(
+            routes=[
+                Route("/api/rooms", self.rooms),
+                Route("/api/history", self.history),
+                Route("/api/topics", self.topics),
+                Route("/api/status", self.status),
+                Route("/api/publish", self.publish, methods=["POST"]),
+                WebSocketRoute("/api/live", self.live),
+                Route("/healthz", self.healthz),
+                Route("/readyz", self.readyz),
+                Route("/", self.file),
+                *(Route(f"/{name}", self.file) for name in self._files.names()),
+            ],
+            exception_handlers={
+                HTTPException: _refused,
+                StoreError: _store_trouble,
+                Exception: _our_fault,
+            },
+        )
+
+    async def rooms(self, request: Request) -> Response:  # noqa: ARG002 a route's signature
+        """Everything the page shows."""
+        return _json(await self._feed.snapshot())
+
+    async def status(self, request: Request) -> Response:  # noqa: ARG002
+        """How the service does."""
+        return _json(self._status())
+
+    async def topics(self, request: Request) -> Response:  # noqa: ARG002
+        """Everything that has a history."""
+        return _json(await self._readers.ask(lambda history: history.topics()))
+
+    async def history(self, request: Request) -> Response:
+        """One topic's readings: columns for a chart, or rows with raw=1."""
+        at = self._wall_clock()
+        topic = request.query_params.get("topic", "")
+        if not topic:
+            raise HTTPException(400, "topic is missing; /api/topics lists what has a history")
+        since_at = _time_of(request, "since", "1h", at)
+        until_at = _time_of(request, "until", "now", at)
+        if since_at >= until_at:
+            raise HTTPException(400, "since is not before until; swap them")
+        if request.query_params.get("raw", "0") in {"1", "true"}:
+            limit = _number_of(request, "limit", ROWS, MAX_ROWS)
+            rows = await self._readers.ask(
+                lambda history: _rows(history, topic, since_at, until_at, limit),
+            )
+            return _json(rows)
+        points = _number_of(request, "points", POINTS, MAX_POINTS)
+        columns = await self._readers.ask(lambda history: _columns(history, topic, since_at, until_at, points))
+        return _json(columns)
+
+    async def publish(self, request: Request) -> Response:
+        """Publish one message as a client would."""
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != JSON_TYPE:
+            raise HTTPException(415, f"the body is not {JSON_TYPE}; send it with that Content-Type")
+        raw = await _body(request)
+        try:
+            body = msgspec.json.decode(raw, type=PublishBody)
+            check_topic_name(body.topic)
+        except (msgspec.DecodeError, MqttError) as error:
+            raise HTTPException(400, f'{error}; send {{"topic": "home/room/relay/set", "payload": "ON"}}') from error
+        if body.topic.startswith("$"):
+            raise HTTPException(400, "topics that begin with $ belong to the broker; publish elsewhere")
+        self._local.publish(body.topic, body.payload.encode(), qos=body.qos, retain=body.retain)
+        return _json({"topic": body.topic})
+
+    async def live(self, websocket: WebSocket) -> None:
+        """The live feed."""
+        await live.serve(websocket, self._feed)
+
+    async def healthz(self, request: Request) -> Response:  # noqa: ARG002
+        """Whether the event loop turns: it did to answer."""
+        return _json({"alive": True})
+
+    async def readyz(self, request: Request) -> Response:  # noqa: ARG002
+        """Whether the broker answers and the history can be read."""
+        self._local.retained("$SYS/broker/version")
+        if self._readers.has_history:
+            await self._readers.ask(lambda history: history.rows("", 0.0, 0.0, 1))
+        return _json({"ready": True})
+
+    async def file(self, request: Request) -> Response:
+        """The page and its files."""
+        return self._files.answer(request.url.path.removeprefix("/") or INDEX, request)
+
+
+def _forget(answer: "asyncio.Future[Any]") -> None:
+    """Look at an answer nobody waits for, so that its error is not reported as overlooked."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _columns(history: HistoryReader, topic: str, since_at: float, until_at: float, points: int) -> Columns:
+    series = _series(history, topic)
+    if series.kind == "binary":
+        rows = history.rows(topic, since_at, until_at, MAX_STEPS + 1)
+        if len(rows) <= MAX_STEPS:
+            before = history.rows(topic, 0.0, since_at - 0.001, 1)
+            return draw_steps(series, before[0] if before else None, rows, since_at, until_at)
+    return draw_line(series, history.chart(topic, since_at, until_at, points))
+
+
+def _rows(history: HistoryReader, topic: str, since_at: float, until_at: float, limit: int) -> dict[str, Any]:
+    series = _series(history, topic)
+    rows: list[Row] = history.rows(topic, since_at, until_at, limit)
+    return {
+        "topic": topic,
+        "kind": series.kind,
+        "unit": series.unit,
+        "name": series.name,
+        "since": since_at,
+        "until": until_at,
+        "rows": rows,
+    }
+
+
+def _series(history: HistoryReader, topic: str) -> Series:
+    for series in history.topics():
+        if series.topic == topic:
+            return series
+    raise HTTPException(404, f"'{topic[:200]}' has no history; /api/topics lists what has one")
+
+
+def _time_of(request: Request, name: str, default: str, at: float) -> float:
+    text = request.query_params.get(name, default)
+    if "T" in text:
+        text = text.replace(" ", "+")  # the time zone of somebody who did not escape it
+    try:
+        return parse_time(text, at)
+    except ValueError as error:
+        raise HTTPException(400, f"{name}: {error}") from error
+
+
+def _number_of(request: Request, name: str, default: int, most: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise HTTPException(400, f"{name} is '{text[:20]}'; write a number from 1 to {most}")
+    return int(text)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY_BYTES:
+                    raise HTTPException(413, f"the body is longer than {MAX_BODY_BYTES} bytes; send less")
+    except TimeoutError as error:
+        raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s; send it again") from error
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the body ended early; send it again") from error
+    return bytes(body)
+
+
+def _json(answer: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(answer),
+        status,
+        headers={**(headers or {}), "cache-control": "no-store"},
+        media_type=JSON_TYPE,
+    )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 registered for it
+    reason = error.detail
+    if error.status_code == 404 and reason == HTTPStatus.NOT_FOUND.phrase:
+        reason = "there is nothing here; the page is at /"
+    if error.status_code == 405:
+        reason = f"{request.method} is not possible here; use {(error.headers or {}).get('Allow', 'GET')}"
+    return _json({"error": reason}, error.status_code, dict(error.headers or {}))
+
+
+async def _store_trouble(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return _json({"error": str(error)}, 503)
+
+
+async def _our_fault(request: Request, error: Exception) -> Response:  # noqa: ARG001 the server logs it
+    return _json({"error": "something went wrong inside the appliance; its log has the details"}, 500)
