@@ -7,6 +7,7 @@ from typing import cast
 from sensors.driver import DriverKind
 
 KINDS: dict[str, str] = {
+    "dht": "sensors.drivers.dht:Dht",
     "gpio_input": "sensors.drivers.gpio_input:GpioInput",
     "host": "sensors.drivers.host:Host",
     "simulated": "sensors.drivers.simulated:Simulated",

@@ -1,0 +1,236 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from dht_wire import frame
+
+from sensors.driver import BadFrame, Disconnected, DriverUnavailable, Implausible, SensorError, TimedOut
+from sensors.hw.dht import FAILURES, DhtProcess, FakeDht, explain
+
+TESTS = Path(__file__).parents[2]
+ROOT = TESTS.parent
+GOOD = frame(2, 140, 1, 95).hex()
+
+
+@pytest.fixture
+def process(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{TESTS}")
+    made = []
+
+    def make(what, **keys):
+        program = [sys.executable, str(TESTS / "dht_wire.py"), what, str(tmp_path / "notes")]
+        made.append(DhtProcess("DHT22", 4, "bitbang", program=program, **keys))
+        return made[-1]
+
+    make.notes = tmp_path / "notes"
+    yield make
+    for one in made:
+        one.close()
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def wait_until(condition, *, tries=1000):
+    pause = threading.Event()
+    for _ in range(tries):
+        if condition():
+            return True
+        pause.wait(0.01)
+    return condition()
+
+
+def test_measures_in_another_process(process):
+    sensor = process(GOOD)
+    assert sensor.measure() == (pytest.approx(35.1), pytest.approx(65.2))
+    child = sensor._child
+    assert is_running(child.pid)
+    sensor.close()
+    sensor.close()
+    assert child.returncode == 0  # in order: the library could let go of the pin
+
+
+def test_what_libraries_print_is_no_answer(process):
+    assert process("chatty").measure() == (pytest.approx(35.1), pytest.approx(65.2))
+
+
+def test_a_bad_frame_leaves_the_process_alone(process):
+    sensor = process(f"{GOOD[:-2]}00")
+    with pytest.raises(BadFrame, match="the answer on GPIO4 is damaged: its checksum is wrong"):
+        sensor.measure()
+    assert is_running(sensor._child.pid)
+
+
+def test_a_hung_measurement_is_killed_with_its_helper_and_the_next_one_works(process):
+    sensor = process("hang", measure_timeout_s=0.3)
+    with pytest.raises(TimedOut, match=r"the measurement on GPIO4 hung for 0\.3 s and was ended"):
+        sensor.measure()
+    pids = json.loads(process.notes.read_text())
+    assert wait_until(lambda: not any(map(is_running, pids.values())))
+    sensor._measure_timeout_s = 30
+    assert sensor.measure() == (pytest.approx(35.1), pytest.approx(65.2))
+
+
+def test_a_process_that_does_not_start_is_killed(process):
+    with pytest.raises(TimedOut):
+        process("mute", start_timeout_s=0.3).start()
+
+
+def test_a_process_that_dies_is_told_and_started_again(process):
+    sensor = process("die")
+    with pytest.raises(SensorError, match=r"ended \(killed by signal 9\); it is started again"):
+        sensor.measure()
+    pids = json.loads(process.notes.read_text())
+    assert wait_until(lambda: not any(map(is_running, pids.values())))
+    assert sensor.measure() == (pytest.approx(35.1), pytest.approx(65.2))
+
+
+def test_a_process_killed_between_two_measurements_is_told(process):
+    sensor = process(GOOD)
+    sensor.start()
+    os.kill(sensor._child.pid, signal.SIGKILL)
+    with pytest.raises(SensorError, match="it is started again"):
+        sensor.measure()
+    assert sensor.measure() == (pytest.approx(35.1), pytest.approx(65.2))
+
+
+def test_closing_ends_a_measurement_under_way(process):
+    sensor = process("hang")
+    caught = []
+
+    def measure():
+        try:
+            sensor.measure()
+        except SensorError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    assert wait_until(process.notes.exists)
+    sensor.close()
+    thread.join(10)
+    assert caught == ["the sensor on GPIO4 is closed"]
+    with pytest.raises(SensorError, match="is closed"):
+        sensor.measure()
+
+
+def test_our_sigterm_handler_stays_ours(process):
+    def ours(_signal, _frame):
+        raise AssertionError("nobody sent a signal")
+
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        assert process("pulsein").measure() == (pytest.approx(35.1), pytest.approx(65.2))
+        assert process.notes.read_text() == "True"  # there the library has replaced it
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_library_is_never_imported_here(process):
+    program = f"""
+        import sys
+        from sensors.hw.dht import DhtProcess
+        rig = [sys.executable, {str(TESTS / "dht_wire.py")!r}, {GOOD!r}, {str(process.notes)!r}]
+        sensor = DhtProcess("DHT22", 4, "bitbang", program=rig)
+        sensor.measure()
+        sensor.close()
+        print([name for name in sys.modules if name in ("adafruit_dht", "board", "pulseio")])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(program)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_process_outlives_its_agent_by_a_second_at_most(process):
+    """A left-over process would hold the pin and spoil the next agent's readings."""
+    program = f"""
+        import os, sys, threading
+        from sensors.hw.dht import DhtProcess
+        rig = [sys.executable, {str(TESTS / "dht_wire.py")!r}, "hang", {str(process.notes)!r}]
+        threading.Thread(target=DhtProcess("DHT22", 4, "bitbang", program=rig).measure, daemon=True).start()
+        while not os.path.exists({str(process.notes)!r}):
+            threading.Event().wait(0.01)
+        os.kill(os.getpid(), 9)
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(program)], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    pids = json.loads(process.notes.read_text())
+    assert wait_until(lambda: not any(map(is_running, pids.values())))
+
+
+def test_this_computer_measures_or_says_why_not_in_one_line():
+    sensor, words = DhtProcess("DHT22", 4), ""
+    try:
+        sensor.start()
+    except DriverUnavailable as error:
+        words = str(error)
+    sensor.close()
+    assert "\n" not in words
+
+
+EXPLANATIONS = [
+    ("RuntimeError", None, "DHT sensor not found, check wiring", Disconnected, "check power, wiring and pin"),
+    ("RuntimeError", None, "A full buffer was not returned. Try again.", BadFrame, "stopped short"),
+    ("RuntimeError", None, "Checksum did not validate. Try again.", BadFrame, "checksum"),
+    ("RuntimeError", None, "Received unplausible data. Try again.", Implausible, "above 100 % on GPIO4"),
+    (
+        "RuntimeError",
+        None,
+        "Timed out waiting for PulseIn message. Make sure libgpiod is installed.",
+        DriverUnavailable,
+        'pulses = "bitbang"',
+    ),
+    ("RuntimeError", None, "Message queue creation failed", DriverUnavailable, "message queue"),
+    ("RuntimeError", None, "The platform library 'gpiod' was not found.", DriverUnavailable, "gpiod is missing; pip"),
+    ("ModuleNotFoundError", None, "No module named 'adafruit_dht'", DriverUnavailable, "adafruit_dht'); pip install"),
+    ("NotImplementedError", None, "Board not supported", DriverUnavailable, "knows no GPIO4"),
+    ("LookupError", None, "no pin D4 on board X", DriverUnavailable, "knows no GPIO4"),
+    ("OSError", errno.EBUSY, "[Errno 16] Device or resource busy", DriverUnavailable, "GPIO4 is held by another"),
+    ("PermissionError", errno.EACCES, "[Errno 13] Permission denied", DriverUnavailable, "group that owns it (gpio)"),
+    ("FileNotFoundError", errno.ENOENT, "[Errno 2] /dev/gpiochip0", DriverUnavailable, "no GPIO chip for GPIO4"),
+    ("IndexError", None, "pop from\nempty list", SensorError, "IndexError: pop from empty list"),
+]
+
+
+@pytest.mark.parametrize(("error", "number", "text", "kind", "words"), EXPLANATIONS)
+def test_failures_are_told_apart(error, number, text, kind, words):
+    failure = explain({"error": error, "errno": number, "text": text}, "GPIO4")
+    assert type(failure) is kind
+    assert words in str(failure)
+    assert "\n" not in str(failure)
+
+
+def test_every_failure_in_the_table_is_explained():
+    assert {beginning for beginning, _, _ in FAILURES} <= {
+        beginning for _, _, text, _, _ in EXPLANATIONS for beginning, _, _ in FAILURES if text.startswith(beginning)
+    }
+
+
+def test_the_fake_answers_in_order():
+    fake = FakeDht([(21.0, 50.0), Disconnected("no answer")])
+    assert fake.measure() == (21.0, 50.0)
+    with pytest.raises(Disconnected):
+        fake.measure()
+    fake.close()
+    assert fake.closed
+
+
+def test_closing_before_the_start_is_harmless(process):
+    sensor = process(GOOD)
+    sensor.close()
+    with pytest.raises(SensorError, match="is closed"):
+        sensor.start()
