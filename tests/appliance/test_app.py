@@ -1,0 +1,307 @@
+"""The service as a whole: it starts, keeps what it was given, ends in order, and says why it cannot."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from processes import PATIENCE_S, free_port
+
+from appliance import app, notify
+from appliance.app import Service, serving
+from appliance.control import ControlClient
+from appliance.exits import CommandError, Exit
+from appliance.mqtt.codec import encode
+from appliance.mqtt.packets import Connect, Publish
+from appliance.mqtt.properties import EMPTY
+from appliance.mqtt.types import QoS, Version
+from appliance.settings import History, Mqtt, Settings, Web
+from appliance.store.history import HistoryReader
+
+
+def local(*, mqtt=0, web=0, **more):
+    return Settings(mqtt=Mqtt(port=mqtt), web=Web(port=web), **more)
+
+
+@contextmanager
+def listening():
+    """A program that has the port already."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def connect_packet(client_id="t"):
+    return encode(
+        Connect(
+            client_id=client_id,
+            clean_start=True,
+            keep_alive_s=0,
+            username=None,
+            password=None,
+            will=None,
+            properties=EMPTY,
+            version=Version.MQTT_3_1_1,
+        ),
+        Version.MQTT_3_1_1,
+    )
+
+
+def publish_packet(topic, payload, packet_id):
+    message = Publish(topic=topic, payload=payload, qos=QoS.AT_LEAST_ONCE, retain=True, packet_id=packet_id)
+    return encode(message, Version.MQTT_3_1_1)
+
+
+def publish(port, *messages):
+    """Publish with QoS 1 over a socket and wait for all acknowledgements."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as link:
+        packets = [publish_packet(topic, payload, i + 1) for i, (topic, payload) in enumerate(messages)]
+        link.sendall(connect_packet() + b"".join(packets))
+        answer = b""
+        while len(answer) < 4 + 4 * len(messages):
+            part = link.recv(4096)
+            assert part, "closed before everything was acknowledged"
+            answer += part
+
+
+def with_service(settings, data_dir, act):
+    """Run `act(service)` in a thread beside a running service."""
+
+    async def scenario():
+        async with serving(settings, data_dir) as service:
+            return await asyncio.to_thread(act, service)
+
+    return asyncio.run(scenario())
+
+
+class TestRunning:
+    def test_what_was_acknowledged_is_in_the_history_when_it_ends(self, tmp_path):
+        port = free_port()
+        readings = [("home/kitchen/temperature", f"{20 + i / 100:.2f}".encode()) for i in range(50)]
+        with_service(local(mqtt=port), tmp_path, lambda _: publish(port, *readings))
+        rows = HistoryReader(tmp_path / "appliance.db").rows("home/kitchen/temperature", 0, 1e10)
+        assert [row.value for row in rows] == [float(payload) for _, payload in readings]
+
+    def test_a_second_start_goes_on_with_the_same_history(self, tmp_path):
+        for value in (b"20.5", b"21"):
+            port = free_port()
+            with_service(local(mqtt=port), tmp_path, lambda _, p=port, v=value: publish(p, ("home/hall/co2", v)))
+        rows = HistoryReader(tmp_path / "appliance.db").rows("home/hall/co2", 0, 1e10)
+        assert [row.value for row in rows] == [20.5, 21.0]
+
+    def test_status_over_the_control_socket(self, tmp_path):
+        port = free_port()
+
+        def ask(service: Service):
+            publish(port, ("home/devices/house/availability", b"online"), ("home/hall/door", b"ON"))
+            return ControlClient(tmp_path / "control.sock").get("/api/status"), service.web_port
+
+        status, web_port = with_service(local(mqtt=port), tmp_path, ask)
+        assert status["mqtt"] == f"127.0.0.1:{port}"
+        assert (status["web"], web_port) == (None, None)
+        assert status["agents"] == {"house": "online"}
+        assert status["data_dir"] == str(tmp_path)
+        assert status["messages_received"] == 2
+        assert status["retained_now"] == 2
+        assert status["history"]["trouble"] is None
+        assert status["pid"] == os.getpid()
+
+    def test_without_history_nothing_is_written(self, tmp_path):
+        port = free_port()
+        settings = local(mqtt=port, history=History(enabled=False))
+        status = with_service(
+            settings, tmp_path, lambda service: (publish(port, ("home/hall/door", b"ON")), service.status())[1]
+        )
+        assert status["history"] is None
+        assert not (tmp_path / "appliance.db").exists()
+
+    def test_other_sites_are_served_too(self, tmp_path):
+        port = free_port()
+        with_service(local(mqtt=port, site="farm"), tmp_path, lambda _: publish(port, ("farm/barn/temperature", b"4")))
+        assert [s.topic for s in HistoryReader(tmp_path / "appliance.db").topics()] == ["farm/barn/temperature"]
+
+    def test_the_data_directory_is_private_and_free_afterwards(self, tmp_path):
+        data_dir = tmp_path / "new" / "data"
+        for _ in range(2):
+            with_service(local(), data_dir, lambda _: None)
+        assert data_dir.stat().st_mode & 0o777 == 0o700
+        assert not (data_dir / "control.sock").exists()
+
+    def test_a_socket_left_by_a_killed_service_is_replaced(self, tmp_path):
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(tmp_path / "control.sock"))
+        ask = with_service(local(), tmp_path, lambda _: ControlClient(tmp_path / "control.sock").get("/healthz"))
+        assert ask == {"alive": True}
+
+
+def refusal(settings, data_dir):
+    with pytest.raises(CommandError) as caught:
+        with_service(settings, data_dir, lambda _: None)
+    assert "\n" not in str(caught.value)
+    return str(caught.value), caught.value.exit_code
+
+
+class TestRefusals:
+    def test_a_taken_mqtt_port(self, tmp_path):
+        with listening() as port:
+            assert refusal(local(mqtt=port), tmp_path) == (
+                (
+                    f"port {port} on 127.0.0.1 is taken by another program; "
+                    "stop that one or choose another with --mqtt-port (0 for none)"
+                ),
+                Exit.UNAVAILABLE,
+            )
+
+    def test_a_taken_page_port(self, tmp_path):
+        with listening() as port:
+            text, code = refusal(local(web=port), tmp_path)
+        assert text.endswith("stop that one or choose another with --http-port (0 for none)")
+        assert code == Exit.UNAVAILABLE
+        assert not (tmp_path / "control.sock").exists()
+
+    def test_one_port_for_two(self, tmp_path):
+        text, code = refusal(local(mqtt=1883, web=1883), tmp_path)
+        assert text.startswith("MQTT and the page both want port 1883; choose another")
+        assert code == Exit.CONFIG
+
+    def test_a_port_only_root_may_open(self, tmp_path, monkeypatch):
+        async def refuse(*_):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(app.TcpListener, "open", refuse)
+        text, _ = refusal(local(mqtt=80), tmp_path)
+        assert text.startswith("port 80 on 127.0.0.1 may not be opened by this user; choose another with --mqtt-port")
+
+    def test_two_services_on_one_data_directory(self, tmp_path):
+        text, code = with_service(local(), tmp_path, lambda _: refusal(local(), tmp_path))
+        assert text == (
+            f"another appliance (process {os.getpid()}) uses {tmp_path}; "
+            "stop it, or choose another directory with --data"
+        )
+        assert code == Exit.UNAVAILABLE
+
+    def test_a_data_directory_that_is_a_file(self, tmp_path):
+        path = tmp_path / "file"
+        path.write_bytes(b"")
+        text, code = refusal(local(), path)
+        assert "there is a file of that name, or choose another with --data" in text
+        assert code == Exit.DATA
+        assert refusal(local(), path / "below")[0].startswith(f"data directory {path}/below cannot be used")
+
+    @pytest.mark.parametrize(
+        ("number", "cure"),
+        [
+            (errno.EACCES, "give it to this user"),
+            (errno.EROFS, "mount its disk writable"),
+            (errno.ENOSPC, "free some space"),
+            (errno.EIO, "check its path, its rights and its disk"),
+        ],
+    )
+    @pytest.mark.parametrize("call", ["open", "write"])
+    def test_a_data_directory_that_cannot_be_written(self, tmp_path, monkeypatch, call, number, cure):
+        def refuse(*_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(app.os, call, refuse)  # root may write anywhere, so a mode proves nothing
+        with pytest.raises(CommandError) as caught, app.held(tmp_path):
+            pass
+        assert str(caught.value).endswith(f"; {cure}, or choose another with --data")
+        assert caught.value.exit_code == Exit.DATA
+
+    def test_a_database_of_another_program(self, tmp_path):
+        with sqlite3.connect(tmp_path / "appliance.db") as database:
+            database.execute("CREATE TABLE recipes (name TEXT)")
+        database.close()
+        text, code = refusal(local(), tmp_path)
+        assert "belongs to another program: move it away or choose another data directory" in text
+        assert code == Exit.DATA
+
+    def test_a_file_that_is_no_database(self, tmp_path):
+        (tmp_path / "appliance.db").write_bytes(b"certainly not a database, but long enough to look at " * 20)
+        text, code = refusal(local(), tmp_path)
+        assert "is not a database" in text
+        assert code == Exit.DATA
+
+    def test_a_database_of_a_newer_version(self, tmp_path):
+        with_service(local(), tmp_path, lambda _: None)
+        database = sqlite3.connect(tmp_path / "appliance.db")
+        table, columns = database.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name LIKE '%migrations%'"
+        ).fetchone()
+        assert "migration_set" in columns
+        database.execute(
+            f"INSERT INTO {table} (migration_set, name, applied_at) "
+            f"SELECT migration_set, 'from the future', applied_at FROM {table} LIMIT 1"
+        )
+        database.commit()
+        database.close()
+        text, code = refusal(local(), tmp_path)
+        assert "was written by a newer version" in text
+        assert "update this installation" in text
+        assert code == Exit.DATA
+
+    def test_something_else_where_the_control_socket_belongs(self, tmp_path):
+        (tmp_path / "control.sock").write_bytes(b"")
+        text, code = refusal(local(), tmp_path)
+        assert text.startswith(f"control socket {tmp_path}/control.sock")
+        assert code == Exit.DATA
+
+
+def test_a_part_that_does_not_stop_is_left_behind(caplog):
+    asyncio.run(app.within(0.01, asyncio.Event().wait))
+    assert "took longer than" in caplog.text
+
+
+def test_the_watchdog_hears_of_a_loop_that_turns(monkeypatch):
+    heard = asyncio.Event()
+    monkeypatch.setattr(notify, "watchdog_interval_s", lambda: 0.001)
+
+    def watchdog():
+        heard.set()
+        os.kill(os.getpid(), signal.SIGTERM)  # enough heard
+
+    monkeypatch.setattr(notify, "watchdog", watchdog)
+    asyncio.run(app.until_signal())
+    assert heard.is_set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_process_and_loses_nothing(tmp_path, number):
+    mqtt_port = free_port()
+    command = [sys.executable, "-m", "appliance", "run", "--data", str(tmp_path)]
+    with subprocess.Popen(
+        [*command, "--mqtt-port", str(mqtt_port), "--http-port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        try:
+            assert child.stdout.readline().startswith(
+                f"appliance runs: MQTT on 127.0.0.1:{mqtt_port}, no page, data in"
+            )
+            publish(mqtt_port, *((f"home/kitchen/x{i}", b"1") for i in range(100)))
+            child.send_signal(number)
+            _, complaints = child.communicate(timeout=PATIENCE_S)
+        finally:
+            child.kill()
+    assert complaints == ""
+    assert child.returncode == 0
+    assert len(HistoryReader(tmp_path / "appliance.db").topics()) == 100
+
+
+def test_run_serves_until_the_signal(tmp_path):
+    started = []
+
+    def begin(service):
+        started.append(service.status()["site"])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asyncio.run(app.run(local(), tmp_path, begin))
+    assert started == ["home"]
