@@ -68,8 +68,7 @@ Try, in another terminal:
   {pub}
   {history}
 
-Ctrl-C stops everything.
-"""
+Ctrl-C stops everything."""
 
 
 def agent_config(settings: Settings, data_dir: Path) -> str:
