@@ -20,6 +20,7 @@ MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
 
 
 Seconds = Annotated[float, Meta(ge=0.1, le=604_800)]
+CURE = Level.__metadata__[0].extra  # type: ignore[attr-defined]  # what is optional does not keep its type's own
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +57,7 @@ class SensorKeys(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True)
     kind: Annotated[str, Meta(description="Which driver reads it; `sensors list --kinds` names them.")]
     room: Annotated[Level, Meta(description="Second level of its topics.")]
     label: Annotated[
-        Level | None, Meta(description="Third level, where a room has two sensors that measure the same.")
+        Level | None, Meta(description="Third level, where a room has two sensors that measure the same.", extra=CURE)
     ] = None
     title: Annotated[str, Meta(max_length=200, description="Name for people, in any language.")] = ""
     interval_s: Annotated[Seconds | None, Meta(description="Seconds between readings; the kind has a default.")] = None
@@ -70,7 +71,8 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     site: Annotated[Level, Meta(description="First level of this home's topics; the service's `site`.")] = "home"
     agent: Annotated[
-        Level | None, Meta(description="This agent's level below <site>/devices/; the host's name where absent.")
+        Level | None,
+        Meta(description="This agent's level below <site>/devices/; the host's name where absent.", extra=CURE),
     ] = None
     name: Annotated[str, Meta(max_length=200, description="The agent's name for people, in any language.")] = ""
     data_dir: Annotated[

@@ -1,0 +1,200 @@
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from sensors import cli
+from sensors.drivers.simulated import Simulated, SimulatedRoom
+
+ROOT = Path(__file__).parents[2]
+HOUSE = """
+agent = "house"
+[[sensor]]
+name = "kitchen"
+kind = "simulated"
+room = "kitchen"
+title = "Küche"
+interval_s = 2
+[[sensor]]
+name = "relay"
+kind = "simulated"
+room = "kitchen"
+model = "relay"
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "sensors.toml"
+    path.write_text(f'data_dir = "{tmp_path}"\n' + HOUSE)
+    return path
+
+
+@pytest.fixture
+def sensors(capsys):
+    def run(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_list(sensors, config):
+    code, out, _ = sensors("list", "--config", config)
+    assert code == cli.OK
+    assert out.splitlines() == [
+        "NAME     KIND       ROOM     LABEL  EVERY  TITLE",
+        "kitchen  simulated  kitchen         2 s    Küche",
+        "relay    simulated  kitchen",
+    ]
+    code, out, _ = sensors("list", "--config", config, "--json")
+    assert json.loads(out)[0] == {
+        "name": "kitchen",
+        "kind": "simulated",
+        "room": "kitchen",
+        "label": None,
+        "title": "Küche",
+        "interval_s": 2.0,
+    }
+
+
+def test_list_kinds_names_every_kind_and_key(sensors):
+    code, out, _ = sensors("list", "--kinds")
+    assert code == cli.OK
+    assert "simulated: " in out
+    code, out, _ = sensors("list", "--kinds", "--json")
+    assert json.loads(out)["simulated"]["keys"].keys() == {"model"}
+
+
+def test_read_a_polled_sensor(sensors, config):
+    code, out, err = sensors("read", "kitchen", "--config", config)
+    assert (code, err) == (cli.OK, "")
+    temperature, humidity = out.splitlines()
+    assert temperature.startswith("home/kitchen/temperature ")
+    assert temperature.endswith(" °C")
+    assert humidity.startswith("home/kitchen/humidity ")
+
+
+def test_read_a_watched_sensor(sensors, config):
+    code, out, _ = sensors("read", "relay", "--config", config, "--json")
+    assert code == cli.OK
+    (row,) = json.loads(out)["readings"]
+    assert row == {"topic": "home/kitchen/relay", "value": "OFF", "unit": None, "refused": ""}
+
+
+def test_read_an_unknown_name(sensors, config):
+    code, _, err = sensors("read", "attic", "--config", config)
+    assert code == cli.USAGE
+    assert 'no sensor is called "attic"; there are: kitchen, relay' in err
+
+
+def test_read_says_in_one_line_what_failed(sensors, config, monkeypatch):
+    monkeypatch.setattr(SimulatedRoom, "read", lambda _self: 1 / 0)
+    code, out, err = sensors("read", "kitchen", "--config", config)
+    assert (code, out) == (cli.FAILED, "")
+    assert err == "sensor kitchen: ZeroDivisionError: division by zero\n"
+
+
+def test_read_gives_up_a_driver_that_hangs(sensors, config, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(SimulatedRoom, "read", lambda _self: release.wait(30))
+    monkeypatch.setattr(SimulatedRoom, "timeout_s", 0.05)
+    monkeypatch.setattr(cli, "SLACK_S", 0.05)
+    code, _, err = sensors("read", "kitchen", "--config", config)
+    release.set()
+    assert code == cli.FAILED
+    assert "did not end within" in err
+
+
+def test_read_shows_what_is_not_believed(sensors, config):
+    config.write_text(config.read_text().replace("interval_s = 2", "interval_s = 2\nhigh = -100"))
+    code, out, _ = sensors("read", "kitchen", "--config", config)
+    assert code == cli.FAILED
+    assert "not believed: " in out
+
+
+def test_read_names_a_missing_library(sensors, config, monkeypatch):
+    def build(_options, _context):
+        raise ModuleNotFoundError("No module named 'adafruit_dht'")
+
+    monkeypatch.setattr(Simulated, "build", build)
+    code, _, err = sensors("read", "kitchen", "--config", config)
+    assert code == cli.FAILED
+    assert "No module named 'adafruit_dht'" in err
+
+
+def test_check(sensors, config, tmp_path):
+    code, out, err = sensors("check", "--config", config)
+    assert (code, err) == (cli.OK, "")
+    assert "agent house of site home reads 2 sensors" in out
+    code, out, _ = sensors("check", "--config", config, "--json")
+    assert json.loads(out) == {
+        "ok": True,
+        "site": "home",
+        "agent": "house",
+        "data_dir": str(tmp_path),
+        "sensors": ["kitchen", "relay"],
+    }
+
+
+@pytest.mark.parametrize("command", [("run",), ("list",), ("read", "kitchen"), ("check",)])
+def test_a_broken_configuration_is_one_line(sensors, config, command):
+    config.write_text(HOUSE.replace("interval_s", "intervall_s"))
+    code, out, err = sensors(*command, "--config", config)
+    assert (code, out) == (cli.BAD_CONFIG, "")
+    assert err.count("\n") == 1
+    assert f"{config}:8: sensor[1].intervall_s: " in err
+    assert "interval_s" in err
+
+
+def test_a_broken_configuration_as_json(sensors, config):
+    config.write_text("site = 7\n")
+    code, out, _ = sensors("check", "--config", config, "--json")
+    assert code == cli.BAD_CONFIG
+    facts = json.loads(out)
+    assert (facts["ok"], facts["line"], facts["key"]) == (False, 1, "site")
+    assert facts["problem"]
+    assert facts["cure"]
+
+
+def test_an_outbox_that_cannot_be_used_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    config = tmp_path / "sensors.toml"
+    config.write_text(f'data_dir = "{tmp_path / "file"}"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "sensors", "run", "--config", config],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == cli.FAILED
+    assert done.stderr.count("\n") == 1
+    assert "set data_dir" in done.stderr
+
+
+def test_help_names_every_command_and_exit_code():
+    done = subprocess.run(
+        [sys.executable, "-m", "sensors", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert all(f"  {command} " in done.stdout for command in ("run", "list", "read", "check"))
+    assert "exit codes" in done.stdout
+
+
+@pytest.mark.parametrize("argument", ["--help", "run --help"])
+def test_help_imports_nothing_heavy(argument):
+    program = f"""
+import sys
+from sensors.cli import main
+try:
+    main({argument.split()!r})
+except SystemExit:
+    pass
+heavy = {{"msgspec", "paho.mqtt", "sqlite3", "asyncio", "logging", "tomllib"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)

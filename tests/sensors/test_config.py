@@ -1,0 +1,147 @@
+import stat
+
+import pytest
+
+from appliance.config import ConfigError
+from appliance.settings import described
+from sensors.config import Keys, SensorKeys, load_config, usual_data_dir
+from sensors.topics import RESERVED_LEVELS, check_level
+
+KITCHEN = '[[sensor]]\nname = "kitchen"\nkind = "simulated"\nroom = "kitchen"\n'
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text):
+        path = tmp_path / "sensors.toml"
+        path.write_text(text)
+        return load_config(path)
+
+    return load
+
+
+def test_an_empty_file_is_an_agent_without_sensors(load, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "Kitchen-Pi.local")
+    config = load("")
+    assert (config.site, config.agent, config.sensors) == ("home", "kitchen-pi-local", ())
+    assert (config.broker.host, config.broker.port, config.password) == ("127.0.0.1", 1883, None)
+
+
+def test_a_full_file(load, tmp_path):
+    config = load(
+        f'site = "home"\nagent = "house"\nname = "Das Haus"\ndata_dir = "{tmp_path}"\n'
+        '[broker]\nhost = "hub.local"\nport = 8883\nkeep_alive_s = 60\n[outbox]\nmax_readings = 500\n'
+        f'{KITCHEN}label = "fridge"\ntitle = "Kühlschrank"\ninterval_s = 2\ndelta = 0.2\nmodel = "room"\n'
+    )
+    (kitchen,) = config.sensors
+    assert (kitchen.name, kitchen.keys.label, kitchen.keys.title) == ("kitchen", "fridge", "Kühlschrank")
+    assert (kitchen.keys.interval_s, kitchen.keys.delta, kitchen.options.model) == (2.0, 0.2, "room")
+    assert config.outbox_path == tmp_path / "home-house.outbox"
+    assert config.outbox.max_readings == 500
+
+
+ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one line
+    ('modle = "room"\n', 5, "sensor[1].modle", ["unknown key", "model"]),
+    ('model = "castle"\n', 5, "sensor[1].model", ["castle", "room"]),
+    ("interval_s = 0\n", 5, "sensor[1].interval_s", ["0"]),
+    ('interval_s = "often"\n', 5, "sensor[1].interval_s", ["often", "number"]),
+    ('label = "Top Shelf"\n', 5, "sensor[1].label", ["Top Shelf", "a-z"]),
+    ('label = "set"\n', 5, "sensor[1].label", ["reserved"]),
+    ("decimals = 99\n", 5, "sensor[1].decimals", ["99"]),
+    (KITCHEN, 6, "sensor[2].name", ["already called", "name of its own"]),
+    ('[[sensor]]\nname = "x"\nroom = "attic"\n', 5, "sensor[2].kind", ["missing"]),
+    ('[[sensor]]\nname = "x"\nkind = 7\nroom = "attic"\n', 7, "sensor[2].kind", ["7"]),
+    ('[[sensor]]\nname = "x"\nkind = "simulate"\nroom = "attic"\n', 7, "sensor[2].kind", ["simulate", "simulated"]),
+    ('[[sensor]]\nname = "x"\nkind = "weather-satellite"\nroom = "attic"\n', 7, "sensor[2].kind", ["there is no kind"]),
+    ('[[sensor]]\nname = "x"\nkind = "host"\n', 5, "sensor[2].room", ["missing"]),
+    *(
+        (f'[[sensor]]\nname = "x"\nkind = "host"\nroom = "{level}"\n', 8, "sensor[2].room", ["reserved"])
+        for level in sorted(RESERVED_LEVELS)
+    ),
+    ("[broker]\nport = 0\n", 6, "broker.port", ["0", "65535"]),
+    ('[broker]\nhots = "hub"\n', 6, "broker.hots", ["unknown key", "host"]),
+    ('[broker]\npassword_file = "/no/such/file"\n', 6, "broker.password_file", ["/no/such/file", "first line"]),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "key", "parts"), ERRORS)
+def test_a_problem_is_one_line_with_place_key_and_cure(load, text, line, key, parts):
+    with pytest.raises(ConfigError) as caught:
+        load(KITCHEN + text)
+    error = caught.value
+    assert (error.line, error.key) == (line, key)
+    assert error.cure
+    words = str(error)
+    assert "\n" not in words
+    assert all(part in words for part in parts), words
+
+
+def test_reading_faster_than_the_kind_allows_is_refused(load):
+    with pytest.raises(ConfigError, match="interval_s") as caught:
+        load('[[sensor]]\nname = "pi"\nkind = "host"\nroom = "utility"\ninterval_s = 0.5\n')
+    assert "too often" in caught.value.problem
+
+
+def test_a_password_is_the_first_line_of_its_file(load, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\nmore\n")
+    assert load(f'[broker]\npassword_file = "{secret}"\n').password == "s3cret"
+    assert load('[broker]\npassword_file = "secret"\n').password == "s3cret"  # beside the configuration
+
+
+def test_a_password_may_be_a_credential_of_the_service(load, tmp_path, monkeypatch):
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "mqtt").write_text("from systemd")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    assert load('[broker]\npassword_file = "mqtt"\n').password == "from systemd"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"a\0b", b"x" * 70_000])
+def test_a_file_without_a_password_says_so_and_shows_nothing(load, tmp_path, content):
+    (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load('[broker]\npassword_file = "secret"\n')
+    assert caught.value.key == "broker.password_file"
+    assert "xxx" not in str(caught.value)
+
+
+def test_a_missing_file_says_so(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "absent.toml")
+
+
+PLACES = [
+    ({"STATE_DIRECTORY": "/var/lib/sensors:/var/lib/more"}, 1000, "/var/lib/sensors"),
+    ({}, 0, "/var/lib/sensors"),
+    ({"XDG_STATE_HOME": "/home/u/state"}, 1000, "/home/u/state/sensors"),
+    ({"HOME": "/home/u"}, 1000, "/home/u/.local/state/sensors"),
+]
+
+
+@pytest.mark.parametrize(("environment", "user", "place"), PLACES)
+def test_usual_place_of_the_outbox(environment, user, place, monkeypatch):
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    assert str(usual_data_dir()) == place
+
+
+def test_every_key_can_be_documented():
+    assert {setting.name for setting in described(SensorKeys)} >= {"name", "kind", "room", "interval_s", "delta"}
+    assert {setting.name for setting in described(Keys)} >= {"site", "agent", "data_dir", "host", "max_readings"}
+
+
+@pytest.mark.parametrize("level", sorted(RESERVED_LEVELS))
+def test_the_file_and_the_topics_reserve_the_same_levels(load, level):
+    with pytest.raises(ValueError, match="reserved"):
+        check_level(level)
+    with pytest.raises(ConfigError, match="reserved"):
+        load(f'agent = "{level}"\n')
+
+
+def test_nothing_is_written(load, tmp_path):
+    before = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    load(f'data_dir = "{tmp_path / "state"}"\n')
+    assert {path.name for path in tmp_path.iterdir()} == {"sensors.toml", *(path.name for path in before)}
