@@ -1,0 +1,500 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from mosquitto_peer import BINARY, Mosquitto, eventually
+from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
+
+from sensors.agent import Agent
+from sensors.config import Broker, OutboxBounds, SensorConfig, SensorKeys, SensorsConfig
+from sensors.driver import BadFrame, Channel, DriverUnavailable, SensorError
+from sensors.outbox import Outbox
+from sensors.reading import Reading
+
+pytestmark = [pytest.mark.interop, pytest.mark.skipif(BINARY is None, reason="needs mosquitto")]
+
+ROOT = Path(__file__).parents[2]
+
+
+class Kind:
+    """A driver of the test's own, in place of a class: `build` gives what it is told to."""
+
+    class Options(msgspec.Struct):
+        pass
+
+    def __init__(self, make):
+        self.make = make
+
+    def build(self, _options, _context):
+        return self.make()
+
+
+class Thermometer:
+    channels = (Channel(measurement="temperature", unit="°C", low=-40, high=125, decimals=1),)
+    model = "T1"
+    serial_number = "42"
+    interval_s = 0.05
+    min_interval_s = 0.01
+    timeout_s = 0.5
+
+    def __init__(self, read=lambda: 21.4):
+        self.ask = read
+        self.closed = threading.Event()
+
+    def read(self):
+        value = self.ask()
+        return [Reading("temperature", value)]
+
+    def close(self):
+        self.closed.set()
+
+
+class Relay:
+    channels = (Channel(measurement="relay", role="switch"),)
+    model = None
+    serial_number = None
+    trouble = None
+
+    def __init__(self):
+        self.report = None
+        self.switched = []
+        self.fails = False
+
+    def watch(self, report):
+        self.report = report
+        report(Reading("relay", False))
+
+    def switch(self, measurement, on):
+        if self.fails:
+            raise SensorError("the relay is stuck")
+        self.switched.append((measurement, on))
+        self.report(Reading("relay", on))
+
+    def close(self):
+        self.report = None
+
+
+class Bell(Relay):
+    channels = (Channel(measurement="doorbell", role="event"),)
+
+    def watch(self, report):
+        self.report = report
+
+
+def sensor(name, make, **keys):
+    keys = {"room": name, **keys}
+    return SensorConfig(keys=SensorKeys(name=name, kind="test", **keys), driver=Kind(make), options=None)
+
+
+class Running:
+    """An agent in a thread of the test."""
+
+    def __init__(self, tmp_path, port, sensors, **outbox):
+        self.config = SensorsConfig(
+            site="home",
+            agent="house",
+            name="Das Haus",
+            data_dir=tmp_path,
+            broker=Broker(port=port),
+            password=None,
+            outbox=OutboxBounds(),
+            sensors=tuple(sensors),
+        )
+        self.bounds = outbox
+        self.error = None
+        self.built = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+        assert self.built.wait(10)
+
+    def run(self):
+        try:
+            self.agent = Agent(self.config, Outbox(self.config.outbox_path, **self.bounds))
+            self.built.set()
+            self.agent.run()
+        except Exception as error:
+            self.error = error
+            raise
+
+    def stop(self):
+        if self.thread.is_alive():
+            self.agent.stop()
+            self.thread.join(10)
+        assert not self.thread.is_alive()
+        assert self.error is None
+
+
+class Listener:
+    """Another client, with every message in order."""
+
+    def __init__(self, port, topics=(("#", 1),)):
+        self.messages = []
+        self.subscribed = threading.Event()
+        self.client = Client(CallbackAPIVersion.VERSION2, f"listener-{id(self)}", protocol=MQTTv5)
+        self.client.on_connect = lambda *_: self.client.subscribe(list(topics))
+        self.client.on_subscribe = lambda *_: self.subscribed.set()
+        self.client.on_message = lambda _client, _data, message: self.messages.append(message)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        assert self.subscribed.wait(10)
+
+    def on(self, topic):
+        return [message for message in list(self.messages) if message.topic == topic]
+
+    def payloads(self, topic):
+        return [message.payload for message in self.on(topic)]
+
+    def wait(self, topic, payload=None, after=0):
+        """Wait for a message on the topic; gives it."""
+
+        def found():
+            fits = [m for m in self.on(topic)[after:] if payload is None or m.payload == payload]
+            return fits and fits[-1]
+
+        return eventually(found)
+
+    def publish(self, topic, payload, **flags):
+        self.client.publish(topic, payload, qos=1, **flags).wait_for_publish(10)
+
+    def end(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def broker(tmp_path):
+    with Mosquitto(tmp_path) as mosquitto:
+        yield mosquitto
+
+
+@pytest.fixture
+def listener(broker):
+    listener = Listener(broker.port)
+    yield listener
+    listener.end()
+
+
+@pytest.fixture
+def run(tmp_path, broker):
+    running = []
+
+    def start(*sensors, **outbox):
+        running.append(Running(tmp_path, broker.port, sensors, **outbox))
+        return running[-1]
+
+    yield start
+    for agent in running:
+        agent.stop()
+
+
+def retained(broker, topic):
+    """What a newcomer is told."""
+    newcomer = Listener(broker.port, [(topic, 1), ("end", 1)])
+    try:
+        newcomer.publish("end", b"")
+        newcomer.wait("end")
+        return {m.topic: m.payload for m in newcomer.messages if m.retain}
+    finally:
+        newcomer.end()
+
+
+def provenance(message):
+    return dict(message.properties.UserProperty)
+
+
+AVAILABILITY = "home/devices/house/availability"
+
+
+def test_readings_are_plain_retained_and_carry_their_provenance(run, listener, broker):
+    run(sensor("kitchen", Thermometer))
+    listener.wait(AVAILABILITY, b"online")
+    message = listener.wait("home/kitchen/temperature", b"21.4")
+    facts = provenance(message)
+    assert facts.keys() == {"agent", "run", "seq", "time", "quality", "clock"}
+    assert (facts["agent"], facts["quality"]) == ("house", "ok")
+    assert facts["clock"] in ("synced", "unsynced")
+    assert facts["time"].endswith("Z")
+    assert abs(time.mktime(time.strptime(facts["time"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone - time.time()) < 60
+    assert message.qos == 1
+    assert retained(broker, "home/kitchen/temperature") == {"home/kitchen/temperature": b"21.4"}
+    numbers = [int(provenance(m)["seq"]) for m in listener.on("home/kitchen/temperature")]
+    assert numbers == sorted(set(numbers))
+
+
+def test_about_tells_everything_and_health_counts(run, listener, broker):
+    run(sensor("kitchen", Thermometer, title="Küche", interval_s=7.0), sensor("fan", Relay))
+    about = json.loads(listener.wait("home/devices/house/about").payload)
+    assert (about["agent"], about["site"], about["name"]) == ("house", "home", "Das Haus")
+    kitchen, fan = about["sensors"]
+    assert kitchen == {
+        "topic": "home/kitchen/temperature",
+        "kind": "temperature",
+        "name": "Küche",
+        "unit": "°C",
+        "interval_s": 7.0,
+        "availability_topic": "home/devices/house/kitchen/availability",
+        "model": "T1",
+        "serial_number": "42",
+    }
+    assert fan["command_topic"] == "home/fan/relay/set"
+    assert fan["role"] == "switch"
+    listener.wait("home/devices/house/health")
+    eventually(lambda: json.loads(listener.on("home/devices/house/health")[-1].payload)["sensors"]["kitchen"]["ok"] > 0)
+    told = retained(broker, "home/devices/#")
+    assert told["home/devices/house/kitchen/availability"] == b"online"
+    assert {"home/devices/house/about", "home/devices/house/health", AVAILABILITY} <= told.keys()
+
+
+def test_commands_switch_and_the_state_comes_back(run, listener):
+    relay = Relay()
+    run(sensor("fan", lambda: relay))
+    listener.wait("home/fan/relay", b"OFF")
+    listener.publish("home/fan/relay/set", b"ON")
+    listener.wait("home/fan/relay", b"ON")
+    listener.publish("home/fan/relay/set", b"TOGGLE")
+    listener.wait("home/fan/relay", b"OFF", after=len(listener.on("home/fan/relay")) - 1)
+    eventually(lambda: relay.switched == [("relay", True), ("relay", False)])
+
+
+def test_state_is_published_only_after_the_driver_reported_it(run, listener, caplog):
+    relay = Relay()
+    relay.fails = True
+    run(sensor("fan", lambda: relay))
+    listener.wait("home/fan/relay", b"OFF")
+    listener.publish("home/fan/relay/set", b"ON")
+    eventually(lambda: "the relay is stuck" in caplog.text)
+    assert listener.payloads("home/fan/relay")[-1] == b"OFF"
+    assert b"ON" not in listener.payloads("home/fan/relay")
+
+
+def test_retained_and_unknown_commands_are_refused_and_said(run, listener, caplog):
+    relay = Relay()
+    listener.publish("home/fan/relay/set", b"ON", retain=True)
+    run(sensor("fan", lambda: relay))
+    eventually(lambda: "retained command" in caplog.text)
+    listener.publish("home/fan/relay/set", b"make coffee")
+    eventually(lambda: "is no command" in caplog.text)
+    assert relay.switched == []
+
+
+def test_events_are_never_retained(run, listener, broker):
+    bell = Bell()
+    run(sensor("hall", lambda: bell))
+    listener.wait("home/devices/house/hall/availability", b"online")
+    bell.report(Reading("doorbell", "press"))
+    message = listener.wait("home/hall/doorbell", b"press")
+    assert "seq" in provenance(message)
+    assert retained(broker, "home/hall/doorbell") == {}
+
+
+def test_a_raising_or_hanging_driver_stops_neither_the_agent_nor_the_others(run, listener):
+    release = threading.Event()
+
+    def raising():
+        raise ZeroDivisionError
+
+    try:
+        run(
+            sensor("raises", lambda: Thermometer(raising)),
+            sensor("hangs", lambda: Thermometer(lambda: release.wait(30) and 1.0)),
+            sensor("missing", lambda: (_ for _ in ()).throw(DriverUnavailable("no library; install it"))),
+            sensor("works", Thermometer),
+        )
+        listener.wait("home/devices/house/missing/availability", b"offline")
+        listener.wait("home/devices/house/raises/availability", b"offline")
+        listener.wait("home/devices/house/hangs/availability", b"offline")
+        seen = len(listener.on("home/works/temperature"))
+        eventually(lambda: len(listener.on("home/works/temperature")) > seen + 3)
+        assert listener.payloads("home/devices/house/works/availability") == [b"online"]
+    finally:
+        release.set()
+    listener.wait("home/devices/house/hangs/availability", b"online")
+
+
+def test_a_sensor_comes_back_by_itself(run, listener):
+    broken = threading.Event()
+    broken.set()
+
+    def read():
+        if broken.is_set():
+            raise BadFrame("checksum of 01 02")
+        return 5.0
+
+    run(sensor("attic", lambda: Thermometer(read)))
+    listener.wait("home/devices/house/attic/availability", b"offline")
+    broken.clear()
+    listener.wait("home/devices/house/attic/availability", b"online")
+    listener.wait("home/attic/temperature", b"5.0")
+
+
+def test_what_cannot_be_true_is_not_published(run, listener):
+    run(sensor("attic", lambda: Thermometer(lambda: 500.0)))
+    listener.wait("home/devices/house/attic/availability", b"offline")
+    health = eventually(
+        lambda: [
+            json.loads(m.payload)
+            for m in listener.on("home/devices/house/health")
+            if json.loads(m.payload)["sensors"]["attic"].get("failed")
+        ]
+    )[-1]
+    assert health["sensors"]["attic"]["failed"]["implausible"] > 0
+    assert listener.on("home/attic/temperature") == []
+
+
+def test_two_sensors_never_share_a_topic(run, listener, caplog):
+    run(sensor("one", Thermometer, room="attic"), sensor("two", Thermometer, room="attic"))
+    eventually(lambda: "give one of the two a label" in caplog.text)
+    about = json.loads(listener.wait("home/devices/house/about").payload)
+    assert [s["topic"] for s in about["sensors"]] == ["home/attic/temperature"]
+
+
+def test_goodbye_says_offline_and_lets_go_of_the_hardware(run, listener, broker):
+    thermometer = Thermometer()
+    agent = run(sensor("kitchen", lambda: thermometer))
+    listener.wait("home/kitchen/temperature")
+    began = time.monotonic()
+    agent.stop()
+    assert time.monotonic() - began < 2.0
+    listener.wait(AVAILABILITY, b"offline")
+    assert thermometer.closed.wait(5)
+    assert "sensors-home-house" in broker.log.read_text()
+    outbox = Outbox(agent.config.outbox_path)
+    assert outbox.waiting == 0
+    outbox.close(0.0)
+
+
+def test_a_hanging_driver_does_not_delay_the_end(run, listener):
+    release = threading.Event()
+    try:
+        agent = run(sensor("hangs", lambda: Thermometer(lambda: release.wait(30) and 1.0)))
+        listener.wait(AVAILABILITY, b"online")
+        agent.agent.stop()
+        agent.thread.join(2.0)
+        assert not agent.thread.is_alive()
+    finally:
+        release.set()
+
+
+def test_a_broker_that_was_away_gets_every_reading_exactly_once(tmp_path, broker):
+    """The broker forgets everything: birth, about and states come again, the rest as backlog in order."""
+    count = iter(range(1, 1_000_000))
+    relay = Relay()
+    agent = Running(
+        tmp_path,
+        broker.port,
+        [sensor("n", lambda: Thermometer(lambda: next(count) % 100)), sensor("fan", lambda: relay)],
+    )
+    before = Listener(broker.port)
+    before.wait("home/n/temperature")
+    broker.stop()
+    before.end()
+    waiting = eventually(lambda: agent.agent._outbox.waiting > 40 and agent.agent._outbox.waiting)
+    broker.start()
+    after = Listener(broker.port)
+    try:
+        after.wait(AVAILABILITY, b"online")
+        after.wait("home/devices/house/about")
+        after.wait("home/fan/relay", b"OFF")
+        after.wait("home/n/temperature")
+        after.wait("home/devices/house/backlog")
+        eventually(lambda: agent.agent._outbox.waiting < 5)
+        agent.stop()
+        outbox = Outbox(agent.config.outbox_path)
+        left = [entry.seq for entry in outbox.backlog(10_000)]
+        used = outbox._next_seq - 1
+        outbox.close(0.0)
+        backlog = [entry for m in after.on("home/devices/house/backlog") for entry in json.loads(m.payload)]
+        assert len(backlog) >= waiting
+        numbers = [entry["seq"] for entry in backlog]
+        assert numbers == sorted(numbers)
+        assert all(isinstance(e["value"], float) for e in backlog if e["topic"] == "home/n/temperature")
+        assert not after.on("home/devices/house/backlog")[0].retain
+        assert provenance(after.on("home/devices/house/backlog")[0])["run"]
+        ours = ("home/n/temperature", "home/fan/relay")
+        seen = [m for m in (*before.messages, *after.messages) if m.topic in ours]
+        everything = sorted({int(provenance(m)["seq"]) for m in seen} | set(numbers) | set(left))
+        assert everything == list(range(everything[0], used + 1))  # no gap
+        assert everything[0] <= 5  # what came before we listened
+        assert len(numbers) == len(set(numbers))  # and no repetition
+        assert min(int(provenance(m)["seq"]) for m in after.on("home/n/temperature")) > numbers[0]  # live is live
+    finally:
+        after.end()
+        agent.stop()
+
+
+def test_stopping_without_a_broker_keeps_the_readings_for_the_next_start(tmp_path, broker):
+    broker.stop()
+    count = iter(range(100))
+    agent = Running(tmp_path, broker.port, [sensor("n", lambda: Thermometer(lambda: next(count, 7)))])
+    eventually(lambda: agent.agent._outbox.waiting >= 10)
+    agent.stop()
+    broker.start()
+    listener = Listener(broker.port)
+    again = Running(tmp_path, broker.port, [])
+    try:
+        message = listener.wait("home/devices/house/backlog")
+        values = [entry["value"] for entry in json.loads(message.payload)]
+        assert values[:10] == list(range(10))
+        assert listener.on("home/n/temperature") == []
+        eventually(lambda: again.agent._outbox.waiting == 0)
+    finally:
+        again.stop()
+        listener.end()
+
+
+def start_process(tmp_path, port):
+    config = tmp_path / "sensors.toml"
+    config.write_text(
+        f'agent = "house"\ndata_dir = "{tmp_path}"\n[broker]\nport = {port}\n'
+        '[[sensor]]\nname = "kitchen"\nkind = "simulated"\nroom = "kitchen"\ninterval_s = 0.1\n'
+    )
+    return subprocess.Popen(
+        [sys.executable, "-m", "sensors", "run", "--config", config],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "NOTIFY_SOCKET": ""},
+    )
+
+
+def test_kill_9_fires_the_will_and_no_number_comes_twice(tmp_path, broker, listener):
+    process = start_process(tmp_path, broker.port)
+    try:
+        first = provenance(listener.wait("home/kitchen/temperature"))
+        process.kill()
+        listener.wait(AVAILABILITY, b"offline")
+        assert retained(broker, AVAILABILITY) == {AVAILABILITY: b"offline"}
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+    seen = len(listener.on("home/kitchen/temperature"))
+    process = start_process(tmp_path, broker.port)
+    try:
+        again = provenance(listener.wait("home/kitchen/temperature", after=seen))
+        assert again["run"] == first["run"]
+        numbers = [int(provenance(m)["seq"]) for m in listener.on("home/kitchen/temperature")]
+        assert len(numbers) == len(set(numbers))
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_a_clean_goodbye(number, tmp_path, broker, listener):
+    process = start_process(tmp_path, broker.port)
+    try:
+        listener.wait("home/kitchen/temperature")
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=5)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
+    listener.wait(AVAILABILITY, b"offline")

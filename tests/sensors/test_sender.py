@@ -1,0 +1,181 @@
+import json
+
+import pytest
+
+from sensors.outbox import WRITE_AFTER_S, Outbox
+from sensors.sender import BACKLOG_EVERY_S, BACKLOG_READINGS, LIVE_FOR_S, REFUSED_WAIT_S, Sender
+from sensors.sensor import Outgoing
+from sensors.topics import AgentTopics
+
+TIME = "2026-11-22T20:05:51.120Z"
+TEMPERATURE = Outgoing("home/kitchen/temperature", "21.40", "ok", is_event=False)
+PRESS = Outgoing("home/hall/doorbell", "press", "ok", is_event=True)
+DOOR = Outgoing("home/hall/door", "ON", "ok", is_event=False)
+
+
+class FakeLink:
+    """Takes messages while `up`."""
+
+    def __init__(self):
+        self.up = True
+        self.max_packet_bytes = 10_000
+        self.sent = []
+
+    def publish(self, topic, payload, **flags):
+        if self.up:
+            self.sent.append((topic, payload, flags))
+        return self.up
+
+
+@pytest.fixture
+def link():
+    return FakeLink()
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    outbox = Outbox(tmp_path / "house.outbox")
+    yield outbox
+    outbox.close(0.0)
+
+
+@pytest.fixture
+def sender(link, outbox):
+    return Sender(AgentTopics("home", "house"), outbox, link)
+
+
+def tell(sender, out, now=0.0):
+    sender.reading(out, now, time=TIME, clock="synced")
+
+
+def test_a_live_reading(sender, link, outbox):
+    tell(sender, TEMPERATURE)
+    ((topic, payload, flags),) = link.sent
+    assert (topic, payload) == ("home/kitchen/temperature", b"21.40")
+    assert flags["retain"] is True
+    assert flags["good_until"] == LIVE_FOR_S
+    assert dict(flags["properties"]) == {
+        "agent": "house",
+        "run": outbox.run,
+        "seq": "1",
+        "time": TIME,
+        "quality": "ok",
+        "clock": "synced",
+    }
+    sender.acknowledged(flags["tokens"], 0, 0.1)
+    assert outbox.waiting == 0
+
+
+def test_events_are_not_retained(sender, link):
+    tell(sender, PRESS)
+    assert link.sent[0][2]["retain"] is False
+
+
+def test_without_a_connection_readings_wait_and_travel_later_in_order(sender, link, outbox):
+    link.up = False
+    for out in (TEMPERATURE, DOOR, PRESS):
+        tell(sender, out)
+    link.up = True
+    sender.connected(10.0)
+    assert sender.next_deadline() <= 10.5
+    sender.tick(10.4)
+    assert link.sent == []
+    sender.tick(10.5)
+    ((topic, payload, flags),) = link.sent
+    assert topic == "home/devices/house/backlog"
+    assert flags["retain"] is False
+    assert dict(flags["properties"]) == {"agent": "house", "run": outbox.run}
+    assert b'"value":21.40' in payload
+    facts = {"time": TIME, "quality": "ok", "clock": "synced"}
+    assert json.loads(payload) == [
+        {"topic": "home/kitchen/temperature", "value": 21.4, "seq": 1, **facts},
+        {"topic": "home/hall/door", "value": "ON", "seq": 2, **facts},
+        {"topic": "home/hall/doorbell", "value": "press", "seq": 3, **facts},
+    ]
+    sender.acknowledged(flags["tokens"], 0x10, 11.0)  # nobody listens there: taken nevertheless
+    assert outbox.waiting == 0
+
+
+def test_one_backlog_message_at_a_time_and_not_too_fast(sender, link):
+    link.up = False
+    for _ in range(250):
+        tell(sender, TEMPERATURE)
+    link.up = True
+    sender.connected(0.0)
+    sender.tick(1.0)
+    sender.tick(2.0)
+    assert len(link.sent) == 1
+    sizes = []
+    now = 2.0
+    while len(link.sent) > len(sizes):
+        sizes.append(len(json.loads(link.sent[-1][1])))
+        sender.acknowledged(link.sent[-1][2]["tokens"], 0, now)
+        sender.tick(now + BACKLOG_EVERY_S / 2)
+        assert len(link.sent) == len(sizes)
+        now += BACKLOG_EVERY_S
+        sender.tick(now)
+    assert sum(sizes) == 250
+    assert max(sizes) <= BACKLOG_READINGS
+
+
+def test_a_backlog_message_fits_what_the_broker_accepts(sender, link):
+    link.up = False
+    link.max_packet_bytes = 3_000
+    for _ in range(200):
+        tell(sender, TEMPERATURE)
+    link.up = True
+    sender.connected(0.0)
+    for now in range(1, 100):
+        sender.tick(float(now))
+        sender.acknowledged(link.sent[-1][2]["tokens"], 0, float(now))
+    assert max(len(payload) for _, payload, _ in link.sent) <= 3_000 - 200
+
+
+def test_what_was_on_its_way_when_the_connection_broke_is_backlog(sender, link, outbox):
+    tell(sender, TEMPERATURE)
+    sender.tick(1.0)
+    sender.disconnected()
+    sender.connected(2.0)
+    sender.tick(3.0)
+    assert link.sent[-1][0] == "home/devices/house/backlog"
+    sender.disconnected()
+    sender.connected(4.0)
+    sender.tick(5.0)
+    assert len(link.sent) == 3
+    assert outbox.waiting == 1
+
+
+def test_what_was_live_for_too_long_is_backlog(sender, link):
+    tell(sender, TEMPERATURE)
+    sender.connected(0.0)
+    sender.tick(1.0)
+    assert len(link.sent) == 1  # on its way
+    sender.unsent(link.sent[0][2]["tokens"])
+    sender.tick(2.0)
+    assert link.sent[-1][0] == "home/devices/house/backlog"
+
+
+def test_what_the_broker_refuses_stays_and_is_tried_again_later(sender, link, outbox, caplog):
+    sender.connected(0.0)
+    for code in (0x87, 0x87):
+        tell(sender, TEMPERATURE)
+        sender.acknowledged(link.sent[-1][2]["tokens"], code, 1.0)
+    assert outbox.waiting == 2
+    assert len(caplog.records) == 1
+    assert "0x87" in caplog.text
+    sender.tick(REFUSED_WAIT_S)
+    assert len(link.sent) == 2
+    sender.tick(1.0 + REFUSED_WAIT_S)
+    sender.acknowledged(link.sent[-1][2]["tokens"], 0x97, 40.0)
+    assert outbox.waiting == 2
+    sender.tick(40.0 + REFUSED_WAIT_S)
+    sender.acknowledged(link.sent[-1][2]["tokens"], 0, 80.0)
+    assert outbox.waiting == 0
+
+
+def test_the_disk_has_its_turn(sender, link):
+    link.up = False
+    tell(sender, TEMPERATURE)
+    assert sender.next_deadline() == WRITE_AFTER_S
+    sender.tick(WRITE_AFTER_S)
+    assert sender.next_deadline() is None
