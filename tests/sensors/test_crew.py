@@ -1,0 +1,293 @@
+import threading
+
+import msgspec
+import pytest
+from mosquitto_peer import eventually
+
+from sensors.config import SensorConfig, SensorKeys
+from sensors.crew import BUILD_TIMEOUT_S, LOOK_EVERY_S, MAX_INBOX, MAX_JOBS, SWITCH_TIMEOUT_S, Crew
+from sensors.driver import Channel, Disconnected, DriverContext, DriverUnavailable
+from sensors.reading import Reading
+from sensors.topics import AgentTopics
+
+
+class Kind:
+    class Options(msgspec.Struct):
+        pass
+
+    def __init__(self, make):
+        self.make = make
+
+    def build(self, _options, context):
+        assert isinstance(context, DriverContext)
+        return self.make()
+
+
+class Polled:
+    channels = (Channel(measurement="temperature", decimals=1),)
+    model = serial_number = None
+    interval_s = 10.0
+    min_interval_s = 1.0
+    timeout_s = 2.0
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.closed = 0
+
+    def read(self):
+        answer = self.answers.pop(0) if self.answers else 21.0
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, threading.Event):
+            answer.wait(30)
+            return [Reading("temperature", 1.0)]
+        return [Reading("temperature", answer)]
+
+    def close(self):
+        self.closed += 1
+
+
+class Watched:
+    channels = (Channel(measurement="door", role="binary_sensor"), Channel(measurement="lock", role="switch"))
+    model = serial_number = None
+
+    def __init__(self, refuses=None):
+        self.trouble = None
+        self.refuses = refuses
+        self.report = None
+        self.orders = []
+        self.hold = None
+
+    def watch(self, report):
+        if self.refuses is not None:
+            raise self.refuses
+        self.report = report
+        report(Reading("door", True))
+        report(Reading("lock", False))
+
+    def switch(self, measurement, on):
+        if self.hold is not None:
+            self.hold.wait(30)
+        self.orders.append((measurement, on))
+
+    def close(self):
+        self.report = None
+
+
+class Ears:
+    """What a crew told."""
+
+    def __init__(self):
+        self.readings = []
+        self.turns = []
+        self.builds = []
+        self.woken = threading.Event()
+
+    def measured(self, outgoing, _at):
+        self.readings += [(out.topic, out.payload) for out in outgoing]
+
+    def turned(self, sensor):
+        self.turns.append((sensor.name, sensor.standing.online))
+
+    def built(self, sensor):
+        self.builds.append(sensor.name)
+
+
+class World:
+    """A crew with the test's own time."""
+
+    def __init__(self, **makers):
+        self.now = 100.0
+        self.ears = Ears()
+        configs = [
+            SensorConfig(keys=SensorKeys(name=name, kind="test", room=name), driver=Kind(make), options=None)
+            for name, make in makers.items()
+        ]
+        self.crew = Crew(configs, AgentTopics("home", "house"), self.ears, self.ears.woken.set, self.now)
+        self.standing = {sensor.name: sensor.standing for sensor in self.crew.sensors}
+
+    def until(self, condition):
+        def turned():
+            self.crew.tick(self.now)
+            return condition()
+
+        return eventually(turned)
+
+    def pass_time(self, seconds):
+        self.now += seconds
+        self.crew.tick(self.now)
+
+
+@pytest.fixture
+def world():
+    worlds = []
+
+    def make(**makers):
+        worlds.append(World(**makers))
+        worlds[-1].pass_time(2.0)  # everybody's first turn
+        return worlds[-1]
+
+    yield make
+    for one in worlds:
+        for thread in one.crew.close():
+            thread.join(5)
+
+
+def test_a_polled_sensor_is_built_read_and_read_again(world):
+    it = world(attic=lambda: Polled(20.0, 21.0))
+    it.until(lambda: it.ears.readings == [("home/attic/temperature", "20.0")])
+    assert it.ears.builds == ["attic"]
+    assert it.ears.turns == [("attic", True)]
+    assert it.crew.complete
+    assert it.crew.next_deadline() > it.now
+    it.pass_time(20.0)
+    it.until(lambda: len(it.ears.readings) == 2)
+    assert it.standing["attic"].ok == 2
+
+
+def test_a_watched_sensor_says_its_state_and_says_it_again_when_asked(world):
+    it = world(hall=Watched)
+    states = [("home/hall/door", "ON"), ("home/hall/lock", "OFF")]
+    it.until(lambda: it.ears.readings == states)
+    it.crew.say_again(it.now, 5.0)
+    assert it.ears.readings == states * 2
+
+
+def test_missing_hardware_takes_the_sensor_offline_at_once_and_is_tried_again(world):
+    answers = [DriverUnavailable("no library; install it"), None]
+
+    def make():
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+        return Polled()
+
+    it = world(attic=make)
+    it.until(lambda: it.ears.turns == [("attic", False)])
+    assert it.standing["attic"].trouble == "no library; install it"
+    it.pass_time(60.0)
+    it.until(lambda: it.ears.turns == [("attic", False), ("attic", True)])
+
+
+def test_three_failed_reads_take_it_offline_and_a_good_one_brings_it_back(world, caplog):
+    it = world(attic=lambda: Polled(*[Disconnected("nothing answers on GPIO4")] * 3))
+    for count in (1, 2, 3):
+        it.until(lambda count=count: it.standing["attic"].failed["disconnected"] == count)
+        it.pass_time(300.0)
+    it.until(lambda: it.ears.turns == [("attic", False), ("attic", True)])
+    assert caplog.text.count("nothing answers on GPIO4") == 1  # the same again is not said again
+
+
+def test_a_read_that_hangs_is_given_up_and_not_asked_twice(world):
+    release = threading.Event()
+    driver = Polled(release)
+    it = world(attic=lambda: driver, other=Polled)
+    it.until(lambda: ("home/other/temperature", "21.0") in it.ears.readings and not driver.answers)
+    for _ in range(3):
+        it.pass_time(300.0)
+    it.until(lambda: it.standing["attic"].online is False)
+    assert it.standing["attic"].failed["timeout"] >= 3
+    assert driver.answers == []
+    release.set()
+    it.until(lambda: not it.crew._workers["attic"].stuck)
+    it.pass_time(300.0)
+    it.until(lambda: it.standing["attic"].online)
+    assert ("home/attic/temperature", "1.0") not in it.ears.readings  # too old to be told
+
+
+def test_a_driver_that_takes_too_long_to_build_is_taken_when_it_comes(world):
+    release = threading.Event()
+
+    def make():
+        release.wait(30)
+        return Polled()
+
+    it = world(attic=make)
+    it.pass_time(BUILD_TIMEOUT_S)
+    assert it.standing["attic"].failed["timeout"] == 1
+    release.set()
+    it.until(lambda: it.ears.readings)
+
+
+def test_a_sensor_that_cannot_be_watched_is_closed_and_built_again(world):
+    drivers = [Watched(refuses=OSError(16, "Device or resource busy")), Watched()]
+    it = world(hall=lambda: drivers.pop(0))
+    it.until(lambda: it.standing["hall"].failed)
+    assert "busy" in it.standing["hall"].trouble
+    it.pass_time(60.0)
+    it.until(lambda: it.ears.turns == [("hall", True)])
+
+
+def test_trouble_of_a_watched_sensor_is_seen_and_passes(world):
+    driver = Watched()
+    it = world(hall=lambda: driver)
+    it.until(lambda: it.ears.turns == [("hall", True)])
+    driver.trouble = Disconnected("the chip is gone")
+    it.pass_time(LOOK_EVERY_S)
+    assert it.ears.turns[-1] == ("hall", False)
+    driver.trouble = None
+    it.pass_time(LOOK_EVERY_S)
+    assert it.ears.turns[-1] == ("hall", True)
+
+
+def test_words_of_a_closed_driver_are_not_heard(world):
+    driver = Watched()
+    it = world(hall=lambda: driver)
+    it.until(lambda: len(it.ears.readings) == 2)
+    report = driver.report
+    for thread in it.crew.close():
+        thread.join(5)
+    report(Reading("door", False))
+    it.crew.tick(it.now)
+    assert len(it.ears.readings) == 2
+
+
+def test_a_flood_of_reports_is_cut(world):
+    driver = Watched()
+    it = world(hall=lambda: driver)
+    it.until(lambda: len(it.ears.readings) == 2)
+    for _ in range(MAX_INBOX + 100):
+        driver.report(Reading("door", False))
+    assert len(it.crew._inbox) == MAX_INBOX
+
+
+def test_a_command_reaches_the_driver(world, caplog):
+    driver = Watched()
+    it = world(hall=lambda: driver)
+    it.until(lambda: len(it.ears.readings) == 2)
+    it.crew.command("home/hall/lock/set", b"TOGGLE", it.now, retained=False)
+    it.until(lambda: driver.orders == [("lock", True)])
+    it.crew.command("home/hall/lock/set", b"ON", it.now, retained=True)
+    it.crew.command("home/hall/lock/set", b"open", it.now, retained=False)
+    it.crew.command("home/hall/door/set", b"ON", it.now, retained=False)  # nothing to switch there
+    assert driver.orders == [("lock", True)]
+    assert "retained command" in caplog.text
+    assert "is no command" in caplog.text
+
+
+def test_commands_do_not_pile_up_before_a_driver_that_hangs(world, caplog):
+    driver = Watched()
+    driver.hold = threading.Event()
+    it = world(hall=lambda: driver)
+    it.until(lambda: len(it.ears.readings) == 2 and it.crew._workers["hall"].waiting == 0)
+    for _ in range(MAX_JOBS + 5):
+        it.crew.command("home/hall/lock/set", b"ON", it.now, retained=False)
+    assert caplog.text.count("does not answer") == 5
+    it.pass_time(SWITCH_TIMEOUT_S)
+    assert "does not come back" in caplog.text
+    driver.hold.set()
+    it.until(lambda: not it.crew._workers["hall"].stuck)
+
+
+def test_close_lets_go_of_every_driver_even_if_one_refuses(world, caplog):
+    class Stubborn(Polled):
+        def close(self):
+            raise OSError(5, "Input/output error")
+
+    good = Polled()
+    it = world(attic=lambda: good, cellar=Stubborn)
+    it.until(lambda: len(it.ears.readings) == 2)
+    for thread in it.crew.close():
+        thread.join(5)
+    assert good.closed == 1
+    assert "cellar could not be closed" in caplog.text
