@@ -175,18 +175,18 @@ def _sensor(document: Document, number: int) -> SensorConfig:
 
 
 def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
-    """Refuse two sensors with one topic, where their classes say what they measure; the agent refuses the others."""
-    owners: dict[tuple[str, str | None, str], str] = {}
+    """Refuse two sensors that surely share topics; what only their drivers know the agent refuses when they are built."""
+    owners: dict[tuple[object, ...], str] = {}
     for number, sensor in enumerate(sensors):
-        for channel in getattr(sensor.driver, "channels", ()):
-            place = (sensor.keys.room, sensor.keys.label, channel.measurement)
-            if place in owners:
-                raise document.error(
-                    ("sensor", number, "label"),
-                    f'sensor "{owners[place]}" already is the {channel.measurement} of room "{sensor.keys.room}"',
-                    "give one of the two a label of its own",
-                )
-            owners[place] = sensor.name
+        keys = sensor.keys
+        place = (keys.room, keys.label, keys.kind, msgspec.json.encode(sensor.options))
+        if place in owners:
+            raise document.error(
+                ("sensor", number, "label"),
+                f'measures the same as sensor "{owners[place]}", in the same room "{keys.room}"',
+                "give one of the two a label of its own",
+            )
+        owners[place] = sensor.name
 
 
 def _password(document: Document, broker: Broker) -> str | None:

@@ -49,6 +49,7 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     ('label = "set"\n', 5, "sensor[1].label", ["reserved"]),
     ("decimals = 99\n", 5, "sensor[1].decimals", ["99"]),
     (KITCHEN, 6, "sensor[2].name", ["already called", "name of its own"]),
+    (KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'), 5, "sensor[2].label", ["same as", "a label of its own"]),
     ('[[sensor]]\nname = "x"\nroom = "attic"\n', 5, "sensor[2].kind", ["missing"]),
     ('[[sensor]]\nname = "x"\nkind = 7\nroom = "attic"\n', 7, "sensor[2].kind", ["7"]),
     ('[[sensor]]\nname = "x"\nkind = "simulate"\nroom = "attic"\n', 7, "sensor[2].kind", ["simulate", "simulated"]),
