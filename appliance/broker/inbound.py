@@ -10,8 +10,8 @@ from collections.abc import Callable
 from appliance.broker.connection import Connection, Stage
 from appliance.broker.gate import Gate
 from appliance.broker.message import Message
-from appliance.broker.router import NO_READERS, Audience, Router
-from appliance.broker.session import Delivery, Session
+from appliance.broker.router import NO_READERS, Audience, Router, no_forms
+from appliance.broker.session import Session
 from appliance.broker.stats import Stats
 from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ReceiveMaximumExceeded
 from appliance.mqtt.publish import scan_properties
@@ -45,6 +45,7 @@ class Inbound:
         assert session is not None  # connected is how it came here  # noqa: S101
         v5 = connection.v5
         client_id = connection.client_id
+        in_flight = session.in_flight
         smallest = 4 if v5 else 3  # body of a PUBLISH with a topic of one letter and nothing else
         limit = self._max_packet_bytes
         end = len(data)
@@ -90,9 +91,14 @@ class Inbound:
                     run = None
                 if first & 0xF0 == 0x30:
                     published += 1
-                    self._publish(connection, session, data, first, body, stop, now)
+                    self._publish(connection, session, data, pos, body, stop, now)
                 elif first == 0x40 and size == 2:
-                    self.puback(session, data[body] << 8 | data[body + 1], now)
+                    packet_id = data[body] << 8 | data[body + 1]
+                    delivery = in_flight.get(packet_id)
+                    if delivery is not None and delivery[1] == 1 and not session.waiting:
+                        del in_flight[packet_id]
+                    else:
+                        self.puback(session, packet_id, now)
                 elif first == 0xC0 and size == 0:
                     self._router.put(connection, PINGRESP)  # [MQTT-3.12.4-1]
                 elif first == 0x62 and size == 2:
@@ -117,9 +123,10 @@ class Inbound:
             connection.missing_bytes = missing
 
     def _publish(
-        self, connection: Connection, session: Session, data: bytes, first: int, body: int, stop: int, now: float
+        self, connection: Connection, session: Session, data: bytes, start: int, body: int, stop: int, now: float
     ) -> None:
         """Route one PUBLISH of any kind and answer it."""
+        first = data[start]
         qos = first >> 1 & 3
         if qos == 3:
             raise MalformedPacket("a PUBLISH of QoS 3")  # [MQTT-3.3.1-4]
@@ -127,7 +134,7 @@ class Inbound:
             raise MalformedPacket("DUP on a PUBLISH of QoS 0")  # [MQTT-3.3.1-2]
         if stop - body < 2:
             raise MalformedPacket("a PUBLISH without a topic")
-        pos = body + 2 + (data[body] << 8 | data[body + 1])
+        after_topic = pos = body + 2 + (data[body] << 8 | data[body + 1])
         if pos + (2 if qos else 0) > stop:
             raise MalformedPacket("a PUBLISH shorter than its topic")
         topic = data[body + 2 : pos]
@@ -156,7 +163,11 @@ class Inbound:
         message = Message(
             route.topic, data[pos:stop], qos, bool(first & 1), properties, expires_at, connection.client_id
         )
-        group = self._router.publish(route, message, session, now)
+        forms = None
+        if first == 0x32 and expires_at is None:  # the reader's copy differs in nothing but the packet id
+            forms = no_forms()
+            forms[4 | connection.v5] = data[start:after_topic], data[after_topic + 2 : stop]
+        group = self._router.publish(route, message, session, now, forms)
         if qos == 1:
             if connection.v5 and not route.audience.readers:
                 self._acknowledge(connection, b"\x40\x03" + packet_id + bytes((NO_READERS,)), group)
@@ -173,7 +184,7 @@ class Inbound:
         delivery = session.in_flight.get(packet_id)
         if delivery is None:
             _check_packet_id(packet_id)
-        elif delivery.qos == 1:
+        elif delivery[1] == 1:
             self._done(session, packet_id, now)
 
     def pubrec(self, connection: Connection, session: Session, packet_id: bytes) -> None:
@@ -186,8 +197,8 @@ class Inbound:
                 self._router.put(connection, b"\x62\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)))
             else:
                 self._router.put(connection, PUBREL + packet_id)  # so that the client can let go of it
-        elif delivery.qos == 2:
-            session.in_flight[number] = Delivery(None, 2, retain=False, identifiers=())
+        elif delivery[1] == 2:
+            session.in_flight[number] = (None, 2, False, ())
             self._acknowledge(connection, PUBREL + packet_id)
 
     def pubrel(self, connection: Connection, session: Session, packet_id: bytes) -> None:
@@ -208,7 +219,7 @@ class Inbound:
         delivery = session.in_flight.get(packet_id)
         if delivery is None:
             _check_packet_id(packet_id)
-        elif delivery.qos == 2 and delivery.message is None:
+        elif delivery[1] == 2 and delivery[0] is None:
             self._done(session, packet_id, now)
 
     def refused(self, session: Session, packet_id: int, now: float) -> None:

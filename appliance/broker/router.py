@@ -22,7 +22,13 @@ from appliance.settings import Limits
 PUMP_BYTES = 65_536  # a link with less than this to send is given more of what waits for it
 NO_READERS = 0x10  # MQTT 5 §3.4.2.1: "No matching subscribers", a success
 
-Forms = dict[tuple[int, bool, bool], tuple[bytes, bytes]]  # (qos, retain, v5) -> the message's bytes, packet id between
+Forms = list[tuple[bytes, bytes] | None]
+"""A message's bytes before and after the packet id, at `qos << 2 | retain << 1 | v5`; None where nobody asked yet."""
+
+
+def no_forms() -> Forms:
+    """Give the forms of a message that has not been encoded."""
+    return [None] * 12
 
 
 class Reader(NamedTuple):
@@ -115,7 +121,7 @@ class Router:
         for topic in topics:
             message = self.retained.peek(topic)
             if message is not None:
-                yield Delivery(message, min(grant.qos, message.qos), retain=True, identifiers=identifiers)
+                yield message, min(grant.qos, message.qos), True, identifiers
 
     # --- publishing ---
 
@@ -204,30 +210,54 @@ class Router:
                 self._stats.dropped["larger than the client takes"] += 1
             pos = body + size
 
-    def publish(self, route: Route, message: Message, source: Session | None, now: float) -> int:
-        """Keep, record and deliver one message; gives the commit group that its acknowledgement waits for."""
+    def publish(
+        self, route: Route, message: Message, source: Session | None, now: float, forms: Forms | None = None
+    ) -> int:
+        """Keep, record and deliver one message; gives the commit group that its acknowledgement waits for.
+
+        `forms` may hold the message's bytes as they were received, where they serve a reader as they are.
+        """
         if message.retain:
             self._retain(message)
         group = self._journal.append(message) if route.recorded else 0
         readers = route.audience.readers
         if not readers:
             return group
-        forms: Forms = {}
-        for reader in readers:
-            session = reader.session
-            granted = reader.qos
-            identifiers = reader.identifiers
-            if session is source and any(grant.no_local for grant in reader.grants):
-                others = [grant for grant in reader.grants if not grant.no_local]  # [MQTT-3.8.3-3]
+        if forms is None:
+            forms = no_forms()
+        published_qos = message.qos
+        retained = message.retain
+        for session, granted, retain_as_published, identifiers, grants in readers:
+            if session is source and any(grant.no_local for grant in grants):
+                others = [grant for grant in grants if not grant.no_local]  # [MQTT-3.8.3-3]
                 if not others:
                     continue
-                granted = max(grant.qos for grant in others)
-                identifiers = tuple(grant.identifier for grant in others if grant.identifier)
-            retain = message.retain and reader.retain_as_published  # else 0: [MQTT-3.3.1-9] of 3.1.1, -12 of 5
+                granted = max(grant.qos for grant in others)  # noqa: PLW2901 what is left of it
+                identifiers = tuple(grant.identifier for grant in others if grant.identifier)  # noqa: PLW2901
             if session.deliver is not None:
                 session.deliver(message)
+                continue
+            qos = min(granted, published_qos)
+            retain = retained and retain_as_published  # else 0: [MQTT-3.3.1-9] of 3.1.1, [MQTT-3.3.1-12] of 5
+            connection = session.connection
+            if qos == 0:
+                if connection is None:
+                    continue  # QoS 0 is for who is there, as with Mosquitto
+                if connection.backlog > self._max_output_bytes:
+                    self._stats.dropped["slow client"] += 1
+                else:
+                    self._send(connection, message, 0, retain, identifiers, 0, now, forms)
+            elif (
+                connection is not None
+                and not session.waiting
+                and len(session.in_flight) < session.window
+                and connection.backlog <= self._max_output_bytes
+            ):
+                packet_id = session.take_packet_id()
+                if self._send(connection, message, qos, retain, identifiers, packet_id, now, forms):
+                    session.in_flight[packet_id] = (message, qos, retain, identifiers)
             else:
-                self._deliver(session, message, min(granted, message.qos), retain, identifiers, now, forms)
+                self._enqueue(session, message, (message, qos, retain, identifiers))
         return group
 
     def _retain(self, message: Message) -> None:
@@ -240,39 +270,11 @@ class Router:
 
     # --- to one reader ---
 
-    def _deliver(
-        self,
-        session: Session,
-        message: Message,
-        qos: int,
-        retain: bool,  # noqa: FBT001 hot path
-        identifiers: tuple[int, ...],
-        now: float,
-        forms: Forms,
-    ) -> None:
-        connection = session.connection
-        if qos == 0:
-            if connection is None:
-                return  # QoS 0 is for who is there, as with Mosquitto
-            if connection.backlog > self._max_output_bytes:
-                self._stats.dropped["slow client"] += 1
-                return
-            self._send(connection, message, 0, retain, identifiers, 0, now, forms)
-        elif (
-            connection is not None
-            and not session.waiting
-            and len(session.in_flight) < session.window
-            and connection.backlog <= self._max_output_bytes
-        ):
-            packet_id = session.take_packet_id()
-            if self._send(connection, message, qos, retain, identifiers, packet_id, now, forms):
-                session.in_flight[packet_id] = Delivery(message, qos, retain, identifiers)
-        else:
-            delivery = Delivery(message, qos, retain, identifiers)
-            size = len(message.topic) + len(message.payload) + len(message.properties)
-            limits = self._limits
-            if not session.enqueue(delivery, size, limits.max_queued_messages, limits.max_queued_bytes):
-                self._stats.dropped["queue full"] += 1
+    def _enqueue(self, session: Session, message: Message, delivery: Delivery) -> None:
+        size = len(message.topic) + len(message.payload) + len(message.properties)
+        limits = self._limits
+        if not session.enqueue(delivery, size, limits.max_queued_messages, limits.max_queued_bytes):
+            self._stats.dropped["queue full"] += 1
 
     def _send(
         self,
@@ -288,8 +290,8 @@ class Router:
     ) -> bool:
         """Put one PUBLISH on the link; False when the client would not take it or its time is over."""
         v5 = connection.v5
-        key = (qos, retain, v5)
-        parts = forms.get(key) if not identifiers else None
+        form = qos << 2 | retain << 1 | v5
+        parts = None if identifiers else forms[form]
         if parts is None:
             properties = b""
             if v5:
@@ -305,7 +307,7 @@ class Router:
                 return False
             parts = publish_parts(message.topic.encode(), message.payload, qos, retain, properties)
             if not identifiers:
-                forms[key] = parts
+                forms[form] = parts
         head, rest = parts
         if dup:
             head = bytes((head[0] | 0x08,)) + head[1:]
@@ -343,7 +345,7 @@ class Router:
                 return
             elif session.queue:
                 delivery = session.queue.popleft()
-                message = delivery.message
+                message = delivery[0]
                 assert message is not None  # only in flight it can be  # noqa: S101
                 session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
                 self._send_first(session, connection, delivery, now)
@@ -362,7 +364,7 @@ class Router:
         if message is None:
             return
         packet_id = session.take_packet_id() if qos else 0
-        if self._send(connection, message, qos, retain, identifiers, packet_id, now, {}) and qos:
+        if self._send(connection, message, qos, retain, identifiers, packet_id, now, no_forms()) and qos:
             session.in_flight[packet_id] = delivery
 
     def _send_again(self, session: Session, connection: Connection, packet_id: int, now: float) -> None:
@@ -370,5 +372,5 @@ class Router:
         message, qos, retain, identifiers = delivery
         if message is None:
             self.put(connection, b"\x62\x02" + packet_id.to_bytes(2, "big"))  # PUBREL
-        elif not self._send(connection, message, qos, retain, identifiers, packet_id, now, {}, dup=True):
+        elif not self._send(connection, message, qos, retain, identifiers, packet_id, now, no_forms(), dup=True):
             del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP; an expired one ends here

@@ -2,20 +2,17 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from appliance.broker.connection import Connection
 from appliance.broker.message import Message
 from appliance.broker.topictree import Grant
 
+Delivery = tuple[Message | None, int, bool, tuple[int, ...]]
+"""One message for one reader: message, QoS, retain, identifiers of the reader's subscriptions that matched.
 
-class Delivery(NamedTuple):
-    """One message for one reader; `message` is None once a QoS 2 reader has it and only PUBCOMP is missing."""
-
-    message: Message | None
-    qos: int
-    retain: bool
-    identifiers: tuple[int, ...]  # of the reader's subscriptions that matched
+The message is None once a QoS 2 reader has it and only PUBCOMP is missing. A bare tuple, since one is made for
+every QoS 1 and 2 message and reader.
+"""
 
 
 class Session:

@@ -307,7 +307,7 @@ def test_the_wrong_acknowledgement_loses_nothing():
     reader.send(PubRec(1))
     reader.send(PubAck(2))
     reader.send(PubComp(2))
-    assert [delivery.message.payload for delivery in server.broker.sessions["reader"].in_flight.values()] == [
+    assert [message.payload for message, *_ in server.broker.sessions["reader"].in_flight.values()] == [
         b"1",
         b"2",
     ]
