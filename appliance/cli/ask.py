@@ -196,14 +196,20 @@ def _ask(data_dir: Path | None, path: str, **query: object) -> Any:
         except ControlUnavailable as error:
             complain(str(error))
         except ControlRefused as error:
-            if error.status == 404 and "topic" in query:
-                raise _unknown(str(query["topic"]), _topics(client)) from None
-            raise CommandError(str(error), Exit.UNAVAILABLE) from None
+            if error.status == 404 and "topic" in query and (known := _topics(client)) is not None:
+                raise _unknown(str(query["topic"]), known) from None
+            raise CommandError(str(error), Exit.NOTHING if error.status == 404 else Exit.UNAVAILABLE) from None
     return None
 
 
-def _topics(client: "ControlClient") -> list[str]:
-    topics: Any = client.get("/api/topics")
+def _topics(client: "ControlClient") -> list[str] | None:
+    """Everything that has a history; None where nothing is recorded."""
+    from appliance.control import ControlRefused, ControlUnavailable  # noqa: PLC0415
+
+    try:
+        topics: Any = client.get("/api/topics")
+    except (ControlRefused, ControlUnavailable):
+        return None
     return [one["topic"] for one in topics]
 
 

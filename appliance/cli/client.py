@@ -11,6 +11,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from appliance.cli.mqtt import VERSIONS
 from appliance.exits import CommandError, Exit
+from appliance.mqtt.wire import MAX_STRING_BYTES
 
 KEPT_SESSION_S = 0xFFFF_FFFF  # as long as the broker allows
 FIRST_RETRY_S, LONGEST_RETRY_S = 1, 5
@@ -19,21 +20,19 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 1, 5
 def new_client(arguments: argparse.Namespace, *, clean: bool = True) -> Client:
     """Make a client; it is not connected yet. CommandError."""
     version = MQTTProtocolVersion(VERSIONS[arguments.protocol_version])
-    try:
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=arguments.id,
-            protocol=version,
-            clean_session=None if version == MQTTProtocolVersion.MQTTv5 else clean,
-        )
-        if arguments.username is not None:
-            client.username_pw_set(arguments.username, arguments.pw)
-    except ValueError as error:
-        raise CommandError(
-            f"the broker could not be told who this is: {error}; check -i, -u and -P", Exit.USAGE
-        ) from None
+    for flag, text in (("-i", arguments.id), ("-u", arguments.username), ("-P", arguments.pw)):
+        if text is not None and len(text.encode(errors="surrogateescape")) > MAX_STRING_BYTES:
+            raise CommandError(f"{flag} is longer than {MAX_STRING_BYTES} bytes; MQTT takes no more", Exit.USAGE)
     if arguments.username is None and arguments.pw is not None:
         raise CommandError("-P needs a user name: add -u NAME", Exit.USAGE)
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=arguments.id,
+        protocol=version,
+        clean_session=None if version == MQTTProtocolVersion.MQTTv5 else clean,
+    )
+    if arguments.username is not None:
+        client.username_pw_set(arguments.username, arguments.pw)
     client.reconnect_delay_set(FIRST_RETRY_S, LONGEST_RETRY_S)
     return client
 

@@ -24,11 +24,11 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         "%%q QoS, %%r retained, %%I time, %%U Unix time, %%j JSON, %%J JSON with a JSON payload, %%%% percent",
     )
     sub.add_argument("-N", dest="newline", action="store_false", help="no line end after each message")
-    sub.add_argument("-C", dest="count", type=positive, metavar="N", help="end after N messages")
+    sub.add_argument("-C", dest="count", type=count, metavar="N", help="end after N messages")
     sub.add_argument("-W", dest="timeout_s", type=positive, metavar="SECONDS", help="end then, with exit code 27")
     only = sub.add_mutually_exclusive_group()
     only.add_argument("-R", dest="stale", action="store_false", help="no retained messages")
-    only.add_argument("--retained-only", action="store_true", help="end when the retained messages have come")
+    only.add_argument("--retained-only", action="store_true", help="end at the first message that is not retained")
     sub.add_argument("-c", "--disable-clean-session", action="store_true", help="keep the session; needs -i")
     sub.set_defaults(command=sub_command)
 
@@ -83,6 +83,13 @@ def positive(text: str) -> float:
     if not 0 < number < 1e9:
         raise argparse.ArgumentTypeError(f"'{text}' will not do; give a number above 0")
     return number
+
+
+def count(text: str) -> int:
+    """Read how many messages."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"'{text}' will not do; give a whole number from 1")
+    return int(text)
 
 
 def port(text: str) -> int:

@@ -43,8 +43,8 @@ def publish(arguments: argparse.Namespace, stdin: BinaryIO) -> int:
         send(client, arguments, messages)
         if failures:
             raise refused(arguments, f"a message on {arguments.topic}", failures[0])
-        client.disconnect()
     finally:
+        client.disconnect()  # or the loop would go on waiting for what was not acknowledged
         client.loop_stop()
     return Exit.OK
 

@@ -51,7 +51,7 @@ class Subscriber:
             connect(self._client, arguments, clean=self._clean)
             self._client.loop_forever()
         except KeyboardInterrupt:
-            self._client.disconnect()
+            self._end(Exit.OK)
         finally:
             if timer is not None:
                 timer.cancel()

@@ -1,0 +1,174 @@
+"""status and history: from the running service, and from its file when none runs."""
+
+import argparse
+import json
+import time
+
+import pytest
+from processes import appliance, eventually, free_port, running
+
+from appliance.cli import ask
+from appliance.exits import Exit
+
+STATUS = {
+    "version": "1.2.3",
+    "site": "home",
+    "pid": 7,
+    "uptime_s": 3_700.5,
+    "data_dir": "/d",
+    "mqtt": "127.0.0.1:1883",
+    "web": "127.0.0.1:8080",
+    "agents": {"house": "online", "attic\x1b": "offline"},
+    "clients_now": 2,
+    "sessions_now": 3,
+    "retained_now": 9,
+    "connections": 5,
+    "messages_received": 10,
+    "messages_sent": 20,
+    "messages_dropped": {"queue_full": 4},
+    "bytes_received": 1,
+    "bytes_sent": 1,
+    "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "dropped": 1, "trouble": "the disk is full"},
+}
+
+
+def test_status_in_words():
+    assert list(ask.status_lines(STATUS)) == [
+        "appliance 1.2.3, running for 1 h 1 min (process 7)",
+        "  MQTT      127.0.0.1:1883",
+        "  page      http://127.0.0.1:8080/",
+        "  data      /d",
+        "  agents    house online, attic\\x1b offline",
+        "  clients   2 connected, 3 sessions",
+        "  messages  10 in, 20 out",
+        "  retained  9",
+        "  dropped   4 (queue_full)",
+        "  history   6 rows since the start",
+        "            2 values of topics beyond history.max_series were not recorded",
+        "            1 messages could not be recorded",
+        "            the disk is full",
+    ]
+
+
+def test_status_of_a_bare_service():
+    bare = {**STATUS, "mqtt": None, "web": None, "agents": {}, "messages_dropped": {}, "history": None}
+    lines = list(ask.status_lines(bare))
+    assert lines[1:3] == ["  MQTT      no port", "  page      no port"]
+    assert "  agents    none yet" in lines
+    assert lines[-1] == "  history   off"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.9, "59 s"), (60, "1 min 0 s"), (3_661, "1 h 1 min"), (90_000, "1 d 1 h"), (864_000, "10 d 0 h")],
+)
+def test_durations(seconds, text):
+    assert ask.duration(seconds) == text
+
+
+ROW = {"at": 1_000_000_000.25, "value": 21.5, "text": None, "quality": "ok", "clock": "synced"}
+WHEN = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1_000_000_000))
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "unit", "text"),
+    [
+        ({}, "number", "°C", "21.5 °C"),
+        ({"value": 1e-7}, "number", None, "1e-07"),
+        ({"value": 1.0}, "binary", None, "ON"),
+        ({"value": 0.0}, "binary", None, "OFF"),
+        ({"value": None, "text": "press"}, "text", None, "press"),
+        ({"value": None, "text": "\x1b[2J"}, "text", None, "\\x1b[2J"),
+        ({"quality": "estimated"}, "number", "%", "21.5 %  (estimated)"),
+    ],
+)
+def test_rows_in_words(changes, kind, unit, text):
+    assert ask.row_line({**ROW, **changes}, kind, unit) == f"{WHEN}  {text}"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "100001", "many", "1.5"])
+def test_what_is_no_limit(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="give one from 1 to 100000"):
+        ask.limit(text)
+
+
+def test_a_reading_is_asked_for_while_the_service_runs_and_afterwards(tmp_path):
+    data_dir, port = tmp_path / "d", free_port()
+    topic = "home/kitchen/temperature"
+    with running(tmp_path, "run", "--data", data_dir, "--mqtt-port", port, "--http-port", "0") as service:
+        service.line()
+        for value in ("20.5", "21"):
+            assert appliance(tmp_path, "pub", "-p", port, "-t", topic, "-m", value, "-q", "1").returncode == 0
+        ask_rows = ("history", topic, "--since", "1h", "--data", data_dir)
+        eventually(lambda: appliance(tmp_path, *ask_rows).stdout.count("\n") == 2)
+        assert appliance(tmp_path, *ask_rows).stderr == ""
+        done = appliance(tmp_path, "status", "--data", data_dir)
+        assert "process" in done.stdout
+        assert done.returncode == 0
+        service.stop()
+
+    done = appliance(tmp_path, *ask_rows)
+    assert [line.split("  ")[1] for line in done.stdout.splitlines()] == ["20.5", "21"]
+    assert done.stderr == f"appliance: no appliance answers; this is from {data_dir}/appliance.db\n"
+
+    newest = appliance(tmp_path, *ask_rows, "--limit", "1", "--json")
+    (row,) = json.loads(newest.stdout)
+    assert (row["value"], row["text"], row["agent"]) == (21.0, None, None)
+
+    far = appliance(tmp_path, "history", topic, "--data", data_dir, "--since", "2d", "--until", "1d")
+    assert (far.returncode, far.stdout) == (0, "")
+    assert f"no readings of {topic} in that time" in far.stderr
+
+    unknown = appliance(tmp_path, "history", "home/kitchen/temperatur", "--data", data_dir)
+    assert unknown.returncode == Exit.NOTHING
+    assert f"home/kitchen/temperatur has no history; did you mean {topic}?" in unknown.stderr
+
+
+def test_a_running_service_says_the_same(tmp_path):
+    data_dir, port = tmp_path / "d", free_port()
+    with running(tmp_path, "run", "--data", data_dir, "--mqtt-port", port, "--http-port", "0") as service:
+        service.line()
+        unknown = appliance(tmp_path, "history", "home/none", "--data", data_dir)
+        assert (unknown.returncode, unknown.stdout) == (Exit.NOTHING, "")
+        assert (
+            unknown.stderr == "appliance: home/none has no history; `appliance sub -v -t '#'` shows what is published\n"
+        )
+
+
+def test_a_service_that_records_nothing_says_so(tmp_path):
+    config = tmp_path / "a.toml"
+    config.write_text('data_dir = "d"\nmqtt.port = 0\nweb.port = 0\nhistory.enabled = false\n')
+    with running(tmp_path, "run", "--config", config) as service:
+        service.line()
+        done = appliance(tmp_path, "history", "home/x", "--data", tmp_path / "d")
+        assert done.returncode == Exit.NOTHING
+        assert "nothing is recorded; set history.enabled to true" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--since", "soon"), "--since: 'soon' is not a time"),
+        (("--until", "?"), "--until: '?' is not a time"),
+        (("--since", "1h", "--until", "2h"), "--since is not before --until; swap them"),
+    ],
+)
+def test_times_that_cannot_be(tmp_path, arguments, complaint):
+    done = appliance(tmp_path, "history", "home/x", *arguments)
+    assert done.returncode == Exit.USAGE
+    assert done.stderr.startswith(f"appliance: {complaint}")
+
+
+@pytest.mark.parametrize("command", [("status",), ("history", "home/x")])
+def test_nobody_there(tmp_path, command):
+    done = appliance(tmp_path, *command, "--data", tmp_path / "none")
+    assert done.returncode == Exit.UNAVAILABLE
+    assert done.stderr.startswith("appliance: no appliance answers")
+    assert done.stderr.endswith("or name its directory with --data\n")
+
+
+def test_a_file_that_is_no_history(tmp_path):
+    (tmp_path / "appliance.db").write_bytes(b"certainly not a database, but long enough to look at " * 20)
+    done = appliance(tmp_path, "history", "home/x", "--data", tmp_path)
+    assert done.returncode == Exit.DATA
+    assert "is not a database" in done.stderr

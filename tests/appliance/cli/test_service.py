@@ -1,0 +1,59 @@
+"""Arguments of run, demo and check; their work is tested in test_cli, test_app and test_demo."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from appliance.cli import build_parser, service
+from appliance.exits import CommandError, Exit
+from appliance.settings import Settings
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("1883", 1883), ("65535", 65535)])
+def test_ports(text, number):
+    assert service.port(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "65536", "1e3", "٣", "000001", "http"])
+def test_what_is_no_port(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="give a number from 0 to 65535"):
+        service.port(text)
+
+
+def parsed(*arguments):
+    return build_parser().parse_args(arguments)
+
+
+def test_options_have_their_way_over_the_file(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[mqtt]\nport = 1\n[web]\nport = 2\n")
+    settings = service._settings(parsed("run", "--config", str(path), "--http-port", "0"))
+    assert (settings.mqtt.port, settings.web.port) == (1, 0)
+    assert service._settings(parsed("run")) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("data", "in_file", "expected"),
+    [
+        (["--data", "/x"], "/y", Path("/x")),
+        ([], "/y", Path("/y")),
+        ([], "y", Path("/etc/appliance/y")),
+        ([], "", Path("/usual")),
+    ],
+)
+def test_data_directory(monkeypatch, data, in_file, expected):
+    monkeypatch.setattr(service, "usual_data_dir", lambda: Path("/usual"))
+    arguments = parsed("run", "--config", "/etc/appliance/appliance.toml", *data)
+    assert service._data_dir(arguments, Settings(data_dir=in_file)) == expected
+
+
+def test_the_demo_needs_a_port_for_its_agent():
+    with pytest.raises(CommandError, match="needs a port: give --mqtt-port another number") as caught:
+        service.demo_command(parsed("demo", "--mqtt-port", "0"))
+    assert caught.value.exit_code == Exit.USAGE
+
+
+def test_addresses_of_ipv6_stand_in_brackets():
+    assert service._host("::1") == "[::1]"
+    assert service._host("127.0.0.1") == "127.0.0.1"
