@@ -15,7 +15,6 @@ TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
-    ".webmanifest": "application/manifest+json",
 }
 ALWAYS_ASK: Final = "no-cache"  # kept by the browser, shown only after asking whether it is still right
 NEVER_CHANGES: Final = "public, max-age=31536000, immutable"  # its version is in its path

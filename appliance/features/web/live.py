@@ -19,6 +19,8 @@ from appliance.features.web.house import MAX_VALUES, Changes, House, Snapshot
 
 INTERVAL_S: Final = 0.25  # between two frames to the same viewer
 LEAD_S: Final = 0.02  # the first change after a quiet time waits only for its neighbours
+BEAT_S: Final = 15.0  # a page that hears nothing for longer than two beats opens the connection anew
+BEAT: Final = '{"type":"beat"}'
 MAX_VIEWERS: Final = 32
 MAX_FRAMES: Final = 40  # some ten seconds behind
 MAX_FRAME_BYTES: Final = 1_048_576  # waiting for one viewer, a single snapshot excepted
@@ -209,7 +211,12 @@ async def serve(websocket: WebSocket, feed: LiveFeed) -> None:
 async def _send(websocket: WebSocket, viewer: Viewer) -> None:
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # closed meanwhile; the receiver notices too
         while True:
-            await websocket.send_text(await viewer.next_frame())
+            try:
+                async with asyncio.timeout(BEAT_S):
+                    frame = await viewer.next_frame()
+            except TimeoutError:
+                frame = BEAT
+            await websocket.send_text(frame)
 
 
 def _cut_of(websocket: WebSocket) -> Callable[[], None]:

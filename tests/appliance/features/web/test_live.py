@@ -200,6 +200,20 @@ def test_the_subscription_ends_with_the_last_page(tmp_path):
     asyncio.run(scenario())
 
 
+def test_a_quiet_house_says_that_it_is_still_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "BEAT_S", 0.02)
+
+    async def scenario():
+        async with page(tmp_path) as served, served.watch() as socket:
+            assert (await frame(socket))["type"] == "snapshot"
+            assert (await frame(socket)) == {"type": "beat"}
+            served.local.publish("home/a/t", b"1")
+            while (await frame(socket))["type"] != "changes":
+                pass
+
+    asyncio.run(scenario())
+
+
 def test_what_a_page_says_is_ignored_unless_it_is_long(tmp_path):
     async def scenario():
         async with page(tmp_path) as served, served.watch() as socket:

@@ -1,0 +1,51 @@
+// The devices: who is there and who is not.
+
+import * as words from "./words.js";
+
+export class Devices {
+  #list;
+  #summary;
+  #house;
+  #items = new Map();
+
+  constructor(list, summary, house) {
+    this.#list = list;
+    this.#summary = summary;
+    this.#house = house;
+  }
+
+  refresh() {
+    const devices = [...this.#house.devices.values()].sort((a, b) => a.name.localeCompare(b.name));
+    for (const agent of this.#items.keys()) if (!this.#house.devices.has(agent)) this.#items.delete(agent);
+    this.#list.replaceChildren(...(devices.length ? devices.map((device) => this.#item(device)) : [this.#none()]));
+    const online = devices.filter((device) => device.online).length;
+    const offline = devices.filter((device) => device.online === false).length;
+    this.#summary.textContent = offline > 0 ? `${offline} of ${devices.length} offline`
+      : devices.length === 0 ? "No devices" : `${online} ${online === 1 ? "device" : "devices"} online`;
+    this.#summary.classList.toggle("bad", offline > 0);
+  }
+
+  #none() {
+    const item = document.createElement("li");
+    item.className = "muted";
+    item.textContent = "No agent has introduced itself yet.";
+    return item;
+  }
+
+  #item(device) {
+    let item = this.#items.get(device.agent);
+    if (!item) {
+      item = document.createElement("li");
+      item.innerHTML = '<span class="dot" aria-hidden="true"></span><span class="who"><b></b><span class="muted"></span></span><span class="state"></span>';
+      this.#items.set(device.agent, item);
+    }
+    const state = device.online === null ? "unknown" : device.online ? "online" : "offline";
+    item.dataset.state = state;
+    item.dataset.agent = device.agent;
+    item.querySelector("b").textContent = device.name === device.agent ? words.capital(device.name) : device.name;
+    const sensors = `${device.sensors} ${device.sensors === 1 ? "reading" : "readings"}`;
+    item.querySelector(".muted").textContent = [device.model, device.sensors > 0 ? sensors : null, device.version && `version ${device.version}`].filter(Boolean).join(" · ");
+    item.querySelector(".state").textContent = state;
+    return item;
+  }
+}

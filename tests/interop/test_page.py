@@ -1,0 +1,251 @@
+"""The page in a real browser, on a real broker and a real database."""
+
+import asyncio
+import shutil
+import time
+
+import pytest
+from webserver import page, record
+
+from appliance.devices import Device, Measurement, encode_about
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE_MS = 10_000
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 360, "height": 740}
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; apt install chromium"),
+]
+
+HOUSE = Device(
+    agent="house",
+    site="home",
+    name="The house",
+    sensors=(
+        Measurement(topic="home/kitchen/temperature", kind="temperature", unit="°C", interval_s=5.0),
+        Measurement(topic="home/kitchen/humidity", kind="humidity", unit="%", interval_s=5.0),
+        Measurement(
+            topic="home/kitchen/relay", kind="relay", role="switch", name="Hood", command_topic="home/kitchen/relay/set"
+        ),
+        Measurement(topic="home/hall/door", kind="door", role="binary_sensor", name="Front door"),
+    ),
+)
+
+
+def history(folder):
+    now = time.time()
+    readings = [("home/kitchen/temperature", now - 20_000 + 60 * step, 20 + step % 7) for step in range(330)]
+    doors = [("home/hall/door", now - 15_000, True), ("home/hall/door", now - 9_000, False)]
+    return record(folder / "history.db", readings + doors)
+
+
+def furnish(served):
+    """Say what the agents of the house would say, and let the relay obey."""
+    publish = served.local.publish
+    publish("home/devices/house/about", encode_about(HOUSE), retain=True)
+    publish("home/devices/house/availability", b"online", retain=True)
+    publish("home/kitchen/temperature", b"21.4", retain=True)
+    publish("home/kitchen/humidity", b"48", retain=True)
+    publish("home/kitchen/relay", b"OFF", retain=True)
+    publish("home/hall/door", b"ON", retain=True)
+    publish("home/garden/soil_moisture", b"33", retain=True)
+    served.local.subscribe(
+        "home/kitchen/relay/set", lambda command: publish("home/kitchen/relay", command.payload, retain=True)
+    )
+
+
+def browse(tmp_path, look, *, viewport=DESKTOP, scheme="light"):
+    """Open the page and look at it; whatever the browser complains about fails the test."""
+    from playwright.async_api import async_playwright
+
+    async def scenario():
+        complaints, asked = [], []
+        async with page(tmp_path, history=history(tmp_path)) as served, async_playwright() as play:
+            furnish(served)
+            browser = await play.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+            try:
+                context = await browser.new_context(viewport=viewport, color_scheme=scheme, locale="en-GB")
+                tab = await context.new_page()
+                tab.set_default_timeout(PATIENCE_MS)
+                tab.on("console", lambda said: said.type in {"error", "warning"} and complaints.append(said.text))
+                tab.on("pageerror", lambda error: complaints.append(str(error)))
+                tab.on("request", lambda request: asked.append(request.url))
+                await tab.goto(f"http://127.0.0.1:{served.port}/")
+                await tab.locator("#plot canvas").wait_for()
+                await look(tab, served)
+            finally:
+                await browser.close()
+        return complaints, asked
+
+    return asyncio.run(scenario())
+
+
+def tile(tab, room, name):
+    return tab.locator(f"#room-{room} .tile", has=tab.locator(f'.name:text-is("{name}")'))
+
+
+async def says(locator, text):
+    """Wait until an element holds this text."""
+    from playwright.async_api import expect
+
+    await expect(locator).to_have_text(text, timeout=PATIENCE_MS)
+
+
+def test_rooms_live_switch_offline_and_removal(tmp_path):
+    async def look(tab, served):
+        await says(tile(tab, "kitchen", "Temperature").locator(".reading"), "21.4°C")
+        await says(tile(tab, "hall", "Front door").locator(".amount"), "Open")
+        await says(tab.locator("#link .word"), "Live")
+        await says(tab.locator("#online"), "1 device online")
+
+        served.local.publish("home/kitchen/temperature", b"22.9", retain=True)
+        await says(tile(tab, "kitchen", "Temperature").locator(".amount"), "22.9")
+        await says(tile(tab, "kitchen", "Temperature").locator(".age"), "just now")
+
+        hood = tab.get_by_role("switch", name="Hood, Kitchen")
+        await hood.click()
+        await says(tile(tab, "kitchen", "Hood").locator(".amount"), "On")
+        assert await hood.get_attribute("aria-checked") == "true"
+        (state,) = served.local.retained("home/kitchen/relay")
+        assert state.payload == b"ON"
+
+        served.local.publish("home/devices/house/availability", b"offline", retain=True)
+        await says(tab.locator("#online"), "1 of 1 offline")
+        await tab.locator("#room-kitchen .tile.offline").first.wait_for()
+        assert await hood.is_disabled()
+
+        served.local.publish("home/garden/soil_moisture", b"", retain=True)
+        await tab.locator("#room-garden").wait_for(state="detached")
+
+    complaints, asked = browse(tmp_path, look)
+    assert complaints == []
+    assert {url.split("/")[2].split(":")[0] for url in asked} == {"127.0.0.1"}
+
+
+def test_lost_connection_is_told_and_mended(tmp_path):
+    async def look(tab, served):
+        port = served.port
+        await says(tab.locator("#link .word"), "Live")
+        await served.server.stop()
+        await tab.locator("#banner").wait_for(state="visible")
+        await says(tab.locator("#link .word"), "Offline")
+        served.server._asked_port = port
+        await served.server.start()
+        served.local.publish("home/kitchen/temperature", b"19.0", retain=True)
+        await tab.locator("#banner").wait_for(state="hidden")
+        await says(tile(tab, "kitchen", "Temperature").locator(".amount"), "19.0")
+
+    browse(tmp_path, look)  # the browser complains of refused connections, as it should
+
+
+def test_a_switch_that_does_not_obey_goes_back_and_says_so(tmp_path):
+    async def look(tab, served):
+        served.local.publish(
+            "home/devices/lone/about",
+            encode_about(
+                Device(
+                    agent="lone",
+                    site="home",
+                    sensors=(
+                        Measurement(
+                            topic="home/attic/lamp", kind="lamp", role="switch", command_topic="home/x/lamp/set"
+                        ),
+                    ),
+                )
+            ),
+            retain=True,
+        )
+        lamp = tab.get_by_role("switch", name="Lamp, Attic")
+        await lamp.click()
+        assert await lamp.get_attribute("aria-checked") == "true"
+        await says(tab.locator("#toast"), "Lamp did not answer.")
+        assert await lamp.get_attribute("aria-checked") == "false"
+
+    complaints, _ = browse(tmp_path, look)
+    assert complaints == []
+
+
+def test_chart_by_keyboard(tmp_path):
+    async def look(tab, served):  # noqa: ARG001
+        door = tile(tab, "hall", "Front door").locator(".show")
+        await door.focus()
+        await tab.keyboard.press("Enter")
+        await says(tab.locator("#chart-title"), "Front door")
+        await says(tab.locator("#chart-facts"), "Now closed; changed once")
+        assert await door.get_attribute("aria-pressed") == "true"
+        assert await tab.evaluate("document.activeElement.classList.contains('show')")
+        await tab.locator('#ranges [data-span="1d"]').focus()
+        await tab.keyboard.press("Space")
+        await tab.locator('#ranges [data-span="1d"][aria-pressed="true"]').wait_for()
+        await tab.locator("#plot").focus()
+        await tab.keyboard.press("Home")
+        await tab.locator('#chart-facts:has-text("Since"):has-text("Open")').wait_for()
+        await tab.locator("#series").select_option("home/kitchen/temperature")
+        await says(tab.locator("#chart-room"), "Kitchen")
+        await says(tab.locator("#chart-facts"), "Lowest 20.0\u00a0°C, highest 26.0\u00a0°C")
+
+    complaints, _ = browse(tmp_path, look)
+    assert complaints == []
+
+
+CONTRAST = """() => {
+  const channel = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const color = parse(getComputedStyle(node).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+    if (!own || !node.checkVisibility({ visibilityProperty: true }) || node.closest("svg, .toast, .skip")) continue;
+    if (node.closest(".top") && getComputedStyle(node).backgroundColor.startsWith("color")) continue;
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) poor.push(`${node.className || node.tagName}: ${node.textContent.trim()} ${ratio.toFixed(2)}`);
+  }
+  return poor;
+}"""
+
+SHIFT = """() => new Promise((done) => {
+  let sum = 0;
+  new PerformanceObserver((list) => { for (const entry of list.getEntries()) sum += entry.value; })
+    .observe({ type: "layout-shift", buffered: true });
+  requestAnimationFrame(() => setTimeout(() => done(sum), 0));
+})"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_it_can_be_read_and_does_not_jump(tmp_path, viewport, scheme):
+    async def look(tab, served):
+        served.local.publish("home/devices/house/kitchen/availability", b"offline", retain=True)
+        await says(tile(tab, "kitchen", "Temperature").locator(".amount"), "21.4")
+        assert await tab.evaluate(CONTRAST) == []
+        served.local.publish("home/devices/house/availability", b"offline", retain=True)
+        await says(tab.locator("#online"), "1 of 1 offline")
+        assert await tab.evaluate(CONTRAST) == []
+        assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert await tab.evaluate(SHIFT) < 0.1  # what is called good by those who measure pages
+        sizes = await tab.evaluate(
+            "[...document.querySelectorAll('button, select')].filter((b) => b.checkVisibility())"
+            ".map((b) => [b.className || b.textContent, b.offsetWidth, b.offsetHeight])"
+        )
+        assert [size for size in sizes if min(size[1:]) < 36] == []  # a thumb finds them
+
+    complaints, _ = browse(tmp_path, look, viewport=viewport, scheme=scheme)
+    assert complaints == []
