@@ -204,28 +204,29 @@ def type_at(expected: inspect.Type | None, path: KeyPath) -> inspect.Type | None
     return expected
 
 
+def peeled(expected: inspect.Type | None) -> inspect.Type | None:
+    """Take one layer off a type, a description or `| None` (TOML has no null); None where there is none."""
+    match expected:
+        case inspect.Metadata(type=inner):
+            return inner
+        case inspect.UnionType(types=types):
+            kinds = [kind for kind in types if not isinstance(kind, inspect.NoneType)]
+            return kinds[0] if len(kinds) == 1 else None
+    return None
+
+
 def bare(expected: inspect.Type | None) -> inspect.Type | None:
-    """Take descriptions and `| None` off a type: TOML has no null."""
-    while True:
-        match expected:
-            case inspect.Metadata(type=inner):
-                expected = inner
-            case inspect.UnionType(types=types):
-                kinds = [kind for kind in types if not isinstance(kind, inspect.NoneType)]
-                if len(kinds) != 1:
-                    return expected
-                expected = kinds[0]
-            case _:
-                return expected
+    """Take all layers off a type."""
+    while (inner := peeled(expected)) is not None:
+        expected = inner
+    return expected
 
 
 def phrase(expected: inspect.Type | None) -> str:
     """Say what a key takes: "give a whole number from 0 to 65535"; empty where the types do not tell."""
-    while isinstance(expected, inspect.Metadata):
-        if expected.extra and "cure" in expected.extra:
-            return str(expected.extra["cure"])
-        expected = expected.type
-    if (inner := bare(expected)) is not expected:
+    if isinstance(expected, inspect.Metadata) and expected.extra and "cure" in expected.extra:
+        return str(expected.extra["cure"])
+    if (inner := peeled(expected)) is not None:
         return phrase(inner)
     say = PHRASES.get(type(expected))
     return say(expected) if say else ""

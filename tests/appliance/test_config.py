@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from appliance.config import LIST_PHRASE, SYNTAX_CURES, ConfigError, Document, load
-from appliance.settings import LOOPBACK_CURE, Settings
+from appliance.settings import LOOPBACK_CURE, Level, Settings
 
 FILE = Path("a.toml")
 
@@ -146,6 +146,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     either: int | str = 1
     rooms: dict[str, Filters] = {}
     password_file: int = 0
+    label: Annotated[Level | None, Meta(description="An optional level.")] = None
 
 
 SENSORS = """
@@ -206,6 +207,7 @@ class TestOneTableOfAList:
                 "pin = 3\nrooms.a.delta = 9",
                 "a.toml:11: sensor[2].rooms: a table will not do; make it a table, headed [name]",
             ),
+            ('pin = 3\nlabel = "A"', f'a.toml:11: sensor[2].label: "A" will not do; {SITE_CURE}'),
             ("pin = 3\npassword_file = 'x'", "a.toml:11: sensor[2].password_file: this value will not do"),
         ],
     )
