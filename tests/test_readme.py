@@ -1,0 +1,128 @@
+"""What the README says is true: commands, settings, topics, exit codes."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from appliance.cli import build_parser
+from appliance.config import Document
+from appliance.exits import Exit
+from appliance.settings import Settings, described
+from sensors.cli import _parser as build_sensors_parser
+from sensors.config import Keys, SensorKeys
+from sensors.registry import KINDS, driver_class
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+INSTALL = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/appliance demo"
+TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
+
+
+def row(setting, table=""):
+    name = ".".join(part for part in (table, setting.section, setting.name) if part)
+    default = "required" if setting.default is msgspec.NODEFAULT else written(setting.default)
+    help_text = setting.help.replace("<", "\\<")  # Markdown would take it for HTML
+    return f"| `{name}` | {default} | {help_text} |"
+
+
+def written(default):
+    if default is None:
+        return "none"
+    return f"`{json.dumps(default)}`"
+
+
+def settings_tables():
+    """Give the README's tables of settings: title -> rows."""
+    tables = {"appliance.toml": [row(setting) for setting in described(Settings)]}
+    tables["sensors.toml"] = [row(setting) for setting in described(Keys) if setting.name != "sensor"]
+    tables["sensors.toml"] += [row(setting, "sensor") for setting in described(SensorKeys)]
+    for kind in KINDS:
+        tables[kind] = [row(setting) for setting in described(driver_class(kind).Options)]
+    return tables
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("row", [row for rows in settings_tables().values() for row in rows])
+def test_every_setting_has_its_row(row):
+    assert row in README
+
+
+def test_no_row_is_left_of_a_setting_that_is_gone():
+    rows = {row for rows in settings_tables().values() for row in rows}
+    for table in re.findall(
+        r"^\| setting \| default \| what it is \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", README, re.MULTILINE
+    ):
+        assert set(table.splitlines()) <= rows
+
+
+def test_the_five_minute_start_is_two_commands():
+    assert README.count(INSTALL) == 1
+    assert README.count(TEST) == 1
+
+
+def command_lines():
+    """Every command of ours in a shell block, without the way to it."""
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            for part in line.split(" && "):
+                words = shlex.split(part.partition("  #")[0])
+                if words and words[0].removeprefix(".venv/bin/") in {"appliance", "sensors"}:
+                    yield pytest.param(words, id=part.strip())
+
+
+@pytest.mark.parametrize("words", list(command_lines()))
+def test_every_command_shown_is_understood(words):
+    parser = build_parser() if words[0].endswith("appliance") else build_sensors_parser()
+    parser.parse_args(words[1:])  # a mistake ends the test with SystemExit
+
+
+@pytest.mark.parametrize(("parser", "name"), [(build_parser(), "appliance"), (build_sensors_parser(), "sensors")])
+def test_every_command_is_shown(parser, name):
+    (commands,) = (action for action in parser._actions if action.choices)
+    for command in commands.choices:
+        assert f"`{name} {command}" in README or f"{name} {command}" in "".join(blocks("sh"))
+
+
+def test_every_example_of_a_configuration_is_good():
+    examples = blocks("toml")
+    assert examples
+    for example in examples:
+        document = Document(Path("README.md"), example)
+        if "sensor" not in document.data:
+            document.convert(Settings)
+            continue
+        document.convert(Keys)
+        for number, table in enumerate(document.data["sensor"]):
+            options = driver_class(table["kind"]).Options
+            document.convert(SensorKeys, ("sensor", number), beside=options)
+            document.convert(options, ("sensor", number), beside=SensorKeys)
+
+
+@pytest.mark.parametrize("code", [code for code in Exit if code is not Exit.OK])
+def test_every_exit_code_is_explained(code):
+    assert re.search(rf"^\| {int(code)} \| \w", README, re.MULTILINE)
+
+
+TOPICS = [
+    "<site>/<room>/<measurement>",
+    "<site>/<room>/<label>/<measurement>",
+    "<site>/<room>/<event>",
+    "<site>/<room>/<actuator>/set",
+    "<site>/devices/<agent>/availability",
+    "<site>/devices/<agent>/<sensor>/availability",
+    "<site>/devices/<agent>/about",
+    "<site>/devices/<agent>/backlog",
+    "<site>/devices/<agent>/health",
+]
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_topic_is_described(topic):
+    assert re.search(rf"^\| `{re.escape(topic)}` \|", README, re.MULTILINE)
