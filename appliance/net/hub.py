@@ -92,7 +92,8 @@ class Hub:
         """Take a new link."""
         self.links.add(link)
         connection = self.broker.opened(link, peer, self.clock())
-        self.turn()
+        if self.broker.effects:  # it may not stay; the link must have its connection before it is closed
+            self._running().call_soon(self.turn)
         self._rearm()  # it must CONNECT in time
         return connection
 
@@ -124,22 +125,23 @@ class Hub:
     def turn(self) -> None:
         """See that what the core decided is carried out: effects now, output once in this turn of the loop."""
         if self.broker.effects:
-            self._carry_out()
+            self.carry_out()
         if self.broker.dirty and not self._flush_due:
             self._flush_due = True
-            self._running().call_soon(self._flush)
+            self._running().call_soon(self.flush)
 
     def settle(self) -> None:
         """Carry out and send everything at once."""
-        self._carry_out()
-        self._flush()
+        self.carry_out()
+        self.flush()
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             raise RuntimeError("the hub was not started")
         return self._loop
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what stands on the links, one write each."""
         self._flush_due = False
         broker = self.broker
         sent = 0
@@ -161,14 +163,15 @@ class Hub:
                     broker.writable(connection, self.clock())
             if broker.dirty:  # more waits for links that took all they got; others have their turn first
                 self._flush_due = True
-                self._running().call_soon(self._flush)
+                self._running().call_soon(self.flush)
                 break
         broker.stats.bytes_sent += sent
         if broker.effects:
-            self._carry_out()
+            self.carry_out()
         self._rearm()
 
-    def _carry_out(self) -> None:
+    def carry_out(self) -> None:
+        """Do what the core asks of the world."""
         effects, self.broker.effects = self.broker.effects, []
         for effect in effects:
             match effect:
@@ -178,7 +181,7 @@ class Hub:
                     log.info("%s (%s): closed, %s", connection.client_id or "?", connection.peer, why)
                     self._close(connection)
         if self.broker.effects:
-            self._carry_out()
+            self.carry_out()
         self._rearm()
 
     def _close(self, connection: Connection) -> None:

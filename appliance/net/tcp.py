@@ -3,9 +3,12 @@
 import asyncio
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 
 from appliance.broker.connection import Connection
+from appliance.net.direct import DirectListener
 from appliance.net.hub import Hub
+from appliance.net.serving import ServingLoop
 
 log = logging.getLogger(__name__)
 
@@ -91,23 +94,35 @@ class TcpLink(asyncio.BufferedProtocol):
 
 
 class TcpListener:
-    """Waits for clients on one address."""
+    """Waits for clients on one address, the plain way or on a serving loop without asyncio's transports."""
 
-    def __init__(self, server: asyncio.Server, hub: Hub) -> None:
-        self._server = server
-        self._hub = hub
-        self.port: int = server.sockets[0].getsockname()[1]
+    def __init__(self, port: int, close: Callable[[], Awaitable[None]]) -> None:
+        self.port = port
+        self._close = close
 
     @classmethod
     async def open(cls, hub: Hub, address: str, port: int) -> "TcpListener":
         """Listen on `address`; port 0 takes any free one. OSError when it is taken."""
+        loop = asyncio.get_running_loop()
         buffer = memoryview(bytearray(RECEIVE_BYTES))
-        server = await asyncio.get_running_loop().create_server(
-            lambda: TcpLink(hub, buffer), address, port, family=socket.AF_UNSPEC, backlog=BACKLOG
-        )
-        return cls(server, hub)
+        ((family, *_, at), *_) = await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        listening = socket.create_server(at, family=family, backlog=BACKLOG)
+        listening.setblocking(False)
+        if isinstance(loop, ServingLoop):
+            direct = DirectListener(hub, loop.serving, listening, buffer)
+
+            async def close() -> None:
+                direct.close()
+
+            return cls(direct.port, close)
+        server = await loop.create_server(lambda: TcpLink(hub, buffer), sock=listening)
+
+        async def close_server() -> None:
+            server.close()
+            await server.wait_closed()
+
+        return cls(listening.getsockname()[1], close_server)
 
     async def close(self) -> None:
         """Take no more clients. Those that are there belong to the hub."""
-        self._server.close()
-        await self._server.wait_closed()
+        await self._close()

@@ -1,5 +1,3 @@
-import asyncio
-
 import pytest
 from sockets import loopback, until
 
@@ -8,7 +6,7 @@ from appliance.mqtt.packets import Publish, Subscribe, Subscription
 from appliance.net.local import LocalClient
 
 
-def test_publishing_reaches_real_clients_and_retains():
+def test_publishing_reaches_real_clients_and_retains(run):
     async def scenario():
         async with loopback() as server:
             local = LocalClient(server.hub, "page")
@@ -20,10 +18,10 @@ def test_publishing_reaches_real_clients_and_retains():
             local.publish("home/hall/relay", b"ON", retain=True)
             assert [message.payload for message in local.retained("home/#")] == [b"ON"]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
-def test_subscribing_brings_the_retained_now_and_the_live_later():
+def test_subscribing_brings_the_retained_now_and_the_live_later(run):
     async def scenario():
         async with loopback() as server:
             local = LocalClient(server.hub, "page")
@@ -42,10 +40,10 @@ def test_subscribing_brings_the_retained_now_and_the_live_later():
             assert len(got) == 4
             assert not server.broker.router._tree._root.children
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
-def test_a_reader_that_fails_keeps_the_message_from_nobody(caplog):
+def test_a_reader_that_fails_keeps_the_message_from_nobody(run, caplog):
     async def scenario():
         async with loopback() as server:
             local = LocalClient(server.hub, "page")
@@ -59,11 +57,11 @@ def test_a_reader_that_fails_keeps_the_message_from_nobody(caplog):
             local.publish("a", b"1")
             assert [message.payload for message in got] == [b"1"]
 
-    asyncio.run(scenario())
+    run(scenario())
     assert "planted" in caplog.text
 
 
-def test_bad_names_are_errors():
+def test_bad_names_are_errors(run):
     async def scenario():
         async with loopback() as server:
             local = LocalClient(server.hub, "page")
@@ -72,4 +70,4 @@ def test_bad_names_are_errors():
             with pytest.raises(MqttError):
                 local.subscribe("a#", print)
 
-    asyncio.run(scenario())
+    run(scenario())

@@ -1,0 +1,141 @@
+"""MQTT over TCP on a serving loop: the selector calls the link, the link calls the core."""
+
+import asyncio
+import errno
+import logging
+import select
+import socket
+
+from appliance.broker.connection import Connection
+from appliance.net.hub import Hub
+from appliance.net.serving import ServingSelector
+
+log = logging.getLogger(__name__)
+
+ACCEPTED_A_TURN = 64
+NO_FILES_PAUSE_S = 1.0  # how long nobody is let in when the process has no file descriptors left
+
+
+class DirectLink:
+    """One client's socket."""
+
+    __slots__ = ("_buffer", "_connection", "_fd", "_hub", "_kept", "_selector", "_socket", "behind")
+
+    def __init__(
+        self, hub: Hub, selector: ServingSelector, buffer: memoryview, client: socket.socket, peer: str
+    ) -> None:
+        self._hub = hub
+        self._selector = selector
+        self._buffer = buffer
+        self._socket = client
+        self._fd = client.fileno()
+        self._kept = b""
+        self.behind = False
+        self._selector.serve(self._fd, self._ready)
+        self._connection: Connection = hub.opened(self, peer)
+
+    def _ready(self, event: int) -> None:
+        if event & select.EPOLLOUT:
+            self._catch_up()
+        if event & ~select.EPOLLOUT and self._fd >= 0:
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            size = self._socket.recv_into(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            size = 0
+        if not size:
+            self.abort()
+            return
+        hub = self._hub
+        try:
+            hub.broker.received(self._connection, bytes(self._buffer[:size]), hub.clock())
+        except Exception:  # a fault of ours in one client's packet must not take the others with it
+            log.exception("%s: closed after an error of the server", self._connection)
+            self.abort()
+        if hub.broker.effects:
+            hub.carry_out()
+
+    def write(self, data: bytes) -> int:
+        """Send, or keep; gives how many bytes are kept."""
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:  # broken: the selector says so next
+            return 0
+        if sent == len(data):
+            return 0
+        self._kept = data[sent:]
+        if not self.behind:
+            self.behind = True
+            self._selector.want(self._fd, writable=True)
+        return len(self._kept)
+
+    def _catch_up(self) -> None:
+        kept, self._kept = self._kept, b""
+        if not self.write(kept):
+            self.behind = False
+            if self._fd >= 0:
+                self._selector.want(self._fd, writable=False)
+                self._hub.writable(self._connection)
+
+    def close(self) -> None:
+        """Close; a client that has not read everything is cut off."""
+        self.abort()
+
+    def abort(self) -> None:
+        """Close at once, and tell the core."""
+        if self._fd < 0:
+            return
+        self._selector.rest(self._fd)
+        self._fd = -1
+        self._socket.close()
+        self._hub.lost(self, self._connection)
+
+
+class DirectListener:
+    """Waits for clients on one address."""
+
+    def __init__(self, hub: Hub, selector: ServingSelector, server: socket.socket, buffer: memoryview) -> None:
+        self._hub = hub
+        self._selector = selector
+        self._server = server
+        self._buffer = buffer
+        self._pause: asyncio.TimerHandle | None = None
+        self.port: int = server.getsockname()[1]
+        selector.end_of_turn = hub.flush
+        selector.serve(server.fileno(), self._ready)
+
+    def _ready(self, _event: int) -> None:
+        for _ in range(ACCEPTED_A_TURN):
+            try:
+                client, peer = self._server.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                    raise
+                log.warning(
+                    "nobody new is let in for %g s: %s; raise LimitNOFILE= of the unit", NO_FILES_PAUSE_S, error
+                )
+                self._selector.rest(self._server.fileno())
+                self._pause = asyncio.get_running_loop().call_later(NO_FILES_PAUSE_S, self._resume)
+                return
+            client.setblocking(False)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            DirectLink(self._hub, self._selector, self._buffer, client, f"{peer[0]}:{peer[1]}")
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._selector.serve(self._server.fileno(), self._ready)
+
+    def close(self) -> None:
+        """Take no more clients."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._selector.rest(self._server.fileno())
+        self._server.close()

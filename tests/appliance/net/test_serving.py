@@ -1,0 +1,139 @@
+"""Everything else that lives on the loop works as on asyncio's own."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+
+import pytest
+from sockets import loopback, until
+
+from appliance.mqtt import codec
+from appliance.mqtt.packets import Connect, PingReq, PingResp
+from appliance.mqtt.types import Version
+from appliance.net.serving import ServingLoop, ServingSelector, new_event_loop
+
+
+def on_a_serving_loop(scenario):
+    with asyncio.Runner(loop_factory=ServingLoop) as runner:
+        return runner.run(scenario())
+
+
+def test_timers_threads_and_signals():
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        seen = []
+        signalled = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, signalled.set)
+        loop.call_later(0.01, seen.append, "timer")
+        thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(seen.append, "thread"))
+        thread.start()
+        assert await asyncio.to_thread(lambda: 42) == 42
+        thread.join()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await asyncio.wait_for(signalled.wait(), 5)
+        await asyncio.sleep(0.02)
+        loop.remove_signal_handler(signal.SIGUSR1)
+        assert sorted(seen) == ["thread", "timer"]
+
+    on_a_serving_loop(scenario)
+
+
+def test_asyncio_is_not_starved_by_busy_links():
+    async def scenario():
+        async with loopback() as server:
+            stop = threading.Event()
+            answers = 0
+
+            def ping():
+                nonlocal answers
+                with socket.create_connection(("127.0.0.1", server.listener.port), timeout=5) as link:
+                    link.sendall(
+                        codec.encode(Connect(client_id="busy", version=Version.MQTT_3_1_1), Version.MQTT_3_1_1)
+                    )
+                    while not stop.is_set():
+                        link.sendall(b"\xc0\x00" * 100)
+                        answers += len(link.recv(65_536)) // 2
+
+            pinging = threading.Thread(target=ping)
+            pinging.start()
+            try:
+                for _ in range(20):
+                    before = answers
+                    await asyncio.wait_for(asyncio.sleep(0.005), 5)
+                    await until(lambda before=before: answers > before)
+            finally:
+                stop.set()
+                await asyncio.to_thread(pinging.join)
+
+    on_a_serving_loop(scenario)
+
+
+def test_streams_of_asyncio_beside_links():
+    async def scenario():
+        async def echo(reader, writer):
+            writer.write(await reader.readline())
+            writer.close()
+
+        async with loopback() as server:
+            echoing = await asyncio.start_server(echo, "127.0.0.1", 0)
+            async with echoing:
+                reader, writer = await asyncio.open_connection(*echoing.sockets[0].getsockname())
+                client = await server.client("a")
+                client.write(PingReq())
+                writer.write(b"hello\n")
+                assert await reader.readline() == b"hello\n"
+                assert await client.packet() == PingResp()
+                writer.close()
+                await writer.wait_closed()
+
+    on_a_serving_loop(scenario)
+
+
+def test_a_call_from_a_link_is_not_delayed():
+    """What a link gives asyncio to do is done before the selector waits again."""
+
+    async def scenario():
+        async with loopback() as server:
+            client = await server.client("a")
+            loop = asyncio.get_running_loop()
+            called = asyncio.Event()
+            handle = server.broker._inbound.walk
+
+            def walk(*arguments):
+                loop.call_soon(called.set)
+                handle(*arguments)
+
+            server.broker._inbound.walk = walk
+            client.write(PingReq())
+            await asyncio.wait_for(called.wait(), 5)
+
+    on_a_serving_loop(scenario)
+
+
+def test_a_file_is_watched_once():
+    selector = ServingSelector()
+    read, write = os.pipe()
+    try:
+        selector.register(read, 1)
+        with pytest.raises(KeyError):
+            selector.register(read, 1)
+        os.write(write, b"x")
+        assert [(key.fd, events) for key, events in selector.select(0)] == [(read, 1)]
+        selector.unregister(read)
+        assert selector.select(0) == []
+        with pytest.raises(KeyError):
+            selector.get_key(read)
+    finally:
+        selector.close()
+        os.close(read)
+        os.close(write)
+
+
+def test_the_loop_of_a_service():
+    loop = new_event_loop()
+    try:
+        assert isinstance(loop, ServingLoop)
+    finally:
+        loop.close()
