@@ -124,6 +124,10 @@ def test_rooms_live_switch_offline_and_removal(tmp_path):
         await tab.locator("#room-kitchen .tile.offline").first.wait_for()
         assert await hood.is_disabled()
 
+        served.local.publish('home/<img src="x">/note', b"a <script>alert(1)</script>", retain=True)
+        await tab.locator(".amount", has_text="<script>").wait_for()  # text, whoever wrote it
+        assert await tab.locator("main img, main script").count() == 0
+
         served.local.publish("home/garden/soil_moisture", b"", retain=True)
         await tab.locator("#room-garden").wait_for(state="detached")
 

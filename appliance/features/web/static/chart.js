@@ -2,7 +2,7 @@
 
 import * as words from "./words.js";
 
-const SPANS = { "1h": 3600, "6h": 21_600, "1d": 86_400, "7d": 604_800 };
+const SPANS = { "15m": 900, "1h": 3600, "6h": 21_600, "1d": 86_400, "7d": 604_800 };
 const REFRESH_MS = 60_000;
 const POINTS = 500;
 const BREAK = 3; // live values further apart than so many usual distances do not belong together
@@ -10,6 +10,7 @@ const BREAK = 3; // live values further apart than so many usual distances do no
 export class Chart {
   topic = null;
   #span = "6h";
+  #chosen = false; // somebody asked for this stretch of time
   #columns = null;
   #plot = null;
   #elements;
@@ -21,7 +22,10 @@ export class Chart {
     this.#elements = elements;
     this.#house = house;
     for (const button of elements.ranges.querySelectorAll("button")) {
-      button.addEventListener("click", () => this.range(button.dataset.span));
+      button.addEventListener("click", () => {
+        this.#chosen = true;
+        this.range(button.dataset.span);
+      });
     }
     new ResizeObserver(() => this.#fit()).observe(elements.plot);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
@@ -79,6 +83,14 @@ export class Chart {
     }
     if (asked !== this.#asked) return; // somebody chose something else meanwhile
     this.#timer = setTimeout(() => this.load(), REFRESH_MS);
+    if (columns && !this.#chosen && columns.at.length > 0) {
+      const old = columns.until - columns.at[0];
+      const fits = Object.keys(SPANS).find((span) => old <= SPANS[span]);
+      if (SPANS[fits] < SPANS[this.#span]) {
+        this.range(fits); // the first minutes of a new appliance, shown large
+        return;
+      }
+    }
     if (columns) {
       this.#columns = columns;
       this.title();
@@ -297,7 +309,7 @@ const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 function span(low, high) {
   if (low === null || high === null) return [0, 1];
   const middle = (low + high) / 2;
-  const height = Math.max((high - low) * 1.2, Math.abs(middle) * 0.02, 0.1);
+  const height = Math.max((high - low) * 1.2, Math.abs(middle) * 0.05, 0.1);
   return [low >= 0 && middle - height / 2 < 0 ? 0 : middle - height / 2, middle + height / 2];
 }
 
