@@ -17,15 +17,20 @@ DEFAULT_CONFIG = Path("/etc/appliance/sensors.toml")
 OK = 0
 FAILED = 1
 USAGE = 2  # argparse's own
-BAD_CONFIG = 78  # EX_CONFIG of sysexits.h; a service manager need not try again
+NO_OUTBOX = 73  # EX_CANTCREAT of sysexits.h, as `appliance` has it
+BAD_CONFIG = 78  # EX_CONFIG; a service manager need not try again
+INTERRUPTED = 130
 
 EXIT_CODES = f"""exit codes:
   {OK}   done
-  {FAILED}   a sensor could not be read, or the outbox cannot be used
-  {USAGE}   the command was not understood
-  {BAD_CONFIG}  the configuration has a problem; one line says where and what to do"""
+  {FAILED}   the sensor could not be read, or what it says is not believed
+  {USAGE}   the command line is wrong
+  {NO_OUTBOX}  the outbox cannot be used
+  {BAD_CONFIG}  the configuration is wrong; one line says where and what to do
+  {INTERRUPTED} interrupted"""
 
 WATCH_S = 3.0  # for a watched sensor to say how things are
+BUILD_S = 60.0
 SLACK_S = 5.0  # beyond a driver's own limit
 
 
@@ -44,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
         return BAD_CONFIG
     except KeyboardInterrupt:
-        return FAILED
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
         agent.run()
     except OutboxError as error:
         print(error, file=sys.stderr)
-        return FAILED
+        return NO_OUTBOX
     return OK
 
 
@@ -197,24 +202,32 @@ def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[di
         return outcome.result
 
     driver: Driver | None = None
-    readings: Sequence[Reading] = ()
+    rows: list[dict[str, Any]] = []
     problem = ""
     try:
-        driver = ask("build", lambda: sensor.driver.build(sensor.options, DriverContext(name=sensor.name)), 60.0)
+        driver = ask("build", lambda: sensor.driver.build(sensor.options, DriverContext(name=sensor.name)), BUILD_S)
         if isinstance(driver, Polled):
             readings = ask("read", driver.read, driver.timeout_s + SLACK_S)
         else:
             readings = _watch_once(driver)
+        rows = _judged(config, sensor, driver, readings)
     except Exception as error:  # noqa: BLE001 whatever a driver raises is said in one line
         problem = " ".join(str(error).split()) or type(error).__name__
-    if driver is None:
-        return [], problem
-    rows = _judged(config, sensor, driver, readings)
-    try:
-        ask("close", driver.close, SLACK_S)
-    except Exception as error:  # noqa: BLE001 as above
-        problem = problem or f"it could not be closed: {error}"
+    finally:
+        worker.stop()
+        if driver is not None:
+            problem = _let_go(driver) or problem
+    if worker.thread is not None:
+        worker.thread.join(SLACK_S)  # closing ended a read that was under way
     return rows, problem
+
+
+def _let_go(driver: "Driver") -> str:
+    try:
+        driver.close()
+    except Exception as error:  # noqa: BLE001 as above
+        return f"it could not be closed: {error}"
+    return ""
 
 
 def _watch_once(driver: Any) -> "list[Reading]":

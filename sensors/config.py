@@ -16,11 +16,11 @@ from sensors.filters import Filters
 from sensors.registry import UnknownKind, driver_class
 from sensors.topics import legal_level
 
+SYSTEM_DATA_DIR = Path("/var/lib/sensors")
 MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
 
 
 Seconds = Annotated[float, Meta(ge=0.1, le=604_800)]
-CURE = Level.__metadata__[0].extra  # type: ignore[attr-defined]  # what is optional does not keep its type's own
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +57,7 @@ class SensorKeys(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True)
     kind: Annotated[str, Meta(description="Which driver reads it; `sensors list --kinds` names them.")]
     room: Annotated[Level, Meta(description="Second level of its topics.")]
     label: Annotated[
-        Level | None, Meta(description="Third level, where a room has two sensors that measure the same.", extra=CURE)
+        Level | None, Meta(description="Third level, where a room has two sensors that measure the same.")
     ] = None
     title: Annotated[str, Meta(max_length=200, description="Name for people, in any language.")] = ""
     interval_s: Annotated[Seconds | None, Meta(description="Seconds between readings; the kind has a default.")] = None
@@ -72,7 +72,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     site: Annotated[Level, Meta(description="First level of this home's topics; the service's `site`.")] = "home"
     agent: Annotated[
         Level | None,
-        Meta(description="This agent's level below <site>/devices/; the host's name where absent.", extra=CURE),
+        Meta(description="This agent's level below <site>/devices/; the host's name where absent."),
     ] = None
     name: Annotated[str, Meta(max_length=200, description="The agent's name for people, in any language.")] = ""
     data_dir: Annotated[
@@ -145,12 +145,12 @@ def load_config(path: Path) -> SensorsConfig:
 
 
 def usual_data_dir() -> Path:
-    """Where the outbox lies when nobody says: systemd's state directory, root's or the user's own."""
+    """Where the outbox lies when nobody says: systemd's state directory, the system's for root, the user's own."""
     if state := os.environ.get("STATE_DIRECTORY"):
         return Path(state.partition(":")[0])
-    if os.geteuid() == 0:
-        return Path("/var/lib/sensors")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "sensors"
+    if os.geteuid() == 0 and SYSTEM_DATA_DIR.is_dir():
+        return SYSTEM_DATA_DIR
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sensors"
 
 
 def _sensor(document: Document, number: int) -> SensorConfig:
@@ -175,7 +175,7 @@ def _sensor(document: Document, number: int) -> SensorConfig:
 
 
 def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
-    """Refuse two sensors that surely share topics; what only their drivers know the agent refuses when they are built."""
+    """Refuse two sensors that surely share topics; what only drivers know the agent refuses as it builds them."""
     owners: dict[tuple[object, ...], str] = {}
     for number, sensor in enumerate(sensors):
         keys = sensor.keys

@@ -24,6 +24,13 @@ def eventually(condition, seconds=10.0):
     return result
 
 
+def end(client):
+    """End a paho client that runs in a thread of its own, with its sockets."""
+    client.disconnect()
+    client.loop_stop()
+    client._reset_sockets()  # paho would close the pair that wakes its thread only when it is collected
+
+
 class Mosquitto:
     """Starts and stops one broker, always on the same port."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from mosquitto_peer import BINARY, Mosquitto, eventually
+from mosquitto_peer import BINARY, Mosquitto, end, eventually
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -165,8 +165,7 @@ class Listener:
         self.client.publish(topic, payload, qos=1, **flags).wait_for_publish(10)
 
     def end(self):
-        self.client.disconnect()
-        self.client.loop_stop()
+        end(self.client)
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ def test_an_outbox_that_cannot_be_used_is_one_line(tmp_path):
         text=True,
         check=False,
     )
-    assert done.returncode == cli.FAILED
+    assert done.returncode == cli.NO_OUTBOX
     assert done.stderr.count("\n") == 1
     assert "set data_dir" in done.stderr
 

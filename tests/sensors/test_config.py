@@ -112,21 +112,24 @@ def test_a_missing_file_says_so(tmp_path):
 
 
 PLACES = [
-    ({"STATE_DIRECTORY": "/var/lib/sensors:/var/lib/more"}, 1000, "/var/lib/sensors"),
-    ({}, 0, "/var/lib/sensors"),
-    ({"XDG_STATE_HOME": "/home/u/state"}, 1000, "/home/u/state/sensors"),
-    ({"HOME": "/home/u"}, 1000, "/home/u/.local/state/sensors"),
+    ({"STATE_DIRECTORY": "/srv/sensors:/srv/more"}, 1000, True, "/srv/sensors"),
+    ({"HOME": "/root"}, 0, True, "SYSTEM"),
+    ({"HOME": "/root"}, 0, False, "/root/.local/share/sensors"),
+    ({"HOME": "/home/u"}, 1000, True, "/home/u/.local/share/sensors"),
+    ({"XDG_DATA_HOME": "/home/u/data"}, 1000, False, "/home/u/data/sensors"),
 ]
 
 
-@pytest.mark.parametrize(("environment", "user", "place"), PLACES)
-def test_usual_place_of_the_outbox(environment, user, place, monkeypatch):
-    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"):
+@pytest.mark.parametrize(("environment", "user", "installed", "place"), PLACES)
+def test_usual_place_of_the_outbox(environment, user, installed, place, monkeypatch, tmp_path):
+    for name in ("STATE_DIRECTORY", "XDG_DATA_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    system = tmp_path if installed else tmp_path / "absent"
     monkeypatch.setattr("os.geteuid", lambda: user)
-    assert str(usual_data_dir()) == place
+    monkeypatch.setattr("sensors.config.SYSTEM_DATA_DIR", system)
+    assert str(usual_data_dir()) == place.replace("SYSTEM", str(system))
 
 
 def test_every_key_can_be_documented():

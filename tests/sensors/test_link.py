@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mosquitto_peer import BINARY, Mosquitto, eventually, free_port
+from mosquitto_peer import BINARY, Mosquitto, end, eventually, free_port
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -176,8 +176,7 @@ def other(broker):
     client.subscribe("home/#", 1)
     assert subscribed.wait(10)
     yield client
-    client.disconnect()
-    client.loop_stop()
+    end(client)
 
 
 def test_nobody_listens_says_so_and_tries_again_later():
