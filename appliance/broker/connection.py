@@ -72,5 +72,13 @@ class Connection:
         self.held: deque[tuple[int, bytes]] = deque()  # (commit group, acknowledgement) in order
         self.max_packet_bytes = 0  # largest packet the client takes; 0 for any
 
+    def put(self, data: bytes, dirty: list["Connection"]) -> None:
+        """Put bytes on the output, and the link on the list of those to flush."""
+        self.output.append(data)
+        self.backlog += len(data)
+        if not self.dirty:
+            self.dirty = True
+            dirty.append(self)
+
     def __repr__(self) -> str:
         return f"Connection({self.client_id or self.peer!r}, {self.stage.name})"

@@ -73,7 +73,7 @@ class Broker:
         self.sessions: dict[str, Session] = {}
         self.router = Router(limits, self.stats, journal or NoJournal(), classify)
         self.dirty = self.router.dirty
-        self.gate = Gate(self.router.put)
+        self.gate = Gate(self.dirty)
         self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits)
         self._limits = limits
         self._next_client_id = next_client_id
@@ -402,12 +402,12 @@ class Broker:
             self._close(connection, str(error))  # who did not get in is told nothing [MQTT-3.1.4-1]
 
     def _turn_away(self, connection: Connection, reason: ReasonCode, why: str) -> None:
-        self.router.put(connection, refused(connection.version, reason))
+        connection.put(refused(connection.version, reason), self.dirty)
         self._close(connection, why)
 
     def _disconnect(self, connection: Connection, reason: ReasonCode, why: str, now: float) -> None:
         if connection.v5 and connection.stage is Stage.CONNECTED:
-            self.router.put(connection, codec.encode(Disconnect(reason_code=reason), Version.MQTT_5))
+            connection.put(codec.encode(Disconnect(reason_code=reason), Version.MQTT_5), self.dirty)
         self._leave(connection, now, tell_will=True)
         self._close(connection, why)
 

@@ -1,7 +1,5 @@
 """Acknowledged means on disk: an acknowledgement leaves after the commit that makes its effect durable."""
 
-from collections.abc import Callable
-
 from appliance.broker.connection import Connection
 
 
@@ -12,8 +10,8 @@ class Gate:
     acknowledgements of its own link.
     """
 
-    def __init__(self, put: Callable[[Connection, bytes], None]) -> None:
-        self._put = put
+    def __init__(self, dirty: list[Connection]) -> None:
+        self._dirty = dirty  # where a link with new output is noted
         self._committed = 0
         self._waiting: dict[Connection, None] = {}  # links with something held, longest first
 
@@ -23,7 +21,7 @@ class Gate:
             connection.held.append((group, packet))
             self._waiting[connection] = None
         else:
-            self._put(connection, packet)
+            connection.put(packet, self._dirty)
 
     def committed(self, group: int) -> None:
         """Let go of what waited for this group and those before it."""
@@ -31,7 +29,7 @@ class Gate:
         for connection in list(self._waiting):
             held = connection.held
             while held and held[0][0] <= group:
-                self._put(connection, held.popleft()[1])
+                connection.put(held.popleft()[1], self._dirty)
             if not held:
                 del self._waiting[connection]
 

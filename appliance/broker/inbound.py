@@ -10,7 +10,7 @@ from collections.abc import Callable
 from appliance.broker.connection import Connection, Stage
 from appliance.broker.gate import Gate
 from appliance.broker.message import Message
-from appliance.broker.router import NO_READERS, Audience, Router, no_forms
+from appliance.broker.router import NO_FORMS, NO_READERS, Audience, Router
 from appliance.broker.session import Session
 from appliance.broker.stats import Stats
 from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ReceiveMaximumExceeded
@@ -33,6 +33,7 @@ class Inbound:
         self._handle = handle
         self._router = router
         self._acknowledge = gate.acknowledge
+        self._dirty = router.dirty
         self._stats = stats
         self._max_packet_bytes = limits.max_packet_bytes
         self._receive_maximum = limits.receive_maximum
@@ -100,7 +101,7 @@ class Inbound:
                     else:
                         self.puback(session, packet_id, now)
                 elif first == 0xC0 and size == 0:
-                    self._router.put(connection, PINGRESP)  # [MQTT-3.12.4-1]
+                    connection.put(PINGRESP, self._dirty)  # [MQTT-3.12.4-1]
                 elif first == 0x62 and size == 2:
                     self.pubrel(connection, session, data[body:stop])
                 elif first == 0x50 and size == 2:
@@ -143,7 +144,8 @@ class Inbound:
         if qos:
             packet_id = data[pos : pos + 2]
             pos += 2
-            _check_packet_id(packet_id[0] << 8 | packet_id[1])
+            if packet_id == b"\0\0":
+                _check_packet_id(0)
         properties = b""
         expires_at = None
         if connection.v5:
@@ -164,9 +166,9 @@ class Inbound:
             route.topic, data[pos:stop], qos, bool(first & 1), properties, expires_at, connection.client_id
         )
         forms = None
-        if first == 0x32 and expires_at is None:  # the reader's copy differs in nothing but the packet id
-            forms = no_forms()
-            forms[4 | connection.v5] = data[start:after_topic], data[after_topic + 2 : stop]
+        if first & 0xFE == 0x32 and expires_at is None:  # a reader's copy differs in the packet id and has no retain
+            forms = NO_FORMS[:]
+            forms[4 | connection.v5] = b"\x32" + data[start + 1 : after_topic], data[after_topic + 2 : stop]
         group = self._router.publish(route, message, session, now, forms)
         if qos == 1:
             if connection.v5 and not route.audience.readers:
@@ -194,9 +196,9 @@ class Inbound:
         if delivery is None:
             _check_packet_id(number)
             if connection.v5:
-                self._router.put(connection, b"\x62\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)))
+                connection.put(b"\x62\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)), self._dirty)
             else:
-                self._router.put(connection, PUBREL + packet_id)  # so that the client can let go of it
+                connection.put(PUBREL + packet_id, self._dirty)  # so that the client can let go of it
         elif delivery[1] == 2:
             session.in_flight[number] = (None, 2, False, ())
             self._acknowledge(connection, PUBREL + packet_id)

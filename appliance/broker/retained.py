@@ -8,29 +8,30 @@ OVERHEAD_BYTES = 400  # what the objects of one message and its topic levels tak
 
 
 class _Node:
-    __slots__ = ("children", "message")
+    __slots__ = ("children", "message", "size_bytes")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
         self.message: Message | None = None
+        self.size_bytes = 0  # of the message
 
 
 class RetainedStore:
     """Retained messages, bounded in number and in bytes."""
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
-        self._messages: dict[str, Message] = {}
+        self._nodes: dict[str, _Node] = {}  # those with a message, by topic
         self._root = _Node()
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self.size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self._nodes)
 
     def get(self, topic: str, now: float) -> Message | None:
         """Give the topic's message; one whose time is over is gone."""
-        message = self._messages.get(topic)
+        message = self.peek(topic)
         if message is not None and message.expires_at is not None and message.expires_at <= now:
             self.discard(topic)
             return None
@@ -38,30 +39,36 @@ class RetainedStore:
 
     def peek(self, topic: str) -> Message | None:
         """Give the topic's message whether or not its time is over."""
-        return self._messages.get(topic)
+        node = self._nodes.get(topic)
+        return node.message if node is not None else None
 
     def put(self, message: Message) -> bool:
         """Keep the message in place of the topic's last; False when there is no room for it."""
-        old = self._messages.get(message.topic)
-        size = self.size_bytes + _size(message) - (_size(old) if old else 0)
-        if size > self._max_bytes or (old is None and len(self._messages) >= self._max_messages):
+        topic = message.topic
+        node = self._nodes.get(topic)
+        size = OVERHEAD_BYTES + len(topic) + len(message.payload) + len(message.properties)
+        grown = self.size_bytes + size - (node.size_bytes if node is not None else 0)
+        if grown > self._max_bytes or (node is None and len(self._nodes) >= self._max_messages):
             return False
-        self.size_bytes = size
-        self._messages[message.topic] = message
-        self._reach(message.topic).message = message
+        if node is None:
+            node = self._nodes[topic] = self._reach(topic)
+        node.message = message
+        node.size_bytes = size
+        self.size_bytes = grown
         return True
 
     def discard(self, topic: str) -> None:
         """Forget the topic's message, and the levels that nobody needs any more."""
-        message = self._messages.pop(topic, None)
-        if message is None:
+        node = self._nodes.pop(topic, None)
+        if node is None:
             return
-        self.size_bytes -= _size(message)
+        self.size_bytes -= node.size_bytes
         levels = topic.split("/")
         path = [self._root]
         for level in levels:
             path.append(path[-1].children[level])
-        path[-1].message = None
+        node.message = None
+        node.size_bytes = 0
         for level, parent, node in zip(reversed(levels), reversed(path[:-1]), reversed(path[1:]), strict=True):
             if node.children or node.message is not None:
                 break
@@ -69,12 +76,12 @@ class RetainedStore:
 
     def topics(self, topic_filter: str) -> list[str]:
         """Give the topics whose names match, in no promised order; expired ones may be among them."""
-        if topic_filter in self._messages:
+        if topic_filter in self._nodes:
             return [topic_filter]
         if "#" not in topic_filter and "+" not in topic_filter:
             return []
         if topic_filter == "#":
-            return [topic for topic in self._messages if topic[0] != "$"]  # [MQTT-4.7.2-1]
+            return [topic for topic in self._nodes if topic[0] != "$"]  # [MQTT-4.7.2-1]
         nodes = [self._root]
         levels = topic_filter.split("/")
         for depth, level in enumerate(levels):
@@ -109,7 +116,3 @@ def _below(top: _Node) -> Iterator[str]:
         if node.message is not None:
             yield node.message.topic
         nodes.extend(reversed(node.children.values()))  # so that they come in the order they were first set
-
-
-def _size(message: Message) -> int:
-    return OVERHEAD_BYTES + len(message.topic) + len(message.payload) + len(message.properties)

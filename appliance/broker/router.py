@@ -24,11 +24,8 @@ NO_READERS = 0x10  # MQTT 5 §3.4.2.1: "No matching subscribers", a success
 
 Forms = list[tuple[bytes, bytes] | None]
 """A message's bytes before and after the packet id, at `qos << 2 | retain << 1 | v5`; None where nobody asked yet."""
-
-
-def no_forms() -> Forms:
-    """Give the forms of a message that has not been encoded."""
-    return [None] * 12
+NO_FORMS: Forms = [None] * 12
+"""Copied for every message."""
 
 
 class Reader(NamedTuple):
@@ -204,7 +201,7 @@ class Router:
                 if byte < 0x80:
                     break
             if body + size - pos <= connection.max_packet_bytes:
-                self.put(connection, run[pos : body + size])
+                connection.put(run[pos : body + size], self.dirty)
                 self._stats.publish_sent += 1
             else:
                 self._stats.dropped["larger than the client takes"] += 1
@@ -224,7 +221,7 @@ class Router:
         if not readers:
             return group
         if forms is None:
-            forms = no_forms()
+            forms = NO_FORMS[:]
         published_qos = message.qos
         retained = message.retain
         for session, granted, retain_as_published, identifiers, grants in readers:
@@ -323,14 +320,6 @@ class Router:
             self.dirty.append(connection)
         return True
 
-    def put(self, connection: Connection, data: bytes) -> None:
-        """Put bytes on the link's output."""
-        connection.output.append(data)
-        connection.backlog += len(data)
-        if not connection.dirty:
-            connection.dirty = True
-            self.dirty.append(connection)
-
     def pump(self, session: Session, now: float) -> None:
         """Give the link more of what waits for it, as far as its window and its socket allow."""
         connection = session.connection
@@ -364,13 +353,13 @@ class Router:
         if message is None:
             return
         packet_id = session.take_packet_id() if qos else 0
-        if self._send(connection, message, qos, retain, identifiers, packet_id, now, no_forms()) and qos:
+        if self._send(connection, message, qos, retain, identifiers, packet_id, now, NO_FORMS[:]) and qos:
             session.in_flight[packet_id] = delivery
 
     def _send_again(self, session: Session, connection: Connection, packet_id: int, now: float) -> None:
         delivery = session.in_flight[packet_id]
         message, qos, retain, identifiers = delivery
         if message is None:
-            self.put(connection, b"\x62\x02" + packet_id.to_bytes(2, "big"))  # PUBREL
-        elif not self._send(connection, message, qos, retain, identifiers, packet_id, now, no_forms(), dup=True):
+            connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)  # PUBREL
+        elif not self._send(connection, message, qos, retain, identifiers, packet_id, now, NO_FORMS[:], dup=True):
             del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP; an expired one ends here

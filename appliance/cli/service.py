@@ -61,8 +61,10 @@ def run_command(arguments: argparse.Namespace) -> int:
     _log(logging.INFO if arguments.verbose else logging.WARNING)
 
     from appliance.app import run  # noqa: PLC0415
+    from appliance.net.serving import new_event_loop  # noqa: PLC0415
 
-    asyncio.run(run(settings, _data_dir(arguments, settings), _announce))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(run(settings, _data_dir(arguments, settings), _announce))
     return Exit.OK
 
 
@@ -118,21 +120,23 @@ def demo_command(arguments: argparse.Namespace) -> int:
     _log(logging.WARNING)
 
     from appliance.demo import demo  # noqa: PLC0415
+    from appliance.net.serving import new_event_loop  # noqa: PLC0415
     from appliance.settings import Mqtt, Web  # noqa: PLC0415
 
     def tell(text: str) -> None:
         say(text)
         sys.stdout.flush()
 
-    asyncio.run(
-        demo(
-            arguments.data or demo_data_dir(),
-            mqtt_port=Mqtt().port if arguments.mqtt_port is None else arguments.mqtt_port,
-            http_port=Web().port if arguments.http_port is None else arguments.http_port,
-            argv0=sys.argv[0],
-            say=tell,
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(
+            demo(
+                arguments.data or demo_data_dir(),
+                mqtt_port=Mqtt().port if arguments.mqtt_port is None else arguments.mqtt_port,
+                http_port=Web().port if arguments.http_port is None else arguments.http_port,
+                argv0=sys.argv[0],
+                say=tell,
+            )
         )
-    )
     return Exit.OK
 
 

@@ -37,10 +37,8 @@ class DirectLink:
     def _ready(self, event: int) -> None:
         if event & select.EPOLLOUT:
             self._catch_up()
-        if event & ~select.EPOLLOUT and self._fd >= 0:
-            self._read()
-
-    def _read(self) -> None:
+            if event == select.EPOLLOUT or self._fd < 0:
+                return
         try:
             size = self._socket.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
@@ -51,12 +49,13 @@ class DirectLink:
             self.abort()
             return
         hub = self._hub
+        broker = hub.broker
         try:
-            hub.broker.received(self._connection, bytes(self._buffer[:size]), hub.clock())
+            broker.received(self._connection, bytes(self._buffer[:size]), hub.clock())
         except Exception:  # a fault of ours in one client's packet must not take the others with it
             log.exception("%s: closed after an error of the server", self._connection)
             self.abort()
-        if hub.broker.effects:
+        if broker.effects:
             hub.carry_out()
 
     def write(self, data: bytes) -> int:

@@ -168,7 +168,6 @@ class Hub:
         broker.stats.bytes_sent += sent
         if broker.effects:
             self.carry_out()
-        self._rearm()
 
     def carry_out(self) -> None:
         """Do what the core asks of the world."""

@@ -2,9 +2,18 @@ from appliance.broker.connection import Connection
 from appliance.broker.gate import Gate
 
 
+class Sent(list):
+    """What stands on the links' output, in the order in which it was put there."""
+
+    def append(self, connection):  # a link that is not flushed is noted once, so it is flushed here at once
+        super().extend((connection.peer, packet) for packet in connection.output)
+        connection.output.clear()
+        connection.dirty = False
+
+
 def made():
-    sent = []
-    return Gate(lambda connection, packet: sent.append((connection.peer, packet))), sent
+    sent = Sent()
+    return Gate(sent), sent
 
 
 def test_nothing_to_wait_for_goes_at_once():
