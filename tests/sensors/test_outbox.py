@@ -2,6 +2,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -10,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from sensors.outbox import RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
 
+ROOT = Path(__file__).parents[2]
 TIME = "2026-11-22T20:05:51.120Z"
 
 
@@ -228,7 +230,7 @@ class Failing:
 def test_two_agents_never_share_an_outbox(opened, path):
     opened()
     program = "import sys; from pathlib import Path; from sensors.outbox import Outbox; Outbox(Path(sys.argv[1]))"
-    other = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    other = subprocess.run([sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "another agent uses this data_dir" in other.stderr
 
 
