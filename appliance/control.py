@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 TIMEOUT_S: Final = 10.0
 
 
-class ControlUnavailable(Exception):  # noqa: N818 it is a state, and the command line's word for it
+class ControlUnavailable(Exception):
     """No appliance answers; the text is one line with the cure."""
 
 
-class ControlRefused(Exception):  # noqa: N818 likewise
+class ControlRefused(Exception):
     """The appliance answered that it will not; the text is its one line, `status` the HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:

@@ -24,7 +24,9 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     name: Annotated[str, Meta(description="For people, any language.")] = ""
     role: Annotated[Role, Meta(description="A number, ON or OFF, something to switch, or a passing event.")] = "sensor"
     unit: Annotated[str | None, Meta(description="Unit of a number, such as °C; none for ON and OFF.")] = None
-    interval_s: Annotated[float | None, Meta(description="Seconds between readings; none where an edge decides.")] = None
+    interval_s: Annotated[float | None, Meta(description="Seconds between readings; none where an edge decides.")] = (
+        None
+    )
     command_topic: Annotated[str | None, Meta(description="Where an actuator takes ON and OFF.")] = None
     availability_topic: Annotated[str | None, Meta(description="`offline` while this sensor alone is failing.")] = None
     model: str | None = None

@@ -58,7 +58,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     receive_maximum: Annotated[
         int,
         Meta(ge=1, le=65_535, description="QoS 1 and 2 messages a client may send before the first is acknowledged."),
-    ] = 100
+    ] = 1_000
     max_inflight: Annotated[
         int,
         Meta(ge=1, le=65_535, description="QoS 1 and 2 messages sent to a client before it acknowledges the first."),

@@ -83,7 +83,7 @@ class Inbound:
                                 run, run_start, run_count = audience, pos, 0
                             run_count += 1
                             published += 1
-                            if route.recorded:
+                            if route.flags:
                                 self._router.record(route, data[topic_end + v5 : stop], client_id)
                             pos = stop
                             continue

@@ -11,24 +11,25 @@ class RouteFlag(IntFlag):
     """What a topic is for, decided once when its route is made."""
 
     NONE = 0
-    RECORD = 1  # messages go to the journal as history
-    BRIDGE = 2  # messages go to other brokers
+    RETAINED = 1  # the message becomes its topic's last one; a publisher says so with each message
+    RECORD = 2  # messages are history
+    BRIDGE = 4  # messages go to other brokers
 
 
 Classify = Callable[[str], RouteFlag]
-"""Topic name -> what it is for. Pure and quick; the answer is kept in the topic's route."""
+"""Topic name -> RECORD, BRIDGE, both or NONE. Pure and quick; the answer is kept in the topic's route."""
 
 
 class Journal(Protocol):
     """Takes what must outlive the process; groups of records become durable together and in order."""
 
-    def append(self, message: Message) -> int:
-        """Take one message and return the number of its group; 0 where nothing needs to be waited for."""
+    def append(self, message: Message, flags: int) -> int:
+        """Take one message with the `RouteFlag`s that say why; gives its commit group, 0 where nothing waits."""
 
 
 class NoJournal:
     """Keeps nothing, so nothing has to be waited for."""
 
-    def append(self, message: Message) -> int:  # noqa: ARG002 the port's signature
+    def append(self, message: Message, flags: int) -> int:  # noqa: ARG002 the port's signature
         """Take nothing."""
         return 0

@@ -20,6 +20,7 @@ from appliance.mqtt.wire import utf8
 from appliance.settings import Limits
 
 PUMP_BYTES = 65_536  # a link with less than this to send is given more of what waits for it
+RETAINED = int(RouteFlag.RETAINED)
 NO_READERS = 0x10  # MQTT 5 §3.4.2.1: "No matching subscribers", a success
 
 Forms = list[tuple[bytes, bytes] | None]
@@ -56,12 +57,11 @@ class Audience:
 class Route:
     """What is known of a topic."""
 
-    __slots__ = ("audience", "flags", "recorded", "topic")
+    __slots__ = ("audience", "flags", "topic")
 
     def __init__(self, topic: str, flags: RouteFlag, audience: Audience) -> None:
         self.topic = topic
-        self.flags = flags
-        self.recorded = bool(flags & RouteFlag.RECORD)
+        self.flags = int(flags)  # an IntFlag computes too slowly for every message
         self.audience = audience
 
 
@@ -156,7 +156,7 @@ class Router:
 
     def record(self, route: Route, payload: bytes, client_id: str) -> None:
         """Hand a QoS 0 message without properties to the journal."""
-        self._journal.append(Message(route.topic, payload, 0, False, b"", None, client_id))
+        self._journal.append(Message(route.topic, payload, 0, False, b"", None, client_id), route.flags)
 
     def forward_run(self, audience: Audience, data: bytes, start: int, stop: int, count: int, v5: bool) -> None:  # noqa: FBT001 hot path
         """Send `count` whole QoS 0 packets, as received between `start` and `stop`, to a plain audience."""
@@ -214,9 +214,11 @@ class Router:
 
         `forms` may hold the message's bytes as they were received, where they serve a reader as they are.
         """
+        flags = route.flags
         if message.retain:
             self._retain(message)
-        group = self._journal.append(message) if route.recorded else 0
+            flags |= RETAINED
+        group = self._journal.append(message, flags) if flags else 0
         readers = route.audience.readers
         if not readers:
             return group

@@ -17,6 +17,7 @@ from appliance.store.readings import is_recorded
 from appliance.store.writer import Batch, HistoryWriter
 
 LOG: Final = logging.getLogger(__name__)
+RECORD: Final = int(RouteFlag.RECORD)  # an IntFlag computes too slowly for every message
 BATCH_S: Final = 0.25  # how long a message waits for others to share its transaction
 BATCH_BYTES: Final = 262_144  # and how much of them
 MESSAGE_BYTES: Final = 300  # what a message costs in memory beside its texts
@@ -62,8 +63,10 @@ class Recorder:
         """RECORD for states and events, NONE for commands, descriptions and the agents' own topics."""
         return RouteFlag.RECORD if is_recorded(topic, self._site) else RouteFlag.NONE
 
-    def append(self, message: Message) -> int:
-        """Take one message; 0, because nothing waits for the history."""
+    def append(self, message: Message, flags: int = RECORD) -> int:
+        """Take one message of a recorded topic; 0, because nothing waits for the history."""
+        if not flags & RECORD:
+            return 0
         self._messages.append((self._wall_clock(), message))
         batch = self._batch
         batch.size_bytes += len(message.payload) + len(message.properties) + len(message.topic) + MESSAGE_BYTES

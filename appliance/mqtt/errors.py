@@ -25,7 +25,7 @@ class MqttError(Exception):
     reason: ClassVar[ReasonCode]
 
 
-class MalformedPacket(MqttError):  # noqa: N818 the specification's name
+class MalformedPacket(MqttError):
     """The bytes are not a packet of this version. §4.13."""
 
     reason = ReasonCode.MALFORMED_PACKET
@@ -49,7 +49,7 @@ class ProtocolError(MqttError):
     reason = ReasonCode.PROTOCOL_ERROR
 
 
-class UnsupportedVersion(MqttError):  # noqa: N818 the specification's name
+class UnsupportedVersion(MqttError):
     """A CONNECT for a protocol that we do not speak; `level` tells in which form to answer."""
 
     reason = ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
@@ -59,25 +59,25 @@ class UnsupportedVersion(MqttError):  # noqa: N818 the specification's name
         self.level = level
 
 
-class BadClientId(MqttError):  # noqa: N818 the specification's name
+class BadClientId(MqttError):
     """A client identifier that is not taken."""
 
     reason = ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
 
 
-class ReceiveMaximumExceeded(MqttError):  # noqa: N818 the specification's name
+class ReceiveMaximumExceeded(MqttError):
     """More unacknowledged QoS 1 and 2 messages than were allowed."""
 
     reason = ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
 
 
-class TopicAliasInvalid(MqttError):  # noqa: N818 the specification's name
+class TopicAliasInvalid(MqttError):
     """A topic alias of 0, above the maximum, or never set."""
 
     reason = ReasonCode.TOPIC_ALIAS_INVALID
 
 
-class PacketTooLarge(MqttError):  # noqa: N818 the specification's name
+class PacketTooLarge(MqttError):
     """A packet larger than we said we would take."""
 
     reason = ReasonCode.PACKET_TOO_LARGE

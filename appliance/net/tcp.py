@@ -118,8 +118,7 @@ class TcpListener:
         server = await loop.create_server(lambda: TcpLink(hub, buffer), sock=listening)
 
         async def close_server() -> None:
-            server.close()
-            await server.wait_closed()
+            server.close()  # not waiting for its clients: those that are there belong to the hub
 
         return cls(listening.getsockname()[1], close_server)
 

@@ -354,10 +354,12 @@ def test_a_topic_of_too_many_levels_closes():
 class Book:
     def __init__(self):
         self.messages = []
+        self.flags = []
         self.group = 0
 
-    def append(self, message):
+    def append(self, message, flags):
         self.messages.append(message)
+        self.flags.append(flags)
         return self.group
 
 
@@ -380,6 +382,21 @@ def test_the_journal_gets_every_live_message_of_its_topics_and_no_replay(version
         ("r/x", b"1", "a"),
         ("r/y", b"1", "a"),
         ("r/x", b"2", "a"),
+    ]
+
+
+def test_the_journal_is_told_what_a_message_is_for():
+    book = Book()
+    flags = {"r": RouteFlag.RECORD, "b": RouteFlag.BRIDGE | RouteFlag.RECORD}
+    server = VirtualServer(journal=book, classify=lambda topic: flags.get(topic, RouteFlag.NONE))
+    client = server.client("a")
+    for topic, retain in [("r", False), ("r", True), ("b", False), ("n", True), ("n", False)]:
+        client.publish(topic, b"1", retain=retain)
+    assert [(message.topic, flag) for message, flag in zip(book.messages, book.flags, strict=True)] == [
+        ("r", RouteFlag.RECORD),
+        ("r", RouteFlag.RECORD | RouteFlag.RETAINED),
+        ("b", RouteFlag.RECORD | RouteFlag.BRIDGE),
+        ("n", RouteFlag.RETAINED),
     ]
 
 
