@@ -1,0 +1,442 @@
+"""Who may import whom, what stays pure, and that every module has its own test. Changing a table here is a design
+decision and deserves its own commit.
+"""
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# cli -> app -> features -> net, store -> broker -> mqtt; siblings never import each other.
+# A part is a module or a package; what it may import of ours besides itself.
+ARROWS = {
+    "appliance": set(),  # the version
+    "appliance.__main__": {"appliance.cli"},
+    "appliance.cli": {
+        "appliance",
+        "appliance.app",
+        "appliance.config",
+        "appliance.control",
+        "appliance.demo",
+        "appliance.devices",
+        "appliance.exits",
+        "appliance.mqtt",
+        "appliance.net",
+        "appliance.places",
+        "appliance.settings",
+        "appliance.store",
+        "appliance.timespan",
+    },
+    "appliance.demo": {"appliance.app", "appliance.exits", "appliance.places", "appliance.settings"},
+    "appliance.app": {
+        "appliance",
+        "appliance.broker",
+        "appliance.config",
+        "appliance.devices",
+        "appliance.exits",
+        "appliance.features.recorder",
+        "appliance.features.web",
+        "appliance.mqtt",
+        "appliance.net",
+        "appliance.notify",
+        "appliance.places",
+        "appliance.settings",
+        "appliance.store",
+    },
+    "appliance.features": set(),
+    "appliance.features.recorder": {
+        "appliance.broker",
+        "appliance.devices",
+        "appliance.mqtt",
+        "appliance.net",
+        "appliance.settings",
+        "appliance.store",
+    },
+    "appliance.features.web": {
+        "appliance.broker",
+        "appliance.control",
+        "appliance.devices",
+        "appliance.mqtt",
+        "appliance.net",
+        "appliance.settings",
+        "appliance.store",
+        "appliance.timespan",
+    },
+    "appliance.net": {"appliance.broker", "appliance.mqtt", "appliance.settings"},
+    "appliance.store": {"appliance.broker", "appliance.devices", "appliance.mqtt", "appliance.settings"},
+    "appliance.broker": {"appliance.mqtt", "appliance.settings"},
+    "appliance.mqtt": set(),
+    # below everything
+    "appliance.config": {"appliance.settings", "appliance.toml_lines"},
+    "appliance.control": set(),
+    "appliance.devices": set(),
+    "appliance.exits": set(),
+    "appliance.notify": set(),
+    "appliance.places": set(),
+    "appliance.settings": set(),
+    "appliance.timespan": set(),
+    "appliance.toml_lines": set(),
+    # the agent: of the service it knows the version and what both sides must agree on
+    "sensors": set(),
+    "sensors.__main__": {"sensors.cli"},
+    "sensors.cli": {
+        "appliance.config",
+        "appliance.exits",
+        "appliance.settings",
+        "sensors.agent",
+        "sensors.config",
+        "sensors.driver",
+        "sensors.outbox",
+        "sensors.reading",
+        "sensors.registry",
+        "sensors.sensor",
+        "sensors.topics",
+        "sensors.worker",
+    },
+    "sensors.agent": {
+        "appliance",
+        "appliance.devices",
+        "appliance.notify",
+        "sensors.clock",
+        "sensors.config",
+        "sensors.crew",
+        "sensors.driver",
+        "sensors.health",
+        "sensors.hw",
+        "sensors.link",
+        "sensors.outbox",
+        "sensors.reading",
+        "sensors.sender",
+        "sensors.sensor",
+        "sensors.topics",
+    },
+    "sensors.crew": {
+        "sensors.config",
+        "sensors.driver",
+        "sensors.reading",
+        "sensors.schedule",
+        "sensors.sensor",
+        "sensors.topics",
+        "sensors.worker",
+    },
+    "sensors.sensor": {
+        "appliance.devices",
+        "sensors.config",
+        "sensors.driver",
+        "sensors.filters",
+        "sensors.health",
+        "sensors.reading",
+        "sensors.topics",
+    },
+    "sensors.sender": {"sensors.link", "sensors.outbox", "sensors.sensor", "sensors.topics"},
+    "sensors.config": {
+        "appliance.config",
+        "appliance.settings",
+        "sensors.driver",
+        "sensors.filters",
+        "sensors.registry",
+        "sensors.topics",
+    },
+    "sensors.worker": {"sensors.driver"},
+    "sensors.health": {"sensors.driver"},
+    "sensors.filters": {"appliance.devices", "sensors.driver", "sensors.reading"},
+    "sensors.topics": {"appliance.devices", "sensors.reading"},
+    "sensors.registry": {"sensors.driver"},
+    "sensors.drivers": set(),
+    "sensors.drivers.dht": {"sensors.driver", "sensors.hw", "sensors.reading"},
+    "sensors.drivers.gpio_input": {"sensors.driver", "sensors.hw", "sensors.reading"},
+    "sensors.drivers.host": {"sensors.driver", "sensors.hw", "sensors.reading"},
+    "sensors.drivers.simulated": {"sensors.driver", "sensors.reading"},
+    "sensors.hw": {"sensors.driver"},  # whose errors it raises
+    "sensors.driver": {"appliance.devices", "sensors.hw", "sensors.reading"},
+    "sensors.clock": set(),
+    "sensors.link": set(),
+    "sensors.outbox": set(),
+    "sensors.reading": set(),
+    "sensors.schedule": set(),
+}
+
+# Packages of others stop at the edge.
+LIBRARIES = {
+    "adafruit_dht": {"sensors.hw"},
+    "board": {"sensors.hw"},
+    "gpiozero": {"sensors.hw"},
+    "lgpio": {"sensors.hw"},
+    "msgspec": {
+        "appliance.cli",
+        "appliance.config",
+        "appliance.devices",
+        "appliance.features.web",
+        "appliance.settings",
+        "appliance.store",
+        "sensors.config",
+        "sensors.driver",
+        "sensors.drivers.dht",
+        "sensors.drivers.gpio_input",
+        "sensors.drivers.host",
+        "sensors.drivers.simulated",
+        "sensors.filters",
+        "sensors.health",
+        "sensors.sender",
+    },
+    "paho": {"appliance.cli", "sensors.link"},
+    "sqlite_utils": {"appliance.store"},
+    "starlette": {"appliance.features.web"},
+    "systemd": {"appliance.notify"},
+    "uvicorn": {"appliance.features.web"},
+}
+
+# Modules that read no clock, open nothing and wait for nobody: what of the standard library they may use.
+PURE = ("appliance.mqtt", "appliance.broker", "sensors.schedule", "sensors.topics", "sensors.reading")
+CALM = {
+    "__future__",
+    "bisect",
+    "collections",
+    "dataclasses",
+    "enum",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "mypy_extensions",
+    "re",
+    "string",
+    "struct",
+    "types",
+    "typing",
+}
+RESTLESS_CALLS = {"open", "print", "input", "breakpoint", "exec", "eval", "__import__"}
+
+MOST_LINES = 450
+VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
+
+
+class Import(NamedTuple):
+    module: str
+    line: int
+    at_start: bool  # runs when the module is imported
+
+
+class Module(NamedTuple):
+    name: str
+    path: Path
+    tree: ast.Module
+    lines: int
+
+
+@cache
+def modules():
+    found = []
+    for path in sorted((*ROOT.glob("appliance/**/*.py"), *ROOT.glob("sensors/**/*.py"))):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        text = path.read_text()
+        found.append(Module(name, path, ast.parse(text), text.count("\n")))
+    assert len(found) > 40
+    return found
+
+
+@cache
+def names():
+    return {module.name for module in modules()}
+
+
+def imports(module):
+    """Every import of a module, relative ones and those inside functions too."""
+    package = module.name if module.path.name == "__init__.py" else module.name.rpartition(".")[0]
+    return list(_imports(module.tree, package, at_start=True))
+
+
+def _imports(node, package, *, at_start):
+    for child in ast.iter_child_nodes(node):
+        inside = at_start
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) or _is_for_types(child):
+            inside = False
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, child.lineno, at_start) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            base = child.module or ""
+            if child.level:
+                levels = package.split(".")
+                assert child.level <= len(levels), f"line {child.lineno} imports from above the package"
+                base = ".".join((*levels[: len(levels) - child.level + 1], *filter(None, [base])))
+            for alias in child.names:
+                whole = f"{base}.{alias.name}"
+                yield Import(whole if whole in names() else base, child.lineno, at_start)
+        else:
+            yield from _imports(child, package, at_start=inside)
+
+
+def _is_for_types(node):
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def part_of(module):
+    """The part that a module belongs to: itself, or the nearest package that has an entry."""
+    while module not in ARROWS:
+        module, dot, _ = module.rpartition(".")
+        if not dot:
+            return None
+    return module
+
+
+def is_ours(name):
+    return name.partition(".")[0] in {"appliance", "sensors"}
+
+
+def each_module():
+    return pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
+
+
+@each_module()
+def test_imports_point_downwards(module):
+    part = part_of(module.name)
+    for name, line, _ in imports(module):
+        if is_ours(name) and (other := part_of(name)) != part:
+            assert other in ARROWS[part], f"{module.path.name}:{line}: {part} may not import {other}"
+
+
+@pytest.mark.parametrize("package", ["appliance", "appliance.features", "sensors", "sensors.drivers"])
+def test_a_new_module_gets_its_own_entry(package):
+    """Or else it would share its package's, which allows nothing."""
+    for name in names():
+        if name.rpartition(".")[0] == package:
+            assert name in ARROWS, f"say in ARROWS what {name} may import"
+
+
+@pytest.mark.parametrize("part", ARROWS)
+def test_no_entry_is_left_of_a_part_that_is_gone(part):
+    assert part in names()
+    assert ARROWS[part] <= set(ARROWS)
+
+
+def test_the_service_never_imports_the_agent():
+    for part, allowed in ARROWS.items():
+        if part.partition(".")[0] == "appliance":
+            assert not {other for other in allowed if other.partition(".")[0] == "sensors"}
+
+
+def test_only_the_top_reads_the_configuration_file():
+    assert {part for part, allowed in ARROWS.items() if "appliance.config" in allowed} == {
+        "appliance.cli",
+        "appliance.app",
+        "sensors.cli",
+        "sensors.config",
+    }
+
+
+def test_the_parts_have_an_order():
+    """No two parts of the service need each other, not even over a third."""
+    order = _sorted({part: allowed for part, allowed in ARROWS.items() if part.startswith("appliance")})
+    assert order.index("appliance.mqtt") < order.index("appliance.broker") < order.index("appliance.net")
+
+
+def test_modules_do_not_import_each_other_in_a_ring():
+    graph = {}
+    for module in modules():
+        needed = {name for name, _, at_start in imports(module) if at_start and name in names()}
+        graph[module.name] = needed - {module.name}
+    assert len(_sorted(graph)) == len(graph)
+
+
+def _sorted(graph):
+    """Order the nodes so that each comes after what it needs; a ring fails and is named."""
+    order, trail = [], []
+
+    def visit(node):
+        if node in order:
+            return
+        assert node not in trail, f"a ring of imports: {' -> '.join([*trail[trail.index(node) :], node])}"
+        trail.append(node)
+        for needed in sorted(graph[node]):
+            visit(needed)
+        order.append(trail.pop())
+
+    for node in sorted(graph):
+        visit(node)
+    return order
+
+
+@each_module()
+def test_packages_of_others_stay_at_the_edge(module):
+    for name, line, _ in imports(module):
+        library = name.partition(".")[0]
+        if is_ours(name) or library in sys.stdlib_module_names:
+            continue
+        assert part_of(module.name) in LIBRARIES.get(library, ()), (
+            f"{module.path.name}:{line}: {library} does not belong here"
+        )
+
+
+@each_module()
+def test_the_database_is_opened_in_the_store_alone(module):
+    if any(name == "sqlite3" for name, _, _ in imports(module)):
+        assert part_of(module.name) in {"appliance.store", "sensors.outbox"}
+
+
+PURE_MODULES = [m for m in modules() if any(m.name == p or m.name.startswith(f"{p}.") for p in PURE)]
+
+
+@pytest.mark.parametrize("module", PURE_MODULES, ids=lambda module: module.name)
+def test_pure_parts_stay_pure(module):
+    for name, line, _ in imports(module):
+        assert is_ours(name) or name.partition(".")[0] in CALM, f"{module.path.name}:{line}: {name} in a pure part"
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in RESTLESS_CALLS, f"{module.path.name}:{node.lineno}: {node.func.id}()"
+        assert not isinstance(node, (ast.AsyncFunctionDef, ast.Await)), f"{module.path.name}:{node.lineno}"
+
+
+def has_code(module):
+    """Whether a package's own file holds more than its sentence and constants."""
+    return any(isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)) for node in module.tree.body)
+
+
+def own_test(module):
+    """tests/ mirrors the packages; a package's own file is tested beside the package."""
+    *above, last = module.name.split(".")
+    return ROOT.joinpath("tests", *above, f"test_{last}.py")
+
+
+@each_module()
+def test_every_module_has_its_own_test(module):
+    if module.path.name == "__main__.py" or (module.path.name == "__init__.py" and not has_code(module)):
+        return
+    assert own_test(module).exists(), f"{own_test(module).relative_to(ROOT)} is missing"
+
+
+@each_module()
+def test_a_module_holds_one_noun(module):
+    assert module.lines <= MOST_LINES, f"{module.lines} lines usually hold a second noun"
+    assert not VAGUE & set(module.path.stem.split("_")), f"{module.path.stem} is not a noun here"
+
+
+@each_module()
+def test_every_module_says_what_it_is(module):
+    assert ast.get_docstring(module.tree)
+
+
+RELATIVE = [
+    ("appliance.net.hub", "from . import tcp", {"appliance.net.tcp"}),
+    ("appliance.net.hub", "from ..broker.core import Broker", {"appliance.broker.core"}),
+    ("appliance.net.hub", "def f():\n    from .. import broker", {"appliance.broker"}),
+    ("appliance.net.hub", "import appliance.store.database as d, socket", {"appliance.store.database", "socket"}),
+    ("appliance.net.hub", "from appliance.broker import core, nothing", {"appliance.broker.core", "appliance.broker"}),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), RELATIVE)
+def test_relative_imports_are_understood(name, text, expected):
+    module = Module(name, ROOT.joinpath(*name.split(".")).with_suffix(".py"), ast.parse(text), 1)
+    assert {found.module for found in imports(module)} == expected
+
+
+def test_a_ring_is_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
+    with pytest.raises(AssertionError, match="b -> c -> b"):
+        _sorted(graph)
