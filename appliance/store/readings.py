@@ -14,9 +14,7 @@ from math import inf, isfinite
 from typing import NamedTuple
 
 from appliance.mqtt.errors import MqttError
-from appliance.mqtt.properties import read_properties
-from appliance.mqtt.types import PacketType
-from appliance.mqtt.wire import Reader, encode_varint
+from appliance.mqtt.properties import decode_properties
 
 NUMBER, BINARY, TEXT = "number", "binary", "text"
 
@@ -40,7 +38,7 @@ ON_OFF = {"on": 1.0, "off": 0.0, "true": 1.0, "false": 0.0, "online": 1.0, "offl
 NO_VALUE = frozenset({"", "nan", "none", "null", "unknown", "unavailable", "undefined", "inf", "-inf", "infinity"})
 EVENT_KEYS = frozenset({"action", "event"})  # buttons: Zigbee2MQTT, Tasmota, Shelly
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-USER_PROPERTY = b"\x26"  # MQTT 5 §3.3.2.3.7
+USER_PROPERTY = 0x26  # MQTT 5 §3.3.2.3.7
 
 
 class Origin(NamedTuple):
@@ -213,13 +211,20 @@ def _backlog(payload: bytes, *, agent: str, run: str | None, at: float, site: st
 
 def _user_properties(properties: bytes) -> dict[str, str]:
     """User properties by name, the first of each; empty where there are none or they make no sense."""
-    if USER_PROPERTY not in properties:
-        return {}
+    said: dict[str, str] = {}
+    start, end = 0, len(properties)
     try:
-        block = read_properties(Reader(encode_varint(len(properties)) + properties), PacketType.PUBLISH)
-    except (MqttError, ValueError):
+        while start < end:
+            # Our agents send nothing but user properties, and those are read in place: it takes a third of the time.
+            if properties[start] != USER_PROPERTY:
+                return dict(reversed(decode_properties(properties).user_property))
+            middle = start + 3 + (properties[start + 1] << 8 | properties[start + 2])
+            stop = middle + 2 + (properties[middle] << 8 | properties[middle + 1])
+            said.setdefault(properties[start + 3 : middle].decode(), properties[middle + 2 : stop].decode())
+            start = stop
+    except (IndexError, MqttError, ValueError):
         return {}
-    return dict(reversed(block.user_property))
+    return said if start == end else {}
 
 
 def _origin(agent: str | None, run: str | None, seq: object) -> Origin | None:

@@ -353,6 +353,18 @@ def test_other_properties_stand_beside_the_user_properties():
     assert measured.origin == Origin("house", "r1", 12)
 
 
+def test_of_several_user_properties_of_one_name_the_first_counts():
+    (measured,) = read("home/kitchen/temperature", b"1", user_properties(**PROVENANCE) + user_properties(seq="99"))
+    assert measured.origin == Origin("house", "r1", 12)
+
+
+@pytest.mark.parametrize("cut", range(1, len(user_properties(seq="1", run="r1"))))
+def test_properties_that_end_too_soon_make_no_sense(cut):
+    block = user_properties(agent="house") + user_properties(seq="1", run="r1")[:-cut]
+    (measured,) = read("home/kitchen/temperature", b"1", block)
+    assert measured.origin is None
+
+
 ENTRY = {"topic": "home/kitchen/temperature", "value": 21.4, "time": "2026-11-22T20:05:51Z", "seq": 7}
 
 
