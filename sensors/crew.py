@@ -133,6 +133,7 @@ class Crew:
         """Have every sensor say soon how things are now."""
         self._now = now
         for sensor in self.sensors:
+            sensor.forget_sent()
             self._schedule.soon(sensor.name, now, within_s)
             if isinstance(sensor.driver, Watched) and sensor.standing.online:
                 present = [Reading(measurement, state) for measurement, state in sensor.present.items()]
@@ -211,10 +212,10 @@ class Crew:
         try:
             sensor.built(driver)
             self._own_topics(sensor)
-        except SensorError as error:
+        except Exception as error:  # noqa: BLE001 what a driver says of itself may be nonsense
             sensor.driver = driver
             self._close(sensor, forget=True)
-            self._failed(sensor, error)
+            self._failed(sensor, as_sensor_error(error))
             return
         self._schedule.rest(sensor.name)
         if (interval_s := sensor.interval_s) is not None and isinstance(driver, Polled):
@@ -238,7 +239,11 @@ class Crew:
         self._hear(_Report(sensor, generation, reading, self._wall_clock()))
 
     def _take(self, sensor: Sensor, readings: Sequence[Reading], at: float) -> None:
-        passed, refusals = sensor.outgoing(readings, self._now)
+        try:
+            passed, refusals = sensor.outgoing(readings, self._now)
+        except Exception as error:  # noqa: BLE001 what a driver gives may be no readings at all
+            self._failed(sensor, as_sensor_error(error))
+            return
         if refusals and len(refusals) == len(readings):
             self._failed(sensor, refusals[-1])
         else:

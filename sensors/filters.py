@@ -73,6 +73,10 @@ class Filter:
         self._sent, self._sent_at = number, now
         return replace(reading, value=number + 0.0)  # a rounded -0.04 is 0.0, not -0.0
 
+    def forget_sent(self) -> None:
+        """Take the next number for news, whatever it is."""
+        self._sent = None
+
     def _check(self, value: float) -> None:
         if not math.isfinite(value):
             raise self._refuse("not_a_number", f"{value} is not a number")

@@ -103,6 +103,11 @@ class Sensor:
             passed.append(Outgoing(self.topic(news.measurement), payload, news.quality, channel.role == "event"))
         return passed, refusals
 
+    def forget_sent(self) -> None:
+        """Send every channel's next reading even if it says nothing new."""
+        for known in self._filters.values():
+            known.forget_sent()
+
     def _measurement(self, channel: Channel) -> Measurement:
         topic = self.topic(channel.measurement)
         driver = self.driver

@@ -96,11 +96,11 @@ class Ears:
 class World:
     """A crew with the test's own time."""
 
-    def __init__(self, **makers):
+    def __init__(self, keys, makers):
         self.now = 100.0
         self.ears = Ears()
         configs = [
-            SensorConfig(keys=SensorKeys(name=name, kind="test", room=name), driver=Kind(make), options=None)
+            SensorConfig(keys=SensorKeys(name=name, kind="test", room=name, **keys), driver=Kind(make), options=None)
             for name, make in makers.items()
         ]
         self.crew = Crew(configs, AgentTopics("home", "house"), self.ears, self.ears.woken.set, self.now)
@@ -122,8 +122,8 @@ class World:
 def world():
     worlds = []
 
-    def make(**makers):
-        worlds.append(World(**makers))
+    def make(keys=None, **makers):
+        worlds.append(World(keys or {}, makers))
         worlds[-1].pass_time(2.0)  # everybody's first turn
         return worlds[-1]
 
@@ -176,6 +176,33 @@ def test_three_failed_reads_take_it_offline_and_a_good_one_brings_it_back(world,
         it.pass_time(300.0)
     it.until(lambda: it.ears.turns == [("attic", False), ("attic", True)])
     assert caplog.text.count("nothing answers on GPIO4") == 1  # the same again is not said again
+
+
+@pytest.mark.parametrize("nonsense", [None, 7, ["21.0"], [Reading("temperature", 10**400)]], ids=range(4))
+def test_a_driver_that_gives_nonsense_fails_alone(world, nonsense):
+    driver = Polled()
+    driver.read = lambda: nonsense
+    it = world(attic=lambda: driver, other=Polled)
+    it.until(lambda: it.standing["attic"].failed and it.ears.readings)
+    assert it.ears.readings == [("home/other/temperature", "21.0")]
+    assert it.standing["attic"].trouble
+
+
+def test_a_driver_that_is_none_fails_alone(world):
+    it = world(attic=object, other=Polled)
+    it.until(lambda: it.standing["attic"].failed and it.ears.readings)
+    assert it.ears.builds == ["other"]
+
+
+def test_an_unchanged_number_is_said_again_when_asked(world):
+    it = world({"delta": 1.0, "heartbeat_s": 3600.0}, attic=Polled)
+    it.until(lambda: len(it.ears.readings) == 1)
+    it.pass_time(20.0)
+    it.until(lambda: it.standing["attic"].ok == 2)
+    assert len(it.ears.readings) == 1
+    it.crew.say_again(it.now, 5.0)
+    it.pass_time(5.0)
+    it.until(lambda: len(it.ears.readings) == 2)
 
 
 def test_a_read_that_hangs_is_given_up_and_not_asked_twice(world):

@@ -96,6 +96,13 @@ def test_small_changes_are_held_back_until_the_heartbeat(filters, every_s, value
     assert sent(Filter(Channel(measurement="temperature"), filters), values, every_s) == expected
 
 
+def test_what_was_sent_can_be_forgotten():
+    judge = Filter(Channel(measurement="temperature"), Filters(delta=1))
+    assert sent(judge, [20.0, 20.0]) == [20.0, None]
+    judge.forget_sent()
+    assert sent(judge, [20.0, 20.0]) == [20.0, None]
+
+
 def test_the_configuration_overrules_the_kind():
     judge = Filter(DHT22, Filters(low=0, high=30, max_step=50, decimals=0))
     assert sent(judge, [-1, 29.6, 0.4, 31])[1:3] == [30.0, 0.0]
