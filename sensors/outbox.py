@@ -98,7 +98,10 @@ class Outbox:
         self._fresh[entry.seq] = (entry, now)
         self._fresh_bytes += entry.size
         if len(self._fresh) > MEMORY_READINGS:
-            self._write(now, everything=True)
+            if self._disk_rests(now):
+                self._trim_memory()
+            else:
+                self._write(now, everything=True)
         return entry
 
     def sent(self, seqs: Iterable[int]) -> None:
@@ -141,7 +144,7 @@ class Outbox:
 
     def tick(self, now: float) -> None:
         """Write what has waited WRITE_AFTER_S, delete the rows of what was acknowledged."""
-        if self._retry_disk_at is not None and now < self._retry_disk_at:
+        if self._disk_rests(now):
             return
         deadline = self.next_deadline()
         if (deadline is not None and now >= deadline) or len(self._forgotten) >= MEMORY_READINGS:
@@ -251,6 +254,10 @@ class Outbox:
         seq = self._next_seq
         self._next_seq += 1
         return seq
+
+    def _disk_rests(self, now: float) -> bool:
+        """Whether the disk failed and is not yet to be asked again."""
+        return self._retry_disk_at is not None and now < self._retry_disk_at
 
     def _reserve(self, upto: int) -> None:
         try:

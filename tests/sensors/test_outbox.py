@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sensors.outbox import RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
+from sensors.outbox import MEMORY_READINGS, RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
 
 ROOT = Path(__file__).parents[2]
 TIME = "2026-11-22T20:05:51.120Z"
@@ -188,6 +188,19 @@ def test_a_disk_that_fails_keeps_readings_in_memory_until_it_recovers(opened):
     assert outbox._stored_count == 100
 
 
+def test_a_disk_that_fails_is_not_asked_for_every_reading(opened):
+    outbox = opened(max_readings=MEMORY_READINGS + 20)
+    fill(outbox, MEMORY_READINGS)
+    real, outbox._db = outbox._db, Failing(outbox._db)
+    kept = fill(outbox, 100)
+    assert outbox._db.refused == 2  # for a block of numbers, and for the readings
+    assert outbox.waiting == MEMORY_READINGS + 20
+    assert outbox.dropped == 80
+    outbox._db = real
+    outbox.tick(RETRY_DISK_S)
+    assert outbox._last_stored == kept[-1]
+
+
 def test_numbers_that_cannot_be_reserved_start_a_new_run(opened):
     outbox = opened()
     old_run = outbox.run
@@ -217,9 +230,11 @@ class Failing:
 
     def __init__(self, db):
         self.db = db
+        self.refused = 0
 
     def execute(self, statement, *args):
         if statement.startswith("BEGIN"):
+            self.refused += 1
             raise sqlite3.OperationalError("disk I/O error")
         return self.db.execute(statement, *args)
 
