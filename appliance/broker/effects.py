@@ -1,6 +1,6 @@
 """What the core asks the world to do; rare, frozen, in order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from appliance.broker.connection import Connection
 
@@ -20,7 +20,7 @@ class Authenticate:
     connection: Connection
     client_id: str
     username: str | None
-    password: bytes | None
+    password: bytes | None = field(repr=False)  # not for a log
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,47 @@
+import pytest
+
+from appliance.broker.greeting import connack, refusal, refused, will_properties
+from appliance.broker.session import Session
+from appliance.mqtt import codec
+from appliance.mqtt.packets import ConnAck, Connect, Will
+from appliance.mqtt.properties import Properties, decode_properties
+from appliance.mqtt.types import QoS, ReasonCode, Version
+from appliance.settings import Limits
+
+OLD, V311, V5 = Version.MQTT_3_1, Version.MQTT_3_1_1, Version.MQTT_5
+LIMITS = Limits()
+
+CONNECTS = [
+    (Connect("a", version=V311), None),
+    (Connect("", clean_start=True, version=V311), None),  # [MQTT-3.1.3-6]
+    (Connect("", clean_start=False, version=V311), ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),  # [MQTT-3.1.3-8]
+    (Connect("", clean_start=False, version=V5), None),  # MQTT 5 has no such rule
+    (Connect("x" * 256, version=V5), None),
+    (Connect("é" * 129, version=V5), ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),  # bytes count, not letters
+    (Connect("a", will=Will("$SYS/x"), version=V5), ReasonCode.NOT_AUTHORIZED),
+    (Connect("a", properties=Properties(authentication_method="x")), ReasonCode.BAD_AUTHENTICATION_METHOD),
+]
+
+
+@pytest.mark.parametrize(("connect", "expected"), CONNECTS)
+def test_who_is_let_in(connect, expected):
+    answer = refusal(connect, LIMITS)
+    assert (answer[0] if answer else None) == expected
+
+
+@pytest.mark.parametrize(("version", "present"), [(OLD, False), (V311, True), (V5, True)])
+def test_session_present_is_told_to_who_knows_it(version, present):
+    packet = connack(Connect("a", version=version), Session("a"), present=True, limits=LIMITS)
+    assert codec.decode(packet, version).session_present is present
+
+
+@pytest.mark.parametrize(("version", "code"), [(V311, 5), (V5, ReasonCode.NOT_AUTHORIZED)])
+def test_a_refusal_in_the_clients_dialect(version, code):
+    assert codec.decode(refused(version, ReasonCode.NOT_AUTHORIZED), version) == ConnAck(reason_code=code)
+
+
+def test_the_servers_own_intervals_are_not_part_of_a_will():
+    will = Will(
+        "a", b"", QoS(1), properties=Properties(will_delay_interval=5, message_expiry_interval=9, content_type="x")
+    )
+    assert decode_properties(will_properties(will)) == Properties(content_type="x")

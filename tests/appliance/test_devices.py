@@ -1,0 +1,49 @@
+import json
+
+import pytest
+
+from appliance.devices import Device, Measurement, decode_about, device_topic, encode_about
+
+HOUSE = Device(
+    agent="attic",
+    site="home",
+    name="Dachboden-Fühler",
+    version="0.1.0",
+    sensors=(
+        Measurement(topic="home/attic/temperature", kind="temperature", unit="°C", interval_s=30.0, model="DHT22"),
+        Measurement(topic="home/attic/fan", kind="relay", role="switch", command_topic="home/attic/fan/set"),
+    ),
+)
+
+
+def test_there_and_back():
+    assert decode_about(encode_about(HOUSE)) == HOUSE
+
+
+def test_what_is_not_said_is_not_sent():
+    assert json.loads(encode_about(Device(agent="a", site="home"))) == {"agent": "a", "site": "home"}
+
+
+def test_a_newer_agent_may_say_more():
+    assert decode_about(b'{"agent": "a", "site": "home", "colour": "red"}') == Device(agent="a", site="home")
+
+
+@pytest.mark.parametrize(
+    ("payload", "word"),
+    [
+        (b"", "about"),
+        (b"{", "about"),
+        (b"[]", "object"),
+        (b'{"site": "home"}', "agent"),
+        (b'{"agent": 1, "site": "home"}', "agent"),
+        (b'{"agent": "a", "site": "home", "sensors": [{"topic": "x", "kind": "y", "role": "god"}]}', "role"),
+        (b"\xff\xfe", "about"),
+    ],
+)
+def test_anything_else_says_what_is_wrong(payload, word):
+    with pytest.raises(ValueError, match=word):
+        decode_about(payload)
+
+
+def test_topics():
+    assert device_topic("home", "attic", "about") == "home/devices/attic/about"
