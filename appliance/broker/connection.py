@@ -43,11 +43,9 @@ class Connection:
         "session",
         "stage",
         "tail",
-        "timer_at",
         "v5",
         "version",
         "will",
-        "will_delay_s",
     )
 
     def __init__(self, link: object, peer: str, now: float, connect_timeout_s: float) -> None:
@@ -60,10 +58,8 @@ class Connection:
         self.connect: Connect | None = None  # kept until it is clear who this is
         self.session: Session | None = None
         self.will: Will | None = None
-        self.will_delay_s = 0
         self.heard_at = now  # last whole packet
         self.grace_s = connect_timeout_s  # how long after `heard_at` the link may live; 0 for ever
-        self.timer_at = now + connect_timeout_s  # the one valid entry among the core's deadlines
         self.tail = bytearray()  # the unfinished packet
         self.missing_bytes = 0  # how much of it is still to come, so that drops of it are not parsed again
         self.output: list[bytes] = []

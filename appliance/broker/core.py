@@ -43,6 +43,7 @@ from appliance.mqtt.wire import frame_size
 from appliance.settings import Limits
 
 FIRST_PACKET_BYTES = 65_536  # what a stranger may send before it has said who it is
+ANSWER_BYTES = 65_536  # of answers that may wait for a client beside its messages; who lets more wait is closed
 
 
 class _PendingWill:
@@ -76,6 +77,7 @@ class Broker:
         self.gate = Gate(self.dirty)
         self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits)
         self._limits = limits
+        self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._next_client_id = next_client_id
         self._connections: set[Connection] = set()
         self._pending_wills: dict[str, _PendingWill] = {}
@@ -91,12 +93,15 @@ class Broker:
             self._close(connection, f"there are {self._limits.max_connections} connections already")
         else:
             self._connections.add(connection)
-            self._deadlines.set(connection.timer_at, connection)
+            self._deadlines.set(now + connection.grace_s, connection)
         return connection
 
     def received(self, connection: Connection, data: bytes, now: float) -> None:
         """Act on bytes from a link; a client that breaks the protocol is told so and closed, no one else notices."""
         self.stats.bytes_received += len(data)
+        if connection.backlog > self._max_backlog and connection.stage is Stage.CONNECTED:
+            self._disconnect(connection, ReasonCode.QUOTA_EXCEEDED, "it asks and does not read the answers", now)
+            return
         tail = connection.tail
         if tail:
             tail += data
@@ -135,24 +140,19 @@ class Broker:
 
     def tick(self, now: float) -> None:
         """Act on every deadline up to `now`."""
-        for at, what in self._deadlines.due(now):
+        for what in self._deadlines.due(now):
             match what:
                 case Connection():
-                    self._check_silence(what, at, now)
+                    self._check_silence(what, now)
                 case Session():
-                    if what.expires_at is not None and what.expires_at <= now:
-                        self._forget(what, now)
+                    self._forget(what, now)
                 case _PendingWill():
-                    if self._pending_wills.get(what.client_id) is what:
-                        del self._pending_wills[what.client_id]
-                        self.publish(what.message, now)
+                    del self._pending_wills[what.client_id]
+                    self.publish(what.message, now)
 
-    def _check_silence(self, connection: Connection, at: float, now: float) -> None:
-        if connection.stage is Stage.CLOSED or at != connection.timer_at or not connection.grace_s:
-            return
+    def _check_silence(self, connection: Connection, now: float) -> None:
         due = connection.heard_at + connection.grace_s
         if due > now:  # it spoke since: look again when that grace is over
-            connection.timer_at = due
             self._deadlines.set(due, connection)
         elif connection.stage is Stage.CONNECTED:
             # [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5
@@ -241,11 +241,11 @@ class Broker:
         if known is not None and connect.clean_start:
             self._forget(known, now)  # [MQTT-3.1.2-6]
             known = None
-        self._pending_wills.pop(connection.client_id, None)  # it is back in time, MQTT 5 §3.1.3.2.2
+        self._drop_pending_will(connection.client_id)  # it is back in time, MQTT 5 §3.1.3.2.2
         session = known or Session(connection.client_id, connect.username)
         self.sessions[session.client_id] = session
         session.connection = connection
-        session.expires_at = None
+        self._deadlines.cancel(session)
         session.expiry_s = self._expiry_s(connect)
         session.window = min(self._limits.max_inflight, connect.properties.receive_maximum or 65_535)
         session.resume()
@@ -255,9 +255,10 @@ class Broker:
         connection.max_packet_bytes = connect.properties.maximum_packet_size or 0
         connection.heard_at = now
         connection.grace_s = 1.5 * connect.keep_alive_s  # [MQTT-3.1.2-22]
-        if connection.grace_s and now + connection.grace_s < connection.timer_at:
-            connection.timer_at = now + connection.grace_s
-            self._deadlines.set(connection.timer_at, connection)
+        if connection.grace_s:
+            self._deadlines.set(now + connection.grace_s, connection)
+        else:
+            self._deadlines.cancel(connection)
         self.stats.clients_now += 1
         self.stats.sessions_now = len(self.sessions)
         self.gate.acknowledge(connection, connack(connect, session, present=known is not None, limits=self._limits))
@@ -346,19 +347,19 @@ class Broker:
         """Part the link from its session; after this the core knows it no more."""
         was, connection.stage = connection.stage, Stage.CLOSED
         self._connections.discard(connection)
+        self._deadlines.cancel(connection)
         self.gate.forget(connection)
+        connection.tail.clear()
         session, connection.session = connection.session, None
         if was is not Stage.CONNECTED or session is None:
             return
         self.stats.clients_now -= 1
         session.connection = None
-        session.replays.clear()
         will, connection.will = connection.will, None
         if will is not None and tell_will:  # [MQTT-3.1.2-8], [MQTT-3.14.4-3]
             self._tell(session, will, now)
         if session.expiry_s:
-            session.expires_at = now + session.expiry_s
-            self._deadlines.set(session.expires_at, session)
+            self._deadlines.set(now + session.expiry_s, session)
         else:
             self._forget(session, now)
 
@@ -388,9 +389,16 @@ class Broker:
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
             self.stats.sessions_now = len(self.sessions)
-        pending = self._pending_wills.pop(session.client_id, None)
+        self._deadlines.cancel(session)
+        pending = self._drop_pending_will(session.client_id)
         if pending is not None:
             self.publish(pending.message, now)
+
+    def _drop_pending_will(self, client_id: str) -> _PendingWill | None:
+        pending = self._pending_wills.pop(client_id, None)
+        if pending is not None:
+            self._deadlines.cancel(pending)
+        return pending
 
     def _refuse(self, connection: Connection, error: MqttError, now: float) -> None:
         """Answer a broken protocol in the client's own dialect and close."""
@@ -414,4 +422,5 @@ class Broker:
     def _close(self, connection: Connection, why: str) -> None:
         connection.stage = Stage.CLOSED
         self._connections.discard(connection)
+        self._deadlines.cancel(connection)
         self.effects.append(Close(connection, why))

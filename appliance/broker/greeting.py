@@ -18,6 +18,8 @@ def refusal(connect: Connect, limits: Limits) -> tuple[ReasonCode, str] | None:
         return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, f"a client id of more than {limits.max_client_id_bytes} bytes"
     if connect.will is not None and connect.will.topic.startswith("$"):
         return ReasonCode.NOT_AUTHORIZED, f"a will to {connect.will.topic[:60]}: $-topics are the server's own"
+    if connect.will is not None and connect.will.topic.count("/") >= limits.max_topic_levels:
+        return ReasonCode.TOPIC_NAME_INVALID, f"a will to a topic of more than {limits.max_topic_levels} levels"
     if connect.properties.authentication_method is not None:  # [MQTT-4.12.0-1]
         return ReasonCode.BAD_AUTHENTICATION_METHOD, "an authentication method, and none is offered here"
     return None

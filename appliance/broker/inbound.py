@@ -19,7 +19,8 @@ from appliance.settings import Limits
 
 PUBACK, PUBREC, PUBREL, PUBCOMP = b"\x40\x02", b"\x50\x02", b"\x62\x02", b"\x70\x02"
 PINGREQ, PINGRESP = b"\xc0\x00", b"\xd0\x00"
-PACKET_ID_NOT_FOUND = 0x92
+NOT_AUTHORIZED, PACKET_ID_NOT_FOUND = 0x87, 0x92
+DOLLAR = ord("$")
 
 
 Handle = Callable[[Connection, bytes, float], None]
@@ -158,10 +159,14 @@ class Inbound:
             if number in session.incoming:  # it is here already: answered again, not delivered again [MQTT-4.3.3-2]
                 self._acknowledge(connection, PUBREC + packet_id)
                 return
-        if qos and len(session.incoming) + len(connection.held) >= self._receive_maximum:
+        # A QoS 2 message may be in both: received, and its PUBREC held back.
+        if qos and max(len(session.incoming), len(connection.held)) >= self._receive_maximum:
             raise ReceiveMaximumExceeded(  # [MQTT-3.3.4-7]
                 f"more than {self._receive_maximum} messages without waiting for their acknowledgement"
             )
+        if topic[0] == DOLLAR:
+            self._deny(connection, qos, packet_id)
+            return
         message = Message(
             route.topic, data[pos:stop], qos, bool(first & 1), properties, expires_at, connection.client_id
         )
@@ -178,6 +183,16 @@ class Inbound:
         elif qos == 2:
             session.incoming.add(number)
             self._acknowledge(connection, PUBREC + packet_id, group)
+
+    def _deny(self, connection: Connection, qos: int, packet_id: bytes) -> None:
+        """Answer a message to one of the server's own topics, which goes nowhere. §4.7.2, [MQTT-3.3.5-2] of 3.1.1"""
+        self._stats.dropped["to a topic of the server's own"] += 1
+        if qos and connection.v5:
+            self._acknowledge(
+                connection, (b"\x40\x03" if qos == 1 else b"\x50\x03") + packet_id + bytes((NOT_AUTHORIZED,))
+            )
+        elif qos:
+            self._acknowledge(connection, (PUBACK if qos == 1 else PUBREC) + packet_id)
 
     # --- acknowledgements: of a message to the client, or the release of one from it ---
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from appliance.broker.deadlines import Deadlines
 from appliance.broker.message import Message
 
 OVERHEAD_BYTES = 400  # what the objects of one message and its topic levels take besides the text and the payload
@@ -22,6 +23,7 @@ class RetainedStore:
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._nodes: dict[str, _Node] = {}  # those with a message, by topic
         self._root = _Node()
+        self._expiring: Deadlines[str] = Deadlines()  # topics whose message has a time
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self.size_bytes = 0
@@ -30,10 +32,9 @@ class RetainedStore:
         return len(self._nodes)
 
     def get(self, topic: str, now: float) -> Message | None:
-        """Give the topic's message; one whose time is over is gone."""
+        """Give the topic's message, unless its time is over."""
         message = self.peek(topic)
         if message is not None and message.expires_at is not None and message.expires_at <= now:
-            self.discard(topic)
             return None
         return message
 
@@ -42,8 +43,14 @@ class RetainedStore:
         node = self._nodes.get(topic)
         return node.message if node is not None else None
 
-    def put(self, message: Message) -> bool:
-        """Keep the message in place of the topic's last; False when there is no room for it."""
+    def put(self, message: Message, now: float) -> bool:
+        """Keep the message in place of the topic's last; False when there is no room for it.
+
+        Those whose time is over make room.
+        """
+        if self._expiring:
+            for expired in self._expiring.due(now):
+                self.discard(expired)
         topic = message.topic
         node = self._nodes.get(topic)
         size = OVERHEAD_BYTES + len(topic) + len(message.payload) + len(message.properties)
@@ -55,6 +62,10 @@ class RetainedStore:
         node.message = message
         node.size_bytes = size
         self.size_bytes = grown
+        if message.expires_at is not None:
+            self._expiring.set(message.expires_at, topic)
+        elif self._expiring:
+            self._expiring.cancel(topic)
         return True
 
     def discard(self, topic: str) -> None:
@@ -62,6 +73,7 @@ class RetainedStore:
         node = self._nodes.pop(topic, None)
         if node is None:
             return
+        self._expiring.cancel(topic)
         self.size_bytes -= node.size_bytes
         levels = topic.split("/")
         path = [self._root]

@@ -20,6 +20,7 @@ from appliance.mqtt.wire import utf8
 from appliance.settings import Limits
 
 PUMP_BYTES = 65_536  # a link with less than this to send is given more of what waits for it
+MAX_CACHED_TOPIC_BYTES = 1_024
 RETAINED = int(RouteFlag.RETAINED)
 NO_READERS = 0x10  # MQTT 5 §3.4.2.1: "No matching subscribers", a success
 
@@ -91,16 +92,15 @@ class Router:
         self._tree.subscribe(topic_filter, session, grant)
         self._forget_routes(topic_filter)
         if retain_handling == 0 or (retain_handling == 1 and not existed):  # [MQTT-3.3.1-9], [MQTT-3.3.1-10]
-            topics = self.retained.topics(topic_filter)
-            if topics:
-                session.replays.append(self._replay(topics, grant))
-                session.waiting = True
+            session.replays[topic_filter] = self._replay(topic_filter, grant)
+            session.waiting = True
         return True
 
     def unsubscribe(self, session: Session, topic_filter: str) -> bool:
         """Take a subscription away; False when there was none."""
         if session.subscriptions.pop(topic_filter, None) is None:
             return False
+        session.replays.pop(topic_filter, None)  # [MQTT-3.10.4-2]
         self._tree.unsubscribe(topic_filter, session)
         self._forget_routes(topic_filter)
         return True
@@ -112,10 +112,10 @@ class Router:
             self.routes.pop(topic_filter.encode(), None)
         self._audiences.clear()
 
-    def _replay(self, topics: list[str], grant: Grant) -> Iterator[Delivery]:
+    def _replay(self, topic_filter: str, grant: Grant) -> Iterator[Delivery]:
         """Give the retained messages one by one as the reader takes them, each as it is at that moment."""
         identifiers = (grant.identifier,) if grant.identifier else ()
-        for topic in topics:
+        for topic in self.retained.topics(topic_filter):
             message = self.retained.peek(topic)
             if message is not None:
                 yield message, min(grant.qos, message.qos), True, identifiers
@@ -123,16 +123,24 @@ class Router:
     # --- publishing ---
 
     def route(self, topic: bytes) -> Route:
-        """Give the topic's route; MalformedPacket when nobody may publish to such a name."""
+        """Give the topic's route; MalformedPacket when nobody may publish to such a name.
+
+        It is kept for the next message, but for a very long name, which would cost more memory than it saves time,
+        and for $-topics, which are the server's own: the walk over a client's bytes must not find one.
+        """
         route = self.routes.get(topic)
         if route is not None:
             return route
         name = utf8(topic)
         check_topic_name(name, self._limits.max_topic_levels)
+        route = Route(name, self._classify(name), self._audience(name))
+        if len(topic) > MAX_CACHED_TOPIC_BYTES or name[0] == "$":
+            return route
         if len(self.routes) >= self._limits.max_cached_topics:
             self.routes.clear()
             self._audiences.clear()
-        route = self.routes[topic] = Route(name, self._classify(name), self._audience(name))
+        self._audiences[route.audience.readers] = route.audience
+        self.routes[topic] = route
         return route
 
     def _audience(self, topic: str) -> Audience:
@@ -149,10 +157,7 @@ class Router:
             )
             for session, of_session in grants.items()
         )
-        audience = self._audiences.get(readers)
-        if audience is None:
-            audience = self._audiences[readers] = Audience(readers)
-        return audience
+        return self._audiences.get(readers) or Audience(readers)
 
     def record(self, route: Route, payload: bytes, client_id: str) -> None:
         """Hand a QoS 0 message without properties to the journal."""
@@ -216,7 +221,7 @@ class Router:
         """
         flags = route.flags
         if message.retain:
-            self._retain(message)
+            self._retain(message, now)
             flags |= RETAINED
         group = self._journal.append(message, flags) if flags else 0
         readers = route.audience.readers
@@ -259,10 +264,10 @@ class Router:
                 self._enqueue(session, message, (message, qos, retain, identifiers))
         return group
 
-    def _retain(self, message: Message) -> None:
+    def _retain(self, message: Message, now: float) -> None:
         if not message.payload:
             self.retained.discard(message.topic)  # [MQTT-3.3.1-10]
-        elif not self.retained.put(message):
+        elif not self.retained.put(message, now):
             self.retained.discard(message.topic)  # an older value must not pass for the last one
             self._stats.dropped["no room to retain"] += 1
         self._stats.retained_now = len(self.retained)
@@ -341,11 +346,13 @@ class Router:
                 session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
                 self._send_first(session, connection, delivery, now)
             elif session.replays:
-                replayed = next(session.replays[0], None)
-                if replayed is None:
-                    session.replays.popleft()
+                topic_filter, replay = next(iter(session.replays.items()))
+                for delivery in replay:
+                    self._send_first(session, connection, delivery, now)
+                    if connection.backlog >= PUMP_BYTES or len(session.in_flight) >= session.window:
+                        break
                 else:
-                    self._send_first(session, connection, replayed, now)
+                    del session.replays[topic_filter]
             else:
                 session.waiting = False
                 return

@@ -19,14 +19,13 @@ class Session:
     """A client's state. [MQTT-3.1.2-4]
 
     `in_flight` holds deliveries by packet id in the order they were sent; `queue` what waits behind them;
-    `replays` retained messages that a subscription still has to see.
+    `replays` retained messages that a subscription still has to see, by its filter.
     """
 
     __slots__ = (
         "client_id",
         "connection",
         "deliver",
-        "expires_at",
         "expiry_s",
         "in_flight",
         "incoming",
@@ -47,14 +46,13 @@ class Session:
         self.connection: Connection | None = None
         self.deliver: Callable[[Message], None] | None = None  # a client inside the process takes messages as they are
         self.expiry_s = 0.0  # how long it is kept without a link
-        self.expires_at: float | None = None  # set while there is no link
         self.subscriptions: dict[str, Grant] = {}
         self.incoming: set[int] = set()  # QoS 2 packet ids received and not released [MQTT-4.3.3-2]
         self.in_flight: dict[int, Delivery] = {}
         self.resend: deque[int] = deque()  # packet ids to send again after the client came back, in order
         self.queue: deque[Delivery] = deque()
         self.queued_bytes = 0
-        self.replays: deque[Iterator[Delivery]] = deque()
+        self.replays: dict[str, Iterator[Delivery]] = {}
         self.waiting = False  # anything in resend, queue or replays
         self.window = 1  # how many deliveries may be in flight
         self.next_packet_id = 1
@@ -82,7 +80,7 @@ class Session:
     def resume(self) -> None:
         """Line up everything unacknowledged to be sent again, oldest first. [MQTT-4.4.0-1]"""
         self.resend = deque(self.in_flight)
-        self.waiting = bool(self.resend or self.queue)
+        self.waiting = bool(self.resend or self.queue or self.replays)
 
     def in_flight_now(self) -> int:
         """Count the deliveries that the present link has seen and not acknowledged."""

@@ -3,6 +3,7 @@
 import pytest
 from virtual import V5, V311, VirtualServer
 
+from appliance.mqtt import codec
 from appliance.mqtt.packets import (
     Auth,
     ConnAck,
@@ -85,8 +86,6 @@ def test_a_client_id_over_the_limit_is_refused():
 def test_who_may_not_in_is_told_and_nothing_behind_the_connect_runs(version, answer):  # [MQTT-3.1.4-5]
     server = VirtualServer(answer=ReasonCode.NOT_AUTHORIZED)
     client = server.link(version)
-    from appliance.mqtt import codec
-
     client.send(
         codec.encode(Connect(client_id="a", version=version), version)
         + codec.encode(Publish("a/b", b"1", retain=True), version)
@@ -208,6 +207,28 @@ def test_deadlines_do_not_pile_up():
     assert len(server.broker._deadlines._heap) <= 2
 
 
+def test_sessions_that_come_and_go_leave_no_deadlines():
+    server = VirtualServer()
+    for number in range(1_000):
+        server.client("a", clean_start=bool(number % 2)).lose()
+        server.client("b", V5, clean_start=False, properties=Properties(session_expiry_interval=9_999)).lose()
+    assert len(server.broker._deadlines) == 1  # that of the session that is still there
+
+
+@pytest.mark.parametrize("flood", [PingReq(), Publish("a", b"", QoS(1), packet_id=1)])
+def test_who_asks_and_does_not_read_the_answers_is_closed(flood):
+    server = VirtualServer(max_output_bytes=1_024, max_packet_bytes=1_024)
+    client = server.client("a", keep_alive_s=0)
+    client.reads = False
+    data = codec.encode(flood, V311) * 1_000
+    for _ in range(100):
+        if not client.closed:
+            client.send(data)
+    assert client.closed
+    assert client.connection.backlog < 100_000
+    assert "does not read" in server.closed[-1]
+
+
 # --- sessions ---
 
 
@@ -275,6 +296,48 @@ def test_a_clean_start_throws_the_old_session_away():  # [MQTT-3.1.2-6]
     assert not client.connack.session_present
     server.client("b").publish("x", qos=1)
     assert client.packets() == []
+
+
+def test_a_client_that_comes_back_gets_the_rest_of_the_retained():  # [MQTT-3.3.1-6] of 3.1.1
+    server = VirtualServer(max_inflight=10)
+    other = server.client("b")
+    for number in range(100):
+        other.publish(f"x/{number}", b"1", qos=1, retain=True)
+    client = server.client("a", clean_start=False).subscribe("x/#", qos=1)
+    seen = {packet.topic for packet in client.packets()[1:]}
+    assert len(seen) == 10
+    client.lose()
+    client = server.client("a", clean_start=False)
+    packets = client.resumed
+    while packets:
+        for packet in packets:
+            seen.add(packet.topic)
+            client.send(PubAck(packet.packet_id))
+        packets = client.packets()
+    assert len(seen) == 100
+
+
+def test_fewer_in_flight_for_a_client_that_comes_back_with_a_smaller_window():  # [MQTT-3.3.4-9]
+    server = VirtualServer()
+    keep = {"clean_start": False, "properties": Properties(session_expiry_interval=100)}
+    server.client("a", V5, **keep).subscribe("x", qos=1).lose()
+    other = server.client("b")
+    for number in range(1, 8):
+        other.publish("x", b"%d" % number, qos=1)
+    client = server.client("a", V5, **keep)
+    assert len(client.resumed) == 7
+    client.lose()
+    small = Properties(session_expiry_interval=100, receive_maximum=2)
+    client = server.client("a", V5, clean_start=False, properties=small)
+    other.publish("x", b"8", qos=1)
+    seen, packets = [], client.resumed
+    while packets:
+        assert len(packets) <= 2
+        seen += [packet.payload for packet in packets]
+        for packet in packets:
+            client.send(PubAck(packet.packet_id))
+        packets = client.packets()
+    assert seen == [b"%d" % number for number in range(1, 9)]
 
 
 def test_an_absent_session_expires():
@@ -454,6 +517,15 @@ def test_a_will_to_the_servers_own_topics_is_refused():
 
 
 # --- the other packets ---
+
+
+@pytest.mark.parametrize(("version", "answer"), [(V311, "20020003"), (V5, "2003009000")])
+def test_a_will_to_a_topic_of_too_many_levels_is_refused(version, answer):
+    server = VirtualServer(max_topic_levels=4)
+    client = server.link(version)
+    client.send(Connect(client_id="a", version=version, will=Will("a/b/c/d/e", b"x")))
+    assert client.received == bytes.fromhex(answer)
+    client.lose()
 
 
 def test_unsubscribing_what_was_not_there_is_answered_too():  # [MQTT-3.10.4-5]

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import V5, V311, VirtualServer
 
+from appliance.broker.message import Message
 from appliance.mqtt import codec
 from appliance.mqtt.packets import (
     Disconnect,
@@ -252,6 +253,39 @@ def test_open_qos_2_ids_are_bounded(version):  # [MQTT-3.3.4-7]
     assert client.closed
     if version is V5:
         assert client.packets()[-1].reason_code == ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
+
+
+def test_a_message_whose_acknowledgement_is_held_back_counts_once():  # [MQTT-3.3.4-7]
+    server = VirtualServer(receive_maximum=10)
+    client = server.client("a", V5)
+    server.broker.gate.acknowledge(client.connection, b"", group=1)
+    for number in range(1, 10):
+        client.send(Publish("a", b"", QoS(2), packet_id=number))
+    assert not client.closed
+
+
+@pytest.mark.parametrize(
+    ("version", "answers"),
+    [
+        (V311, [PubAck(1), PubRec(2), PubComp(2)]),
+        (V5, [PubAck(1, 0x87), PubRec(2, 0x87), PubComp(2, 0x92)]),
+    ],
+)
+def test_a_client_cannot_speak_on_the_servers_own_topics(version, answers):  # §4.7.2, [MQTT-3.3.5-2] of 3.1.1
+    server = VirtualServer()
+    reader = server.client("reader").subscribe("$SYS/#", qos=2)
+    reader.packets()
+    client = server.client("a", version)
+    for qos in (0, 0, 1, 2):
+        client.publish("$SYS/broker/version", qos=qos, packet_id=qos or None, retain=qos == 1)
+    client.send(PubRel(2))
+    assert client.packets() == answers
+    assert reader.packets() == []
+    assert len(server.broker.router.retained) == 0
+    assert server.broker.stats.dropped["to a topic of the server's own"] == 4
+    server.broker.publish(Message("$SYS/broker/version", b"1"), server.now)
+    server.settle()
+    assert reader.messages() == [("$SYS/broker/version", b"1", 0)]
 
 
 def test_acknowledgements_come_in_the_order_of_the_messages():  # [MQTT-4.6.0-2], [MQTT-4.6.0-3]

@@ -17,8 +17,8 @@ def kept(topic, payload=b"1", **fields):
 
 def test_the_last_message_stays():
     retained = store()
-    retained.put(kept("a/b", b"1"))
-    retained.put(kept("a/b", b"22"))
+    retained.put(kept("a/b", b"1"), 0)
+    retained.put(kept("a/b", b"22"), 0)
     assert len(retained) == 1
     assert retained.get("a/b", 0).payload == b"22"
     assert retained.size_bytes == OVERHEAD_BYTES + 3 + 2
@@ -26,8 +26,8 @@ def test_the_last_message_stays():
 
 def test_discarding_leaves_nothing_behind():
     retained = store()
-    retained.put(kept("a/b/c"))
-    retained.put(kept("a/b"))
+    retained.put(kept("a/b/c"), 0)
+    retained.put(kept("a/b"), 0)
     retained.discard("a/b/c")
     assert retained.topics("a/#") == ["a/b"]
     retained.discard("a/b")
@@ -38,24 +38,38 @@ def test_discarding_leaves_nothing_behind():
 
 def test_an_expired_message_is_gone():
     retained = store()
-    retained.put(kept("a", expires_at=10.0))
+    retained.put(kept("a", expires_at=10.0), 0)
     assert retained.get("a", 9.9) is not None
     assert retained.get("a", 10.0) is None
-    assert len(retained) == 0
+
+
+def test_expired_messages_make_room():
+    retained = store(max_messages=3)
+    for topic in ("a", "b", "c"):
+        retained.put(kept(topic, expires_at=10.0), 0)
+    assert not retained.put(kept("d"), 9.9)
+    retained.put(kept("a", expires_at=20.0), 9.9)
+    retained.put(kept("b"), 9.9)
+    assert retained.put(kept("d"), 10.0)
+    assert sorted(retained.topics("#")) == ["a", "b", "d"]
+    assert retained.put(kept("e"), 20.0)
+    assert sorted(retained.topics("#")) == ["b", "d", "e"]
+    retained.discard("e")
+    assert len(retained._expiring) == 0
 
 
 def test_the_number_of_messages_is_bounded_and_a_topic_that_is_there_may_change():
     retained = store(max_messages=2)
-    assert retained.put(kept("a"))
-    assert retained.put(kept("b"))
-    assert not retained.put(kept("c"))
-    assert retained.put(kept("a", b"new"))
+    assert retained.put(kept("a"), 0)
+    assert retained.put(kept("b"), 0)
+    assert not retained.put(kept("c"), 0)
+    assert retained.put(kept("a", b"new"), 0)
 
 
 def test_the_bytes_are_bounded():
     retained = store(max_bytes=OVERHEAD_BYTES + 100)
-    assert retained.put(kept("a", bytes(99)))
-    assert not retained.put(kept("a", bytes(100)))
+    assert retained.put(kept("a", bytes(99)), 0)
+    assert not retained.put(kept("a", bytes(100)), 0)
     assert retained.get("a", 0).payload == bytes(99)
 
 
@@ -75,7 +89,7 @@ def test_the_bytes_are_bounded():
 def test_topics_by_filter(topic_filter, expected):
     retained = store()
     for topic in ("a", "a/b", "a/b/c", "x/b", "$SYS/up"):
-        retained.put(kept(topic))
+        retained.put(kept(topic), 0)
     assert sorted(retained.topics(topic_filter)) == expected
 
 
@@ -88,5 +102,5 @@ def test_the_store_finds_what_comparing_one_by_one_finds(names, levels, many):
     topic_filter = "/".join([*levels, "#"] if many else levels) or "+"
     retained = store()
     for name in names:
-        retained.put(kept(name))
+        retained.put(kept(name), 0)
     assert sorted(retained.topics(topic_filter)) == sorted(name for name in names if matches(topic_filter, name))

@@ -6,7 +6,7 @@ from virtual import V5, V311, VirtualServer
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.mqtt import codec
-from appliance.mqtt.packets import PubAck, Publish
+from appliance.mqtt.packets import PubAck, Publish, Unsubscribe
 from appliance.mqtt.properties import Properties
 from appliance.mqtt.types import QoS
 
@@ -102,6 +102,28 @@ def test_ten_thousand_retained_messages_come_as_the_client_takes_them():
     late.reads = True
     server.settle()
     assert len({packet.topic for packet in late.packets()[1:]}) == 10_000
+
+
+def test_unsubscribing_ends_the_replay():  # [MQTT-3.10.4-2]
+    server, one, _ = pair(topic_filter="nothing", max_inflight=1)
+    for number in range(10):
+        one.publish(f"a/{number}", b"1", retain=True, qos=1)
+    one.publish("b", b"1", retain=True, qos=1)
+    late = server.client("late").subscribe("a/#", qos=1).subscribe("b", qos=1)
+    _, first, _ = late.packets()
+    late.send(Unsubscribe(2, ("a/#",)))
+    late.send(PubAck(first.packet_id))
+    assert [packet.topic for packet in late.packets()[1:]] == ["b"]
+
+
+def test_subscribing_over_and_over_costs_no_memory():
+    server, one, _ = pair(topic_filter="nothing", max_inflight=1)
+    for number in range(10):
+        one.publish(f"a/{number}", b"1", retain=True, qos=1)
+    late = server.client("late")
+    for _ in range(100):
+        late.subscribe("a/#", qos=1)
+    assert len(server.broker.sessions["late"].replays) == 1
 
 
 def test_a_replay_tells_the_value_of_its_moment():
@@ -338,6 +360,15 @@ def test_the_cache_of_routes_is_bounded():
         one.publish(f"a/{number}")
     assert len(server.broker.router.routes) <= 100
     assert len(other.packets()) == 1_000
+
+
+def test_very_long_topics_are_not_cached():
+    server, one, other = pair(V5)
+    for number in range(20):
+        one.publish(f"{number}" * 2_000, qos=1)
+    assert server.broker.router.routes == {}
+    assert len(server.broker.router._audiences) == 0
+    assert len(other.packets()) == 20
 
 
 def test_a_topic_of_too_many_levels_closes():
