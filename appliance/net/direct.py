@@ -13,7 +13,7 @@ from appliance.net.serving import ServingSelector
 log = logging.getLogger(__name__)
 
 ACCEPTED_A_TURN = 64
-NO_FILES_PAUSE_S = 1.0  # how long nobody is let in when the process has no file descriptors left
+PAUSE_S = 1.0  # how long nobody is let in when the system has no socket for us, for want of descriptors or else
 
 
 class DirectLink:
@@ -83,8 +83,11 @@ class DirectLink:
                 self._hub.writable(self._connection)
 
     def close(self) -> None:
-        """Close; a client that has not read everything is cut off."""
-        self.abort()
+        """Send no more; reading its end closes the link."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:  # it is gone
+            self.abort()
 
     def abort(self) -> None:
         """Close at once, and tell the core."""
@@ -116,13 +119,10 @@ class DirectListener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                    raise
-                log.warning(
-                    "nobody new is let in for %g s: %s; raise LimitNOFILE= of the unit", NO_FILES_PAUSE_S, error
-                )
+                cure = "; raise LimitNOFILE= of the unit" if error.errno in {errno.EMFILE, errno.ENFILE} else ""
+                log.warning("nobody new is let in for %g s: %s%s", PAUSE_S, error, cure)
                 self._selector.rest(self._server.fileno())
-                self._pause = asyncio.get_running_loop().call_later(NO_FILES_PAUSE_S, self._resume)
+                self._pause = asyncio.get_running_loop().call_later(PAUSE_S, self._resume)
                 return
             client.setblocking(False)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -16,6 +16,9 @@ from appliance.mqtt.types import ReasonCode
 log = logging.getLogger(__name__)
 
 GOODBYE_S = 0.5  # how long a stopping hub waits for sockets to close
+LINGER_S = 2.0  # how long a client has to read why it was closed
+LINGERING = 64  # clients that are given this time at once
+PIECES = 1_000  # of output that wait for a slow link one by one; a piece costs more memory than its bytes
 
 
 class Link(Protocol):
@@ -27,7 +30,7 @@ class Link(Protocol):
         """Send the bytes, or keep what the socket does not take; gives how many bytes are kept now."""
 
     def close(self) -> None:
-        """Close; a client that has not read everything is cut off."""
+        """Send no more; gone when the client closes too. Closing at once could destroy what it has not read yet."""
 
     def abort(self) -> None:
         """Close at once."""
@@ -62,6 +65,7 @@ class Hub:
         self._flush_due = False
         self._asking: set[asyncio.Task[None]] = set()
         self.links: set[Link] = set()
+        self._lingering: dict[Link, asyncio.TimerHandle] = {}
         self._all_gone: asyncio.Event | None = None  # set up by a stop that waits for it
 
     def start(self) -> None:
@@ -114,6 +118,9 @@ class Hub:
     def lost(self, link: Link, connection: Connection) -> None:
         """The link is gone."""
         self.links.discard(link)
+        timer = self._lingering.pop(link, None)
+        if timer is not None:
+            timer.cancel()
         if self._all_gone is not None and not self.links:
             self._all_gone.set()
         self.broker.lost(connection, self.clock())
@@ -152,15 +159,23 @@ class Hub:
                 connection.dirty = False
                 output = connection.output
                 link: Link = connection.link  # type: ignore[assignment]  # to the core it is an object
-                if not output or link.behind:
+                if link.behind:
+                    if len(output) > PIECES:
+                        output[:] = [b"".join(output)]
                     continue
-                data = output[0] if len(output) == 1 else b"".join(output)
-                output.clear()
-                sent += len(data)
-                connection.backlog = link.write(data)
-                session = connection.session
-                if session is not None and session.waiting and not connection.backlog:
-                    broker.writable(connection, self.clock())
+                if not output:
+                    continue
+                try:
+                    data = output[0] if len(output) == 1 else b"".join(output)
+                    output.clear()
+                    sent += len(data)
+                    connection.backlog = link.write(data)
+                    session = connection.session
+                    if session is not None and session.waiting and not connection.backlog:
+                        broker.writable(connection, self.clock())
+                except Exception:  # a fault of ours in one client's output must not take the others with it
+                    log.exception("%s: closed after an error of the server", connection)
+                    link.abort()
             if broker.dirty:  # more waits for links that took all they got; others have their turn first
                 self._flush_due = True
                 self._running().call_soon(self.flush)
@@ -185,10 +200,14 @@ class Hub:
 
     def _close(self, connection: Connection) -> None:
         link: Link = connection.link  # type: ignore[assignment]  # as above
-        if connection.output and not link.behind:
-            link.write(b"".join(connection.output))
+        if not connection.output or link.behind or link.write(b"".join(connection.output)):
+            link.abort()  # there is nothing to read, or it does not read
+        elif len(self._lingering) >= LINGERING:
+            link.abort()
+        else:
             connection.output.clear()
-        link.close()
+            self._lingering[link] = self._running().call_later(LINGER_S, link.abort)
+            link.close()
 
     def _authenticate(self, effect: Authenticate) -> None:
         if self._authenticator is None:
@@ -206,6 +225,7 @@ class Hub:
             log.exception("%s could not be authenticated", effect.client_id)
         self.broker.authenticated(effect.connection, reason, self.clock())
         self.turn()
+        self._rearm()  # its keep-alive may be shorter than the time it had to connect
 
     # --- time ---
 
@@ -222,6 +242,8 @@ class Hub:
 
     def _tick(self) -> None:
         self._timer = None
-        self.broker.tick(self.clock())
-        self.turn()
-        self._rearm()
+        try:
+            self.broker.tick(self.clock())
+        finally:  # an error of ours must not be the end of all time
+            self.turn()
+            self._rearm()

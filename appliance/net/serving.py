@@ -7,6 +7,7 @@ on the loop, the page, timers, threads, works as on any other loop.
 """
 
 import asyncio
+import logging
 import math
 import select
 import selectors
@@ -20,6 +21,8 @@ from typing import Any, TypeVarTuple
 Arguments = TypeVarTuple("Arguments")
 Ready = Callable[[int], None]
 """Acts on a socket's events, as epoll names them."""
+
+log = logging.getLogger(__name__)
 
 EVENTS = 256  # taken from the kernel at a time
 
@@ -109,7 +112,11 @@ class ServingSelector(selectors.BaseSelector):
                 ready = served.get(fd)
                 if ready is not None:
                     ours = True
-                    ready(event)
+                    try:
+                        ready(event)
+                    except Exception:  # left alone it would end the loop, and every client with it
+                        log.exception("a socket is served no more after an error of the server")
+                        self.rest(fd)
                 elif fd in self._keys:
                     key = self._keys[fd]
                     happened = (EVENT_WRITE if event & ~select.EPOLLIN else 0) | (
@@ -117,7 +124,10 @@ class ServingSelector(selectors.BaseSelector):
                     )
                     theirs.append((key, happened & key.events))
             if ours:
-                self.end_of_turn()
+                try:
+                    self.end_of_turn()
+                except Exception:  # as above
+                    log.exception("what was to be sent may be late after an error of the server")
             if theirs or self.called or not ours:
                 return theirs
             if timeout is not None:

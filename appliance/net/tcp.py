@@ -79,13 +79,9 @@ class TcpLink(asyncio.BufferedProtocol):
         return transport.get_write_buffer_size() if self.behind else 0
 
     def close(self) -> None:
-        """Close; a client that has not read everything is cut off."""
-        if self._transport is None:
-            return
-        if self.behind:
-            self._transport.abort()
-        else:
-            self._transport.close()
+        """Send no more; asyncio closes when the client does."""
+        if self._transport is not None:
+            self._transport.write_eof()
 
     def abort(self) -> None:
         """Close at once."""

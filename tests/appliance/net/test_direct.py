@@ -1,6 +1,7 @@
 import asyncio
 import errno
 
+import pytest
 from sockets import loopback
 
 from appliance.mqtt.packets import PingReq, PingResp
@@ -23,11 +24,12 @@ def test_links_are_direct():
     on_a_serving_loop(scenario)
 
 
-def test_no_file_descriptors_left_is_a_pause_and_no_spin(monkeypatch, caplog):
-    monkeypatch.setattr(direct, "NO_FILES_PAUSE_S", 0.05)
+@pytest.mark.parametrize(("number", "cure"), [(errno.EMFILE, True), (errno.EPROTO, False)])
+def test_no_socket_for_a_client_is_a_pause_and_no_spin(monkeypatch, caplog, number, cure):
+    monkeypatch.setattr(direct, "PAUSE_S", 0.05)
 
     class Exhausted:
-        """The listening socket of a process that has no descriptors left for a while."""
+        """The listening socket of a system that has none for a while."""
 
         def __init__(self, real):
             self.real = real
@@ -36,7 +38,7 @@ def test_no_file_descriptors_left_is_a_pause_and_no_spin(monkeypatch, caplog):
         def accept(self):
             if self.refused < 3:
                 self.refused += 1
-                raise OSError(errno.EMFILE, "Too many open files")
+                raise OSError(number, "planted")
             return self.real.accept()
 
         def __getattr__(self, name):
@@ -59,7 +61,7 @@ def test_no_file_descriptors_left_is_a_pause_and_no_spin(monkeypatch, caplog):
 
     on_a_serving_loop(scenario)
     assert caplog.text.count("nobody new is let in") == 3
-    assert "LimitNOFILE" in caplog.text
+    assert ("LimitNOFILE" in caplog.text) is cure
 
 
 def test_one_connection_too_many_is_closed():

@@ -101,6 +101,57 @@ def test_the_keep_alive_rings_without_traffic(run):
     run(scenario())
 
 
+def test_a_short_keep_alive_rings_after_a_slow_authentication_too(run):
+    async def scenario():
+        doorkeeper = Doorkeeper()
+        async with loopback(doorkeeper) as server:
+            ann = await server.link()
+            ann.write(Connect(client_id="ann", username="ann", password=b"secret", keep_alive_s=1, version=V311))
+            await until(lambda: server.hub._asking)
+            doorkeeper.open.set()
+            assert await ann.packet() == ConnAck()
+            before = server.hub.clock()
+            assert await ann.packet() is None
+            assert server.hub.clock() - before < 3
+
+    run(scenario())
+
+
+def test_a_timer_that_fails_is_not_the_last(run, monkeypatch):
+    async def scenario():
+        async with loopback(connect_timeout_s=0.2) as server:
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+            tick, failures = server.broker.tick, iter([RuntimeError("planted")])
+
+            def failing(now):
+                tick(now)
+                for failure in failures:
+                    raise failure
+
+            monkeypatch.setattr(server.broker, "tick", failing)
+            for _ in range(2):
+                assert await (await server.link()).packet() is None
+
+    run(scenario())
+
+
+def test_what_waits_for_a_slow_link_is_in_few_pieces(run):
+    async def scenario():
+        async with loopback() as server:
+            client = await server.client("a")
+            connection = server.broker.sessions["a"].connection
+            connection.link.behind = True
+            for _ in range(5):
+                client.write(b"\xc0\x00" * 1_500)
+                await until(lambda: not connection.dirty and len(connection.output) == 1)
+            connection.link.behind = False
+            server.hub.writable(connection)
+            for _ in range(7_500):
+                assert await client.packet() == PingResp()
+
+    run(scenario())
+
+
 def test_client_ids_are_never_the_same():
     assert len({next_client_id() for _ in range(1000)}) == 1000
 

@@ -137,3 +137,28 @@ def test_the_loop_of_a_service():
         assert isinstance(loop, ServingLoop)
     finally:
         loop.close()
+
+
+def test_an_error_in_a_served_socket_ends_nothing(caplog):
+    async def scenario():
+        async with loopback() as server:
+            serving = asyncio.get_running_loop().serving
+            one, other = socket.socketpair()
+            with one, other:
+
+                def failing(_event):
+                    raise RuntimeError("planted")
+
+                serving.serve(one.fileno(), failing)
+                other.send(b"x")
+                client = await server.client("a")
+                flush, serving.end_of_turn = serving.end_of_turn, lambda: failing(0)
+                client.write(PingReq())
+                await until(lambda: "what was to be sent" in caplog.text)
+                serving.end_of_turn = flush
+                client.write(PingReq())
+                assert [await client.packet() for _ in range(2)] == [PingResp(), PingResp()]
+                assert one.fileno() not in serving._served
+
+    on_a_serving_loop(scenario)
+    assert caplog.text.count("is served no more") == 1

@@ -1,3 +1,4 @@
+import asyncio
 import socket
 
 import pytest
@@ -17,6 +18,7 @@ from appliance.mqtt.packets import (
     Will,
 )
 from appliance.mqtt.types import QoS, ReasonCode, Version
+from appliance.net import hub
 from appliance.net.tcp import TcpListener
 
 V311, V5 = Version.MQTT_3_1_1, Version.MQTT_5
@@ -70,6 +72,42 @@ def test_a_malformed_packet_closes_that_link_only(run):
             assert await bad.packet() is None
             good.write(PingReq())
             assert await good.packet() == PingResp()
+
+    run(scenario())
+
+
+def test_a_client_that_goes_on_sending_still_reads_why_it_was_closed(run):
+    async def scenario():
+        async with loopback() as server:
+            with socket.create_connection(("127.0.0.1", server.listener.port), timeout=5) as client:
+                client.sendall(codec.encode(Connect(client_id="a"), V5) + b"\xff\x00")
+                await until(lambda: server.broker.stats.connections_total and not server.broker._connections)
+                for _ in range(5):
+                    client.sendall(b"\x30\x05\x00\x01abc" * 1_000)
+                    await asyncio.sleep(0.01)
+                heard = b""
+                while received := client.recv(1_000):
+                    heard += received
+            assert heard.endswith(codec.encode(Disconnect(ReasonCode.MALFORMED_PACKET), V5))
+            await until(lambda: not server.hub.links)
+
+    run(scenario())
+
+
+def test_a_closed_client_that_stays_is_cut_off(run, monkeypatch):
+    async def scenario():
+        monkeypatch.setattr(hub, "LINGER_S", 0.1)
+        monkeypatch.setattr(hub, "LINGERING", 2)
+        async with loopback() as server:
+            clients = [socket.create_connection(("127.0.0.1", server.listener.port), timeout=5) for _ in range(3)]
+            for number, client in enumerate(clients):
+                client.sendall(codec.encode(Connect(client_id=str(number)), V5) + b"\xff\x00")
+            await until(lambda: server.broker.stats.connections_total == 3 and not server.broker._connections)
+            assert len(server.hub.links) == 2
+            await until(lambda: not server.hub.links)
+            assert not server.hub._lingering
+            for client in clients:
+                client.close()
 
     run(scenario())
 
