@@ -23,7 +23,8 @@ CUT_SHORT = 3  # connections cut this often before they settled look like two ag
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 REFUSED_WAIT_S = 10.0  # wrong password, not allowed: a person must act
-TAKEN_OVER_WAIT_S = 30.0  # two agents with one name must not throw each other out in turns
+TAKEN_OVER_WAIT_S = 30.0  # two agents with one name must not throw each other out in turns: each time twice as long
+LONGEST_TAKEN_OVER_WAIT_S = 960.0
 WINDOW = 50  # messages in flight; the broker may allow fewer
 QUEUE = 500  # messages waiting for a place in the window
 MAX_PACKET_BYTES = 131_072  # of ours; the broker may allow less
@@ -136,6 +137,7 @@ class Link:
         self._closing = False
         self._why = ""
         self._cut_short = 0
+        self._taken_over = 0
         self._in_flight: dict[int, tuple[int, ...]] = {}
         self._queue: deque[_Message] = deque()
         self._subscribing: dict[int, tuple[str, ...]] = {}
@@ -355,10 +357,12 @@ class Link:
             # "Unspecified error" is what paho calls a plain end of the stream.
             self._why = f" ({reason})" if reason.is_failure and reason.value != UNSPECIFIED_ERROR else ""
         elif reason.value == SESSION_TAKEN_OVER:
+            wait_s = min(TAKEN_OVER_WAIT_S * 2.0**self._taken_over, LONGEST_TAKEN_OVER_WAIT_S)
+            self._taken_over = min(self._taken_over + 1, 30)
             self._lost(
                 f"another client connected to {where} with our client id {self._endpoint.client_id!r}: "
                 "a second agent with the same site and agent? Give each its own agent = …",
-                TAKEN_OVER_WAIT_S,
+                wait_s,
             )
         else:
             self._lost(f"{where} closed the connection ({reason})")
