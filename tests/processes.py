@@ -77,10 +77,10 @@ class Running:
 
 
 @contextmanager
-def running(home, *arguments):
+def running(home, *arguments, program="appliance"):
     """Run a command beside the test."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "appliance", *map(str, arguments)],
+        [sys.executable, "-m", program, *map(str, arguments)],
         env=environment(home),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

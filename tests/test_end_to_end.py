@@ -1,0 +1,231 @@
+"""Service and agent as processes of their own, stopped and killed in turn: what becomes of every single reading."""
+
+import signal
+import sqlite3
+import time
+from contextlib import ExitStack, closing
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from processes import appliance, eventually, free_port, running
+
+from appliance.control import ControlClient, ControlUnavailable
+from appliance.store.database import StoreError, open_reader
+
+RELAY = "home/kitchen/relay"
+
+
+class Agent:
+    """One data directory and configuration, and the process that uses them."""
+
+    def __init__(self, home: Path, name: str, port: int, processes: ExitStack):
+        self.home, self.processes = home, processes
+        self.config = home / f"{name}.toml"
+        self.outbox = home / name / "home-house.outbox"
+        self.process = None
+        sensors = [
+            f'[[sensor]]\nname = "{room}"\nroom = "{room}"\nkind = "simulated"\nmodel = "{model}"\n{more}'
+            for room, model, more in (
+                ("attic", "room", "interval_s = 0.1\n"),
+                ("cellar", "room", "interval_s = 0.1\n"),
+                ("kitchen", "relay", ""),
+            )
+        ]
+        self.config.write_text(
+            f'agent = "house"\ndata_dir = "{self.outbox.parent}"\n[broker]\nport = {port}\n{"".join(sensors)}'
+        )
+
+    def start(self):
+        self.process = self.processes.enter_context(
+            running(self.home, "run", "--config", self.config, program="sensors")
+        )
+
+    def says(self, text):
+        """Wait for a line of its log."""
+        while text not in (line := self.process.process.stderr.readline()):
+            assert line, f"ended without saying {text!r}"
+
+    def kept(self):
+        """Readings in the outbox of a stopped agent, and the number that the next one would get."""
+        with closing(sqlite3.connect(self.outbox)) as database:
+            ((count,),) = database.execute("SELECT count(*) FROM readings")
+            ((next_seq,),) = database.execute("SELECT value FROM meta WHERE key = 'next_seq'")
+        return count, next_seq
+
+
+class House:
+    """A service that is started and stopped at will, always on the same port, and what it recorded."""
+
+    def __init__(self, home: Path, processes: ExitStack):
+        self.home, self.processes = home, processes
+        self.data_dir, self.port = home / "service", free_port()
+        self.process = None
+
+    def start(self):
+        arguments = ("run", "--data", self.data_dir, "--mqtt-port", self.port, "--http-port", 0)
+        self.process = self.processes.enter_context(running(self.home, *arguments))
+        self.process.lines_until("appliance runs")
+
+    def kill(self):
+        self.process.stop(signal.SIGKILL)
+
+    def stop(self):
+        assert self.process.stop(signal.SIGTERM) == (0, "")
+
+    def agent(self, name="house"):
+        return Agent(self.home, name, self.port, self.processes)
+
+    def availability(self):
+        try:
+            return ControlClient(self.data_dir / "control.sock").get("/api/status")["agents"].get("house")
+        except ControlUnavailable:
+            return None
+
+    def publish(self, *arguments):
+        assert appliance(self.home, "pub", "-p", self.port, *arguments).returncode == 0
+
+    def ask(self, question, *values):
+        try:
+            with closing(open_reader(self.data_dir / "appliance.db")) as database:
+                return database.execute(question, values).fetchall()
+        except (StoreError, sqlite3.OperationalError):  # not made yet
+            return []
+
+    def count(self):
+        return len(self.ask("SELECT 1 FROM readings"))
+
+    def ranges(self):
+        """First and last number of every stretch that was recorded without a gap, run by run."""
+        return self.ask(
+            "SELECT run, min(seq), max(seq)"
+            " FROM (SELECT run, seq, seq - row_number() OVER (PARTITION BY run ORDER BY seq) AS gaps FROM history)"
+            " GROUP BY run, gaps ORDER BY run, gaps"
+        )
+
+    def complete(self):
+        """Whether all that was numbered so far is recorded, but for what is on its way."""
+        return len(self.ranges()) == 1
+
+    def assert_nothing_twice(self):
+        ((rows, readings, foreign),) = self.ask(
+            "SELECT count(*), count(DISTINCT run || '/' || seq), count(*) - count(run) FROM history"
+        )
+        assert rows == readings
+        assert foreign == 0  # nobody else published: a retained value that comes again is no reading
+
+
+@pytest.fixture
+def house(tmp_path):
+    with ExitStack() as processes:
+        yield House(tmp_path, processes)
+
+
+def test_whatever_stops_in_order_loses_nothing_and_repeats_nothing(house):
+    agent = house.agent()
+    agent.start()
+    agent.says("nothing listens")  # it reads all the same
+    house.start()
+    agent.says("connected")
+    eventually(lambda: house.count() > 50 and house.complete())
+
+    house.stop()
+    gone_at = time.time()
+    agent.says("readings are kept")
+    house.start()
+    back_at = time.time()
+    away = "SELECT 1 FROM history WHERE at_ms BETWEEN ? AND ?"
+    eventually(lambda: house.ask(away, gone_at * 1000, back_at * 1000))  # with the time they were measured at
+    eventually(house.complete)
+
+    before = house.count()
+    house.stop()
+    agent.says("nothing listens")
+    assert agent.process.stop(signal.SIGTERM)[0] == 0
+    kept, _ = agent.kept()
+    assert kept > 0
+    house.start()
+    agent.start()
+    eventually(lambda: house.count() > before + kept and house.complete())
+    assert agent.process.stop(signal.SIGTERM)[0] == 0
+    assert house.availability() == "offline"
+    house.stop()
+    kept, next_seq = agent.kept()
+    ((_, first, last),) = house.ranges()
+    assert first == 1
+    assert last == next_seq - 1 - kept
+    house.assert_nothing_twice()
+
+
+def test_whatever_is_killed_nothing_comes_twice_and_all_goes_on(house):
+    agent = house.agent()
+    house.start()
+    agent.start()
+    eventually(lambda: house.count() > 20 and house.complete())
+
+    # The agent alone: what it sent is there, its next numbers are new.
+    agent.process.stop(signal.SIGKILL)
+    eventually(lambda: house.availability() == "offline")
+    agent.start()
+    eventually(lambda: house.availability() == "online" and len(house.ranges()) == 2)
+
+    # The service alone: what was committed is there. What it acknowledged in its last moments may be missing.
+    house.kill()
+    agent.says("readings are kept")
+    before = house.count()
+    house.start()
+    agent.says("connected")
+    eventually(lambda: house.count() > before + 20)
+    assert house.availability() == "online"
+
+    # Both, and the agent is the first to come back.
+    house.kill()
+    agent.process.stop(signal.SIGKILL)
+    before = house.count()
+    agent.start()
+    agent.says("nothing listens")
+    house.start()
+    agent.says("connected")
+    eventually(lambda: house.count() > before + 20)
+    house.assert_nothing_twice()
+    assert len({run for run, _, _ in house.ranges()}) == 1
+
+
+def test_commands_switch_the_relay_and_retained_ones_never(house):
+    agent = house.agent()
+    house.start()
+    agent.start()
+
+    def states():
+        said = house.ask("SELECT value FROM history WHERE topic = ? ORDER BY seq", RELAY)
+        return [value for (value,), _ in groupby(said)]  # it may say the same again
+
+    eventually(lambda: states() == [0.0])
+    house.publish("-t", f"{RELAY}/set", "-m", "ON")
+    eventually(lambda: states() == [0.0, 1.0])
+    assert agent.process.stop(signal.SIGTERM)[0] == 0
+
+    house.publish("-t", f"{RELAY}/set", "-m", "ON", "-r")
+    agent.start()
+    agent.says(f"{RELAY}/set: retained command")
+    eventually(lambda: states() == [0.0, 1.0, 0.0])
+    house.publish("-t", f"{RELAY}/set", "-m", "TOGGLE")
+    eventually(lambda: states() == [0.0, 1.0, 0.0, 1.0])
+    house.assert_nothing_twice()
+
+
+def test_a_cloned_agent_is_named_and_both_keep_their_readings(house):
+    original, clone = house.agent(), house.agent("clone")
+    house.start()
+    original.start()
+    eventually(lambda: house.count() > 20)
+    clone.start()
+    original.says("a second agent with the same site and agent? Give each its own agent")
+    eventually(lambda: [first for _, first, _ in house.ranges()] == [1, 1])
+    assert clone.process.stop(signal.SIGTERM)[0] == 0
+    assert original.process.stop(signal.SIGTERM)[0] == 0
+    kept, next_seq = original.kept()
+    assert kept > 0
+    original.start()
+    eventually(lambda: any(last >= next_seq for _, _, last in house.ranges()) and len(house.ranges()) == 2)
+    house.assert_nothing_twice()
