@@ -23,12 +23,4 @@ class Authenticate:
     password: bytes | None = field(repr=False)  # not for a log
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something a person who reads the log may want to know."""
-
-    client_id: str
-    text: str
-
-
-Effect = Close | Authenticate | Notice
+Effect = Close | Authenticate
