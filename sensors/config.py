@@ -18,8 +18,10 @@ from sensors.topics import legal_level
 
 SYSTEM_DATA_DIR = Path("/var/lib/sensors")
 MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
+PATH_CURE = "give a path without the character U+0000"
 
 
+FilePath = Annotated[str, Meta(max_length=4_096, pattern="^[^\\0]*$", extra={"cure": PATH_CURE})]
 Seconds = Annotated[float, Meta(ge=0.1, le=604_800)]
 
 
@@ -30,11 +32,8 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: Annotated[int, Meta(ge=1, le=65_535, description="Its TCP port.")] = 1883
     username: Annotated[str, Meta(max_length=1024, description="User name, where the broker wants one.")] = ""
     password_file: Annotated[
-        str,
-        Meta(
-            max_length=4_096,
-            description="File whose first line is the password; a plain name is a systemd credential of the service.",
-        ),
+        FilePath,
+        Meta(description="File whose first line is the password; a plain name is a systemd credential of the service."),
     ] = ""
     keep_alive_s: Annotated[
         int, Meta(ge=5, le=3_600, description="Silence after which the broker calls the agent offline, and half of it.")
@@ -76,8 +75,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = None
     name: Annotated[str, Meta(max_length=200, description="The agent's name for people, in any language.")] = ""
     data_dir: Annotated[
-        str,
-        Meta(max_length=4_096, description="Directory of the outbox; empty means the usual place for the user."),
+        FilePath, Meta(description="Directory of the outbox; empty means the usual place for the user.")
     ] = ""
     broker: Annotated[Broker, Meta(description="Where the readings go.")] = Broker()
     outbox: Annotated[OutboxBounds, Meta(description="How much is kept while the broker is away.")] = OutboxBounds()

@@ -61,6 +61,7 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     ),
     ("[broker]\nport = 0\n", 6, "broker.port", ["0", "65535"]),
     ('[broker]\nhots = "hub"\n', 6, "broker.hots", ["unknown key", "host"]),
+    ('[broker]\npassword_file = "a\\u0000b"\n', 6, "broker.password_file", ["U+0000"]),
     ('[broker]\npassword_file = "/no/such/file"\n', 6, "broker.password_file", ["/no/such/file", "first line"]),
 ]
 
