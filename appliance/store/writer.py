@@ -92,7 +92,7 @@ class HistoryWriter:
 
     def start(self) -> None:
         """Open the database and begin to write; StoreError says in one line why it cannot."""
-        refused: list[StoreError] = []
+        refused: list[Exception] = []
         opened = Event()
         self._thread = Thread(target=self._run, args=(opened, refused), name="history-writer", daemon=True)
         self._thread.start()
@@ -126,10 +126,10 @@ class HistoryWriter:
             self._thread.join()
             self._thread = None
 
-    def _run(self, opened: Event, refused: list[StoreError]) -> None:
+    def _run(self, opened: Event, refused: list[Exception]) -> None:
         try:
             self._database = self._open_database(self._path)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 the starting thread raises it
             refused.append(error)
             return
         finally:

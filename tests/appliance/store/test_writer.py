@@ -106,6 +106,14 @@ def test_start_says_in_the_callers_thread_why_it_cannot(make_writer, path):
         writer.start()
 
 
+def test_a_bug_at_the_start_is_raised_too(path):
+    def broken(_path):
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        HistoryWriter(path, site="home", open_database=broken).start()
+
+
 def test_what_finds_no_room_is_dropped_and_counted(make_writer, path):
     gate = threading.Event()
 
