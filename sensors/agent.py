@@ -113,8 +113,10 @@ class Agent:
             self._say_goodbye()
         finally:
             self._link.drop()
+            # A driver that hung may still come back and wake: it must not write to a file that has the number by then.
+            writer, self._wake_writer = self._wake_writer, -1
+            os.close(writer)
             os.close(self._wake_reader)
-            os.close(self._wake_writer)
             self._outbox.close(self._clock())
 
     def _turn(self) -> None:
