@@ -260,8 +260,8 @@ DATA_CURES = {
     errno.EROFS: "mount its disk writable",
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
-    errno.ENOTDIR: "a part of its path is a file",
-    errno.EEXIST: "there is a file of that name",
+    errno.ENOTDIR: "move the file away that is a part of its path",
+    errno.EEXIST: "move the file of that name away",
     errno.ENAMETOOLONG: "shorten its path",
 }
 

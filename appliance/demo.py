@@ -12,6 +12,7 @@ from pathlib import Path
 
 from appliance import places
 from appliance.app import Service, serving, until_signal, unusable
+from appliance.exits import CommandError, Exit
 from appliance.settings import Mqtt, Settings, Web
 
 AGENT_FILE = "sensors.toml"
@@ -118,6 +119,12 @@ def banner(service: Service, argv0: str) -> str:
 
 async def demo(data_dir: Path, *, mqtt_port: int, http_port: int, argv0: str, say: Callable[[str], None]) -> None:
     """Run until a signal comes; CommandError. `say` prints one text for the user."""
+    try:
+        str(data_dir).encode()
+    except UnicodeEncodeError:  # the agent's file names it, and TOML is UTF-8
+        raise CommandError(
+            f"data directory {data_dir} has a name that is not UTF-8; choose another with --data", Exit.DATA
+        ) from None
     settings = Settings(mqtt=Mqtt(port=mqtt_port), web=Web(port=http_port))
     stopped = asyncio.ensure_future(until_signal())
     try:

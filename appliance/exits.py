@@ -11,7 +11,7 @@ class Exit(IntEnum):
     USAGE = 2  # the command line is wrong
     TIMEOUT = 27  # -W ran out, as Mosquitto's clients say it
     UNAVAILABLE = 69  # a port or directory is taken, or nothing answers
-    DATA = 73  # the data directory or the database cannot be used
+    DATA = 73  # the data directory, the database or the output cannot be used
     CONFIG = 78  # the configuration is wrong
     INTERRUPTED = 130
 

@@ -65,6 +65,15 @@ def data_dirs() -> list[Path]:
     return [*dict.fromkeys((SYSTEM_DATA_DIR, usual_data_dir(), demo_data_dir()))]
 
 
+def hidden(path: Path) -> bool:
+    """Whether this user may not know if there is such a file."""
+    try:
+        path.exists()
+    except PermissionError:
+        return True
+    return False
+
+
 def present(path: Path) -> bool:
     """Whether there is such a file, as far as this user may know."""
     try:

@@ -1,18 +1,17 @@
 """The command line: arguments here, each command's work in its own file, imported when it is called."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from appliance import __version__
 from appliance.cli import ask, mqtt, service
-from appliance.cli.terminal import complain
+from appliance.cli.terminal import complain, drop_output, open_closed_outputs, writing
 from appliance.exits import CommandError, Exit
 
 EPILOG = """\
 exit codes: 0 done; 1 nothing found; 2 wrong command line; 27 time ran out (-W); 69 a port or directory is taken,
-or nothing answers; 73 data directory or database cannot be used; 78 wrong configuration; 130 interrupted
+or nothing answers; 73 data directory, database or output cannot be used; 78 wrong configuration; 130 interrupted
 """
 
 
@@ -34,16 +33,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
+    open_closed_outputs()
     arguments = build_parser().parse_args(argv)
     try:
         code: int = arguments.command(arguments)
-        sys.stdout.flush()
+        with writing():
+            sys.stdout.flush()
     except CommandError as error:
         complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return Exit.OK
     return code

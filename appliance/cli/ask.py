@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.cli.terminal import Colour, coloured, complain, printable, say
 from appliance.exits import CommandError, Exit
-from appliance.places import control_paths, database_paths, present
+from appliance.places import control_paths, database_paths, hidden, present
 
 if TYPE_CHECKING:
     from appliance.control import ControlClient
@@ -45,10 +45,12 @@ def limit(text: str) -> int:
 
 def status_command(arguments: argparse.Namespace) -> int:
     """Say how the service is."""
-    found = _ask(arguments.data, "/api/status")
+    troubles: list[str] = []
+    found = _ask(arguments.data, "/api/status", troubles)
     if found is None:
         raise CommandError(
-            f"no appliance answers at {_listed(control_paths(arguments.data))}; "
+            "; ".join(troubles)
+            or f"no appliance answers at {_listed(control_paths(arguments.data))}; "
             "start it with `appliance run` or `appliance demo`, or name its directory with --data",
             Exit.UNAVAILABLE,
         )
@@ -113,7 +115,8 @@ def history_command(arguments: argparse.Namespace) -> int:
     if window["since"] >= window["until"]:
         raise CommandError("--since is not before --until; swap them", Exit.USAGE)
     query = {**window, "topic": arguments.topic, "limit": arguments.limit}
-    found = _ask_history(arguments.data, query) or _read_history(arguments.data, query)
+    troubles: list[str] = []
+    found = _ask_history(arguments.data, query, troubles) or _read_history(arguments.data, query, troubles)
     rows = found["rows"]
     if arguments.json:
         say(json.dumps(rows, ensure_ascii=False))
@@ -142,20 +145,21 @@ def row_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
     return f"{when}  {value}{odd}"
 
 
-def _ask_history(data_dir: Path | None, query: dict[str, Any]) -> dict[str, Any] | None:
+def _ask_history(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> dict[str, Any] | None:
     from appliance.timespan import rfc3339  # noqa: PLC0415
 
     times = {name: rfc3339(query[name]) for name in ("since", "until")}
-    found: dict[str, Any] | None = _ask(data_dir, "/api/history", raw=1, **{**query, **times})
+    found: dict[str, Any] | None = _ask(data_dir, "/api/history", troubles, raw=1, **{**query, **times})
     return found
 
 
-def _read_history(data_dir: Path | None, query: dict[str, Any]) -> dict[str, Any]:
+def _read_history(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> dict[str, Any]:
     """Read the database itself, as no service runs; CommandError."""
     path = next(filter(present, database_paths(data_dir)), None)
     if path is None:
         raise CommandError(
-            f"no appliance answers and there is no history at {_listed(database_paths(data_dir))}; "
+            "; ".join(troubles)
+            or f"no appliance answers and there is no history at {_listed(database_paths(data_dir))}; "
             "start it with `appliance run` or `appliance demo`, or name its directory with --data",
             Exit.UNAVAILABLE,
         )
@@ -164,6 +168,8 @@ def _read_history(data_dir: Path | None, query: dict[str, Any]) -> dict[str, Any
     from appliance.store.database import StoreError  # noqa: PLC0415
     from appliance.store.history import HistoryReader  # noqa: PLC0415
 
+    for trouble in troubles:
+        complain(trouble)
     complain(f"no appliance answers; this is from {path}")
     reader = HistoryReader(path)
     try:
@@ -185,16 +191,18 @@ def _unknown(topic: str, known: Iterable[str]) -> CommandError:
     return CommandError(f"{topic} has no history; {hint}", Exit.NOTHING)
 
 
-def _ask(data_dir: Path | None, path: str, **query: object) -> Any:
-    """Ask the first service that answers; None when none does, CommandError when it refuses."""
+def _ask(data_dir: Path | None, path: str, troubles: list[str], **query: object) -> Any:
+    """Ask the first service that answers; None when none does, with the reasons; CommandError when it refuses."""
     from appliance.control import ControlClient, ControlRefused, ControlUnavailable  # noqa: PLC0415
 
-    for socket in filter(present, control_paths(data_dir)):
+    for socket in control_paths(data_dir):
+        if not present(socket) and (data_dir is None or not hidden(socket)):
+            continue
         client = ControlClient(socket)
         try:
             return client.get(path, **query)
         except ControlUnavailable as error:
-            complain(str(error))
+            troubles.append(str(error))
         except ControlRefused as error:
             if error.status == 404 and "topic" in query and (known := _topics(client)) is not None:
                 raise _unknown(str(query["topic"]), known) from None

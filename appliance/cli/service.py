@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance.cli.terminal import say
+from appliance.cli.terminal import announce, say
 from appliance.exits import CommandError, Exit
 from appliance.places import SYSTEM_CONFIG, demo_data_dir, usual_data_dir
 
@@ -102,8 +102,7 @@ def _announce(service: "Service") -> None:
         f"page at http://{_host(web.address)}:{service.web_port}/" if service.web_port is not None else "no page",
         f"data in {service.data_dir}",
     ]
-    say(f"appliance runs: {', '.join(places)}")
-    sys.stdout.flush()
+    announce(f"appliance runs: {', '.join(places)}")
 
 
 def _host(address: str) -> str:
@@ -123,10 +122,6 @@ def demo_command(arguments: argparse.Namespace) -> int:
     from appliance.net.serving import new_event_loop  # noqa: PLC0415
     from appliance.settings import Mqtt, Web  # noqa: PLC0415
 
-    def tell(text: str) -> None:
-        say(text)
-        sys.stdout.flush()
-
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(
             demo(
@@ -134,7 +129,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
                 mqtt_port=Mqtt().port if arguments.mqtt_port is None else arguments.mqtt_port,
                 http_port=Web().port if arguments.http_port is None else arguments.http_port,
                 argv0=sys.argv[0],
-                say=tell,
+                say=announce,
             )
         )
     return Exit.OK

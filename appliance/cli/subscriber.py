@@ -14,7 +14,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from appliance.cli.client import connect, new_client, refused
 from appliance.cli.formats import check_format, rendered
-from appliance.cli.terminal import complain
+from appliance.cli.terminal import complain, writing
 from appliance.exits import CommandError, Exit
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_filter, matches
@@ -103,8 +103,9 @@ class Subscriber:
         if message.retain and not arguments.stale:
             return
         out = sys.stdout.buffer
-        out.write(rendered(message, arguments, time.time(), is_terminal=sys.stdout.isatty()))
-        out.flush()
+        with writing():
+            out.write(rendered(message, arguments, time.time(), is_terminal=sys.stdout.isatty()))
+            out.flush()
         self._printed += 1
         if arguments.count is not None and self._printed >= arguments.count:
             self._end(Exit.OK)

@@ -2,7 +2,12 @@
 
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
+
+from appliance.exits import CommandError, Exit
 
 
 class Colour(StrEnum):
@@ -14,8 +19,43 @@ class Colour(StrEnum):
 
 
 def say(text: str) -> None:
-    """Write a line of output."""
-    sys.stdout.write(f"{text}\n")
+    """Write a line of output; CommandError."""
+    with writing():
+        sys.stdout.write(f"{text}\n")
+
+
+def announce(text: str) -> None:
+    """Write a line at once; a service goes on where nobody can read it."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError:
+        drop_output()
+
+
+@contextmanager
+def writing() -> Generator[None]:
+    """Turn output that finds no room into CommandError; a reader who has seen enough stays BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_output()
+        raise CommandError(
+            f"the output cannot be written ({error.strerror}); free some space, or send it elsewhere", Exit.DATA
+        ) from None
+
+
+def drop_output() -> None:
+    """Send what is still to be written nowhere, so that the end of the process does not stumble over it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def open_closed_outputs() -> None:
+    """Have both outputs, also where whoever started us has closed them."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 open until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def complain(text: str) -> None:

@@ -191,7 +191,7 @@ class TestRefusals:
         path = tmp_path / "file"
         path.write_bytes(b"")
         text, code = refusal(local(), path)
-        assert "there is a file of that name, or choose another with --data" in text
+        assert "move the file of that name away, or choose another with --data" in text
         assert code == Exit.DATA
         assert refusal(local(), path / "below")[0].startswith(f"data directory {path}/below cannot be used")
 

@@ -1,12 +1,15 @@
 """The command line from outside: what it prints, how it ends, how quickly it starts."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from processes import appliance, free_port, running
+from processes import PATIENCE_S, appliance, environment, eventually, free_port, running
 
 from appliance import __version__
 from appliance.cli import build_parser, main, service
@@ -79,6 +82,46 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         schema.stdout.close()
         assert schema.stderr.read() == b""
         assert schema.wait() == 0
+
+
+def redirected(tmp_path, redirection, *arguments, stdout=None):
+    """Begin a command whose output goes where the shell's words say."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-m", "appliance", *map(str, arguments)],
+        env=environment(tmp_path),
+        stderr=subprocess.PIPE,
+        stdout=stdout,
+        text=True,
+    )
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path):
+    with redirected(tmp_path, ">/dev/full", "check", "--schema") as schema:
+        _, complaints = schema.communicate(timeout=PATIENCE_S)
+    assert complaints.startswith("appliance: the output cannot be written (No space left on device); ")
+    assert complaints.count("\n") == 1
+    assert schema.returncode == Exit.DATA
+
+
+@pytest.mark.parametrize(("redirection", "code"), [(">&-", Exit.CONFIG), (">&- 2>&-", Exit.CONFIG)])
+def test_closed_outputs_change_nothing(tmp_path, redirection, code):
+    with redirected(tmp_path, redirection, "check", tmp_path / "none.toml") as check:
+        assert "Traceback" not in check.communicate(timeout=PATIENCE_S)[1]
+    assert check.returncode == code
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "2>&-"])
+def test_a_service_runs_on_where_nobody_hears_it(tmp_path, redirection):
+    arguments = ("run", "--data", tmp_path, "--mqtt-port", 0, "--http-port", 0)
+    read, write = os.pipe()
+    os.close(read)  # where nothing else is said, a reader that has gone away
+    with redirected(tmp_path, redirection, *arguments, stdout=write) as service:
+        os.close(write)
+        eventually((tmp_path / "control.sock").exists)
+        time.sleep(0.1)  # it speaks right after
+        os.kill(service.pid, signal.SIGINT)
+        assert service.communicate(timeout=PATIENCE_S)[1] == ""
+    assert service.returncode == Exit.OK
 
 
 HEAVY = ("asyncio", "msgspec", "paho", "sqlite3", "starlette", "uvicorn", "ssl", "http.client")

@@ -15,7 +15,7 @@ from processes import PATIENCE_S, appliance, environment, eventually, free_port,
 
 from appliance import demo, places
 from appliance.control import ControlClient, ControlUnavailable
-from appliance.exits import CommandError
+from appliance.exits import CommandError, Exit
 from appliance.settings import Mqtt, Settings
 from appliance.store.history import HistoryReader
 from sensors.config import load_config
@@ -130,6 +130,12 @@ def test_the_agents_file_is_one_that_the_agent_takes(tmp_path):
     assert (config.site, config.agent, config.broker.port) == ("home", "house", 1234)
     assert {sensor.keys.kind for sensor in config.sensors} == {"host", "simulated"}
     assert len({sensor.keys.room for sensor in config.sensors if sensor.keys.kind == "simulated"}) == 4
+
+
+def test_a_directory_whose_name_the_agents_file_cannot_hold(tmp_path):
+    done = appliance(tmp_path, "demo", "--data", f"{tmp_path}/\udcff", "--mqtt-port", free_port(), "--http-port", 0)
+    assert done.returncode == Exit.DATA
+    assert re.fullmatch(r"appliance: data directory \S+ has a name that is not UTF-8; .* --data\n", done.stderr)
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):

@@ -1,13 +1,16 @@
 """status and history: from the running service, and from its file when none runs."""
 
 import argparse
+import errno
 import json
 import time
+from pathlib import Path
 
 import pytest
 from processes import appliance, eventually, free_port, running
 
-from appliance.cli import ask
+from appliance.cli import ask, main
+from appliance.control import ControlClient, ControlUnavailable
 from appliance.exits import Exit
 
 STATUS = {
@@ -165,6 +168,20 @@ def test_nobody_there(tmp_path, command):
     assert done.returncode == Exit.UNAVAILABLE
     assert done.stderr.startswith("appliance: no appliance answers")
     assert done.stderr.endswith("or name its directory with --data\n")
+
+
+@pytest.mark.parametrize("command", [("status",), ("history", "home/x")])
+def test_a_service_that_does_not_let_us_ask_says_why(tmp_path, monkeypatch, capsys, command):
+    def refuse(*_, **__):
+        raise ControlUnavailable("not allowed to open it; use sudo")
+
+    def hide(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(ControlClient, "get", refuse)
+    monkeypatch.setattr(Path, "exists", hide)  # root may look everywhere, so a mode proves nothing
+    assert main([*command, "--data", str(tmp_path)]) == Exit.UNAVAILABLE
+    assert capsys.readouterr().err == "appliance: not allowed to open it; use sudo\n"
 
 
 def test_a_file_that_is_no_history(tmp_path):
