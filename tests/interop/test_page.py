@@ -128,6 +128,12 @@ def test_rooms_live_switch_offline_and_removal(tmp_path):
         await tab.locator(".amount", has_text="<script>").wait_for()  # text, whoever wrote it
         assert await tab.locator("main img, main script").count() == 0
 
+        for room in ("room10", "room2"):
+            served.local.publish(f"home/{room}/temperature", b"20", retain=True)
+            await tab.locator(f"#room-{room}").wait_for()
+        rooms = await tab.locator("article.room h2").all_text_contents()
+        assert rooms.index("Room2") < rooms.index("Room10")
+
         served.local.publish("home/garden/soil_moisture", b"", retain=True)
         await tab.locator("#room-garden").wait_for(state="detached")
 

@@ -15,7 +15,7 @@ export class Devices {
   }
 
   refresh() {
-    const devices = [...this.#house.devices.values()].sort((a, b) => a.name.localeCompare(b.name));
+    const devices = [...this.#house.devices.values()].sort((a, b) => words.compare(a.name, b.name));
     for (const agent of this.#items.keys()) if (!this.#house.devices.has(agent)) this.#items.delete(agent);
     this.#list.replaceChildren(...(devices.length ? devices.map((device) => this.#item(device)) : [this.#none()]));
     const online = devices.filter((device) => device.online).length;

@@ -1,5 +1,7 @@
 // What the page knows: the last snapshot with all changes since.
 
+import * as words from "./words.js";
+
 export class House {
   values = new Map(); // topic -> value
   devices = new Map(); // agent -> device
@@ -43,7 +45,7 @@ export class House {
       if (!rooms.has(value.room)) rooms.set(value.room, []);
       rooms.get(value.room).push(value);
     }
-    return [...rooms].sort(([a], [b]) => a.localeCompare(b));
+    return [...rooms].sort(([a], [b]) => words.compare(a, b));
   }
 
   isOffline(value) {

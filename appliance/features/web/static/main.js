@@ -85,7 +85,7 @@ async function fillPicker() {
   } catch {
     // the banner tells
   }
-  const sorted = [...options].sort(([, a], [, b]) => a.localeCompare(b));
+  const sorted = [...options].sort(([, a], [, b]) => words.compare(a, b));
   picker.replaceChildren(...sorted.map(([topic, label]) => new Option(label, topic, false, topic === chart.topic)));
 }
 

@@ -168,7 +168,7 @@ const RANK = { temperature: 0, humidity: 1 };
 // Climate first, then other numbers, then what is on or off, then what can be switched.
 function order(a, b) {
   const rank = (value) => RANK[value.kind] ?? { sensor: 2, binary_sensor: 3, event: 4, switch: 5 }[value.role];
-  return rank(a) - rank(b) || a.topic.localeCompare(b.topic);
+  return rank(a) - rank(b) || words.compare(a.topic, b.topic);
 }
 
 function element(tag, className, content) {

@@ -35,6 +35,9 @@ const ICONS = [
   [/memory|cpu|load/, "chip"], [/disk/, "disk"], [/relay|switch|lamp|fan|heater|pump|plug|siren/, "power"],
 ];
 
+// Room 2 stands before room 10.
+export const compare = new Intl.Collator(undefined, { numeric: true }).compare;
+
 export function icon(value) {
   const found = ICONS.find(([pattern]) => pattern.test(value.kind));
   if (found) return found[1];
