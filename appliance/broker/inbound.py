@@ -159,10 +159,11 @@ class Inbound:
             if number in session.incoming:  # it is here already: answered again, not delivered again [MQTT-4.3.3-2]
                 self._acknowledge(connection, PUBREC + packet_id)
                 return
-        # A QoS 2 message may be in both: received, and its PUBREC held back.
-        if qos and max(len(session.incoming), len(connection.held)) >= self._receive_maximum:
+        maximum = self._receive_maximum
+        # Not their sum: a QoS 2 message may be in both, received and its PUBREC held back.
+        if qos and (len(session.incoming) >= maximum or len(connection.held) >= maximum):
             raise ReceiveMaximumExceeded(  # [MQTT-3.3.4-7]
-                f"more than {self._receive_maximum} messages without waiting for their acknowledgement"
+                f"more than {maximum} messages without waiting for their acknowledgement"
             )
         if topic[0] == DOLLAR:
             self._deny(connection, qos, packet_id)

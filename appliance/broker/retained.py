@@ -48,7 +48,8 @@ class RetainedStore:
 
         Those whose time is over make room.
         """
-        if self._expiring:
+        some_expire = len(self._expiring) > 0
+        if some_expire:
             for expired in self._expiring.due(now):
                 self.discard(expired)
         topic = message.topic
@@ -64,7 +65,7 @@ class RetainedStore:
         self.size_bytes = grown
         if message.expires_at is not None:
             self._expiring.set(message.expires_at, topic)
-        elif self._expiring:
+        elif some_expire:
             self._expiring.cancel(topic)
         return True
 

@@ -6,7 +6,6 @@
     │   └── TopicNameInvalid
     ├── ProtocolError              parsed, but not allowed, or not here and now
     ├── UnsupportedVersion         a CONNECT of a level that we do not speak
-    ├── BadClientId
     ├── ReceiveMaximumExceeded
     ├── TopicAliasInvalid
     └── PacketTooLarge
@@ -57,12 +56,6 @@ class UnsupportedVersion(MqttError):
     def __init__(self, message: str, level: int) -> None:
         super().__init__(message)
         self.level = level
-
-
-class BadClientId(MqttError):
-    """A client identifier that is not taken."""
-
-    reason = ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
 
 
 class ReceiveMaximumExceeded(MqttError):

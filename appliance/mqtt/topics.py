@@ -6,7 +6,7 @@ from appliance.mqtt.errors import MqttError, TopicFilterInvalid, TopicNameInvali
 from appliance.mqtt.wire import MAX_STRING_BYTES
 
 SHARE_PREFIX: Final = "$share/"  # case-sensitive, MQTT 5 §4.8.2
-MAX_LEVELS: Final = 128  # far beyond any real topic, far below what would make a tree deep
+MAX_LEVELS: Final = 1_024  # as many as the broker's limit can be set to, far beyond any real topic
 
 
 def check_topic_name(topic: str, max_levels: int = MAX_LEVELS) -> None:

@@ -7,7 +7,6 @@ REASONS = [
     (errors.MalformedPacket, 0x81),
     (errors.ProtocolError, 0x82),
     (errors.UnsupportedVersion, 0x84),
-    (errors.BadClientId, 0x85),
     (errors.TopicFilterInvalid, 0x8F),
     (errors.TopicNameInvalid, 0x90),
     (errors.ReceiveMaximumExceeded, 0x93),

@@ -1,4 +1,5 @@
 from contextlib import suppress
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from strategies import plain_filters, topic_filters, topic_names
 
 from appliance.mqtt.errors import MqttError, TopicFilterInvalid, TopicNameInvalid
 from appliance.mqtt.topics import MAX_LEVELS, check_topic_filter, check_topic_name, matches, split_share
+from appliance.settings import Limits
 
 NAMES = [
     "a",
@@ -30,8 +32,8 @@ BAD_NAMES = [
     ("a+", "wildcard"),
     ("a" * 65_536, "longer than 65535"),  # [MQTT-4.7.3-3]
     ("é" * 32_768, "longer than 65535"),
-    ("/" * MAX_LEVELS, "more than 128 levels"),
-    ("/" * 65_535, "more than 128 levels"),
+    ("/" * MAX_LEVELS, "more than 1024 levels"),
+    ("/" * 65_535, "more than 1024 levels"),
     ("a\ud800", "surrogate"),
 ]
 
@@ -77,8 +79,8 @@ BAD_FILTERS = [
     ("$share/+/home", "share group"),
     ("$share/a#/home", "share group"),
     ("$share/group/a#", "wildcard"),
-    ("/" * 65_535, "more than 128 levels"),
-    ("+/" * 32_000, "more than 128 levels"),
+    ("/" * 65_535, "more than 1024 levels"),
+    ("+/" * 32_000, "more than 1024 levels"),
     ("a" * 65_536, "longer than 65535"),
     ("#\ud800", "surrogate"),
 ]
@@ -216,3 +218,9 @@ def test_any_text_is_judged_and_no_other_error_escapes(text):
     for check in (check_topic_name, check_topic_filter):
         with suppress(MqttError):
             check(text)
+
+
+def test_a_limit_on_levels_is_not_cut_short_here():
+    highest = next(meta.le for meta in get_args(get_type_hints(Limits, include_extras=True)["max_topic_levels"])[1:])
+    check_topic_filter("/" * (highest - 1))
+    check_topic_name("/" * (highest - 1))
