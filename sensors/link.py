@@ -5,6 +5,7 @@ every event through the `Handler` in the same thread. Only reaching the broker (
 own, because it may take long. Each connection gets a client of its own, so that nothing of the last one is repeated.
 """
 
+import logging
 import socket
 import threading
 from collections import deque
@@ -28,6 +29,8 @@ LONGEST_TAKEN_OVER_WAIT_S = 960.0
 WINDOW = 50  # messages in flight; the broker may allow fewer
 QUEUE = 500  # messages waiting for a place in the window
 MAX_PACKET_BYTES = 131_072  # of ours; the broker may allow less
+LARGEST_PACKET_BYTES = 268_435_460  # that MQTT knows
+PACKET_OVERHEAD_BYTES = 256  # at most: header, packet id, provenance
 
 UNSPECIFIED_ERROR = 0x80
 SESSION_TAKEN_OVER = 0x8E
@@ -39,6 +42,8 @@ REFUSED_CURES = {
     0x8A: "this client or user is banned there",
     0x95: "it accepts only smaller packets",
 }
+
+log = logging.getLogger("sensors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +149,7 @@ class Link:
         self.up = False
         self.window = WINDOW
         self.max_packet_bytes = MAX_PACKET_BYTES
+        self._most_bytes = LARGEST_PACKET_BYTES
 
     # What the agent's loop asks
 
@@ -210,7 +216,7 @@ class Link:
         good_until: float | None = None,
     ) -> bool:
         """Send at QoS 1; False while that cannot be. `tokens` come back with the acknowledgement."""
-        if not self.up or len(self._queue) >= QUEUE:
+        if not self.up or len(self._queue) >= QUEUE or not self._fits(topic, payload):
             return False
         self._queue.append(_Message(topic, payload, retain, tuple(properties), tuple(tokens), good_until))
         self._send_queued()
@@ -218,8 +224,15 @@ class Link:
 
     def announce(self, topic: str, payload: bytes) -> None:
         """Send retained at QoS 0: for what is soon said again."""
-        if self.up and self._client is not None:
+        if self.up and self._client is not None and self._fits(topic, payload):
             self._client.publish(topic, payload, qos=0, retain=True)
+
+    def _fits(self, topic: str, payload: bytes) -> bool:
+        """Whether the broker takes a message of this size; a larger one would end the connection. §3.1.2.11.4"""
+        fits = len(topic) + len(payload) + PACKET_OVERHEAD_BYTES <= self._most_bytes
+        if not fits:
+            log.warning("%s: %d bytes are more than the broker takes; not sent", topic, len(payload))
+        return fits
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Ask for messages on these topics."""
@@ -348,7 +361,8 @@ class Link:
             return
         self.up = True
         self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
-        self.max_packet_bytes = min(MAX_PACKET_BYTES, getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES))
+        self._most_bytes = getattr(properties, "MaximumPacketSize", LARGEST_PACKET_BYTES)
+        self.max_packet_bytes = min(MAX_PACKET_BYTES, self._most_bytes)
         self._handler.connected()
 
     def _on_disconnect(self, _client: "Client", _data: Any, flags: Any, reason: Any, _properties: Any) -> None:

@@ -244,6 +244,17 @@ def test_a_second_agent_with_the_name_is_named_and_not_fought():
             link.until(lambda count=times: link.told.count(why) == count + 1)
 
 
+def test_a_message_larger_than_the_broker_takes_is_not_sent(caplog):
+    takes_1000_bytes = b"\x20\x08\x00\x00\x05\x27\x00\x00\x03\xe8"
+    with listening(takes_1000_bytes) as port, driven(port) as link:
+        link.until_told("connected")
+        assert not link.link.publish("home/devices/house/about", b"x" * 1000, retain=True)
+        link.link.announce("home/devices/house/health", b"x" * 1000)
+        assert caplog.text.count("more than the broker takes") == 2
+        assert not link.link.wants_write
+        assert link.link.publish("home/attic/temperature", b"21.4", retain=True)
+
+
 def test_connections_cut_short_again_and_again_hint_at_a_second_agent():
     with listening(CONNACK, hold=False) as port, driven(port) as link:
         for attempts in range(1, CUT_SHORT + 1):
