@@ -7,6 +7,7 @@ when `next_deadline` is due.
 
 from collections.abc import Callable
 
+from appliance.broker.absent import Absent
 from appliance.broker.connection import Connection, Stage
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.effects import Authenticate, Close, Effect
@@ -80,6 +81,7 @@ class Broker:
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._next_client_id = next_client_id
         self._connections: set[Connection] = set()
+        self._absent = Absent()
         self._pending_wills: dict[str, _PendingWill] = {}
         self._deadlines: Deadlines[Connection | Session | _PendingWill] = Deadlines()
 
@@ -218,7 +220,7 @@ class Broker:
             self._turn_away(connection, reason, "not authenticated")
             return
         known = self.sessions.get(connection.client_id)
-        if known is None and len(self.sessions) >= self._limits.max_sessions:
+        if known is None and not self._has_room(now):
             self._turn_away(connection, ReasonCode.QUOTA_EXCEEDED, f"there are {len(self.sessions)} sessions already")
             return
         if known is not None and known.username != connect.username:
@@ -234,6 +236,17 @@ class Broker:
             except MqttError as error:
                 self._refuse(connection, error, now)
 
+    def _has_room(self, now: float) -> bool:
+        """Make room for one more session, if need be at the cost of one whose client is away."""
+        if len(self.sessions) < self._limits.max_sessions:
+            return True
+        dispensable = self._absent.dispensable()
+        if dispensable is None:
+            return False
+        self.stats.dropped["session ended to make room"] += len(dispensable.queue) + len(dispensable.in_flight)
+        self._forget(dispensable, now)
+        return True
+
     def _enter(self, connection: Connection, connect: Connect, known: Session | None, now: float) -> None:
         if known is not None and known.connection is not None:  # [MQTT-3.1.4-2]
             self._disconnect(known.connection, ReasonCode.SESSION_TAKEN_OVER, "taken over by a new link", now)
@@ -245,6 +258,7 @@ class Broker:
         session = known or Session(connection.client_id, connect.username)
         self.sessions[session.client_id] = session
         session.connection = connection
+        self._absent.discard(session)
         self._deadlines.cancel(session)
         session.expiry_s = self._expiry_s(connect)
         session.window = min(self._limits.max_inflight, connect.properties.receive_maximum or 65_535)
@@ -360,6 +374,7 @@ class Broker:
             self._tell(session, will, now)
         if session.expiry_s:
             self._deadlines.set(now + session.expiry_s, session)
+            self._absent.add(session, connection.peer)
         else:
             self._forget(session, now)
 
@@ -390,6 +405,7 @@ class Broker:
             del self.sessions[session.client_id]
             self.stats.sessions_now = len(self.sessions)
         self._deadlines.cancel(session)
+        self._absent.discard(session)
         pending = self._drop_pending_will(session.client_id)
         if pending is not None:
             self.publish(pending.message, now)

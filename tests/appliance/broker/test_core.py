@@ -157,6 +157,19 @@ def test_the_number_of_sessions_is_bounded():
     assert client.expect(ConnAck).reason_code == ReasonCode.QUOTA_EXCEEDED
 
 
+def test_absent_sessions_make_room_and_nobody_is_locked_out():
+    server = VirtualServer(max_sessions=5)
+    fine = server.client("fine")
+    for number in range(20):
+        server.client(f"random-{number}", clean_start=False).subscribe("x", qos=1).lose()
+    assert len(server.broker.sessions) == 5
+    fine.publish("x", qos=1)
+    newcomer = server.client("newcomer")
+    assert newcomer.connack.reason_code == 0
+    assert set(server.broker.sessions) == {"fine", "newcomer", "random-17", "random-18", "random-19"}
+    assert server.broker.stats.dropped["session ended to make room"] == 1
+
+
 # --- keep-alive ---
 
 
