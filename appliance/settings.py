@@ -34,6 +34,12 @@ Loopback = Annotated[str, Meta(pattern=LOOPBACK_PATTERN, extra={"cure": LOOPBACK
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 
+FilePath = Annotated[
+    str,
+    Meta(max_length=4_096, pattern="^[^\\0]*$", extra={"cure": 'give a path in "quotation marks", without U+0000'}),
+]
+"""A path; the system takes none with U+0000."""
+
 
 class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where MQTT clients connect."""
@@ -121,9 +127,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     site: Annotated[Level, Meta(description="First level of this home's topics.")] = "home"
     data_dir: Annotated[
-        str,
+        FilePath,
         Meta(
-            max_length=4_096,
             description="Directory of the database and the control socket; empty means the usual place for the user.",
         ),
     ] = ""

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from appliance.config import ConfigError, Document
-from appliance.settings import Level
+from appliance.settings import FilePath, Level
 from sensors.driver import DriverKind
 from sensors.filters import Filters
 from sensors.registry import UnknownKind, driver_class
@@ -18,10 +18,8 @@ from sensors.topics import legal_level
 
 SYSTEM_DATA_DIR = Path("/var/lib/sensors")
 MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
-PATH_CURE = "give a path without the character U+0000"
 
 
-FilePath = Annotated[str, Meta(max_length=4_096, pattern="^[^\\0]*$", extra={"cure": PATH_CURE})]
 Seconds = Annotated[float, Meta(ge=0.1, le=604_800)]
 
 

@@ -63,7 +63,7 @@ REFUSED = [
     ),
     (
         "data_dir = '" + "x" * 5000 + "'",
-        'a.toml:1: data_dir: "' + "x" * 38 + '… will not do; give text in "quotation marks" of at most 4096 characters',
+        'a.toml:1: data_dir: "' + "x" * 38 + '… will not do; give a path in "quotation marks", without U+0000',
     ),
     # TOML that is none
     (

@@ -113,3 +113,12 @@ def test_sections_follow_the_keys_of_their_table():
         ("x", "needed", None),
         ("x.inner", "deep", 1),
     ]
+
+
+def test_a_path_the_system_cannot_have_is_refused(tmp_path):
+    from appliance.config import ConfigError, load
+
+    path = tmp_path / "appliance.toml"
+    path.write_text('data_dir = "a\\u0000b"\n')
+    with pytest.raises(ConfigError, match=r"U\+0000"):
+        load(path, Settings)
