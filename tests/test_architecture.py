@@ -180,6 +180,7 @@ LIBRARIES = {
         "sensors.drivers.gpio_input",
         "sensors.drivers.host",
         "sensors.drivers.simulated",
+        "sensors.hw",
         "sensors.filters",
         "sensors.health",
         "sensors.sender",

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from sensors.driver import Channel, DriverContext, Implausible
 from sensors.hw.dht import MEASURE_TIMEOUT_S, START_TIMEOUT_S, DhtProcess, DhtSensor, Kind, Method
+from sensors.hw.header import GpioNumber
 from sensors.reading import Reading
 
 
@@ -37,7 +38,7 @@ class Dht:
     class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Keys of a sensor of kind `dht`."""
 
-        pin: Annotated[int, Meta(ge=0, description="GPIO number, as in GPIO4; not the position on the header.")]
+        pin: Annotated[GpioNumber, Meta(description="GPIO number, as in GPIO4; not the position on the header.")]
         model: Annotated[
             Literal["DHT11", "DHT21", "AM2301", "DHT22", "AM2302"], Meta(description="What is printed on the sensor.")
         ]

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from sensors.driver import Channel, DriverContext, SensorError, as_sensor_error
 from sensors.hw.gpio import InputLine, Pull, open_gpio
+from sensors.hw.header import GpioNumber
 from sensors.reading import Reading
 
 LONGEST_UNREST_S = 1.0  # a contact that chatters on and on is believed now and then, rather than never
@@ -141,7 +142,7 @@ class GpioInput:
     class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Keys of a sensor of kind `gpio_input`."""
 
-        pin: Annotated[int, Meta(ge=0, description="GPIO number, as in GPIO17; not the position on the header.")]
+        pin: Annotated[GpioNumber, Meta(description="GPIO number, as in GPIO17; not the position on the header.")]
         input: Annotated[
             Literal["motion", "door", "window", "leak", "smoke", "button"],
             Meta(description="What is connected; decides the wiring that is expected, and the topic."),
