@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from appliance.config import ConfigError  # noqa: PLC0415 --help need not wait for it
 
     try:
-        return int(arguments.command(arguments))
+        code = int(arguments.command(arguments))
+        sys.stdout.flush()
     except ConfigError as error:
         if getattr(arguments, "json", False):
             facts = {"ok": False, "path": str(error.path), "line": error.line, "key": error.key}
@@ -50,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_CONFIG
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -307,7 +313,6 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 def _log_to_stderr(*, verbose: bool) -> None:
     """Log lines for people; for the journal with the priority that it understands."""
     import logging  # noqa: PLC0415
-    import os  # noqa: PLC0415
 
     priorities = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
