@@ -31,8 +31,8 @@ ABOUT_AFTER_S = 2.0  # drivers that need longer to build are announced later
 HEALTH_EVERY_S = 60.0
 CLOCK_EVERY_S = 10.0
 READY_AFTER_S = 10.0  # without a broker the agent still does its work: it fills the outbox
-GOODBYE_S = 0.8  # for the last acknowledgements
-FAREWELL_S = 0.3  # for the last bytes, and again for drivers to let go
+GOODBYE_S = 0.5  # for the last acknowledgements
+FAREWELL_S = 0.2  # for the last bytes, and again for drivers to let go
 
 log = logging.getLogger("sensors")
 
