@@ -92,19 +92,24 @@ def test_i66_what_is_not_retained_is_not_an_old_value(service_with):
     service.reader("i66").silent()
 
 
-def test_i67_sessions_are_bounded(service_with):
+def test_i67_sessions_are_bounded_and_nobody_is_locked_out(service_with):
     service = service_with("max_sessions = 100\n")
-    kept = 0
+    present = b"\x20\x02\x01\x00"
     for number in range(200):
         link = service.link()
         link.send(connect(f"i67-{number}", clean=False), DISCONNECT)
-        answer = link.until_closed()
-        kept += answer == ACCEPTED
-        assert answer == ACCEPTED or (answer[:3] == b"\x20\x02\x00" and answer[3] != 0)
+        assert link.until_closed() == ACCEPTED
         link.close()
-    assert kept == 100
-    for number in range(100):  # who is known gets in, and a clean start makes room
-        service.client(f"i67-{number}", answer=ACCEPTED)
+    for number in (100, 150, 199):  # those longest away have made room
+        service.client(f"i67-{number}", clean=False, answer=present)
+    service.client("i67-99", clean=False, answer=ACCEPTED)
+    for number in range(200, 296):
+        service.client(f"i67-{number}")
+    link = service.link()
+    link.send(connect("i67-one-too-many"))
+    answer = link.until_closed()  # whose client is connected makes no room
+    assert answer[:3] == b"\x20\x02\x00"
+    assert answer[3] != 0
     service.close_links()
 
 
