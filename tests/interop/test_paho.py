@@ -266,9 +266,7 @@ def test_a_will_with_a_delay_is_not_told_to_who_comes_back(service, join):
     will = ("paho/delayed", b"offline", 1, False, props(PacketTypes.WILLMESSAGE, WillDelayInterval=30))
     expiry = props(PacketTypes.CONNECT, SessionExpiryInterval=60)
     # a clean start would end the session, and with it the waiting
-    client = join(
-        V5, "delayed", clean=False, will=will, properties=expiry
-    )
+    client = join(V5, "delayed", clean=False, will=will, properties=expiry)
     client.paho.socket().shutdown(2)
     client.event("disconnect")
     client.event("connect")
