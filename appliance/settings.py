@@ -108,6 +108,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     session_expiry_s: Annotated[
         int, Meta(ge=0, le=4_294_967_294, description="Seconds a persistent session outlives its absent client.")
     ] = 604_800
+    topic_alias_maximum: Annotated[
+        int, Meta(ge=0, le=65_535, description="Topics that an MQTT 5 client may abbreviate on its link; 0 for none.")
+    ] = 10
     max_cached_topics: Annotated[
         int, Meta(ge=16, le=1_000_000, description="Topics whose recipients are remembered between messages.")
     ] = 16_384

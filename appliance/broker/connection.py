@@ -4,6 +4,7 @@ from collections import deque
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from appliance.broker.aliases import IncomingAliases, OutgoingAliases
 from appliance.mqtt.packets import Connect, Will
 from appliance.mqtt.types import Version
 
@@ -28,6 +29,8 @@ class Connection:
     """
 
     __slots__ = (
+        "aliases_in",
+        "aliases_out",
         "backlog",
         "client_id",
         "connect",
@@ -66,6 +69,8 @@ class Connection:
         self.backlog = 0  # bytes in `output` and in the socket's own buffer
         self.dirty = False  # on the core's list of links to flush
         self.held: deque[tuple[int, bytes]] = deque()  # (commit group, acknowledgement) in order
+        self.aliases_in: IncomingAliases | None = None
+        self.aliases_out: OutgoingAliases | None = None  # where the client takes them
         self.max_packet_bytes = 0  # largest packet the client takes; 0 for any
 
     def put(self, data: bytes, dirty: list["Connection"]) -> None:

@@ -8,6 +8,7 @@ when `next_deadline` is due.
 from collections.abc import Callable
 
 from appliance.broker.absent import Absent
+from appliance.broker.aliases import IncomingAliases, OutgoingAliases
 from appliance.broker.connection import Connection, Stage
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.effects import Authenticate, Close, Effect
@@ -267,6 +268,9 @@ class Broker:
         connection.stage = Stage.CONNECTED
         connection.will = connect.will
         connection.max_packet_bytes = connect.properties.maximum_packet_size or 0
+        connection.aliases_in = IncomingAliases(self._limits.topic_alias_maximum) if connection.v5 else None
+        aliases = min(connect.properties.topic_alias_maximum or 0, self._limits.topic_alias_maximum)
+        connection.aliases_out = OutgoingAliases(aliases) if aliases else None
         connection.heard_at = now
         connection.grace_s = 1.5 * connect.keep_alive_s  # [MQTT-3.1.2-22]
         if connection.grace_s:

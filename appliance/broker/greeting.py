@@ -36,6 +36,7 @@ def connack(connect: Connect, session: Session, *, present: bool, limits: Limits
         session_expiry_interval=int(session.expiry_s) if wished_s != session.expiry_s else None,  # [MQTT-3.2.2-10]
         receive_maximum=limits.receive_maximum,
         maximum_packet_size=limits.max_packet_bytes,
+        topic_alias_maximum=limits.topic_alias_maximum or None,
         assigned_client_identifier=None if connect.client_id else session.client_id,  # [MQTT-3.2.2-16]
         shared_subscription_available=0,
     )

@@ -13,13 +13,13 @@ from appliance.broker.message import Message
 from appliance.broker.router import NO_FORMS, NO_READERS, Audience, Router
 from appliance.broker.session import Session
 from appliance.broker.stats import Stats
-from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ReceiveMaximumExceeded
-from appliance.mqtt.publish import scan_properties
+from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ProtocolError, ReceiveMaximumExceeded
+from appliance.mqtt.publish import is_utf8, scan_properties
 from appliance.settings import Limits
 
 PUBACK, PUBREC, PUBREL, PUBCOMP = b"\x40\x02", b"\x50\x02", b"\x62\x02", b"\x70\x02"
 PINGREQ, PINGRESP = b"\xc0\x00", b"\xd0\x00"
-NOT_AUTHORIZED, PACKET_ID_NOT_FOUND = 0x87, 0x92
+NOT_AUTHORIZED, PACKET_ID_NOT_FOUND, PAYLOAD_FORMAT_INVALID = 0x87, 0x92, 0x99
 DOLLAR = ord("$")
 
 
@@ -140,7 +140,6 @@ class Inbound:
         if pos + (2 if qos else 0) > stop:
             raise MalformedPacket("a PUBLISH shorter than its topic")
         topic = data[body + 2 : pos]
-        route = self._router.routes.get(topic) or self._router.route(topic)
         packet_id = b""
         if qos:
             packet_id = data[pos : pos + 2]
@@ -149,11 +148,17 @@ class Inbound:
                 _check_packet_id(0)
         properties = b""
         expires_at = None
+        alias = 0
+        is_text = False
         if connection.v5:
-            scanned = scan_properties(data, pos, stop)
-            properties, expiry_s, pos = scanned
+            properties, expiry_s, pos, alias, is_text = scan_properties(data, pos, stop)
             if expiry_s is not None:
                 expires_at = now + expiry_s
+            if alias and connection.aliases_in is not None:
+                topic = connection.aliases_in.topic(alias, topic)
+            elif not topic:
+                raise ProtocolError("a PUBLISH with neither a topic name nor a topic alias")  # §3.3.2.1
+        route = self._router.routes.get(topic) or self._router.route(topic)
         if qos == 2:
             number = packet_id[0] << 8 | packet_id[1]
             if number in session.incoming:  # it is here already: answered again, not delivered again [MQTT-4.3.3-2]
@@ -165,14 +170,19 @@ class Inbound:
             raise ReceiveMaximumExceeded(  # [MQTT-3.3.4-7]
                 f"more than {maximum} messages without waiting for their acknowledgement"
             )
-        if topic[0] == DOLLAR:
-            self._deny(connection, qos, packet_id)
+        if topic[0] == DOLLAR:  # §4.7.2, [MQTT-3.3.5-2] of 3.1.1
+            self._deny(connection, qos, packet_id, NOT_AUTHORIZED, "to a topic of the server's own")
+            return
+        if is_text and not is_utf8(data[pos:stop]):
+            self._deny(connection, qos, packet_id, PAYLOAD_FORMAT_INVALID, "text that is not UTF-8")
             return
         message = Message(
             route.topic, data[pos:stop], qos, bool(first & 1), properties, expires_at, connection.client_id
         )
         forms = None
-        if first & 0xFE == 0x32 and expires_at is None:  # a reader's copy differs in the packet id and has no retain
+        if (
+            first & 0xFE == 0x32 and expires_at is None and not alias
+        ):  # a reader's copy differs in the packet id and has no retain
             forms = NO_FORMS[:]
             forms[4 | connection.v5] = b"\x32" + data[start + 1 : after_topic], data[after_topic + 2 : stop]
         group = self._router.publish(route, message, session, now, forms)
@@ -185,13 +195,11 @@ class Inbound:
             session.incoming.add(number)
             self._acknowledge(connection, PUBREC + packet_id, group)
 
-    def _deny(self, connection: Connection, qos: int, packet_id: bytes) -> None:
-        """Answer a message to one of the server's own topics, which goes nowhere. §4.7.2, [MQTT-3.3.5-2] of 3.1.1"""
-        self._stats.dropped["to a topic of the server's own"] += 1
+    def _deny(self, connection: Connection, qos: int, packet_id: bytes, reason: int, cause: str) -> None:
+        """Answer a message that goes nowhere: 3.1.1 knows no other answer than the usual one."""
+        self._stats.dropped[cause] += 1
         if qos and connection.v5:
-            self._acknowledge(
-                connection, (b"\x40\x03" if qos == 1 else b"\x50\x03") + packet_id + bytes((NOT_AUTHORIZED,))
-            )
+            self._acknowledge(connection, (b"\x40\x03" if qos == 1 else b"\x50\x03") + packet_id + bytes((reason,)))
         elif qos:
             self._acknowledge(connection, (PUBACK if qos == 1 else PUBREC) + packet_id)
 

@@ -295,9 +295,13 @@ class Router:
         """Put one PUBLISH on the link; False when the client would not take it or its time is over."""
         v5 = connection.v5
         form = qos << 2 | retain << 1 | v5
-        parts = None if identifiers else forms[form]
+        aliases = connection.aliases_out
+        own = bool(identifiers) or aliases is not None  # a form that is for this link alone
+        alias = 0
+        parts = None if own else forms[form]
         if parts is None:
             properties = b""
+            topic = message.topic.encode()
             if v5:
                 left_s = None
                 if message.expires_at is not None:
@@ -305,12 +309,14 @@ class Router:
                     if left_s <= 0:
                         self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
                         return False
-                properties = delivered_properties(message.properties, left_s, identifiers)
+                if aliases is not None:
+                    topic, alias = aliases.shorten(message.topic)
+                properties = delivered_properties(message.properties, left_s, identifiers, alias)
             elif message.expires_at is not None and message.expires_at <= now:
                 self._stats.dropped["expired"] += 1
                 return False
-            parts = publish_parts(message.topic.encode(), message.payload, qos, retain, properties)
-            if not identifiers:
+            parts = publish_parts(topic, message.payload, qos, retain, properties)
+            if not own:
                 forms[form] = parts
         head, rest = parts
         if dup:
@@ -318,6 +324,8 @@ class Router:
         data = head + packet_id.to_bytes(2, "big") + rest if qos else head + rest
         if connection.max_packet_bytes and len(data) > connection.max_packet_bytes:
             self._stats.dropped["larger than the client takes"] += 1  # [MQTT-3.1.2-25]
+            if aliases is not None:
+                aliases.take_back(message.topic, alias)
             return False
         self._stats.publish_sent += 1
         connection.output.append(data)

@@ -20,6 +20,8 @@ class PublishProperties(NamedTuple):
     forwarded: bytes  # the block without its length, message expiry and topic alias
     expiry_s: int | None
     end: int  # where the payload starts
+    alias: int = 0  # 0 for none
+    is_text: bool = False  # the payload says of itself that it is UTF-8
 
 
 def scan_properties(data: bytes, pos: int, stop: int) -> PublishProperties:
@@ -31,8 +33,11 @@ def scan_properties(data: bytes, pos: int, stop: int) -> PublishProperties:
     end = pos + length
     if end > stop:
         raise MalformedPacket("the properties are longer than their PUBLISH")
-    start, cut = pos, None
+    start = pos
+    own: list[tuple[int, int]] = []  # what is for the server alone, and not forwarded
     expiry_s = None
+    alias = 0
+    is_text = False
     seen = 0
     while pos < end:
         identifier = data[pos]
@@ -47,13 +52,14 @@ def scan_properties(data: bytes, pos: int, stop: int) -> PublishProperties:
             if pos + 4 > end:
                 raise MalformedPacket("message expiry runs past the properties")
             expiry_s = int.from_bytes(data[pos : pos + 4], "big")
-            cut = pos - 1
+            own.append((pos - 1, pos + 4))
             pos += 4
         elif identifier == _PAYLOAD_FORMAT:
             if pos >= end:
                 raise MalformedPacket("payload format runs past the properties")
             if data[pos] > 1:
                 raise ProtocolError("payload format is neither 0 nor 1")
+            is_text = data[pos] == 1
             pos += 1
         elif identifier == _CONTENT_TYPE:
             pos = _string(data, pos, end)
@@ -66,15 +72,23 @@ def scan_properties(data: bytes, pos: int, stop: int) -> PublishProperties:
                 raise MalformedPacket("correlation data runs past the properties")
             pos += 2 + (data[pos] << 8 | data[pos + 1])
         elif identifier == _TOPIC_ALIAS:
-            raise TopicAliasInvalid("a topic alias, but this server's topic alias maximum is 0")  # [MQTT-3.3.2-9]
+            if pos + 2 > end:
+                raise MalformedPacket("topic alias runs past the properties")
+            alias = data[pos] << 8 | data[pos + 1]
+            if not alias:
+                raise TopicAliasInvalid("topic alias 0")  # [MQTT-3.3.2-8]
+            own.append((pos - 1, pos + 2))
+            pos += 2
         elif identifier == _SUBSCRIPTION_IDENTIFIER:
             raise ProtocolError("a client's PUBLISH must not carry a subscription identifier")  # [MQTT-3.3.4-6]
         else:
             raise MalformedPacket(f"property 0x{identifier:02x} has no place in a PUBLISH")
         if pos > end:
             raise MalformedPacket(f"property 0x{identifier:02x} runs past the properties")
-    forwarded = data[start:end] if cut is None else data[start:cut] + data[cut + 5 : end]
-    return PublishProperties(forwarded, expiry_s, end)
+    forwarded = data[start:end]
+    for first, last in reversed(own):
+        forwarded = forwarded[: first - start] + forwarded[last - start :]
+    return PublishProperties(forwarded, expiry_s, end, alias, is_text)
 
 
 def _varint(data: bytes, pos: int, stop: int) -> tuple[int, int]:
@@ -104,13 +118,24 @@ def _string(data: bytes, pos: int, end: int) -> int:
     return after
 
 
-def delivered_properties(forwarded: bytes, expiry_s: int | None, identifiers: tuple[int, ...]) -> bytes:
+def is_utf8(payload: bytes) -> bool:
+    """Tell whether a payload that calls itself text is text. §3.3.2.3.2"""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def delivered_properties(forwarded: bytes, expiry_s: int | None, identifiers: tuple[int, ...], alias: int = 0) -> bytes:
     """Give the property block, with its length, that a reader receives.
 
     `expiry_s` is what is left of the message's life [MQTT-3.3.2-6]; `identifiers` those of the reader's
-    subscriptions that matched [MQTT-3.3.4-3].
+    subscriptions that matched [MQTT-3.3.4-3]; `alias` stands for the topic on this link, 0 for none.
     """
     block = forwarded
+    if alias:
+        block += b"\x23" + alias.to_bytes(2, "big")
     if expiry_s is not None:
         block += b"\x02" + expiry_s.to_bytes(4, "big")
     for identifier in identifiers:

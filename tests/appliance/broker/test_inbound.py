@@ -78,7 +78,7 @@ def test_a_bad_packet_closes_its_link_and_no_other(wire, why):
         ("36 06 0001 61 0001 00", ReasonCode.MALFORMED_PACKET),
         ("30 ff ff ff 7f", ReasonCode.PACKET_TOO_LARGE),
         ("30 04 0001 2b 00", ReasonCode.TOPIC_NAME_INVALID),
-        ("30 07 0001 61 03 23 0001", ReasonCode.TOPIC_ALIAS_INVALID),
+        ("30 07 0001 61 03 23 000b", ReasonCode.TOPIC_ALIAS_INVALID),
         ("30 06 0001 61 02 0b01", ReasonCode.PROTOCOL_ERROR),  # [MQTT-3.3.4-6]
         ("30 08 0001 61 04 0101 0101", ReasonCode.PROTOCOL_ERROR),  # twice
         ("30 06 0001 61 02 0102", ReasonCode.PROTOCOL_ERROR),
