@@ -341,10 +341,8 @@ class Broker:
 
     def _grant(self, session: Session, subscription: Subscription, identifier: int) -> int:
         topic_filter = subscription.topic_filter
-        if topic_filter.count("/") >= self._limits.max_topic_levels:
+        if split_share(topic_filter)[1].count("/") >= self._limits.max_topic_levels:
             return ReasonCode.TOPIC_FILTER_INVALID
-        if split_share(topic_filter)[0] is not None:
-            return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
         grant = Grant(subscription.qos, subscription.no_local, subscription.retain_as_published, identifier)
         if not self.router.subscribe(session, topic_filter, grant, subscription.retain_handling):
             return ReasonCode.QUOTA_EXCEEDED
@@ -405,6 +403,7 @@ class Broker:
         """End a session: nothing of it stays, and a will that waited is told now. [MQTT-3.1.2-6]"""
         for topic_filter in list(session.subscriptions):
             self.router.unsubscribe(session, topic_filter)
+        self.router.share_again(session, now)
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
             self.stats.sessions_now = len(self.sessions)

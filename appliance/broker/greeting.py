@@ -38,7 +38,6 @@ def connack(connect: Connect, session: Session, *, present: bool, limits: Limits
         maximum_packet_size=limits.max_packet_bytes,
         topic_alias_maximum=limits.topic_alias_maximum or None,
         assigned_client_identifier=None if connect.client_id else session.client_id,  # [MQTT-3.2.2-16]
-        shared_subscription_available=0,
     )
     return codec.encode(ConnAck(session_present=present, properties=properties), Version.MQTT_5)
 

@@ -187,7 +187,7 @@ class Inbound:
             forms[4 | connection.v5] = b"\x32" + data[start + 1 : after_topic], data[after_topic + 2 : stop]
         group = self._router.publish(route, message, session, now, forms)
         if qos == 1:
-            if connection.v5 and not route.audience.readers:
+            if connection.v5 and route.audience.empty:
                 self._acknowledge(connection, b"\x40\x03" + packet_id + bytes((NO_READERS,)), group)
             else:
                 self._acknowledge(connection, PUBACK + packet_id, group)
@@ -224,7 +224,7 @@ class Inbound:
             else:
                 connection.put(PUBREL + packet_id, self._dirty)  # so that the client can let go of it
         elif delivery[1] == 2:
-            session.in_flight[number] = (None, 2, False, ())
+            session.in_flight[number] = (None, 2, False, (), None)
             self._acknowledge(connection, PUBREL + packet_id)
 
     def pubrel(self, connection: Connection, session: Session, packet_id: bytes) -> None:

@@ -12,10 +12,11 @@ from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, RouteFlag
 from appliance.broker.retained import RetainedStore
 from appliance.broker.session import Delivery, Session
+from appliance.broker.shared import SharedGroup
 from appliance.broker.stats import Stats
 from appliance.broker.topictree import Grant, TopicTree
 from appliance.mqtt.publish import delivered_properties, publish_parts, translate_run
-from appliance.mqtt.topics import check_topic_name
+from appliance.mqtt.topics import check_topic_name, split_share
 from appliance.mqtt.wire import utf8
 from appliance.settings import Limits
 
@@ -43,13 +44,15 @@ class Reader(NamedTuple):
 class Audience:
     """Who reads a topic; topics with the same readers share one, so that a run of packets goes out as one slice."""
 
-    __slots__ = ("plain", "readers", "sessions")
+    __slots__ = ("empty", "groups", "plain", "readers", "sessions")
 
-    def __init__(self, readers: tuple[Reader, ...]) -> None:
+    def __init__(self, readers: tuple[Reader, ...], groups: tuple[SharedGroup, ...]) -> None:
         self.readers = readers
+        self.groups = groups
+        self.empty = not readers and not groups
         self.sessions = tuple(reader.session for reader in readers)
         # Received bytes may go out unchanged: no reader needs anything of its own in a QoS 0 packet.
-        self.plain = not any(
+        self.plain = not groups and not any(
             reader.identifiers or reader.session.deliver or any(grant.no_local for grant in reader.grants)
             for reader in readers
         )
@@ -73,8 +76,9 @@ class Router:
         self.routes: dict[bytes, Route] = {}
         self.dirty: list[Connection] = []  # links with output to flush
         self.retained = RetainedStore(limits.max_retained_messages, limits.max_retained_bytes)
-        self._audiences: dict[tuple[Reader, ...], Audience] = {}
-        self._tree: TopicTree[Session] = TopicTree()
+        self._audiences: dict[tuple[tuple[Reader, ...], tuple[SharedGroup, ...]], Audience] = {}
+        self._tree: TopicTree[Session | SharedGroup] = TopicTree()
+        self._groups: dict[str, SharedGroup] = {}  # by `$share/group/filter`
         self._limits = limits
         self._max_output_bytes = limits.max_output_bytes
         self._stats = stats
@@ -89,6 +93,13 @@ class Router:
         if not existed and len(session.subscriptions) >= self._limits.max_subscriptions:
             return False
         session.subscriptions[topic_filter] = grant
+        group, names = split_share(topic_filter)
+        if group is not None:
+            shared = self._groups.setdefault(topic_filter, SharedGroup())
+            shared.members[session] = grant
+            self._tree.subscribe(names, shared, grant)
+            self._forget_routes(names)
+            return True  # without the retained messages, §4.8.2
         self._tree.subscribe(topic_filter, session, grant)
         self._forget_routes(topic_filter)
         if retain_handling == 0 or (retain_handling == 1 and not existed):  # [MQTT-3.3.1-9], [MQTT-3.3.1-10]
@@ -100,6 +111,15 @@ class Router:
         """Take a subscription away; False when there was none."""
         if session.subscriptions.pop(topic_filter, None) is None:
             return False
+        group, names = split_share(topic_filter)
+        if group is not None:
+            shared = self._groups[topic_filter]
+            del shared.members[session]
+            if not shared.members:
+                del self._groups[topic_filter]
+                self._tree.unsubscribe(names, shared)
+                self._forget_routes(names)
+            return True
         session.replays.pop(topic_filter, None)  # [MQTT-3.10.4-2]
         self._tree.unsubscribe(topic_filter, session)
         self._forget_routes(topic_filter)
@@ -118,7 +138,7 @@ class Router:
         for topic in self.retained.topics(topic_filter):
             message = self.retained.peek(topic)
             if message is not None:
-                yield message, min(grant.qos, message.qos), True, identifiers
+                yield message, min(grant.qos, message.qos), True, identifiers, None
 
     # --- publishing ---
 
@@ -139,14 +159,18 @@ class Router:
         if len(self.routes) >= self._limits.max_cached_topics:
             self.routes.clear()
             self._audiences.clear()
-        self._audiences[route.audience.readers] = route.audience
+        self._audiences[route.audience.readers, route.audience.groups] = route.audience
         self.routes[topic] = route
         return route
 
     def _audience(self, topic: str) -> Audience:
         grants: dict[Session, list[Grant]] = {}
-        for session, grant in self._tree.match(topic):
-            grants.setdefault(session, []).append(grant)
+        groups = []
+        for reader, grant in self._tree.match(topic):
+            if isinstance(reader, SharedGroup):
+                groups.append(reader)
+            else:
+                grants.setdefault(reader, []).append(grant)
         readers = tuple(
             Reader(
                 session,
@@ -157,7 +181,8 @@ class Router:
             )
             for session, of_session in grants.items()
         )
-        return self._audiences.get(readers) or Audience(readers)
+        key = readers, tuple(groups)
+        return self._audiences.get(key) or Audience(*key)
 
     def record(self, route: Route, payload: bytes, client_id: str) -> None:
         """Hand a QoS 0 message without properties to the journal."""
@@ -224,14 +249,14 @@ class Router:
             self._retain(message, now)
             flags |= RETAINED
         group = self._journal.append(message, flags) if flags else 0
-        readers = route.audience.readers
-        if not readers:
+        audience = route.audience
+        if audience.empty:
             return group
         if forms is None:
             forms = NO_FORMS[:]
         published_qos = message.qos
         retained = message.retain
-        for session, granted, retain_as_published, identifiers, grants in readers:
+        for session, granted, retain_as_published, identifiers, grants in audience.readers:
             if session is source and any(grant.no_local for grant in grants):
                 others = [grant for grant in grants if not grant.no_local]  # [MQTT-3.8.3-3]
                 if not others:
@@ -241,28 +266,31 @@ class Router:
             if session.deliver is not None:
                 session.deliver(message)
                 continue
-            qos = min(granted, published_qos)
             retain = retained and retain_as_published  # else 0: [MQTT-3.3.1-9] of 3.1.1, [MQTT-3.3.1-12] of 5
-            connection = session.connection
-            if qos == 0:
-                if connection is None:
-                    continue  # QoS 0 is for who is there, as with Mosquitto
-                if connection.backlog > self._max_output_bytes:
-                    self._stats.dropped["slow client"] += 1
-                else:
-                    self._send(connection, message, 0, retain, identifiers, 0, now, forms)
-            elif (
-                connection is not None
-                and not session.waiting
-                and len(session.in_flight) < session.window
-                and connection.backlog <= self._max_output_bytes
-            ):
-                packet_id = session.take_packet_id()
-                if self._send(connection, message, qos, retain, identifiers, packet_id, now, forms):
-                    session.in_flight[packet_id] = (message, qos, retain, identifiers)
-            else:
-                self._enqueue(session, message, (message, qos, retain, identifiers))
+            self._deliver(session, (message, min(granted, published_qos), retain, identifiers, None), now, forms)
+        for shared in audience.groups:
+            self._share(shared, message, now, forms)
         return group
+
+    def _share(self, shared: SharedGroup, message: Message, now: float, forms: Forms) -> None:
+        """Deliver to the member whose turn it is."""
+        member = shared.next_member(self._max_output_bytes)
+        if member is not None:
+            session, grant = member
+            retain = message.retain and grant.retain_as_published
+            identifiers = (grant.identifier,) if grant.identifier else ()
+            delivery = message, min(grant.qos, message.qos), retain, identifiers, shared  # [MQTT-4.8.2-3]
+            self._deliver(session, delivery, now, forms)
+
+    def share_again(self, session: Session, now: float) -> None:
+        """Hand on what a session that ends had of its groups' messages and had not acknowledged.
+
+        Of what was sent only QoS 1: nobody else may get a QoS 2 message that the client may have. [MQTT-4.8.2-5]
+        """
+        sent = [delivery for delivery in session.in_flight.values() if delivery[1] == 1]
+        for message, _, _, _, shared in [*sent, *session.queue]:
+            if shared is not None and message is not None:
+                self._share(shared, message, now, NO_FORMS[:])
 
     def _retain(self, message: Message, now: float) -> None:
         if not message.payload:
@@ -274,11 +302,32 @@ class Router:
 
     # --- to one reader ---
 
-    def _enqueue(self, session: Session, message: Message, delivery: Delivery) -> None:
-        size = len(message.topic) + len(message.payload) + len(message.properties)
-        limits = self._limits
-        if not session.enqueue(delivery, size, limits.max_queued_messages, limits.max_queued_bytes):
-            self._stats.dropped["queue full"] += 1
+    def _deliver(self, session: Session, delivery: Delivery, now: float, forms: Forms) -> None:
+        """Send the message at once, or line it up behind others."""
+        message, qos, retain, identifiers, _ = delivery
+        assert message is not None  # a new delivery has one  # noqa: S101
+        connection = session.connection
+        if qos == 0:
+            if connection is None:
+                return  # QoS 0 is for who is there, as with Mosquitto
+            if connection.backlog > self._max_output_bytes:
+                self._stats.dropped["slow client"] += 1
+            else:
+                self._send(connection, message, 0, retain, identifiers, 0, now, forms)
+        elif (
+            connection is not None
+            and not session.waiting
+            and len(session.in_flight) < session.window
+            and connection.backlog <= self._max_output_bytes
+        ):
+            packet_id = session.take_packet_id()
+            if self._send(connection, message, qos, retain, identifiers, packet_id, now, forms):
+                session.in_flight[packet_id] = delivery
+        else:
+            size = len(message.topic) + len(message.payload) + len(message.properties)
+            limits = self._limits
+            if not session.enqueue(delivery, size, limits.max_queued_messages, limits.max_queued_bytes):
+                self._stats.dropped["queue full"] += 1
 
     def _send(
         self,
@@ -366,7 +415,7 @@ class Router:
                 return
 
     def _send_first(self, session: Session, connection: Connection, delivery: Delivery, now: float) -> None:
-        message, qos, retain, identifiers = delivery
+        message, qos, retain, identifiers, _ = delivery
         if message is None:
             return
         packet_id = session.take_packet_id() if qos else 0
@@ -375,7 +424,7 @@ class Router:
 
     def _send_again(self, session: Session, connection: Connection, packet_id: int, now: float) -> None:
         delivery = session.in_flight[packet_id]
-        message, qos, retain, identifiers = delivery
+        message, qos, retain, identifiers, _ = delivery
         if message is None:
             connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)  # PUBREL
         elif not self._send(connection, message, qos, retain, identifiers, packet_id, now, NO_FORMS[:], dup=True):

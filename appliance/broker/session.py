@@ -2,13 +2,17 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from appliance.broker.connection import Connection
 from appliance.broker.message import Message
 from appliance.broker.topictree import Grant
 
-Delivery = tuple[Message | None, int, bool, tuple[int, ...]]
-"""One message for one reader: message, QoS, retain, identifiers of the reader's subscriptions that matched.
+if TYPE_CHECKING:
+    from appliance.broker.shared import SharedGroup
+
+Delivery = tuple[Message | None, int, bool, tuple[int, ...], "SharedGroup | None"]
+"""One message for one reader: message, QoS, retain, identifiers of the subscriptions that matched, shared group.
 
 The message is None once a QoS 2 reader has it and only PUBCOMP is missing. A bare tuple, since one is made for
 every QoS 1 and 2 message and reader.

@@ -72,7 +72,7 @@ def test_an_mqtt_5_client_is_told_the_limits():
     connack = VirtualServer(receive_maximum=7, max_packet_bytes=2_000).client("a", V5).connack
     assert connack.properties.receive_maximum == 7
     assert connack.properties.maximum_packet_size == 2_000
-    assert connack.properties.shared_subscription_available == 0
+    assert connack.properties.shared_subscription_available is None  # absent means yes, §3.2.2.3.13
 
 
 def test_a_client_id_over_the_limit_is_refused():
@@ -574,11 +574,6 @@ def test_a_filter_of_too_many_levels_is_refused(version, code):
     assert client.expect(SubAck).reason_codes == (code,)
     client.subscribe("a/b/c")
     assert client.expect(SubAck).reason_codes == (0,)
-
-
-def test_shared_subscriptions_are_refused_and_said_to_be():
-    client = VirtualServer().client("a", V5).subscribe("$share/group/a")
-    assert client.expect(SubAck).reason_codes == (ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,)
 
 
 def test_an_authentication_method_is_refused():  # [MQTT-4.12.0-1]

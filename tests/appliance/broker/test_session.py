@@ -6,7 +6,7 @@ from appliance.broker.session import Session
 
 
 def delivery(payload=b"1", qos=1):
-    return Message("a", payload, qos), qos, False, ()
+    return Message("a", payload, qos), qos, False, (), None
 
 
 def test_packet_ids_start_at_one_and_count_up():  # [MQTT-2.3.1-2]

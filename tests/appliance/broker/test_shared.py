@@ -1,0 +1,191 @@
+from collections import Counter
+
+import pytest
+from virtual import V5, V311, VirtualServer
+
+from appliance.broker.session import Session
+from appliance.broker.shared import SharedGroup
+from appliance.broker.topictree import Grant
+from appliance.mqtt.packets import PubAck, Publish, PubRec, SubAck, Unsubscribe
+from appliance.mqtt.properties import Properties
+from appliance.mqtt.types import ReasonCode
+
+
+def member(server, client_id, topic_filter="$share/g/work/#", qos=1, version=V5, expiry_s=0, **options):
+    properties = Properties(session_expiry_interval=expiry_s) if expiry_s else Properties()
+    client = server.client(client_id, version, clean_start=not expiry_s, properties=properties)
+    client.subscribe(topic_filter, qos=qos, **options)
+    assert client.expect(SubAck).reason_codes == (qos,)
+    return client
+
+
+def answer(client):
+    """Acknowledge what came; gives the payloads."""
+    payloads = []
+    for packet in client.packets():
+        assert isinstance(packet, Publish)
+        payloads.append(packet.payload)
+        if packet.qos == 1:
+            client.send(PubAck(packet.packet_id))
+    return payloads
+
+
+def test_an_empty_group_has_no_member():
+    assert SharedGroup().next_member(0) is None
+
+
+def test_absent_members_take_turns_too():
+    group = SharedGroup()
+    sessions = [Session("a"), Session("b")]
+    for session in sessions:
+        group.members[session] = Grant(1)
+    assert [group.next_member(0)[0] for _ in range(3)] == [sessions[0], sessions[1], sessions[0]]
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_members_share_fairly(qos):
+    server = VirtualServer()
+    members = [member(server, f"m{number}", qos=qos) for number in range(3)]
+    publisher = server.client("p")
+    for number in range(300):
+        publisher.publish(f"work/{number % 7}", b"%d" % number, qos=1)
+        if number % 30 == 0:
+            seen = [answer(client) for client in members]
+    seen = [answer(client) for client in members]
+    assert max(map(len, seen)) - min(map(len, seen)) <= 1
+    assert max(Counter(payload for of_member in seen for payload in of_member).values()) == 1
+
+
+def test_each_group_and_each_plain_subscription_has_its_copy():
+    server = VirtualServer()
+    clients = [
+        member(server, "a", "$share/one/work/x"),
+        member(server, "b", "$share/two/work/+"),
+        member(server, "c", "$share/One/work/#"),  # another group: names are told apart by case
+        member(server, "d", "work/x"),
+    ]
+    server.client("p").publish("work/x", b"1", qos=1)
+    assert [answer(client) for client in clients] == [[b"1"]] * 4
+
+
+def test_one_client_in_a_group_and_by_itself_gets_both():
+    server = VirtualServer()
+    client = member(server, "a")
+    client.subscribe("work/x", qos=1)
+    client.packets()
+    server.client("p").publish("work/x", b"1", qos=1)
+    assert answer(client) == [b"1", b"1"]
+
+
+@pytest.mark.parametrize(("granted", "published", "expected"), [(0, 2, 0), (1, 2, 1), (2, 1, 1), (2, 2, 2)])
+def test_the_qos_is_the_members(granted, published, expected):  # [MQTT-4.8.2-3]
+    server = VirtualServer()
+    client = member(server, "a", qos=granted)
+    server.client("p").publish("work/x", b"1", qos=published)
+    assert [packet.qos for packet in client.packets()] == [expected]
+
+
+def test_no_retained_messages_at_subscribing():
+    server = VirtualServer()
+    server.client("p").publish("work/x", b"1", retain=True)
+    client = member(server, "a")
+    assert client.packets() == []
+
+
+def test_options_and_identifier():
+    server = VirtualServer()
+    client = member(server, "a", identifier=7, retain_as_published=True)
+    server.client("p").publish("work/x", b"1", qos=1, retain=True)
+    (message,) = client.packets()
+    assert message.retain
+    assert message.properties.subscription_identifier == (7,)
+
+
+def test_3_1_1_clients_may_share_too():
+    server = VirtualServer()
+    members = [member(server, "old", version=V311), member(server, "new")]
+    publisher = server.client("p")
+    for number in range(4):
+        publisher.publish("work/x", b"%d" % number, qos=1)
+    assert sorted(len(answer(client)) for client in members) == [2, 2]
+
+
+def test_an_absent_member_is_passed_over():
+    server = VirtualServer()
+    away, here = member(server, "away", expiry_s=60), member(server, "here")
+    away.lose()
+    publisher = server.client("p")
+    for number in range(10):
+        publisher.publish("work/x", b"%d" % number, qos=1)
+    assert len(answer(here)) == 10
+    here.lose()
+    publisher.publish("work/x", b"for who comes back", qos=1)
+    properties = Properties(session_expiry_interval=60)
+    back = server.client("away", V5, clean_start=False, properties=properties)
+    assert [packet.payload for packet in back.resumed] == [b"for who comes back"]
+
+
+def test_a_member_that_takes_no_more_is_passed_over():
+    server = VirtualServer(max_inflight=2)
+    members = [member(server, "busy"), member(server, "quick")]
+    publisher = server.client("p")
+    got = []
+    for number in range(20):
+        publisher.publish("work/x", b"%d" % number, qos=1)
+        got += answer(members[1])
+    assert len(got) == 18
+    assert len(members[0].packets()) == 2
+
+
+def test_what_a_member_left_unfinished_goes_to_another():
+    server = VirtualServer(max_inflight=2)
+    dying, other = member(server, "dying"), member(server, "other")
+    other.lose()
+    publisher = server.client("p")
+    for number in range(5):  # two in flight, three behind them
+        publisher.publish("work/x", b"%d" % number, qos=1)
+    assert len(dying.packets()) == 2
+    other = member(server, "other")
+    dying.lose()
+    got = []
+    while packets := answer(other):
+        got += packets
+    assert got == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_qos_2_that_was_sent_goes_to_nobody_else():  # [MQTT-4.8.2-5]
+    server = VirtualServer()
+    dying = member(server, "dying", qos=2)
+    publisher = server.client("p")
+    publisher.publish("work/x", b"1", qos=2)
+    publisher.publish("work/x", b"2", qos=2, packet_id=2)
+    first, _ = dying.packets()
+    dying.send(PubRec(first.packet_id))
+    other = member(server, "other", qos=2)
+    dying.lose()
+    assert other.packets() == []
+
+
+def test_what_a_member_refuses_goes_to_nobody_else():  # [MQTT-4.8.2-6]
+    server = VirtualServer()
+    picky, other = member(server, "picky"), member(server, "other")
+    server.client("p").publish("work/x", b"1", qos=1)
+    (message,) = picky.packets()
+    picky.send(PubAck(message.packet_id, ReasonCode.QUOTA_EXCEEDED))
+    picky.lose()
+    assert other.packets() == []
+
+
+def test_leaving_the_group():
+    server = VirtualServer()
+    leaver, stayer = member(server, "leaver"), member(server, "stayer")
+    leaver.send(Unsubscribe(2, ("$share/g/work/#",)))
+    leaver.packets()
+    publisher = server.client("p")
+    for number in range(4):
+        publisher.publish("work/x", b"%d" % number, qos=1)
+    assert len(answer(stayer)) == 4
+    stayer.lose()
+    assert not server.broker.router._groups
+    assert not server.broker.router._tree._root.children
+    publisher.publish("work/x", b"4", qos=1)
