@@ -105,6 +105,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     connect_timeout_s: Annotated[
         float, Meta(ge=0.1, le=300, description="Seconds a new connection has to say CONNECT.")
     ] = 5.0
+    max_keep_alive_s: Annotated[
+        int,
+        Meta(ge=0, le=65_535, description="Longest silence an MQTT 5 client may ask for, of which it is told; 0: any."),
+    ] = 3_600
     session_expiry_s: Annotated[
         int, Meta(ge=0, le=4_294_967_294, description="Seconds a persistent session outlives its absent client.")
     ] = 604_800

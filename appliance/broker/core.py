@@ -13,7 +13,7 @@ from appliance.broker.connection import Connection, Stage
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.effects import Authenticate, Close, Effect
 from appliance.broker.gate import Gate
-from appliance.broker.greeting import connack, refusal, refused, will_properties
+from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, will_properties
 from appliance.broker.inbound import Inbound
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, NoJournal, RouteFlag
@@ -202,6 +202,7 @@ class Broker:
         assert isinstance(connect, Connect)  # the first byte said so  # noqa: S101
         connection.version = connect.version
         connection.v5 = connect.version is Version.MQTT_5
+        connection.max_packet_bytes = connect.properties.maximum_packet_size or 0
         reason = refusal(connect, self._limits)
         if reason is not None:
             self._turn_away(connection, *reason)
@@ -267,12 +268,11 @@ class Broker:
         connection.session = session
         connection.stage = Stage.CONNECTED
         connection.will = connect.will
-        connection.max_packet_bytes = connect.properties.maximum_packet_size or 0
         connection.aliases_in = IncomingAliases(self._limits.topic_alias_maximum) if connection.v5 else None
         aliases = min(connect.properties.topic_alias_maximum or 0, self._limits.topic_alias_maximum)
         connection.aliases_out = OutgoingAliases(aliases) if aliases else None
         connection.heard_at = now
-        connection.grace_s = 1.5 * connect.keep_alive_s  # [MQTT-3.1.2-22]
+        connection.grace_s = 1.5 * keep_alive_s(connect, self._limits)  # [MQTT-3.1.2-22]
         if connection.grace_s:
             self._deadlines.set(now + connection.grace_s, connection)
         else:
@@ -429,12 +429,13 @@ class Broker:
             self._close(connection, str(error))  # who did not get in is told nothing [MQTT-3.1.4-1]
 
     def _turn_away(self, connection: Connection, reason: ReasonCode, why: str) -> None:
-        connection.put(refused(connection.version, reason), self.dirty)
+        answer = refused(connection.version, reason, why, connection.max_packet_bytes)
+        connection.put(answer, self.dirty)
         self._close(connection, why)
 
     def _disconnect(self, connection: Connection, reason: ReasonCode, why: str, now: float) -> None:
         if connection.v5 and connection.stage is Stage.CONNECTED:
-            connection.put(codec.encode(Disconnect(reason_code=reason), Version.MQTT_5), self.dirty)
+            connection.put(goodbye(reason, why, connection.max_packet_bytes), self.dirty)
         self._leave(connection, now, tell_will=True)
         self._close(connection, why)
 

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 from appliance.broker.session import Session
 from appliance.mqtt import codec
-from appliance.mqtt.packets import ConnAck, Connect, Will
-from appliance.mqtt.properties import Properties, encode_property_block
+from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Will
+from appliance.mqtt.properties import EMPTY, Properties, encode_property_block
 from appliance.mqtt.types import ReasonCode, Version
 from appliance.settings import Limits
+
+MAX_WORDS = 200  # letters of a reason string
 
 
 def refusal(connect: Connect, limits: Limits) -> tuple[ReasonCode, str] | None:
@@ -25,6 +27,14 @@ def refusal(connect: Connect, limits: Limits) -> tuple[ReasonCode, str] | None:
     return None
 
 
+def keep_alive_s(connect: Connect, limits: Limits) -> int:
+    """Give the keep-alive that is in force; an older client cannot be told of any but its own. MQTT 5 §3.2.2.3.14"""
+    wished_s, most_s = connect.keep_alive_s, limits.max_keep_alive_s
+    if connect.version is Version.MQTT_5 and most_s and not 0 < wished_s <= most_s:
+        return most_s
+    return wished_s
+
+
 def connack(connect: Connect, session: Session, *, present: bool, limits: Limits) -> bytes:
     """Let the client in, and tell an MQTT 5 client what it may expect."""
     if connect.version is not Version.MQTT_5:
@@ -32,7 +42,9 @@ def connack(connect: Connect, session: Session, *, present: bool, limits: Limits
         present = present and connect.version is Version.MQTT_3_1_1
         return codec.encode(ConnAck(session_present=present), connect.version)
     wished_s = connect.properties.session_expiry_interval or 0
+    in_force_s = keep_alive_s(connect, limits)
     properties = Properties(
+        server_keep_alive=in_force_s if in_force_s != connect.keep_alive_s else None,  # [MQTT-3.1.2-21]
         session_expiry_interval=int(session.expiry_s) if wished_s != session.expiry_s else None,  # [MQTT-3.2.2-10]
         receive_maximum=limits.receive_maximum,
         maximum_packet_size=limits.max_packet_bytes,
@@ -42,9 +54,25 @@ def connack(connect: Connect, session: Session, *, present: bool, limits: Limits
     return codec.encode(ConnAck(session_present=present, properties=properties), Version.MQTT_5)
 
 
-def refused(version: Version, reason: ReasonCode) -> bytes:
-    """Turn the client away."""
-    return codec.encode(ConnAck(reason_code=reason), version)
+def refused(version: Version, reason: ReasonCode, why: str, max_packet_bytes: int) -> bytes:
+    """Turn the client away, with the reason in words where it can be told. [MQTT-3.2.2-19]"""
+    return _with_words(ConnAck(reason_code=reason, properties=_words(why)), version, max_packet_bytes)
+
+
+def goodbye(reason: ReasonCode, why: str, max_packet_bytes: int) -> bytes:
+    """Take leave of an MQTT 5 client. [MQTT-3.14.2-3]"""
+    return _with_words(Disconnect(reason, _words(why)), Version.MQTT_5, max_packet_bytes)
+
+
+def _words(why: str) -> Properties:
+    return Properties(reason_string="".join(char if char.isprintable() else "?" for char in why[:MAX_WORDS]))
+
+
+def _with_words(packet: ConnAck | Disconnect, version: Version, max_packet_bytes: int) -> bytes:
+    data = codec.encode(packet, version)
+    if max_packet_bytes and len(data) > max_packet_bytes:
+        data = codec.encode(replace(packet, properties=EMPTY), version)
+    return data
 
 
 def will_properties(will: Will) -> bytes:

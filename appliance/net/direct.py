@@ -8,6 +8,7 @@ import socket
 
 from appliance.broker.connection import Connection
 from appliance.net.hub import Hub
+from appliance.net.liveness import prepare
 from appliance.net.serving import ServingSelector
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class DirectListener:
                 self._pause = asyncio.get_running_loop().call_later(PAUSE_S, self._resume)
                 return
             client.setblocking(False)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            prepare(client)
             DirectLink(self._hub, self._selector, self._buffer, client, f"{peer[0]}:{peer[1]}")
 
     def _resume(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from appliance.broker.connection import Connection
 from appliance.net.direct import DirectListener
 from appliance.net.hub import Hub
+from appliance.net.liveness import prepare
 from appliance.net.serving import ServingLoop
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class TcpLink(asyncio.BufferedProtocol):
         """Set the socket up: small packets leave at once, and one byte kept back already says "slow"."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 create_server gives nothing else
         self._transport = transport
+        prepare(transport.get_extra_info("socket"))
         transport.set_write_buffer_limits(high=0)
         peer = transport.get_extra_info("peername")
         self._connection = self._hub.opened(self, f"{peer[0]}:{peer[1]}" if peer else "?")

@@ -82,7 +82,7 @@ def test_a_client_id_over_the_limit_is_refused():
     assert client.closed
 
 
-@pytest.mark.parametrize(("version", "answer"), [(V311, "20020005"), (V5, "2003008700")])
+@pytest.mark.parametrize(("version", "answer"), [(V311, 5), (V5, ReasonCode.NOT_AUTHORIZED)])
 def test_who_may_not_in_is_told_and_nothing_behind_the_connect_runs(version, answer):  # [MQTT-3.1.4-5]
     server = VirtualServer(answer=ReasonCode.NOT_AUTHORIZED)
     client = server.link(version)
@@ -90,7 +90,7 @@ def test_who_may_not_in_is_told_and_nothing_behind_the_connect_runs(version, ans
         codec.encode(Connect(client_id="a", version=version), version)
         + codec.encode(Publish("a/b", b"1", retain=True), version)
     )
-    assert client.received == bytes.fromhex(answer)
+    assert client.expect(ConnAck).reason_code == answer
     assert client.closed
     assert len(server.broker.router.retained) == 0
     assert server.broker.sessions == {}
@@ -240,6 +240,22 @@ def test_who_asks_and_does_not_read_the_answers_is_closed(flood):
     assert client.closed
     assert client.connection.backlog < 100_000
     assert "does not read" in server.closed[-1]
+
+
+def test_an_mqtt_5_client_must_speak_within_the_ceiling():
+    server = VirtualServer(max_keep_alive_s=10)
+    client = server.client("a", V5, keep_alive_s=0)
+    assert client.connack.properties.server_keep_alive == 10
+    server.advance(14)
+    assert not client.closed
+    server.advance(2)
+    assert client.closed
+
+
+def test_a_closed_mqtt_5_client_can_read_why():
+    client = VirtualServer().client("a", V5)
+    client.send(b"\xc1\x00")
+    assert "flags" in client.expect(Disconnect).properties.reason_string
 
 
 # --- sessions ---
@@ -532,12 +548,12 @@ def test_a_will_to_the_servers_own_topics_is_refused():
 # --- the other packets ---
 
 
-@pytest.mark.parametrize(("version", "answer"), [(V311, "20020003"), (V5, "2003009000")])
+@pytest.mark.parametrize(("version", "answer"), [(V311, 3), (V5, ReasonCode.TOPIC_NAME_INVALID)])
 def test_a_will_to_a_topic_of_too_many_levels_is_refused(version, answer):
     server = VirtualServer(max_topic_levels=4)
     client = server.link(version)
     client.send(Connect(client_id="a", version=version, will=Will("a/b/c/d/e", b"x")))
-    assert client.received == bytes.fromhex(answer)
+    assert client.expect(ConnAck).reason_code == answer
     client.lose()
 
 

@@ -1,9 +1,9 @@
 import pytest
 
-from appliance.broker.greeting import connack, refusal, refused, will_properties
+from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, will_properties
 from appliance.broker.session import Session
 from appliance.mqtt import codec
-from appliance.mqtt.packets import ConnAck, Connect, Will
+from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Will
 from appliance.mqtt.properties import Properties, decode_properties
 from appliance.mqtt.types import QoS, ReasonCode, Version
 from appliance.settings import Limits
@@ -37,7 +37,31 @@ def test_session_present_is_told_to_who_knows_it(version, present):
 
 @pytest.mark.parametrize(("version", "code"), [(V311, 5), (V5, ReasonCode.NOT_AUTHORIZED)])
 def test_a_refusal_in_the_clients_dialect(version, code):
-    assert codec.decode(refused(version, ReasonCode.NOT_AUTHORIZED), version) == ConnAck(reason_code=code)
+    answer = codec.decode(refused(version, ReasonCode.NOT_AUTHORIZED, "who\nare you", 0), version)
+    assert answer.reason_code == code
+    assert answer.properties.reason_string == ("who?are you" if version is V5 else None)
+
+
+def test_words_are_left_out_where_the_client_takes_no_more():  # [MQTT-3.2.2-19], [MQTT-3.14.2-3]
+    assert codec.decode(refused(V5, ReasonCode.BANNED, "x" * 100, 30), V5) == ConnAck(reason_code=ReasonCode.BANNED)
+    assert codec.decode(goodbye(ReasonCode.QUOTA_EXCEEDED, "x" * 100, 30), V5) == Disconnect(ReasonCode.QUOTA_EXCEEDED)
+    assert codec.decode(goodbye(ReasonCode.QUOTA_EXCEEDED, "x" * 1000, 0), V5).properties.reason_string == "x" * 200
+
+
+@pytest.mark.parametrize(
+    ("version", "wished_s", "in_force_s"),
+    [(V5, 60, 60), (V5, 0, 100), (V5, 101, 100), (V5, 100, 100), (V311, 0, 0), (V311, 65_535, 65_535)],
+)
+def test_the_keep_alive_has_a_ceiling_for_who_can_be_told(version, wished_s, in_force_s):  # [MQTT-3.1.2-21]
+    limits = Limits(max_keep_alive_s=100)
+    connect = Connect("a", keep_alive_s=wished_s, version=version)
+    assert keep_alive_s(connect, limits) == in_force_s
+    packet = codec.decode(connack(connect, Session("a"), present=False, limits=limits), version)
+    assert packet.properties.server_keep_alive == (None if wished_s == in_force_s else in_force_s)
+
+
+def test_no_ceiling():
+    assert keep_alive_s(Connect("a", keep_alive_s=0), Limits(max_keep_alive_s=0)) == 0
 
 
 def test_the_servers_own_intervals_are_not_part_of_a_will():
