@@ -21,6 +21,7 @@ from appliance.broker.ports import RouteFlag
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.recorder import Recorder
+from appliance.features.sys_topics import SysTopics
 from appliance.features.web.listening import ControlSocketError
 from appliance.features.web.server import WebServer
 from appliance.net.hub import Hub, next_client_id
@@ -69,6 +70,12 @@ class Service:
         self._local = LocalClient(hub, "appliance")
         if recorder is not None:
             recorder.start(self._local)
+        if settings.mqtt.sys_interval_s:
+            figures = SysTopics(
+                broker, self._local, version=__version__, interval_s=settings.mqtt.sys_interval_s, clock=monotonic
+            )
+            figures.start()
+            parts.callback(figures.close)
         await self._open_page(parts)
         if settings.mqtt.port:
             with explained(settings.mqtt.address, settings.mqtt.port, "mqtt"):

@@ -40,6 +40,7 @@ ARROWS = {
         "appliance.devices",
         "appliance.exits",
         "appliance.features.recorder",
+        "appliance.features.sys_topics",
         "appliance.features.web",
         "appliance.mqtt",
         "appliance.net",
@@ -57,6 +58,7 @@ ARROWS = {
         "appliance.settings",
         "appliance.store",
     },
+    "appliance.features.sys_topics": {"appliance.broker"},
     "appliance.features.web": {
         "appliance.broker",
         "appliance.control",

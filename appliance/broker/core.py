@@ -76,7 +76,7 @@ class Broker:
         self.sessions: dict[str, Session] = {}
         self.router = Router(limits, self.stats, journal or NoJournal(), classify)
         self.dirty = self.router.dirty
-        self.gate = Gate(self.dirty)
+        self.gate = Gate(self.dirty, self.stats)
         self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits)
         self._limits = limits
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
@@ -148,6 +148,7 @@ class Broker:
                 case Connection():
                     self._check_silence(what, now)
                 case Session():
+                    self.stats.sessions_expired += 1
                     self._forget(what, now)
                 case _PendingWill():
                     del self._pending_wills[what.client_id]
@@ -173,7 +174,8 @@ class Broker:
 
     def publish(self, message: Message, now: float) -> None:
         """Publish a message of our own, or a will."""
-        self.stats.publish_received += 1
+        if message.topic[0] != "$":  # our own figures are nobody's message
+            self.stats.publish_received += 1
         self.router.publish(self.router.route(message.topic.encode()), message, None, now)
 
     # --- CONNECT ---

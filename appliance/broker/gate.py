@@ -1,6 +1,7 @@
 """Acknowledged means on disk: an acknowledgement leaves after the commit that makes its effect durable."""
 
 from appliance.broker.connection import Connection
+from appliance.broker.stats import Stats
 
 
 class Gate:
@@ -10,13 +11,15 @@ class Gate:
     acknowledgements of its own link.
     """
 
-    def __init__(self, dirty: list[Connection]) -> None:
+    def __init__(self, dirty: list[Connection], stats: Stats) -> None:
+        self._stats = stats
         self._dirty = dirty  # where a link with new output is noted
         self._committed = 0
         self._waiting: dict[Connection, None] = {}  # links with something held, longest first
 
     def acknowledge(self, connection: Connection, packet: bytes, group: int = 0) -> None:
         """Send the acknowledgement now or when its turn comes."""
+        self._stats.others_sent += 1
         if connection.held or group > self._committed:
             connection.held.append((group, packet))
             self._waiting[connection] = None

@@ -54,7 +54,7 @@ class Inbound:
         pos = 0
         run: Audience | None = None  # readers of the QoS 0 packets from run_start to pos, not yet forwarded
         run_start = run_count = 0
-        published = 0
+        published = others = 0
         missing = 1  # bytes to wait for; one where not even a length is there
         try:
             while end - pos >= 2:
@@ -94,7 +94,10 @@ class Inbound:
                 if first & 0xF0 == 0x30:
                     published += 1
                     self._publish(connection, session, data, pos, body, stop, now)
-                elif first == 0x40 and size == 2:
+                    pos = stop
+                    continue
+                others += 1
+                if first == 0x40 and size == 2:
                     packet_id = data[body] << 8 | data[body + 1]
                     delivery = in_flight.get(packet_id)
                     if delivery is not None and delivery[1] == 1 and not session.waiting:
@@ -102,6 +105,7 @@ class Inbound:
                     else:
                         self.puback(session, packet_id, now)
                 elif first == 0xC0 and size == 0:
+                    self._stats.others_sent += 1
                     connection.put(PINGRESP, self._dirty)  # [MQTT-3.12.4-1]
                 elif first == 0x62 and size == 2:
                     self.pubrel(connection, session, data[body:stop])
@@ -118,6 +122,7 @@ class Inbound:
             if run is not None:
                 forward_run(run, data, run_start, pos, run_count, v5)
             self._stats.publish_received += published
+            self._stats.others_received += others
         if pos:
             connection.heard_at = now  # a whole packet, [MQTT-3.1.2-22]
         if pos < end:

@@ -85,6 +85,11 @@ class Router:
         self._journal = journal
         self._classify = classify
 
+    @property
+    def shared_groups(self) -> int:
+        """How many shared subscriptions there are."""
+        return len(self._groups)
+
     # --- subscriptions ---
 
     def subscribe(self, session: Session, topic_filter: str, grant: Grant, retain_handling: int) -> bool:

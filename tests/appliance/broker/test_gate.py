@@ -1,5 +1,6 @@
 from appliance.broker.connection import Connection
 from appliance.broker.gate import Gate
+from appliance.broker.stats import Stats
 
 
 class Sent(list):
@@ -13,7 +14,7 @@ class Sent(list):
 
 def made():
     sent = Sent()
-    return Gate(sent), sent
+    return Gate(sent, Stats()), sent
 
 
 def test_nothing_to_wait_for_goes_at_once():
