@@ -1,6 +1,8 @@
 """Acknowledged means on disk: an acknowledgement leaves after the commit that makes its effect durable."""
 
-from appliance.broker.connection import Connection
+from collections import deque
+
+from appliance.broker.connection import NOTHING_HELD, Connection
 from appliance.broker.stats import Stats
 
 
@@ -21,10 +23,16 @@ class Gate:
         """Send the acknowledgement now or when its turn comes."""
         self._stats.others_sent += 1
         if connection.held or group > self._committed:
+            if connection.held is NOTHING_HELD:
+                connection.held = deque()
             connection.held.append((group, packet))
             self._waiting[connection] = None
-        else:
-            connection.put(packet, self._dirty)
+        else:  # as `connection.put` does, without the call: this is half of what a broker says
+            connection.output.append(packet)
+            connection.backlog += len(packet)
+            if not connection.dirty:
+                connection.dirty = True
+                self._dirty.append(connection)
 
     def committed(self, group: int) -> None:
         """Let go of what waited for this group and those before it."""

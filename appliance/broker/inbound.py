@@ -21,6 +21,8 @@ PUBACK, PUBREC, PUBREL, PUBCOMP = b"\x40\x02", b"\x50\x02", b"\x62\x02", b"\x70\
 PINGREQ, PINGRESP = b"\xc0\x00", b"\xd0\x00"
 NOT_AUTHORIZED, PACKET_ID_NOT_FOUND, PAYLOAD_FORMAT_INVALID = 0x87, 0x92, 0x99
 DOLLAR = ord("$")
+FIRST_BYTES = b"\x30", b"\x32", b"\x34"
+"""A PUBLISH's first byte by its QoS, without DUP and retain."""
 
 
 Handle = Callable[[Connection, bytes, float], None]
@@ -141,63 +143,64 @@ class Inbound:
             raise MalformedPacket("DUP on a PUBLISH of QoS 0")  # [MQTT-3.3.1-2]
         if stop - body < 2:
             raise MalformedPacket("a PUBLISH without a topic")
-        after_topic = pos = body + 2 + (data[body] << 8 | data[body + 1])
-        if pos + (2 if qos else 0) > stop:
+        after_topic = body + 2 + (data[body] << 8 | data[body + 1])
+        pos = after_topic + 2 if qos else after_topic
+        if pos > stop:
             raise MalformedPacket("a PUBLISH shorter than its topic")
-        topic = data[body + 2 : pos]
-        packet_id = b""
+        topic = data[body + 2 : after_topic]
+        packet_id = data[after_topic:pos]
+        number = 0
         if qos:
-            packet_id = data[pos : pos + 2]
-            pos += 2
-            if packet_id == b"\0\0":
+            number = packet_id[0] << 8 | packet_id[1]
+            if not number:
                 _check_packet_id(0)
+        v5 = connection.v5
         properties = b""
         expires_at = None
         alias = 0
         is_text = False
-        if connection.v5:
-            properties, expiry_s, pos, alias, is_text = scan_properties(data, pos, stop)
-            if expiry_s is not None:
-                expires_at = now + expiry_s
+        if v5:
+            if pos < stop and data[pos] == 0:  # no properties
+                pos += 1
+            else:
+                properties, expiry_s, pos, alias, is_text = scan_properties(data, pos, stop)
+                if expiry_s is not None:
+                    expires_at = now + expiry_s
             if alias and connection.aliases_in is not None:
                 topic = connection.aliases_in.topic(alias, topic)
             elif not topic:
                 raise ProtocolError("a PUBLISH with neither a topic name nor a topic alias")  # §3.3.2.1
         route = self._router.routes.get(topic) or self._router.route(topic)
-        if qos == 2:
-            number = packet_id[0] << 8 | packet_id[1]
-            if number in session.incoming:  # it is here already: answered again, not delivered again [MQTT-4.3.3-2]
-                self._acknowledge(connection, PUBREC + packet_id)
+        if qos:
+            incoming = session.incoming
+            if qos == 2 and number in incoming:
+                self._acknowledge(connection, PUBREC + packet_id)  # again; not delivered again [MQTT-4.3.3-2]
                 return
-        maximum = self._receive_maximum
-        # Not their sum: a QoS 2 message may be in both, received and its PUBREC held back.
-        if qos and (len(session.incoming) >= maximum or len(connection.held) >= maximum):
-            raise ReceiveMaximumExceeded(  # [MQTT-3.3.4-7]
-                f"more than {maximum} messages without waiting for their acknowledgement"
-            )
+            maximum = self._receive_maximum
+            # Not their sum: a QoS 2 message may be in both, received and its PUBREC held back.
+            if len(incoming) >= maximum or len(connection.held) >= maximum:
+                raise ReceiveMaximumExceeded(  # [MQTT-3.3.4-7]
+                    f"more than {maximum} messages without waiting for their acknowledgement"
+                )
         if topic[0] == DOLLAR:  # §4.7.2, [MQTT-3.3.5-2] of 3.1.1
             self._deny(connection, qos, packet_id, NOT_AUTHORIZED, "to a topic of the server's own")
             return
-        if is_text and not is_utf8(data[pos:stop]):
+        payload = data[pos:stop]
+        if is_text and not is_utf8(payload):
             self._deny(connection, qos, packet_id, PAYLOAD_FORMAT_INVALID, "text that is not UTF-8")
             return
-        message = Message(
-            route.topic, data[pos:stop], qos, bool(first & 1), properties, expires_at, connection.client_id
-        )
-        forms = None
-        if (
-            first & 0xFE == 0x32 and expires_at is None and not alias
-        ):  # a reader's copy differs in the packet id and has no retain
-            forms = NO_FORMS[:]
-            forms[4 | connection.v5] = b"\x32" + data[start + 1 : after_topic], data[after_topic + 2 : stop]
+        message = Message(route.topic, payload, qos, first & 1 == 1, properties, expires_at, connection.client_id)
+        forms = NO_FORMS[:]
+        if qos and expires_at is None and not alias:  # a reader's copy differs in packet id, DUP and retain alone
+            forms[qos << 2 | v5] = FIRST_BYTES[qos] + data[start + 1 : after_topic], data[after_topic + 2 : stop]
         group = self._router.publish(route, message, session, now, forms)
         if qos == 1:
-            if connection.v5 and route.audience.empty:
+            if v5 and route.audience.empty:
                 self._acknowledge(connection, b"\x40\x03" + packet_id + bytes((NO_READERS,)), group)
             else:
                 self._acknowledge(connection, PUBACK + packet_id, group)
-        elif qos == 2:
-            session.incoming.add(number)
+        elif qos:
+            incoming.add(number)
             self._acknowledge(connection, PUBREC + packet_id, group)
 
     def _deny(self, connection: Connection, qos: int, packet_id: bytes, reason: int, cause: str) -> None:

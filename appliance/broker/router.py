@@ -5,6 +5,7 @@ Routes are kept per topic and made again when a subscription changed what they s
 """
 
 from collections.abc import Iterator
+from math import ceil
 from typing import NamedTuple
 
 from appliance.broker.connection import Connection
@@ -140,10 +141,13 @@ class Router:
     def _replay(self, topic_filter: str, grant: Grant) -> Iterator[Delivery]:
         """Give the retained messages one by one as the reader takes them, each as it is at that moment."""
         identifiers = (grant.identifier,) if grant.identifier else ()
+        granted = grant.qos
+        peek = self.retained.peek
         for topic in self.retained.topics(topic_filter):
-            message = self.retained.peek(topic)
+            message = peek(topic)
             if message is not None:
-                yield message, min(grant.qos, message.qos), True, identifiers, None
+                qos = message.qos
+                yield message, min(qos, granted), True, identifiers, None
 
     # --- publishing ---
 
@@ -272,7 +276,8 @@ class Router:
                 session.deliver(message)
                 continue
             retain = retained and retain_as_published  # else 0: [MQTT-3.3.1-9] of 3.1.1, [MQTT-3.3.1-12] of 5
-            self._deliver(session, (message, min(granted, published_qos), retain, identifiers, None), now, forms)
+            qos = min(published_qos, granted)
+            self._deliver(session, (message, qos, retain, identifiers, None), now, forms)
         for shared in audience.groups:
             self._share(shared, message, now, forms)
         return group
@@ -309,68 +314,75 @@ class Router:
 
     def _deliver(self, session: Session, delivery: Delivery, now: float, forms: Forms) -> None:
         """Send the message at once, or line it up behind others."""
-        message, qos, retain, identifiers, _ = delivery
-        assert message is not None  # a new delivery has one  # noqa: S101
+        _, qos, retain, identifiers, _ = delivery
         connection = session.connection
-        if qos == 0:
-            if connection is None:
-                return  # QoS 0 is for who is there, as with Mosquitto
-            if connection.backlog > self._max_output_bytes:
-                self._stats.dropped["slow client"] += 1
+        if connection is None:
+            if qos:  # QoS 0 is for who is there, as with Mosquitto
+                self._enqueue(session, delivery)
+        elif connection.backlog > self._max_output_bytes:
+            if qos:
+                self._enqueue(session, delivery)
             else:
-                self._send(connection, message, 0, retain, identifiers, 0, now, forms)
-        elif (
-            connection is not None
-            and not session.waiting
-            and len(session.in_flight) < session.window
-            and connection.backlog <= self._max_output_bytes
-        ):
-            packet_id = session.take_packet_id()
-            if self._send(connection, message, qos, retain, identifiers, packet_id, now, forms):
-                session.in_flight[packet_id] = delivery
+                self._stats.dropped["slow client"] += 1
+        elif not qos:
+            self._send(connection, delivery, 0, now, forms)
+        elif session.waiting or len(session.in_flight) >= session.window:
+            self._enqueue(session, delivery)
         else:
-            size = len(message.topic) + len(message.payload) + len(message.properties)
-            limits = self._limits
-            if not session.enqueue(delivery, size, limits.max_queued_messages, limits.max_queued_bytes):
-                self._stats.dropped["queue full"] += 1
+            packet_id = session.take_packet_id()
+            parts = forms[qos << 2 | retain << 1 | connection.v5]
+            if parts is None or identifiers or connection.aliases_out is not None or connection.max_packet_bytes:
+                if not self._send(connection, delivery, packet_id, now, forms):
+                    return
+            else:  # `_send` would do just this; most QoS 1 and 2 messages come here
+                data = parts[0] + packet_id.to_bytes(2, "big") + parts[1]
+                self._stats.publish_sent += 1
+                connection.output.append(data)
+                connection.backlog += len(data)
+                if not connection.dirty:
+                    connection.dirty = True
+                    self.dirty.append(connection)
+            session.in_flight[packet_id] = delivery
+
+    def _enqueue(self, session: Session, delivery: Delivery) -> None:
+        limits = self._limits
+        if not session.enqueue(delivery, limits.max_queued_messages, limits.max_queued_bytes):
+            self._stats.dropped["queue full"] += 1
 
     def _send(
         self,
         connection: Connection,
-        message: Message,
-        qos: int,
-        retain: bool,  # noqa: FBT001 hot path
-        identifiers: tuple[int, ...],
+        delivery: Delivery,
         packet_id: int,
         now: float,
-        forms: Forms,
-        dup: bool = False,  # noqa: FBT001, FBT002
+        forms: Forms | None = None,
+        dup: bool = False,  # noqa: FBT001, FBT002 hot path
     ) -> bool:
-        """Put one PUBLISH on the link; False when the client would not take it or its time is over."""
-        v5 = connection.v5
-        form = qos << 2 | retain << 1 | v5
+        """Put one PUBLISH on the link; False when the client would not take it or its time is over.
+
+        `forms` keeps the bytes for the message's next reader; without it nobody else is expected.
+        """
+        message, qos, retain, identifiers, _ = delivery
+        assert message is not None  # what is sent has one  # noqa: S101
+        if message.expires_at is not None and message.expires_at <= now:
+            self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
+            return False
         aliases = connection.aliases_out
-        own = bool(identifiers) or aliases is not None  # a form that is for this link alone
+        form = qos << 2 | retain << 1 | connection.v5
+        if identifiers or aliases is not None:
+            forms = None  # these bytes are for this link alone
+        parts = None if forms is None else forms[form]
         alias = 0
-        parts = None if own else forms[form]
         if parts is None:
-            properties = b""
             topic = message.topic.encode()
-            if v5:
-                left_s = None
-                if message.expires_at is not None:
-                    left_s = int(message.expires_at - now)
-                    if left_s <= 0:
-                        self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
-                        return False
+            properties = b""
+            if connection.v5:
+                left_s = None if message.expires_at is None else ceil(message.expires_at - now)  # [MQTT-3.3.2-6]
                 if aliases is not None:
                     topic, alias = aliases.shorten(message.topic)
                 properties = delivered_properties(message.properties, left_s, identifiers, alias)
-            elif message.expires_at is not None and message.expires_at <= now:
-                self._stats.dropped["expired"] += 1
-                return False
             parts = publish_parts(topic, message.payload, qos, retain, properties)
-            if not own:
+            if forms is not None:
                 forms[form] = parts
         head, rest = parts
         if dup:
@@ -398,15 +410,11 @@ class Router:
             if session.resend:
                 if session.in_flight_now() >= session.window:
                     return
-                self._send_again(session, connection, session.resend.popleft(), now)
+                self._send_again(session, connection, session.resend.pop(), now)
             elif len(session.in_flight) >= session.window:
                 return
             elif session.queue:
-                delivery = session.queue.popleft()
-                message = delivery[0]
-                assert message is not None  # only in flight it can be  # noqa: S101
-                session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
-                self._send_first(session, connection, delivery, now)
+                self._send_first(session, connection, session.dequeue(), now)
             elif session.replays:
                 topic_filter, replay = next(iter(session.replays.items()))
                 for delivery in replay:
@@ -420,17 +428,16 @@ class Router:
                 return
 
     def _send_first(self, session: Session, connection: Connection, delivery: Delivery, now: float) -> None:
-        message, qos, retain, identifiers, _ = delivery
-        if message is None:
+        if not delivery[1]:
+            self._send(connection, delivery, 0, now)
             return
-        packet_id = session.take_packet_id() if qos else 0
-        if self._send(connection, message, qos, retain, identifiers, packet_id, now, NO_FORMS[:]) and qos:
+        packet_id = session.take_packet_id()
+        if self._send(connection, delivery, packet_id, now):
             session.in_flight[packet_id] = delivery
 
     def _send_again(self, session: Session, connection: Connection, packet_id: int, now: float) -> None:
         delivery = session.in_flight[packet_id]
-        message, qos, retain, identifiers, _ = delivery
-        if message is None:
+        if delivery[0] is None:
             connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)  # PUBREL
-        elif not self._send(connection, message, qos, retain, identifiers, packet_id, now, NO_FORMS[:], dup=True):
+        elif not self._send(connection, delivery, packet_id, now, dup=True):
             del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP; an expired one ends here

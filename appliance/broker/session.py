@@ -18,6 +18,9 @@ The message is None once a QoS 2 reader has it and only PUBCOMP is missing. A ba
 every QoS 1 and 2 message and reader.
 """
 
+NOTHING_QUEUED: deque[Delivery] = deque(maxlen=0)
+"""Stands for an empty queue, since each of its own would cost every session 600 bytes. It can hold nothing."""
+
 
 class Session:
     """A client's state. [MQTT-3.1.2-4]
@@ -53,8 +56,8 @@ class Session:
         self.subscriptions: dict[str, Grant] = {}
         self.incoming: set[int] = set()  # QoS 2 packet ids received and not released [MQTT-4.3.3-2]
         self.in_flight: dict[int, Delivery] = {}
-        self.resend: deque[int] = deque()  # packet ids to send again after the client came back, in order
-        self.queue: deque[Delivery] = deque()
+        self.resend: list[int] = []  # packet ids to send again after the client came back, the last one first
+        self.queue = NOTHING_QUEUED
         self.queued_bytes = 0
         self.replays: dict[str, Iterator[Delivery]] = {}
         self.waiting = False  # anything in resend, queue or replays
@@ -72,20 +75,35 @@ class Session:
         self.next_packet_id = packet_id + 1 if packet_id < 65_535 else 1
         return packet_id
 
-    def enqueue(self, delivery: Delivery, size: int, max_messages: int, max_bytes: int) -> bool:
+    def enqueue(self, delivery: Delivery, max_messages: int, max_bytes: int) -> bool:
         """Put the delivery behind the others; False when the queue has no room for it."""
+        size = _size(delivery)
         if len(self.queue) >= max_messages or self.queued_bytes + size > max_bytes:
             return False
+        if self.queue is NOTHING_QUEUED:
+            self.queue = deque()
         self.queue.append(delivery)
         self.queued_bytes += size
         self.waiting = True
         return True
 
+    def dequeue(self) -> Delivery:
+        """Take the delivery that has waited longest."""
+        delivery = self.queue.popleft()
+        self.queued_bytes -= _size(delivery)
+        return delivery
+
     def resume(self) -> None:
         """Line up everything unacknowledged to be sent again, oldest first. [MQTT-4.4.0-1]"""
-        self.resend = deque(self.in_flight)
+        self.resend = list(reversed(self.in_flight))
         self.waiting = bool(self.resend or self.queue or self.replays)
 
     def in_flight_now(self) -> int:
         """Count the deliveries that the present link has seen and not acknowledged."""
         return len(self.in_flight) - len(self.resend)
+
+
+def _size(delivery: Delivery) -> int:
+    message = delivery[0]
+    assert message is not None  # only in flight it can be  # noqa: S101
+    return len(message.topic) + len(message.payload) + len(message.properties)

@@ -149,9 +149,13 @@ def publish_parts(topic: bytes, payload: bytes, qos: int, retain: bool, properti
     The packet id belongs between the two where QoS is 1 or 2. `properties` is the block with its length, and
     empty for 3.1.1. A copy sent again sets DUP in the first byte.
     """
-    size = 2 + len(topic) + (2 if qos else 0) + len(properties) + len(payload)
+    length = len(topic)
+    size = 2 + length + (2 if qos else 0) + len(properties) + len(payload)
     first = 0x30 | qos << 1 | retain
-    head = b"%c%b%b%b" % (first, encode_varint(size), len(topic).to_bytes(2, "big"), topic)
+    if size < 0x80:  # nearly always
+        head = bytes((first, size, length >> 8, length & 0xFF)) + topic
+    else:
+        head = bytes((first,)) + encode_varint(size) + length.to_bytes(2, "big") + topic
     return head, properties + payload
 
 

@@ -210,12 +210,21 @@ def test_message_expiry_counts_down():  # [MQTT-3.3.2-5], [MQTT-3.3.2-6]
     one.publish("a", b"1", retain=True, properties=Properties(message_expiry_interval=30, content_type="x"))
     server.advance(10.5)
     client = server.client("late", V5).subscribe("a")
-    assert client.packets()[1].properties == Properties(message_expiry_interval=19, content_type="x")
+    assert client.packets()[1].properties == Properties(message_expiry_interval=20, content_type="x")  # 10 s waited
     server.advance(20)
     client = server.client("later", V5).subscribe("a")
     assert len(client.packets()) == 1
     client = server.client("older", V311).subscribe("a")
     assert len(client.packets()) == 1
+
+
+def test_a_message_of_one_second_is_delivered_while_the_second_lasts():
+    server, one, _ = pair(V5, topic_filter="nothing")
+    one.publish("a", b"1", retain=True, properties=Properties(message_expiry_interval=1))
+    server.advance(0.9)
+    for version, expiry_s in ((V5, 1), (V311, None)):
+        message = server.client(f"late {version}", version).subscribe("a").packets()[1]
+        assert message.properties == Properties(message_expiry_interval=expiry_s)
 
 
 def test_a_queued_message_expires_too():

@@ -35,12 +35,23 @@ def test_the_last_free_id_of_65535_is_found():
 
 def test_the_queue_is_bounded_in_messages_and_bytes():
     session = Session("a")
-    assert session.enqueue(delivery(), 10, max_messages=2, max_bytes=25)
+    ten, fifteen, sixteen, one = (delivery(b"1" * (size - 1)) for size in (10, 15, 16, 1))  # with a topic of one
+    assert session.enqueue(ten, max_messages=2, max_bytes=25)
     assert session.waiting
-    assert not session.enqueue(delivery(), 16, max_messages=2, max_bytes=25)
-    assert session.enqueue(delivery(), 15, max_messages=2, max_bytes=25)
-    assert not session.enqueue(delivery(), 0, max_messages=2, max_bytes=25)
+    assert not session.enqueue(sixteen, max_messages=2, max_bytes=25)
+    assert session.enqueue(fifteen, max_messages=2, max_bytes=25)
+    assert not session.enqueue(one, max_messages=2, max_bytes=100)
     assert session.queued_bytes == 25
+    assert session.dequeue() is ten
+    assert session.queued_bytes == 15
+
+
+def test_a_session_without_a_queue_shares_none_with_others():
+    one, other = Session("a"), Session("b")
+    one.enqueue(delivery(), max_messages=1, max_bytes=25)
+    assert len(one.queue) == 1
+    assert not other.queue
+    assert not Session("c").queue
 
 
 def test_coming_back_lines_up_what_was_not_acknowledged():  # [MQTT-4.4.0-1]
@@ -51,8 +62,8 @@ def test_coming_back_lines_up_what_was_not_acknowledged():  # [MQTT-4.4.0-1]
         session.in_flight[packet_id] = delivery()
     del session.in_flight[3]
     session.resume()
-    assert list(session.resend) == [7, 9]
+    assert session.resend == [9, 7]  # taken from the end
     assert session.waiting
     assert session.in_flight_now() == 0
-    session.resend.popleft()
+    assert session.resend.pop() == 7
     assert session.in_flight_now() == 1
