@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from time import monotonic
 
-from appliance import __version__, notify
+from appliance import __version__, build, notify
 from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag
 from appliance.devices import AVAILABILITY, device_topic
@@ -72,7 +72,7 @@ class Service:
             recorder.start(self._local)
         if settings.mqtt.sys_interval_s:
             figures = SysTopics(
-                broker, self._local, version=__version__, interval_s=settings.mqtt.sys_interval_s, clock=monotonic
+                broker, self._local, version=build.version(), interval_s=settings.mqtt.sys_interval_s, clock=monotonic
             )
             figures.start()
             parts.callback(figures.close)
@@ -90,6 +90,7 @@ class Service:
         stats = broker.stats
         status: dict[str, object] = {
             "version": __version__,
+            "compiled": build.compiled(),
             "site": self.settings.site,
             "pid": os.getpid(),
             "uptime_s": round(monotonic() - self._started, 1),

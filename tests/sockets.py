@@ -64,8 +64,8 @@ class LoopbackServer:
 
 
 @asynccontextmanager
-async def loopback(authenticator=None, **limits):
-    hub = Hub(Broker(Limits(**limits), now=monotonic(), next_client_id=next_client_id), authenticator)
+async def loopback(authenticator=None, journal=None, **limits):
+    hub = Hub(Broker(Limits(**limits), now=monotonic(), next_client_id=next_client_id, journal=journal), authenticator)
     hub.start()
     listener = await TcpListener.open(hub, "127.0.0.1", 0)
     server = LoopbackServer(hub, listener)

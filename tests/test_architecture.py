@@ -18,8 +18,8 @@ ARROWS = {
     "appliance": set(),  # the version
     "appliance.__main__": {"appliance.cli"},
     "appliance.cli": {
-        "appliance",
         "appliance.app",
+        "appliance.build",
         "appliance.config",
         "appliance.control",
         "appliance.demo",
@@ -36,6 +36,7 @@ ARROWS = {
     "appliance.app": {
         "appliance",
         "appliance.broker",
+        "appliance.build",
         "appliance.config",
         "appliance.devices",
         "appliance.exits",
@@ -74,6 +75,7 @@ ARROWS = {
     "appliance.broker": {"appliance.mqtt", "appliance.settings"},
     "appliance.mqtt": set(),
     # below everything
+    "appliance.build": {"appliance"},
     "appliance.config": {"appliance.settings", "appliance.toml_lines"},
     "appliance.control": set(),
     "appliance.devices": set(),

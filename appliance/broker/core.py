@@ -357,7 +357,7 @@ class Broker:
         if expiry_s is not None:
             if expiry_s and not session.expiry_s:
                 raise ProtocolError("a session expiry at DISCONNECT where CONNECT had none")  # §3.14.2.2.2
-            session.expiry_s = min(expiry_s, self._limits.session_expiry_s)
+            session.expiry_s = float(min(expiry_s, self._limits.session_expiry_s))
         self._leave(connection, now, tell_will=packet.reason_code == ReasonCode.DISCONNECT_WITH_WILL)
         self.effects.append(Close(connection, "goodbye"))
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from appliance import __version__
+from appliance import build
 from appliance.cli import ask, mqtt, service
 from appliance.cli.terminal import complain, drop_output, open_closed_outputs, writing
 from appliance.exits import CommandError, Exit
@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"appliance {__version__}")
+    parser.add_argument("--version", action="version", version=f"appliance {build.version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for group in (service, ask, mqtt):
         group.add_commands(commands)

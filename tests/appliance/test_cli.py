@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from processes import PATIENCE_S, appliance, environment, eventually, free_port, running
 
-from appliance import __version__
+from appliance import build
 from appliance.cli import build_parser, main, service
 from appliance.exits import CommandError, Exit
 
@@ -19,7 +19,7 @@ COMMANDS = ["demo", "run", "check", "status", "history", "sub", "pub"]
 
 
 def test_version_and_help_come_from_standard_output(capsys):
-    for arguments, text in ((["--version"], f"appliance {__version__}\n"), (["--help"], "exit codes: 0 done;")):
+    for arguments, text in ((["--version"], f"appliance {build.version()}\n"), (["--help"], "exit codes: 0 done;")):
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 0

@@ -179,19 +179,14 @@ def test_a_packet_that_drips_in_is_parsed_once():
     client = server.client("a").subscribe("#")
     client.packets()
     packet = codec.encode(Publish("a", bytes(50_000)), V311)
-    walks = 0
-    walk = server.broker._inbound.walk
-
-    def counting(*arguments):
-        nonlocal walks
-        walks += 1
-        walk(*arguments)
-
-    server.broker._inbound.walk = counting
-    for start in range(0, len(packet), 10):
+    tail = client.connection.tail
+    client.send(packet[:10])
+    tail[0] = 0  # whoever looked at the half packet again would find no packet type
+    for start in range(10, len(packet) - 10, 10):
         client.send(packet[start : start + 10])
+    tail[0] = packet[0]
+    client.send(packet[-10:])
     assert client.messages() == [("a", bytes(50_000), 0)]
-    assert walks <= 2
 
 
 # --- QoS 1 and 2 towards the server ---

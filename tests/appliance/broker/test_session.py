@@ -42,7 +42,7 @@ def test_the_queue_is_bounded_in_messages_and_bytes():
     assert session.enqueue(fifteen, max_messages=2, max_bytes=25)
     assert not session.enqueue(one, max_messages=2, max_bytes=100)
     assert session.queued_bytes == 25
-    assert session.dequeue() is ten
+    assert session.dequeue() == ten
     assert session.queued_bytes == 15
 
 

@@ -3,9 +3,10 @@ import asyncio
 import pytest
 from sockets import loopback, until
 
-from appliance.mqtt.packets import ConnAck, Connect, PingReq, PingResp, Publish, Subscribe, Subscription
+from appliance.mqtt.packets import ConnAck, Connect, PingReq, PingResp, Publish, Subscribe, Subscription, Will
+from appliance.mqtt.properties import Properties
 from appliance.mqtt.types import ReasonCode, Version
-from appliance.net.hub import next_client_id
+from appliance.net.hub import Hub, next_client_id
 
 V311 = Version.MQTT_3_1_1
 
@@ -117,20 +118,25 @@ def test_a_short_keep_alive_rings_after_a_slow_authentication_too(run):
     run(scenario())
 
 
-def test_a_timer_that_fails_is_not_the_last(run, monkeypatch):
+def test_a_timer_that_fails_is_not_the_last(run):
+    class Broken:
+        asked = 0
+
+        def append(self, _message, _flags):
+            self.asked += 1
+            raise RuntimeError("planted")
+
     async def scenario():
-        async with loopback(connect_timeout_s=0.2) as server:
-            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-            tick, failures = server.broker.tick, iter([RuntimeError("planted")])
-
-            def failing(now):
-                tick(now)
-                for failure in failures:
-                    raise failure
-
-            monkeypatch.setattr(server.broker, "tick", failing)
-            for _ in range(2):
-                assert await (await server.link()).packet() is None
+        journal, troubles = Broken(), []
+        async with loopback(connect_timeout_s=0.2, journal=journal) as server:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context["exception"]))
+            will = Will("a", b"told late", retain=True, properties=Properties(will_delay_interval=1))
+            properties = Properties(session_expiry_interval=60)
+            client = await server.client("a", Version.MQTT_5, will=will, properties=properties)
+            await client.close()
+            await until(lambda: journal.asked)
+            assert [str(trouble) for trouble in troubles] == ["planted"]
+            assert await (await server.link()).packet() is None  # whoever says no CONNECT is closed all the same
 
     run(scenario())
 
@@ -158,7 +164,6 @@ def test_client_ids_are_never_the_same():
 
 def test_a_hub_that_was_not_started_says_so():
     from appliance.broker.core import Broker
-    from appliance.net.hub import Hub
     from appliance.settings import Limits
 
     hub = Hub(Broker(Limits(), now=0, next_client_id=next_client_id))

@@ -99,13 +99,13 @@ def test_a_call_from_a_link_is_not_delayed():
             client = await server.client("a")
             loop = asyncio.get_running_loop()
             called = asyncio.Event()
-            handle = server.broker._inbound.walk
+            clock = server.hub.clock
 
-            def walk(*arguments):
+            def asked_by_the_link():
                 loop.call_soon(called.set)
-                handle(*arguments)
+                return clock()
 
-            server.broker._inbound.walk = walk
+            server.hub.clock = asked_by_the_link
             client.write(PingReq())
             await asyncio.wait_for(called.wait(), 5)
 
