@@ -37,7 +37,7 @@ PROMISES: dict[str, tuple[str, Promise]] = {
 
 SMALL = {
     "seconds": 1.0, "streams": 2_000, "links": 30, "idle": 100, "unread": 100, "half_open": 20, "shove": 8_000_000,
-    "connects": 8_000, "messages": 400_000, "alternations": 1_000,
+    "connects": 20_000, "messages": 400_000, "alternations": 1_000,
 }  # fmt: skip
 
 

@@ -110,8 +110,8 @@ def costs(fresh: Callable[[], AbstractContextManager[BrokerProcess]], count: int
     echoes = [publish(f"dear/{number}", bytes(16_000)) * 400 for number in range(count)]
     kept = (
         ("memory of a stranger with half a CONNECT", False, [half_connect] * count),
-        ("memory of a stranger who says 256 MB will come", False, [b"\x10\xff\xff\xff\x7f" + bytes(1_000)] * count),
-        ("memory of a client who says 256 MB will come", True, [b"\x30\xff\xff\xff\x7f" + bytes(1_000)] * count),
+        ("memory of a stranger who says 4 MB will come", False, [frame(0x10, bytes(4_000_000))[:1_000]] * count),
+        ("memory of a client who says 4 MB will come", True, [frame(0x30, bytes(4_000_000))[:1_000]] * count),
         ("memory of a client with half a PUBLISH", True, [half_publish] * count),
         ("memory of a client that does not read what it says", True, echoes),
     )
