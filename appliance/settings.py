@@ -85,7 +85,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             le=1_073_741_824,
             description="Bytes that may wait for a slow client before QoS 0 messages to it are dropped.",
         ),
-    ] = 4_194_304
+    ] = 262_144
     max_connections: Annotated[
         int, Meta(ge=1, le=100_000, description="Clients connected at the same time; further ones are turned away.")
     ] = 1_000

@@ -135,6 +135,10 @@ class Raw:
     def packets(self, count):
         return [self.packet() for _ in range(count)]
 
+    def buffered(self):
+        """Tell whether bytes were received that nobody has asked for."""
+        return bool(self._data)
+
     def until_closed(self):
         """Give what comes before the server closes; TimeoutError when it does not."""
         while self._receive():

@@ -358,7 +358,8 @@ class Broker:
             if expiry_s and not session.expiry_s:
                 raise ProtocolError("a session expiry at DISCONNECT where CONNECT had none")  # §3.14.2.2.2
             session.expiry_s = float(min(expiry_s, self._limits.session_expiry_s))
-        self._leave(connection, now, tell_will=packet.reason_code == ReasonCode.DISCONNECT_WITH_WILL)
+        # Any reason but the plain goodbye leaves the will in force. [MQTT-3.14.4-3]
+        self._leave(connection, now, tell_will=packet.reason_code != ReasonCode.SUCCESS)
         self.effects.append(Close(connection, "goodbye"))
 
     def _leave(self, connection: Connection, now: float, *, tell_will: bool) -> None:

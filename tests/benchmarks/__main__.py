@@ -6,11 +6,11 @@ import os
 import platform
 import pstats
 import resource
-import statistics
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 from .brokers import (
@@ -22,13 +22,17 @@ from .brokers import (
     start_ours,
 )
 from .generator import CountError
+from .rivals import RIVALS
 from .scenarios import SCENARIOS, Figures, Scenario
+from .table import FRESH, RSS, as_markdown, as_text
 
-RSS = "rss"
-OURS, THEIRS = "appliance", "mosquitto"
+SETTLE_S = 0.5  # what a service still loads once it listens
 
-Measured = dict[tuple[str, str], list[Figures]]
+Rounds = dict[tuple[str, str], list[Figures]]
 """(scenario, broker) -> its figures, one set a round."""
+
+Failed = dict[tuple[str, str], str]
+"""(scenario, broker) -> why it has no figures; only a rival may fail."""
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -42,10 +46,19 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--command", help="another command that starts our broker; {port} stands for its port")
     parser.add_argument("--ours-only", action="store_true", help="leave Mosquitto out")
     parser.add_argument("--mosquitto-only", action="store_true", help="leave our broker out")
+    parser.add_argument(
+        "--rivals", nargs="?", const=",".join(RIVALS), default="",
+        help=f"measure these too, installing them below build/ when they are not there: {', '.join(RIVALS)} (all)",
+    )  # fmt: skip
     parser.add_argument("--profile", action="store_true", help="profile our broker alone; its figures are then slower")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel place broker and load on one core")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there too")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    options.rivals = [name for name in options.rivals.split(",") if name]
+    if unknown := set(options.rivals) - set(RIVALS):
+        parser.error(f"no such rival: {', '.join(sorted(unknown))}")
+    return options
 
 
 def measure(scenario: Scenario, broker: BrokerProcess, seconds: float) -> Figures:
@@ -57,71 +70,95 @@ def measure(scenario: Scenario, broker: BrokerProcess, seconds: float) -> Figure
         raise CountError(f"{scenario.name} on {broker.name}: {error}; {broker.last_words()}") from error
 
 
-def keep_apart(brokers: list[BrokerProcess]) -> None:
-    """Give the brokers one core and the load the others, so that every run finds the same conditions."""
-    cores = sorted(os.sched_getaffinity(0))
+def keep_apart(brokers: list[BrokerProcess], cores: Collection[int]) -> None:
+    """Give the brokers one of these cores and the load the others, so that every run finds the same conditions."""
+    cores = sorted(cores)
     if len(cores) > 1:
         for broker in brokers:
             broker.pin(cores[-1:])
         os.sched_setaffinity(0, cores[:-1])
 
 
-def one_round(options: argparse.Namespace, chosen: list[Scenario], number: int, measured: Measured) -> None:
-    """Start fresh brokers and run every scenario on each, ours first in every other round."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
-        scratch = Path(directory)
+class Field:
+    """The brokers of one round; ours and Mosquitto must come through, a rival that fails begins anew."""
+
+    def __init__(self, options: argparse.Namespace, scratch: Path, failed: Failed) -> None:
+        self._pin = not options.no_pin
+        self._scratch = scratch
+        self._failed = failed
+        self.brokers: list[BrokerProcess] = []
+        self._cores = os.sched_getaffinity(0)
         profile = scratch / "profile" if options.profile else None
-        brokers: list[BrokerProcess] = []
-        cores = os.sched_getaffinity(0)
         try:
             if not options.mosquitto_only:
                 ours = start_ours(scratch, python=options.python, command=options.command, profile=profile)
-                brokers.append(ours)
+                self.brokers.append(ours)
             if not (options.ours_only or options.profile):
-                brokers.append(start_mosquitto(scratch))
-            if not options.no_pin:
-                keep_apart(brokers)
+                self.brokers.append(start_mosquitto(scratch))
+            for name in options.rivals:
+                if (FRESH.name, name) not in failed:
+                    self._start_rival(name)
+            time.sleep(SETTLE_S)
+        except BaseException:
+            self.stop()
+            raise
+        if self._pin:
+            keep_apart(self.brokers, self._cores)
+
+    def _start_rival(self, name: str) -> None:
+        start, _ = RIVALS[name]
+        try:
+            self.brokers.append(start(self._scratch))
+        except BrokerError as error:
+            self._failed[FRESH.name, name] = str(error)
+
+    def take(self, scenario: Scenario, broker: BrokerProcess, seconds: float) -> Figures | None:
+        """Run one scenario on one broker; None when a rival failed it, now or in an earlier round."""
+        if broker.name not in RIVALS:
+            return measure(scenario, broker, seconds)
+        if (scenario.name, broker.name) in self._failed:
+            return None
+        try:
+            return scenario.run(broker, seconds)
+        except (CountError, OSError) as error:
+            self._failed[scenario.name, broker.name] = str(error)
+        broker.stop()
+        self.brokers.remove(broker)
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, self._cores)
+        self._start_rival(broker.name)
+        os.sched_setaffinity(0, cores)
+        if self._pin:
+            keep_apart(self.brokers, self._cores)
+        return None
+
+    def stop(self) -> None:
+        """End them all."""
+        os.sched_setaffinity(0, self._cores)
+        for broker in self.brokers:
+            broker.stop()
+
+
+def one_round(
+    options: argparse.Namespace, chosen: list[Scenario], number: int, measured: Rounds, failed: Failed
+) -> None:
+    """Start fresh brokers and run every scenario on each, ours first in every other round."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
+        scratch = Path(directory)
+        field = Field(options, scratch, failed)
+        try:
+            for broker in field.brokers:
+                measured[FRESH.name, broker.name].append({FRESH.figure: broker.rss_bytes() / 1e6})
             for scenario in chosen:
-                for broker in brokers if number % 2 else reversed(brokers):
-                    measured[scenario.name, broker.name].append(measure(scenario, broker, options.seconds))
-            for broker in brokers:
-                measured[RSS, broker.name].append({"bytes": broker.rss_bytes() / 1e6})
+                for broker in field.brokers[:: 1 if number % 2 else -1]:
+                    if (figures := field.take(scenario, broker, options.seconds)) is not None:
+                        measured[scenario.name, broker.name].append(figures)
+            for broker in field.brokers:
+                measured[RSS.name, broker.name].append({RSS.figure: broker.rss_bytes() / 1e6})
         finally:
-            os.sched_setaffinity(0, cores)
-            for broker in brokers:
-                broker.stop()
-        if profile is not None:
-            pstats.Stats(str(profile)).sort_stats("tottime").print_stats(40)
-
-
-def table(measured: Measured, chosen: list[Scenario]) -> str:
-    """Lay the medians out; a ratio is the median of the rounds' own ratios, because both ran a moment apart."""
-    resident = Scenario(name=RSS, title="memory at the end", run=chosen[0].run, figure="bytes", unit="MB")
-    lines = [
-        f"{'':34} {'appliance':>22} {'mosquitto':>22} {'ratio':>7}  goal",
-        "-" * 96,
-    ]
-    for row in (*chosen, resident):
-        ours, theirs = (
-            [figures[row.figure] for figures in measured.get((row.name, name), [])] for name in (OURS, THEIRS)
-        )
-        shown = [
-            _cell(row, values, measured.get((row.name, name), [])) for values, name in ((ours, OURS), (theirs, THEIRS))
-        ]
-        ratio = f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}" if ours and theirs else ""
-        goal = f"≤ {row.goal:g} x" if row.goal else f"≤ {row.absolute_goal:g} {row.unit}" if row.absolute_goal else ""
-        lines.append(f"{row.title:34} {shown[0]:>22} {shown[1]:>22} {ratio:>7}  {goal}".rstrip())
-    return "\n".join(lines)
-
-
-def _cell(row: Scenario, values: list[float], rounds: list[Figures]) -> str:
-    if not values:
-        return "-"
-    value = statistics.median(values)
-    shown = f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-    if "per_s" not in rounds[0] or row.figure != "cpu_us":
-        return f"{shown} {row.unit}"
-    return f"{statistics.median(f['per_s'] for f in rounds):,.0f}/s {shown} {row.unit}"
+            field.stop()
+        if options.profile:
+            pstats.Stats(str(scratch / "profile")).sort_stats("tottime").print_stats(40)
 
 
 def main(argv: list[str]) -> int:
@@ -134,7 +171,8 @@ def main(argv: list[str]) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 8192), hard))
     chosen = [s for s in SCENARIOS if not options.only or s.name in options.only]
-    measured: Measured = defaultdict(list)
+    measured: Rounds = defaultdict(list)
+    failed: Failed = {}
     try:
         print(f"appliance: {options.command or 'Python ' + python_version(options.python) + ', ' + options.python}")
         if not (options.ours_only or options.profile):
@@ -143,12 +181,19 @@ def main(argv: list[str]) -> int:
         print("CPU is that of the broker process, all threads, per delivered message; every message was counted.\n")
         began = time.monotonic()
         for number in range(1, options.rounds + 1):
-            one_round(options, chosen, number, measured)
+            one_round(options, chosen, number, measured, failed)
             print(f"round {number} of {options.rounds}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     except (BrokerError, CountError) as error:
         print(f"no figures: {error}", file=sys.stderr)
         return 1
-    print(table(measured, chosen))
+    for name in options.rivals:
+        print(f"{name + ':':10} {RIVALS[name][1]() or 'not here'}")
+    print((as_markdown if options.markdown else as_text)(measured, chosen))
+    reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (row, name), why in failed.items():
+        reasons[name, why].append(row)
+    for (name, why), missing in reasons.items():
+        print(f"\n{name} has no {', '.join(missing)}: {' '.join(why.split())[:200]}")
     if options.json is not None:
         options.json.write_text(json.dumps({"/".join(key): rounds for key, rounds in measured.items()}, indent=1))
     return 0

@@ -54,8 +54,8 @@ class BrokerProcess:
     def __init__(self, name: str, command: list[str], port: int, scratch: Path, env: dict[str, str]) -> None:
         self.name = name
         self.port = port
-        self._log = scratch / f"{name}.log"
-        with self._log.open("wb") as log:
+        self.log = scratch / f"{name}.log"
+        with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
@@ -82,7 +82,7 @@ class BrokerProcess:
 
     def last_words(self) -> str:
         """Return the end of what it wrote."""
-        return self._log.read_text(errors="replace")[-2000:].strip() or "it wrote nothing"
+        return self.log.read_text(errors="replace")[-2000:].strip() or "it wrote nothing"
 
     def cpu_s(self) -> float:
         """CPU seconds used so far by all its threads, user and system."""

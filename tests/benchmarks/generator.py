@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 PATIENCE_S = 10.0
 CHUNK = 1 << 18
+MQTT_3_1_1, MQTT_5 = 4, 5  # as CONNECT calls them
 
 
 class CountError(Exception):
@@ -33,34 +34,62 @@ def text(value: str) -> bytes:
     return len(raw).to_bytes(2, "big") + raw
 
 
-def connect_packet(client_id: str, keep_alive_s: int = 600) -> bytes:
-    """CONNECT of MQTT 3.1.1 with a clean session."""
-    body = text("MQTT") + b"\x04\x02" + keep_alive_s.to_bytes(2, "big") + text(client_id)
+def no_properties(level: int) -> bytes:
+    """What stands for no properties: their length in MQTT 5, nothing at all in 3.1.1."""
+    return b"\x00" if level == MQTT_5 else b""
+
+
+def connect_packet(client_id: str, keep_alive_s: int = 600, *, level: int = MQTT_3_1_1) -> bytes:
+    """CONNECT with a clean session."""
+    head = text("MQTT") + bytes([level, 0x02]) + keep_alive_s.to_bytes(2, "big")
+    body = head + no_properties(level) + text(client_id)
     return b"\x10" + varint(len(body)) + body
 
 
-def subscribe_packet(packet_id: int, topic_filters: list[str], qos: int) -> bytes:
+def subscribe_packet(packet_id: int, topic_filters: list[str], qos: int, *, level: int = MQTT_3_1_1) -> bytes:
     """SUBSCRIBE to all of them at one QoS."""
-    body = packet_id.to_bytes(2, "big") + b"".join(text(f) + bytes([qos]) for f in topic_filters)
+    head = packet_id.to_bytes(2, "big") + no_properties(level)
+    body = head + b"".join(text(f) + bytes([qos]) for f in topic_filters)
     return b"\x82" + varint(len(body)) + body
 
 
-def publish_packet(topic: str, payload: bytes, qos: int = 0, packet_id: int = 0, *, retain: bool = False) -> bytes:
+def publish_packet(
+    topic: str, payload: bytes, qos: int = 0, packet_id: int = 0, *, retain: bool = False, level: int = MQTT_3_1_1
+) -> bytes:
     """PUBLISH; the packet id is left out at QoS 0."""
-    body = text(topic) + (packet_id.to_bytes(2, "big") if qos else b"") + payload
+    body = text(topic) + (packet_id.to_bytes(2, "big") if qos else b"") + no_properties(level) + payload
     return bytes([0x30 | qos << 1 | retain]) + varint(len(body)) + body
 
 
 class Peer:
     """One MQTT connection. Blocking while it is set up; bytes are read by whoever runs the scenario."""
 
-    def __init__(self, port: int, client_id: str) -> None:
+    def __init__(self, port: int, client_id: str, level: int = MQTT_3_1_1) -> None:
+        self._level = level
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.tail = b""
         self.send = self.socket.sendall
-        self.send(connect_packet(client_id))
-        self.expect(b"\x20\x02\x00\x00", "CONNACK")
+        try:
+            self._connect(client_id)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def _connect(self, client_id: str) -> None:
+        self.send(connect_packet(client_id, level=self._level))
+        if self._level == MQTT_5:
+            self._expect_connack_5()
+        else:
+            self.expect(b"\x20\x02\x00\x00", "CONNACK")
+
+    def _expect_connack_5(self) -> None:
+        """Read a CONNACK that accepts, whatever properties the broker tells; they fit in one byte of length."""
+        head = self.read(2)
+        if head[0] != 0x20 or head[1] > 0x7F:
+            raise CountError(f"{head.hex(' ')} came where CONNACK was due")
+        if (body := self.read(head[1]))[:2] != b"\x00\x00":
+            raise CountError(f"the CONNACK says {body.hex(' ')}")
 
     def expect(self, packet: bytes, name: str) -> None:
         """Read exactly this packet."""
@@ -79,8 +108,8 @@ class Peer:
 
     def subscribe(self, topic_filters: list[str], qos: int) -> None:
         """Subscribe and wait for the SUBACK."""
-        self.send(subscribe_packet(1, topic_filters, qos))
-        body = b"\x00\x01" + bytes([qos]) * len(topic_filters)
+        self.send(subscribe_packet(1, topic_filters, qos, level=self._level))
+        body = b"\x00\x01" + no_properties(self._level) + bytes([qos]) * len(topic_filters)
         self.expect(b"\x90" + varint(len(body)) + body, "SUBACK")
 
     def packets(self, size: int) -> bytes:

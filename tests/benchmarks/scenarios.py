@@ -4,10 +4,21 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from .brokers import BrokerProcess
-from .generator import CountError, Peer, Readiness, acknowledgements, publish_packet, subscribe_packet
+from .generator import (
+    MQTT_3_1_1,
+    MQTT_5,
+    CountError,
+    Peer,
+    Readiness,
+    acknowledgements,
+    no_properties,
+    publish_packet,
+    subscribe_packet,
+)
 
 Figures = dict[str, float]
 
@@ -54,15 +65,24 @@ class Meter:
 class Crowd(ExitStack):
     """Connections of one scenario, all closed at its end."""
 
-    def __init__(self, broker: BrokerProcess) -> None:
+    def __init__(self, broker: BrokerProcess, level: int = MQTT_3_1_1) -> None:
         super().__init__()
         self._port = broker.port
+        self.level = level
 
     def join(self, client_id: str) -> Peer:
         """Connect one."""
-        peer = Peer(self._port, client_id)
+        peer = Peer(self._port, client_id, self.level)
         self.callback(peer.close)
         return peer
+
+    def packet(self, topic: str, qos: int = 0, packet_id: int = 0, *, retain: bool = False) -> bytes:
+        """Encode a PUBLISH of the usual payload as this crowd speaks."""
+        return publish_packet(topic, PAYLOAD, qos, packet_id, retain=retain, level=self.level)
+
+    def id_at(self, packet: bytes) -> int:
+        """Tell where the packet id stands in such a PUBLISH."""
+        return len(packet) - len(PAYLOAD) - len(no_properties(self.level)) - 2
 
     def readiness(self) -> Readiness:
         """Open an epoll."""
@@ -71,13 +91,13 @@ class Crowd(ExitStack):
         return readiness
 
 
-def fan_in(broker: BrokerProcess, seconds: float) -> Figures:
+def fan_in(broker: BrokerProcess, seconds: float, level: int = MQTT_3_1_1) -> Figures:
     """Measure fifty publishers and one subscriber at QoS 0."""
-    with Crowd(broker) as crowd:
+    with Crowd(broker, level) as crowd:
         subscriber = crowd.join("fan-in-subscriber")
         subscriber.subscribe(["home/+/temperature"], 0)
         publishers = [crowd.join(f"fan-in-{i:02}") for i in range(50)]
-        packets = [publish_packet(f"home/room{i:02}/temperature", PAYLOAD) for i in range(50)]
+        packets = [crowd.packet(f"home/room{i:02}/temperature") for i in range(50)]
         size = len(packets[0])
         bursts = [(peer.send, packet * BURST) for peer, packet in zip(publishers, packets, strict=True)]
         sent = received = turn = 0
@@ -94,12 +114,12 @@ def fan_in(broker: BrokerProcess, seconds: float) -> Figures:
         return meter.figures()
 
 
-def fan_out(broker: BrokerProcess, seconds: float) -> Figures:
+def fan_out(broker: BrokerProcess, seconds: float, level: int = MQTT_3_1_1) -> Figures:
     """Measure one publisher and a hundred subscribers at QoS 0, per delivered message."""
     readers, burst, window = 100, 10, 50
-    with Crowd(broker) as crowd:
+    with Crowd(broker, level) as crowd:
         readiness = crowd.readiness()
-        packet = publish_packet(TOPIC, PAYLOAD)
+        packet = crowd.packet(TOPIC)
         size = len(packet)
         counts = [0] * readers
         received = 0
@@ -140,9 +160,9 @@ class Inflight:
         self.subscriber = crowd.join(f"qos{qos}-subscriber")
         self.subscriber.subscribe([TOPIC], qos)
         self.publisher = crowd.join(f"qos{qos}-publisher")
-        self.packets = b"".join(publish_packet(TOPIC, PAYLOAD, qos, i) for i in range(1, PACKET_IDS + 1))
+        self.packets = b"".join(crowd.packet(TOPIC, qos, i) for i in range(1, PACKET_IDS + 1))
         self.size = len(self.packets) // PACKET_IDS
-        self.id_at = self.size - len(PAYLOAD) - 2
+        self.id_at = crowd.id_at(self.packets[: self.size])
         self.sent = self.acknowledged = self.received = 0
         self.going = True
         self.readiness.add(self.publisher, self.on_publisher if qos == 1 else self.on_publisher_2)
@@ -215,9 +235,9 @@ class Inflight:
         return f"{self.sent} sent, {self.acknowledged} acknowledged, {self.received} received"
 
 
-def inflight(broker: BrokerProcess, seconds: float, qos: int) -> Figures:
+def inflight(broker: BrokerProcess, seconds: float, qos: int, level: int) -> Figures:
     """Measure a window of acknowledged messages from one publisher to one subscriber."""
-    with Crowd(broker) as crowd:
+    with Crowd(broker, level) as crowd:
         pair = Inflight(crowd, qos)
         meter = Meter(broker, seconds)
         pair.top_up()
@@ -229,24 +249,24 @@ def inflight(broker: BrokerProcess, seconds: float, qos: int) -> Figures:
         return meter.figures()
 
 
-def qos_1(broker: BrokerProcess, seconds: float) -> Figures:
+def qos_1(broker: BrokerProcess, seconds: float, level: int = MQTT_3_1_1) -> Figures:
     """Measure QoS 1 both ways with a window in flight."""
-    return inflight(broker, seconds, 1)
+    return inflight(broker, seconds, 1, level)
 
 
-def qos_2(broker: BrokerProcess, seconds: float) -> Figures:
+def qos_2(broker: BrokerProcess, seconds: float, level: int = MQTT_3_1_1) -> Figures:
     """Measure QoS 2 both ways with a window in flight."""
-    return inflight(broker, seconds, 2)
+    return inflight(broker, seconds, 2, level)
 
 
-def single(broker: BrokerProcess, seconds: float) -> Figures:
+def single(broker: BrokerProcess, seconds: float, level: int = MQTT_3_1_1) -> Figures:
     """Measure fifty publishers that wait for each PUBACK, and one QoS 1 subscriber."""
-    with Crowd(broker) as crowd:
+    with Crowd(broker, level) as crowd:
         readiness = crowd.readiness()
         subscriber = crowd.join("single-subscriber")
         subscriber.subscribe(["home/+/temperature"], 1)
-        size = len(publish_packet("home/room00/temperature", PAYLOAD, 1, 1))
-        id_at = size - len(PAYLOAD) - 2
+        packets = [crowd.packet(f"home/room{i:02}/temperature", 1, 1) for i in range(50)]
+        size, id_at = len(packets[0]), crowd.id_at(packets[0])
         sent = acknowledged = received = 0
         going = True
 
@@ -258,7 +278,7 @@ def single(broker: BrokerProcess, seconds: float) -> Figures:
                 received += len(data) // size
 
         def publisher(index: int, peer: Peer) -> Callable[[], None]:
-            send, packet = peer.send, publish_packet(f"home/room{index:02}/temperature", PAYLOAD, 1, 1)
+            send, packet = peer.send, packets[index]
 
             def on_puback() -> None:
                 nonlocal sent, acknowledged
@@ -274,7 +294,7 @@ def single(broker: BrokerProcess, seconds: float) -> Figures:
         for i in range(50):
             peer = crowd.join(f"single-{i:02}")
             readiness.add(peer, publisher(i, peer))
-            peer.send(publish_packet(f"home/room{i:02}/temperature", PAYLOAD, 1, 1))
+            peer.send(packets[i])
             sent += 1
         while meter.running(received):
             readiness.run(1.0)
@@ -304,15 +324,16 @@ def ping_pong(broker: BrokerProcess, seconds: float) -> Figures:
         return meter.figures() | {"p50_us": statistics.median(took) * 1e6}
 
 
-def appliance(broker: BrokerProcess, seconds: float) -> Figures:
+def appliance(broker: BrokerProcess, seconds: float, level: int = MQTT_3_1_1) -> Figures:
     """Measure 200 sensors sending 1,000 retained QoS 1 readings a second to one QoS 1 subscriber."""
     sensors, rate = 200, 1_000
-    with Crowd(broker) as crowd:
+    with Crowd(broker, level) as crowd:
         readiness = crowd.readiness()
+        house = f"house{level}"  # one of its own, because what the other left is retained
         subscriber = crowd.join("home-page")
-        subscriber.subscribe(["house/#"], 1)
-        size = len(publish_packet("house/room000/temperature", PAYLOAD, 1, 1))
-        id_at = size - len(PAYLOAD) - 2
+        subscriber.subscribe([f"{house}/#"], 1)
+        packets = [crowd.packet(f"{house}/room{i:03}/temperature", 1, 1, retain=True) for i in range(sensors)]
+        size, id_at = len(packets[0]), crowd.id_at(packets[0])
         sent = acknowledged = received = 0
 
         def read() -> None:
@@ -334,8 +355,7 @@ def appliance(broker: BrokerProcess, seconds: float) -> Figures:
         for i in range(sensors):
             peer = crowd.join(f"sensor-{i:03}")
             readiness.add(peer, sensor(peer))
-            packet = publish_packet(f"house/room{i:03}/temperature", PAYLOAD, 1, 1, retain=True)
-            sends.append((peer.send, packet))
+            sends.append((peer.send, packets[i]))
         meter = Meter(broker, seconds * 1.5)
         start = time.monotonic()
         while meter.running(received):
@@ -451,38 +471,73 @@ class Scenario:
     unit: str
     goal: float | None = None  # ratio to Mosquitto in pure Python
     absolute_goal: float | None = None  # what our own figure should stay below
+    twin: str | None = None  # the same in MQTT 3.1.1
+    twin_goal: float | None = None  # ratio to that, of ours
 
+
+def in_mqtt_5(scenario: Scenario, run: Callable[..., Figures]) -> Scenario:
+    """Give the same scenario in MQTT 5, which may cost half as much again."""
+    return replace(
+        scenario,
+        name=f"{scenario.name}-5",
+        title="… in MQTT 5",
+        run=partial(run, level=MQTT_5),
+        goal=None,
+        twin=scenario.name,
+        twin_goal=1.5,
+    )
+
+
+IDLE = Scenario(
+    name="idle", title="1,000 idle clients, memory of each", run=idle, figure="bytes", unit="B", absolute_goal=4096
+)
+FAN_IN = Scenario(name="fan-in", title="50 publishers to 1, QoS 0", run=fan_in, figure="cpu_us", unit="µs", goal=0.15)
+FAN_OUT = Scenario(
+    name="fan-out", title="1 publisher to 100, QoS 0", run=fan_out, figure="cpu_us", unit="µs", goal=0.05
+)
+QOS_1 = Scenario(name="qos-1", title="QoS 1, 80 in flight", run=qos_1, figure="cpu_us", unit="µs", goal=0.25)
+QOS_2 = Scenario(name="qos-2", title="QoS 2, 80 in flight", run=qos_2, figure="cpu_us", unit="µs", goal=0.20)
+SINGLE = Scenario(
+    name="single", title="50 publishers, 1 in flight each", run=single, figure="cpu_us", unit="µs", goal=0.70
+)
+PING_PONG = Scenario(
+    name="ping-pong", title="one message at a time, p50", run=ping_pong, figure="p50_us", unit="µs", goal=1.3
+)
+APPLIANCE = Scenario(
+    name="appliance",
+    title="200 sensors, 1,000 readings/s",
+    run=appliance,
+    figure="cpu_percent",
+    unit="% CPU",
+    goal=1.0,
+)
+FILTERS = Scenario(
+    name="filters",
+    title="10,000 filters against 10",
+    run=filters,
+    figure="many_to_few",
+    unit="times",
+    absolute_goal=1.3,
+)
+RETAINED = Scenario(
+    name="retained", title="10,000 retained to a newcomer", run=retained, figure="ms", unit="ms", goal=0.25
+)
 
 SCENARIOS = (  # idle comes first, while the brokers' memory is fresh
-    Scenario(
-        name="idle",
-        title="1,000 idle clients, memory of each",
-        run=idle,
-        figure="bytes",
-        unit="B",
-        absolute_goal=4096,
-    ),
-    Scenario(name="fan-in", title="50 publishers to 1, QoS 0", run=fan_in, figure="cpu_us", unit="µs", goal=0.15),
-    Scenario(name="fan-out", title="1 publisher to 100, QoS 0", run=fan_out, figure="cpu_us", unit="µs", goal=0.05),
-    Scenario(name="qos-1", title="QoS 1, 80 in flight", run=qos_1, figure="cpu_us", unit="µs", goal=0.25),
-    Scenario(name="qos-2", title="QoS 2, 80 in flight", run=qos_2, figure="cpu_us", unit="µs", goal=0.20),
-    Scenario(name="single", title="50 publishers, 1 in flight each", run=single, figure="cpu_us", unit="µs", goal=0.70),
-    Scenario(name="ping-pong", title="one message at a time, p50", run=ping_pong, figure="p50_us", unit="µs"),
-    Scenario(
-        name="appliance",
-        title="200 sensors, 1,000 readings/s",
-        run=appliance,
-        figure="cpu_percent",
-        unit="% CPU",
-        goal=1.0,
-    ),
-    Scenario(
-        name="filters",
-        title="10,000 filters against 10",
-        run=filters,
-        figure="many_to_few",
-        unit="times",
-        absolute_goal=1.3,
-    ),
-    Scenario(name="retained", title="10,000 retained to a newcomer", run=retained, figure="ms", unit="ms", goal=0.25),
+    IDLE,
+    FAN_IN,
+    in_mqtt_5(FAN_IN, fan_in),
+    FAN_OUT,
+    in_mqtt_5(FAN_OUT, fan_out),
+    QOS_1,
+    in_mqtt_5(QOS_1, qos_1),
+    QOS_2,
+    in_mqtt_5(QOS_2, qos_2),
+    SINGLE,
+    in_mqtt_5(SINGLE, single),
+    PING_PONG,
+    APPLIANCE,
+    in_mqtt_5(APPLIANCE, appliance),
+    FILTERS,
+    RETAINED,
 )

@@ -1,4 +1,4 @@
-"""The load generator's packets are those of MQTT 3.1.1, written out by hand."""
+"""The load generator's packets are those of MQTT 3.1.1 and 5, written out by hand."""
 
 import pytest
 from benchmarks.generator import (
@@ -15,6 +15,10 @@ PACKETS = [
     (publish_packet("a/b", b"21.4"), "30 09 0003 612f62 32312e34"),
     (publish_packet("a/b", b"21.4", 1, 258), "32 0b 0003 612f62 0102 32312e34"),
     (publish_packet("a/b", b"", 2, 1, retain=True), "35 07 0003 612f62 0001"),
+    (connect_packet("a", 60, level=5), "10 0e 0004 4d515454 05 02 003c 00 0001 61"),
+    (subscribe_packet(1, ["a/b", "#"], 1, level=5), "82 0d 0001 00 0003 612f62 01 0001 23 01"),
+    (publish_packet("a/b", b"21.4", level=5), "30 0a 0003 612f62 00 32312e34"),
+    (publish_packet("a/b", b"21.4", 1, 258, level=5), "32 0c 0003 612f62 0102 00 32312e34"),
 ]
 
 

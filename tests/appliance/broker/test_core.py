@@ -495,10 +495,11 @@ def test_a_goodbye_drops_the_will():  # [MQTT-3.14.4-3]
     assert watcher.messages() == []
 
 
-def test_a_goodbye_may_ask_for_the_will():
+@pytest.mark.parametrize("reason", [ReasonCode.DISCONNECT_WITH_WILL, ReasonCode.UNSPECIFIED_ERROR])
+def test_a_goodbye_for_any_reason_but_the_usual_tells_the_will(reason):  # [MQTT-3.14.4-3]
     server = VirtualServer()
     watcher = watched(server)
-    server.client("a", V5, will=WILL).send(Disconnect(reason_code=ReasonCode.DISCONNECT_WITH_WILL))
+    server.client("a", V5, will=WILL).send(Disconnect(reason_code=reason))
     assert watcher.messages() == [("a/availability", b"offline", 1)]
 
 
