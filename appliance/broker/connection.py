@@ -50,6 +50,7 @@ class Connection:
         "session",
         "stage",
         "tail",
+        "takes_all",
         "v5",
         "version",
         "will",
@@ -76,6 +77,7 @@ class Connection:
         self.aliases_in: IncomingAliases | None = None
         self.aliases_out: OutgoingAliases | None = None  # where the client takes them
         self.max_packet_bytes = 0  # largest packet the client takes; 0 for any
+        self.takes_all = True  # any PUBLISH in any size, without aliases
 
     def put(self, data: bytes, dirty: list["Connection"]) -> None:
         """Put bytes on the output, and the link on the list of those to flush."""

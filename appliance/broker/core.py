@@ -273,6 +273,7 @@ class Broker:
         connection.aliases_in = IncomingAliases(self._limits.topic_alias_maximum) if connection.v5 else None
         aliases = min(connect.properties.topic_alias_maximum or 0, self._limits.topic_alias_maximum)
         connection.aliases_out = OutgoingAliases(aliases) if aliases else None
+        connection.takes_all = not aliases and not connection.max_packet_bytes
         connection.heard_at = now
         connection.grace_s = 1.5 * keep_alive_s(connect, self._limits)  # [MQTT-3.1.2-22]
         if connection.grace_s:

@@ -170,9 +170,14 @@ class Inbound:
                 topic = connection.aliases_in.topic(alias, topic)
             elif not topic:
                 raise ProtocolError("a PUBLISH with neither a topic name nor a topic alias")  # §3.3.2.1
-        route = self._router.routes.get(topic) or self._router.route(topic)
-        if qos:
-            incoming = session.incoming
+        router = self._router
+        route = router.routes.get(topic)
+        forbidden = False
+        if route is None:
+            route = router.route(topic)
+            forbidden = topic[0] == DOLLAR  # §4.7.2, [MQTT-3.3.5-2] of 3.1.1; such a route is never kept
+        incoming = session.incoming
+        if qos and (incoming or connection.held):
             if qos == 2 and number in incoming:
                 self._acknowledge(connection, PUBREC + packet_id)  # again; not delivered again [MQTT-4.3.3-2]
                 return
@@ -182,7 +187,7 @@ class Inbound:
                 raise ReceiveMaximumExceeded(  # [MQTT-3.3.4-7]
                     f"more than {maximum} messages without waiting for their acknowledgement"
                 )
-        if topic[0] == DOLLAR:  # §4.7.2, [MQTT-3.3.5-2] of 3.1.1
+        if forbidden:
             self._deny(connection, qos, packet_id, NOT_AUTHORIZED, "to a topic of the server's own")
             return
         payload = data[pos:stop]
@@ -193,7 +198,7 @@ class Inbound:
         forms = NO_FORMS[:]
         if qos and expires_at is None and not alias:  # a reader's copy differs in packet id, DUP and retain alone
             forms[qos << 2 | v5] = FIRST_BYTES[qos] + data[start + 1 : after_topic], data[after_topic + 2 : stop]
-        group = self._router.publish(route, message, session, now, forms)
+        group = router.publish(route, message, session, now, forms)
         if qos == 1:
             if v5 and route.audience.empty:
                 self._acknowledge(connection, b"\x40\x03" + packet_id + bytes((NO_READERS,)), group)

@@ -265,6 +265,9 @@ class Router:
             forms = NO_FORMS[:]
         published_qos = message.qos
         retained = message.retain
+        if audience.plain:
+            self._publish_plainly(audience, message, now, forms)
+            return group
         for session, granted, retain_as_published, identifiers, grants in audience.readers:
             if session is source and any(grant.no_local for grant in grants):
                 others = [grant for grant in grants if not grant.no_local]  # [MQTT-3.8.3-3]
@@ -281,6 +284,36 @@ class Router:
         for shared in audience.groups:
             self._share(shared, message, now, forms)
         return group
+
+    def _publish_plainly(self, audience: Audience, message: Message, now: float, forms: Forms) -> None:
+        """Deliver to readers that need nothing of their own: `_deliver` and `_send` at once where a link is ready."""
+        published_qos = message.qos
+        retained = message.retain
+        for session, granted, retain_as_published, _, _ in audience.readers:
+            qos = min(granted, published_qos)
+            retain = retained and retain_as_published
+            delivery = message, qos, retain, (), None
+            connection = session.connection
+            if qos and connection is not None and not session.waiting:
+                in_flight = session.in_flight
+                parts = forms[qos << 2 | retain << 1 | connection.v5]
+                if (
+                    parts is not None
+                    and connection.takes_all
+                    and len(in_flight) < session.window
+                    and connection.backlog <= self._max_output_bytes
+                ):
+                    packet_id = session.take_packet_id()
+                    in_flight[packet_id] = delivery
+                    data = parts[0] + packet_id.to_bytes(2, "big") + parts[1]
+                    self._stats.publish_sent += 1
+                    connection.output.append(data)
+                    connection.backlog += len(data)
+                    if not connection.dirty:
+                        connection.dirty = True
+                        self.dirty.append(connection)
+                    continue
+            self._deliver(session, delivery, now, forms)
 
     def _share(self, shared: SharedGroup, message: Message, now: float, forms: Forms) -> None:
         """Deliver to the member whose turn it is."""
@@ -314,7 +347,7 @@ class Router:
 
     def _deliver(self, session: Session, delivery: Delivery, now: float, forms: Forms) -> None:
         """Send the message at once, or line it up behind others."""
-        _, qos, retain, identifiers, _ = delivery
+        qos = delivery[1]
         connection = session.connection
         if connection is None:
             if qos:  # QoS 0 is for who is there, as with Mosquitto
@@ -330,19 +363,8 @@ class Router:
             self._enqueue(session, delivery)
         else:
             packet_id = session.take_packet_id()
-            parts = forms[qos << 2 | retain << 1 | connection.v5]
-            if parts is None or identifiers or connection.aliases_out is not None or connection.max_packet_bytes:
-                if not self._send(connection, delivery, packet_id, now, forms):
-                    return
-            else:  # `_send` would do just this; most QoS 1 and 2 messages come here
-                data = parts[0] + packet_id.to_bytes(2, "big") + parts[1]
-                self._stats.publish_sent += 1
-                connection.output.append(data)
-                connection.backlog += len(data)
-                if not connection.dirty:
-                    connection.dirty = True
-                    self.dirty.append(connection)
-            session.in_flight[packet_id] = delivery
+            if self._send(connection, delivery, packet_id, now, forms):
+                session.in_flight[packet_id] = delivery
 
     def _enqueue(self, session: Session, delivery: Delivery) -> None:
         limits = self._limits
