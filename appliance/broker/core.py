@@ -13,7 +13,7 @@ from appliance.broker.connection import Connection, Stage
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.effects import Authenticate, Close, Effect
 from appliance.broker.gate import Gate
-from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, will_properties
+from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused
 from appliance.broker.inbound import Inbound
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, NoJournal, RouteFlag
@@ -21,6 +21,7 @@ from appliance.broker.router import Router
 from appliance.broker.session import Session
 from appliance.broker.stats import Stats
 from appliance.broker.topictree import Grant
+from appliance.broker.wills import Wills
 from appliance.mqtt import codec
 from appliance.mqtt.errors import MqttError, PacketTooLarge, ProtocolError, UnsupportedVersion
 from appliance.mqtt.packets import (
@@ -37,7 +38,6 @@ from appliance.mqtt.packets import (
     Subscription,
     UnsubAck,
     Unsubscribe,
-    Will,
 )
 from appliance.mqtt.topics import split_share
 from appliance.mqtt.types import PacketType, ReasonCode, Version
@@ -46,16 +46,6 @@ from appliance.settings import Limits
 
 FIRST_PACKET_BYTES = 65_536  # what a stranger may send before it has said who it is
 ANSWER_BYTES = 65_536  # of answers that may wait for a client beside its messages; who lets more wait is closed
-
-
-class _PendingWill:
-    """A will that waits for its delay; whichever ends first, delay or session, tells it."""
-
-    __slots__ = ("client_id", "message")
-
-    def __init__(self, client_id: str, message: Message) -> None:
-        self.client_id = client_id
-        self.message = message
 
 
 class Broker:
@@ -83,8 +73,8 @@ class Broker:
         self._next_client_id = next_client_id
         self._connections: set[Connection] = set()
         self._absent = Absent()
-        self._pending_wills: dict[str, _PendingWill] = {}
-        self._deadlines: Deadlines[Connection | Session | _PendingWill] = Deadlines()
+        self._wills = Wills(self._publish_will)
+        self._deadlines: Deadlines[Connection | Session] = Deadlines()
 
     # --- links ---
 
@@ -139,10 +129,12 @@ class Broker:
 
     def next_deadline(self) -> float | None:
         """When `tick` should be called next, in the caller's clock; None while nothing is waited for."""
-        return self._deadlines.next()
+        due = self._deadlines.next(), self._wills.next_deadline()
+        return min((at for at in due if at is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Act on every deadline up to `now`."""
+        self._wills.tick(now)
         for what in self._deadlines.due(now):
             match what:
                 case Connection():
@@ -150,9 +142,6 @@ class Broker:
                 case Session():
                     self.stats.sessions_expired += 1
                     self._forget(what, now)
-                case _PendingWill():
-                    del self._pending_wills[what.client_id]
-                    self.publish(what.message, now)
 
     def _check_silence(self, connection: Connection, now: float) -> None:
         due = connection.heard_at + connection.grace_s
@@ -173,10 +162,14 @@ class Broker:
         return session
 
     def publish(self, message: Message, now: float) -> None:
-        """Publish a message of our own, or a will."""
+        """Publish a message of our own."""
         if message.topic[0] != "$":  # our own figures are nobody's message
             self.stats.publish_received += 1
         self.router.publish(self.router.route(message.topic.encode()), message, None, now)
+
+    def _publish_will(self, message: Message, session: Session, now: float) -> None:
+        self.stats.publish_received += 1
+        self.router.publish(self.router.route(message.topic.encode()), message, session, now)
 
     # --- CONNECT ---
 
@@ -258,7 +251,8 @@ class Broker:
         if known is not None and connect.clean_start:
             self._forget(known, now)  # [MQTT-3.1.2-6]
             known = None
-        self._drop_pending_will(connection.client_id)  # it is back in time, MQTT 5 §3.1.3.2.2
+        if known is not None:
+            self._wills.revoke(known)
         session = known or Session(connection.client_id, connect.username)
         self.sessions[session.client_id] = session
         session.connection = connection
@@ -358,7 +352,7 @@ class Broker:
             if expiry_s and not session.expiry_s:
                 raise ProtocolError("a session expiry at DISCONNECT where CONNECT had none")  # §3.14.2.2.2
             session.expiry_s = min(expiry_s, self._limits.session_expiry_s)
-        self._leave(connection, now, tell_will=packet.reason_code == ReasonCode.DISCONNECT_WITH_WILL)
+        self._leave(connection, now, tell_will=packet.reason_code != ReasonCode.SUCCESS)
         self.effects.append(Close(connection, "goodbye"))
 
     def _leave(self, connection: Connection, now: float, *, tell_will: bool) -> None:
@@ -375,31 +369,12 @@ class Broker:
         session.connection = None
         will, connection.will = connection.will, None
         if will is not None and tell_will:  # [MQTT-3.1.2-8], [MQTT-3.14.4-3]
-            self._tell(session, will, now)
+            self._wills.leave(session, will, now)
         if session.expiry_s:
             self._deadlines.set(now + session.expiry_s, session)
             self._absent.add(session, connection.peer)
         else:
             self._forget(session, now)
-
-    def _tell(self, session: Session, will: Will, now: float) -> None:
-        properties = will.properties
-        delay_s = min(properties.will_delay_interval or 0, session.expiry_s)
-        expiry_s = properties.message_expiry_interval
-        message = Message(
-            will.topic,
-            will.payload,
-            will.qos,
-            will.retain,
-            will_properties(will),
-            None if expiry_s is None else now + delay_s + expiry_s,
-            session.client_id,
-        )
-        if delay_s:
-            pending = self._pending_wills[session.client_id] = _PendingWill(session.client_id, message)
-            self._deadlines.set(now + delay_s, pending)
-        else:
-            self.publish(message, now)
 
     def _forget(self, session: Session, now: float) -> None:
         """End a session: nothing of it stays, and a will that waited is told now. [MQTT-3.1.2-6]"""
@@ -411,15 +386,7 @@ class Broker:
             self.stats.sessions_now = len(self.sessions)
         self._deadlines.cancel(session)
         self._absent.discard(session)
-        pending = self._drop_pending_will(session.client_id)
-        if pending is not None:
-            self.publish(pending.message, now)
-
-    def _drop_pending_will(self, client_id: str) -> _PendingWill | None:
-        pending = self._pending_wills.pop(client_id, None)
-        if pending is not None:
-            self._deadlines.cancel(pending)
-        return pending
+        self._wills.end(session, now)
 
     def _refuse(self, connection: Connection, error: MqttError, now: float) -> None:
         """Answer a broken protocol in the client's own dialect and close."""

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from appliance.broker.session import Session
 from appliance.mqtt import codec
-from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Will
-from appliance.mqtt.properties import EMPTY, Properties, encode_property_block
+from appliance.mqtt.packets import ConnAck, Connect, Disconnect
+from appliance.mqtt.properties import EMPTY, Properties
+from appliance.mqtt.publish import is_utf8
 from appliance.mqtt.types import ReasonCode, Version
 from appliance.settings import Limits
 
@@ -22,6 +23,12 @@ def refusal(connect: Connect, limits: Limits) -> tuple[ReasonCode, str] | None:
         return ReasonCode.NOT_AUTHORIZED, f"a will to {connect.will.topic[:60]}: $-topics are the server's own"
     if connect.will is not None and connect.will.topic.count("/") >= limits.max_topic_levels:
         return ReasonCode.TOPIC_NAME_INVALID, f"a will to a topic of more than {limits.max_topic_levels} levels"
+    if (
+        connect.will is not None
+        and connect.will.properties.payload_format_indicator
+        and not is_utf8(connect.will.payload)
+    ):
+        return ReasonCode.PAYLOAD_FORMAT_INVALID, "a will that calls itself text and is not UTF-8"  # §3.1.3.2.3
     if connect.properties.authentication_method is not None:  # [MQTT-4.12.0-1]
         return ReasonCode.BAD_AUTHENTICATION_METHOD, "an authentication method, and none is offered here"
     return None
@@ -73,8 +80,3 @@ def _with_words(packet: ConnAck | Disconnect, version: Version, max_packet_bytes
     if max_packet_bytes and len(data) > max_packet_bytes:
         data = codec.encode(replace(packet, properties=EMPTY), version)
     return data
-
-
-def will_properties(will: Will) -> bytes:
-    """Give what of the will's properties its readers receive; its delay and its expiry are the server's to count."""
-    return encode_property_block(replace(will.properties, will_delay_interval=None, message_expiry_interval=None))

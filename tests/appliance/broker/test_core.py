@@ -495,10 +495,11 @@ def test_a_goodbye_drops_the_will():  # [MQTT-3.14.4-3]
     assert watcher.messages() == []
 
 
-def test_a_goodbye_may_ask_for_the_will():
+@pytest.mark.parametrize("reason", [ReasonCode.DISCONNECT_WITH_WILL, ReasonCode.UNSPECIFIED_ERROR, ReasonCode.MESSAGE_RATE_TOO_HIGH])
+def test_a_goodbye_with_any_reason_but_success_leaves_the_will(reason):  # [MQTT-3.1.2-8], §3.1.2.5
     server = VirtualServer()
     watcher = watched(server)
-    server.client("a", V5, will=WILL).send(Disconnect(reason_code=ReasonCode.DISCONNECT_WITH_WILL))
+    server.client("a", V5, will=WILL).send(Disconnect(reason_code=reason))
     assert watcher.messages() == [("a/availability", b"offline", 1)]
 
 
@@ -527,6 +528,31 @@ def test_a_delayed_will_of_a_client_that_comes_back_is_not_told():  # [MQTT-3.1.
     server.client("a", V5, **fields)
     server.advance(60)
     assert watcher.messages() == []
+
+
+def test_a_will_carries_its_properties_to_the_readers():  # [MQTT-3.1.3-10]
+    server = VirtualServer()
+    watcher = server.client("watcher", V5).subscribe("a/#", qos=1)
+    watcher.packets()
+    said = {
+        "payload_format_indicator": 1,
+        "content_type": "text/plain",
+        "response_topic": "a/reply",
+        "correlation_data": b"7",
+        "user_property": (("k", "1"), ("k", "2")),
+    }
+    will = Will("a/availability", b"offline", QoS(1), properties=Properties(**said, message_expiry_interval=30))
+    server.client("a", V5, will=will).lose()
+    assert watcher.expect(Publish).properties == Properties(**said, message_expiry_interval=30)
+
+
+def test_a_will_does_not_come_back_to_a_session_that_asked_for_nothing_of_its_own():  # [MQTT-3.8.3-3]
+    server = VirtualServer()
+    keep = {"clean_start": False, "properties": Properties(session_expiry_interval=60)}
+    client = server.client("a", V5, will=WILL, **keep)
+    client.subscribe("a/#", qos=1, no_local=True, retain_handling=2)
+    client.lose()
+    assert server.client("a", V5, **keep).resumed == []
 
 
 def test_a_will_never_outlives_its_session():  # §3.1.3.2.2

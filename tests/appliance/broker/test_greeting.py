@@ -1,11 +1,11 @@
 import pytest
 
-from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, will_properties
+from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused
 from appliance.broker.session import Session
 from appliance.mqtt import codec
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Will
-from appliance.mqtt.properties import Properties, decode_properties
-from appliance.mqtt.types import QoS, ReasonCode, Version
+from appliance.mqtt.properties import Properties
+from appliance.mqtt.types import ReasonCode, Version
 from appliance.settings import Limits
 
 OLD, V311, V5 = Version.MQTT_3_1, Version.MQTT_3_1_1, Version.MQTT_5
@@ -19,6 +19,12 @@ CONNECTS = [
     (Connect("x" * 256, version=V5), None),
     (Connect("é" * 129, version=V5), ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),  # bytes count, not letters
     (Connect("a", will=Will("$SYS/x"), version=V5), ReasonCode.NOT_AUTHORIZED),
+    (  # the one way to say it, §3.2.2.2
+        Connect("a", will=Will("x", b"\xff", properties=Properties(payload_format_indicator=1))),
+        ReasonCode.PAYLOAD_FORMAT_INVALID,
+    ),
+    (Connect("a", will=Will("x", "ü".encode(), properties=Properties(payload_format_indicator=1))), None),
+    (Connect("a", will=Will("x", b"\xff", properties=Properties(payload_format_indicator=0))), None),
     (Connect("a", properties=Properties(authentication_method="x")), ReasonCode.BAD_AUTHENTICATION_METHOD),
 ]
 
@@ -62,10 +68,3 @@ def test_the_keep_alive_has_a_ceiling_for_who_can_be_told(version, wished_s, in_
 
 def test_no_ceiling():
     assert keep_alive_s(Connect("a", keep_alive_s=0), Limits(max_keep_alive_s=0)) == 0
-
-
-def test_the_servers_own_intervals_are_not_part_of_a_will():
-    will = Will(
-        "a", b"", QoS(1), properties=Properties(will_delay_interval=5, message_expiry_interval=9, content_type="x")
-    )
-    assert decode_properties(will_properties(will)) == Properties(content_type="x")
