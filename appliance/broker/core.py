@@ -13,7 +13,7 @@ from appliance.broker.connection import Connection, Stage
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.effects import Authenticate, Close, Effect
 from appliance.broker.gate import Gate
-from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused
+from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, session_expiry_s
 from appliance.broker.inbound import Inbound
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, NoJournal, RouteFlag
@@ -69,6 +69,7 @@ class Broker:
         self.gate = Gate(self.dirty, self.stats)
         self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits)
         self._limits = limits
+        self._max_connect_bytes = min(limits.max_packet_bytes, FIRST_PACKET_BYTES)
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._next_client_id = next_client_id
         self._connections: set[Connection] = set()
@@ -179,9 +180,10 @@ class Broker:
         else:
             if data[0] != PacketType.CONNECT << 4:
                 raise ProtocolError("the first packet is not a CONNECT")  # [MQTT-3.1.0-1]
+            connection.v5 = codec.is_mqtt5_connect(data)
             size = frame_size(data)
-            if size is not None and size > FIRST_PACKET_BYTES:
-                raise PacketTooLarge(f"a CONNECT of {size} bytes")
+            if size is not None and size > self._max_connect_bytes:
+                raise PacketTooLarge(f"a CONNECT of {size} bytes; at most {self._max_connect_bytes} are taken")
             if size is None or size > len(data):
                 connection.tail += data
                 connection.missing_bytes = 1 if size is None else size - len(data)
@@ -204,6 +206,10 @@ class Broker:
             return
         connection.connect = connect
         connection.client_id = connect.client_id or self._next_client_id()
+        most = connection.max_packet_bytes
+        if most and most < len(connack(connect, connection.client_id, present=False, limits=self._limits)):
+            self._turn_away(connection, ReasonCode.PACKET_TOO_LARGE, f"it takes {most} bytes, too few for an answer")
+            return
         connection.stage = Stage.AUTHENTICATING
         self.effects.append(Authenticate(connection, connection.client_id, connect.username, connect.password))
 
@@ -258,7 +264,7 @@ class Broker:
         session.connection = connection
         self._absent.discard(session)
         self._deadlines.cancel(session)
-        session.expiry_s = self._expiry_s(connect)
+        session.expiry_s = session_expiry_s(connect, self._limits)
         session.window = min(self._limits.max_inflight, connect.properties.receive_maximum or 65_535)
         session.resume()
         connection.session = session
@@ -275,15 +281,10 @@ class Broker:
             self._deadlines.cancel(connection)
         self.stats.clients_now += 1
         self.stats.sessions_now = len(self.sessions)
-        self.gate.acknowledge(connection, connack(connect, session, present=known is not None, limits=self._limits))
+        self.gate.acknowledge(
+            connection, connack(connect, session.client_id, present=known is not None, limits=self._limits)
+        )
         self.router.pump(session, now)
-
-    def _expiry_s(self, connect: Connect) -> float:
-        """How long the session is kept without a link; never longer than our own limit."""
-        limit = self._limits.session_expiry_s
-        if connect.version is not Version.MQTT_5:
-            return 0 if connect.clean_start else limit
-        return min(connect.properties.session_expiry_interval or 0, limit)
 
     # --- all other packets ---
 
@@ -393,13 +394,18 @@ class Broker:
         if connection.stage is Stage.CONNECTED:
             self._disconnect(connection, error.reason, str(error), now)
         elif isinstance(error, UnsupportedVersion):
+            connection.version = error.dialect
             self._turn_away(connection, error.reason, str(error))
+        elif connection.v5:
+            connection.version = Version.MQTT_5
+            self._turn_away(connection, error.reason, str(error))  # [MQTT-3.1.4-1], §4.13.1
         else:
-            self._close(connection, str(error))  # who did not get in is told nothing [MQTT-3.1.4-1]
+            self._close(connection, str(error))  # 3.1.1 has no words for it [MQTT-3.1.4-1]
 
     def _turn_away(self, connection: Connection, reason: ReasonCode, why: str) -> None:
         answer = refused(connection.version, reason, why, connection.max_packet_bytes)
-        connection.put(answer, self.dirty)
+        if answer:
+            connection.put(answer, self.dirty)
         self._close(connection, why)
 
     def _disconnect(self, connection: Connection, reason: ReasonCode, why: str, now: float) -> None:

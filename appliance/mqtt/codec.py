@@ -81,6 +81,14 @@ def decode(packet: bytes, version: Version | None = None) -> Packet:
     return decoded
 
 
+def is_mqtt5_connect(start: bytes) -> bool:
+    """Whether the CONNECT that starts so says that it is one of MQTT 5; what follows need not be there, or right."""
+    for pos in range(1, 5):  # the remaining length
+        if start[pos : pos + 1] < b"\x80":
+            return start[pos + 1 : pos + 8] == b"\0\4MQTT\5"
+    return False
+
+
 def encode(packet: Packet, version: Version) -> bytes:
     """Write one whole packet, a CONNECT in its own version; ValueError for a field too long for its place."""
     flags = _publish_flags(packet) if isinstance(packet, Publish) else FIXED_FLAGS.get(packet.packet_type, 0)
@@ -120,19 +128,32 @@ def _read_properties(reader: Reader, place: Place, version: Version) -> Properti
 # CONNECT
 
 
-def _read_version(reader: Reader) -> Version:
+def _read_connect(reader: Reader, _version: Version) -> Connect:
     name = reader.utf8()
     level = reader.byte()
     version = PROTOCOLS.get((name, level))
     if version is not None:
-        return version
+        return _read_connect_fields(reader, version)
     if name not in {"MQTT", "MQIsdp"}:  # [MQTT-3.1.2-1]
         raise ProtocolError(f"the protocol name is {name[:20]!a}, not MQTT")
-    raise UnsupportedVersion(f"protocol level {level} of {name} is not spoken here", level)  # [MQTT-3.1.2-2]
+    raise UnsupportedVersion(  # [MQTT-3.1.2-2]
+        f"protocol level {level} of {name} is not spoken here", _dialect(reader, level)
+    )
 
 
-def _read_connect(reader: Reader, _version: Version) -> Connect:
-    version = _read_version(reader)
+def _dialect(reader: Reader, level: int) -> Version:
+    """Tell from its shape which answer the sender of a CONNECT with an unknown level is likeliest to understand."""
+    if level > Version.MQTT_5:
+        try:
+            _read_connect_fields(reader, Version.MQTT_5)
+        except MqttError:
+            return Version.MQTT_3_1_1
+        if reader.done:
+            return Version.MQTT_5
+    return Version.MQTT_3_1_1
+
+
+def _read_connect_fields(reader: Reader, version: Version) -> Connect:
     connect_flags = reader.byte()
     if connect_flags & 0x01 and version != Version.MQTT_3_1:  # [MQTT-3.1.2-3]
         raise MalformedPacket("the reserved flag of CONNECT is set")

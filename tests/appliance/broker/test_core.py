@@ -41,17 +41,119 @@ def test_a_second_connect_closes():  # [MQTT-3.1.0-2]
     assert client.closed
 
 
-@pytest.mark.parametrize("level", [0, 2, 6, 255])
-def test_an_unknown_version_is_told_so(level):  # [MQTT-3.1.2-2]
-    client = VirtualServer().link()
-    client.send(bytes.fromhex("10 0d 00 04 4d515454") + bytes([level]) + bytes.fromhex("02 000a 0001 61"))
-    assert client.received == b"\x20\x02\x00\x01"
+OLD_FORM, NEW_FORM = "02 000a 0001 61", "02 000a 00 0001 61"  # what follows the level in 3.1.1 and in 5
+
+UNKNOWN = [
+    ("MQTT", 0, OLD_FORM, V311),
+    ("MQTT", 3, OLD_FORM, V311),  # 3.1 has another name
+    ("MQTT", 3, NEW_FORM, V311),
+    ("MQTT", 6, OLD_FORM, V311),
+    ("MQTT", 6, NEW_FORM, V5),
+    ("MQTT", 6, "06 000a 00 0001 61 0002 1802 0001 61 0000", V311),  # neither form
+    ("MQTT", 0x84, OLD_FORM, V311),  # Mosquitto's bridge tries this first, and then 4
+    ("MQTT", 0x85, NEW_FORM, V5),
+    ("MQTT", 255, OLD_FORM, V311),
+    ("MQTT", 255, NEW_FORM, V5),
+    ("MQIsdp", 0x83, OLD_FORM, V311),
+    ("MQIsdp", 4, OLD_FORM, V311),
+]
+
+
+@pytest.mark.parametrize(("name", "level", "rest", "dialect"), UNKNOWN)
+def test_an_unknown_version_is_told_so_in_its_own_dialect(name, level, rest, dialect):  # [MQTT-3.1.2-2] of 3.1.1
+    """MQTT 5 leaves it open whether to answer at all: we do, so that a client can try another version."""
+    client = VirtualServer().link(dialect)
+    body = len(name).to_bytes(2, "big") + name.encode() + bytes([level]) + bytes.fromhex(rest)
+    client.send(b"\x10" + bytes([len(body)]) + body)
     assert client.closed
+    if dialect is V311:
+        assert client.received == b"\x20\x02\x00\x01"
+    else:
+        refusal = client.expect(ConnAck)
+        assert refusal.reason_code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
+        assert str(level) in refusal.properties.reason_string
+
+
+BAD_CONNECTS = [  # from the flags on, and what an MQTT 5 client is told
+    ("03 000a 00 0001 61", ReasonCode.MALFORMED_PACKET),  # reserved flag [MQTT-3.1.2-3]
+    ("02 000a 00 0005 61", ReasonCode.MALFORMED_PACKET),  # ends inside the client id
+    ("02 000a 02 7e01 0001 61", ReasonCode.MALFORMED_PACKET),  # no such property
+    ("02 000a 02 2401 0001 61", ReasonCode.MALFORMED_PACKET),  # maximum QoS is the server's to say
+    ("02 000a 04 1701 1701 0001 61", ReasonCode.PROTOCOL_ERROR),  # twice
+    ("02 000a 02 1702 0001 61", ReasonCode.PROTOCOL_ERROR),  # neither 0 nor 1
+    ("02 000a 03 210000 0001 61", ReasonCode.PROTOCOL_ERROR),  # receive maximum 0
+    ("02 000a 05 2700000000 0001 61", ReasonCode.PROTOCOL_ERROR),  # maximum packet size 0
+    ("02 000a 04 160001ff 0001 61", ReasonCode.PROTOCOL_ERROR),  # data without an authentication method
+    ("06 000a 00 0001 61 00 0003 61 2f 23 0000", ReasonCode.TOPIC_NAME_INVALID),  # will to a/#
+    ("06 000a 00 0001 61 00 0001 ff 0000", ReasonCode.MALFORMED_PACKET),  # will topic is not UTF-8
+]
+
+
+@pytest.mark.parametrize(("rest", "reason"), BAD_CONNECTS)
+def test_a_bad_connect_of_mqtt_5_is_told_why(rest, reason):  # [MQTT-3.1.4-1], §4.13.1
+    body = b"\0\4MQTT\5" + bytes.fromhex(rest)
+    for pieces in ([bytes([0x10, len(body)]) + body], [bytes([byte]) for byte in bytes([0x10, len(body)]) + body]):
+        client = VirtualServer().link(V5)
+        for piece in pieces:
+            client.send(piece)
+        assert client.expect(ConnAck).reason_code == reason
+        assert client.closed
+
+
+def test_a_bad_connect_of_an_older_version_is_closed_without_a_word():  # [MQTT-3.1.4-1] of 3.1.1
+    client = VirtualServer().link()
+    client.send(bytes.fromhex("10 0d 0004 4d515454 04 03 000a 0001 61"))
+    assert client.closed
+    assert client.received == b""
+
+
+@pytest.mark.parametrize("limit", [1_024, 262_144])
+def test_a_connect_larger_than_is_taken_is_told_so(limit):
+    server = VirtualServer(max_packet_bytes=limit)
+    largest = min(limit, 65_536)
+    client = server.link(V5)
+    head = len(codec.encode(Connect("a", username="u", password=b""), V5)) + (1 if limit == 1_024 else 2)
+    client.send(Connect("a", username="u", password=bytes(largest - head)))
+    assert client.expect(ConnAck).reason_code == 0
+    client = server.link(V5)
+    client.send(Connect("a", username="u", password=bytes(largest - head + 1)))
+    assert client.expect(ConnAck).reason_code == ReasonCode.PACKET_TOO_LARGE
+    assert client.closed
+
+
+@pytest.mark.parametrize("most", range(1, 30))
+def test_a_client_that_takes_too_little_for_an_answer_is_turned_away(most):  # [MQTT-3.1.2-24]
+    client = VirtualServer().link(V5)
+    client.send(Connect("a", keep_alive_s=60, properties=Properties(maximum_packet_size=most)))
+    answer = client.packets()
+    assert len(client.received) <= most
+    assert client.closed is (most < 16)
+    assert [packet.reason_code for packet in answer] == (
+        [0] if most >= 16 else [ReasonCode.PACKET_TOO_LARGE] if most >= 5 else []
+    )
 
 
 def test_mqtt_3_1_is_let_in():
     client = VirtualServer().client("old", Version.MQTT_3_1)
     assert client.connack == ConnAck()
+
+
+@pytest.mark.parametrize(("client_id", "answer"), [("", 2), ("x", 0), ("x" * 23, 0), ("x" * 24, 0), ("x" * 100, 0)])
+@pytest.mark.parametrize("clean", [True, False])
+def test_ids_of_mqtt_3_1(client_id, clean, answer):  # as Mosquitto, which does not hold them to 23 letters
+    client = VirtualServer().link(Version.MQTT_3_1)
+    client.send(Connect(client_id, clean, version=Version.MQTT_3_1))
+    assert client.received == bytes([0x20, 2, 0, answer])
+
+
+def test_mqtt_3_1_keeps_its_session_and_is_not_told():
+    server = VirtualServer()
+    keep = {"clean_start": False}
+    server.client("a", Version.MQTT_3_1, **keep).subscribe("x", qos=1).lose()
+    server.client("b").publish("x", b"1", qos=1)
+    client = server.client("a", Version.MQTT_3_1, **keep)
+    assert client.connack == ConnAck()  # the byte is reserved there
+    assert [packet.payload for packet in client.resumed] == [b"1"]
 
 
 def test_no_id_and_no_clean_session_is_refused():  # [MQTT-3.1.3-8] of 3.1.1
@@ -495,7 +597,9 @@ def test_a_goodbye_drops_the_will():  # [MQTT-3.14.4-3]
     assert watcher.messages() == []
 
 
-@pytest.mark.parametrize("reason", [ReasonCode.DISCONNECT_WITH_WILL, ReasonCode.UNSPECIFIED_ERROR, ReasonCode.MESSAGE_RATE_TOO_HIGH])
+@pytest.mark.parametrize(
+    "reason", [ReasonCode.DISCONNECT_WITH_WILL, ReasonCode.UNSPECIFIED_ERROR, ReasonCode.MESSAGE_RATE_TOO_HIGH]
+)
 def test_a_goodbye_with_any_reason_but_success_leaves_the_will(reason):  # [MQTT-3.1.2-8], §3.1.2.5
     server = VirtualServer()
     watcher = watched(server)
