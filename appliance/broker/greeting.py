@@ -1,7 +1,8 @@
-"""What the server answers to a CONNECT, in the client's own dialect."""
+"""What the server answers to a CONNECT and when it fails, in the client's own dialect."""
 
 from dataclasses import replace
 
+from appliance.broker.connection import Connection
 from appliance.mqtt import codec
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, PubAck, PubRec, SubAck
 from appliance.mqtt.properties import Properties
@@ -86,6 +87,18 @@ def refused(version: Version, reason: ReasonCode, why: str, max_packet_bytes: in
 def goodbye(reason: ReasonCode, why: str, max_packet_bytes: int) -> bytes:
     """Take leave of an MQTT 5 client. [MQTT-3.14.2-3]"""
     return with_words(Disconnect(reason), why, Version.MQTT_5, max_packet_bytes)
+
+
+def in_words(reason: ReasonCode) -> str:
+    """Name a reason for people."""
+    return reason.name.lower().replace("_", " ")
+
+
+def explained(packet: PubAck | PubRec | SubAck, why: str, connection: Connection) -> bytes:
+    """Give a failure's answer, in words for a client that wants them on every packet. [MQTT-3.1.2-29]"""
+    if not connection.problem_information:
+        return codec.encode(packet, connection.version)
+    return with_words(packet, why, connection.version, connection.max_packet_bytes)  # [MQTT-3.9.2-1]
 
 
 def with_words(packet: Worded, why: str, version: Version, max_packet_bytes: int) -> bytes:

@@ -287,15 +287,21 @@ class Router:
             delivery = message, min(grant.qos, message.qos), retain, identifiers, shared  # [MQTT-4.8.2-3]
             self._deliver(session, delivery, now, forms)
 
-    def share_again(self, session: Session, now: float) -> None:
-        """Hand on what a session that ends had of its groups' messages and had not acknowledged.
+    def share_again(self, session: Session, now: float) -> int:
+        """Hand on what a session that ends had of its groups' messages and had not acknowledged; gives what is lost.
 
         Of what was sent only QoS 1: nobody else may get a QoS 2 message that the client may have. [MQTT-4.8.2-5]
         """
-        sent = [delivery for delivery in session.in_flight.values() if delivery[1] == 1]
-        for message, _, _, _, shared in [*sent, *session.queue]:
-            if shared is not None and message is not None:
-                self._share(shared, message, now, NO_FORMS[:])
+        lost = 0
+        for sent, deliveries in (True, session.in_flight.values()), (False, session.queue):
+            for message, qos, _, _, shared in deliveries:
+                if message is None:  # the client has it
+                    continue
+                if shared is None or not shared.members or (sent and qos == 2):
+                    lost += 1
+                else:
+                    self._share(shared, message, now, NO_FORMS[:])
+        return lost
 
     def _retain(self, message: Message, now: float) -> None:
         if not message.payload:

@@ -65,7 +65,7 @@ def sys_topics(broker: Broker, loads: dict[str, Load], uptime_s: float, maximum:
         "clients/active": stats.clients_now,
         "clients/disconnected": disconnected,
         "clients/inactive": disconnected,
-        "clients/expired": stats.sessions_expired,
+        "clients/expired": stats.sessions_ended["expired"],
         "clients/maximum": maximum,
         "messages/inflight": sum(len(session.in_flight) for session in sessions),
         "messages/stored": len(retained) + queued,

@@ -81,14 +81,6 @@ def decode(packet: bytes, version: Version | None = None) -> Packet:
     return decoded
 
 
-def is_mqtt5_connect(start: bytes) -> bool:
-    """Whether the CONNECT that starts so says that it is one of MQTT 5; what follows need not be there, or right."""
-    for pos in range(1, 5):  # the remaining length
-        if start[pos : pos + 1] < b"\x80":
-            return start[pos + 1 : pos + 8] == b"\0\4MQTT\5"
-    return False
-
-
 def encode(packet: Packet, version: Version) -> bytes:
     """Write one whole packet, a CONNECT in its own version; ValueError for a field too long for its place."""
     flags = _publish_flags(packet) if isinstance(packet, Publish) else FIXED_FLAGS.get(packet.packet_type, 0)

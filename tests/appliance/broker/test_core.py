@@ -13,7 +13,10 @@ from appliance.mqtt.packets import (
     PingResp,
     PubAck,
     Publish,
+    PubRec,
     SubAck,
+    Subscribe,
+    Subscription,
     UnsubAck,
     Unsubscribe,
     Will,
@@ -251,6 +254,42 @@ def test_the_number_of_connections_is_bounded():
     assert not server.link().closed
 
 
+def test_the_number_of_connections_from_an_address_is_bounded():
+    server = VirtualServer(max_connections_per_address=2)
+    hoard = [server.link(peer=f"10.0.0.1:{port}") for port in range(1, 5)]
+    assert [link.closed for link in hoard] == [False, False, True, True]
+    assert not server.link(peer="10.0.0.2:1").closed
+    hoard[0].lose()
+    hoard[2].lose()
+    assert not server.link(peer="10.0.0.1:9").closed
+    assert server.link(peer="10.0.0.1:10").closed
+
+
+def test_who_is_turned_away_is_counted_by_cause():
+    server = VirtualServer(max_connections=3, max_connections_per_address=2, max_sessions=1)
+    server.client("a")
+    full = server.link(V5)
+    full.send(Connect(client_id="b"))
+    full.lose()
+    for peer in ("test", "test", "10.0.0.2:1", "10.0.0.3:1"):
+        server.link(peer=peer)
+    server.advance(6)
+    server.link().send(PingReq())
+    server.link().send(bytes.fromhex("10 0d 00 04 4d515454 03 02 000a 0001 61"))
+    server.link().send(bytes.fromhex("10 03 00 04 4d"))
+    assert server.broker.stats.connections_turned_away == {
+        "quota exceeded": 1,
+        "too many connections from one address": 1,
+        "too many connections": 1,
+        "no CONNECT in time": 2,
+        "protocol error": 1,
+        "unsupported protocol version": 1,
+        "malformed packet": 1,
+    }
+    assert server.broker.stats.connects_received == 4
+    assert (server.broker.stats.clients_now, server.broker.stats.clients_max) == (1, 1)
+
+
 def test_the_number_of_sessions_is_bounded():
     server = VirtualServer(max_sessions=1)
     server.client("a")
@@ -269,7 +308,8 @@ def test_absent_sessions_make_room_and_nobody_is_locked_out():
     newcomer = server.client("newcomer")
     assert newcomer.connack.reason_code == 0
     assert set(server.broker.sessions) == {"fine", "newcomer", "random-17", "random-18", "random-19"}
-    assert server.broker.stats.dropped["session ended to make room"] == 1
+    assert server.broker.stats.dropped == {"session ended to make room": 1}
+    assert server.broker.stats.sessions_ended == {"to make room": 17}
 
 
 # --- keep-alive ---
@@ -327,7 +367,8 @@ def test_sessions_that_come_and_go_leave_no_deadlines():
     for number in range(1_000):
         server.client("a", clean_start=bool(number % 2)).lose()
         server.client("b", V5, clean_start=False, properties=Properties(session_expiry_interval=9_999)).lose()
-    assert len(server.broker._deadlines) == 1  # that of the session that is still there
+    assert len(server.broker._deadlines) == 0
+    assert len(server.broker._sessions._deadlines) == 1  # that of the session that is still there
 
 
 @pytest.mark.parametrize("flood", [PingReq(), Publish("a", b"", QoS(1), packet_id=1)])
@@ -476,8 +517,11 @@ def test_an_absent_session_expires():
     server.client("a", clean_start=False).subscribe("x", qos=1).lose()
     server.advance(59)
     assert "a" in server.broker.sessions
+    server.client("b").publish("x", qos=1)
     server.advance(2)
-    assert server.broker.sessions == {}
+    assert set(server.broker.sessions) == {"b"}
+    assert server.broker.stats.sessions_ended == {"expired": 1}
+    assert server.broker.stats.dropped == {"session expired": 1}
     assert not server.broker.router._tree._root.children
 
 
@@ -711,12 +755,54 @@ def test_more_subscriptions_than_allowed_are_refused_one_by_one():
         client.subscribe(topic_filter, qos=1)
         codes += client.expect(SubAck).reason_codes
     assert codes == [1, 1, ReasonCode.QUOTA_EXCEEDED, 1]
+    assert server.broker.stats.subscriptions_refused == {"too many subscriptions": 1}
+
+
+@pytest.mark.parametrize(
+    ("properties", "words"),
+    [
+        ({}, True),
+        ({"request_problem_information": 1}, True),
+        ({"request_problem_information": 0}, False),  # [MQTT-3.1.2-29]
+        ({"maximum_packet_size": 30}, False),  # [MQTT-3.9.2-1], [MQTT-3.4.2-2], [MQTT-3.5.2-2]
+    ],
+)
+def test_reasons_in_words_for_who_wants_them(properties, words):
+    server = VirtualServer(max_subscriptions=1)
+    client = server.client("a", V5, properties=Properties(**properties)).subscribe("a")
+    assert client.expect(SubAck).properties == Properties()  # no reason for a success
+    client.send(Subscribe(2, (Subscription("a"), Subscription("b"))))
+    refusals = [client.expect(SubAck)]
+    for qos, kind in ((1, PubAck), (2, PubRec)):
+        client.publish("$SYS/x", qos=qos)
+        refusals.append(client.expect(kind))
+    assert refusals[0].reason_codes == (0, ReasonCode.QUOTA_EXCEEDED)
+    assert {refusal.reason_code for refusal in refusals[1:]} == {ReasonCode.NOT_AUTHORIZED}
+    assert [bool(refusal.properties.reason_string) for refusal in refusals] == [words] * 3
+    server.broker.end_client("a", ReasonCode.ADMINISTRATIVE_ACTION, "bye", server.now)
+    server.settle()
+    assert client.expect(Disconnect).properties.reason_string == "bye"  # it may always be said there
+
+
+@pytest.mark.parametrize("kind", [Subscribe, Unsubscribe])
+def test_what_could_not_be_answered_is_not_done(kind):  # [MQTT-3.1.2-24]
+    server = VirtualServer()
+    client = server.client("a", V5, properties=Properties(maximum_packet_size=50))
+    filters = [f"x/{number}" for number in range(46)]
+    client.send(kind(1, tuple(map(Subscription, filters[:45])) if kind is Subscribe else tuple(filters[:45])))
+    assert len(client.packets()[0].reason_codes) == 45
+    before = dict(server.broker.sessions["a"].subscriptions)
+    client.send(kind(1, tuple(map(Subscription, filters)) if kind is Subscribe else tuple(filters)))
+    assert client.expect(Disconnect).reason_code == ReasonCode.PACKET_TOO_LARGE
+    assert client.closed
+    assert len(before) == (45 if kind is Subscribe else 0)
 
 
 @pytest.mark.parametrize(("version", "code"), [(V311, 0x80), (V5, ReasonCode.TOPIC_FILTER_INVALID)])
 def test_a_filter_of_too_many_levels_is_refused(version, code):
     client = VirtualServer(max_topic_levels=3).client("a", version)
     client.subscribe("a/b/c/d")
+    assert client.server.broker.stats.subscriptions_refused == {"too many levels": 1}
     assert client.expect(SubAck).reason_codes == (code,)
     client.subscribe("a/b/c")
     assert client.expect(SubAck).reason_codes == (0,)
@@ -741,6 +827,32 @@ def test_packets_of_a_server_close(packet):
     client.send(packet)
     assert client.expect(Disconnect).reason_code == ReasonCode.PROTOCOL_ERROR
     assert client.closed
+
+
+@pytest.mark.parametrize("reason", [ReasonCode.ADMINISTRATIVE_ACTION, ReasonCode.NOT_AUTHORIZED])
+def test_a_client_can_be_ended(reason):
+    server = VirtualServer()
+    watcher = watched(server)
+    new = server.client("a", V5, will=WILL, properties=Properties(session_expiry_interval=60))
+    old = server.client("b", clean_start=False)
+    for client in (new, old):
+        assert server.broker.end_client(client.connection.client_id, reason, "its password changed", server.now)
+    server.settle()
+    farewell = new.expect(Disconnect)
+    assert (farewell.reason_code, farewell.properties.reason_string) == (reason, "its password changed")
+    assert old.packets() == []
+    assert new.closed
+    assert old.closed
+    assert watcher.messages() == [("a/availability", b"offline", 1)]
+    assert set(server.broker.sessions) == {"watcher", "a", "b"}
+    assert server.broker.stats.connections_closed == {reason.name.lower().replace("_", " "): 2}
+
+
+def test_who_is_not_connected_cannot_be_ended():
+    server = VirtualServer()
+    server.client("a", clean_start=False).lose()
+    for client_id in ("a", "nobody"):
+        assert not server.broker.end_client(client_id, ReasonCode.ADMINISTRATIVE_ACTION, "why", server.now)
 
 
 def test_stopping_tells_mqtt_5_clients_why():

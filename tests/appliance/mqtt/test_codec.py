@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import VERSIONS, versioned_packets
 
-from appliance.mqtt.codec import READERS, WRITERS, decode, encode, is_mqtt5_connect
+from appliance.mqtt.codec import READERS, WRITERS, decode, encode
 from appliance.mqtt.errors import MalformedPacket, MqttError, ProtocolError, UnsupportedVersion
 from appliance.mqtt.packets import (
     Auth,
@@ -147,14 +147,6 @@ def test_an_unsupported_level_is_told_apart():
     with pytest.raises(UnsupportedVersion) as caught:
         decode(bytes.fromhex("10 0D 00 04 4D 51 54 54 06 02 00 00 00 00 00"))
     assert caught.value.dialect is Version.MQTT_5
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_an_mqtt_5_connect_is_known_by_its_first_bytes(version):
-    data = encode(Connect("c" * 200, version=version), version)
-    for size in range(len(data) + 1):
-        assert is_mqtt5_connect(data[:size]) is (version is Version.MQTT_5 and size >= 10)
-    assert not is_mqtt5_connect(b"\x10\xff\xff\xff\xff\x01")
 
 
 # What an older version cannot say
