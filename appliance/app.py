@@ -71,9 +71,7 @@ class Service:
         if recorder is not None:
             recorder.start(self._local)
         if settings.mqtt.sys_interval_s:
-            figures = SysTopics(
-                broker, self._local, version=__version__, interval_s=settings.mqtt.sys_interval_s, clock=monotonic
-            )
+            figures = SysTopics(hub, version=__version__, interval_s=settings.mqtt.sys_interval_s)
             figures.start()
             parts.callback(figures.close)
         await self._open_page(parts)

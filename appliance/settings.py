@@ -48,7 +48,7 @@ class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     port: Annotated[Port, Meta(description="TCP port of the broker; 0 opens none.")] = 1883
     sys_interval_s: Annotated[
         int, Meta(ge=0, le=86_400, description="Seconds between the broker's own figures on $SYS; 0 publishes none.")
-    ] = 0
+    ] = 10
 
 
 class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -135,6 +135,7 @@ class Inbound:
         self, connection: Connection, session: Session, data: bytes, start: int, body: int, stop: int, now: float
     ) -> None:
         """Route one PUBLISH of any kind and answer it."""
+        self._stats.publish_bytes_received += stop - start
         first = data[start]
         qos = first >> 1 & 3
         if qos == 3:

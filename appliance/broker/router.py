@@ -4,13 +4,12 @@ A route holds everything the hot path asks of a topic: that its name is valid, w
 Routes are kept per topic and made again when a subscription changed what they say.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from appliance.broker.connection import Connection
+from appliance.broker.last_messages import LastMessages
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, RouteFlag
-from appliance.broker.retained import RetainedStore
 from appliance.broker.session import Delivery, Session
 from appliance.broker.shared import SharedGroup
 from appliance.broker.stats import Stats
@@ -75,10 +74,11 @@ class Router:
     def __init__(self, limits: Limits, stats: Stats, journal: Journal, classify: Classify) -> None:
         self.routes: dict[bytes, Route] = {}
         self.dirty: list[Connection] = []  # links with output to flush
-        self.retained = RetainedStore(limits.max_retained_messages, limits.max_retained_bytes)
         self._audiences: dict[tuple[tuple[Reader, ...], tuple[SharedGroup, ...]], Audience] = {}
         self._tree: TopicTree[Session | SharedGroup] = TopicTree()
         self._groups: dict[str, SharedGroup] = {}  # by `$share/group/filter`
+        self.last = LastMessages(limits, stats, own_is_read=lambda: self._tree.reaches("$SYS"))
+        self.retained = self.last.clients
         self._limits = limits
         self._max_output_bytes = limits.max_output_bytes
         self._stats = stats
@@ -105,11 +105,11 @@ class Router:
             self._tree.subscribe(names, shared, grant)
             self._forget_routes(names)
             return True  # without the retained messages, §4.8.2
+        if retain_handling == 0 or (retain_handling == 1 and not existed):  # [MQTT-3.3.1-9], [MQTT-3.3.1-10]
+            session.replays[topic_filter] = self.last.replay(topic_filter, grant)
+            session.waiting = True
         self._tree.subscribe(topic_filter, session, grant)
         self._forget_routes(topic_filter)
-        if retain_handling == 0 or (retain_handling == 1 and not existed):  # [MQTT-3.3.1-9], [MQTT-3.3.1-10]
-            session.replays[topic_filter] = self._replay(topic_filter, grant)
-            session.waiting = True
         return True
 
     def unsubscribe(self, session: Session, topic_filter: str) -> bool:
@@ -136,14 +136,6 @@ class Router:
         else:
             self.routes.pop(topic_filter.encode(), None)
         self._audiences.clear()
-
-    def _replay(self, topic_filter: str, grant: Grant) -> Iterator[Delivery]:
-        """Give the retained messages one by one as the reader takes them, each as it is at that moment."""
-        identifiers = (grant.identifier,) if grant.identifier else ()
-        for topic in self.retained.topics(topic_filter):
-            message = self.retained.peek(topic)
-            if message is not None:
-                yield message, min(grant.qos, message.qos), True, identifiers, None
 
     # --- publishing ---
 
@@ -195,9 +187,10 @@ class Router:
 
     def forward_run(self, audience: Audience, data: bytes, start: int, stop: int, count: int, v5: bool) -> None:  # noqa: FBT001 hot path
         """Send `count` whole QoS 0 packets, as received between `start` and `stop`, to a plain audience."""
+        self._stats.publish_bytes_received += stop - start
         same = data[start:stop]
         other: bytes | None = None
-        sent = 0
+        sent = sent_bytes = 0
         for session in audience.sessions:
             connection = session.connection
             if connection is None:
@@ -218,10 +211,12 @@ class Router:
             connection.output.append(run)
             connection.backlog += size
             sent += count
+            sent_bytes += size
             if not connection.dirty:
                 connection.dirty = True
                 self.dirty.append(connection)
         self._stats.publish_sent += sent
+        self._stats.publish_bytes_sent += sent_bytes
 
     def _forward_small(self, connection: Connection, run: bytes) -> None:
         """Send the packets of the run that the client is willing to take. [MQTT-3.1.2-24]"""
@@ -238,6 +233,7 @@ class Router:
             if body + size - pos <= connection.max_packet_bytes:
                 connection.put(run[pos : body + size], self.dirty)
                 self._stats.publish_sent += 1
+                self._stats.publish_bytes_sent += body + size - pos
             else:
                 self._stats.dropped["larger than the client takes"] += 1
             pos = body + size
@@ -250,8 +246,7 @@ class Router:
         `forms` may hold the message's bytes as they were received, where they serve a reader as they are.
         """
         flags = route.flags
-        if message.retain:
-            self._retain(message, now)
+        if message.retain and self.last.keep(message, now):
             flags |= RETAINED
         group = self._journal.append(message, flags) if flags else 0
         audience = route.audience
@@ -302,14 +297,6 @@ class Router:
                 else:
                     self._share(shared, message, now, NO_FORMS[:])
         return lost
-
-    def _retain(self, message: Message, now: float) -> None:
-        if not message.payload:
-            self.retained.discard(message.topic)  # [MQTT-3.3.1-10]
-        elif not self.retained.put(message, now):
-            self.retained.discard(message.topic)  # an older value must not pass for the last one
-            self._stats.dropped["no room to retain"] += 1
-        self._stats.retained_now = len(self.retained)
 
     # --- to one reader ---
 
@@ -388,6 +375,7 @@ class Router:
                 aliases.take_back(message.topic, alias)
             return False
         self._stats.publish_sent += 1
+        self._stats.publish_bytes_sent += len(data)
         connection.output.append(data)
         connection.backlog += len(data)
         if not connection.dirty:

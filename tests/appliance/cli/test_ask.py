@@ -63,7 +63,7 @@ def test_status_in_words():
 
 
 def test_status_of_a_bare_service():
-    bare = {**STATUS, "mqtt": None, "web": None, "agents": {}, **dict.fromkeys(ask.TROUBLES, {}), "history": None}
+    bare = {**STATUS, "mqtt": None, "web": None, "agents": {}, **{key: {} for key in ask.TROUBLES}, "history": None}
     lines = list(ask.status_lines(bare))
     assert lines[1:3] == ["  MQTT      no port", "  page      no port"]
     assert "  agents    none yet" in lines
