@@ -14,7 +14,7 @@ from appliance.broker.session import Delivery, Session
 from appliance.broker.shared import SharedGroup
 from appliance.broker.stats import Stats
 from appliance.broker.topictree import Grant, TopicTree
-from appliance.mqtt.publish import delivered_properties, publish_parts, translate_run
+from appliance.mqtt.publish import delivered_properties, publish_parts, seconds_left, translate_run
 from appliance.mqtt.topics import check_topic_name, split_share
 from appliance.mqtt.wire import utf8
 from appliance.settings import Limits
@@ -340,6 +340,9 @@ class Router:
         dup: bool = False,  # noqa: FBT001, FBT002
     ) -> bool:
         """Put one PUBLISH on the link; False when the client would not take it or its time is over."""
+        if message.expires_at is not None and message.expires_at < now and not dup:  # a delivery begun is finished
+            self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
+            return False
         v5 = connection.v5
         form = qos << 2 | retain << 1 | v5
         aliases = connection.aliases_out
@@ -352,16 +355,10 @@ class Router:
             if v5:
                 left_s = None
                 if message.expires_at is not None:
-                    left_s = int(message.expires_at - now)
-                    if left_s <= 0:
-                        self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
-                        return False
+                    left_s = seconds_left(message.expires_at, now)
                 if aliases is not None:
                     topic, alias = aliases.shorten(message.topic)
                 properties = delivered_properties(message.properties, left_s, identifiers, alias)
-            elif message.expires_at is not None and message.expires_at <= now:
-                self._stats.dropped["expired"] += 1
-                return False
             parts = publish_parts(topic, message.payload, qos, retain, properties)
             if not own:
                 forms[form] = parts
@@ -427,4 +424,4 @@ class Router:
         if message is None:
             connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)  # PUBREL
         elif not self._send(connection, message, qos, retain, identifiers, packet_id, now, NO_FORMS[:], dup=True):
-            del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP; an expired one ends here
+            del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP
