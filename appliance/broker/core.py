@@ -365,7 +365,7 @@ class Broker:
     def _goodbye(self, connection: Connection, session: Session, packet: Disconnect, now: float) -> None:
         expiry_s = packet.properties.session_expiry_interval
         if expiry_s is not None:
-            if expiry_s and not session.expiry_s:
+            if expiry_s and not session.expiry_s and self._limits.session_expiry_s:
                 raise ProtocolError("a session expiry at DISCONNECT where CONNECT had none")  # §3.14.2.2.2
             session.expiry_s = min(expiry_s, self._limits.session_expiry_s)
         self._leave(connection, now, tell_will=packet.reason_code != ReasonCode.SUCCESS)

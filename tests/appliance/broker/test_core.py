@@ -553,6 +553,26 @@ def test_a_session_expiry_may_change_at_disconnect():
     assert client.expect(Disconnect).reason_code == ReasonCode.PROTOCOL_ERROR
 
 
+@pytest.mark.parametrize(("wished_s", "kept_s"), [(5, 5), (100, 60), (0xFFFF_FFFF, 60)])
+def test_a_session_kept_longer_at_disconnect_is_capped_too(wished_s, kept_s):
+    server = VirtualServer(session_expiry_s=60)
+    client = server.client("a", V5, properties=Properties(session_expiry_interval=30))
+    client.send(Disconnect(properties=Properties(session_expiry_interval=wished_s)))
+    server.advance(kept_s - 1)
+    assert "a" in server.broker.sessions
+    server.advance(2)
+    assert server.broker.sessions == {}
+
+
+def test_where_no_sessions_are_kept_asking_for_one_at_disconnect_is_no_error():
+    server = VirtualServer(session_expiry_s=0)
+    client = server.client("a", V5, properties=Properties(session_expiry_interval=30))
+    assert client.connack.properties.session_expiry_interval == 0
+    client.send(Disconnect(properties=Properties(session_expiry_interval=5)))
+    assert client.packets() == []
+    assert server.broker.sessions == {}
+
+
 # --- take-over ---
 
 
