@@ -98,6 +98,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_subscriptions: Annotated[
         int, Meta(ge=1, le=100_000, description="Subscriptions of one client; further ones are refused.")
     ] = 1_000
+    max_subscription_bytes: Annotated[
+        int, Meta(ge=1_024, le=1_073_741_824, description="Length of all topic filters of one client together.")
+    ] = 262_144
     max_topic_levels: Annotated[
         int, Meta(ge=4, le=1_024, description="Levels that a topic or topic filter may have.")
     ] = 64

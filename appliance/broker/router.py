@@ -95,8 +95,12 @@ class Router:
     def subscribe(self, session: Session, topic_filter: str, grant: Grant, retain_handling: int) -> bool:
         """Add or replace a subscription; False when the client has as many as it may."""
         existed = topic_filter in session.subscriptions
-        if not existed and len(session.subscriptions) >= self._limits.max_subscriptions:
-            return False
+        if not existed:
+            size = session.subscribed_bytes + len(topic_filter)
+            limits = self._limits
+            if len(session.subscriptions) >= limits.max_subscriptions or size > limits.max_subscription_bytes:
+                return False
+            session.subscribed_bytes = size
         session.subscriptions[topic_filter] = grant
         group, names = split_share(topic_filter)
         if group is not None:
@@ -116,6 +120,7 @@ class Router:
         """Take a subscription away; False when there was none."""
         if session.subscriptions.pop(topic_filter, None) is None:
             return False
+        session.subscribed_bytes -= len(topic_filter)
         group, names = split_share(topic_filter)
         if group is not None:
             shared = self._groups[topic_filter]

@@ -778,6 +778,20 @@ def test_more_subscriptions_than_allowed_are_refused_one_by_one():
     assert server.broker.stats.subscriptions_refused == {"too many subscriptions": 1}
 
 
+def test_long_filters_are_bounded_in_their_length():
+    server = VirtualServer(max_subscription_bytes=1_024)
+    client = server.client("a", V5)
+    codes = []
+    for topic_filter in ("a" * 1_000, "b" * 24, "c", "a" * 1_000):
+        client.subscribe(topic_filter, qos=1)
+        codes += client.expect(SubAck).reason_codes
+    assert codes == [1, 1, ReasonCode.QUOTA_EXCEEDED, 1]
+    client.send(Unsubscribe(2, ("b" * 24,)))
+    client.packets()
+    client.subscribe("c" * 25).subscribe("c" * 24)
+    assert [packet.reason_codes for packet in client.packets()] == [(ReasonCode.QUOTA_EXCEEDED,), (0,)]
+
+
 @pytest.mark.parametrize(
     ("properties", "words"),
     [
