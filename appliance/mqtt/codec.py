@@ -129,13 +129,13 @@ def _read_connect(reader: Reader, _version: Version) -> Connect:
     if name not in {"MQTT", "MQIsdp"}:  # [MQTT-3.1.2-1]
         raise ProtocolError(f"the protocol name is {name[:20]!a}, not MQTT")
     raise UnsupportedVersion(  # [MQTT-3.1.2-2]
-        f"protocol level {level} of {name} is not spoken here", _dialect(reader, level)
+        f"protocol level {level} of {name} is not spoken here", _dialect(reader, name, level)
     )
 
 
-def _dialect(reader: Reader, level: int) -> Version:
+def _dialect(reader: Reader, name: str, level: int) -> Version:
     """Tell from its shape which answer the sender of a CONNECT with an unknown level is likeliest to understand."""
-    if level > Version.MQTT_5:
+    if name == "MQTT" and level > Version.MQTT_5:
         try:
             _read_connect_fields(reader, Version.MQTT_5)
         except MqttError:

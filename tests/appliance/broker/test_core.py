@@ -59,6 +59,7 @@ UNKNOWN = [
     ("MQTT", 255, NEW_FORM, V5),
     ("MQIsdp", 0x83, OLD_FORM, V311),
     ("MQIsdp", 4, OLD_FORM, V311),
+    ("MQIsdp", 6, NEW_FORM, V311),  # a name that MQTT 5 never had
 ]
 
 
