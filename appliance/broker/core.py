@@ -216,6 +216,7 @@ class Broker:
 
     def _connect(self, connection: Connection, packet: bytes) -> None:
         self.stats.connects_received += 1
+        self.stats.others_received += 1
         connect = codec.decode(packet, Version.MQTT_3_1_1)
         assert isinstance(connect, Connect)  # the first byte said so  # noqa: S101
         connection.version = connect.version
@@ -404,7 +405,7 @@ class Broker:
     def _refuse_connect(self, connection: Connection, reason: ReasonCode, why: str) -> None:
         answer = refused(connection.version, reason, why, connection.max_packet_bytes)
         if answer:
-            connection.put(answer, self.dirty)
+            self._say(connection, answer)
         self._turn_away(connection, in_words(reason), why)
 
     def _turn_away(self, connection: Connection, cause: str, why: str) -> None:
@@ -415,9 +416,13 @@ class Broker:
         if connection.stage is Stage.CONNECTED:
             self.stats.connections_closed[in_words(reason)] += 1
             if connection.v5:
-                connection.put(goodbye(reason, why, connection.max_packet_bytes), self.dirty)
+                self._say(connection, goodbye(reason, why, connection.max_packet_bytes))
         self._leave(connection, now, tell_will=True)
         self._close(connection, why)
+
+    def _say(self, connection: Connection, packet: bytes) -> None:
+        self.stats.others_sent += 1
+        connection.put(packet, self.dirty)
 
     def _close(self, connection: Connection, why: str) -> None:
         connection.stage = Stage.CLOSED

@@ -228,6 +228,7 @@ class Inbound:
         delivery = session.in_flight.get(number)
         if delivery is None:
             _check_packet_id(number)
+            self._stats.others_sent += 1
             if connection.v5:
                 connection.put(b"\x62\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)), self._dirty)
             else:

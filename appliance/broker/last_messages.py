@@ -39,6 +39,11 @@ class LastMessages:
         self._stats.retained_now = len(self.clients)
         return True
 
+    def expire(self, now: float) -> None:
+        """Forget the clients' whose time is over; without this they stay until there is another to keep."""
+        self.clients.expire(now)
+        self._stats.retained_now = len(self.clients)
+
     def store(self, topic_filter: str) -> RetainedStore:
         """Give the store in which the filter may find messages; the server's own are up to date then."""
         if topic_filter[0] != "$":

@@ -427,6 +427,7 @@ class Router:
         delivery = session.in_flight[packet_id]
         message, qos, retain, identifiers, _ = delivery
         if message is None:
+            self._stats.others_sent += 1
             connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)  # PUBREL
         elif not self._send(connection, message, qos, retain, identifiers, packet_id, now, NO_FORMS[:], dup=True):
             del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP

@@ -139,6 +139,7 @@ class SysTopics:
             for name, total in totals(self._broker.stats).items():
                 self._loads[name].update(total, now - self._last)
             self._last = now
+        self._broker.router.last.expire(now)
         if self._broker.router.last.own_is_read():
             self.refresh()
 

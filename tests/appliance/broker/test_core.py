@@ -901,6 +901,27 @@ def test_stopping_tells_mqtt_5_clients_why():
     assert new.expect(Disconnect).reason_code == ReasonCode.SERVER_SHUTTING_DOWN
 
 
+def test_packets_of_every_kind_are_counted():
+    server = VirtualServer()
+    keep = {"clean_start": False, "properties": Properties(session_expiry_interval=60)}
+    client = server.client("a", V5, **keep).subscribe("x", qos=2)
+    client.publish("x", qos=2)
+    packets = client.packets()
+    (message,) = (packet for packet in packets if isinstance(packet, Publish))
+    client.send(PubRec(message.packet_id))
+    client.send(PubRec(77))  # of nothing
+    sent = len(packets) + len(client.packets()) + 1  # and the CONNACK
+    client = server.client("a", V5, **keep)  # taken over: a DISCONNECT to the old link, CONNACK and PUBREL to the new
+    client.send(Unsubscribe(1, ("x",)))
+    server.broker.end_client("a", ReasonCode.ADMINISTRATIVE_ACTION, "why", server.now)
+    refused = server.link(V5)
+    refused.send(Connect("b", properties=Properties(authentication_method="x")))
+    stats = server.broker.stats
+    assert (stats.publish_received, stats.publish_sent) == (1, 1)
+    assert stats.others_received == 7  # three CONNECT, SUBSCRIBE, two PUBREC, UNSUBSCRIBE
+    assert stats.others_sent == sent - 1 + 3 + 2 + 1  # then UNSUBACK and DISCONNECT, and the refusing CONNACK
+
+
 def test_counters():
     server = VirtualServer()
     client = server.client("a", clean_start=False).subscribe("x/#")

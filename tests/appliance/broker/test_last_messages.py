@@ -65,3 +65,14 @@ def test_the_servers_own_are_made_for_who_begins_to_read(read, topic_filter, ask
 
 def test_without_anybody_who_makes_them_there_are_none():
     assert names(kept(), "$SYS/#") == []
+
+
+def test_those_whose_time_is_over_are_counted_no_more():
+    last = kept()
+    last.keep(Message("a", b"1", 1, True, expires_at=10), 0)
+    last.keep(Message("b", b"1", 1, True), 0)
+    last.expire(9.9)
+    assert last._stats.retained_now == 2
+    last.expire(10)
+    assert last._stats.retained_now == 1
+    assert names(last, "#") == ["b"]

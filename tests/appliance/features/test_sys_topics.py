@@ -109,7 +109,8 @@ def test_the_names_and_values_are_mosquittos():
     assert found["publish/messages/received"] == "3"
     assert found["publish/messages/sent"] == "2"
     assert found["publish/bytes/received"] == str((2 + 5 + 1) + (2 + 5 + 2 + 1) + (2 + 5 + 2 + 3))
-    assert found["messages/received"] == "6"  # three PUBLISH, two SUBSCRIBE, one PINGREQ
+    assert found["messages/received"] == "10"  # four CONNECT, three PUBLISH, two SUBSCRIBE, one PINGREQ
+    assert found["messages/sent"] == "11"  # four CONNACK, two SUBACK, two PUBACK, one PINGRESP, two PUBLISH
     assert found["messages/inflight"] == "1"
     assert (found["store/messages/count"], found["messages/stored"]) == ("2", "2")
     assert found["retained messages/count"] == "1"
