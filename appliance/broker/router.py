@@ -4,6 +4,7 @@ A route holds everything the hot path asks of a topic: that its name is valid, w
 Routes are kept per topic and made again when a subscription changed what they say.
 """
 
+from collections import deque
 from typing import NamedTuple
 
 from appliance.broker.connection import Connection
@@ -302,6 +303,19 @@ class Router:
                 else:
                     self._share(shared, message, now, NO_FORMS[:])
         return lost
+
+    def share_queued(self, session: Session, now: float) -> None:
+        """Hand on what waits for an absent client in its groups' name to members that are here. MQTT 5 §4.8.2"""
+        kept = []
+        for delivery in session.queue:
+            message, shared = delivery[0], delivery[4]
+            if message is not None and shared is not None and shared.is_served:
+                session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
+                self._share(shared, message, now, NO_FORMS[:])
+            else:
+                kept.append(delivery)
+        if len(kept) < len(session.queue):
+            session.queue = deque(kept)
 
     # --- to one reader ---
 

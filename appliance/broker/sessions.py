@@ -48,6 +48,7 @@ class Sessions:
         if session.expiry_s:
             self._deadlines.set(now + session.expiry_s, session)
             self._absent.add(session, address)
+            self._router.share_queued(session, now)
         else:
             self.end(session, now)
 
