@@ -91,7 +91,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 1_000
     max_connections_per_address: Annotated[
         int, Meta(ge=1, le=100_000, description="Of these, clients from the same address.")
-    ] = 500
+    ] = 1_000
     max_sessions: Annotated[
         int, Meta(ge=1, le=100_000, description="Sessions kept, of connected and absent clients together.")
     ] = 1_000
