@@ -71,9 +71,7 @@ class Service:
         if recorder is not None:
             recorder.start(self._local)
         if settings.mqtt.sys_interval_s:
-            figures = SysTopics(
-                broker, self._local, version=build.version(), interval_s=settings.mqtt.sys_interval_s, clock=monotonic
-            )
+            figures = SysTopics(hub, version=build.version(), interval_s=settings.mqtt.sys_interval_s)
             figures.start()
             parts.callback(figures.close)
         await self._open_page(parts)
@@ -102,6 +100,10 @@ class Service:
             "sessions_now": stats.sessions_now,
             "retained_now": stats.retained_now,
             "connections": stats.connections_total,
+            "connections_turned_away": dict(stats.connections_turned_away),
+            "connections_closed": dict(stats.connections_closed),
+            "sessions_ended": dict(stats.sessions_ended),
+            "subscriptions_refused": dict(stats.subscriptions_refused),
             "messages_received": stats.publish_received,
             "messages_sent": stats.publish_sent,
             "messages_dropped": dict(stats.dropped),

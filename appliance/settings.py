@@ -48,7 +48,7 @@ class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     port: Annotated[Port, Meta(description="TCP port of the broker; 0 opens none.")] = 1883
     sys_interval_s: Annotated[
         int, Meta(ge=0, le=86_400, description="Seconds between the broker's own figures on $SYS; 0 publishes none.")
-    ] = 0
+    ] = 10
 
 
 class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,12 +89,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_connections: Annotated[
         int, Meta(ge=1, le=100_000, description="Clients connected at the same time; further ones are turned away.")
     ] = 1_000
+    max_connections_per_address: Annotated[
+        int, Meta(ge=1, le=100_000, description="Of these, clients from the same address.")
+    ] = 1_000
     max_sessions: Annotated[
         int, Meta(ge=1, le=100_000, description="Sessions kept, of connected and absent clients together.")
     ] = 1_000
     max_subscriptions: Annotated[
         int, Meta(ge=1, le=100_000, description="Subscriptions of one client; further ones are refused.")
     ] = 1_000
+    max_subscription_bytes: Annotated[
+        int, Meta(ge=1_024, le=1_073_741_824, description="Length of all topic filters of one client together.")
+    ] = 262_144
     max_topic_levels: Annotated[
         int, Meta(ge=4, le=1_024, description="Levels that a topic or topic filter may have.")
     ] = 64

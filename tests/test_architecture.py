@@ -59,7 +59,7 @@ ARROWS = {
         "appliance.settings",
         "appliance.store",
     },
-    "appliance.features.sys_topics": {"appliance.broker"},
+    "appliance.features.sys_topics": {"appliance.broker", "appliance.net"},
     "appliance.features.web": {
         "appliance.broker",
         "appliance.control",

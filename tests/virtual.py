@@ -17,14 +17,14 @@ V311, V5 = Version.MQTT_3_1_1, Version.MQTT_5
 class VirtualClient:
     """A link and what came over it."""
 
-    def __init__(self, server, version):
+    def __init__(self, server, version, peer):
         self.server = server
         self.version = version
         self.closed = False
         self.reads = True  # False plays a client whose socket is full
         self.received = b""
         self._stream = PacketStream(version)
-        self.connection = server.broker.opened(self, "test", server.now)
+        self.connection = server.broker.opened(self, peer, server.now)
         server.settle()
 
     def send(self, packet):
@@ -89,8 +89,8 @@ class VirtualServer:
             Limits(**limits), now=self.now, next_client_id=lambda: f"auto-{next(numbers)}", journal=journal, **options
         )
 
-    def link(self, version=V311):
-        return VirtualClient(self, version)
+    def link(self, version=V311, peer="test"):
+        return VirtualClient(self, version, peer)
 
     def client(self, client_id="", version=V311, **fields):
         """A client that was let in; its CONNACK is in `connack`."""

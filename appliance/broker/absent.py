@@ -10,9 +10,8 @@ class Absent:
         self._by_address: dict[str, dict[Session, None]] = {}
         self._address_of: dict[Session, str] = {}
 
-    def add(self, session: Session, peer: str) -> None:
-        """Note that the client at `peer`, an address and a port, has left its session behind."""
-        address = peer.rpartition(":")[0]
+    def add(self, session: Session, address: str) -> None:
+        """Note that the client at this address has left its session behind."""
         self._address_of[session] = address
         self._by_address.setdefault(address, {})[session] = None
 

@@ -47,6 +47,7 @@ class Connection:
         "missing_bytes",
         "output",
         "peer",
+        "problem_information",
         "session",
         "stage",
         "tail",
@@ -78,6 +79,12 @@ class Connection:
         self.aliases_out: OutgoingAliases | None = None  # where the client takes them
         self.max_packet_bytes = 0  # largest packet the client takes; 0 for any
         self.takes_all = True  # any PUBLISH in any size, without aliases
+        self.problem_information = True  # the client wants reasons in words on every packet
+
+    @property
+    def address(self) -> str:
+        """Where the link comes from, without the port."""
+        return self.peer.rpartition(":")[0] or self.peer
 
     def put(self, data: bytes, dirty: list["Connection"]) -> None:
         """Put bytes on the output, and the link on the list of those to flush."""

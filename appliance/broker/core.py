@@ -7,20 +7,31 @@ when `next_deadline` is due.
 
 from collections.abc import Callable
 
-from appliance.broker.absent import Absent
 from appliance.broker.aliases import IncomingAliases, OutgoingAliases
 from appliance.broker.connection import Connection, Stage
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.effects import Authenticate, Close, Effect
 from appliance.broker.gate import Gate
-from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, will_properties
+from appliance.broker.greeting import (
+    connack,
+    explained,
+    goodbye,
+    in_words,
+    keep_alive_s,
+    refusal,
+    refused,
+    session_expiry_s,
+)
 from appliance.broker.inbound import Inbound
+from appliance.broker.links import Links
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, NoJournal, RouteFlag
 from appliance.broker.router import Router
 from appliance.broker.session import Session
+from appliance.broker.sessions import Sessions
 from appliance.broker.stats import Stats
 from appliance.broker.topictree import Grant
+from appliance.broker.wills import Wills
 from appliance.mqtt import codec
 from appliance.mqtt.errors import MqttError, PacketTooLarge, ProtocolError, UnsupportedVersion
 from appliance.mqtt.packets import (
@@ -37,25 +48,19 @@ from appliance.mqtt.packets import (
     Subscription,
     UnsubAck,
     Unsubscribe,
-    Will,
 )
+from appliance.mqtt.stream import is_mqtt5_connect
 from appliance.mqtt.topics import split_share
 from appliance.mqtt.types import PacketType, ReasonCode, Version
 from appliance.mqtt.wire import frame_size
 from appliance.settings import Limits
 
 FIRST_PACKET_BYTES = 65_536  # what a stranger may send before it has said who it is
+WHY_NOT_SUBSCRIBED = {
+    ReasonCode.TOPIC_FILTER_INVALID: "a topic filter has too many levels",
+    ReasonCode.QUOTA_EXCEEDED: "this client has as many subscriptions as it may",
+}
 ANSWER_BYTES = 65_536  # of answers that may wait for a client beside its messages; who lets more wait is closed
-
-
-class _PendingWill:
-    """A will that waits for its delay; whichever ends first, delay or session, tells it."""
-
-    __slots__ = ("client_id", "message")
-
-    def __init__(self, client_id: str, message: Message) -> None:
-        self.client_id = client_id
-        self.message = message
 
 
 class Broker:
@@ -73,18 +78,19 @@ class Broker:
         self.effects: list[Effect] = []
         self.stats = Stats()
         self.started_at = now
-        self.sessions: dict[str, Session] = {}
         self.router = Router(limits, self.stats, journal or NoJournal(), classify)
         self.dirty = self.router.dirty
         self.gate = Gate(self.dirty, self.stats)
         self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits)
         self._limits = limits
+        self._max_connect_bytes = min(limits.max_packet_bytes, FIRST_PACKET_BYTES)
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._next_client_id = next_client_id
-        self._connections: set[Connection] = set()
-        self._absent = Absent()
-        self._pending_wills: dict[str, _PendingWill] = {}
-        self._deadlines: Deadlines[Connection | Session | _PendingWill] = Deadlines()
+        self._links = Links(limits)
+        self._wills = Wills(self._publish_will)
+        self._sessions = Sessions(limits.max_sessions, self.router, self._wills, self.stats)
+        self.sessions = self._sessions.by_id
+        self._deadlines: Deadlines[Connection] = Deadlines()
 
     # --- links ---
 
@@ -92,10 +98,10 @@ class Broker:
         """Take a new link; `peer` names it in the log."""
         connection = Connection(link, peer, now, self._limits.connect_timeout_s)
         self.stats.connections_total += 1
-        if len(self._connections) >= self._limits.max_connections:
-            self._close(connection, f"there are {self._limits.max_connections} connections already")
+        cause = self._links.take(connection)
+        if cause is not None:
+            self._turn_away(connection, cause, cause)
         else:
-            self._connections.add(connection)
             self._deadlines.set(now + connection.grace_s, connection)
         return connection
 
@@ -132,27 +138,30 @@ class Broker:
 
     def stop(self, now: float) -> None:
         """Close every link; clients of MQTT 5 are told why. Wills are told too: the clients did not say goodbye."""
-        for connection in list(self._connections):
+        for connection in self._links:
             self._disconnect(connection, ReasonCode.SERVER_SHUTTING_DOWN, "the server is shutting down", now)
+
+    def end_client(self, client_id: str, reason: ReasonCode, why: str, now: float) -> bool:
+        """Close a client's link, told why where it can be; False when it is not connected. Its session stays."""
+        session = self.sessions.get(client_id)
+        if session is None or session.connection is None:
+            return False
+        self._disconnect(session.connection, reason, why, now)
+        return True
 
     # --- time ---
 
     def next_deadline(self) -> float | None:
         """When `tick` should be called next, in the caller's clock; None while nothing is waited for."""
-        return self._deadlines.next()
+        due = self._deadlines.next(), self._sessions.next_deadline(), self._wills.next_deadline()
+        return min((at for at in due if at is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Act on every deadline up to `now`."""
-        for what in self._deadlines.due(now):
-            match what:
-                case Connection():
-                    self._check_silence(what, now)
-                case Session():
-                    self.stats.sessions_expired += 1
-                    self._forget(what, now)
-                case _PendingWill():
-                    del self._pending_wills[what.client_id]
-                    self.publish(what.message, now)
+        self._wills.tick(now)
+        self._sessions.tick(now)
+        for connection in self._deadlines.due(now):
+            self._check_silence(connection, now)
 
     def _check_silence(self, connection: Connection, now: float) -> None:
         due = connection.heard_at + connection.grace_s
@@ -162,7 +171,8 @@ class Broker:
             # [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5
             self._disconnect(connection, ReasonCode.KEEP_ALIVE_TIMEOUT, "keep-alive time-out", now)
         else:
-            self._close(connection, f"no CONNECT within {self._limits.connect_timeout_s:g} s")
+            why = f"no CONNECT within {self._limits.connect_timeout_s:g} s"
+            self._turn_away(connection, "no CONNECT in time", why)
 
     # --- clients inside the process ---
 
@@ -173,10 +183,14 @@ class Broker:
         return session
 
     def publish(self, message: Message, now: float) -> None:
-        """Publish a message of our own, or a will."""
+        """Publish a message of our own."""
         if message.topic[0] != "$":  # our own figures are nobody's message
             self.stats.publish_received += 1
         self.router.publish(self.router.route(message.topic.encode()), message, None, now)
+
+    def _publish_will(self, message: Message, session: Session, now: float) -> None:
+        self.stats.publish_received += 1
+        self.router.publish(self.router.route(message.topic.encode()), message, session, now)
 
     # --- CONNECT ---
 
@@ -186,9 +200,10 @@ class Broker:
         else:
             if data[0] != PacketType.CONNECT << 4:
                 raise ProtocolError("the first packet is not a CONNECT")  # [MQTT-3.1.0-1]
+            connection.v5 = is_mqtt5_connect(data)
             size = frame_size(data)
-            if size is not None and size > FIRST_PACKET_BYTES:
-                raise PacketTooLarge(f"a CONNECT of {size} bytes")
+            if size is not None and size > self._max_connect_bytes:
+                raise PacketTooLarge(f"a CONNECT of {size} bytes; at most {self._max_connect_bytes} are taken")
             if size is None or size > len(data):
                 connection.tail += data
                 connection.missing_bytes = 1 if size is None else size - len(data)
@@ -200,17 +215,26 @@ class Broker:
             raise PacketTooLarge(f"more than {FIRST_PACKET_BYTES} bytes before it was clear who this is")
 
     def _connect(self, connection: Connection, packet: bytes) -> None:
+        self.stats.connects_received += 1
+        self.stats.others_received += 1
         connect = codec.decode(packet, Version.MQTT_3_1_1)
         assert isinstance(connect, Connect)  # the first byte said so  # noqa: S101
         connection.version = connect.version
         connection.v5 = connect.version is Version.MQTT_5
         connection.max_packet_bytes = connect.properties.maximum_packet_size or 0
+        connection.problem_information = connect.properties.request_problem_information != 0
         reason = refusal(connect, self._limits)
         if reason is not None:
-            self._turn_away(connection, *reason)
+            self._refuse_connect(connection, *reason)
             return
         connection.connect = connect
         connection.client_id = connect.client_id or self._next_client_id()
+        most = connection.max_packet_bytes
+        if most and most < len(connack(connect, connection.client_id, present=False, limits=self._limits)):
+            self._refuse_connect(
+                connection, ReasonCode.PACKET_TOO_LARGE, f"it takes {most} bytes, too few for an answer"
+            )
+            return
         connection.stage = Stage.AUTHENTICATING
         self.effects.append(Authenticate(connection, connection.client_id, connect.username, connect.password))
 
@@ -221,15 +245,17 @@ class Broker:
             return  # it left meanwhile
         connection.connect = None
         if reason is not ReasonCode.SUCCESS:
-            self._turn_away(connection, reason, "not authenticated")
+            self._refuse_connect(connection, reason, "not authenticated")
             return
         known = self.sessions.get(connection.client_id)
-        if known is None and not self._has_room(now):
-            self._turn_away(connection, ReasonCode.QUOTA_EXCEEDED, f"there are {len(self.sessions)} sessions already")
+        if known is None and not self._sessions.has_room(now):
+            self._refuse_connect(
+                connection, ReasonCode.QUOTA_EXCEEDED, f"there are {len(self.sessions)} sessions already"
+            )
             return
         if known is not None and known.username != connect.username:
             # An id belongs to who used it first, or anybody could take anybody's messages.
-            self._turn_away(connection, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another user's")
+            self._refuse_connect(connection, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another user's")
             return
         self._enter(connection, connect, known, now)
         waiting = bytes(connection.tail)
@@ -240,31 +266,16 @@ class Broker:
             except MqttError as error:
                 self._refuse(connection, error, now)
 
-    def _has_room(self, now: float) -> bool:
-        """Make room for one more session, if need be at the cost of one whose client is away."""
-        if len(self.sessions) < self._limits.max_sessions:
-            return True
-        dispensable = self._absent.dispensable()
-        if dispensable is None:
-            return False
-        self.stats.dropped["session ended to make room"] += len(dispensable.queue) + len(dispensable.in_flight)
-        self._forget(dispensable, now)
-        return True
-
     def _enter(self, connection: Connection, connect: Connect, known: Session | None, now: float) -> None:
         if known is not None and known.connection is not None:  # [MQTT-3.1.4-2]
             self._disconnect(known.connection, ReasonCode.SESSION_TAKEN_OVER, "taken over by a new link", now)
             known = self.sessions.get(connection.client_id)  # a clean session ended with its link
         if known is not None and connect.clean_start:
-            self._forget(known, now)  # [MQTT-3.1.2-6]
+            self._sessions.end(known, now)  # [MQTT-3.1.2-6]
             known = None
-        self._drop_pending_will(connection.client_id)  # it is back in time, MQTT 5 §3.1.3.2.2
-        session = known or Session(connection.client_id, connect.username)
-        self.sessions[session.client_id] = session
+        session = self._sessions.take_up(connection.client_id, connect.username)
         session.connection = connection
-        self._absent.discard(session)
-        self._deadlines.cancel(session)
-        session.expiry_s = self._expiry_s(connect)
+        session.expiry_s = session_expiry_s(connect, self._limits)
         session.window = min(self._limits.max_inflight, connect.properties.receive_maximum or 65_535)
         session.resume()
         connection.session = session
@@ -281,16 +292,11 @@ class Broker:
         else:
             self._deadlines.cancel(connection)
         self.stats.clients_now += 1
-        self.stats.sessions_now = len(self.sessions)
-        self.gate.acknowledge(connection, connack(connect, session, present=known is not None, limits=self._limits))
+        self.stats.clients_max = max(self.stats.clients_max, self.stats.clients_now)
+        self.gate.acknowledge(
+            connection, connack(connect, session.client_id, present=known is not None, limits=self._limits)
+        )
         self.router.pump(session, now)
-
-    def _expiry_s(self, connect: Connect) -> float:
-        """How long the session is kept without a link; never longer than our own limit."""
-        limit = self._limits.session_expiry_s
-        if connect.version is not Version.MQTT_5:
-            return 0 if connect.clean_start else limit
-        return min(connect.properties.session_expiry_interval or 0, limit)
 
     # --- all other packets ---
 
@@ -303,6 +309,7 @@ class Broker:
             case Subscribe():
                 self._subscribe(connection, session, parsed, now)
             case Unsubscribe():
+                _check_size(connection, UnsubAck(parsed.packet_id, (0,) * len(parsed.topic_filters)))
                 codes = tuple(
                     ReasonCode.SUCCESS
                     if self.router.unsubscribe(session, topic_filter)
@@ -331,23 +338,27 @@ class Broker:
                 raise ProtocolError(f"{type(parsed).__name__} is for a server to send")
 
     def _subscribe(self, connection: Connection, session: Session, packet: Subscribe, now: float) -> None:
+        _check_size(connection, SubAck(packet.packet_id, (0,) * len(packet.subscriptions)))
         identifiers = packet.properties.subscription_identifier
         codes = tuple(
             self._grant(session, subscription, identifiers[0] if identifiers else 0)
             for subscription in packet.subscriptions
         )
-        if not connection.v5:
-            codes = tuple(min(128, code) for code in codes)  # [MQTT-3.9.3-2]
-        answer = SubAck(packet_id=packet.packet_id, reason_codes=codes)
-        self.gate.acknowledge(connection, codec.encode(answer, connection.version))
+        answer = SubAck(packet.packet_id, codes)
+        why = WHY_NOT_SUBSCRIBED.get(ReasonCode(max(codes)))
+        self.gate.acknowledge(
+            connection, explained(answer, why, connection) if why else codec.encode(answer, connection.version)
+        )
         self.router.pump(session, now)
 
     def _grant(self, session: Session, subscription: Subscription, identifier: int) -> int:
         topic_filter = subscription.topic_filter
         if split_share(topic_filter)[1].count("/") >= self._limits.max_topic_levels:
+            self.stats.subscriptions_refused["too many levels"] += 1
             return ReasonCode.TOPIC_FILTER_INVALID
         grant = Grant(subscription.qos, subscription.no_local, subscription.retain_as_published, identifier)
         if not self.router.subscribe(session, topic_filter, grant, subscription.retain_handling):
+            self.stats.subscriptions_refused["too many subscriptions"] += 1
             return ReasonCode.QUOTA_EXCEEDED
         return subscription.qos
 
@@ -356,7 +367,7 @@ class Broker:
     def _goodbye(self, connection: Connection, session: Session, packet: Disconnect, now: float) -> None:
         expiry_s = packet.properties.session_expiry_interval
         if expiry_s is not None:
-            if expiry_s and not session.expiry_s:
+            if expiry_s and not session.expiry_s and self._limits.session_expiry_s:
                 raise ProtocolError("a session expiry at DISCONNECT where CONNECT had none")  # §3.14.2.2.2
             session.expiry_s = float(min(expiry_s, self._limits.session_expiry_s))
         # Any reason but the plain goodbye leaves the will in force. [MQTT-3.14.4-3]
@@ -366,7 +377,7 @@ class Broker:
     def _leave(self, connection: Connection, now: float, *, tell_will: bool) -> None:
         """Part the link from its session; after this the core knows it no more."""
         was, connection.stage = connection.stage, Stage.CLOSED
-        self._connections.discard(connection)
+        self._links.discard(connection)
         self._deadlines.cancel(connection)
         self.gate.forget(connection)
         connection.tail.clear()
@@ -377,74 +388,53 @@ class Broker:
         session.connection = None
         will, connection.will = connection.will, None
         if will is not None and tell_will:  # [MQTT-3.1.2-8], [MQTT-3.14.4-3]
-            self._tell(session, will, now)
-        if session.expiry_s:
-            self._deadlines.set(now + session.expiry_s, session)
-            self._absent.add(session, connection.peer)
-        else:
-            self._forget(session, now)
-
-    def _tell(self, session: Session, will: Will, now: float) -> None:
-        properties = will.properties
-        delay_s = min(properties.will_delay_interval or 0, session.expiry_s)
-        expiry_s = properties.message_expiry_interval
-        message = Message(
-            will.topic,
-            will.payload,
-            will.qos,
-            will.retain,
-            will_properties(will),
-            None if expiry_s is None else now + delay_s + expiry_s,
-            session.client_id,
-        )
-        if delay_s:
-            pending = self._pending_wills[session.client_id] = _PendingWill(session.client_id, message)
-            self._deadlines.set(now + delay_s, pending)
-        else:
-            self.publish(message, now)
-
-    def _forget(self, session: Session, now: float) -> None:
-        """End a session: nothing of it stays, and a will that waited is told now. [MQTT-3.1.2-6]"""
-        for topic_filter in list(session.subscriptions):
-            self.router.unsubscribe(session, topic_filter)
-        self.router.share_again(session, now)
-        if self.sessions.get(session.client_id) is session:
-            del self.sessions[session.client_id]
-            self.stats.sessions_now = len(self.sessions)
-        self._deadlines.cancel(session)
-        self._absent.discard(session)
-        pending = self._drop_pending_will(session.client_id)
-        if pending is not None:
-            self.publish(pending.message, now)
-
-    def _drop_pending_will(self, client_id: str) -> _PendingWill | None:
-        pending = self._pending_wills.pop(client_id, None)
-        if pending is not None:
-            self._deadlines.cancel(pending)
-        return pending
+            self._wills.leave(session, will, now)
+        self._sessions.leave(session, connection.address, now)
 
     def _refuse(self, connection: Connection, error: MqttError, now: float) -> None:
         """Answer a broken protocol in the client's own dialect and close."""
         if connection.stage is Stage.CONNECTED:
             self._disconnect(connection, error.reason, str(error), now)
         elif isinstance(error, UnsupportedVersion):
-            self._turn_away(connection, error.reason, str(error))
+            connection.version = error.dialect
+            self._refuse_connect(connection, error.reason, str(error))
+        elif connection.v5:
+            connection.version = Version.MQTT_5
+            self._refuse_connect(connection, error.reason, str(error))  # [MQTT-3.1.4-1], §4.13.1
         else:
-            self._close(connection, str(error))  # who did not get in is told nothing [MQTT-3.1.4-1]
+            self._turn_away(connection, in_words(error.reason), str(error))  # 3.1.1 has no words for it [MQTT-3.1.4-1]
 
-    def _turn_away(self, connection: Connection, reason: ReasonCode, why: str) -> None:
+    def _refuse_connect(self, connection: Connection, reason: ReasonCode, why: str) -> None:
         answer = refused(connection.version, reason, why, connection.max_packet_bytes)
-        connection.put(answer, self.dirty)
+        if answer:
+            self._say(connection, answer)
+        self._turn_away(connection, in_words(reason), why)
+
+    def _turn_away(self, connection: Connection, cause: str, why: str) -> None:
+        self.stats.connections_turned_away[cause] += 1
         self._close(connection, why)
 
     def _disconnect(self, connection: Connection, reason: ReasonCode, why: str, now: float) -> None:
-        if connection.v5 and connection.stage is Stage.CONNECTED:
-            connection.put(goodbye(reason, why, connection.max_packet_bytes), self.dirty)
+        if connection.stage is Stage.CONNECTED:
+            self.stats.connections_closed[in_words(reason)] += 1
+            if connection.v5:
+                self._say(connection, goodbye(reason, why, connection.max_packet_bytes))
         self._leave(connection, now, tell_will=True)
         self._close(connection, why)
 
+    def _say(self, connection: Connection, packet: bytes) -> None:
+        self.stats.others_sent += 1
+        connection.put(packet, self.dirty)
+
     def _close(self, connection: Connection, why: str) -> None:
         connection.stage = Stage.CLOSED
-        self._connections.discard(connection)
+        self._links.discard(connection)
         self._deadlines.cancel(connection)
         self.effects.append(Close(connection, why))
+
+
+def _check_size(connection: Connection, answer: SubAck | UnsubAck) -> None:
+    """Act on nothing that could not be answered. [MQTT-3.1.2-24]"""
+    most = connection.max_packet_bytes
+    if most and len(codec.encode(answer, connection.version)) > most:
+        raise PacketTooLarge(f"it takes {most} bytes, too few for the answer")

@@ -9,11 +9,13 @@ from collections.abc import Callable
 
 from appliance.broker.connection import Connection, Stage
 from appliance.broker.gate import Gate
+from appliance.broker.greeting import explained
 from appliance.broker.message import Message
 from appliance.broker.router import NO_FORMS, NO_READERS, Audience, Router
 from appliance.broker.session import Session
 from appliance.broker.stats import Stats
 from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ProtocolError, ReceiveMaximumExceeded
+from appliance.mqtt.packets import PubAck, PubRec
 from appliance.mqtt.publish import is_utf8, scan_properties
 from appliance.settings import Limits
 
@@ -135,6 +137,7 @@ class Inbound:
         self, connection: Connection, session: Session, data: bytes, start: int, body: int, stop: int, now: float
     ) -> None:
         """Route one PUBLISH of any kind and answer it."""
+        self._stats.publish_bytes_received += stop - start
         first = data[start]
         qos = first >> 1 & 3
         if qos == 3:
@@ -212,7 +215,8 @@ class Inbound:
         """Answer a message that goes nowhere: 3.1.1 knows no other answer than the usual one."""
         self._stats.dropped[cause] += 1
         if qos and connection.v5:
-            self._acknowledge(connection, (b"\x40\x03" if qos == 1 else b"\x50\x03") + packet_id + bytes((reason,)))
+            answer = (PubAck if qos == 1 else PubRec)(int.from_bytes(packet_id, "big"), reason)
+            self._acknowledge(connection, explained(answer, cause, connection))
         elif qos:
             self._acknowledge(connection, (PUBACK if qos == 1 else PUBREC) + packet_id)
 
@@ -232,6 +236,7 @@ class Inbound:
         delivery = session.in_flight.get(number)
         if delivery is None:
             _check_packet_id(number)
+            self._stats.others_sent += 1
             if connection.v5:
                 connection.put(b"\x62\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)), self._dirty)
             else:

@@ -50,8 +50,7 @@ class RetainedStore:
         """
         some_expire = len(self._expiring) > 0
         if some_expire:
-            for expired in self._expiring.due(now):
-                self.discard(expired)
+            self.expire(now)
         topic = message.topic
         node = self._nodes.get(topic)
         size = OVERHEAD_BYTES + len(topic) + len(message.payload) + len(message.properties)
@@ -68,6 +67,11 @@ class RetainedStore:
         elif some_expire:
             self._expiring.cancel(topic)
         return True
+
+    def expire(self, now: float) -> None:
+        """Forget those whose time is over."""
+        for expired in self._expiring.due(now):
+            self.discard(expired)
 
     def discard(self, topic: str) -> None:
         """Forget the topic's message, and the levels that nobody needs any more."""

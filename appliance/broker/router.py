@@ -4,19 +4,18 @@ A route holds everything the hot path asks of a topic: that its name is valid, w
 Routes are kept per topic and made again when a subscription changed what they say.
 """
 
-from collections.abc import Iterator
-from math import ceil
+from collections import deque
 from typing import NamedTuple
 
 from appliance.broker.connection import Connection
+from appliance.broker.last_messages import LastMessages
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, RouteFlag
-from appliance.broker.retained import RetainedStore
 from appliance.broker.session import Delivery, Session
 from appliance.broker.shared import SharedGroup
 from appliance.broker.stats import Stats
 from appliance.broker.topictree import Grant, TopicTree
-from appliance.mqtt.publish import delivered_properties, publish_parts, translate_run
+from appliance.mqtt.publish import delivered_properties, publish_parts, seconds_left, translate_run
 from appliance.mqtt.topics import check_topic_name, split_share
 from appliance.mqtt.wire import utf8
 from appliance.settings import Limits
@@ -76,10 +75,11 @@ class Router:
     def __init__(self, limits: Limits, stats: Stats, journal: Journal, classify: Classify) -> None:
         self.routes: dict[bytes, Route] = {}
         self.dirty: list[Connection] = []  # links with output to flush
-        self.retained = RetainedStore(limits.max_retained_messages, limits.max_retained_bytes)
         self._audiences: dict[tuple[tuple[Reader, ...], tuple[SharedGroup, ...]], Audience] = {}
         self._tree: TopicTree[Session | SharedGroup] = TopicTree()
         self._groups: dict[str, SharedGroup] = {}  # by `$share/group/filter`
+        self.last = LastMessages(limits, stats, own_is_read=lambda: self._tree.reaches("$SYS"))
+        self.retained = self.last.clients
         self._limits = limits
         self._max_output_bytes = limits.max_output_bytes
         self._stats = stats
@@ -96,8 +96,12 @@ class Router:
     def subscribe(self, session: Session, topic_filter: str, grant: Grant, retain_handling: int) -> bool:
         """Add or replace a subscription; False when the client has as many as it may."""
         existed = topic_filter in session.subscriptions
-        if not existed and len(session.subscriptions) >= self._limits.max_subscriptions:
-            return False
+        if not existed:
+            size = session.subscribed_bytes + len(topic_filter)
+            limits = self._limits
+            if len(session.subscriptions) >= limits.max_subscriptions or size > limits.max_subscription_bytes:
+                return False
+            session.subscribed_bytes = size
         session.subscriptions[topic_filter] = grant
         group, names = split_share(topic_filter)
         if group is not None:
@@ -106,17 +110,18 @@ class Router:
             self._tree.subscribe(names, shared, grant)
             self._forget_routes(names)
             return True  # without the retained messages, §4.8.2
+        if retain_handling == 0 or (retain_handling == 1 and not existed):  # [MQTT-3.3.1-9], [MQTT-3.3.1-10]
+            session.replays[topic_filter] = self.last.replay(topic_filter, grant)
+            session.waiting = True
         self._tree.subscribe(topic_filter, session, grant)
         self._forget_routes(topic_filter)
-        if retain_handling == 0 or (retain_handling == 1 and not existed):  # [MQTT-3.3.1-9], [MQTT-3.3.1-10]
-            session.replays[topic_filter] = self._replay(topic_filter, grant)
-            session.waiting = True
         return True
 
     def unsubscribe(self, session: Session, topic_filter: str) -> bool:
         """Take a subscription away; False when there was none."""
         if session.subscriptions.pop(topic_filter, None) is None:
             return False
+        session.subscribed_bytes -= len(topic_filter)
         group, names = split_share(topic_filter)
         if group is not None:
             shared = self._groups[topic_filter]
@@ -137,17 +142,6 @@ class Router:
         else:
             self.routes.pop(topic_filter.encode(), None)
         self._audiences.clear()
-
-    def _replay(self, topic_filter: str, grant: Grant) -> Iterator[Delivery]:
-        """Give the retained messages one by one as the reader takes them, each as it is at that moment."""
-        identifiers = (grant.identifier,) if grant.identifier else ()
-        granted = grant.qos
-        peek = self.retained.peek
-        for topic in self.retained.topics(topic_filter):
-            message = peek(topic)
-            if message is not None:
-                qos = message.qos
-                yield message, min(qos, granted), True, identifiers, None
 
     # --- publishing ---
 
@@ -199,9 +193,10 @@ class Router:
 
     def forward_run(self, audience: Audience, data: bytes, start: int, stop: int, count: int, v5: bool) -> None:  # noqa: FBT001 hot path
         """Send `count` whole QoS 0 packets, as received between `start` and `stop`, to a plain audience."""
+        self._stats.publish_bytes_received += stop - start
         same = data[start:stop]
         other: bytes | None = None
-        sent = 0
+        sent = sent_bytes = 0
         for session in audience.sessions:
             connection = session.connection
             if connection is None:
@@ -222,10 +217,12 @@ class Router:
             connection.output.append(run)
             connection.backlog += size
             sent += count
+            sent_bytes += size
             if not connection.dirty:
                 connection.dirty = True
                 self.dirty.append(connection)
         self._stats.publish_sent += sent
+        self._stats.publish_bytes_sent += sent_bytes
 
     def _forward_small(self, connection: Connection, run: bytes) -> None:
         """Send the packets of the run that the client is willing to take. [MQTT-3.1.2-24]"""
@@ -242,6 +239,7 @@ class Router:
             if body + size - pos <= connection.max_packet_bytes:
                 connection.put(run[pos : body + size], self.dirty)
                 self._stats.publish_sent += 1
+                self._stats.publish_bytes_sent += body + size - pos
             else:
                 self._stats.dropped["larger than the client takes"] += 1
             pos = body + size
@@ -254,8 +252,7 @@ class Router:
         `forms` may hold the message's bytes as they were received, where they serve a reader as they are.
         """
         flags = route.flags
-        if message.retain:
-            self._retain(message, now)
+        if message.retain and self.last.keep(message, now):
             flags |= RETAINED
         group = self._journal.append(message, flags) if flags else 0
         audience = route.audience
@@ -307,6 +304,7 @@ class Router:
                     in_flight[packet_id] = delivery
                     data = parts[0] + packet_id.to_bytes(2, "big") + parts[1]
                     self._stats.publish_sent += 1
+                    self._stats.publish_bytes_sent += len(data)
                     connection.output.append(data)
                     connection.backlog += len(data)
                     if not connection.dirty:
@@ -325,23 +323,34 @@ class Router:
             delivery = message, min(grant.qos, message.qos), retain, identifiers, shared  # [MQTT-4.8.2-3]
             self._deliver(session, delivery, now, forms)
 
-    def share_again(self, session: Session, now: float) -> None:
-        """Hand on what a session that ends had of its groups' messages and had not acknowledged.
+    def share_again(self, session: Session, now: float) -> int:
+        """Hand on what a session that ends had of its groups' messages and had not acknowledged; gives what is lost.
 
         Of what was sent only QoS 1: nobody else may get a QoS 2 message that the client may have. [MQTT-4.8.2-5]
         """
-        sent = [delivery for delivery in session.in_flight.values() if delivery[1] == 1]
-        for message, _, _, _, shared in [*sent, *session.queue]:
-            if shared is not None and message is not None:
-                self._share(shared, message, now, NO_FORMS[:])
+        lost = 0
+        for sent, deliveries in (True, session.in_flight.values()), (False, session.queue):
+            for message, qos, _, _, shared in deliveries:
+                if message is None:  # the client has it
+                    continue
+                if shared is None or not shared.members or (sent and qos == 2):
+                    lost += 1
+                else:
+                    self._share(shared, message, now, NO_FORMS[:])
+        return lost
 
-    def _retain(self, message: Message, now: float) -> None:
-        if not message.payload:
-            self.retained.discard(message.topic)  # [MQTT-3.3.1-10]
-        elif not self.retained.put(message, now):
-            self.retained.discard(message.topic)  # an older value must not pass for the last one
-            self._stats.dropped["no room to retain"] += 1
-        self._stats.retained_now = len(self.retained)
+    def share_queued(self, session: Session, now: float) -> None:
+        """Hand on what waits for an absent client in its groups' name to members that are here. MQTT 5 §4.8.2"""
+        kept = []
+        for delivery in session.queue:
+            message, shared = delivery[0], delivery[4]
+            if message is not None and shared is not None and shared.is_served:
+                session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
+                self._share(shared, message, now, NO_FORMS[:])
+            else:
+                kept.append(delivery)
+        if len(kept) < len(session.queue):
+            session.queue = deque(kept)
 
     # --- to one reader ---
 
@@ -386,7 +395,7 @@ class Router:
         """
         message, qos, retain, identifiers, _ = delivery
         assert message is not None  # what is sent has one  # noqa: S101
-        if message.expires_at is not None and message.expires_at <= now:
+        if message.expires_at is not None and message.expires_at < now and not dup:  # a delivery begun is finished
             self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
             return False
         aliases = connection.aliases_out
@@ -399,7 +408,7 @@ class Router:
             topic = message.topic.encode()
             properties = b""
             if connection.v5:
-                left_s = None if message.expires_at is None else ceil(message.expires_at - now)  # [MQTT-3.3.2-6]
+                left_s = None if message.expires_at is None else seconds_left(message.expires_at, now)
                 if aliases is not None:
                     topic, alias = aliases.shorten(message.topic)
                 properties = delivered_properties(message.properties, left_s, identifiers, alias)
@@ -416,6 +425,7 @@ class Router:
                 aliases.take_back(message.topic, alias)
             return False
         self._stats.publish_sent += 1
+        self._stats.publish_bytes_sent += len(data)
         connection.output.append(data)
         connection.backlog += len(data)
         if not connection.dirty:
@@ -460,6 +470,7 @@ class Router:
     def _send_again(self, session: Session, connection: Connection, packet_id: int, now: float) -> None:
         delivery = session.in_flight[packet_id]
         if delivery[0] is None:
+            self._stats.others_sent += 1
             connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)  # PUBREL
         elif not self._send(connection, delivery, packet_id, now, dup=True):
-            del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP; an expired one ends here
+            del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP

@@ -12,6 +12,11 @@ class SharedGroup:
     def __init__(self) -> None:
         self.members: dict[Session, Grant] = {}
 
+    @property
+    def is_served(self) -> bool:
+        """Whether any member is connected."""
+        return any(session.connection is not None for session in self.members)
+
     def next_member(self, max_backlog: int) -> tuple[Session, Grant] | None:
         """Give the member whose turn it is; one that can take a message at once goes before one that cannot.
 

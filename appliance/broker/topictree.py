@@ -54,6 +54,10 @@ class TopicTree(Generic[Reader]):
                 break
             del parent.children[level]
 
+    def reaches(self, level: str) -> bool:
+        """Tell whether any filter begins with this level."""
+        return level in self._root.children
+
     def match(self, topic: str) -> Iterator[tuple[Reader, Grant]]:
         """Give every subscription whose filter matches; a reader with overlapping filters comes several times."""
         nodes = [self._root]

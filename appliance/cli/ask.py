@@ -62,6 +62,16 @@ def status_command(arguments: argparse.Namespace) -> int:
     return Exit.OK
 
 
+TROUBLES = {
+    "messages_dropped": ("dropped", "messages"),
+    "subscriptions_refused": ("refused", "subscriptions"),
+    "connections_closed": ("closed", "connections"),
+    "connections_turned_away": ("refused", "connections"),
+    "sessions_ended": ("ended", "sessions"),
+}
+"""What the status counts by cause, and the words for it."""
+
+
 def status_lines(status: dict[str, Any]) -> Iterable[str]:
     """Put the service's numbers into words."""
     yield f"appliance {status['version']}, running for {duration(status['uptime_s'])} (process {status['pid']})"
@@ -76,8 +86,9 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
     yield f"  clients   {status['clients_now']} connected, {status['sessions_now']} sessions"
     yield f"  messages  {status['messages_received']} in, {status['messages_sent']} out"
     yield f"  retained  {status['retained_now']}"
-    for cause, count in status["messages_dropped"].items():
-        yield f"  dropped   {count} ({cause})"
+    for key, (verb, things) in TROUBLES.items():
+        for cause, count in status[key].items():
+            yield f"  {verb:9} {count} {things} ({cause})"
     history = status["history"]
     if history is None:
         yield "  history   off"

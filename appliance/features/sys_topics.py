@@ -5,21 +5,16 @@ A subscription to `#` does not bring them [MQTT-4.7.2-1], no client may publish 
 
 import asyncio
 import math
-from collections.abc import Callable
-from typing import Protocol
+import resource
+from pathlib import Path
 
 from appliance.broker.core import Broker
+from appliance.broker.message import Message
 from appliance.broker.stats import Stats
+from appliance.net.hub import Hub
 
 ROOT = "$SYS/broker"
 WINDOWS_S = {"1min": 60, "5min": 300, "15min": 900}
-
-
-class Publisher(Protocol):
-    """What the feature asks of a client inside the process."""
-
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
-        """Publish."""
 
 
 class Load:
@@ -48,67 +43,84 @@ def totals(stats: Stats) -> dict[str, int]:
         "publish/dropped": stats.dropped.total(),
         "bytes/received": stats.bytes_received,
         "bytes/sent": stats.bytes_sent,
-        "connections": stats.connections_total,
+        "sockets": stats.connections_total,
+        "connections": stats.connects_received,
     }
 
 
-def sys_topics(broker: Broker, loads: dict[str, Load], uptime_s: float, maximum: int) -> dict[str, str]:
-    """Give every topic below `$SYS/broker` and what it says now."""
+def counts(broker: Broker) -> dict[str, int]:
+    """Give every number below `$SYS/broker` but the loads. Walks over the sessions, so not for every message."""
     stats = broker.stats
     sessions = broker.sessions.values()
     retained = broker.router.retained
-    queued = sum(len(session.queue) for session in sessions)
+    stored = len(retained) + sum(len(session.queue) for session in sessions)
     disconnected = len(sessions) - stats.clients_now
-    values: dict[str, int] = {
-        "clients/total": len(sessions),
-        "clients/connected": stats.clients_now,
+    heap, most_heap = memory_bytes()
+    values = {
+        "bytes/received": stats.bytes_received,
+        "bytes/sent": stats.bytes_sent,
         "clients/active": stats.clients_now,
+        "clients/connected": stats.clients_now,
         "clients/disconnected": disconnected,
+        "clients/expired": stats.sessions_ended["expired"],
         "clients/inactive": disconnected,
-        "clients/expired": stats.sessions_expired,
-        "clients/maximum": maximum,
+        "clients/maximum": stats.clients_max,
+        "clients/total": len(sessions),
+        "heap/current": heap,
+        "heap/maximum": most_heap,
         "messages/inflight": sum(len(session.in_flight) for session in sessions),
-        "messages/stored": len(retained) + queued,
-        "store/messages/count": len(retained) + queued,
-        "store/messages/bytes": retained.size_bytes + sum(session.queued_bytes for session in sessions),
+        "messages/received": stats.publish_received + stats.others_received,
+        "messages/sent": stats.publish_sent + stats.others_sent,
+        "messages/stored": stored,
+        "publish/bytes/received": stats.publish_bytes_received,
+        "publish/bytes/sent": stats.publish_bytes_sent,
+        "publish/messages/dropped": stats.dropped.total(),
+        "publish/messages/received": stats.publish_received,
+        "publish/messages/sent": stats.publish_sent,
         "retained messages/count": len(retained),
-        "subscriptions/count": sum(len(session.subscriptions) for session in sessions),
         "shared_subscriptions/count": broker.router.shared_groups,
+        "store/messages/bytes": retained.size_bytes + sum(session.queued_bytes for session in sessions),
+        "store/messages/count": stored,
+        "subscriptions/count": sum(len(session.subscriptions) for session in sessions),
     }
-    for name, total in totals(stats).items():
-        if name != "connections":
-            values[name.replace("publish/", "publish/messages/")] = total
-    topics = {name: str(value) for name, value in values.items()}
-    topics["uptime"] = f"{uptime_s:.0f} seconds"
-    for cause, count in stats.dropped.items():
-        topics[f"dropped/{cause}"] = str(count)
-    for name, load in loads.items():
-        for window, rate in load.per_minute.items():
-            topics[f"load/{name}/{window}"] = f"{rate:.2f}"
-    return topics
+    for name, causes in {
+        "dropped": stats.dropped,
+        "refused": stats.subscriptions_refused,
+        "closed": stats.connections_closed,
+        "turned away": stats.connections_turned_away,
+        "ended": stats.sessions_ended,
+    }.items():
+        values |= {f"{name}/{cause}": count for cause, count in causes.items()}
+    return values
+
+
+def memory_bytes() -> tuple[int, int]:
+    """Give what of the process is in memory, and the most that ever was."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    now = int(pages) * resource.getpagesize()
+    return now, max(now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # the kernel notes that one later
 
 
 class SysTopics:
-    """Publishes what has changed, every `interval_s` seconds."""
+    """Publishes what has changed, every `interval_s` seconds while somebody reads it.
 
-    def __init__(
-        self, broker: Broker, publisher: Publisher, *, version: str, interval_s: float, clock: Callable[[], float]
-    ) -> None:
-        self._broker = broker
-        self._publisher = publisher
+    While nobody does, only the loads are kept up; who begins to read finds everything as it is at that moment.
+    """
+
+    def __init__(self, hub: Hub, *, version: str, interval_s: float) -> None:
+        self._hub = hub
+        self._broker = hub.broker
         self._version = version
         self._interval_s = interval_s
-        self._clock = clock
-        self._started = self._last = clock()
-        self._maximum = 0  # most clients connected at a time, as seen at the intervals
-        self._loads = {name: Load() for name in totals(broker.stats)}
+        self._started = self._last = hub.clock()
+        self._loads = {name: Load() for name in totals(hub.broker.stats)}
         self._said: dict[str, str] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin on the running loop."""
-        self._say({"version": f"home-sensor-appliance version {self._version}"})
-        self._ring()
+        self._broker.router.last.refresh_own = self.refresh
+        self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._ring)
 
     def close(self) -> None:
         """Publish no more."""
@@ -117,19 +129,36 @@ class SysTopics:
 
     def _ring(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._ring)
-        self.tell(self._clock())
+        self.tick()
+        self._hub.turn()
 
-    def tell(self, now: float) -> None:
-        """Publish what has changed by `now`."""
+    def tick(self) -> None:
+        """Bring the loads up to date, and what readers see of everything."""
+        now = self._hub.clock()
         if now > self._last:
             for name, total in totals(self._broker.stats).items():
                 self._loads[name].update(total, now - self._last)
-        self._last = now
-        self._maximum = max(self._maximum, self._broker.stats.clients_now)
-        self._say(sys_topics(self._broker, self._loads, now - self._started, self._maximum))
+            self._last = now
+        self._broker.router.last.expire(now)
+        if self._broker.router.last.own_is_read():
+            self.refresh()
 
-    def _say(self, topics: dict[str, str]) -> None:
-        for name, text in topics.items():
+    def refresh(self) -> None:
+        """Publish what has changed."""
+        now = self._hub.clock()
+        for name, text in self._figures(now).items():
             if self._said.get(name) != text:
                 self._said[name] = text
-                self._publisher.publish(f"{ROOT}/{name}", text.encode(), qos=1, retain=True)
+                message = Message(f"{ROOT}/{name}", text.encode(), 1, True, client_id="appliance")
+                self._broker.publish(message, now)
+
+    def _figures(self, now: float) -> dict[str, str]:
+        figures = {
+            "version": f"home-sensor-appliance version {self._version}",
+            "uptime": f"{now - self._started:.0f} seconds",
+        }
+        figures |= {name: str(count) for name, count in counts(self._broker).items()}
+        for name, load in self._loads.items():
+            for window, rate in load.per_minute.items():
+                figures[f"load/{name}/{window}"] = f"{rate:.2f}"
+        return figures

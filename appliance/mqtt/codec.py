@@ -120,19 +120,32 @@ def _read_properties(reader: Reader, place: Place, version: Version) -> Properti
 # CONNECT
 
 
-def _read_version(reader: Reader) -> Version:
+def _read_connect(reader: Reader, _version: Version) -> Connect:
     name = reader.utf8()
     level = reader.byte()
     version = PROTOCOLS.get((name, level))
     if version is not None:
-        return version
+        return _read_connect_fields(reader, version)
     if name not in {"MQTT", "MQIsdp"}:  # [MQTT-3.1.2-1]
         raise ProtocolError(f"the protocol name is {name[:20]!a}, not MQTT")
-    raise UnsupportedVersion(f"protocol level {level} of {name} is not spoken here", level)  # [MQTT-3.1.2-2]
+    raise UnsupportedVersion(  # [MQTT-3.1.2-2]
+        f"protocol level {level} of {name} is not spoken here", _dialect(reader, name, level)
+    )
 
 
-def _read_connect(reader: Reader, _version: Version) -> Connect:
-    version = _read_version(reader)
+def _dialect(reader: Reader, name: str, level: int) -> Version:
+    """Tell from its shape which answer the sender of a CONNECT with an unknown level is likeliest to understand."""
+    if name == "MQTT" and level > Version.MQTT_5:
+        try:
+            _read_connect_fields(reader, Version.MQTT_5)
+        except MqttError:
+            return Version.MQTT_3_1_1
+        if reader.done:
+            return Version.MQTT_5
+    return Version.MQTT_3_1_1
+
+
+def _read_connect_fields(reader: Reader, version: Version) -> Connect:
     connect_flags = reader.byte()
     if connect_flags & 0x01 and version != Version.MQTT_3_1:  # [MQTT-3.1.2-3]
         raise MalformedPacket("the reserved flag of CONNECT is set")

@@ -15,7 +15,7 @@ The text is one sentence for the log. Anything else that the pure parts raise is
 
 from typing import ClassVar
 
-from appliance.mqtt.types import ReasonCode
+from appliance.mqtt.types import ReasonCode, Version
 
 
 class MqttError(Exception):
@@ -49,13 +49,13 @@ class ProtocolError(MqttError):
 
 
 class UnsupportedVersion(MqttError):
-    """A CONNECT for a protocol that we do not speak; `level` tells in which form to answer."""
+    """A CONNECT for a protocol that we do not speak; `dialect` is the one its sender is likeliest to understand."""
 
     reason = ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
 
-    def __init__(self, message: str, level: int) -> None:
+    def __init__(self, message: str, dialect: Version) -> None:
         super().__init__(message)
-        self.level = level
+        self.dialect = dialect
 
 
 class ReceiveMaximumExceeded(MqttError):

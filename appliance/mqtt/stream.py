@@ -48,3 +48,11 @@ class PacketStream:
             self.version = packet.version
         self._pos = pos + size
         return packet
+
+
+def is_mqtt5_connect(start: bytes) -> bool:
+    """Whether the CONNECT that starts so says that it is one of MQTT 5; what follows need not be there, or right."""
+    for pos in range(1, 5):  # the remaining length
+        if start[pos : pos + 1] < b"\x80":
+            return start[pos + 1 : pos + 8] == b"\0\4MQTT\5"
+    return False

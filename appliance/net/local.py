@@ -34,14 +34,15 @@ class LocalClient:
         router = self._hub.broker.router
         session = Session(self._client_id)
         session.deliver = lambda message: self._deliver(message, deliver)
+        retained = self.retained(topic_filter)
         router.subscribe(session, topic_filter, Grant(qos=2), retain_handling=2)
-        for message in self.retained(topic_filter):
+        for message in retained:
             deliver(message)
         return lambda: self._unsubscribe(session, topic_filter)
 
     def retained(self, topic_filter: str) -> list[Message]:
         """Give the retained messages whose topics match, by topic."""
-        store = self._hub.broker.router.retained
+        store = self._hub.broker.router.last.store(topic_filter)
         now = self._hub.clock()
         messages = (store.get(topic, now) for topic in sorted(store.topics(topic_filter)))
         return [message for message in messages if message is not None]

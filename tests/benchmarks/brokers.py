@@ -29,6 +29,7 @@ enabled = false
 
 [limits]
 max_connections = 3_000
+max_connections_per_address = 3_000
 max_sessions = 3_000
 """
 

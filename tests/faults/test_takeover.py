@@ -15,6 +15,8 @@ from raw import (
     subscribe,
 )
 
+from appliance import __version__
+
 # --- E. session takeover ---
 
 
@@ -180,6 +182,9 @@ def test_f48_what_follows_a_goodbye_is_not_done(service):  # [MQTT-3.14.4-1]
 @pytest.mark.parametrize("topic", ["$SYS/broker/version", "$x", "$share/a/b"])
 def test_f49_a_will_to_the_servers_own_topics_is_refused(service, topic):
     watcher = service.reader(topic if not topic.startswith("$share") else "b", "#")
+    if topic == "$SYS/broker/version":
+        ours = f"home-sensor-appliance version {__version__}".encode()
+        watcher.expect(publish(topic, ours, retain=True))  # and nothing else
     link = service.link()
     link.send(connect("f49", will=(topic, b"gone", 0, True)))
     answer = link.until_closed()

@@ -182,6 +182,21 @@ def test_a_second_client_with_the_id_takes_over(service):
             raise AssertionError("it was not told that its session was taken over")
 
 
+def sys_topics(broker):
+    """The names below $SYS that somebody finds who subscribes."""
+    command = [SUB, "-h", "127.0.0.1", "-p", str(broker.port), "-t", "$SYS/#", "-F", "%r %t", "-W", "2"]
+    shown = subprocess.run(command, check=False, timeout=PATIENCE_S, capture_output=True).stdout.decode()
+    return {line[2:] for line in shown.splitlines() if line.startswith("1 ")}
+
+
+@pytest.mark.skipif(BINARY is None, reason="no Mosquitto here; apt install mosquitto")
+def test_whoever_reads_mosquittos_figures_finds_them_here(service, tmp_path):
+    with Mosquitto(tmp_path, "sys_interval 1") as peer:
+        theirs = sys_topics(peer)
+    assert len(theirs) > 40
+    assert theirs - sys_topics(service) == set()
+
+
 @pytest.mark.skipif(BINARY is None, reason="no Mosquitto here; apt install mosquitto")
 @pytest.mark.parametrize("protocol", ["mqttv311", "mqttv50"])
 def test_mosquitto_bridges_to_us(service, tmp_path, protocol):

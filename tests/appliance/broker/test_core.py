@@ -13,7 +13,10 @@ from appliance.mqtt.packets import (
     PingResp,
     PubAck,
     Publish,
+    PubRec,
     SubAck,
+    Subscribe,
+    Subscription,
     UnsubAck,
     Unsubscribe,
     Will,
@@ -41,17 +44,120 @@ def test_a_second_connect_closes():  # [MQTT-3.1.0-2]
     assert client.closed
 
 
-@pytest.mark.parametrize("level", [0, 2, 6, 255])
-def test_an_unknown_version_is_told_so(level):  # [MQTT-3.1.2-2]
-    client = VirtualServer().link()
-    client.send(bytes.fromhex("10 0d 00 04 4d515454") + bytes([level]) + bytes.fromhex("02 000a 0001 61"))
-    assert client.received == b"\x20\x02\x00\x01"
+OLD_FORM, NEW_FORM = "02 000a 0001 61", "02 000a 00 0001 61"  # what follows the level in 3.1.1 and in 5
+
+UNKNOWN = [
+    ("MQTT", 0, OLD_FORM, V311),
+    ("MQTT", 3, OLD_FORM, V311),  # 3.1 has another name
+    ("MQTT", 3, NEW_FORM, V311),
+    ("MQTT", 6, OLD_FORM, V311),
+    ("MQTT", 6, NEW_FORM, V5),
+    ("MQTT", 6, "06 000a 00 0001 61 0002 1802 0001 61 0000", V311),  # neither form
+    ("MQTT", 0x84, OLD_FORM, V311),  # Mosquitto's bridge tries this first, and then 4
+    ("MQTT", 0x85, NEW_FORM, V5),
+    ("MQTT", 255, OLD_FORM, V311),
+    ("MQTT", 255, NEW_FORM, V5),
+    ("MQIsdp", 0x83, OLD_FORM, V311),
+    ("MQIsdp", 4, OLD_FORM, V311),
+    ("MQIsdp", 6, NEW_FORM, V311),  # a name that MQTT 5 never had
+]
+
+
+@pytest.mark.parametrize(("name", "level", "rest", "dialect"), UNKNOWN)
+def test_an_unknown_version_is_told_so_in_its_own_dialect(name, level, rest, dialect):  # [MQTT-3.1.2-2] of 3.1.1
+    """MQTT 5 leaves it open whether to answer at all: we do, so that a client can try another version."""
+    client = VirtualServer().link(dialect)
+    body = len(name).to_bytes(2, "big") + name.encode() + bytes([level]) + bytes.fromhex(rest)
+    client.send(b"\x10" + bytes([len(body)]) + body)
     assert client.closed
+    if dialect is V311:
+        assert client.received == b"\x20\x02\x00\x01"
+    else:
+        refusal = client.expect(ConnAck)
+        assert refusal.reason_code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
+        assert str(level) in refusal.properties.reason_string
+
+
+BAD_CONNECTS = [  # from the flags on, and what an MQTT 5 client is told
+    ("03 000a 00 0001 61", ReasonCode.MALFORMED_PACKET),  # reserved flag [MQTT-3.1.2-3]
+    ("02 000a 00 0005 61", ReasonCode.MALFORMED_PACKET),  # ends inside the client id
+    ("02 000a 02 7e01 0001 61", ReasonCode.MALFORMED_PACKET),  # no such property
+    ("02 000a 02 2401 0001 61", ReasonCode.MALFORMED_PACKET),  # maximum QoS is the server's to say
+    ("02 000a 04 1701 1701 0001 61", ReasonCode.PROTOCOL_ERROR),  # twice
+    ("02 000a 02 1702 0001 61", ReasonCode.PROTOCOL_ERROR),  # neither 0 nor 1
+    ("02 000a 03 210000 0001 61", ReasonCode.PROTOCOL_ERROR),  # receive maximum 0
+    ("02 000a 05 2700000000 0001 61", ReasonCode.PROTOCOL_ERROR),  # maximum packet size 0
+    ("02 000a 04 160001ff 0001 61", ReasonCode.PROTOCOL_ERROR),  # data without an authentication method
+    ("06 000a 00 0001 61 00 0003 61 2f 23 0000", ReasonCode.TOPIC_NAME_INVALID),  # will to a/#
+    ("06 000a 00 0001 61 00 0001 ff 0000", ReasonCode.MALFORMED_PACKET),  # will topic is not UTF-8
+]
+
+
+@pytest.mark.parametrize(("rest", "reason"), BAD_CONNECTS)
+def test_a_bad_connect_of_mqtt_5_is_told_why(rest, reason):  # [MQTT-3.1.4-1], §4.13.1
+    body = b"\0\4MQTT\5" + bytes.fromhex(rest)
+    for pieces in ([bytes([0x10, len(body)]) + body], [bytes([byte]) for byte in bytes([0x10, len(body)]) + body]):
+        client = VirtualServer().link(V5)
+        for piece in pieces:
+            client.send(piece)
+        assert client.expect(ConnAck).reason_code == reason
+        assert client.closed
+
+
+def test_a_bad_connect_of_an_older_version_is_closed_without_a_word():  # [MQTT-3.1.4-1] of 3.1.1
+    client = VirtualServer().link()
+    client.send(bytes.fromhex("10 0d 0004 4d515454 04 03 000a 0001 61"))
+    assert client.closed
+    assert client.received == b""
+
+
+@pytest.mark.parametrize("limit", [1_024, 262_144])
+def test_a_connect_larger_than_is_taken_is_told_so(limit):
+    server = VirtualServer(max_packet_bytes=limit)
+    largest = min(limit, 65_536)
+    client = server.link(V5)
+    head = len(codec.encode(Connect("a", username="u", password=b""), V5)) + (1 if limit == 1_024 else 2)
+    client.send(Connect("a", username="u", password=bytes(largest - head)))
+    assert client.expect(ConnAck).reason_code == 0
+    client = server.link(V5)
+    client.send(Connect("a", username="u", password=bytes(largest - head + 1)))
+    assert client.expect(ConnAck).reason_code == ReasonCode.PACKET_TOO_LARGE
+    assert client.closed
+
+
+@pytest.mark.parametrize("most", range(1, 30))
+def test_a_client_that_takes_too_little_for_an_answer_is_turned_away(most):  # [MQTT-3.1.2-24]
+    client = VirtualServer().link(V5)
+    client.send(Connect("a", keep_alive_s=60, properties=Properties(maximum_packet_size=most)))
+    answer = client.packets()
+    assert len(client.received) <= most
+    assert client.closed is (most < 16)
+    assert [packet.reason_code for packet in answer] == (
+        [0] if most >= 16 else [ReasonCode.PACKET_TOO_LARGE] if most >= 5 else []
+    )
 
 
 def test_mqtt_3_1_is_let_in():
     client = VirtualServer().client("old", Version.MQTT_3_1)
     assert client.connack == ConnAck()
+
+
+@pytest.mark.parametrize(("client_id", "answer"), [("", 2), ("x", 0), ("x" * 23, 0), ("x" * 24, 0), ("x" * 100, 0)])
+@pytest.mark.parametrize("clean", [True, False])
+def test_ids_of_mqtt_3_1(client_id, clean, answer):  # as Mosquitto, which does not hold them to 23 letters
+    client = VirtualServer().link(Version.MQTT_3_1)
+    client.send(Connect(client_id, clean, version=Version.MQTT_3_1))
+    assert client.received == bytes([0x20, 2, 0, answer])
+
+
+def test_mqtt_3_1_keeps_its_session_and_is_not_told():
+    server = VirtualServer()
+    keep = {"clean_start": False}
+    server.client("a", Version.MQTT_3_1, **keep).subscribe("x", qos=1).lose()
+    server.client("b").publish("x", b"1", qos=1)
+    client = server.client("a", Version.MQTT_3_1, **keep)
+    assert client.connack == ConnAck()  # the byte is reserved there
+    assert [packet.payload for packet in client.resumed] == [b"1"]
 
 
 def test_no_id_and_no_clean_session_is_refused():  # [MQTT-3.1.3-8] of 3.1.1
@@ -149,6 +255,42 @@ def test_the_number_of_connections_is_bounded():
     assert not server.link().closed
 
 
+def test_the_number_of_connections_from_an_address_is_bounded():
+    server = VirtualServer(max_connections_per_address=2)
+    hoard = [server.link(peer=f"10.0.0.1:{port}") for port in range(1, 5)]
+    assert [link.closed for link in hoard] == [False, False, True, True]
+    assert not server.link(peer="10.0.0.2:1").closed
+    hoard[0].lose()
+    hoard[2].lose()
+    assert not server.link(peer="10.0.0.1:9").closed
+    assert server.link(peer="10.0.0.1:10").closed
+
+
+def test_who_is_turned_away_is_counted_by_cause():
+    server = VirtualServer(max_connections=3, max_connections_per_address=2, max_sessions=1)
+    server.client("a")
+    full = server.link(V5)
+    full.send(Connect(client_id="b"))
+    full.lose()
+    for peer in ("test", "test", "10.0.0.2:1", "10.0.0.3:1"):
+        server.link(peer=peer)
+    server.advance(6)
+    server.link().send(PingReq())
+    server.link().send(bytes.fromhex("10 0d 00 04 4d515454 03 02 000a 0001 61"))
+    server.link().send(bytes.fromhex("10 03 00 04 4d"))
+    assert server.broker.stats.connections_turned_away == {
+        "quota exceeded": 1,
+        "too many connections from one address": 1,
+        "too many connections": 1,
+        "no CONNECT in time": 2,
+        "protocol error": 1,
+        "unsupported protocol version": 1,
+        "malformed packet": 1,
+    }
+    assert server.broker.stats.connects_received == 4
+    assert (server.broker.stats.clients_now, server.broker.stats.clients_max) == (1, 1)
+
+
 def test_the_number_of_sessions_is_bounded():
     server = VirtualServer(max_sessions=1)
     server.client("a")
@@ -167,7 +309,8 @@ def test_absent_sessions_make_room_and_nobody_is_locked_out():
     newcomer = server.client("newcomer")
     assert newcomer.connack.reason_code == 0
     assert set(server.broker.sessions) == {"fine", "newcomer", "random-17", "random-18", "random-19"}
-    assert server.broker.stats.dropped["session ended to make room"] == 1
+    assert server.broker.stats.dropped == {"session ended to make room": 1}
+    assert server.broker.stats.sessions_ended == {"to make room": 17}
 
 
 # --- keep-alive ---
@@ -225,7 +368,8 @@ def test_sessions_that_come_and_go_leave_no_deadlines():
     for number in range(1_000):
         server.client("a", clean_start=bool(number % 2)).lose()
         server.client("b", V5, clean_start=False, properties=Properties(session_expiry_interval=9_999)).lose()
-    assert len(server.broker._deadlines) == 1  # that of the session that is still there
+    assert len(server.broker._deadlines) == 0
+    assert len(server.broker._sessions._deadlines) == 1  # that of the session that is still there
 
 
 @pytest.mark.parametrize("flood", [PingReq(), Publish("a", b"", QoS(1), packet_id=1)])
@@ -374,8 +518,11 @@ def test_an_absent_session_expires():
     server.client("a", clean_start=False).subscribe("x", qos=1).lose()
     server.advance(59)
     assert "a" in server.broker.sessions
+    server.client("b").publish("x", qos=1)
     server.advance(2)
-    assert server.broker.sessions == {}
+    assert set(server.broker.sessions) == {"b"}
+    assert server.broker.stats.sessions_ended == {"expired": 1}
+    assert server.broker.stats.dropped == {"session expired": 1}
     assert not server.broker.router._tree._root.children
 
 
@@ -405,6 +552,26 @@ def test_a_session_expiry_may_change_at_disconnect():
     client = server.client("b", V5)
     client.send(Disconnect(properties=Properties(session_expiry_interval=5)))  # §3.14.2.2.2
     assert client.expect(Disconnect).reason_code == ReasonCode.PROTOCOL_ERROR
+
+
+@pytest.mark.parametrize(("wished_s", "kept_s"), [(5, 5), (100, 60), (0xFFFF_FFFF, 60)])
+def test_a_session_kept_longer_at_disconnect_is_capped_too(wished_s, kept_s):
+    server = VirtualServer(session_expiry_s=60)
+    client = server.client("a", V5, properties=Properties(session_expiry_interval=30))
+    client.send(Disconnect(properties=Properties(session_expiry_interval=wished_s)))
+    server.advance(kept_s - 1)
+    assert "a" in server.broker.sessions
+    server.advance(2)
+    assert server.broker.sessions == {}
+
+
+def test_where_no_sessions_are_kept_asking_for_one_at_disconnect_is_no_error():
+    server = VirtualServer(session_expiry_s=0)
+    client = server.client("a", V5, properties=Properties(session_expiry_interval=30))
+    assert client.connack.properties.session_expiry_interval == 0
+    client.send(Disconnect(properties=Properties(session_expiry_interval=5)))
+    assert client.packets() == []
+    assert server.broker.sessions == {}
 
 
 # --- take-over ---
@@ -495,8 +662,10 @@ def test_a_goodbye_drops_the_will():  # [MQTT-3.14.4-3]
     assert watcher.messages() == []
 
 
-@pytest.mark.parametrize("reason", [ReasonCode.DISCONNECT_WITH_WILL, ReasonCode.UNSPECIFIED_ERROR])
-def test_a_goodbye_for_any_reason_but_the_usual_tells_the_will(reason):  # [MQTT-3.14.4-3]
+@pytest.mark.parametrize(
+    "reason", [ReasonCode.DISCONNECT_WITH_WILL, ReasonCode.UNSPECIFIED_ERROR, ReasonCode.MESSAGE_RATE_TOO_HIGH]
+)
+def test_a_goodbye_with_any_reason_but_success_leaves_the_will(reason):  # [MQTT-3.1.2-8], §3.1.2.5
     server = VirtualServer()
     watcher = watched(server)
     server.client("a", V5, will=WILL).send(Disconnect(reason_code=reason))
@@ -528,6 +697,31 @@ def test_a_delayed_will_of_a_client_that_comes_back_is_not_told():  # [MQTT-3.1.
     server.client("a", V5, **fields)
     server.advance(60)
     assert watcher.messages() == []
+
+
+def test_a_will_carries_its_properties_to_the_readers():  # [MQTT-3.1.3-10]
+    server = VirtualServer()
+    watcher = server.client("watcher", V5).subscribe("a/#", qos=1)
+    watcher.packets()
+    said = {
+        "payload_format_indicator": 1,
+        "content_type": "text/plain",
+        "response_topic": "a/reply",
+        "correlation_data": b"7",
+        "user_property": (("k", "1"), ("k", "2")),
+    }
+    will = Will("a/availability", b"offline", QoS(1), properties=Properties(**said, message_expiry_interval=30))
+    server.client("a", V5, will=will).lose()
+    assert watcher.expect(Publish).properties == Properties(**said, message_expiry_interval=30)
+
+
+def test_a_will_does_not_come_back_to_a_session_that_asked_for_nothing_of_its_own():  # [MQTT-3.8.3-3]
+    server = VirtualServer()
+    keep = {"clean_start": False, "properties": Properties(session_expiry_interval=60)}
+    client = server.client("a", V5, will=WILL, **keep)
+    client.subscribe("a/#", qos=1, no_local=True, retain_handling=2)
+    client.lose()
+    assert server.client("a", V5, **keep).resumed == []
 
 
 def test_a_will_never_outlives_its_session():  # §3.1.3.2.2
@@ -582,12 +776,68 @@ def test_more_subscriptions_than_allowed_are_refused_one_by_one():
         client.subscribe(topic_filter, qos=1)
         codes += client.expect(SubAck).reason_codes
     assert codes == [1, 1, ReasonCode.QUOTA_EXCEEDED, 1]
+    assert server.broker.stats.subscriptions_refused == {"too many subscriptions": 1}
+
+
+def test_long_filters_are_bounded_in_their_length():
+    server = VirtualServer(max_subscription_bytes=1_024)
+    client = server.client("a", V5)
+    codes = []
+    for topic_filter in ("a" * 1_000, "b" * 24, "c", "a" * 1_000):
+        client.subscribe(topic_filter, qos=1)
+        codes += client.expect(SubAck).reason_codes
+    assert codes == [1, 1, ReasonCode.QUOTA_EXCEEDED, 1]
+    client.send(Unsubscribe(2, ("b" * 24,)))
+    client.packets()
+    client.subscribe("c" * 25).subscribe("c" * 24)
+    assert [packet.reason_codes for packet in client.packets()] == [(ReasonCode.QUOTA_EXCEEDED,), (0,)]
+
+
+@pytest.mark.parametrize(
+    ("properties", "words"),
+    [
+        ({}, True),
+        ({"request_problem_information": 1}, True),
+        ({"request_problem_information": 0}, False),  # [MQTT-3.1.2-29]
+        ({"maximum_packet_size": 30}, False),  # [MQTT-3.9.2-1], [MQTT-3.4.2-2], [MQTT-3.5.2-2]
+    ],
+)
+def test_reasons_in_words_for_who_wants_them(properties, words):
+    server = VirtualServer(max_subscriptions=1)
+    client = server.client("a", V5, properties=Properties(**properties)).subscribe("a")
+    assert client.expect(SubAck).properties == Properties()  # no reason for a success
+    client.send(Subscribe(2, (Subscription("a"), Subscription("b"))))
+    refusals = [client.expect(SubAck)]
+    for qos, kind in ((1, PubAck), (2, PubRec)):
+        client.publish("$SYS/x", qos=qos)
+        refusals.append(client.expect(kind))
+    assert refusals[0].reason_codes == (0, ReasonCode.QUOTA_EXCEEDED)
+    assert {refusal.reason_code for refusal in refusals[1:]} == {ReasonCode.NOT_AUTHORIZED}
+    assert [bool(refusal.properties.reason_string) for refusal in refusals] == [words] * 3
+    server.broker.end_client("a", ReasonCode.ADMINISTRATIVE_ACTION, "bye", server.now)
+    server.settle()
+    assert client.expect(Disconnect).properties.reason_string == "bye"  # it may always be said there
+
+
+@pytest.mark.parametrize("kind", [Subscribe, Unsubscribe])
+def test_what_could_not_be_answered_is_not_done(kind):  # [MQTT-3.1.2-24]
+    server = VirtualServer()
+    client = server.client("a", V5, properties=Properties(maximum_packet_size=50))
+    filters = [f"x/{number}" for number in range(46)]
+    client.send(kind(1, tuple(map(Subscription, filters[:45])) if kind is Subscribe else tuple(filters[:45])))
+    assert len(client.packets()[0].reason_codes) == 45
+    before = dict(server.broker.sessions["a"].subscriptions)
+    client.send(kind(1, tuple(map(Subscription, filters)) if kind is Subscribe else tuple(filters)))
+    assert client.expect(Disconnect).reason_code == ReasonCode.PACKET_TOO_LARGE
+    assert client.closed
+    assert len(before) == (45 if kind is Subscribe else 0)
 
 
 @pytest.mark.parametrize(("version", "code"), [(V311, 0x80), (V5, ReasonCode.TOPIC_FILTER_INVALID)])
 def test_a_filter_of_too_many_levels_is_refused(version, code):
     client = VirtualServer(max_topic_levels=3).client("a", version)
     client.subscribe("a/b/c/d")
+    assert client.server.broker.stats.subscriptions_refused == {"too many levels": 1}
     assert client.expect(SubAck).reason_codes == (code,)
     client.subscribe("a/b/c")
     assert client.expect(SubAck).reason_codes == (0,)
@@ -614,6 +864,32 @@ def test_packets_of_a_server_close(packet):
     assert client.closed
 
 
+@pytest.mark.parametrize("reason", [ReasonCode.ADMINISTRATIVE_ACTION, ReasonCode.NOT_AUTHORIZED])
+def test_a_client_can_be_ended(reason):
+    server = VirtualServer()
+    watcher = watched(server)
+    new = server.client("a", V5, will=WILL, properties=Properties(session_expiry_interval=60))
+    old = server.client("b", clean_start=False)
+    for client in (new, old):
+        assert server.broker.end_client(client.connection.client_id, reason, "its password changed", server.now)
+    server.settle()
+    farewell = new.expect(Disconnect)
+    assert (farewell.reason_code, farewell.properties.reason_string) == (reason, "its password changed")
+    assert old.packets() == []
+    assert new.closed
+    assert old.closed
+    assert watcher.messages() == [("a/availability", b"offline", 1)]
+    assert set(server.broker.sessions) == {"watcher", "a", "b"}
+    assert server.broker.stats.connections_closed == {reason.name.lower().replace("_", " "): 2}
+
+
+def test_who_is_not_connected_cannot_be_ended():
+    server = VirtualServer()
+    server.client("a", clean_start=False).lose()
+    for client_id in ("a", "nobody"):
+        assert not server.broker.end_client(client_id, ReasonCode.ADMINISTRATIVE_ACTION, "why", server.now)
+
+
 def test_stopping_tells_mqtt_5_clients_why():
     server = VirtualServer()
     old, new = server.client("a"), server.client("b", V5)
@@ -623,6 +899,27 @@ def test_stopping_tells_mqtt_5_clients_why():
     assert new.closed
     assert old.packets() == []
     assert new.expect(Disconnect).reason_code == ReasonCode.SERVER_SHUTTING_DOWN
+
+
+def test_packets_of_every_kind_are_counted():
+    server = VirtualServer()
+    keep = {"clean_start": False, "properties": Properties(session_expiry_interval=60)}
+    client = server.client("a", V5, **keep).subscribe("x", qos=2)
+    client.publish("x", qos=2)
+    packets = client.packets()
+    (message,) = (packet for packet in packets if isinstance(packet, Publish))
+    client.send(PubRec(message.packet_id))
+    client.send(PubRec(77))  # of nothing
+    sent = len(packets) + len(client.packets()) + 1  # and the CONNACK
+    client = server.client("a", V5, **keep)  # taken over: a DISCONNECT to the old link, CONNACK and PUBREL to the new
+    client.send(Unsubscribe(1, ("x",)))
+    server.broker.end_client("a", ReasonCode.ADMINISTRATIVE_ACTION, "why", server.now)
+    refused = server.link(V5)
+    refused.send(Connect("b", properties=Properties(authentication_method="x")))
+    stats = server.broker.stats
+    assert (stats.publish_received, stats.publish_sent) == (1, 1)
+    assert stats.others_received == 7  # three CONNECT, SUBSCRIBE, two PUBREC, UNSUBSCRIBE
+    assert stats.others_sent == sent - 1 + 3 + 2 + 1  # then UNSUBACK and DISCONNECT, and the refusing CONNACK
 
 
 def test_counters():

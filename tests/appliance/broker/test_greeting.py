@@ -1,11 +1,10 @@
 import pytest
 
-from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, will_properties
-from appliance.broker.session import Session
+from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, session_expiry_s
 from appliance.mqtt import codec
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Will
-from appliance.mqtt.properties import Properties, decode_properties
-from appliance.mqtt.types import QoS, ReasonCode, Version
+from appliance.mqtt.properties import Properties
+from appliance.mqtt.types import ReasonCode, Version
 from appliance.settings import Limits
 
 OLD, V311, V5 = Version.MQTT_3_1, Version.MQTT_3_1_1, Version.MQTT_5
@@ -15,10 +14,18 @@ CONNECTS = [
     (Connect("a", version=V311), None),
     (Connect("", clean_start=True, version=V311), None),  # [MQTT-3.1.3-6]
     (Connect("", clean_start=False, version=V311), ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),  # [MQTT-3.1.3-8]
+    (Connect("", clean_start=True, version=OLD), ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),  # as Mosquitto
+    (Connect("x" * 100, version=OLD), None),  # more than the 23 letters of 3.1, as Mosquitto
     (Connect("", clean_start=False, version=V5), None),  # MQTT 5 has no such rule
     (Connect("x" * 256, version=V5), None),
     (Connect("é" * 129, version=V5), ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),  # bytes count, not letters
     (Connect("a", will=Will("$SYS/x"), version=V5), ReasonCode.NOT_AUTHORIZED),
+    (  # the one way to say it, §3.2.2.2
+        Connect("a", will=Will("x", b"\xff", properties=Properties(payload_format_indicator=1))),
+        ReasonCode.PAYLOAD_FORMAT_INVALID,
+    ),
+    (Connect("a", will=Will("x", "ü".encode(), properties=Properties(payload_format_indicator=1))), None),
+    (Connect("a", will=Will("x", b"\xff", properties=Properties(payload_format_indicator=0))), None),
     (Connect("a", properties=Properties(authentication_method="x")), ReasonCode.BAD_AUTHENTICATION_METHOD),
 ]
 
@@ -31,7 +38,7 @@ def test_who_is_let_in(connect, expected):
 
 @pytest.mark.parametrize(("version", "present"), [(OLD, False), (V311, True), (V5, True)])
 def test_session_present_is_told_to_who_knows_it(version, present):
-    packet = connack(Connect("a", version=version), Session("a"), present=True, limits=LIMITS)
+    packet = connack(Connect("a", version=version), "a", present=True, limits=LIMITS)
     assert codec.decode(packet, version).session_present is present
 
 
@@ -56,7 +63,7 @@ def test_the_keep_alive_has_a_ceiling_for_who_can_be_told(version, wished_s, in_
     limits = Limits(max_keep_alive_s=100)
     connect = Connect("a", keep_alive_s=wished_s, version=version)
     assert keep_alive_s(connect, limits) == in_force_s
-    packet = codec.decode(connack(connect, Session("a"), present=False, limits=limits), version)
+    packet = codec.decode(connack(connect, "a", present=False, limits=limits), version)
     assert packet.properties.server_keep_alive == (None if wished_s == in_force_s else in_force_s)
 
 
@@ -64,8 +71,36 @@ def test_no_ceiling():
     assert keep_alive_s(Connect("a", keep_alive_s=0), Limits(max_keep_alive_s=0)) == 0
 
 
-def test_the_servers_own_intervals_are_not_part_of_a_will():
-    will = Will(
-        "a", b"", QoS(1), properties=Properties(will_delay_interval=5, message_expiry_interval=9, content_type="x")
-    )
-    assert decode_properties(will_properties(will)) == Properties(content_type="x")
+@pytest.mark.parametrize(("most", "size"), [(0, 108), (108, 108), (107, 5), (5, 5), (4, 0)])
+def test_a_refusal_is_no_larger_than_the_client_takes(most, size):  # [MQTT-3.1.2-24]
+    assert len(refused(V5, ReasonCode.BANNED, "x" * 100, most)) == size
+
+
+@pytest.mark.parametrize("asked", [None, 0, 1])
+def test_there_is_no_response_information(asked):  # "MAY", MQTT 5 §3.1.2.11.6; as Mosquitto
+    connect = Connect("a", properties=Properties(request_response_information=asked))
+    packet = codec.decode(connack(connect, "a", present=False, limits=LIMITS), V5)
+    assert packet.properties.response_information is None
+
+
+@pytest.mark.parametrize(
+    ("version", "clean", "wished_s", "kept_s"),
+    [
+        (OLD, True, None, 0),
+        (OLD, False, None, 604_800),
+        (V311, True, None, 0),
+        (V311, False, None, 604_800),
+        (V5, True, None, 0),
+        (V5, False, None, 0),
+        (V5, True, 60, 60),  # of MQTT 5, Clean Start says nothing of the end
+        (V5, False, 604_801, 604_800),
+        (V5, False, 0xFFFF_FFFF, 604_800),  # "does not expire" is more than we promise
+    ],
+)
+def test_how_long_a_session_is_kept(version, clean, wished_s, kept_s):
+    properties = Properties(session_expiry_interval=wished_s)
+    connect = Connect("a", clean_start=clean, version=version, properties=properties)
+    assert session_expiry_s(connect, LIMITS) == kept_s
+    if version is V5:
+        packet = codec.decode(connack(connect, "a", present=False, limits=LIMITS), V5)
+        assert packet.properties.session_expiry_interval == (None if (wished_s or 0) == kept_s else kept_s)

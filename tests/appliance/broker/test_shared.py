@@ -153,6 +153,37 @@ def test_what_a_member_left_unfinished_goes_to_another():
     assert got == [b"0", b"1", b"2", b"3", b"4"]
 
 
+def test_what_waits_for_an_absent_member_goes_to_one_that_is_here():
+    server = VirtualServer(max_inflight=2)
+    leaver = member(server, "leaver", expiry_s=60)
+    leaver.subscribe("own", qos=1)
+    publisher = server.client("p")
+    for number in range(5):
+        publisher.publish("work/x", b"%d" % number, qos=1)
+    publisher.publish("own", b"mine", qos=1)
+    other = member(server, "other")
+    leaver.lose()
+    assert answer(other) == [b"2", b"3"]
+    assert answer(other) == [b"4"]
+    session = server.broker.sessions["leaver"]
+    assert [delivery[0].payload for delivery in session.queue] == [b"mine"]
+    assert session.queued_bytes == len("own") + len(b"mine")
+    back = server.client("leaver", V5, clean_start=False, properties=Properties(session_expiry_interval=60))
+    assert [packet.payload for packet in back.resumed] == [b"0", b"1"]  # it may have seen them
+
+
+def test_what_waits_stays_where_no_member_is_here():
+    server = VirtualServer(max_inflight=1)
+    members = [member(server, client_id, expiry_s=60) for client_id in ("a", "b")]
+    publisher = server.client("p")
+    for number in range(4):
+        publisher.publish("work/x", b"%d" % number, qos=1)
+    for client in members:
+        client.lose()
+    waiting = [delivery[0].payload for client_id in "ab" for delivery in server.broker.sessions[client_id].queue]
+    assert sorted(waiting) == [b"2", b"3"]
+
+
 def test_qos_2_that_was_sent_goes_to_nobody_else():  # [MQTT-4.8.2-5]
     server = VirtualServer()
     dying = member(server, "dying", qos=2)

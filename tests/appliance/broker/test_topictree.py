@@ -63,6 +63,15 @@ def test_ten_thousand_levels_are_walked_without_recursion():
     assert not tree._root.children
 
 
+def test_it_knows_whether_any_filter_begins_so():
+    tree = TopicTree()
+    tree.subscribe("$SYS/a/#", "reader", Grant(0))
+    assert tree.reaches("$SYS")
+    assert not tree.reaches("a")
+    tree.unsubscribe("$SYS/a/#", "reader")
+    assert not tree.reaches("$SYS")
+
+
 levels = st.lists(st.sampled_from(["a", "b", "", "$x", "+"]), min_size=1, max_size=4)
 filters = st.tuples(levels, st.booleans()).map(lambda made: "/".join([*made[0], "#"] if made[1] else made[0]))
 names = levels.map(lambda made: "/".join("c" if level == "+" else level for level in made))

@@ -28,7 +28,11 @@ STATUS = {
     "connections": 5,
     "messages_received": 10,
     "messages_sent": 20,
-    "messages_dropped": {"queue_full": 4},
+    "connections_turned_away": {"too many connections": 6},
+    "connections_closed": {"keep alive timeout": 2, "session taken over": 3},
+    "sessions_ended": {"expired": 8},
+    "subscriptions_refused": {"too many levels": 1},
+    "messages_dropped": {"queue full": 4},
     "bytes_received": 1,
     "bytes_sent": 1,
     "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "dropped": 1, "trouble": "the disk is full"},
@@ -45,7 +49,12 @@ def test_status_in_words():
         "  clients   2 connected, 3 sessions",
         "  messages  10 in, 20 out",
         "  retained  9",
-        "  dropped   4 (queue_full)",
+        "  dropped   4 messages (queue full)",
+        "  refused   1 subscriptions (too many levels)",
+        "  closed    2 connections (keep alive timeout)",
+        "  closed    3 connections (session taken over)",
+        "  refused   6 connections (too many connections)",
+        "  ended     8 sessions (expired)",
         "  history   6 rows since the start",
         "            2 values of topics beyond history.max_series were not recorded",
         "            1 messages could not be recorded",
@@ -54,7 +63,7 @@ def test_status_in_words():
 
 
 def test_status_of_a_bare_service():
-    bare = {**STATUS, "mqtt": None, "web": None, "agents": {}, "messages_dropped": {}, "history": None}
+    bare = {**STATUS, "mqtt": None, "web": None, "agents": {}, **{key: {} for key in ask.TROUBLES}, "history": None}
     lines = list(ask.status_lines(bare))
     assert lines[1:3] == ["  MQTT      no port", "  page      no port"]
     assert "  agents    none yet" in lines

@@ -143,7 +143,10 @@ def test_connect_brings_its_own_version():
 def test_an_unsupported_level_is_told_apart():
     with pytest.raises(UnsupportedVersion) as caught:
         decode(bytes.fromhex("10 0C 00 04 4D 51 54 54 06 02 00 00 00 00"))
-    assert caught.value.level == 6
+    assert caught.value.dialect is Version.MQTT_3_1_1
+    with pytest.raises(UnsupportedVersion) as caught:
+        decode(bytes.fromhex("10 0D 00 04 4D 51 54 54 06 02 00 00 00 00 00"))
+    assert caught.value.dialect is Version.MQTT_5
 
 
 # What an older version cannot say

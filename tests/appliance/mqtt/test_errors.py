@@ -1,7 +1,7 @@
 import pytest
 
 from appliance.mqtt import errors
-from appliance.mqtt.types import ReasonCode
+from appliance.mqtt.types import ReasonCode, Version
 
 REASONS = [
     (errors.MalformedPacket, 0x81),
@@ -34,7 +34,7 @@ def test_a_bad_topic_is_a_malformed_packet():
     assert issubclass(errors.TopicFilterInvalid, errors.MalformedPacket)
 
 
-def test_an_unsupported_version_remembers_its_level():
-    error = errors.UnsupportedVersion("level 6 is not spoken here", 6)
-    assert error.level == 6
+def test_an_unsupported_version_remembers_how_to_answer():
+    error = errors.UnsupportedVersion("level 6 is not spoken here", Version.MQTT_5)
+    assert error.dialect is Version.MQTT_5
     assert str(error) == "level 6 is not spoken here"

@@ -8,7 +8,7 @@ from appliance.mqtt import codec
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.packets import Publish
 from appliance.mqtt.properties import Properties, decode_properties, encode_property_block, read_properties
-from appliance.mqtt.publish import delivered_properties, publish_parts, scan_properties, translate_run
+from appliance.mqtt.publish import delivered_properties, publish_parts, scan_properties, seconds_left, translate_run
 from appliance.mqtt.types import PacketType, QoS, Version
 from appliance.mqtt.wire import Reader, encode_varint
 
@@ -104,3 +104,25 @@ def test_a_run_is_translated_both_ways(messages):
     around = b"xx" + old + b"yy"
     assert translate_run(around, 2, len(around) - 2, to_mqtt5=True) == new
     assert translate_run(new, 0, len(new), to_mqtt5=False) == old
+
+
+@pytest.mark.parametrize(
+    ("life_s", "waited_s", "left_s"),
+    [
+        (10, 0, 10),
+        (10, 0.5, 9),
+        (10, 9.2, 1),  # not over yet
+        (10, 10, 0),
+        (10, 11, 0),
+        (0, 0, 0),
+        (0xFFFF_FFFF, 1, 0xFFFF_FFFE),
+    ],
+)
+@pytest.mark.parametrize("start", [0.0, 0.1, 1_000.7, 1e6 + 0.3])
+def test_what_is_left_of_a_life(start, life_s, waited_s, left_s):
+    assert seconds_left(start + life_s, start + waited_s) == left_s
+
+
+@given(st.floats(0, 1e7), st.integers(0, 0xFFFF_FFFF))
+def test_what_has_not_waited_has_its_whole_life(now, life_s):
+    assert seconds_left(now + life_s, now) == life_s

@@ -9,7 +9,7 @@ from strategies import connects, packets, versioned_packets, versions
 from appliance.mqtt.codec import encode
 from appliance.mqtt.errors import MalformedPacket, MqttError, PacketTooLarge, ProtocolError
 from appliance.mqtt.packets import Connect, PingReq, PubAck, Publish
-from appliance.mqtt.stream import PacketStream
+from appliance.mqtt.stream import PacketStream, is_mqtt5_connect
 from appliance.mqtt.types import Version
 
 GOOD = list(wire_vectors.good())
@@ -179,3 +179,11 @@ def test_a_packet_before_a_bad_one_still_arrives():
     assert stream.next_packet() == PubAck(7)
     with pytest.raises(MalformedPacket, match="packet type 0"):
         stream.next_packet()
+
+
+@pytest.mark.parametrize("version", Version)
+def test_an_mqtt_5_connect_is_known_by_its_first_bytes(version):
+    data = encode(Connect("c" * 200, version=version), version)
+    for size in range(len(data) + 1):
+        assert is_mqtt5_connect(data[:size]) is (version is Version.MQTT_5 and size >= 10)
+    assert not is_mqtt5_connect(b"\x10\xff\xff\xff\xff\x01")

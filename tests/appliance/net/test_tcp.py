@@ -83,7 +83,7 @@ def test_a_client_that_goes_on_sending_still_reads_why_it_was_closed(run):
         async with loopback() as server:
             with socket.create_connection(("127.0.0.1", server.listener.port), timeout=5) as client:
                 client.sendall(codec.encode(Connect(client_id="a"), V5) + b"\xff\x00")
-                await until(lambda: server.broker.stats.connections_total and not server.broker._connections)
+                await until(lambda: server.broker.stats.connections_total and not server.broker._links)
                 for _ in range(5):
                     client.sendall(b"\x30\x05\x00\x01abc" * 1_000)
                     await asyncio.sleep(0.01)
@@ -106,7 +106,7 @@ def test_a_closed_client_that_stays_is_cut_off(run, monkeypatch):
             clients = [socket.create_connection(("127.0.0.1", server.listener.port), timeout=5) for _ in range(3)]
             for number, client in enumerate(clients):
                 client.sendall(codec.encode(Connect(client_id=str(number)), V5) + b"\xff\x00")
-            await until(lambda: server.broker.stats.connections_total == 3 and not server.broker._connections)
+            await until(lambda: server.broker.stats.connections_total == 3 and not server.broker._links)
             assert len(server.hub.links) == 2
             await until(lambda: not server.hub.links)
             assert not server.hub._lingering
@@ -187,7 +187,7 @@ def test_a_thousand_connections_come_and_go_and_leave_nothing(run):
                     await server.clients.pop().close()
             await until(lambda: not server.broker.sessions)
             assert not server.hub.links
-            assert not server.broker._connections
+            assert not server.broker._links
             assert server.broker.stats.clients_now == 0
 
     run(scenario())

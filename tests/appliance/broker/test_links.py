@@ -1,0 +1,56 @@
+import pytest
+
+from appliance.broker.connection import Connection
+from appliance.broker.links import Links
+from appliance.settings import Limits
+
+
+def link(peer):
+    return Connection(object(), peer, 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("192.168.1.7:50123", "192.168.1.7"),
+        ("fd00::7:50123", "fd00::7"),
+        ("?", "?"),  # a peer without a port is its own address
+    ],
+)
+def test_the_address_of_a_peer(peer, address):
+    assert link(peer).address == address
+
+
+def test_all_together_are_bounded():
+    links = Links(Limits(max_connections=2))
+    first, second, third = (link(f"10.0.0.{number}:1") for number in range(3))
+    assert links.take(first) is None
+    assert links.take(second) is None
+    assert links.take(third) == "too many connections"
+    assert (len(links), list(links)) == (2, [first, second])
+    links.discard(first)
+    assert links.take(third) is None
+    assert list(links) == [second, third]
+
+
+def test_those_of_one_address_are_bounded():
+    links = Links(Limits(max_connections_per_address=2))
+    first, second, third = (link(f"10.0.0.1:{port}") for port in range(3))
+    assert links.take(first) is None
+    assert links.take(second) is None
+    assert links.take(third) == "too many connections from one address"
+    assert links.take(link("10.0.0.2:1")) is None
+    links.discard(third)  # it was never in
+    links.discard(first)
+    links.discard(first)
+    assert links.take(third) is None
+    assert links.take(link("10.0.0.1:9")) == "too many connections from one address"
+
+
+def test_addresses_that_left_are_forgotten():
+    links = Links(Limits())
+    for number in range(1_000):
+        connection = link(f"10.0.0.{number}:1")
+        links.take(connection)
+        links.discard(connection)
+    assert len(links) == len(links._of_address) == 0
