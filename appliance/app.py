@@ -16,8 +16,11 @@ from pathlib import Path
 from time import monotonic
 
 from appliance import __version__, notify
+from appliance.accounts import load_accounts
 from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag
+from appliance.broker.rights import all_rights
+from appliance.config import ConfigError
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.recorder import Recorder
@@ -54,6 +57,10 @@ class Service:
     async def start(self, parts: AsyncExitStack) -> None:
         """Start every part and put the way to stop it on the stack; CommandError."""
         settings = self.settings
+        try:
+            accounts = load_accounts(settings.accounts)
+        except ConfigError as error:
+            raise CommandError(str(error), Exit.CONFIG) from None
         database = database_path(self.data_dir)
         recorder = self._record(database, parts) if settings.history.enabled else None
         broker = Broker(
@@ -62,9 +69,12 @@ class Service:
             next_client_id=next_client_id,
             journal=recorder,
             classify=recorder.classify if recorder else unclassified,
+            authorize=accounts.acl.rights if accounts else all_rights,
         )
         self._broker = broker
-        hub = Hub(broker)
+        hub = Hub(broker, accounts.passwords if accounts else None)
+        if accounts is not None:
+            parts.push_async_callback(accounts.passwords.close)
         hub.start()
         parts.push_async_callback(hub.stop)
         self._local = LocalClient(hub, "appliance")

@@ -19,7 +19,9 @@ ARROWS = {
     "appliance.__main__": {"appliance.cli"},
     "appliance.cli": {
         "appliance",
+        "appliance.accounts",
         "appliance.app",
+        "appliance.auth",
         "appliance.config",
         "appliance.control",
         "appliance.demo",
@@ -35,6 +37,8 @@ ARROWS = {
     "appliance.demo": {"appliance.app", "appliance.exits", "appliance.places", "appliance.settings"},
     "appliance.app": {
         "appliance",
+        "appliance.accounts",
+        "appliance.auth",
         "appliance.broker",
         "appliance.config",
         "appliance.devices",
@@ -48,6 +52,13 @@ ARROWS = {
         "appliance.places",
         "appliance.settings",
         "appliance.store",
+    },
+    "appliance.accounts": {
+        "appliance.auth",
+        "appliance.broker",
+        "appliance.config",
+        "appliance.mqtt",
+        "appliance.settings",
     },
     "appliance.features": set(),
     "appliance.features.recorder": {
@@ -167,6 +178,7 @@ ARROWS = {
 # Packages of others stop at the edge.
 LIBRARIES = {
     "adafruit_dht": {"sensors.hw"},
+    "argon2": {"appliance.auth"},
     "board": {"sensors.hw"},
     "gpiozero": {"sensors.hw"},
     "lgpio": {"sensors.hw"},
@@ -200,6 +212,7 @@ PURE = (
     "appliance.mqtt",
     "appliance.broker",
     "appliance.auth.acl",
+    "appliance.auth.turns",
     "sensors.schedule",
     "sensors.topics",
     "sensors.reading",
@@ -335,6 +348,7 @@ def test_the_service_never_imports_the_agent():
 def test_only_the_top_reads_the_configuration_file():
     assert {part for part, allowed in ARROWS.items() if "appliance.config" in allowed} == {
         "appliance.cli",
+        "appliance.accounts",
         "appliance.app",
         "sensors.cli",
         "sensors.config",

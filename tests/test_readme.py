@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from textwrap import dedent
 
 import msgspec
 import pytest
@@ -47,7 +48,8 @@ def settings_tables():
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
+    return [dedent(text) for _, text in found]
 
 
 @pytest.mark.parametrize("row", [row for rows in settings_tables().values() for row in rows])

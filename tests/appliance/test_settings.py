@@ -125,7 +125,7 @@ def test_a_path_the_system_cannot_have_is_refused(tmp_path):
         load(path, Settings)
 
 
-@pytest.mark.parametrize("setting", described(Rule), ids=lambda setting: setting.name)
+@pytest.mark.parametrize("setting", list(described(Rule)), ids=lambda setting: setting.name)
 def test_the_help_of_a_rule_is_a_sentence(setting):
     test_help_is_a_sentence(setting)
 

@@ -15,8 +15,10 @@ class Doorkeeper:
 
     def __init__(self):
         self.open = asyncio.Event()
+        self.peers = []
 
-    async def authenticate(self, _client_id, username, password):
+    async def authenticate(self, _client_id, username, password, peer):
+        self.peers.append(peer)
         await self.open.wait()
         if username == "eve":
             raise RuntimeError("planted")
@@ -44,6 +46,22 @@ def test_authentication_is_answered_later_and_stalls_nobody(run):
             assert await ann.packet() == PingResp()
             assert await bob.packet() == ConnAck(reason_code=4)
             assert await bob.packet() is None
+            assert all(peer.startswith("127.0.0.1:") for peer in doorkeeper.peers)
+            assert len(set(doorkeeper.peers)) == 2
+
+    run(scenario())
+
+
+def test_nobody_is_asked_about_a_client_that_left(run):
+    async def scenario():
+        doorkeeper = Doorkeeper()
+        async with loopback(doorkeeper) as server:
+            ann = await knock(server, "ann")
+            await until(lambda: server.hub._asking)
+            (task,) = server.hub._asking.values()
+            await ann.close()
+            await until(lambda: not server.hub._asking)
+            assert task.cancelled()
 
     run(scenario())
 
