@@ -6,6 +6,7 @@ when `next_deadline` is due.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from appliance.broker.absent import Absent
 from appliance.broker.aliases import IncomingAliases, OutgoingAliases
@@ -46,17 +47,16 @@ from appliance.mqtt.wire import frame_size
 from appliance.settings import Limits
 
 FIRST_PACKET_BYTES = 65_536  # what a stranger may send before it has said who it is
+ASKING_S = 60.0  # most that a client waits to hear whether it is let in
 ANSWER_BYTES = 65_536  # of answers that may wait for a client beside its messages; who lets more wait is closed
 
 
+@dataclass(eq=False, slots=True)
 class _PendingWill:
     """A will that waits for its delay; whichever ends first, delay or session, tells it."""
 
-    __slots__ = ("message", "session")
-
-    def __init__(self, session: Session, message: Message) -> None:
-        self.session = session
-        self.message = message
+    session: Session
+    message: Message
 
 
 class Broker:
@@ -164,6 +164,9 @@ class Broker:
         elif connection.stage is Stage.CONNECTED:
             # [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5
             self._disconnect(connection, ReasonCode.KEEP_ALIVE_TIMEOUT, "keep-alive time-out", now)
+        elif connection.stage is Stage.AUTHENTICATING and connection.grace_s < ASKING_S:
+            connection.grace_s = ASKING_S  # it has said CONNECT in time; the answer is ours to give
+            self._deadlines.set(connection.heard_at + ASKING_S, connection)
         else:
             self._close(connection, f"no CONNECT within {self._limits.connect_timeout_s:g} s")
 
