@@ -86,9 +86,9 @@ class Passwords:
             return ReasonCode.SUCCESS if welcome else ReasonCode.NOT_AUTHORIZED
         return await self._ask(username, password or b"", peer)
 
-    async def verify(self, username: str, password: bytes, peer: str) -> bool:
+    async def verify(self, username: str, password: str, peer: str) -> bool:
         """Whether this user has this password; False too when too many from there ask at once."""
-        return await self._ask(username, password, peer) is ReasonCode.SUCCESS
+        return await self._ask(username, password.encode(errors="replace"), peer) is ReasonCode.SUCCESS
 
     async def close(self) -> None:
         """Answer no more."""

@@ -118,9 +118,10 @@ def test_the_real_hash():
 
 def test_verify_is_the_same_question(checks):
     async def scenario(passwords):
-        assert await passwords.verify("ann", b"right", LAN)
-        assert not await passwords.verify("ann", b"wrong", LAN)
-        assert not await passwords.verify("eve", b"right", LAN)
+        assert await passwords.verify("ann", "right", LAN)
+        assert not await passwords.verify("ann", "wrong", LAN)
+        assert not await passwords.verify("eve", "right", LAN)
+        assert not await passwords.verify("ann", "\ud800", LAN)
 
     with_passwords(checks, scenario)
 
