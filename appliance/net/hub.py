@@ -43,6 +43,11 @@ class Authenticator(Protocol):
         """Give SUCCESS, or the reason to turn the client away; `peer` is its address and port."""
 
 
+def printable(text: str) -> str:
+    """Show what a stranger chose without letting it write lines of its own into the log."""
+    return "".join(char if char.isprintable() else "?" for char in text) or "?"
+
+
 def next_client_id() -> str:
     """Give an id for a client that has none. [MQTT-3.1.3-6]"""
     return f"auto-{secrets.token_hex(8)}"
@@ -195,7 +200,7 @@ class Hub:
                 case Authenticate():
                     self._authenticate(effect)
                 case Close(connection, why):
-                    log.info("%s (%s): closed, %s", connection.client_id or "?", connection.peer, why)
+                    log.info("%s (%s): closed, %s", printable(connection.client_id), connection.peer, printable(why))
                     self._close(connection)
         if self.broker.effects:
             self.carry_out()
@@ -227,7 +232,7 @@ class Hub:
                 effect.client_id, effect.username, effect.password, effect.connection.peer
             )
         except Exception:  # whoever asks must be answered, or the link would wait for ever
-            log.exception("%s could not be authenticated", effect.client_id)
+            log.exception("%s could not be authenticated", printable(effect.client_id))
         self.broker.authenticated(effect.connection, reason, self.clock())
         self.turn()
         self._rearm()  # its keep-alive may be shorter than the time it had to connect

@@ -52,6 +52,24 @@ def test_authentication_is_answered_later_and_stalls_nobody(run):
     run(scenario())
 
 
+def test_a_name_writes_no_line_of_its_own_into_the_log(run, caplog):
+    async def scenario():
+        doorkeeper = Doorkeeper()
+        doorkeeper.open.set()
+        async with loopback(doorkeeper) as server:
+            for username in ("eve", "bob"):
+                link = await server.link()
+                forged = Connect(client_id="a\nCRITICAL all is lost\u2028", username=username, version=V311)
+                link.write(forged)
+                await link.packet()
+                await link.close()
+
+    caplog.set_level("INFO")
+    run(scenario())
+    assert len([record for record in caplog.records if "a?CRITICAL all is lost?" in record.message]) >= 3
+    assert all(len(record.message.splitlines()) == 1 for record in caplog.records)
+
+
 def test_nobody_is_asked_about_a_client_that_left(run):
     async def scenario():
         doorkeeper = Doorkeeper()
