@@ -3,22 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.auth.acl import Acl
 from appliance.auth.password_file import BadPasswordFile, parse
-from appliance.auth.passwords import Passwords
 from appliance.config import ConfigError, Document, read_text
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import SHARE_PREFIX, check_topic_filter
 from appliance.settings import Accounts as AccountSettings
 from appliance.settings import Rule, Rules
 
+if TYPE_CHECKING:
+    from appliance.auth.passwords import Passwords
+
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
     """Answers both questions for a running service."""
 
-    passwords: Passwords
+    passwords: "Passwords"
     acl: Acl
 
 
@@ -30,6 +33,8 @@ def load_accounts(settings: AccountSettings) -> Accounts | None:
         if settings.anonymous is False:
             raise _at_key("anonymous", "false without passwords lets nobody in", "set password_file too")
         return None
+    from appliance.auth.passwords import Passwords  # noqa: PLC0415 memory that a service without accounts can spare
+
     path = Path(settings.password_file)
     users = load_users(path)
     rules = load_rules(Path(settings.rules_file), users) if settings.rules_file else []

@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,11 @@ def refusal(load):
 @pytest.mark.parametrize("settings", [Accounts(), Accounts(anonymous=True)])
 def test_without_a_password_file_there_are_no_accounts(settings):
     assert load_accounts(settings) is None
+
+
+def test_a_service_without_accounts_does_not_load_what_hashes_passwords():
+    code = "import sys, appliance.app; sys.exit('argon2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
