@@ -1,5 +1,7 @@
 """What rights do to every way of a message: refused on its way in, not delivered on its way out."""
 
+from collections import Counter
+
 import pytest
 from virtual import V5, V311, VirtualServer
 
@@ -153,6 +155,41 @@ def test_the_routes_of_all_users_together_are_bounded():
             assert sum(tables.values()) <= 16
             assert len(server.broker.router.routes) <= 16
     assert len(reader.messages()) == 400
+
+
+class Counted:
+    """Rights to everything that count how often they are asked."""
+
+    def __init__(self):
+        self.asked = Counter()
+
+    def may_publish(self, topic):
+        self.asked["publish", topic] += 1
+        return True
+
+    def may_read(self, topic):
+        self.asked["read", topic] += 1
+        return True
+
+    def may_subscribe(self, topic_filter):
+        self.asked["subscribe", topic_filter] += 1
+        return True
+
+
+@VERSIONS
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_no_message_asks_what_was_answered_for_its_topic(version, qos):
+    rights = Counted()
+    server = VirtualServer(authorize=lambda _username: rights)
+    reader = server.client("reader", version).subscribe("t/#", qos=0)
+    reader.packets()
+    publisher = server.client("publisher", version)
+    for number in range(300):
+        publisher.publish(f"t/{number % 3}", b"x", qos=qos, packet_id=number + 1 if qos else None)
+    assert len(reader.messages()) == 300
+    topics = [f"t/{number}" for number in range(3)]
+    once = dict.fromkeys([(verb, topic) for verb in ("publish", "read") for topic in topics], 1)
+    assert rights.asked == {("subscribe", "t/#"): 1, **once}
 
 
 @VERSIONS
