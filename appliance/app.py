@@ -16,10 +16,11 @@ from pathlib import Path
 from time import monotonic
 
 from appliance import __version__, notify
-from appliance.accounts import load_accounts
+from appliance.accounts import Accounts, load_accounts
+from appliance.auth.acl import NO_RIGHTS
 from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag
-from appliance.broker.rights import all_rights
+from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
 from appliance.config import ConfigError
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
@@ -53,12 +54,13 @@ class Service:
         self._writer: HistoryWriter | None = None
         self._broker: Broker | None = None
         self._local: LocalClient | None = None
+        self._accounts: Accounts | None = None
 
     async def start(self, parts: AsyncExitStack) -> None:
         """Start every part and put the way to stop it on the stack; CommandError."""
         settings = self.settings
         try:
-            accounts = load_accounts(settings.accounts)
+            accounts = self._accounts = load_accounts(settings.accounts)
         except ConfigError as error:
             raise CommandError(str(error), Exit.CONFIG) from None
         database = database_path(self.data_dir)
@@ -123,6 +125,7 @@ class Service:
                 "rows": writer.stats.rows,
                 "duplicates": writer.stats.duplicates,
                 "beyond_max_series": writer.stats.refused,
+                "not_allowed_to_publish": writer.stats.forbidden,
                 "dropped": writer.stats.dropped,
                 "trouble": writer.trouble,
             }
@@ -150,9 +153,17 @@ class Service:
             raise CommandError(str(error), Exit.DATA) from None
         self._writer = writer
         parts.push_async_callback(asyncio.to_thread, writer.close)
-        recorder = Recorder(writer, site=self.settings.site, wall_clock=time.time)
+        recorder = Recorder(writer, site=self.settings.site, wall_clock=time.time, rights_of=self._rights_of)
         parts.callback(recorder.close)
         return recorder
+
+    def _rights_of(self, client_id: str) -> Rights:
+        """Give the rights of a client that has published; where there are accounts, one without a session has none."""
+        assert self._broker is not None  # noqa: S101 as above
+        session = self._broker.sessions.get(client_id)
+        if session is not None:
+            return session.rights
+        return ALL_RIGHTS if self._accounts is None else NO_RIGHTS
 
     async def _open_page(self, parts: AsyncExitStack) -> None:
         settings = self.settings

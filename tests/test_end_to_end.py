@@ -273,6 +273,9 @@ def test_an_agent_with_an_account_and_the_rules_of_the_readme(house):
     as_agent = ("pub", "-p", house.port, "-u", "house", "-P", password("house"), "-V", "5", "-q", 1)
     assert appliance(house.home, *as_agent, "-t", "home/hall/temperature", "-m", "99").returncode == 69
     assert appliance(house.home, *as_agent, "-t", "home/devices/other/availability", "-m", "offline").returncode == 69
+    forged = '[{"topic": "home/hall/temperature", "value": 99}, {"topic": "home/attic/forged", "value": 98}]'
+    assert appliance(house.home, *as_agent, "-t", "home/devices/house/backlog", "-m", forged).returncode == 0
+    eventually(lambda: house.ask("SELECT 1 FROM history WHERE value = 98"))  # what it may say it may say later
     stranger = appliance(house.home, "pub", "-p", house.port, "-t", "home/attic/temperature", "-m", "99")
     assert "Not authorized" in stranger.stderr
     assert house.ask("SELECT 1 FROM history WHERE value = 99") == []

@@ -47,6 +47,9 @@ class _Filters:
         )
 
 
+NO_RIGHTS = Granted([], [])
+
+
 class Acl:
     """The rules of all users."""
 
