@@ -16,8 +16,12 @@ from pathlib import Path
 from time import monotonic
 
 from appliance import __version__, build, notify
+from appliance.accounts import Accounts, load_accounts
+from appliance.auth.acl import NO_RIGHTS
 from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag
+from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
+from appliance.config import ConfigError
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.recorder import Recorder
@@ -50,10 +54,15 @@ class Service:
         self._writer: HistoryWriter | None = None
         self._broker: Broker | None = None
         self._local: LocalClient | None = None
+        self._accounts: Accounts | None = None
 
     async def start(self, parts: AsyncExitStack) -> None:
         """Start every part and put the way to stop it on the stack; CommandError."""
         settings = self.settings
+        try:
+            accounts = self._accounts = load_accounts(settings.accounts)
+        except ConfigError as error:
+            raise CommandError(str(error), Exit.CONFIG) from None
         database = database_path(self.data_dir)
         recorder = self._record(database, parts) if settings.history.enabled else None
         broker = Broker(
@@ -62,9 +71,12 @@ class Service:
             next_client_id=next_client_id,
             journal=recorder,
             classify=recorder.classify if recorder else unclassified,
+            authorize=accounts.acl.rights if accounts else all_rights,
         )
         self._broker = broker
-        hub = Hub(broker)
+        hub = Hub(broker, accounts.passwords if accounts else None)
+        if accounts is not None:
+            parts.push_async_callback(accounts.passwords.close)
         hub.start()
         parts.push_async_callback(hub.stop)
         self._local = LocalClient(hub, "appliance")
@@ -116,6 +128,7 @@ class Service:
                 "rows": writer.stats.rows,
                 "duplicates": writer.stats.duplicates,
                 "beyond_max_series": writer.stats.refused,
+                "not_allowed_to_publish": writer.stats.forbidden,
                 "dropped": writer.stats.dropped,
                 "trouble": writer.trouble,
             }
@@ -143,9 +156,17 @@ class Service:
             raise CommandError(str(error), Exit.DATA) from None
         self._writer = writer
         parts.push_async_callback(asyncio.to_thread, writer.close)
-        recorder = Recorder(writer, site=self.settings.site, wall_clock=time.time)
+        recorder = Recorder(writer, site=self.settings.site, wall_clock=time.time, rights_of=self._rights_of)
         parts.callback(recorder.close)
         return recorder
+
+    def _rights_of(self, client_id: str) -> Rights:
+        """Give the rights of a client that has published; where there are accounts, one without a session has none."""
+        assert self._broker is not None  # noqa: S101 as above
+        session = self._broker.sessions.get(client_id)
+        if session is not None:
+            return session.rights
+        return ALL_RIGHTS if self._accounts is None else NO_RIGHTS
 
     async def _open_page(self, parts: AsyncExitStack) -> None:
         settings = self.settings

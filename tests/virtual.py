@@ -78,13 +78,15 @@ class VirtualClient:
 class VirtualServer:
     """A broker, its clock and the edge around it."""
 
-    def __init__(self, *, journal=None, answer=ReasonCode.SUCCESS, classify=None, **limits):
+    def __init__(self, *, journal=None, answer=ReasonCode.SUCCESS, classify=None, authorize=None, **limits):
         self.now = 1000.0
         self.answer = answer  # to every Authenticate; None leaves it open
         self.asked = []
         self.closed = []
         numbers = count(1)
         options = {"classify": classify} if classify else {}
+        if authorize:
+            options["authorize"] = authorize
         self.broker = Broker(
             Limits(**limits), now=self.now, next_client_id=lambda: f"auto-{next(numbers)}", journal=journal, **options
         )
@@ -150,3 +152,12 @@ class VirtualServer:
         connection.output.clear()
         connection.backlog = 0
         connection.link.take(data)
+
+
+def pair(publisher=V311, reader=V311, qos=0, topic_filter="#", **limits):
+    """A server, a publisher, and a reader that has subscribed."""
+    server = VirtualServer(**limits)
+    one, other = server.client("publisher", publisher), server.client("reader", reader)
+    other.subscribe(topic_filter, qos=qos)
+    other.packets()
+    return server, one, other

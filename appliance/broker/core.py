@@ -13,11 +13,13 @@ from appliance.broker.deadlines import Deadlines
 from appliance.broker.effects import Authenticate, Close, Effect
 from appliance.broker.gate import Gate
 from appliance.broker.greeting import (
+    WHY_NOT_SUBSCRIBED,
     connack,
     explained,
     goodbye,
     in_words,
     keep_alive_s,
+    not_entitled,
     refusal,
     refused,
     session_expiry_s,
@@ -26,11 +28,11 @@ from appliance.broker.inbound import Inbound
 from appliance.broker.links import Links
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, NoJournal, RouteFlag
+from appliance.broker.rights import Authorize, all_rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
 from appliance.broker.sessions import Sessions
 from appliance.broker.stats import Stats
-from appliance.broker.topictree import Grant
 from appliance.broker.wills import Wills
 from appliance.mqtt import codec
 from appliance.mqtt.errors import MqttError, PacketTooLarge, ProtocolError, UnsupportedVersion
@@ -45,21 +47,16 @@ from appliance.mqtt.packets import (
     PubRel,
     SubAck,
     Subscribe,
-    Subscription,
     UnsubAck,
     Unsubscribe,
 )
 from appliance.mqtt.stream import is_mqtt5_connect
-from appliance.mqtt.topics import split_share
 from appliance.mqtt.types import PacketType, ReasonCode, Version
 from appliance.mqtt.wire import frame_size
 from appliance.settings import Limits
 
 FIRST_PACKET_BYTES = 65_536  # what a stranger may send before it has said who it is
-WHY_NOT_SUBSCRIBED = {
-    ReasonCode.TOPIC_FILTER_INVALID: "a topic filter has too many levels",
-    ReasonCode.QUOTA_EXCEEDED: "this client has as many subscriptions as it may",
-}
+ASKING_S = 60.0  # most that a client waits to hear whether it is let in
 ANSWER_BYTES = 65_536  # of answers that may wait for a client beside its messages; who lets more wait is closed
 
 
@@ -74,18 +71,21 @@ class Broker:
         next_client_id: Callable[[], str],
         journal: Journal | None = None,
         classify: Classify = lambda _topic: RouteFlag.NONE,
+        authorize: Authorize = all_rights,
     ) -> None:
         self.effects: list[Effect] = []
         self.stats = Stats()
         self.started_at = now
         self.router = Router(limits, self.stats, journal or NoJournal(), classify)
-        self.dirty = self.router.dirty
+        self._outbound = self.router.outbound
+        self.dirty = self._outbound.dirty
         self.gate = Gate(self.dirty, self.stats)
         self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits)
         self._limits = limits
         self._max_connect_bytes = min(limits.max_packet_bytes, FIRST_PACKET_BYTES)
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._next_client_id = next_client_id
+        self._authorize = authorize
         self._links = Links(limits)
         self._wills = Wills(self._publish_will)
         self._sessions = Sessions(limits.max_sessions, self.router, self._wills, self.stats)
@@ -134,7 +134,7 @@ class Broker:
     def writable(self, connection: Connection, now: float) -> None:
         """The link's socket took what it was given; there may be more."""
         if connection.session is not None and connection.session.waiting:
-            self.router.pump(connection.session, now)
+            self._outbound.pump(connection.session, now)
 
     def stop(self, now: float) -> None:
         """Close every link; clients of MQTT 5 are told why. Wills are told too: the clients did not say goodbye."""
@@ -170,6 +170,9 @@ class Broker:
         elif connection.stage is Stage.CONNECTED:
             # [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5
             self._disconnect(connection, ReasonCode.KEEP_ALIVE_TIMEOUT, "keep-alive time-out", now)
+        elif connection.stage is Stage.AUTHENTICATING and connection.grace_s < ASKING_S:
+            connection.grace_s = ASKING_S  # it has said CONNECT in time; the answer is ours to give
+            self._deadlines.set(connection.heard_at + ASKING_S, connection)
         else:
             why = f"no CONNECT within {self._limits.connect_timeout_s:g} s"
             self._turn_away(connection, "no CONNECT in time", why)
@@ -189,6 +192,9 @@ class Broker:
         self.router.publish(self.router.route(message.topic.encode()), message, None, now)
 
     def _publish_will(self, message: Message, session: Session, now: float) -> None:
+        if not session.rights.may_publish(message.topic):  # asked at CONNECT too, but that may be long ago
+            self.stats.dropped["not allowed to publish"] += 1
+            return
         self.stats.publish_received += 1
         self.router.publish(self.router.route(message.topic.encode()), message, session, now)
 
@@ -248,14 +254,11 @@ class Broker:
             self._refuse_connect(connection, reason, "not authenticated")
             return
         known = self.sessions.get(connection.client_id)
-        if known is None and not self._sessions.has_room(now):
-            self._refuse_connect(
-                connection, ReasonCode.QUOTA_EXCEEDED, f"there are {len(self.sessions)} sessions already"
-            )
-            return
-        if known is not None and known.username != connect.username:
-            # An id belongs to who used it first, or anybody could take anybody's messages.
-            self._refuse_connect(connection, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another user's")
+        refused_for = not_entitled(connect, known, self._authorize(connect.username))
+        if refused_for is None and known is None and not self._sessions.has_room(now):
+            refused_for = ReasonCode.QUOTA_EXCEEDED, f"there are {len(self.sessions)} sessions already"
+        if refused_for is not None:
+            self._refuse_connect(connection, *refused_for)
             return
         self._enter(connection, connect, known, now)
         waiting = bytes(connection.tail)
@@ -273,12 +276,14 @@ class Broker:
         if known is not None and connect.clean_start:
             self._sessions.end(known, now)  # [MQTT-3.1.2-6]
             known = None
-        session = self._sessions.take_up(connection.client_id, connect.username)
+        session = self._sessions.take_up(connection.client_id, connect.username, self._authorize(connect.username))
         session.connection = connection
         session.expiry_s = session_expiry_s(connect, self._limits)
         session.window = min(self._limits.max_inflight, connect.properties.receive_maximum or 65_535)
         session.resume()
+        connection.routes = self.router.tables.of(session.rights)
         connection.session = session
+        connection.routes = self.router.tables.of(session.rights)
         connection.stage = Stage.CONNECTED
         connection.will = connect.will
         connection.aliases_in = IncomingAliases(self._limits.topic_alias_maximum) if connection.v5 else None
@@ -296,7 +301,7 @@ class Broker:
         self.gate.acknowledge(
             connection, connack(connect, session.client_id, present=known is not None, limits=self._limits)
         )
-        self.router.pump(session, now)
+        self._outbound.pump(session, now)
 
     # --- all other packets ---
 
@@ -341,7 +346,7 @@ class Broker:
         _check_size(connection, SubAck(packet.packet_id, (0,) * len(packet.subscriptions)))
         identifiers = packet.properties.subscription_identifier
         codes = tuple(
-            self._grant(session, subscription, identifiers[0] if identifiers else 0)
+            self.router.grant(session, subscription, identifiers[0] if identifiers else 0)
             for subscription in packet.subscriptions
         )
         answer = SubAck(packet.packet_id, codes)
@@ -349,18 +354,7 @@ class Broker:
         self.gate.acknowledge(
             connection, explained(answer, why, connection) if why else codec.encode(answer, connection.version)
         )
-        self.router.pump(session, now)
-
-    def _grant(self, session: Session, subscription: Subscription, identifier: int) -> int:
-        topic_filter = subscription.topic_filter
-        if split_share(topic_filter)[1].count("/") >= self._limits.max_topic_levels:
-            self.stats.subscriptions_refused["too many levels"] += 1
-            return ReasonCode.TOPIC_FILTER_INVALID
-        grant = Grant(subscription.qos, subscription.no_local, subscription.retain_as_published, identifier)
-        if not self.router.subscribe(session, topic_filter, grant, subscription.retain_handling):
-            self.stats.subscriptions_refused["too many subscriptions"] += 1
-            return ReasonCode.QUOTA_EXCEEDED
-        return subscription.qos
+        self._outbound.pump(session, now)
 
     # --- leaving ---
 

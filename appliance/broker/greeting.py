@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from appliance.broker.connection import Connection
+from appliance.broker.rights import Rights
+from appliance.broker.session import Session
 from appliance.mqtt import codec
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, PubAck, PubRec, SubAck
 from appliance.mqtt.properties import Properties
@@ -13,6 +15,11 @@ from appliance.settings import Limits
 MAX_WORDS = 200  # letters of a reason string
 
 Worded = ConnAck | Disconnect | PubAck | PubRec | SubAck
+WHY_NOT_SUBSCRIBED = {
+    ReasonCode.TOPIC_FILTER_INVALID: "a topic filter has too many levels",
+    ReasonCode.QUOTA_EXCEEDED: "this client has as many subscriptions as it may",
+    ReasonCode.NOT_AUTHORIZED: "this user may read nothing there",
+}
 
 
 def refusal(connect: Connect, limits: Limits) -> tuple[ReasonCode, str] | None:
@@ -36,6 +43,16 @@ def refusal(connect: Connect, limits: Limits) -> tuple[ReasonCode, str] | None:
         return ReasonCode.PAYLOAD_FORMAT_INVALID, "a will that calls itself text and is not UTF-8"  # §3.1.3.2.3
     if connect.properties.authentication_method is not None:  # [MQTT-4.12.0-1]
         return ReasonCode.BAD_AUTHENTICATION_METHOD, "an authentication method, and none is offered here"
+    return None
+
+
+def not_entitled(connect: Connect, known: Session | None, rights: Rights) -> tuple[ReasonCode, str] | None:
+    """Say why this user cannot be let in as the client it says to be; None when it can."""
+    if connect.will is not None and not rights.may_publish(connect.will.topic):
+        return ReasonCode.NOT_AUTHORIZED, f"a will to {connect.will.topic[:60]}, where this user may not publish"
+    if known is not None and known.username != connect.username:
+        # An id belongs to who used it first, or anybody could take anybody's messages.
+        return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another user's"
     return None
 
 

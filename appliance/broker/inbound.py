@@ -7,11 +7,13 @@ its topic's route, so that a check costs one dictionary look-up.
 
 from collections.abc import Callable
 
+from appliance.broker.audience import Audience
 from appliance.broker.connection import Connection, Stage
 from appliance.broker.gate import Gate
 from appliance.broker.greeting import explained
 from appliance.broker.message import Message
-from appliance.broker.router import NO_FORMS, NO_READERS, Audience, Router
+from appliance.broker.outbound import NO_FORMS
+from appliance.broker.router import NO_READERS, Router
 from appliance.broker.session import Session
 from appliance.broker.stats import Stats
 from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ProtocolError, ReceiveMaximumExceeded
@@ -38,15 +40,16 @@ class Inbound:
         self._handle = handle
         self._router = router
         self._acknowledge = gate.acknowledge
-        self._dirty = router.dirty
+        self._outbound = router.outbound
+        self._dirty = router.outbound.dirty
         self._stats = stats
         self._max_packet_bytes = limits.max_packet_bytes
         self._receive_maximum = limits.receive_maximum
 
     def walk(self, connection: Connection, data: bytes, now: float) -> None:
         """Act on every whole packet in `data` and keep the unfinished rest. Raises MqttError at the first bad one."""
-        routes = self._router.routes
-        forward_run = self._router.forward_run
+        routes = connection.routes
+        forward_run = self._outbound.forward_run
         session = connection.session
         assert session is not None  # connected is how it came here  # noqa: S101
         v5 = connection.v5
@@ -173,12 +176,14 @@ class Inbound:
                 topic = connection.aliases_in.topic(alias, topic)
             elif not topic:
                 raise ProtocolError("a PUBLISH with neither a topic name nor a topic alias")  # §3.3.2.1
-        router = self._router
-        route = router.routes.get(topic)
-        forbidden = False
-        if route is None:
-            route = router.route(topic)
-            forbidden = topic[0] == DOLLAR  # §4.7.2, [MQTT-3.3.5-2] of 3.1.1; such a route is never kept
+        route = connection.routes.get(topic)
+        forbidden = ""
+        if route is None:  # nothing that may not be published to stands among the routes
+            route = self._router.route_for(session.rights, topic)
+            if topic[0] == DOLLAR:
+                forbidden = "to a topic of the server's own"  # §4.7.2
+            elif route is None:
+                forbidden = "not allowed to publish"  # [MQTT-3.3.5-2] of 3.1.1
         incoming = session.incoming
         if qos and (incoming or connection.held):
             if qos == 2 and number in incoming:
@@ -190,8 +195,8 @@ class Inbound:
                 raise ReceiveMaximumExceeded(  # [MQTT-3.3.4-7]
                     f"more than {maximum} messages without waiting for their acknowledgement"
                 )
-        if forbidden:
-            self._deny(connection, qos, packet_id, NOT_AUTHORIZED, "to a topic of the server's own")
+        if forbidden or route is None:
+            self._deny(connection, qos, packet_id, NOT_AUTHORIZED, forbidden)
             return
         payload = data[pos:stop]
         if is_text and not is_utf8(payload):
@@ -201,7 +206,7 @@ class Inbound:
         forms = NO_FORMS[:]
         if qos and expires_at is None and not alias:  # a reader's copy differs in packet id, DUP and retain alone
             forms[qos << 2 | v5] = FIRST_BYTES[qos] + data[start + 1 : after_topic], data[after_topic + 2 : stop]
-        group = router.publish(route, message, session, now, forms)
+        group = self._router.publish(route, message, session, now, forms)
         if qos == 1:
             if v5 and route.audience.empty:
                 self._acknowledge(connection, b"\x40\x03" + packet_id + bytes((NO_READERS,)), group)
@@ -276,7 +281,7 @@ class Inbound:
         if session.waiting:
             if packet_id in session.resend:
                 session.resend.remove(packet_id)
-            self._router.pump(session, now)
+            self._outbound.pump(session, now)
 
 
 def _check_packet_id(packet_id: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from appliance.broker.message import Message
 from appliance.broker.retained import RetainedStore
+from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.broker.session import Delivery
 from appliance.broker.stats import Stats
 from appliance.broker.topictree import Grant
@@ -52,16 +53,17 @@ class LastMessages:
             self.refresh_own()
         return self.own
 
-    def replay(self, topic_filter: str, grant: Grant) -> Iterator[Delivery]:
+    def replay(self, topic_filter: str, grant: Grant, rights: Rights = ALL_RIGHTS) -> Iterator[Delivery]:
         """Give the retained messages one by one as the reader takes them, each as it is at that moment."""
-        return _replay(self.store(topic_filter), topic_filter, grant)
+        return _replay(self.store(topic_filter), topic_filter, grant, rights)
 
 
-def _replay(store: RetainedStore, topic_filter: str, grant: Grant) -> Iterator[Delivery]:
+def _replay(store: RetainedStore, topic_filter: str, grant: Grant, rights: Rights) -> Iterator[Delivery]:
     identifiers = (grant.identifier,) if grant.identifier else ()
+    everything = rights is ALL_RIGHTS
     for topic in store.topics(topic_filter):
         message = store.peek(topic)
-        if message is not None:
+        if message is not None and (everything or rights.may_read(topic)):
             yield message, min(grant.qos, message.qos), True, identifiers, None
 
 

@@ -1,61 +1,32 @@
-"""From a published message to its readers: routes, the fan-out, retained messages and what waits for a reader.
+"""From a published message to its readers: subscriptions, routes, shared turns.
 
 A route holds everything the hot path asks of a topic: that its name is valid, what it is for, and who reads it.
-Routes are kept per topic and made again when a subscription changed what they say.
+Routes are kept per topic and made again when a subscription changed what they say; who may read the topic is
+decided when they are made, who may publish to it when a publisher first asks for one.
 """
 
 from collections import deque
-from typing import NamedTuple
 
-from appliance.broker.connection import Connection
+from appliance.broker.audience import Audience, Reader
 from appliance.broker.last_messages import LastMessages
 from appliance.broker.message import Message
+from appliance.broker.outbound import NO_FORMS, Forms, Outbound
 from appliance.broker.ports import Classify, Journal, RouteFlag
-from appliance.broker.session import Delivery, Session
-from appliance.broker.shared import SharedGroup
+from appliance.broker.rights import Rights
+from appliance.broker.session import Session
+from appliance.broker.shared import SharedGroup, Turn
 from appliance.broker.stats import Stats
+from appliance.broker.tables import Tables
 from appliance.broker.topictree import Grant, TopicTree
-from appliance.mqtt.publish import delivered_properties, publish_parts, seconds_left, translate_run
+from appliance.mqtt.packets import Subscription
 from appliance.mqtt.topics import check_topic_name, split_share
+from appliance.mqtt.types import ReasonCode
 from appliance.mqtt.wire import utf8
 from appliance.settings import Limits
 
-PUMP_BYTES = 65_536  # a link with less than this to send is given more of what waits for it
 MAX_CACHED_TOPIC_BYTES = 1_024
 RETAINED = int(RouteFlag.RETAINED)
 NO_READERS = 0x10  # MQTT 5 §3.4.2.1: "No matching subscribers", a success
-
-Forms = list[tuple[bytes, bytes] | None]
-"""A message's bytes before and after the packet id, at `qos << 2 | retain << 1 | v5`; None where nobody asked yet."""
-NO_FORMS: Forms = [None] * 12
-"""Copied for every message."""
-
-
-class Reader(NamedTuple):
-    """One session that reads a topic, its overlapping subscriptions taken together. [MQTT-3.3.5-1]"""
-
-    session: Session
-    qos: int
-    retain_as_published: bool
-    identifiers: tuple[int, ...]
-    grants: tuple[Grant, ...]
-
-
-class Audience:
-    """Who reads a topic; topics with the same readers share one, so that a run of packets goes out as one slice."""
-
-    __slots__ = ("empty", "groups", "plain", "readers", "sessions")
-
-    def __init__(self, readers: tuple[Reader, ...], groups: tuple[SharedGroup, ...]) -> None:
-        self.readers = readers
-        self.groups = groups
-        self.empty = not readers and not groups
-        self.sessions = tuple(reader.session for reader in readers)
-        # Received bytes may go out unchanged: no reader needs anything of its own in a QoS 0 packet.
-        self.plain = not groups and not any(
-            reader.identifiers or reader.session.deliver or any(grant.no_local for grant in reader.grants)
-            for reader in readers
-        )
 
 
 class Route:
@@ -73,9 +44,10 @@ class Router:
     """Topics, their readers and their last messages."""
 
     def __init__(self, limits: Limits, stats: Stats, journal: Journal, classify: Classify) -> None:
-        self.routes: dict[bytes, Route] = {}
-        self.dirty: list[Connection] = []  # links with output to flush
-        self._audiences: dict[tuple[tuple[Reader, ...], tuple[SharedGroup, ...]], Audience] = {}
+        self.tables: Tables[Route] = Tables(limits.max_cached_topics)
+        self.routes = self.tables.all
+        self.outbound = Outbound(limits, stats)
+        self._audiences: dict[tuple[tuple[Reader, ...], tuple[Turn, ...]], Audience] = {}
         self._tree: TopicTree[Session | SharedGroup] = TopicTree()
         self._groups: dict[str, SharedGroup] = {}  # by `$share/group/filter`
         self.last = LastMessages(limits, stats, own_is_read=lambda: self._tree.reaches("$SYS"))
@@ -92,6 +64,22 @@ class Router:
         return len(self._groups)
 
     # --- subscriptions ---
+
+    def grant(self, session: Session, subscription: Subscription, identifier: int) -> int:
+        """Give a client the subscription that it asks for, or the reason why not. [MQTT-3.9.3-2]"""
+        topic_filter = subscription.topic_filter
+        names = split_share(topic_filter)[1]
+        if names.count("/") >= self._limits.max_topic_levels:
+            self._stats.subscriptions_refused["too many levels"] += 1
+            return ReasonCode.TOPIC_FILTER_INVALID
+        if not session.rights.may_subscribe(names):  # where it takes in more than may be read, that much is delivered
+            self._stats.subscriptions_refused["not allowed to read"] += 1
+            return ReasonCode.NOT_AUTHORIZED
+        grant = Grant(subscription.qos, subscription.no_local, subscription.retain_as_published, identifier)
+        if not self.subscribe(session, topic_filter, grant, subscription.retain_handling):
+            self._stats.subscriptions_refused["too many subscriptions"] += 1
+            return ReasonCode.QUOTA_EXCEEDED
+        return subscription.qos
 
     def subscribe(self, session: Session, topic_filter: str, grant: Grant, retain_handling: int) -> bool:
         """Add or replace a subscription; False when the client has as many as it may."""
@@ -111,7 +99,7 @@ class Router:
             self._forget_routes(names)
             return True  # without the retained messages, §4.8.2
         if retain_handling == 0 or (retain_handling == 1 and not existed):  # [MQTT-3.3.1-9], [MQTT-3.3.1-10]
-            session.replays[topic_filter] = self.last.replay(topic_filter, grant)
+            session.replays[topic_filter] = self.last.replay(topic_filter, grant, session.rights)
             session.waiting = True
         self._tree.subscribe(topic_filter, session, grant)
         self._forget_routes(topic_filter)
@@ -129,7 +117,7 @@ class Router:
             if not shared.members:
                 del self._groups[topic_filter]
                 self._tree.unsubscribe(names, shared)
-                self._forget_routes(names)
+            self._forget_routes(names)
             return True
         session.replays.pop(topic_filter, None)  # [MQTT-3.10.4-2]
         self._tree.unsubscribe(topic_filter, session)
@@ -137,11 +125,11 @@ class Router:
         return True
 
     def _forget_routes(self, topic_filter: str) -> None:
-        if "+" in topic_filter or "#" in topic_filter:
-            self.routes.clear()
-        else:
-            self.routes.pop(topic_filter.encode(), None)
         self._audiences.clear()
+        if "+" in topic_filter or "#" in topic_filter:
+            self.tables.clear()
+        elif route := self.routes.get(topic_filter.encode()):  # every table has this same one
+            route.audience = self._audience(topic_filter)
 
     # --- publishing ---
 
@@ -159,11 +147,21 @@ class Router:
         route = Route(name, self._classify(name), self._audience(name))
         if len(topic) > MAX_CACHED_TOPIC_BYTES or name[0] == "$":
             return route
-        if len(self.routes) >= self._limits.max_cached_topics:
-            self.routes.clear()
+        if self.tables.full():
+            self.tables.clear()
             self._audiences.clear()
         self._audiences[route.audience.readers, route.audience.groups] = route.audience
         self.routes[topic] = route
+        return route
+
+    def route_for(self, rights: Rights, topic: bytes) -> Route | None:
+        """Give the topic's route to who wants to publish there; None when its rights do not include that."""
+        name = utf8(topic)
+        check_topic_name(name, self._limits.max_topic_levels)
+        if not rights.may_publish(name):
+            return None
+        route = self.route(topic)
+        self.tables.allow(rights, topic)
         return route
 
     def _audience(self, topic: str) -> Audience:
@@ -171,8 +169,8 @@ class Router:
         groups = []
         for reader, grant in self._tree.match(topic):
             if isinstance(reader, SharedGroup):
-                groups.append(reader)
-            else:
+                groups.append(reader.turn(topic))
+            elif reader.rights.may_read(topic):
                 grants.setdefault(reader, []).append(grant)
         readers = tuple(
             Reader(
@@ -184,65 +182,12 @@ class Router:
             )
             for session, of_session in grants.items()
         )
-        key = readers, tuple(groups)
+        key = readers, tuple(turn for turn in groups if not turn.empty)
         return self._audiences.get(key) or Audience(*key)
 
     def record(self, route: Route, payload: bytes, client_id: str) -> None:
         """Hand a QoS 0 message without properties to the journal."""
         self._journal.append(Message(route.topic, payload, 0, False, b"", None, client_id), route.flags)
-
-    def forward_run(self, audience: Audience, data: bytes, start: int, stop: int, count: int, v5: bool) -> None:  # noqa: FBT001 hot path
-        """Send `count` whole QoS 0 packets, as received between `start` and `stop`, to a plain audience."""
-        self._stats.publish_bytes_received += stop - start
-        same = data[start:stop]
-        other: bytes | None = None
-        sent = sent_bytes = 0
-        for session in audience.sessions:
-            connection = session.connection
-            if connection is None:
-                continue
-            if connection.v5 is v5:
-                run = same
-            else:
-                if other is None:
-                    other = translate_run(data, start, stop, to_mqtt5=not v5)
-                run = other
-            size = len(run)
-            if connection.backlog + size > self._max_output_bytes and connection.backlog:
-                self._stats.dropped["slow client"] += count
-                continue
-            if connection.max_packet_bytes and size > connection.max_packet_bytes:
-                self._forward_small(connection, run)
-                continue
-            connection.output.append(run)
-            connection.backlog += size
-            sent += count
-            sent_bytes += size
-            if not connection.dirty:
-                connection.dirty = True
-                self.dirty.append(connection)
-        self._stats.publish_sent += sent
-        self._stats.publish_bytes_sent += sent_bytes
-
-    def _forward_small(self, connection: Connection, run: bytes) -> None:
-        """Send the packets of the run that the client is willing to take. [MQTT-3.1.2-24]"""
-        pos = 0
-        while pos < len(run):
-            size, shift, body = 0, 0, pos + 1
-            while True:
-                byte = run[body]
-                size |= (byte & 0x7F) << shift
-                shift += 7
-                body += 1
-                if byte < 0x80:
-                    break
-            if body + size - pos <= connection.max_packet_bytes:
-                connection.put(run[pos : body + size], self.dirty)
-                self._stats.publish_sent += 1
-                self._stats.publish_bytes_sent += body + size - pos
-            else:
-                self._stats.dropped["larger than the client takes"] += 1
-            pos = body + size
 
     def publish(
         self, route: Route, message: Message, source: Session | None, now: float, forms: Forms | None = None
@@ -263,7 +208,7 @@ class Router:
         published_qos = message.qos
         retained = message.retain
         if audience.plain:
-            self._publish_plainly(audience, message, now, forms)
+            self.outbound.deliver_plainly(audience, message, now, forms)
             return group
         for session, granted, retain_as_published, identifiers, grants in audience.readers:
             if session is source and any(grant.no_local for grant in grants):
@@ -277,51 +222,20 @@ class Router:
                 continue
             retain = retained and retain_as_published  # else 0: [MQTT-3.3.1-9] of 3.1.1, [MQTT-3.3.1-12] of 5
             qos = min(published_qos, granted)
-            self._deliver(session, (message, qos, retain, identifiers, None), now, forms)
-        for shared in audience.groups:
-            self._share(shared, message, now, forms)
+            self.outbound.deliver(session, (message, qos, retain, identifiers, None), now, forms)
+        for turn in audience.groups:
+            self._share(turn, message, now, forms)
         return group
 
-    def _publish_plainly(self, audience: Audience, message: Message, now: float, forms: Forms) -> None:
-        """Deliver to readers that need nothing of their own: `_deliver` and `_send` at once where a link is ready."""
-        published_qos = message.qos
-        retained = message.retain
-        for session, granted, retain_as_published, _, _ in audience.readers:
-            qos = min(granted, published_qos)
-            retain = retained and retain_as_published
-            delivery = message, qos, retain, (), None
-            connection = session.connection
-            if qos and connection is not None and not session.waiting:
-                in_flight = session.in_flight
-                parts = forms[qos << 2 | retain << 1 | connection.v5]
-                if (
-                    parts is not None
-                    and connection.takes_all
-                    and len(in_flight) < session.window
-                    and connection.backlog <= self._max_output_bytes
-                ):
-                    packet_id = session.take_packet_id()
-                    in_flight[packet_id] = delivery
-                    data = parts[0] + packet_id.to_bytes(2, "big") + parts[1]
-                    self._stats.publish_sent += 1
-                    self._stats.publish_bytes_sent += len(data)
-                    connection.output.append(data)
-                    connection.backlog += len(data)
-                    if not connection.dirty:
-                        connection.dirty = True
-                        self.dirty.append(connection)
-                    continue
-            self._deliver(session, delivery, now, forms)
-
-    def _share(self, shared: SharedGroup, message: Message, now: float, forms: Forms) -> None:
+    def _share(self, turn: Turn, message: Message, now: float, forms: Forms) -> None:
         """Deliver to the member whose turn it is."""
-        member = shared.next_member(self._max_output_bytes)
+        member = turn.shared.next_member(self._max_output_bytes, turn.barred)
         if member is not None:
             session, grant = member
             retain = message.retain and grant.retain_as_published
             identifiers = (grant.identifier,) if grant.identifier else ()
-            delivery = message, min(grant.qos, message.qos), retain, identifiers, shared  # [MQTT-4.8.2-3]
-            self._deliver(session, delivery, now, forms)
+            delivery = message, min(grant.qos, message.qos), retain, identifiers, turn.shared  # [MQTT-4.8.2-3]
+            self.outbound.deliver(session, delivery, now, forms)
 
     def share_again(self, session: Session, now: float) -> int:
         """Hand on what a session that ends had of its groups' messages and had not acknowledged; gives what is lost.
@@ -333,10 +247,11 @@ class Router:
             for message, qos, _, _, shared in deliveries:
                 if message is None:  # the client has it
                     continue
-                if shared is None or not shared.members or (sent and qos == 2):
+                turn = None if shared is None else shared.turn(message.topic)
+                if turn is None or turn.empty or (sent and qos == 2):
                     lost += 1
                 else:
-                    self._share(shared, message, now, NO_FORMS[:])
+                    self._share(turn, message, now, NO_FORMS[:])
         return lost
 
     def share_queued(self, session: Session, now: float) -> None:
@@ -346,131 +261,8 @@ class Router:
             message, shared = delivery[0], delivery[4]
             if message is not None and shared is not None and shared.is_served:
                 session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
-                self._share(shared, message, now, NO_FORMS[:])
+                self._share(shared.turn(message.topic), message, now, NO_FORMS[:])
             else:
                 kept.append(delivery)
         if len(kept) < len(session.queue):
             session.queue = deque(kept)
-
-    # --- to one reader ---
-
-    def _deliver(self, session: Session, delivery: Delivery, now: float, forms: Forms) -> None:
-        """Send the message at once, or line it up behind others."""
-        qos = delivery[1]
-        connection = session.connection
-        if connection is None:
-            if qos:  # QoS 0 is for who is there, as with Mosquitto
-                self._enqueue(session, delivery)
-        elif connection.backlog > self._max_output_bytes:
-            if qos:
-                self._enqueue(session, delivery)
-            else:
-                self._stats.dropped["slow client"] += 1
-        elif not qos:
-            self._send(connection, delivery, 0, now, forms)
-        elif session.waiting or len(session.in_flight) >= session.window:
-            self._enqueue(session, delivery)
-        else:
-            packet_id = session.take_packet_id()
-            if self._send(connection, delivery, packet_id, now, forms):
-                session.in_flight[packet_id] = delivery
-
-    def _enqueue(self, session: Session, delivery: Delivery) -> None:
-        limits = self._limits
-        if not session.enqueue(delivery, limits.max_queued_messages, limits.max_queued_bytes):
-            self._stats.dropped["queue full"] += 1
-
-    def _send(
-        self,
-        connection: Connection,
-        delivery: Delivery,
-        packet_id: int,
-        now: float,
-        forms: Forms | None = None,
-        dup: bool = False,  # noqa: FBT001, FBT002 hot path
-    ) -> bool:
-        """Put one PUBLISH on the link; False when the client would not take it or its time is over.
-
-        `forms` keeps the bytes for the message's next reader; without it nobody else is expected.
-        """
-        message, qos, retain, identifiers, _ = delivery
-        assert message is not None  # what is sent has one  # noqa: S101
-        if message.expires_at is not None and message.expires_at < now and not dup:  # a delivery begun is finished
-            self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
-            return False
-        aliases = connection.aliases_out
-        form = qos << 2 | retain << 1 | connection.v5
-        if identifiers or aliases is not None:
-            forms = None  # these bytes are for this link alone
-        parts = None if forms is None else forms[form]
-        alias = 0
-        if parts is None:
-            topic = message.topic.encode()
-            properties = b""
-            if connection.v5:
-                left_s = None if message.expires_at is None else seconds_left(message.expires_at, now)
-                if aliases is not None:
-                    topic, alias = aliases.shorten(message.topic)
-                properties = delivered_properties(message.properties, left_s, identifiers, alias)
-            parts = publish_parts(topic, message.payload, qos, retain, properties)
-            if forms is not None:
-                forms[form] = parts
-        head, rest = parts
-        if dup:
-            head = bytes((head[0] | 0x08,)) + head[1:]
-        data = head + packet_id.to_bytes(2, "big") + rest if qos else head + rest
-        if connection.max_packet_bytes and len(data) > connection.max_packet_bytes:
-            self._stats.dropped["larger than the client takes"] += 1  # [MQTT-3.1.2-25]
-            if aliases is not None:
-                aliases.take_back(message.topic, alias)
-            return False
-        self._stats.publish_sent += 1
-        self._stats.publish_bytes_sent += len(data)
-        connection.output.append(data)
-        connection.backlog += len(data)
-        if not connection.dirty:
-            connection.dirty = True
-            self.dirty.append(connection)
-        return True
-
-    def pump(self, session: Session, now: float) -> None:
-        """Give the link more of what waits for it, as far as its window and its socket allow."""
-        connection = session.connection
-        if connection is None:
-            return
-        while connection.backlog < PUMP_BYTES:
-            if session.resend:
-                if session.in_flight_now() >= session.window:
-                    return
-                self._send_again(session, connection, session.resend.pop(), now)
-            elif len(session.in_flight) >= session.window:
-                return
-            elif session.queue:
-                self._send_first(session, connection, session.dequeue(), now)
-            elif session.replays:
-                topic_filter, replay = next(iter(session.replays.items()))
-                for delivery in replay:
-                    self._send_first(session, connection, delivery, now)
-                    if connection.backlog >= PUMP_BYTES or len(session.in_flight) >= session.window:
-                        break
-                else:
-                    del session.replays[topic_filter]
-            else:
-                session.waiting = False
-                return
-
-    def _send_first(self, session: Session, connection: Connection, delivery: Delivery, now: float) -> None:
-        if not delivery[1]:
-            self._send(connection, delivery, 0, now)
-            return
-        packet_id = session.take_packet_id()
-        if self._send(connection, delivery, packet_id, now):
-            session.in_flight[packet_id] = delivery
-
-    def _send_again(self, session: Session, connection: Connection, packet_id: int, now: float) -> None:
-        delivery = session.in_flight[packet_id]
-        if delivery[0] is None:
-            self._stats.others_sent += 1
-            connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)  # PUBREL
-        elif not self._send(connection, delivery, packet_id, now, dup=True):
-            del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP

@@ -2,6 +2,7 @@
 
 from appliance.broker.absent import Absent
 from appliance.broker.deadlines import Deadlines
+from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
 from appliance.broker.stats import Stats
@@ -31,11 +32,11 @@ class Sessions:
         self.end(dispensable, now, "session ended to make room")
         return True
 
-    def take_up(self, client_id: str, username: str | None) -> Session:
+    def take_up(self, client_id: str, username: str | None, rights: Rights = ALL_RIGHTS) -> Session:
         """Give the client's session, the one it left behind or a new one; its will does not wait any longer."""
         session = self.by_id.get(client_id)
         if session is None:
-            session = self.by_id[client_id] = Session(client_id, username)
+            session = self.by_id[client_id] = Session(client_id, username, rights)
             self._stats.sessions_now = len(self.by_id)
         else:
             self._absent.discard(session)

@@ -76,7 +76,9 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
     from appliance.settings import Settings  # noqa: PLC0415
 
     try:
-        settings = load(arguments.config, Settings) if arguments.config else Settings()
+        settings = (
+            _accounts_beside(arguments.config, load(arguments.config, Settings)) if arguments.config else Settings()
+        )
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
     if arguments.mqtt_port is not None:
@@ -84,6 +86,15 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
     if arguments.http_port is not None:
         settings = replace(settings, web=replace(settings.web, port=arguments.http_port))
     return settings
+
+
+def _accounts_beside(path: Path, settings: "Settings") -> "Settings":
+    """Find the files of the accounts beside the configuration that names them, where their paths are relative."""
+    from msgspec.structs import replace  # noqa: PLC0415
+
+    names = {"password_file": settings.accounts.password_file, "rules_file": settings.accounts.rules_file}
+    paths = {key: str(path.absolute().parent / Path(name).expanduser()) for key, name in names.items() if name}
+    return replace(settings, accounts=replace(settings.accounts, **paths))
 
 
 def _data_dir(arguments: argparse.Namespace, settings: "Settings") -> Path:
@@ -136,15 +147,18 @@ def demo_command(arguments: argparse.Namespace) -> int:
 
 
 def check_command(arguments: argparse.Namespace) -> int:
-    """Say whether a file is good, or what it may hold."""
+    """Say whether a file and those it names are good, or what it may hold."""
     from appliance.config import ConfigError, load, schema  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     if arguments.schema:
         say(schema(Settings, "Configuration of the appliance").removesuffix("\n"))
         return Exit.OK
+
+    from appliance.accounts import load_accounts  # noqa: PLC0415
+
     try:
-        load(arguments.file, Settings)
+        load_accounts(_accounts_beside(arguments.file, load(arguments.file, Settings)).accounts)
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
     say(f"{arguments.file} is good")

@@ -1,6 +1,16 @@
 import pytest
 
-from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, session_expiry_s
+from appliance.broker.greeting import (
+    connack,
+    goodbye,
+    keep_alive_s,
+    not_entitled,
+    refusal,
+    refused,
+    session_expiry_s,
+)
+from appliance.broker.rights import ALL_RIGHTS
+from appliance.broker.session import Session
 from appliance.mqtt import codec
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Will
 from appliance.mqtt.properties import Properties
@@ -104,3 +114,25 @@ def test_how_long_a_session_is_kept(version, clean, wished_s, kept_s):
     if version is V5:
         packet = codec.decode(connack(connect, "a", present=False, limits=LIMITS), V5)
         assert packet.properties.session_expiry_interval == (None if (wished_s or 0) == kept_s else kept_s)
+
+
+class NoWay:
+    def may_publish(self, _topic):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("connect", "known", "rights", "reason"),
+    [
+        (Connect("a", username="ann"), None, NoWay(), None),
+        (Connect("a", username="ann"), Session("a", "ann"), NoWay(), None),
+        (Connect("a", username="ann"), Session("a", "bob"), ALL_RIGHTS, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),
+        (Connect("a"), Session("a", ""), ALL_RIGHTS, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),
+        (Connect("a", will=Will("t", b"")), None, ALL_RIGHTS, None),
+        (Connect("a", will=Will("t", b"")), None, NoWay(), ReasonCode.NOT_AUTHORIZED),
+        (Connect("a", will=Will("t", b"")), Session("a", "bob"), NoWay(), ReasonCode.NOT_AUTHORIZED),
+    ],
+)
+def test_who_may_not_be_this_client(connect, known, rights, reason):
+    answer = not_entitled(connect, known, rights)
+    assert (answer and answer[0]) is reason

@@ -35,7 +35,14 @@ STATUS = {
     "messages_dropped": {"queue full": 4},
     "bytes_received": 1,
     "bytes_sent": 1,
-    "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "dropped": 1, "trouble": "the disk is full"},
+    "history": {
+        "rows": 6,
+        "duplicates": 0,
+        "beyond_max_series": 2,
+        "not_allowed_to_publish": 3,
+        "dropped": 1,
+        "trouble": "the disk is full",
+    },
 }
 
 
@@ -56,6 +63,7 @@ def test_status_in_words():
         "  refused   6 connections (too many connections)",
         "  ended     8 sessions (expired)",
         "  history   6 rows since the start",
+        "            3 values of topics that their agent may not publish to",
         "            2 values of topics beyond history.max_series were not recorded",
         "            1 messages could not be recorded",
         "            the disk is full",
