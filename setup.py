@@ -16,8 +16,8 @@ wanted = os.environ.get("APPLIANCE_COMPILE") == "1"
 
 
 def extensions() -> list[Extension]:
-    """Translate the modules to C; nothing while pip only asks what the build needs (`setup_requires`)."""
-    if not wanted or "egg_info" in sys.argv:
+    """Translate the modules to C; nothing while pip only asks what there is and what a build needs."""
+    if not wanted or not {"build_ext", "bdist_wheel", "editable_wheel"} & set(sys.argv):
         return []
     from mypyc.build import mypycify  # noqa: PLC0415 not there otherwise
 

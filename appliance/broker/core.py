@@ -278,7 +278,7 @@ class Broker:
             known = None
         session = self._sessions.take_up(connection.client_id, connect.username, self._authorize(connect.username))
         session.connection = connection
-        session.expiry_s = session_expiry_s(connect, self._limits)
+        session.expiry_s = float(session_expiry_s(connect, self._limits))
         session.window = min(self._limits.max_inflight, connect.properties.receive_maximum or 65_535)
         session.resume()
         connection.routes = self.router.tables.of(session.rights)
