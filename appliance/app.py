@@ -22,9 +22,9 @@ from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
-from appliance.features.web.listening import ControlSocketError
 from appliance.features.web.server import WebServer
 from appliance.net.hub import Hub, next_client_id
+from appliance.net.listening import SocketFileError
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
 from appliance.places import control_path, database_path
@@ -159,7 +159,7 @@ class Service:
         with explained(settings.web.address, settings.web.port, "http"):
             try:
                 await page.start()
-            except ControlSocketError as error:
+            except SocketFileError as error:
                 raise CommandError(str(error), Exit.DATA) from None
         self.web_port = page.port if settings.web.port else None
         parts.push_async_callback(within, STOP_S, page.stop)

@@ -25,6 +25,7 @@ ARROWS = {
         "appliance.demo",
         "appliance.devices",
         "appliance.exits",
+        "appliance.listeners",
         "appliance.mqtt",
         "appliance.net",
         "appliance.places",
@@ -42,6 +43,7 @@ ARROWS = {
         "appliance.features.recorder",
         "appliance.features.sys_topics",
         "appliance.features.web",
+        "appliance.listeners",
         "appliance.mqtt",
         "appliance.net",
         "appliance.notify",
@@ -69,7 +71,7 @@ ARROWS = {
         "appliance.store",
         "appliance.timespan",
     },
-    "appliance.net": {"appliance.broker", "appliance.mqtt", "appliance.settings"},
+    "appliance.net": {"appliance.broker", "appliance.control", "appliance.mqtt", "appliance.settings"},
     "appliance.store": {"appliance.broker", "appliance.devices", "appliance.mqtt", "appliance.settings"},
     "appliance.broker": {"appliance.mqtt", "appliance.settings"},
     "appliance.mqtt": set(),
@@ -78,6 +80,7 @@ ARROWS = {
     "appliance.control": set(),
     "appliance.devices": set(),
     "appliance.exits": set(),
+    "appliance.listeners": {"appliance.settings"},
     "appliance.notify": set(),
     "appliance.places": set(),
     "appliance.settings": set(),
@@ -174,6 +177,7 @@ LIBRARIES = {
         "appliance.config",
         "appliance.devices",
         "appliance.features.web",
+        "appliance.listeners",
         "appliance.settings",
         "appliance.store",
         "sensors.config",
@@ -192,6 +196,7 @@ LIBRARIES = {
     "starlette": {"appliance.features.web"},
     "systemd": {"appliance.notify"},
     "uvicorn": {"appliance.features.web"},
+    "websockets": {"appliance.net"},
 }
 
 # Modules that read no clock, open nothing and wait for nobody: what of the standard library they may use.

@@ -72,18 +72,30 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
     """Read the file, then let the options have their way."""
     from msgspec.structs import replace  # noqa: PLC0415
 
-    from appliance.config import ConfigError, load  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
-    try:
-        settings = load(arguments.config, Settings) if arguments.config else Settings()
-    except ConfigError as error:
-        raise CommandError(str(error), Exit.CONFIG) from None
+    settings = _load(arguments.config) if arguments.config else Settings()
     if arguments.mqtt_port is not None:
         settings = replace(settings, mqtt=replace(settings.mqtt, port=arguments.mqtt_port))
     if arguments.http_port is not None:
         settings = replace(settings, web=replace(settings.web, port=arguments.http_port))
     return settings
+
+
+def _load(path: Path) -> "Settings":
+    """Read a file, with the rules that no single key can express; CommandError."""
+    from appliance.config import ConfigError, Document  # noqa: PLC0415
+    from appliance.listeners import anchored, faults  # noqa: PLC0415
+    from appliance.settings import Settings  # noqa: PLC0415
+
+    try:
+        document = Document.read(path)
+        settings = document.convert(Settings)
+        for fault in faults(settings):
+            raise document.error(*fault)
+    except ConfigError as error:
+        raise CommandError(str(error), Exit.CONFIG) from None
+    return anchored(settings, path.absolute().parent)
 
 
 def _data_dir(arguments: argparse.Namespace, settings: "Settings") -> Path:
@@ -137,16 +149,13 @@ def demo_command(arguments: argparse.Namespace) -> int:
 
 def check_command(arguments: argparse.Namespace) -> int:
     """Say whether a file is good, or what it may hold."""
-    from appliance.config import ConfigError, load, schema  # noqa: PLC0415
+    from appliance.config import schema  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     if arguments.schema:
         say(schema(Settings, "Configuration of the appliance").removesuffix("\n"))
         return Exit.OK
-    try:
-        load(arguments.file, Settings)
-    except ConfigError as error:
-        raise CommandError(str(error), Exit.CONFIG) from None
+    _load(arguments.file)
     say(f"{arguments.file} is good")
     return Exit.OK
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -16,8 +15,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from appliance.features.web.api import Api, Readers
 from appliance.features.web.files import Files
 from appliance.features.web.guard import Guard, own_names
-from appliance.features.web.listening import ControlSocket, listen_tcp
 from appliance.features.web.live import LiveFeed, Local
+from appliance.net.listening import SocketFile, listen_tcp, peer_credentials
 from appliance.store.history import HistoryReader
 
 REQUEST_TIMEOUT_S: Final = 10.0  # for the head of a request to arrive
@@ -25,7 +24,6 @@ KEEP_ALIVE_S: Final = 15
 MAX_CONNECTIONS: Final = 128
 MAX_INCOMING_BYTES: Final = 4_096  # of one WebSocket message; a page has nothing to say
 GRACE_S: Final = 0.3  # for answers under way when the service stops
-PEER: Final = struct.Struct("3i")  # struct ucred
 
 
 class Peer(NamedTuple):
@@ -59,7 +57,7 @@ class WebServer:
         self._history = history
         self._status = status
         self._port: int | None = None
-        self._control: ControlSocket | None = None
+        self._control: SocketFile | None = None
         self._readers: Readers | None = None
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -78,7 +76,7 @@ class WebServer:
                 undo.callback(listener.close)
                 sockets.append(listener)
             if self._control_path is not None:
-                self._control = ControlSocket(self._control_path)
+                self._control = SocketFile(self._control_path)
                 undo.callback(self._control.remove)
                 undo.callback(self._control.socket.close)
                 sockets.append(self._control.socket)
@@ -228,4 +226,4 @@ def _peer(link: Any) -> Peer | None:
     """Who is at the other end of a socket file; None over TCP."""
     if link is None or link.family != socket.AF_UNIX:
         return None
-    return Peer(*PEER.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)))
+    return Peer(*peer_credentials(link))

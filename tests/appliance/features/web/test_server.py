@@ -14,8 +14,8 @@ from webserver import frame, is_closed, page, record
 from appliance.control import ControlClient
 from appliance.features.web import server as server_module
 from appliance.features.web.api import Api
-from appliance.features.web.listening import ControlSocketError
 from appliance.features.web.server import Peer, WebServer
+from appliance.net.listening import SocketFileError
 from appliance.net.local import LocalClient
 
 
@@ -102,7 +102,7 @@ def test_a_taken_port_and_then_a_second_try(tmp_path):
 def test_a_second_server_leaves_the_first_ones_control_socket_alone(tmp_path):
     async def scenario():
         async with page(tmp_path, control=True):
-            with pytest.raises(ControlSocketError, match="already running"):
+            with pytest.raises(SocketFileError, match="already running"):
                 async with page(tmp_path, control=True):
                     pass
             assert await asyncio.to_thread(ControlClient(tmp_path / "control.sock").get, "/api/status")
