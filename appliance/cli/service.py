@@ -112,6 +112,7 @@ def _announce(service: "Service") -> None:
     places = [
         f"MQTT on {_host(mqtt.address)}:{service.mqtt_port}" if service.mqtt_port is not None else "no MQTT port",
         f"page at http://{_host(web.address)}:{service.web_port}/" if service.web_port is not None else "no page",
+        *service.listeners,
         f"data in {service.data_dir}",
     ]
     announce(f"appliance runs: {', '.join(places)}")

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 ACCEPTED_A_TURN = 8  # so that those who are in have their turn between
 GIVES_WAY_S = 2.5  # a slow microcontroller is done by then
+LONGEST_S = 120.0
+GOODBYE_S = 1.0  # for the other side to confirm the end
 PAUSE_S = 1.0  # how long nobody is let in when the system has no socket for us
 
 
@@ -108,7 +111,9 @@ class HandshakeListener:
     def _make_room(self) -> None:
         if len(self._under_way) >= self._at_most:
             self.gave_way += 1
-            next(iter(self._under_way)).abort()
+            oldest = next(iter(self._under_way))
+            oldest.abort()
+            self._ended(oldest)  # also where that is said later
         self._resume()
 
     def _pause(self, seconds: float, then: Callable[[], None]) -> None:
@@ -133,3 +138,47 @@ class HandshakeListener:
         self._at_most = 0  # nothing resumes
         for handshake in list(self._under_way):
             handshake.abort()
+
+
+class TransportHandshake:
+    """A handshake that asyncio does, for a protocol that wants one of its transports."""
+
+    def __init__(
+        self, client: socket.socket, peer: str, context: ssl.SSLContext, protocol: Callable[[], asyncio.BaseProtocol]
+    ) -> None:
+        self._client = client
+        self._peer = peer
+        self._context = context
+        self._protocol = protocol
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, ended: Callable[[], None]) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._shake(), name="TLS handshake")
+        self._task.add_done_callback(lambda _: ended())
+
+    async def _shake(self) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol,
+                self._client,
+                ssl=self._context,
+                ssl_handshake_timeout=LONGEST_S,  # the listener's own is shorter
+                ssl_shutdown_timeout=GOODBYE_S,
+            )
+        except OSError as error:
+            log.info("%s: closed, no TLS handshake: %s", self._peer, reason(error))
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._task is not None:
+            self._task.cancel()
+
+
+def reason(error: Exception) -> str:
+    """Say in a few words why TLS did not come about."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused, {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and (word := getattr(error, "reason", None)):
+        return str(word).lower().replace("_", " ")
+    return str(error) or type(error).__name__

@@ -50,7 +50,7 @@ def peer_name(client: Any, address: Any) -> str:
     """Name who is at the other end: address and port, or the process on this computer."""
     if client.family == socket.AF_UNIX:
         process, user, _ = peer_credentials(client)
-        return f"process {process} of user {user}"
+        return f"unix process {process} of user {user}"
     if not address:  # it is gone already
         return "?"
     host, port = address[:2]

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable
 
 from appliance.broker.connection import Connection
-from appliance.net.handshakes import HandshakeListener
+from appliance.net.handshakes import HandshakeListener, reason
 from appliance.net.hub import Hub
 
 log = logging.getLogger(__name__)
@@ -163,15 +163,6 @@ class TlsLink:
         self._end_handshake()
         if self._connection is not None:
             self._hub.lost(self, self._connection)
-
-
-def reason(error: Exception) -> str:
-    """Say in a few words why TLS did not come about."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is refused, {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and (word := getattr(error, "reason", None)):
-        return str(word).lower().replace("_", " ")
-    return str(error) or type(error).__name__
 
 
 def listen_tls(

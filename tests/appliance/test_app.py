@@ -9,8 +9,10 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
+from urllib.request import urlopen
 
 import pytest
+from authority import Authority
 from processes import PATIENCE_S, free_port
 
 from appliance import app, notify
@@ -21,7 +23,7 @@ from appliance.mqtt.codec import encode
 from appliance.mqtt.packets import Connect, Publish
 from appliance.mqtt.properties import EMPTY
 from appliance.mqtt.types import QoS, Version
-from appliance.settings import History, Mqtt, Settings, Web
+from appliance.settings import History, Listener, Mqtt, Settings, Web
 from appliance.store.history import HistoryReader
 
 
@@ -305,3 +307,104 @@ def test_run_serves_until_the_signal(tmp_path):
 
     asyncio.run(app.run(local(), tmp_path, begin))
     assert started == ["home"]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def encrypted(authority, **more):
+    return {"certificate": str(authority.certificate), "key": str(authority.key), **more}
+
+
+def greeted(link):
+    """Connect over a socket that is open already; the answer's first four bytes."""
+    link.settimeout(PATIENCE_S)
+    link.sendall(connect_packet())
+    return link.recv(4)
+
+
+class TestListeners:
+    def test_every_kind_at_once(self, tmp_path, authority):
+        plain, six, tls, web, https = (free_port() for _ in range(5))
+        listeners = (
+            Listener(port=plain),
+            Listener(address="::1", port=six),
+            Listener(port=tls, **encrypted(authority)),
+            Listener(path=str(tmp_path / "mqtt.sock")),
+            Listener(serve="web", port=web),
+            Listener(serve="web", port=https, **encrypted(authority)),
+        )
+
+        def visit(service):
+            places = ControlClient(tmp_path / "control.sock").get("/api/status")["listeners"]
+            assert places == list(service.listeners)
+            for family, address in (
+                (socket.AF_INET, ("127.0.0.1", plain)),
+                (socket.AF_INET6, ("::1", six)),
+                (socket.AF_UNIX, str(tmp_path / "mqtt.sock")),
+            ):
+                with socket.socket(family) as link:
+                    link.connect(address)
+                    assert greeted(link) == b"\x20\x02\x00\x00"
+            assert (tmp_path / "mqtt.sock").stat().st_mode & 0o777 == 0o660
+            with (
+                socket.create_connection(("127.0.0.1", tls)) as link,
+                authority.trust(alpn=["mqtt"]).wrap_socket(link, server_hostname="127.0.0.1") as secure,
+            ):
+                assert greeted(secure) == b"\x20\x02\x00\x00"
+                assert secure.selected_alpn_protocol() == "mqtt"
+            for scheme, port in (("http", web), ("https", https)):
+                context = authority.trust() if scheme == "https" else None
+                with urlopen(f"{scheme}://127.0.0.1:{port}/healthz", context=context) as answer:
+                    assert answer.read() == b'{"alive":true}'
+            return places
+
+        assert with_service(local(listener=listeners), tmp_path, visit) == [
+            f"mqtt://127.0.0.1:{plain}",
+            f"mqtt://[::1]:{six}",
+            f"mqtts://127.0.0.1:{tls}",
+            f"mqtt socket {tmp_path}/mqtt.sock",
+            f"http://127.0.0.1:{web}/",
+            f"https://127.0.0.1:{https}/",
+        ]
+        assert not (tmp_path / "mqtt.sock").exists()
+
+    def test_beyond_this_computer_nothing_opens_without_accounts(self, tmp_path):
+        settings = local(listener=(Listener(address="0.0.0.0", port=9, plain=True),))
+        assert refusal(settings, tmp_path) == (
+            (
+                "listener[1].address: 0.0.0.0 is beyond this computer; "
+                "set accounts.password_file first: other computers are served with accounts only"
+            ),
+            Exit.CONFIG,
+        )
+
+    @pytest.mark.parametrize("serve", ["mqtt", "web"])
+    def test_a_taken_port(self, tmp_path, serve):
+        with listening() as port:
+            listeners = (Listener(path=str(tmp_path / "s")), Listener(serve=serve, port=port))
+            text, code = refusal(local(listener=listeners), tmp_path)
+        assert text.startswith(f"listener[2].port: 127.0.0.1:{port} is taken by another program; stop that one")
+        assert code == Exit.UNAVAILABLE
+        assert not (tmp_path / "s").exists()
+        assert not (tmp_path / "control.sock").exists()
+
+    def test_a_certificate_that_is_not_there(self, tmp_path):
+        text, code = refusal(local(listener=(Listener(port=9, certificate=str(tmp_path / "no.pem")),)), tmp_path)
+        assert text.startswith(f"listener[1].certificate: {tmp_path}/no.pem cannot be read (No such file or directory)")
+        assert code == Exit.CONFIG
+
+    def test_a_socket_file_that_cannot_be(self, tmp_path):
+        text, code = refusal(local(listener=(Listener(path=str(tmp_path / "no" / "mqtt.sock")),)), tmp_path)
+        assert text.startswith(f"listener[1].path: socket file {tmp_path}/no/mqtt.sock: No such file or directory")
+        assert code == Exit.UNAVAILABLE
+
+    def test_addresses_that_are_not_ours(self, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+        monkeypatch.setattr(app, "listen_tcp", refuse)
+        text, _ = refusal(local(listener=(Listener(address="127.0.0.9", port=9),)), tmp_path)
+        assert text.startswith("listener[1].address: 127.0.0.9:9 is no address of this computer")

@@ -103,7 +103,7 @@ class Guard:
         if refused is None:
             await self._app(scope, receive, send_guarded)
         else:
-            await _refuse(scope, send_guarded, *refused)
+            await refuse(scope, send_guarded, *refused)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         is_socket = scope["type"] == "websocket"
@@ -118,9 +118,10 @@ class Guard:
         )
 
 
-async def _refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
+async def refuse(scope: Scope, send: Send, status: int, reason: str, *more: tuple[bytes, bytes]) -> None:
+    """Answer a request or the opening of a WebSocket with an error, and `more` headers."""
     body = msgspec.json.encode({"error": reason})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     await send({"type": f"{kind}.start", "status": status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body})

@@ -10,7 +10,7 @@ import pytest
 from sockets import until
 
 from appliance.net import handshakes
-from appliance.net.handshakes import HandshakeListener
+from appliance.net.handshakes import HandshakeListener, reason
 from appliance.net.listening import listen_tcp
 
 
@@ -166,3 +166,14 @@ def test_who_is_gone_before_the_beginning_is_forgotten(run):
             assert listener.under_way == 0
 
     run(scenario())
+
+
+REASONS = [
+    (OSError("it is gone"), "it is gone"),
+    (ValueError(), "ValueError"),
+]
+
+
+@pytest.mark.parametrize(("error", "words"), REASONS)
+def test_reasons(error, words):
+    assert reason(error) == words

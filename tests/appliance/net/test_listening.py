@@ -144,7 +144,7 @@ def test_a_program_of_this_computer_is_named_by_its_process(tmp_path, opened):
         file.socket.setblocking(True)
         client, address = file.socket.accept()
         with client:
-            assert peer_name(client, address) == f"process {os.getpid()} of user {os.getuid()}"
+            assert peer_name(client, address) == f"unix process {os.getpid()} of user {os.getuid()}"
 
 
 def test_who_is_gone_already_has_no_name():

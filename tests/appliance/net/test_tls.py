@@ -27,7 +27,7 @@ from appliance.mqtt.types import QoS, ReasonCode, Version
 from appliance.net import hub
 from appliance.net.certificates import server_context
 from appliance.net.listening import listen_tcp
-from appliance.net.tls import listen_tls, reason
+from appliance.net.tls import listen_tls
 
 V311, V5 = Version.MQTT_3_1_1, Version.MQTT_5
 both = pytest.mark.parametrize("version", [V311, V5])
@@ -283,14 +283,3 @@ def test_alpn(run, authority, offered, chosen):
                 await writer.wait_closed()
 
     run(scenario())
-
-
-REASONS = [
-    (OSError("it is gone"), "it is gone"),
-    (ValueError(), "ValueError"),
-]
-
-
-@pytest.mark.parametrize(("error", "words"), REASONS)
-def test_reasons(error, words):
-    assert reason(error) == words
