@@ -2,6 +2,7 @@
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 CHECK = "check its path, and that this user may read it"
 
@@ -20,7 +21,8 @@ def server_context(
     """Give the context of a listener that speaks `protocol`, as ALPN calls it; CertificateError.
 
     The private key may stand in the certificate's file. With `client_ca` a client may show a certificate, which must
-    then be good; `client_must` turns those away that show none.
+    then be good; `client_must` turns those away that show none. Lists of what an authority has revoked (CRL) may stand
+    in the same file; then every authority in it must have one.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -44,6 +46,8 @@ def server_context(
             raise CertificateError(
                 "client_ca", f"{client_ca} holds no certificate in PEM form; convert it with openssl x509"
             ) from None
+        if context.cert_store_stats()["crl"]:
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         context.verify_mode = ssl.CERT_REQUIRED if client_must else ssl.CERT_OPTIONAL
     return context
 
@@ -80,3 +84,14 @@ def _explained(error: ssl.SSLError, certificate: str, key: str) -> CertificateEr
     file = key or certificate
     cure = "convert it with openssl pkey" if key else "name its file with key"
     return CertificateError("key", f"{file} holds no private key in PEM form; {cure}")
+
+
+def has_odd_name(client: ssl.SSLSocket) -> bool:
+    """Whether the certificate that a client showed names it with a U+0000, to pass for somebody else. CVE-2009-2408
+
+    ValueError when it cannot be read at all.
+    """
+    shown = client.getpeercert() or {}
+    names: list[Any] = [pair for group in shown.get("subject", ()) for pair in group]
+    names += shown.get("subjectAltName", ())
+    return any("\0" in str(text) for pair in names for text in pair)

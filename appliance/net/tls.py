@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 
 from appliance.broker.connection import Connection
+from appliance.net.certificates import has_odd_name
 from appliance.net.handshakes import HandshakeListener, reason
 from appliance.net.hub import Hub
 
@@ -62,6 +63,8 @@ class TlsLink:
     def _shake(self) -> None:
         try:
             self._socket.do_handshake()
+            if has_odd_name(self._socket):
+                raise ValueError("its certificate is refused, U+0000 in a name")  # noqa: TRY301 said below
         except ssl.SSLWantReadError:
             self._loop.remove_writer(self._fd)
             return

@@ -4,6 +4,7 @@ import ssl
 
 import pytest
 from authority import Authority
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from appliance.net.certificates import CertificateError, server_context
+from appliance.net.certificates import CertificateError, has_odd_name, server_context
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +77,31 @@ def test_files_that_will_not_do(authority, tmp_path):
             server_context(*map(str, files), protocol="mqtt")
         assert (caught.value.key, str(caught.value)[: len(words)]) == (key, words)
         assert "\n" not in str(caught.value)
+
+
+SUBJECTS = [
+    (None, False),
+    ({}, False),
+    ({"subject": ((("commonName", "hub"),),)}, False),
+    ({"subject": ((("commonName", "hub\0.example.org"),),)}, True),
+    ({"subjectAltName": (("DNS", "hub"), ("DNS", "hub\0"))}, True),
+]
+
+
+@pytest.mark.parametrize(("shown", "expected"), SUBJECTS)
+def test_odd_names(shown, expected):
+    class Client:
+        def getpeercert(self):
+            return shown
+
+    assert has_odd_name(Client()) is expected
+
+
+def test_revocations_may_stand_beside_the_authority(authority):
+    authority.request("gone", x509.Name([]), revoked=True)
+    files = str(authority.certificate), str(authority.key)
+    flags = [
+        bool(server_context(*files, str(file), protocol="mqtt").verify_flags & ssl.VERIFY_CRL_CHECK_LEAF)
+        for file in (authority.ca, authority.folder / "revocations.pem")
+    ]
+    assert flags == [False, True]

@@ -24,7 +24,7 @@ from appliance.mqtt.packets import (
 )
 from appliance.mqtt.properties import Properties
 from appliance.mqtt.types import QoS, ReasonCode, Version
-from appliance.net import hub
+from appliance.net import hub, tls
 from appliance.net.certificates import server_context
 from appliance.net.listening import listen_tcp
 from appliance.net.tls import listen_tls
@@ -283,3 +283,23 @@ def test_alpn(run, authority, offered, chosen):
                 await writer.wait_closed()
 
     run(scenario())
+
+
+def test_a_certificate_whose_name_cannot_be_read_is_refused(run, authority, monkeypatch, caplog):
+    """OpenSSL refuses most of them itself; Python may stumble over the rest."""
+    caplog.set_level("INFO")
+
+    def stumble(_):
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "planted")
+
+    monkeypatch.setattr(tls, "has_odd_name", stumble)
+
+    async def scenario():
+        async with encrypted(authority) as server:
+            link = await server.link()
+            assert await link.packet() is None
+            await until(lambda: not server.listener.under_way)
+            assert server.broker.stats.connections_total == 0
+
+    run(scenario())
+    assert "no TLS handshake" in caplog.text
