@@ -5,6 +5,7 @@ wait in the system's queue meanwhile; who dawdles then gives way to them before 
 """
 
 import asyncio
+import asyncio.sslproto
 import errno
 import logging
 import socket
@@ -21,6 +22,7 @@ ACCEPTED_A_TURN = 8  # so that those who are in have their turn between
 GIVES_WAY_S = 2.5  # a slow microcontroller is done by then
 LONGEST_S = 120.0
 GOODBYE_S = 1.0  # for the other side to confirm the end
+RECORD_BYTES = 16_384  # the most that TLS encrypts in one piece
 PAUSE_S = 1.0  # how long nobody is let in when the system has no socket for us
 
 
@@ -142,6 +144,8 @@ class HandshakeListener:
 
 class TransportHandshake:
     """A handshake that asyncio does, for a protocol that wants one of its transports."""
+
+    asyncio.sslproto.SSLProtocol.max_size = RECORD_BYTES  # of the buffer each client has; 256 KiB otherwise
 
     def __init__(
         self, client: socket.socket, peer: str, context: ssl.SSLContext, protocol: Callable[[], asyncio.BaseProtocol]

@@ -12,13 +12,12 @@ from collections.abc import Callable
 
 from appliance.broker.connection import Connection
 from appliance.net.certificates import has_odd_name
-from appliance.net.handshakes import HandshakeListener, reason
+from appliance.net.handshakes import RECORD_BYTES, HandshakeListener, reason
 from appliance.net.hub import Hub
 
 log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 65_536
-RECORD_BYTES = 16_384  # the most that TLS encrypts in one piece
 RECORDS_A_TURN = 8  # read from one client before the others have their turn
 
 

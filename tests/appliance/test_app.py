@@ -325,6 +325,12 @@ def greeted(link):
     return link.recv(4)
 
 
+UPGRADE = (
+    b"GET /mqtt HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+)
+
+
 class TestListeners:
     def test_every_kind_at_once(self, tmp_path, authority):
         plain, six, tls, web, https = (free_port() for _ in range(5))
@@ -370,6 +376,44 @@ class TestListeners:
             f"https://127.0.0.1:{https}/",
         ]
         assert not (tmp_path / "mqtt.sock").exists()
+
+    def test_clients_of_every_kind_are_told_of_the_end(self, tmp_path, authority):
+        """MQTT 5 clients that do not even answer: the stop waits for none of them longer than it may."""
+        mqtt, tls, web, https = (free_port() for _ in range(4))
+        listeners = (
+            Listener(port=tls, **encrypted(authority)),
+            Listener(path=str(tmp_path / "mqtt.sock")),
+            Listener(serve="web", port=https, **encrypted(authority)),
+        )
+        trust = authority.trust()
+
+        def visit(_):
+            links = {name: socket.create_connection(("127.0.0.1", port)) for name, port in ports.items()}
+            links["file"] = socket.socket(socket.AF_UNIX)
+            links["file"].connect(str(tmp_path / "mqtt.sock"))
+            for name in ("tls", "wss"):
+                links[name] = trust.wrap_socket(links[name], server_hostname="127.0.0.1")
+            for name, link in links.items():
+                link.settimeout(PATIENCE_S)
+                packet = encode(Connect(client_id=name, version=Version.MQTT_5), Version.MQTT_5)
+                if name in {"ws", "wss"}:
+                    link.sendall(UPGRADE % ports[name])
+                    assert link.recv(4_096).startswith(b"HTTP/1.1 101 ")
+                    packet = bytes([0x82, 0x80 | len(packet)]) + bytes(4) + packet
+                link.sendall(packet)
+                assert b"\x20" in link.recv(4_096)  # CONNACK, in a frame or not
+            return links
+
+        ports = {"tcp": mqtt, "tls": tls, "ws": web, "wss": https}
+        links = with_service(local(mqtt=mqtt, web=web, listener=listeners), tmp_path, visit)
+        assert set(links) == {"tcp", "tls", "ws", "wss", "file"}
+        for name, link in links.items():
+            with link:
+                said = b""
+                while part := link.recv(4_096):
+                    said += part
+                assert b"\x8b" in said, name
+                assert b"the server is shutting down" in said, name
 
     def test_beyond_this_computer_nothing_opens_without_accounts(self, tmp_path):
         settings = local(listener=(Listener(address="0.0.0.0", port=9, plain=True),))
