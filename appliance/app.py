@@ -211,6 +211,7 @@ class Service:
             one.port_or_usual(),
             context,
             None if is_loopback(one.address) else self._verify,
+            frozenset(one.names),
             limits.max_handshakes,
             limits.tls_handshake_s,
         )

@@ -11,6 +11,7 @@ from appliance.settings import Listener, Settings
 
 ACCOUNTS_FIRST = "set accounts.password_file first: other computers are served with accounts only"
 ENCRYPT = "set certificate and key, or plain = true where nobody can listen on the way"
+NOT_OF_A_FILE = ("address", "port", "certificate", "key", "client_ca", "require_client_certificate", "names", "plain")
 FILES = ("path", "certificate", "key", "client_ca")
 
 
@@ -73,13 +74,15 @@ def _faults(listener: Listener, *, has_accounts: bool) -> Iterator[tuple[str, st
     if listener.path:
         if listener.serve != "mqtt":
             yield "path", "a socket file serves mqtt alone", "give address and port for the page"
-        for key in ("address", "port", "certificate", "key", "client_ca", "require_client_certificate"):
+        for key in NOT_OF_A_FILE:
             if getattr(listener, key) != getattr(DEFAULT, key):
                 yield key, "a socket file has no such thing", "leave it out, or leave out path"
         return
     if listener.address != "localhost" and not _is_address(listener.address):
         yield "address", f'"{listener.address}" is no address', "give one of this computer, such as 192.168.1.5"
         return
+    if listener.names and listener.serve != "web":
+        yield "names", "only the page is asked for by name", "leave it out"
     if not listener.certificate:
         for key in ("key", "client_ca", "require_client_certificate"):
             if getattr(listener, key):

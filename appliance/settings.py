@@ -44,6 +44,15 @@ Address = Annotated[
 ]
 """An address to listen on. No name: what a name server says must not decide who gets in."""
 
+HostName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(?!\n)$",
+        max_length=253,
+        extra={"cure": "give a name in lower case, without http:// and port"},
+    ),
+]
+
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 ListenerPort = Annotated[int, Meta(ge=1, le=65_535)]
@@ -102,6 +111,10 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     require_client_certificate: Annotated[
         bool, Meta(description="Whether clients without a certificate are turned away.")
     ] = False
+    names: Annotated[
+        tuple[HostName, ...],
+        Meta(max_length=64, description="Further names by which browsers may ask for the page, such as hub.lan."),
+    ] = ()
     plain: Annotated[bool, Meta(description="Says that other computers shall be served without encryption.")] = False
 
     def port_or_usual(self) -> int:

@@ -156,7 +156,12 @@ def check_command(arguments: argparse.Namespace) -> int:
     if arguments.schema:
         say(schema(Settings, "Configuration of the appliance").removesuffix("\n"))
         return Exit.OK
-    _load(arguments.file)
+    settings = _load(arguments.file)
+    if any(one.certificate for one in settings.listener):
+        from appliance.app import context_of  # noqa: PLC0415
+
+        for number, one in enumerate(settings.listener):
+            context_of(number, one)
     say(f"{arguments.file} is good")
     return Exit.OK
 

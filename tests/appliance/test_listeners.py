@@ -55,6 +55,7 @@ GOOD = [
     ({**TLS}, None),
     ({**TLS, "key": "/k.pem", "client_ca": "/ca.pem", "require_client_certificate": True}, None),
     ({"address": LAN, **TLS}, ACCOUNTS),
+    ({"serve": "web", "names": ("hub.lan",), "port": 9}, None),
     ({"address": "0.0.0.0", "plain": True, "port": 1884}, ACCOUNTS),
     ({"address": "::", "serve": "web", **TLS}, ACCOUNTS),
 ]
@@ -81,6 +82,8 @@ BAD = [
     ({"client_ca": "/k", "port": 9}, None, "client_ca", "only TLS has a use for it"),
     ({**TLS, "require_client_certificate": True}, None, "require_client_certificate", "could be checked"),
     ({"path": "/x", "serve": "web"}, None, "path", "a socket file serves mqtt alone"),
+    ({"names": ("hub.lan",), "port": 9}, None, "names", "only the page is asked for by name"),
+    ({"path": "/x", "plain": True}, None, "plain", "a socket file has no such thing"),
     ({"path": "/x", "port": 9}, None, "port", "a socket file has no such thing"),
     ({"path": "/x", **TLS}, None, "certificate", "a socket file has no such thing"),
     ({"port": 1883}, None, "port", "127.0.0.1:1883 is also that of mqtt.port"),

@@ -27,6 +27,7 @@ HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
+MAPPED: Final = "::ffff:"  # before the IPv4 address of a connection to a listener of both
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -58,7 +59,7 @@ def is_own(name: str, names: frozenset[str], address: str) -> bool:
         asked = ip_address(name)
     except ValueError:
         return False
-    return asked.is_loopback or name == address
+    return asked.is_loopback or name == address.removeprefix(MAPPED)
 
 
 def refusal(

@@ -47,6 +47,7 @@ class Door(NamedTuple):
     port: int
     context: ssl.SSLContext | None = None  # encrypted with it
     verify: Verify | None = None  # who has to log in; None lets everybody in
+    names: frozenset[str] = frozenset()  # of this computer, besides those it knows itself
     max_handshakes: int = 64
     handshake_s: float = 10.0
 
@@ -126,7 +127,7 @@ class WebServer:
                     raise DoorError(number, error) from error
                 undo.callback(opened.close)
                 self.ports.append(opened.getsockname()[1])
-                guarded = Guard(Login(app, door.verify) if door.verify else app, own_names())
+                guarded = Guard(Login(app, door.verify) if door.verify else app, own_names() | door.names)
                 self._servers.append(_Server(guarded, [opened], self._mqtt, door))
             for server in self._servers:
                 await server.begin()
@@ -165,7 +166,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=functools.partial(_HttpConnection, mqtt=mqtt),  # type: ignore[arg-type]  # it is only called
+                http=functools.partial(_HttpConnection, mqtt=mqtt, names=door.names if door else frozenset()),  # type: ignore[arg-type]  # it is only called
                 ws=WebSocketsSansIOProtocol,
                 ws_max_size=MAX_INCOMING_BYTES,
                 ws_per_message_deflate=False,
@@ -254,9 +255,10 @@ class _HttpConnection(H11Protocol):
     The request's state gets `abort` (cuts the connection), `is_control` and `peer` (of the control socket).
     """
 
-    def __init__(self, *arguments: Any, mqtt: MqttLink | None = None, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, *, mqtt: MqttLink | None, names: frozenset[str], **options: Any) -> None:
+        super().__init__(**options)
         self._mqtt = mqtt
+        self._names = names
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Look at who comes, and wait for the first request."""
@@ -294,10 +296,9 @@ class _HttpConnection(H11Protocol):
             return False
         if "origin" not in headers:  # which every browser sends, so that no stranger's page stands behind it
             return True
-        address = self.server[0] if self.server else ""
-        return not refusal(
-            method="WEBSOCKET", scheme=str(self.scheme), headers=headers, names=own_names(), address=str(address)
-        )
+        address, names = str(self.server[0]) if self.server else "", own_names() | self._names
+        scheme = str(self.scheme)
+        return not refusal(method="WEBSOCKET", scheme=scheme, headers=headers, names=names, address=address)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""

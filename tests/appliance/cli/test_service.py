@@ -52,6 +52,9 @@ def test_files_of_a_listener_lie_beside_the_configuration(tmp_path):
     path.write_text('[[listener]]\ncertificate = "hub.pem"\n')
     settings = service._settings(parsed("run", "--config", str(path)))
     assert settings.listener[0].certificate == str(tmp_path / "hub.pem")
+    with pytest.raises(CommandError, match=rf"^listener\[1\].certificate: {tmp_path}/hub.pem cannot be read") as caught:
+        service.check_command(parsed("check", str(path)))
+    assert caught.value.exit_code == Exit.CONFIG
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,30 @@ def test_a_name_that_is_not_ours_is_refused_to_browsers_alone(serve, origin, sta
     serve(scenario)
 
 
+def test_names_that_a_door_has_besides(run, tmp_path):
+    async def scenario():
+        async with page(tmp_path, doors=[Door("127.0.0.1", 0, names=frozenset({"hub.lan"}))]) as served:
+            own, port = served.port, served.server.ports[0]
+            request = UPGRADE.replace(b"127.0.0.1:PORT\r\n", b"hub.lan\r\nOrigin: http://hub.lan\r\n")
+            for served.port, status in ((own, b"421"), (port, b"101")):
+                async with served.link() as (reader, writer):
+                    writer.write(request)
+                    assert (await reader.readline()).split()[1] == status
+            assert (await served.ask("/healthz", headers={"Host": "hub.lan"})).status == 200
+
+    run(scenario())
+
+
+def test_what_comes_along_with_the_request_is_not_lost(serve):
+    async def scenario(page):
+        async with page.served.link() as (reader, writer):
+            writer.write(UPGRADE.replace(b"PORT", str(page.served.port).encode()) + frame(BINARY, connect("eager")))
+            await reader.readuntil(b"\r\n\r\n")
+            assert await answer(reader) == (BINARY, ACCEPTED)
+
+    serve(scenario)
+
+
 def test_other_paths_are_no_mqtt(serve):
     async def scenario(page):
         page.url += "/x"
