@@ -25,6 +25,9 @@ GOODBYE_S = 1.0  # for the other side to confirm the end
 RECORD_BYTES = 16_384  # the most that TLS encrypts in one piece
 PAUSE_S = 1.0  # how long nobody is let in when the system has no socket for us
 
+# The buffer that asyncio keeps for each client; as it comes, it has 256 KiB.
+asyncio.sslproto.SSLProtocol.max_size = RECORD_BYTES
+
 
 class Handshake(Protocol):
     """One client that is not in yet."""
@@ -144,8 +147,6 @@ class HandshakeListener:
 
 class TransportHandshake:
     """A handshake that asyncio does, for a protocol that wants one of its transports."""
-
-    asyncio.sslproto.SSLProtocol.max_size = RECORD_BYTES  # of the buffer each client has; 256 KiB otherwise
 
     def __init__(
         self, client: socket.socket, peer: str, context: ssl.SSLContext, protocol: Callable[[], asyncio.BaseProtocol]

@@ -78,20 +78,23 @@ class WebSocketLink(asyncio.Protocol):
                     self._websocket.fail(CloseCode.UNSUPPORTED_DATA, "MQTT comes in binary frames")
                     break
                 # A packet may begin and end anywhere in a frame. [MQTT-6.0.0-2]
-                if frame.data and (frame.opcode is Opcode.BINARY or frame.opcode is Opcode.CONT):
-                    self._received(connection, bytes(frame.data))
+                is_data = frame.opcode is Opcode.BINARY or frame.opcode is Opcode.CONT
+                if is_data and frame.data and not self._received(connection, bytes(frame.data)):
+                    break
             if connection.session is None and self._unfinished > STRANGER_BYTES:
                 self._websocket.fail(CloseCode.MESSAGE_TOO_BIG, "too long for a CONNECT")
         self._send_due()
         self._hub.turn()
 
-    def _received(self, connection: Connection, data: bytes) -> None:
+    def _received(self, connection: Connection, data: bytes) -> bool:
         hub = self._hub
         try:
             hub.broker.received(connection, data, hub.clock())
         except Exception:  # a fault of ours in one client's packet must not take the others with it
             log.exception("%s: closed after an error of the server", connection)
             self.abort()
+            return False
+        return True
 
     def eof_received(self) -> bool:
         """Close when the client does."""

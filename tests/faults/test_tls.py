@@ -8,6 +8,7 @@ import itertools
 import socket
 import ssl
 import threading
+from urllib.request import urlopen
 
 import pytest
 from authority import Authority
@@ -30,18 +31,19 @@ _numbers = itertools.count(1)
 
 
 class Secure:
-    """A service with a TLS listener, one that wants client certificates, and one that knows which are revoked."""
+    """A service with TLS listeners: one for all, two that want client certificates, one of the page."""
 
     def __init__(self, scratch):
         self.authority = authority = Authority(scratch / "authority")
         self.revoked = authority.request("revoked", common_name("revoked"), revoked=True)
-        self.open, self.closed, self.listed = (free_port() for _ in range(3))
+        self.open, self.closed, self.listed, self.page = (free_port() for _ in range(4))
         listeners = [
             LISTENER.format(port=self.open, authority=authority),
             LISTENER.format(port=self.closed, authority=authority) + CLIENTS.format(ca=authority.ca),
             LISTENER.format(port=self.listed, authority=authority)
             + CLIENTS.format(ca=authority.folder / "revocations.pem"),
         ]
+        listeners.append(LISTENER.format(port=self.page, authority=authority) + 'serve = "web"\n')
         self.service = Service(scratch / "service", CONFIG + LIMITS + "".join(listeners))
         self.links = []
 
@@ -136,9 +138,13 @@ SILENCES = [
 ]
 
 
+doors = pytest.mark.parametrize("door", ["open", "page"])
+
+
+@doors
 @pytest.mark.parametrize(("name", "beginning"), SILENCES)
-def test_o84_a_hello_and_then_silence(secure, name, beginning):  # noqa: ARG001
-    links = [secure.plain() for _ in range(16)]
+def test_o84_a_hello_and_then_silence(secure, door, name, beginning):  # noqa: ARG001
+    links = [secure.plain(getattr(secure, door)) for _ in range(16)]
     for link in links:
         link.send(beginning())
     for link in links:
@@ -162,6 +168,14 @@ def test_o84_a_hello_that_trickles_in_buys_no_time(secure):
         raise AssertionError("it was never closed")
 
 
+def test_o84_the_page_is_there_past_a_crowd_that_says_nothing(secure):
+    crowd = [secure.plain(secure.page) for _ in range(40)]
+    with urlopen(f"https://127.0.0.1:{secure.page}/healthz", context=secure.authority.trust()) as answered:
+        assert answered.read() == b'{"alive":true}'
+    for link in crowd:
+        answer(link)
+
+
 def test_o84_an_honest_client_gets_in_past_a_crowd_that_says_nothing(secure):
     crowd = [secure.plain() for _ in range(64)]
     secure.client("honest").silent()
@@ -169,10 +183,11 @@ def test_o84_an_honest_client_gets_in_past_a_crowd_that_says_nothing(secure):
         answer(link)
 
 
-def test_o84_no_more_than_the_crowd_that_is_let_in_costs_descriptors(secure):
+@doors
+def test_o84_no_more_than_the_crowd_that_is_let_in_costs_descriptors(secure, door):
     before = secure.service.descriptors()
     for _ in range(200):
-        secure.plain()
+        secure.plain(getattr(secure, door))
     assert secure.service.descriptors() - before <= 16 + 1
 
 
@@ -190,9 +205,10 @@ GARBAGE = [
 ]
 
 
+@doors
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_o85_garbage_is_closed(secure, garbage):
-    link = secure.plain()
+def test_o85_garbage_is_closed(secure, door, garbage):
+    link = secure.plain(getattr(secure, door))
     link.send(garbage)
     assert answer(link)[:1] in {b"", b"\x15"}  # an alert at most
 
@@ -233,9 +249,10 @@ def test_o85_an_end_without_close_notify_tells_the_will(secure, half):
         watcher.expect(publish("will/it", b"offline"))
 
 
+@doors
 @pytest.mark.parametrize(("minor", "good"), [(0, False), (1, False), (2, False), (3, True)])
-def test_o85_what_is_older_than_tls_1_2_is_refused(secure, minor, good):
-    link = secure.plain()
+def test_o85_what_is_older_than_tls_1_2_is_refused(secure, door, minor, good):
+    link = secure.plain(getattr(secure, door))
     link.send(old_hello(minor))
     if good:
         assert link.socket.recv(1) == b"\x16"  # ServerHello: the hello was well made

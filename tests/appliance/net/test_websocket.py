@@ -21,6 +21,7 @@ from appliance.mqtt.stream import PacketStream
 from appliance.mqtt.types import ReasonCode, Version
 from appliance.net import websocket
 from appliance.net.certificates import server_context
+from appliance.net.handshakes import RECORD_BYTES
 from appliance.net.websocket import SUBPROTOCOLS, WebSocketLink, select_subprotocol
 
 BINARY, TEXT, CONTINUED, CLOSE, PING, PONG = 0x2, 0x1, 0x0, 0x8, 0x9, 0xA
@@ -521,6 +522,7 @@ def test_encrypted(run, tmp_path, authority):
                     assert (await reader.packet()).payload == bytes([number]) * 100_000
                 reader.socket.transport.pause_reading()
                 link = encrypted.broker.sessions["reader"].connection.link
+                assert len(link._transport._ssl_protocol._ssl_buffer) == RECORD_BYTES  # and not 256 KiB
                 for _ in range(100):
                     await writer.send(publish("a/b", bytes(100_000)) + PINGREQ)
                     await writer.packet()
