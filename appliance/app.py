@@ -17,17 +17,20 @@ from pathlib import Path
 from time import monotonic
 
 from appliance import __version__, notify
+from appliance.accounts import Accounts, load_accounts
+from appliance.auth.acl import NO_RIGHTS
 from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag
+from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
+from appliance.config import ConfigError
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
 from appliance.features.web.server import Door, DoorError, WebServer
 from appliance.listeners import Fault, faults, is_loopback, url, where
-from appliance.mqtt.types import ReasonCode
 from appliance.net.certificates import CertificateError, server_context
-from appliance.net.hub import Authenticator, Hub, next_client_id
+from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
@@ -57,14 +60,16 @@ class Service:
         self._writer: HistoryWriter | None = None
         self._broker: Broker | None = None
         self._local: LocalClient | None = None
-        self._authenticator: Authenticator | None = None
+        self._accounts: Accounts | None = None
 
     async def start(self, parts: AsyncExitStack) -> None:
         """Start every part and put the way to stop it on the stack; CommandError."""
         settings = self.settings
         contexts = [context_of(number, listener) for number, listener in enumerate(settings.listener)]
-        if settings.accounts.password_file and self._authenticator is None:  # never open what should be closed
-            raise CommandError("accounts.password_file: this version has no accounts; leave it out", Exit.CONFIG)
+        try:
+            accounts = self._accounts = load_accounts(settings.accounts)
+        except ConfigError as error:
+            raise CommandError(str(error), Exit.CONFIG) from None
         database = database_path(self.data_dir)
         recorder = self._record(database, parts) if settings.history.enabled else None
         broker = Broker(
@@ -73,9 +78,12 @@ class Service:
             next_client_id=next_client_id,
             journal=recorder,
             classify=recorder.classify if recorder else unclassified,
+            authorize=accounts.acl.rights if accounts else all_rights,
         )
         self._broker = broker
-        hub = Hub(broker, self._authenticator)
+        hub = Hub(broker, accounts.passwords if accounts else None)
+        if accounts is not None:
+            parts.push_async_callback(accounts.passwords.close)
         hub.start()
         parts.push_async_callback(hub.stop)
         self._local = LocalClient(hub, "appliance")
@@ -146,6 +154,7 @@ class Service:
                 "rows": writer.stats.rows,
                 "duplicates": writer.stats.duplicates,
                 "beyond_max_series": writer.stats.refused,
+                "not_allowed_to_publish": writer.stats.forbidden,
                 "dropped": writer.stats.dropped,
                 "trouble": writer.trouble,
             }
@@ -173,9 +182,17 @@ class Service:
             raise CommandError(str(error), Exit.DATA) from None
         self._writer = writer
         parts.push_async_callback(asyncio.to_thread, writer.close)
-        recorder = Recorder(writer, site=self.settings.site, wall_clock=time.time)
+        recorder = Recorder(writer, site=self.settings.site, wall_clock=time.time, rights_of=self._rights_of)
         parts.callback(recorder.close)
         return recorder
+
+    def _rights_of(self, client_id: str) -> Rights:
+        """Give the rights of a client that has published; where there are accounts, one without a session has none."""
+        assert self._broker is not None  # noqa: S101 as above
+        session = self._broker.sessions.get(client_id)
+        if session is not None:
+            return session.rights
+        return ALL_RIGHTS if self._accounts is None else NO_RIGHTS
 
     async def _open_page(self, hub: Hub, contexts: list[ssl.SSLContext | None], parts: AsyncExitStack) -> None:
         settings = self.settings
@@ -210,17 +227,11 @@ class Service:
             one.address,
             one.port_or_usual(),
             context,
-            None if is_loopback(one.address) else self._verify,
+            self._accounts.passwords.verify if self._accounts and not is_loopback(one.address) else None,
             frozenset(one.names),
             limits.max_handshakes,
             limits.tls_handshake_s,
         )
-
-    async def _verify(self, username: str, password: str, peer: str) -> bool:  # noqa: ARG002 accounts will hold it to account
-        if self._authenticator is None:
-            return False
-        answer = await self._authenticator.authenticate("page", username, password.encode())
-        return answer is ReasonCode.SUCCESS
 
 
 def unclassified(_topic: str) -> RouteFlag:

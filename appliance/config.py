@@ -37,7 +37,7 @@ SYNTAX_CURES = {  # what tomllib says -> what people do about it
 class ConfigError(Exception):
     """A configuration that cannot be used; its text is the one line for people."""
 
-    def __init__(self, *, path: Path, line: int | None, key: str, problem: str, cure: str) -> None:
+    def __init__(self, *, path: Path | None, line: int | None, key: str, problem: str, cure: str) -> None:
         super().__init__(path, line, key, problem, cure)
         self.path = path
         self.line = line
@@ -46,7 +46,7 @@ class ConfigError(Exception):
         self.cure = cure
 
     def __str__(self) -> str:
-        place = str(self.path) if self.line is None else f"{self.path}:{self.line}"
+        place = "" if self.path is None else str(self.path) if self.line is None else f"{self.path}:{self.line}"
         return ": ".join(part for part in (place, self.key, f"{self.problem}; {self.cure}") if part).replace("\n", " ")
 
 
@@ -59,6 +59,32 @@ def schema(kind: type[msgspec.Struct], title: str) -> str:
     """Give the JSON Schema of a file, for editors that complete and check TOML."""
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **msgspec.json.schema(kind)}
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def read_text(path: Path) -> str:
+    """Read a whole file; ConfigError where there is none, it may not be read or it is not UTF-8."""
+    problem, cure = "", ""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
+            problem, cure = "larger than 1 MiB", "name the configuration, not data"
+        text = raw.decode("utf-8-sig")  # editors on Windows put the mark in front
+    except FileNotFoundError:
+        problem, cure = "there is no such file", "check the path"
+    except IsADirectoryError:
+        problem, cure = "this is a directory", "name the file in it"
+    except PermissionError:
+        problem, cure = "may not be read by this user", "run as its owner, or let this user read it with chmod"
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(path=path, line=line, key="", problem="not UTF-8", cure="save the file as UTF-8") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        problem, cure = f"cannot be read ({reason})", "name a text file"
+    if problem:
+        raise ConfigError(path=path, line=None, key="", problem=problem, cure=cure)
+    return text
 
 
 class Document:
@@ -80,30 +106,7 @@ class Document:
     @classmethod
     def read(cls, path: Path) -> "Document":
         """Read the file; ConfigError where there is none, it may not be read or it is not TOML in UTF-8."""
-        problem, cure = "", ""
-        try:
-            with path.open("rb") as file:
-                raw = file.read(MAX_FILE_BYTES + 1)
-            if len(raw) > MAX_FILE_BYTES:
-                problem, cure = "larger than 1 MiB", "name the configuration, not data"
-            text = raw.decode("utf-8-sig")  # editors on Windows put the mark in front
-        except FileNotFoundError:
-            problem, cure = "there is no such file", "check the path"
-        except IsADirectoryError:
-            problem, cure = "this is a directory", "name the file in it"
-        except PermissionError:
-            problem, cure = "may not be read by this user", "run as its owner, or let this user read it with chmod"
-        except UnicodeDecodeError as error:
-            line = raw.count(b"\n", 0, error.start) + 1
-            raise ConfigError(
-                path=path, line=line, key="", problem="not UTF-8", cure="save the file as UTF-8"
-            ) from None
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            problem, cure = f"cannot be read ({reason})", "name a text file"
-        if problem:
-            raise ConfigError(path=path, line=None, key="", problem=problem, cure=cure)
-        return cls(path, text)
+        return cls(path, read_text(path))
 
     def at(self, key_path: KeyPath) -> Any:
         """Give the value there; KeyError or IndexError where there is none."""

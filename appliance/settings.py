@@ -122,16 +122,6 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.port or USUAL_PORTS[self.serve, bool(self.certificate)]
 
 
-class Accounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may come in."""
-
-    password_file: Annotated[FilePath, Meta(description="File of user names and hashed passwords.")] = ""
-    rules_file: Annotated[FilePath, Meta(description="File of rules: which user may read and write which topics.")] = ""
-    anonymous: Annotated[
-        bool | None, Meta(description="Whether clients without a name are let in; absent: only without accounts.")
-    ] = None
-
-
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one client, and all of them together, may cost."""
 
@@ -213,6 +203,26 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = 2_000
 
 
+class Accounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may connect, and what they may do."""
+
+    password_file: Annotated[
+        FilePath,
+        Meta(description="File of the users and their passwords, made with `appliance passwd`; empty: no accounts."),
+    ] = ""
+    rules_file: Annotated[
+        FilePath,
+        Meta(description="File of what each user may publish and read; empty: everybody everything but $ topics."),
+    ] = ""
+    anonymous: Annotated[
+        bool | None,
+        Meta(
+            description="Whether clients of this computer are let in without a user name; "
+            "where absent, only while there is no password file."
+        ),
+    ] = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration of the service."""
 
@@ -228,9 +238,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listener: Annotated[
         tuple[Listener, ...], Meta(max_length=64, description="Further places to listen, one table each.")
     ] = ()
-    accounts: Annotated[Accounts, Meta(description="Who may come in.")] = Accounts()
     limits: Annotated[Limits, Meta(description="What one client, and all of them together, may cost.")] = Limits()
     history: Annotated[History, Meta(description="What is written down.")] = History()
+    accounts: Annotated[Accounts, Meta(description="Who may connect, and what they may do.")] = Accounts()
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one user may do, together with the user's other rules."""
+
+    user: Annotated[
+        str | None,
+        Meta(description="Name of the user, letter by letter: `#`, `+` and `/` mean nothing in it."),
+    ] = None
+    anonymous: Annotated[bool, Meta(description="In place of `user`: the rule of clients without a user name.")] = False
+    publish: Annotated[list[str], Meta(description="Topic filters; messages to these topics are taken.")] = []
+    subscribe: Annotated[list[str], Meta(description="Topic filters; messages on these topics are delivered.")] = []
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file of the rules."""
+
+    rule: Annotated[list[Rule], Meta(description="One table for each rule.")] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,14 +12,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# cli -> app -> features -> net, store -> broker -> mqtt; siblings never import each other.
+# cli -> app -> features -> net, store, auth -> broker -> mqtt; siblings never import each other.
 # A part is a module or a package; what it may import of ours besides itself.
 ARROWS = {
     "appliance": set(),  # the version
     "appliance.__main__": {"appliance.cli"},
     "appliance.cli": {
         "appliance",
+        "appliance.accounts",
         "appliance.app",
+        "appliance.auth",
         "appliance.config",
         "appliance.control",
         "appliance.demo",
@@ -36,6 +38,8 @@ ARROWS = {
     "appliance.demo": {"appliance.app", "appliance.exits", "appliance.places", "appliance.settings"},
     "appliance.app": {
         "appliance",
+        "appliance.accounts",
+        "appliance.auth",
         "appliance.broker",
         "appliance.config",
         "appliance.devices",
@@ -50,6 +54,13 @@ ARROWS = {
         "appliance.places",
         "appliance.settings",
         "appliance.store",
+    },
+    "appliance.accounts": {
+        "appliance.auth",
+        "appliance.broker",
+        "appliance.config",
+        "appliance.mqtt",
+        "appliance.settings",
     },
     "appliance.features": set(),
     "appliance.features.recorder": {
@@ -73,6 +84,7 @@ ARROWS = {
     },
     "appliance.net": {"appliance.broker", "appliance.control", "appliance.mqtt", "appliance.settings"},
     "appliance.store": {"appliance.broker", "appliance.devices", "appliance.mqtt", "appliance.settings"},
+    "appliance.auth": {"appliance.broker", "appliance.mqtt", "appliance.settings"},
     "appliance.broker": {"appliance.mqtt", "appliance.settings"},
     "appliance.mqtt": set(),
     # below everything
@@ -169,6 +181,7 @@ ARROWS = {
 # Packages of others stop at the edge.
 LIBRARIES = {
     "adafruit_dht": {"sensors.hw"},
+    "argon2": {"appliance.auth"},
     "board": {"sensors.hw"},
     "gpiozero": {"sensors.hw"},
     "lgpio": {"sensors.hw"},
@@ -200,7 +213,15 @@ LIBRARIES = {
 }
 
 # Modules that read no clock, open nothing and wait for nobody: what of the standard library they may use.
-PURE = ("appliance.mqtt", "appliance.broker", "sensors.schedule", "sensors.topics", "sensors.reading")
+PURE = (
+    "appliance.mqtt",
+    "appliance.broker",
+    "appliance.auth.acl",
+    "appliance.auth.turns",
+    "sensors.schedule",
+    "sensors.topics",
+    "sensors.reading",
+)
 CALM = {
     "__future__",
     "bisect",
@@ -332,6 +353,7 @@ def test_the_service_never_imports_the_agent():
 def test_only_the_top_reads_the_configuration_file():
     assert {part for part, allowed in ARROWS.items() if "appliance.config" in allowed} == {
         "appliance.cli",
+        "appliance.accounts",
         "appliance.app",
         "sensors.cli",
         "sensors.config",

@@ -8,6 +8,8 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from accounts import CONFIG as ACCOUNTS
+from accounts import password, write_accounts
 from processes import appliance, eventually, free_port, running
 
 from appliance.control import ControlClient, ControlUnavailable
@@ -41,6 +43,13 @@ class Agent:
             running(self.home, "run", "--config", self.config, program="sensors")
         )
 
+    def know(self, password):
+        """Give it an account."""
+        secret = self.home / "secret"
+        secret.write_text(password)
+        known = f'[broker]\nusername = "house"\npassword_file = "{secret}"\n'
+        self.config.write_text(self.config.read_text().replace("[broker]\n", known))
+
     def says(self, text):
         """Wait for a line of its log."""
         while text not in (line := self.process.process.stderr.readline()):
@@ -61,9 +70,10 @@ class House:
         self.home, self.processes = home, processes
         self.data_dir, self.port = home / "service", free_port()
         self.process = None
+        self.options = ()
 
     def start(self):
-        arguments = ("run", "--data", self.data_dir, "--mqtt-port", self.port, "--http-port", 0)
+        arguments = ("run", "--data", self.data_dir, "--mqtt-port", self.port, "--http-port", 0, *self.options)
         self.process = self.processes.enter_context(running(self.home, *arguments))
         self.process.lines_until("appliance runs")
 
@@ -72,6 +82,13 @@ class House:
 
     def stop(self):
         assert self.process.stop(signal.SIGTERM) == (0, "")
+
+    def guard(self, rules):
+        """Let nobody in but the agent and ann, from the next start on."""
+        write_accounts(self.home, rules, users=["house", "ann"])
+        config = self.home / "appliance.toml"
+        config.write_text(ACCOUNTS)
+        self.options = ("--config", config)
 
     def agent(self, name="house"):
         return Agent(self.home, name, self.port, self.processes)
@@ -228,4 +245,71 @@ def test_a_cloned_agent_is_named_and_both_keep_their_readings(house):
     assert kept > 0
     original.start()
     eventually(lambda: any(last >= next_seq for _, _, last in house.ranges()) and len(house.ranges()) == 2)
+    house.assert_nothing_twice()
+
+
+AGENTS_RULES = """\
+[[rule]]
+user = "house"
+publish = ["home/devices/house/#", "home/attic/+", "home/cellar/+", "home/kitchen/+"]
+subscribe = ["home/kitchen/+/set"]
+"""
+
+
+def test_an_agent_with_an_account_and_the_rules_of_the_readme(house):
+    house.guard(AGENTS_RULES)
+    agent = house.agent()
+    agent.know(password("house"))
+    house.start()
+    agent.start()
+    eventually(lambda: house.count() > 20 and house.complete())
+    assert house.availability() == "online"
+    ann = ("-u", "ann", "-P", password("ann"))
+    house.publish(*ann, "-t", f"{RELAY}/set", "-m", "ON", "-q", 1)
+    eventually(lambda: house.ask("SELECT 1 FROM history WHERE topic = ? AND value = 1", RELAY))
+    status = ControlClient(house.data_dir / "control.sock").get("/api/status")
+    assert status["messages_dropped"] == {}  # it wants no more than it may
+
+    as_agent = ("pub", "-p", house.port, "-u", "house", "-P", password("house"), "-V", "5", "-q", 1)
+    assert appliance(house.home, *as_agent, "-t", "home/hall/temperature", "-m", "99").returncode == 69
+    assert appliance(house.home, *as_agent, "-t", "home/devices/other/availability", "-m", "offline").returncode == 69
+    forged = '[{"topic": "home/hall/temperature", "value": 99}, {"topic": "home/attic/forged", "value": 98}]'
+    assert appliance(house.home, *as_agent, "-t", "home/devices/house/backlog", "-m", forged).returncode == 0
+    eventually(lambda: house.ask("SELECT 1 FROM history WHERE value = 98"))  # what it may say it may say later
+    stranger = appliance(house.home, "pub", "-p", house.port, "-t", "home/attic/temperature", "-m", "99")
+    assert "Not authorized" in stranger.stderr
+    assert house.ask("SELECT 1 FROM history WHERE value = 99") == []
+
+    agent.process.stop(signal.SIGKILL)
+    eventually(lambda: house.availability() == "offline")  # the will is among its own topics
+
+
+def test_an_agent_that_is_not_let_in_says_where_to_look_and_loses_nothing(house):
+    house.guard(AGENTS_RULES)
+    agent = house.agent()
+    agent.know("wrong")
+    house.start()
+    agent.start()
+    agent.says("check broker.username and the file broker.password_file")
+    assert agent.process.stop(signal.SIGTERM)[0] == 0
+    kept, _ = agent.kept()
+    assert kept > 0
+    (house.home / "secret").write_text(password("house"))
+    agent.start()
+    eventually(lambda: house.count() > kept and house.complete())
+
+
+def test_an_agent_with_too_few_rights_says_so_and_keeps_its_readings(house):
+    house.guard('[[rule]]\nuser = "house"\npublish = ["home/devices/house/availability"]\n')
+    agent = house.agent()
+    agent.know(password("house"))
+    house.start()
+    agent.start()
+    agent.says("the broker refuses readings (reason code 0x87); they are kept. Check what house may publish there")
+    assert house.count() == 0
+    house.stop()
+    house.guard(AGENTS_RULES)
+    house.start()
+    agent.says("connected")
+    eventually(lambda: house.count() > 20 and house.complete())
     house.assert_nothing_twice()

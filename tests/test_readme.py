@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from textwrap import dedent
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from appliance.cli import build_parser
 from appliance.config import Document
 from appliance.exits import Exit
-from appliance.settings import Settings, described
+from appliance.settings import Rule, Rules, Settings, described
 from sensors.cli import _parser as build_sensors_parser
 from sensors.config import Keys, SensorKeys
 from sensors.registry import KINDS, driver_class
@@ -40,13 +41,15 @@ def settings_tables():
     tables = {"appliance.toml": [row(setting) for setting in described(Settings)]}
     tables["sensors.toml"] = [row(setting) for setting in described(Keys) if setting.name != "sensor"]
     tables["sensors.toml"] += [row(setting, "sensor") for setting in described(SensorKeys)]
+    tables["rules.toml"] = [row(setting, "rule") for setting in described(Rule)]
     for kind in KINDS:
         tables[kind] = [row(setting) for setting in described(driver_class(kind).Options)]
     return tables
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
+    return [dedent(text) for _, text in found]
 
 
 @pytest.mark.parametrize("row", [row for rows in settings_tables().values() for row in rows])
@@ -96,7 +99,7 @@ def test_every_example_of_a_configuration_is_good():
     for example in examples:
         document = Document(Path("README.md"), example)
         if "sensor" not in document.data:
-            document.convert(Settings)
+            document.convert(Rules if "rule" in document.data else Settings)
             continue
         document.convert(Keys)
         for number, table in enumerate(document.data["sensor"]):

@@ -78,13 +78,15 @@ class VirtualClient:
 class VirtualServer:
     """A broker, its clock and the edge around it."""
 
-    def __init__(self, *, journal=None, answer=ReasonCode.SUCCESS, classify=None, **limits):
+    def __init__(self, *, journal=None, answer=ReasonCode.SUCCESS, classify=None, authorize=None, **limits):
         self.now = 1000.0
         self.answer = answer  # to every Authenticate; None leaves it open
         self.asked = []
         self.closed = []
         numbers = count(1)
         options = {"classify": classify} if classify else {}
+        if authorize:
+            options["authorize"] = authorize
         self.broker = Broker(
             Limits(**limits), now=self.now, next_client_id=lambda: f"auto-{next(numbers)}", journal=journal, **options
         )

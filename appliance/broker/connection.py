@@ -9,6 +9,7 @@ from appliance.mqtt.packets import Connect, Will
 from appliance.mqtt.types import Version
 
 if TYPE_CHECKING:
+    from appliance.broker.router import Route
     from appliance.broker.session import Session
 
 
@@ -43,6 +44,7 @@ class Connection:
         "missing_bytes",
         "output",
         "peer",
+        "routes",
         "session",
         "stage",
         "tail",
@@ -61,6 +63,7 @@ class Connection:
         self.connect: Connect | None = None  # kept until it is clear who this is
         self.session: Session | None = None
         self.will: Will | None = None
+        self.routes: dict[bytes, Route] = {}  # of the topics that its user has published to and may
         self.heard_at = now  # last whole packet
         self.grace_s = connect_timeout_s  # how long after `heard_at` the link may live; 0 for ever
         self.tail = bytearray()  # the unfinished packet

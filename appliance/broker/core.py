@@ -6,6 +6,7 @@ when `next_deadline` is due.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from appliance.broker.absent import Absent
 from appliance.broker.aliases import IncomingAliases, OutgoingAliases
@@ -13,10 +14,11 @@ from appliance.broker.connection import Connection, Stage
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.effects import Authenticate, Close, Effect
 from appliance.broker.gate import Gate
-from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, will_properties
+from appliance.broker.greeting import connack, goodbye, keep_alive_s, not_entitled, refusal, refused, will_message
 from appliance.broker.inbound import Inbound
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, NoJournal, RouteFlag
+from appliance.broker.rights import ALL_RIGHTS, Authorize, Rights, all_rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
 from appliance.broker.stats import Stats
@@ -45,17 +47,16 @@ from appliance.mqtt.wire import frame_size
 from appliance.settings import Limits
 
 FIRST_PACKET_BYTES = 65_536  # what a stranger may send before it has said who it is
+ASKING_S = 60.0  # most that a client waits to hear whether it is let in
 ANSWER_BYTES = 65_536  # of answers that may wait for a client beside its messages; who lets more wait is closed
 
 
+@dataclass(eq=False, slots=True)
 class _PendingWill:
     """A will that waits for its delay; whichever ends first, delay or session, tells it."""
 
-    __slots__ = ("client_id", "message")
-
-    def __init__(self, client_id: str, message: Message) -> None:
-        self.client_id = client_id
-        self.message = message
+    session: Session
+    message: Message
 
 
 class Broker:
@@ -69,6 +70,7 @@ class Broker:
         next_client_id: Callable[[], str],
         journal: Journal | None = None,
         classify: Classify = lambda _topic: RouteFlag.NONE,
+        authorize: Authorize = all_rights,
     ) -> None:
         self.effects: list[Effect] = []
         self.stats = Stats()
@@ -81,6 +83,7 @@ class Broker:
         self._limits = limits
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._next_client_id = next_client_id
+        self._authorize = authorize
         self._connections: set[Connection] = set()
         self._absent = Absent()
         self._pending_wills: dict[str, _PendingWill] = {}
@@ -151,8 +154,8 @@ class Broker:
                     self.stats.sessions_expired += 1
                     self._forget(what, now)
                 case _PendingWill():
-                    del self._pending_wills[what.client_id]
-                    self.publish(what.message, now)
+                    del self._pending_wills[what.session.client_id]
+                    self.publish(what.message, now, what.session.rights)
 
     def _check_silence(self, connection: Connection, now: float) -> None:
         due = connection.heard_at + connection.grace_s
@@ -161,6 +164,9 @@ class Broker:
         elif connection.stage is Stage.CONNECTED:
             # [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5
             self._disconnect(connection, ReasonCode.KEEP_ALIVE_TIMEOUT, "keep-alive time-out", now)
+        elif connection.stage is Stage.AUTHENTICATING and connection.grace_s < ASKING_S:
+            connection.grace_s = ASKING_S  # it has said CONNECT in time; the answer is ours to give
+            self._deadlines.set(connection.heard_at + ASKING_S, connection)
         else:
             self._close(connection, f"no CONNECT within {self._limits.connect_timeout_s:g} s")
 
@@ -172,8 +178,11 @@ class Broker:
         session.deliver = deliver
         return session
 
-    def publish(self, message: Message, now: float) -> None:
-        """Publish a message of our own, or a will."""
+    def publish(self, message: Message, now: float, rights: Rights = ALL_RIGHTS) -> None:
+        """Publish a message of our own, or the will of a user with these rights."""
+        if not rights.may_publish(message.topic):  # asked at CONNECT too, but that may be long ago
+            self.stats.dropped["not allowed to publish"] += 1
+            return
         if message.topic[0] != "$":  # our own figures are nobody's message
             self.stats.publish_received += 1
         self.router.publish(self.router.route(message.topic.encode()), message, None, now)
@@ -224,12 +233,11 @@ class Broker:
             self._turn_away(connection, reason, "not authenticated")
             return
         known = self.sessions.get(connection.client_id)
-        if known is None and not self._has_room(now):
-            self._turn_away(connection, ReasonCode.QUOTA_EXCEEDED, f"there are {len(self.sessions)} sessions already")
-            return
-        if known is not None and known.username != connect.username:
-            # An id belongs to who used it first, or anybody could take anybody's messages.
-            self._turn_away(connection, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another user's")
+        refused_for = not_entitled(connect, known, self._authorize(connect.username))
+        if refused_for is None and known is None and not self._has_room(now):
+            refused_for = ReasonCode.QUOTA_EXCEEDED, f"there are {len(self.sessions)} sessions already"
+        if refused_for is not None:
+            self._turn_away(connection, *refused_for)
             return
         self._enter(connection, connect, known, now)
         waiting = bytes(connection.tail)
@@ -259,7 +267,7 @@ class Broker:
             self._forget(known, now)  # [MQTT-3.1.2-6]
             known = None
         self._drop_pending_will(connection.client_id)  # it is back in time, MQTT 5 §3.1.3.2.2
-        session = known or Session(connection.client_id, connect.username)
+        session = known or Session(connection.client_id, connect.username, self._authorize(connect.username))
         self.sessions[session.client_id] = session
         session.connection = connection
         self._absent.discard(session)
@@ -268,6 +276,7 @@ class Broker:
         session.window = min(self._limits.max_inflight, connect.properties.receive_maximum or 65_535)
         session.resume()
         connection.session = session
+        connection.routes = self.router.tables.of(session.rights)
         connection.stage = Stage.CONNECTED
         connection.will = connect.will
         connection.aliases_in = IncomingAliases(self._limits.topic_alias_maximum) if connection.v5 else None
@@ -343,8 +352,11 @@ class Broker:
 
     def _grant(self, session: Session, subscription: Subscription, identifier: int) -> int:
         topic_filter = subscription.topic_filter
-        if split_share(topic_filter)[1].count("/") >= self._limits.max_topic_levels:
+        names = split_share(topic_filter)[1]
+        if names.count("/") >= self._limits.max_topic_levels:
             return ReasonCode.TOPIC_FILTER_INVALID
+        if not session.rights.may_subscribe(names):  # where it takes in more than may be read, that much is delivered
+            return ReasonCode.NOT_AUTHORIZED
         grant = Grant(subscription.qos, subscription.no_local, subscription.retain_as_published, identifier)
         if not self.router.subscribe(session, topic_filter, grant, subscription.retain_handling):
             return ReasonCode.QUOTA_EXCEEDED
@@ -383,23 +395,13 @@ class Broker:
             self._forget(session, now)
 
     def _tell(self, session: Session, will: Will, now: float) -> None:
-        properties = will.properties
-        delay_s = min(properties.will_delay_interval or 0, session.expiry_s)
-        expiry_s = properties.message_expiry_interval
-        message = Message(
-            will.topic,
-            will.payload,
-            will.qos,
-            will.retain,
-            will_properties(will),
-            None if expiry_s is None else now + delay_s + expiry_s,
-            session.client_id,
-        )
+        delay_s = min(will.properties.will_delay_interval or 0, session.expiry_s)
+        message = will_message(will, session.client_id, now + delay_s)
         if delay_s:
-            pending = self._pending_wills[session.client_id] = _PendingWill(session.client_id, message)
+            pending = self._pending_wills[session.client_id] = _PendingWill(session, message)
             self._deadlines.set(now + delay_s, pending)
         else:
-            self.publish(message, now)
+            self.publish(message, now, session.rights)
 
     def _forget(self, session: Session, now: float) -> None:
         """End a session: nothing of it stays, and a will that waited is told now. [MQTT-3.1.2-6]"""
@@ -413,7 +415,7 @@ class Broker:
         self._absent.discard(session)
         pending = self._drop_pending_will(session.client_id)
         if pending is not None:
-            self.publish(pending.message, now)
+            self.publish(pending.message, now, session.rights)
 
     def _drop_pending_will(self, client_id: str) -> _PendingWill | None:
         pending = self._pending_wills.pop(client_id, None)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from appliance.broker.message import Message
+from appliance.broker.rights import Rights
 from appliance.broker.session import Session
 from appliance.mqtt import codec
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Will
@@ -24,6 +26,16 @@ def refusal(connect: Connect, limits: Limits) -> tuple[ReasonCode, str] | None:
         return ReasonCode.TOPIC_NAME_INVALID, f"a will to a topic of more than {limits.max_topic_levels} levels"
     if connect.properties.authentication_method is not None:  # [MQTT-4.12.0-1]
         return ReasonCode.BAD_AUTHENTICATION_METHOD, "an authentication method, and none is offered here"
+    return None
+
+
+def not_entitled(connect: Connect, known: Session | None, rights: Rights) -> tuple[ReasonCode, str] | None:
+    """Say why this user cannot be let in as the client it says to be; None when it can."""
+    if connect.will is not None and not rights.may_publish(connect.will.topic):
+        return ReasonCode.NOT_AUTHORIZED, f"a will to {connect.will.topic[:60]}, where this user may not publish"
+    if known is not None and known.username != connect.username:
+        # An id belongs to who used it first, or anybody could take anybody's messages.
+        return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another user's"
     return None
 
 
@@ -75,6 +87,10 @@ def _with_words(packet: ConnAck | Disconnect, version: Version, max_packet_bytes
     return data
 
 
-def will_properties(will: Will) -> bytes:
-    """Give what of the will's properties its readers receive; its delay and its expiry are the server's to count."""
-    return encode_property_block(replace(will.properties, will_delay_interval=None, message_expiry_interval=None))
+def will_message(will: Will, client_id: str, told_at: float) -> Message:
+    """Make the message of a will; its delay and its expiry are the server's to count, all else its readers receive."""
+    expiry_s = will.properties.message_expiry_interval
+    properties = replace(will.properties, will_delay_interval=None, message_expiry_interval=None)
+    expires_at = None if expiry_s is None else told_at + expiry_s
+    block = encode_property_block(properties)
+    return Message(will.topic, will.payload, will.qos, will.retain, block, expires_at, client_id)

@@ -41,7 +41,7 @@ class Inbound:
 
     def walk(self, connection: Connection, data: bytes, now: float) -> None:
         """Act on every whole packet in `data` and keep the unfinished rest. Raises MqttError at the first bad one."""
-        routes = self._router.routes
+        routes = connection.routes
         forward_run = self._router.forward_run
         session = connection.session
         assert session is not None  # connected is how it came here  # noqa: S101
@@ -163,7 +163,7 @@ class Inbound:
                 topic = connection.aliases_in.topic(alias, topic)
             elif not topic:
                 raise ProtocolError("a PUBLISH with neither a topic name nor a topic alias")  # §3.3.2.1
-        route = self._router.routes.get(topic) or self._router.route(topic)
+        route = connection.routes.get(topic) or self._router.route_for(session.rights, topic)
         if qos == 2:
             number = packet_id[0] << 8 | packet_id[1]
             if number in session.incoming:  # it is here already: answered again, not delivered again [MQTT-4.3.3-2]
@@ -177,6 +177,9 @@ class Inbound:
             )
         if topic[0] == DOLLAR:  # §4.7.2, [MQTT-3.3.5-2] of 3.1.1
             self._deny(connection, qos, packet_id, NOT_AUTHORIZED, "to a topic of the server's own")
+            return
+        if route is None:  # [MQTT-3.3.5-2] of 3.1.1
+            self._deny(connection, qos, packet_id, NOT_AUTHORIZED, "not allowed to publish")
             return
         if is_text and not is_utf8(data[pos:stop]):
             self._deny(connection, qos, packet_id, PAYLOAD_FORMAT_INVALID, "text that is not UTF-8")

@@ -14,10 +14,11 @@ class RouteFlag(IntFlag):
     RETAINED = 1  # the message becomes its topic's last one; a publisher says so with each message
     RECORD = 2  # messages are history
     BRIDGE = 4  # messages go to other brokers
+    BUNDLE = 8  # messages hold readings of other topics
 
 
 Classify = Callable[[str], RouteFlag]
-"""Topic name -> RECORD, BRIDGE, both or NONE. Pure and quick; the answer is kept in the topic's route."""
+"""Topic name -> RECORD, BRIDGE, BUNDLE, some of them or NONE. Pure and quick; the answer stays in the topic's route."""
 
 
 class Journal(Protocol):

@@ -1,7 +1,8 @@
 """From a published message to its readers: routes, the fan-out, retained messages and what waits for a reader.
 
 A route holds everything the hot path asks of a topic: that its name is valid, what it is for, and who reads it.
-Routes are kept per topic and made again when a subscription changed what they say.
+Routes are kept per topic and made again when a subscription changed what they say; who may read the topic is
+decided when they are made, who may publish to it when a publisher first asks for one.
 """
 
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from appliance.broker.connection import Connection
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, RouteFlag
 from appliance.broker.retained import RetainedStore
+from appliance.broker.rights import Rights
 from appliance.broker.session import Delivery, Session
-from appliance.broker.shared import SharedGroup
+from appliance.broker.shared import SharedGroup, Turn
 from appliance.broker.stats import Stats
+from appliance.broker.tables import Tables
 from appliance.broker.topictree import Grant, TopicTree
 from appliance.mqtt.publish import delivered_properties, publish_parts, translate_run
 from appliance.mqtt.topics import check_topic_name, split_share
@@ -46,7 +49,7 @@ class Audience:
 
     __slots__ = ("empty", "groups", "plain", "readers", "sessions")
 
-    def __init__(self, readers: tuple[Reader, ...], groups: tuple[SharedGroup, ...]) -> None:
+    def __init__(self, readers: tuple[Reader, ...], groups: tuple[Turn, ...]) -> None:
         self.readers = readers
         self.groups = groups
         self.empty = not readers and not groups
@@ -73,10 +76,11 @@ class Router:
     """Topics, their readers and their last messages."""
 
     def __init__(self, limits: Limits, stats: Stats, journal: Journal, classify: Classify) -> None:
-        self.routes: dict[bytes, Route] = {}
+        self.tables: Tables[Route] = Tables(limits.max_cached_topics)
+        self.routes = self.tables.all
         self.dirty: list[Connection] = []  # links with output to flush
         self.retained = RetainedStore(limits.max_retained_messages, limits.max_retained_bytes)
-        self._audiences: dict[tuple[tuple[Reader, ...], tuple[SharedGroup, ...]], Audience] = {}
+        self._audiences: dict[tuple[tuple[Reader, ...], tuple[Turn, ...]], Audience] = {}
         self._tree: TopicTree[Session | SharedGroup] = TopicTree()
         self._groups: dict[str, SharedGroup] = {}  # by `$share/group/filter`
         self._limits = limits
@@ -108,7 +112,7 @@ class Router:
         self._tree.subscribe(topic_filter, session, grant)
         self._forget_routes(topic_filter)
         if retain_handling == 0 or (retain_handling == 1 and not existed):  # [MQTT-3.3.1-9], [MQTT-3.3.1-10]
-            session.replays[topic_filter] = self._replay(topic_filter, grant)
+            session.replays[topic_filter] = self._replay(topic_filter, grant, session.rights)
             session.waiting = True
         return True
 
@@ -123,7 +127,7 @@ class Router:
             if not shared.members:
                 del self._groups[topic_filter]
                 self._tree.unsubscribe(names, shared)
-                self._forget_routes(names)
+            self._forget_routes(names)
             return True
         session.replays.pop(topic_filter, None)  # [MQTT-3.10.4-2]
         self._tree.unsubscribe(topic_filter, session)
@@ -131,18 +135,18 @@ class Router:
         return True
 
     def _forget_routes(self, topic_filter: str) -> None:
-        if "+" in topic_filter or "#" in topic_filter:
-            self.routes.clear()
-        else:
-            self.routes.pop(topic_filter.encode(), None)
         self._audiences.clear()
+        if "+" in topic_filter or "#" in topic_filter:
+            self.tables.clear()
+        elif route := self.routes.get(topic_filter.encode()):  # every table has this same one
+            route.audience = self._audience(topic_filter)
 
-    def _replay(self, topic_filter: str, grant: Grant) -> Iterator[Delivery]:
+    def _replay(self, topic_filter: str, grant: Grant, rights: Rights) -> Iterator[Delivery]:
         """Give the retained messages one by one as the reader takes them, each as it is at that moment."""
         identifiers = (grant.identifier,) if grant.identifier else ()
         for topic in self.retained.topics(topic_filter):
             message = self.retained.peek(topic)
-            if message is not None:
+            if message is not None and rights.may_read(topic):
                 yield message, min(grant.qos, message.qos), True, identifiers, None
 
     # --- publishing ---
@@ -161,11 +165,21 @@ class Router:
         route = Route(name, self._classify(name), self._audience(name))
         if len(topic) > MAX_CACHED_TOPIC_BYTES or name[0] == "$":
             return route
-        if len(self.routes) >= self._limits.max_cached_topics:
-            self.routes.clear()
+        if self.tables.full():
+            self.tables.clear()
             self._audiences.clear()
         self._audiences[route.audience.readers, route.audience.groups] = route.audience
         self.routes[topic] = route
+        return route
+
+    def route_for(self, rights: Rights, topic: bytes) -> Route | None:
+        """Give the topic's route to who wants to publish there; None when its rights do not include that."""
+        name = utf8(topic)
+        check_topic_name(name, self._limits.max_topic_levels)
+        if not rights.may_publish(name):
+            return None
+        route = self.route(topic)
+        self.tables.allow(rights, topic)
         return route
 
     def _audience(self, topic: str) -> Audience:
@@ -173,8 +187,8 @@ class Router:
         groups = []
         for reader, grant in self._tree.match(topic):
             if isinstance(reader, SharedGroup):
-                groups.append(reader)
-            else:
+                groups.append(reader.turn(topic))
+            elif reader.rights.may_read(topic):
                 grants.setdefault(reader, []).append(grant)
         readers = tuple(
             Reader(
@@ -186,7 +200,7 @@ class Router:
             )
             for session, of_session in grants.items()
         )
-        key = readers, tuple(groups)
+        key = readers, tuple(turn for turn in groups if not turn.empty)
         return self._audiences.get(key) or Audience(*key)
 
     def record(self, route: Route, payload: bytes, client_id: str) -> None:
@@ -273,18 +287,18 @@ class Router:
                 continue
             retain = retained and retain_as_published  # else 0: [MQTT-3.3.1-9] of 3.1.1, [MQTT-3.3.1-12] of 5
             self._deliver(session, (message, min(granted, published_qos), retain, identifiers, None), now, forms)
-        for shared in audience.groups:
-            self._share(shared, message, now, forms)
+        for turn in audience.groups:
+            self._share(turn, message, now, forms)
         return group
 
-    def _share(self, shared: SharedGroup, message: Message, now: float, forms: Forms) -> None:
+    def _share(self, turn: Turn, message: Message, now: float, forms: Forms) -> None:
         """Deliver to the member whose turn it is."""
-        member = shared.next_member(self._max_output_bytes)
+        member = turn.shared.next_member(self._max_output_bytes, turn.barred)
         if member is not None:
             session, grant = member
             retain = message.retain and grant.retain_as_published
             identifiers = (grant.identifier,) if grant.identifier else ()
-            delivery = message, min(grant.qos, message.qos), retain, identifiers, shared  # [MQTT-4.8.2-3]
+            delivery = message, min(grant.qos, message.qos), retain, identifiers, turn.shared  # [MQTT-4.8.2-3]
             self._deliver(session, delivery, now, forms)
 
     def share_again(self, session: Session, now: float) -> None:
@@ -295,7 +309,7 @@ class Router:
         sent = [delivery for delivery in session.in_flight.values() if delivery[1] == 1]
         for message, _, _, _, shared in [*sent, *session.queue]:
             if shared is not None and message is not None:
-                self._share(shared, message, now, NO_FORMS[:])
+                self._share(shared.turn(message.topic), message, now, NO_FORMS[:])
 
     def _retain(self, message: Message, now: float) -> None:
         if not message.payload:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from appliance.broker.connection import Connection
 from appliance.broker.message import Message
+from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.broker.topictree import Grant
 
 if TYPE_CHECKING:
@@ -38,15 +39,17 @@ class Session:
         "queued_bytes",
         "replays",
         "resend",
+        "rights",
         "subscriptions",
         "username",
         "waiting",
         "window",
     )
 
-    def __init__(self, client_id: str, username: str | None = None) -> None:
+    def __init__(self, client_id: str, username: str | None = None, rights: Rights = ALL_RIGHTS) -> None:
         self.client_id = client_id
         self.username = username  # a session belongs to who opened it first
+        self.rights = rights
         self.connection: Connection | None = None
         self.deliver: Callable[[Message], None] | None = None  # a client inside the process takes messages as they are
         self.expiry_s = 0.0  # how long it is kept without a link

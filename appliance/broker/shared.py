@@ -1,5 +1,7 @@
 """Shared subscriptions: one of a group's members gets each message. MQTT 5 §4.8.2"""
 
+from typing import NamedTuple
+
 from appliance.broker.session import Session
 from appliance.broker.topictree import Grant
 
@@ -12,14 +14,20 @@ class SharedGroup:
     def __init__(self) -> None:
         self.members: dict[Session, Grant] = {}
 
-    def next_member(self, max_backlog: int) -> tuple[Session, Grant] | None:
+    def turn(self, topic: str) -> "Turn":
+        """Say who takes part where a message on this topic is shared out."""
+        return Turn(self, frozenset(session for session in self.members if not session.rights.may_read(topic)))
+
+    def next_member(self, max_backlog: int, barred: frozenset[Session] = frozenset()) -> tuple[Session, Grant] | None:
         """Give the member whose turn it is; one that can take a message at once goes before one that cannot.
 
-        After those come connected members that are slow, then absent ones that are remembered.
+        After those come connected members that are slow, then absent ones that are remembered; never one in `barred`.
         """
         chosen = None
         best = 3
         for session in self.members:
+            if session in barred:
+                continue
             connection = session.connection
             if connection is None:
                 rank = 2
@@ -35,3 +43,15 @@ class SharedGroup:
             return None
         grant = self.members[chosen] = self.members.pop(chosen)  # to the end of the line
         return chosen, grant
+
+
+class Turn(NamedTuple):
+    """A group as one topic sees it: some of its members may not read that."""
+
+    shared: SharedGroup
+    barred: frozenset[Session]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is left."""
+        return len(self.barred) >= len(self.shared.members)

@@ -85,6 +85,8 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
         yield "  history   off"
         return
     yield f"  history   {history['rows']} rows since the start"
+    if history["not_allowed_to_publish"]:
+        yield f"            {history['not_allowed_to_publish']} values of topics that their agent may not publish to"
     if history["beyond_max_series"]:
         yield f"            {history['beyond_max_series']} values of topics beyond history.max_series were not recorded"
     if history["dropped"]:

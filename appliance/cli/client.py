@@ -1,7 +1,9 @@
 """What `sub` and `pub` share: a paho client made from the arguments, and refusals in words."""
 
 import argparse
+import os
 import ssl
+from pathlib import Path
 from typing import Any
 
 from paho.mqtt.client import Client
@@ -21,10 +23,11 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 1, 5
 def new_client(arguments: argparse.Namespace, *, clean: bool = True) -> Client:
     """Make a client; it is not connected yet. CommandError."""
     version = MQTTProtocolVersion(VERSIONS[arguments.protocol_version])
-    for flag, text in (("-i", arguments.id), ("-u", arguments.username), ("-P", arguments.pw)):
+    password = arguments.pw if arguments.pw_file is None else password_in(arguments.pw_file)
+    for flag, text in (("-i", arguments.id), ("-u", arguments.username), ("-P", password)):
         if text is not None and len(text.encode(errors="surrogateescape")) > MAX_STRING_BYTES:
             raise CommandError(f"{flag} is longer than {MAX_STRING_BYTES} bytes; MQTT takes no more", Exit.USAGE)
-    if arguments.username is None and arguments.pw is not None:
+    if arguments.username is None and password is not None:
         raise CommandError("-P needs a user name: add -u NAME", Exit.USAGE)
     client = Client(
         CallbackAPIVersion.VERSION2,
@@ -38,7 +41,7 @@ def new_client(arguments: argparse.Namespace, *, clean: bool = True) -> Client:
     if arguments.tls:
         encrypt(client, arguments)
     if arguments.username is not None:
-        client.username_pw_set(arguments.username, arguments.pw)
+        client.username_pw_set(arguments.username, password)
     client.reconnect_delay_set(FIRST_RETRY_S, LONGEST_RETRY_S)
     return client
 
@@ -64,6 +67,24 @@ def encrypt(client: Client, arguments: argparse.Namespace) -> None:
         ) from None
     if arguments.insecure:
         client.tls_insecure_set(True)
+
+
+def password_in(path: Path) -> str:
+    """Give the first line of the file; a plain name is a systemd credential, where there are any. CommandError."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and len(path.parts) == 1:
+        path = Path(credentials) / path
+    try:
+        with path.open("rb") as file:
+            line = file.readline(MAX_STRING_BYTES + 3).removesuffix(b"\n").removesuffix(b"\r")
+        password = line.decode()
+    except UnicodeDecodeError:
+        raise CommandError(f"--pw-file: {path} is not UTF-8; name a text file", Exit.USAGE) from None
+    except OSError as error:
+        raise CommandError(f"--pw-file: {path} cannot be read ({error.strerror}); check its path", Exit.USAGE) from None
+    if not password:
+        raise CommandError(f"--pw-file: {path} has no password in its first line; write it there", Exit.USAGE)
+    return password
 
 
 def connect(client: Client, arguments: argparse.Namespace, *, clean: bool = True) -> None:

@@ -70,7 +70,14 @@ def _add(commands: "Commands[argparse.ArgumentParser]", name: str, help_text: st
     )
     parser.add_argument("-i", "--id", default="", metavar="ID", help="client id (default: the broker makes one)")
     parser.add_argument("-u", "--username", metavar="NAME")
-    parser.add_argument("-P", "--pw", metavar="PASSWORD", help="others may see it in the list of processes")
+    secret = parser.add_mutually_exclusive_group()
+    secret.add_argument("-P", "--pw", metavar="PASSWORD", help="others may see it in the list of processes")
+    secret.add_argument(
+        "--pw-file",
+        type=Path,
+        metavar="FILE",
+        help="file whose first line is the password; a plain name is a systemd credential of the service",
+    )
     parser.add_argument(
         "-V",
         "--protocol-version",

@@ -95,7 +95,16 @@ def _load(path: Path) -> "Settings":
             raise document.error(*fault)
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
-    return anchored(settings, path.absolute().parent)
+    return _accounts_beside(path, anchored(settings, path.absolute().parent))
+
+
+def _accounts_beside(path: Path, settings: "Settings") -> "Settings":
+    """Find the files of the accounts beside the configuration that names them, where their paths are relative."""
+    from msgspec.structs import replace  # noqa: PLC0415
+
+    names = {"password_file": settings.accounts.password_file, "rules_file": settings.accounts.rules_file}
+    paths = {key: str(path.absolute().parent / Path(name).expanduser()) for key, name in names.items() if name}
+    return replace(settings, accounts=replace(settings.accounts, **paths))
 
 
 def _data_dir(arguments: argparse.Namespace, settings: "Settings") -> Path:
@@ -149,14 +158,21 @@ def demo_command(arguments: argparse.Namespace) -> int:
 
 
 def check_command(arguments: argparse.Namespace) -> int:
-    """Say whether a file is good, or what it may hold."""
-    from appliance.config import schema  # noqa: PLC0415
+    """Say whether a file and those it names are good, or what it may hold."""
+    from appliance.config import ConfigError, schema  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     if arguments.schema:
         say(schema(Settings, "Configuration of the appliance").removesuffix("\n"))
         return Exit.OK
     settings = _load(arguments.file)
+
+    from appliance.accounts import load_accounts  # noqa: PLC0415
+
+    try:
+        load_accounts(settings.accounts)
+    except ConfigError as error:
+        raise CommandError(str(error), Exit.CONFIG) from None
     if any(one.certificate for one in settings.listener):
         from appliance.app import context_of  # noqa: PLC0415
 

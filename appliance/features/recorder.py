@@ -12,12 +12,14 @@ from typing import Final, Protocol
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
+from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.devices import ABOUT, Device, decode_about, device_topic, encode_about
-from appliance.store.readings import is_recorded
+from appliance.store.readings import is_backlog, is_recorded
 from appliance.store.writer import Batch, HistoryWriter
 
 LOG: Final = logging.getLogger(__name__)
 RECORD: Final = int(RouteFlag.RECORD)  # an IntFlag computes too slowly for every message
+BUNDLE: Final = int(RouteFlag.BUNDLE)
 BATCH_S: Final = 0.25  # how long a message waits for others to share its transaction
 BATCH_BYTES: Final = 262_144  # and how much of them
 MESSAGE_BYTES: Final = 300  # what a message costs in memory beside its texts
@@ -33,10 +35,18 @@ class Subscriber(Protocol):
 class Recorder:
     """The journal of the broker's core: takes messages of recorded topics, in order."""
 
-    def __init__(self, writer: HistoryWriter, *, site: str, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        writer: HistoryWriter,
+        *,
+        site: str,
+        wall_clock: Callable[[], float] = time.time,
+        rights_of: Callable[[str], Rights] = lambda _client_id: ALL_RIGHTS,
+    ) -> None:
         self._writer = writer
         self._site = site
         self._wall_clock = wall_clock
+        self._rights_of = rights_of
         self._batch = Batch()
         self._messages = self._batch.messages
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -60,7 +70,9 @@ class Recorder:
         self._loop = None
 
     def classify(self, topic: str) -> RouteFlag:
-        """RECORD for states and events, NONE for commands, descriptions and the agents' own topics."""
+        """RECORD for states and events, NONE for commands, descriptions and the agents' own topics but the backlog."""
+        if is_backlog(topic, self._site):
+            return RouteFlag.RECORD | RouteFlag.BUNDLE
         return RouteFlag.RECORD if is_recorded(topic, self._site) else RouteFlag.NONE
 
     def append(self, message: Message, flags: int = RECORD) -> int:
@@ -69,6 +81,8 @@ class Recorder:
             return 0
         self._messages.append((self._wall_clock(), message))
         batch = self._batch
+        if flags & BUNDLE:  # whoever may publish there may publish for its own topics only
+            batch.rights[message] = self._rights_of(message.client_id)
         batch.size_bytes += len(message.payload) + len(message.properties) + len(message.topic) + MESSAGE_BYTES
         if self._timer is None:
             self._arm()

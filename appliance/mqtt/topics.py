@@ -63,6 +63,19 @@ def matches(topic_filter: str, topic: str) -> bool:
     return len(wanted) == len(levels)
 
 
+def overlaps(one: str, other: str) -> bool:
+    """Whether there is a topic name that both valid filters, without their share prefixes, take in."""
+    if (one[0] == "$" and other[0] in "+#") or (other[0] == "$" and one[0] in "+#"):  # [MQTT-4.7.2-1]
+        return False
+    shorter, longer = sorted((one.split("/"), other.split("/")), key=len)
+    for level, wanted in zip(shorter, longer, strict=False):
+        if level == "#" or wanted == "#":
+            return True
+        if wanted != "+" and level not in ("+", wanted):
+            return False
+    return len(longer) == len(shorter) or longer[len(shorter)] == "#"  # the parent level too, §4.7.1.2
+
+
 def _check_text(topic: str, max_levels: int, what: str, error: type[MqttError]) -> None:
     """Rules that names and filters share, §4.7.3."""
     if not topic:  # [MQTT-4.7.3-1]

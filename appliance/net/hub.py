@@ -39,8 +39,13 @@ class Link(Protocol):
 class Authenticator(Protocol):
     """Finds out whether a client is who it says."""
 
-    async def authenticate(self, client_id: str, username: str | None, password: bytes | None) -> ReasonCode:
-        """Give SUCCESS, or the reason to turn the client away."""
+    async def authenticate(self, client_id: str, username: str | None, password: bytes | None, peer: str) -> ReasonCode:
+        """Give SUCCESS, or the reason to turn the client away; `peer` is its address and port."""
+
+
+def printable(text: str) -> str:
+    """Show what a stranger chose without letting it write lines of its own into the log."""
+    return "".join(char if char.isprintable() else "?" for char in text) or "?"
 
 
 def next_client_id() -> str:
@@ -63,7 +68,7 @@ class Hub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flush_due = False
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking: dict[Connection, asyncio.Task[None]] = {}
         self.links: set[Link] = set()
         self._lingering: dict[Link, asyncio.TimerHandle] = {}
         self._all_gone: asyncio.Event | None = None  # set up by a stop that waits for it
@@ -77,9 +82,10 @@ class Hub:
         """Say goodbye to every client, give its socket a moment to take it, close all links."""
         self.broker.stop(self.clock())
         self.settle()
-        for task in self._asking:
+        asking = list(self._asking.values())
+        for task in asking:
             task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await asyncio.gather(*asking, return_exceptions=True)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -123,6 +129,8 @@ class Hub:
             timer.cancel()
         if self._all_gone is not None and not self.links:
             self._all_gone.set()
+        if connection in self._asking:
+            self._asking[connection].cancel()
         self.broker.lost(connection, self.clock())
         self.turn()
         self._rearm()  # its session or its will may have a deadline now
@@ -192,7 +200,7 @@ class Hub:
                 case Authenticate():
                     self._authenticate(effect)
                 case Close(connection, why):
-                    log.info("%s (%s): closed, %s", connection.client_id or "?", connection.peer, why)
+                    log.info("%s (%s): closed, %s", printable(connection.client_id), connection.peer, printable(why))
                     self._close(connection)
         if self.broker.effects:
             self.carry_out()
@@ -214,15 +222,17 @@ class Hub:
             self.broker.authenticated(effect.connection, ReasonCode.SUCCESS, self.clock())
             return
         task = self._running().create_task(self._ask(self._authenticator, effect))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        self._asking[effect.connection] = task
+        task.add_done_callback(lambda _: self._asking.pop(effect.connection))
 
     async def _ask(self, authenticator: Authenticator, effect: Authenticate) -> None:
         reason = ReasonCode.SERVER_UNAVAILABLE
         try:
-            reason = await authenticator.authenticate(effect.client_id, effect.username, effect.password)
+            reason = await authenticator.authenticate(
+                effect.client_id, effect.username, effect.password, effect.connection.peer
+            )
         except Exception:  # whoever asks must be answered, or the link would wait for ever
-            log.exception("%s could not be authenticated", effect.client_id)
+            log.exception("%s could not be authenticated", printable(effect.client_id))
         self.broker.authenticated(effect.connection, reason, self.clock())
         self.turn()
         self._rearm()  # its keep-alive may be shorter than the time it had to connect

@@ -80,6 +80,12 @@ def is_recorded(topic: str, site: str) -> bool:
     return levels[-1] != "rpc" or levels[-2:-1] == ["events"]  # Shelly: calls to a device, but its events are states
 
 
+def is_backlog(topic: str, site: str) -> bool:
+    """Whether the messages of a topic hold readings of other topics, which an agent could not send in their time."""
+    levels = topic.split("/")
+    return levels[:2] == [site, "devices"] and _is_backlog(levels)
+
+
 def readings_of(topic: str, payload: bytes, properties: bytes, *, at: float, site: str) -> list[Measured]:
     """Take one message apart; nothing where it holds no reading. Never raises, whatever the bytes.
 
@@ -87,9 +93,8 @@ def readings_of(topic: str, payload: bytes, properties: bytes, *, at: float, sit
     publisher gave no time. A backlog gives one Measured per entry, any other message at most one.
     """
     said = _user_properties(properties)
-    levels = topic.split("/")
-    if levels[0] == site and levels[1:2] == ["devices"] and _is_backlog(levels):
-        return list(_backlog(payload, agent=levels[2], run=_name(said.get("run")), at=at, site=site))
+    if is_backlog(topic, site):
+        return list(_backlog(payload, agent=topic.split("/")[2], run=_name(said.get("run")), at=at, site=site))
     values = _values(topic, payload)
     if not values:
         return []

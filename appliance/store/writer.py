@@ -15,6 +15,7 @@ from threading import Condition, Event, Thread
 from typing import Final
 
 from appliance.broker.message import Message
+from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.devices import Device
 from appliance.store.database import Database, StoreError, explain
 from appliance.store.history import History
@@ -39,6 +40,7 @@ class Batch:
 
     messages: list[tuple[float, Message]] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
+    rights: dict[Message, Rights] = field(default_factory=dict)  # of publishers that speak for several topics
     size_bytes: int = 0
 
 
@@ -50,6 +52,7 @@ class WriterStats:
     duplicates: int = 0
     commits: int = 0
     refused: int = 0  # readings of topics beyond the cap on series
+    forbidden: int = 0  # readings of topics that their publisher may not publish to
     dropped: int = 0  # messages that found no room to wait or no disk in time
     failures: int = 0  # transactions that the disk refused
 
@@ -170,15 +173,21 @@ class HistoryWriter:
             self._history = History(self._database.connection, max_series=self._max_series)
         with self._database.transaction():
             learned = [self._history.learn(device) for device in batch.devices]
-            appended = self._history.append(self._measured(batch))
+            measured = list(self._measured(batch))
+            allowed = [reading for reading, is_allowed in measured if is_allowed]
+            appended = self._history.append(allowed)
         self.stats.commits += 1
+        self.stats.forbidden += len(measured) - len(allowed)
         self.stats.rows += appended.rows
         self.stats.duplicates += appended.duplicates
         self.stats.refused += appended.refused + sum(tally.refused for tally in learned)
 
-    def _measured(self, batch: Batch) -> Iterator[Measured]:
+    def _measured(self, batch: Batch) -> Iterator[tuple[Measured, bool]]:
+        """Give every reading, and whether its publisher may publish to its topic."""
         for at, message in batch.messages:
-            yield from readings_of(message.topic, message.payload, message.properties, at=at, site=self._site)
+            rights = batch.rights.get(message, ALL_RIGHTS)
+            for reading in readings_of(message.topic, message.payload, message.properties, at=at, site=self._site):
+                yield reading, all(rights.may_publish(value.topic) for value in reading.values)
 
     def _next(self) -> Batch | None:
         """Wait for a batch; None when closing and nothing is left."""

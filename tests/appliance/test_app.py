@@ -8,10 +8,13 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from base64 import b64encode
 from contextlib import contextmanager
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
+from accounts import password, write_accounts
 from authority import Authority
 from processes import PATIENCE_S, free_port
 
@@ -23,7 +26,7 @@ from appliance.mqtt.codec import encode
 from appliance.mqtt.packets import Connect, Publish
 from appliance.mqtt.properties import EMPTY
 from appliance.mqtt.types import QoS, Version
-from appliance.settings import History, Listener, Mqtt, Settings, Web
+from appliance.settings import Accounts, History, Listener, Mqtt, Settings, Web
 from appliance.store.history import HistoryReader
 
 
@@ -452,3 +455,50 @@ class TestListeners:
         monkeypatch.setattr(app, "listen_tcp", refuse)
         text, _ = refusal(local(listener=(Listener(address="127.0.0.9", port=9),)), tmp_path)
         assert text.startswith("listener[1].address: 127.0.0.9:9 is no address of this computer")
+
+    def test_a_page_on_the_network_asks_for_an_account(self, tmp_path, authority, monkeypatch):
+        """Loopback plays the network: what is not this computer is asked for a name and a password, MQTT likewise."""
+        monkeypatch.setattr(app, "is_loopback", lambda _: False)
+        write_accounts(tmp_path)
+        web, tls = free_port(), free_port()
+        listeners = (
+            Listener(serve="web", port=web, **encrypted(authority)),
+            Listener(port=tls, **encrypted(authority)),
+        )
+
+        def asked(name, secret):
+            request = Request(f"https://127.0.0.1:{web}/api/status")
+            request.add_header("Authorization", "Basic " + b64encode(f"{name}:{secret}".encode()).decode())
+            try:
+                with urlopen(request, context=authority.trust()) as answer:
+                    return answer.status
+            except HTTPError as error:
+                error.close()
+                return error.code
+
+        def connected(**fields):
+            packet = encode(Connect(client_id="c", version=Version.MQTT_3_1_1, **fields), Version.MQTT_3_1_1)
+            with (
+                socket.create_connection(("127.0.0.1", tls), timeout=PATIENCE_S) as link,
+                authority.trust().wrap_socket(link, server_hostname="127.0.0.1") as secure,
+            ):
+                secure.sendall(packet)
+                return secure.recv(4)
+
+        def visit(_):
+            return [
+                asked("ann", password("ann")),
+                asked("ann", "wrong"),
+                connected(username="ann", password=password("ann").encode()),
+                connected(username="ann", password=b"wrong"),
+                connected(),
+            ]
+
+        settings = local(listener=listeners, accounts=Accounts(password_file=str(tmp_path / "passwords")))
+        assert with_service(settings, tmp_path / "d", visit) == [
+            200,
+            401,
+            b"\x20\x02\x00\x00",
+            b"\x20\x02\x00\x04",
+            b"\x20\x02\x00\x05",
+        ]

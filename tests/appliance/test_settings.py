@@ -6,7 +6,18 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from appliance.settings import Accounts, History, Limits, Listener, Mqtt, Settings, Web, described
+from appliance.settings import (
+    Accounts,
+    History,
+    Limits,
+    Listener,
+    Mqtt,
+    Rule,
+    Rules,
+    Settings,
+    Web,
+    described,
+)
 
 ALL = list(described(Settings))
 
@@ -39,7 +50,7 @@ def test_help_is_a_sentence(setting):
     assert "|" not in setting.help  # it stands in a table of the README
 
 
-@pytest.mark.parametrize("section", [Mqtt, Web, Listener, Limits, History, Settings])
+@pytest.mark.parametrize("section", [Mqtt, Web, Listener, Limits, History, Accounts, Settings])
 def test_every_number_has_a_range(section):
     properties = msgspec.json.schema(section)["$defs"][section.__name__]["properties"]
     for name, schema in properties.items():
@@ -166,3 +177,12 @@ def test_a_path_the_system_cannot_have_is_refused(tmp_path):
     path.write_text('data_dir = "a\\u0000b"\n')
     with pytest.raises(ConfigError, match=r"U\+0000"):
         load(path, Settings)
+
+
+@pytest.mark.parametrize("setting", list(described(Rule)), ids=lambda setting: setting.name)
+def test_the_help_of_a_rule_is_a_sentence(setting):
+    test_help_is_a_sentence(setting)
+
+
+def test_a_file_without_rules_is_a_file_of_rules():
+    assert msgspec.convert({}, Rules) == Rules(rule=[])

@@ -116,6 +116,21 @@ def test_a_client_that_leaves_while_asked_about_is_not_let_in():
     assert server.broker.sessions == {}
 
 
+def test_who_has_said_connect_in_time_waits_longer_for_the_answer_but_not_for_ever():
+    server = VirtualServer(answer=None)
+    slow, never = server.link(), server.link()
+    for client in (slow, never):
+        client.send(Connect(client_id="a", version=V311))
+    server.advance(59)
+    server.broker.authenticated(slow.connection, ReasonCode.SUCCESS, server.now)
+    server.settle()
+    slow.expect(ConnAck)
+    assert not never.closed
+    server.advance(1)
+    assert never.closed
+    assert not slow.closed
+
+
 def test_a_stranger_may_send_64_kib_and_no_more():
     server = VirtualServer(answer=None)
     client = server.link()

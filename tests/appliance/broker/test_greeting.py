@@ -1,6 +1,7 @@
 import pytest
 
-from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, will_properties
+from appliance.broker.greeting import connack, goodbye, keep_alive_s, not_entitled, refusal, refused, will_message
+from appliance.broker.rights import ALL_RIGHTS
 from appliance.broker.session import Session
 from appliance.mqtt import codec
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Will
@@ -68,4 +69,28 @@ def test_the_servers_own_intervals_are_not_part_of_a_will():
     will = Will(
         "a", b"", QoS(1), properties=Properties(will_delay_interval=5, message_expiry_interval=9, content_type="x")
     )
-    assert decode_properties(will_properties(will)) == Properties(content_type="x")
+    message = will_message(will, "me", 1000.0)
+    assert decode_properties(message.properties) == Properties(content_type="x")
+    assert (message.topic, message.qos, message.expires_at, message.client_id) == ("a", 1, 1009.0, "me")
+
+
+class NoWay:
+    def may_publish(self, _topic):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("connect", "known", "rights", "reason"),
+    [
+        (Connect("a", username="ann"), None, NoWay(), None),
+        (Connect("a", username="ann"), Session("a", "ann"), NoWay(), None),
+        (Connect("a", username="ann"), Session("a", "bob"), ALL_RIGHTS, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),
+        (Connect("a"), Session("a", ""), ALL_RIGHTS, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),
+        (Connect("a", will=Will("t", b"")), None, ALL_RIGHTS, None),
+        (Connect("a", will=Will("t", b"")), None, NoWay(), ReasonCode.NOT_AUTHORIZED),
+        (Connect("a", will=Will("t", b"")), Session("a", "bob"), NoWay(), ReasonCode.NOT_AUTHORIZED),
+    ],
+)
+def test_who_may_not_be_this_client(connect, known, rights, reason):
+    answer = not_entitled(connect, known, rights)
+    assert (answer and answer[0]) is reason

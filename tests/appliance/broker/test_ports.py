@@ -7,5 +7,5 @@ def test_without_a_journal_nothing_is_waited_for():
 
 
 def test_flags_are_told_apart():
-    assert len({int(flag) for flag in RouteFlag}) == 3
+    assert len({int(flag) for flag in RouteFlag}) == 4
     assert RouteFlag.RECORD | RouteFlag.BRIDGE != RouteFlag.RECORD | RouteFlag.RETAINED

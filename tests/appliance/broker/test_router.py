@@ -342,8 +342,10 @@ def test_an_exact_subscription_leaves_the_other_routes_alone():
     server, one, _ = pair()
     one.publish("a").publish("b")
     kept = server.broker.router.routes[b"b"]
-    server.client("late").subscribe("a")
-    assert b"a" not in server.broker.router.routes
+    late = server.client("late").subscribe("a")
+    assert [reader.session.client_id for reader in server.broker.router.routes[b"a"].audience.readers][-1] == "late"
+    late.lose()
+    assert "late" not in {reader.session.client_id for reader in server.broker.router.routes[b"a"].audience.readers}
     assert server.broker.router.routes[b"b"] is kept
 
 

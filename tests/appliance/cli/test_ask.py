@@ -32,7 +32,14 @@ STATUS = {
     "messages_dropped": {"queue_full": 4},
     "bytes_received": 1,
     "bytes_sent": 1,
-    "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "dropped": 1, "trouble": "the disk is full"},
+    "history": {
+        "rows": 6,
+        "duplicates": 0,
+        "beyond_max_series": 2,
+        "not_allowed_to_publish": 3,
+        "dropped": 1,
+        "trouble": "the disk is full",
+    },
 }
 
 
@@ -50,6 +57,7 @@ def test_status_in_words():
         "  retained  9",
         "  dropped   4 (queue_full)",
         "  history   6 rows since the start",
+        "            3 values of topics that their agent may not publish to",
         "            2 values of topics beyond history.max_series were not recorded",
         "            1 messages could not be recorded",
         "            the disk is full",

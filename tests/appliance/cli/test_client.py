@@ -33,6 +33,43 @@ def test_a_password_alone_is_refused():
         new_client(parsed("sub -t a -P x"))
 
 
+@pytest.mark.parametrize("content", [b"secret\n", b"secret\r\nmore", b"secret"])
+def test_a_password_from_a_file(tmp_path, content):
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    assert new_client(parsed(f"sub -t a -u ann --pw-file {file}"))._password == b"secret"
+
+
+def test_a_password_from_a_credential_of_the_service(tmp_path, monkeypatch):
+    (tmp_path / "mqtt").write_text("from systemd\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert new_client(parsed("sub -t a -u ann --pw-file mqtt"))._password == b"from systemd"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "cannot be read (No such file or directory); check its path"),
+        (b"\nsecret", "has no password in its first line; write it there"),
+        (b"\xff", "is not UTF-8; name a text file"),
+    ],
+)
+def test_a_file_without_a_password(tmp_path, content, complaint):
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(CommandError) as caught:
+        new_client(parsed(f"sub -t a -u ann --pw-file {file}"))
+    assert str(caught.value) == f"--pw-file: {file} {complaint}"
+    assert caught.value.exit_code == Exit.USAGE
+
+
+def test_a_password_in_a_file_alone_is_refused(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    with pytest.raises(CommandError, match="-P needs a user name: add -u NAME"):
+        new_client(parsed(f"sub -t a --pw-file {tmp_path / 'secret'}"))
+
+
 @pytest.mark.parametrize("flag", ["-i", "-u", "-P"])
 def test_what_no_packet_can_carry_is_refused(flag):
     with pytest.raises(CommandError, match=f"{flag} is longer than 65535 bytes; MQTT takes no more"):

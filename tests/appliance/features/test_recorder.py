@@ -7,6 +7,7 @@ import pytest
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
+from appliance.broker.rights import AllRights
 from appliance.devices import Device, Measurement, encode_about
 from appliance.features.recorder import BATCH_BYTES, Recorder
 from appliance.store.history import HistoryReader
@@ -61,9 +62,20 @@ def recorder(keeper):
     return Recorder(keeper, site="home", wall_clock=lambda: AT)
 
 
+def test_whose_backlog_it_is_goes_with_it(keeper):
+    rights = {"agent-1": AllRights(), "agent-2": AllRights()}
+    recorder = Recorder(keeper, site="home", rights_of=rights.__getitem__)
+    first, second = (Message("home/devices/house/backlog", b"[]", client_id=f"agent-{n}") for n in (1, 2))
+    for message in (first, second):
+        recorder.append(message, recorder.classify(message.topic))
+    recorder.append(Message(TOPIC, b"21.4", client_id="agent-1"), recorder.classify(TOPIC))  # nobody is asked
+    recorder.close()
+    assert keeper.batches[0].rights == {first: rights["agent-1"], second: rights["agent-2"]}
+
+
 def test_classify(recorder):
     assert recorder.classify(TOPIC) is RouteFlag.RECORD
-    assert recorder.classify("home/devices/house/backlog") is RouteFlag.RECORD
+    assert recorder.classify("home/devices/house/backlog") is RouteFlag.RECORD | RouteFlag.BUNDLE
     assert recorder.classify("home/devices/house/about") is RouteFlag.NONE
     assert recorder.classify("home/kitchen/relay/set") is RouteFlag.NONE
 

@@ -1,4 +1,5 @@
 from contextlib import suppress
+from itertools import product
 from typing import get_args, get_type_hints
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import plain_filters, topic_filters, topic_names
 
 from appliance.mqtt.errors import MqttError, TopicFilterInvalid, TopicNameInvalid
-from appliance.mqtt.topics import MAX_LEVELS, check_topic_filter, check_topic_name, matches, split_share
+from appliance.mqtt.topics import MAX_LEVELS, check_topic_filter, check_topic_name, matches, overlaps, split_share
 from appliance.settings import Limits
 
 NAMES = [
@@ -224,3 +225,37 @@ def test_a_limit_on_levels_is_not_cut_short_here():
     highest = next(meta.le for meta in get_args(get_type_hints(Limits, include_extras=True)["max_topic_levels"])[1:])
     check_topic_filter("/" * (highest - 1))
     check_topic_name("/" * (highest - 1))
+
+
+OVERLAPS = [
+    ("home/#", "home/kitchen/+", True),
+    ("home/#", "home", True),  # the parent level too, §4.7.1.2
+    ("home/+/set", "home/kitchen/#", True),
+    ("home/+", "home/kitchen/set", False),
+    ("home/+/x", "home/+/y", False),
+    ("+/+", "a", False),
+    ("#", "+", True),
+    ("#", "$SYS/uptime", False),  # [MQTT-4.7.2-1]
+    ("$SYS/#", "+/uptime", False),
+    ("$SYS/#", "$SYS/+/x", True),
+    ("a#", "a", False),  # letters like any other where a program asks
+]
+
+
+@pytest.mark.parametrize(("one", "other", "expected"), OVERLAPS)
+def test_overlaps(one, other, expected):
+    assert overlaps(one, other) is expected
+    assert overlaps(other, one) is expected
+
+
+FEW = ["/".join(levels) for count in (1, 2, 3, 4) for levels in product(["a", "b", "$c"], repeat=count)]
+few_filters = st.builds(
+    lambda levels, tail: "/".join([*levels, *tail]),
+    st.lists(st.sampled_from(["a", "b", "$c", "+"]), min_size=1, max_size=3),
+    st.sampled_from([[], ["#"]]),
+) | st.just("#")
+
+
+@given(few_filters, few_filters)
+def test_filters_overlap_where_one_topic_matches_both(one, other):
+    assert overlaps(one, other) is any(matches(one, topic) and matches(other, topic) for topic in FEW)

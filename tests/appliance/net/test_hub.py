@@ -15,8 +15,10 @@ class Doorkeeper:
 
     def __init__(self):
         self.open = asyncio.Event()
+        self.peers = []
 
-    async def authenticate(self, _client_id, username, password):
+    async def authenticate(self, _client_id, username, password, peer):
+        self.peers.append(peer)
         await self.open.wait()
         if username == "eve":
             raise RuntimeError("planted")
@@ -44,6 +46,40 @@ def test_authentication_is_answered_later_and_stalls_nobody(run):
             assert await ann.packet() == PingResp()
             assert await bob.packet() == ConnAck(reason_code=4)
             assert await bob.packet() is None
+            assert all(peer.startswith("127.0.0.1:") for peer in doorkeeper.peers)
+            assert len(set(doorkeeper.peers)) == 2
+
+    run(scenario())
+
+
+def test_a_name_writes_no_line_of_its_own_into_the_log(run, caplog):
+    async def scenario():
+        doorkeeper = Doorkeeper()
+        doorkeeper.open.set()
+        async with loopback(doorkeeper) as server:
+            for username in ("eve", "bob"):
+                link = await server.link()
+                forged = Connect(client_id="a\nCRITICAL all is lost\u2028", username=username, version=V311)
+                link.write(forged)
+                await link.packet()
+                await link.close()
+
+    caplog.set_level("INFO")
+    run(scenario())
+    assert len([record for record in caplog.records if "a?CRITICAL all is lost?" in record.message]) >= 3
+    assert all(len(record.message.splitlines()) == 1 for record in caplog.records)
+
+
+def test_nobody_is_asked_about_a_client_that_left(run):
+    async def scenario():
+        doorkeeper = Doorkeeper()
+        async with loopback(doorkeeper) as server:
+            ann = await knock(server, "ann")
+            await until(lambda: server.hub._asking)
+            (task,) = server.hub._asking.values()
+            await ann.close()
+            await until(lambda: not server.hub._asking)
+            assert task.cancelled()
 
     run(scenario())
 

@@ -331,3 +331,28 @@ def test_live_and_backlog_interleaved_over_a_restart_count_once(make_writer, pat
     second.close()
     assert values(path) == list(range(8))
     assert (first.stats.duplicates, second.stats.duplicates) == (2, 3)
+
+
+class Kitchen:
+    """Rights to one room."""
+
+    def may_publish(self, topic):
+        return topic.startswith("home/kitchen/")
+
+
+def test_a_backlog_holds_nothing_of_topics_that_its_publisher_may_not_publish_to(make_writer, path):
+    def backlog(number):
+        topics = (TOPIC, "home/attic/temperature", "home/kitchen/door")
+        entries = [{"topic": topic, "value": number, "seq": number * 10 + n} for n, topic in enumerate(topics)]
+        return Message("home/devices/house/backlog", json.dumps(entries).encode())
+
+    limited, free = backlog(1), backlog(2)
+    writer = make_writer()
+    writer.start()
+    writer.submit(Batch(messages=[(AT, limited), (AT, free)], rights={limited: Kitchen()}))
+    writer.close()
+    assert values(path) == [1.0, 2.0]
+    assert values(path, "home/kitchen/door") == [1.0, 2.0]
+    assert values(path, "home/attic/temperature") == [2.0]
+    assert writer.stats.forbidden == 1
+    assert writer.stats.rows == 5

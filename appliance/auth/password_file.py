@@ -1,0 +1,127 @@
+"""The file of users and their passwords: one `name:$argon2id$…` a line. Blank lines and # in front mean nothing."""
+
+import base64
+import binascii
+import fcntl
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+MAX_NAME_BYTES = 256
+HASH = re.compile(
+    r"\$argon2id\$v=19\$m=(?P<m>\d{1,7}),t=(?P<t>\d{1,2}),p=(?P<p>\d{1,2})"
+    r"\$(?P<salt>[A-Za-z0-9+/]{11,86})\$(?P<hash>[A-Za-z0-9+/]{22,86})"
+)
+MOST = {"m": 262_144, "t": 16, "p": 8}  # KiB, passes, lanes: what checking one password may cost us
+
+
+class Cost(NamedTuple):
+    """What it takes to check a password."""
+
+    memory_kib: int
+    passes: int
+    lanes: int
+
+
+class BadPasswordFile(Exception):
+    """The text is no password file; never says what stands in it, for that may be a secret."""
+
+    def __init__(self, line: int | None, problem: str, cure: str) -> None:
+        super().__init__(line, problem, cure)
+        self.line = line
+        self.problem = problem
+        self.cure = cure
+
+
+def parse(text: str) -> dict[str, str]:
+    """Give every user's hash. Raises BadPasswordFile; a file without users is one that lets nobody in."""
+    users: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        entry = line.removesuffix("\r")
+        if not entry.strip() or entry.startswith("#"):
+            continue
+        name, colon, encoded = entry.partition(":")
+        problem = name_problem(name) if colon else "not name:hash"
+        if problem or cost(encoded) is None:
+            problem = problem or "not an argon2id hash such as `appliance passwd` makes"
+            raise BadPasswordFile(number, problem, "make the line with `appliance passwd`, or remove it")
+        if name in users:
+            raise BadPasswordFile(number, "this user stands here a second time", "keep one of the two lines")
+        users[name] = encoded
+    return users
+
+
+def cost(encoded: str) -> Cost | None:
+    """Give what checking a password against this hash costs; None when it is no hash, or one that costs too much."""
+    found = HASH.fullmatch(encoded)
+    if found is None:
+        return None
+    memory, passes, lanes = (int(found[name]) for name in "mtp")
+    if not (1 <= passes <= MOST["t"] and 1 <= lanes <= MOST["p"] and 8 * lanes <= memory <= MOST["m"]):
+        return None
+    try:
+        for part in (found["salt"], found["hash"]):
+            base64.b64decode(part + "=" * (-len(part) % 4), validate=True)
+    except binascii.Error:
+        return None
+    return Cost(memory, passes, lanes)
+
+
+def name_problem(name: str) -> str:
+    """Say why this is no name of a user; empty when it is one. #, + and / may be in it, but no : and no # in front."""
+    if not name:
+        return "the user name is empty"
+    if name.startswith("#"):
+        return "a user name does not begin with #"
+    if ":" in name:
+        return "a user name has no : in it"
+    if not name.isprintable() or name != name.strip():
+        return "a user name has no control characters, and no blank in front or at its end"
+    if len(name.encode(errors="replace")) > MAX_NAME_BYTES:
+        return f"a user name has at most {MAX_NAME_BYTES} bytes"
+    return ""
+
+
+def changed(text: str, name: str, encoded: str | None) -> str:
+    """Give the text with this user's hash in it, or without the user. All other lines stay as they are."""
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    mine = [place for place, line in enumerate(lines) if line.startswith(f"{name}:")]
+    if encoded is None:
+        lines = [line for place, line in enumerate(lines) if place not in mine]
+    elif mine:
+        lines[mine[0]] = f"{name}:{encoded}"
+    else:
+        lines.append(f"{name}:{encoded}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    """Put the changed text in place of the file, whole or not at all, for its owner's eyes only.
+
+    A file that is not there is made. Raises OSError, and what `change` raises; then all is as it was.
+    """
+    target = path.resolve()  # a link stays a link
+    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)  # two who edit at once do it one after the other
+        text = change(target.read_bytes().decode() if target.exists() else "")
+        beside = target.with_name(f".{target.name}.{os.getpid()}.new")
+        try:
+            beside.touch(0o600, exist_ok=False)
+            if os.geteuid() == 0:  # what root makes or changes, the service goes on reading
+                owner = (target if target.exists() else target.parent).stat()
+                os.chown(beside, owner.st_uid, owner.st_gid)
+            with beside.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+        os.fsync(directory)
+    finally:
+        os.close(directory)

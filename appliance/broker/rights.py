@@ -1,0 +1,47 @@
+"""What one user may do, as the core asks it: the port that accounts and their rules fill."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Rights(Protocol):
+    """What one user may do. The core keeps the answers with its routes, so that no message waits for one.
+
+    Topics that begin with $ are the server's own: nobody is asked about publishing there.
+    """
+
+    def may_publish(self, topic: str) -> bool:
+        """Whether messages to this topic are taken, wills too."""
+
+    def may_read(self, topic: str) -> bool:
+        """Whether messages on this topic are delivered."""
+
+    def may_subscribe(self, topic_filter: str) -> bool:
+        """Whether the filter, without its share prefix, takes in anything that may be read."""
+
+
+class AllRights:
+    """Everything is allowed."""
+
+    def may_publish(self, topic: str) -> bool:  # noqa: ARG002 the port's signature
+        """Allow it."""
+        return True
+
+    def may_read(self, topic: str) -> bool:  # noqa: ARG002
+        """Allow it."""
+        return True
+
+    def may_subscribe(self, topic_filter: str) -> bool:  # noqa: ARG002
+        """Allow it."""
+        return True
+
+
+ALL_RIGHTS = AllRights()
+
+Authorize = Callable[[str | None], Rights]
+"""User name, None for an anonymous client -> its rights, the same object every time. Asked once a CONNECT."""
+
+
+def all_rights(_username: str | None) -> Rights:
+    """Give what everybody may do where there are no accounts."""
+    return ALL_RIGHTS

@@ -1,0 +1,222 @@
+import asyncio
+import threading
+
+import pytest
+from sockets import until
+
+from appliance.auth.password_file import cost, parse
+from appliance.auth.passwords import COST, Passwords, hash_of_nobody, hashed, is_right
+from appliance.auth.turns import FREE, WAITING
+from appliance.mqtt.types import ReasonCode
+
+CHEAP = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$WEoRIelDxOfk6kFSWl2lNnJuHMOjy9Pf97HdD8mNEGc"
+DEAR = CHEAP.replace("m=8,t=1", "m=16,t=2")
+USERS = {"ann": "hash of ann", "bob": "hash of bob"}
+HERE, LAN, EVE = "127.0.0.1:1000", "192.168.1.20:1000", "192.168.1.66:1000"
+OK, WRONG, NO = ReasonCode.SUCCESS, ReasonCode.BAD_USER_NAME_OR_PASSWORD, ReasonCode.NOT_AUTHORIZED
+
+
+class Checks:
+    """Stands for the slow hash: remembers what it was asked, lets a test hold it up, takes its time from a number."""
+
+    def __init__(self):
+        self.asked = []
+        self.now = 1000.0
+        self.at_once = self.most_at_once = 0
+        self.held = threading.Event()
+        self.held.set()
+        self.lock = threading.Lock()
+
+    def clock(self):
+        return self.now
+
+    def __call__(self, encoded, password):
+        with self.lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        self.held.wait(20)
+        self.asked.append((encoded, password))
+        with self.lock:
+            self.at_once -= 1
+        if password == b"break":
+            raise RuntimeError("planted")
+        return encoded in USERS.values() and password == b"right"
+
+
+@pytest.fixture
+def checks():
+    return Checks()
+
+
+def with_passwords(checks, scenario, **options):
+    async def run():
+        passwords = Passwords(USERS, clock=checks.clock, check=checks, **options)
+        try:
+            return await scenario(passwords)
+        finally:
+            checks.held.set()
+            await passwords.close()
+
+    return asyncio.run(run())
+
+
+def answer(checks, username, password, peer=HERE, **options):
+    return with_passwords(checks, lambda p: p.authenticate("id", username, password, peer), **options)
+
+
+ANSWERS = [
+    ("ann", b"right", OK),
+    ("ann", b"wrong", WRONG),
+    ("ann", b"", WRONG),
+    ("ann", None, WRONG),
+    ("eve", b"right", WRONG),
+    ("", b"right", WRONG),
+    ("hash of ann", b"right", WRONG),
+    (None, None, NO),
+    (None, b"right", NO),  # MQTT 5 allows a password without a user name
+]
+
+
+@pytest.mark.parametrize(("username", "password", "reason"), ANSWERS)
+def test_answers(checks, username, password, reason):
+    assert answer(checks, username, password) is reason
+
+
+@pytest.mark.parametrize(("peer", "reason"), [(HERE, OK), ("[::1]:5", OK), ("unix", OK), (LAN, NO), ("?", NO)])
+def test_anonymous_clients_of_this_computer(checks, peer, reason):
+    assert answer(checks, None, None, peer, anonymous=True) is reason
+    assert answer(checks, "eve", b"right", peer, anonymous=True) is WRONG  # who says a name must prove it
+    assert answer(checks, None, None, peer) is NO
+
+
+def test_for_an_unknown_user_the_same_work_is_done(checks):
+    answer(checks, "eve", b"guess")
+    answer(checks, "ann", b"guess")
+    assert [password for _, password in checks.asked] == [b"guess", b"guess"]
+    assert cost(checks.asked[0][0]) == COST  # the users' own hashes of this test have none
+
+
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [({}, COST), ({"a": CHEAP}, cost(CHEAP)), ({"a": CHEAP, "b": DEAR, "c": DEAR}, cost(DEAR))],
+)
+def test_nobody_costs_as_much_as_most_users(users, expected):
+    encoded = hash_of_nobody(users)
+    assert cost(encoded) == expected
+    assert encoded != hash_of_nobody(users)
+    assert not is_right(encoded, b"")
+
+
+def test_the_real_hash():
+    encoded = hashed("pässwörd".encode())
+    assert parse(f"ann:{encoded}") == {"ann": encoded}
+    assert cost(encoded) == COST
+    assert encoded != hashed("pässwörd".encode())  # salted
+    assert is_right(encoded, "pässwörd".encode())
+    assert not is_right(encoded, b"password")
+
+
+def test_verify_is_the_same_question(checks):
+    async def scenario(passwords):
+        assert await passwords.verify("ann", "right", LAN)
+        assert not await passwords.verify("ann", "wrong", LAN)
+        assert not await passwords.verify("eve", "right", LAN)
+        assert not await passwords.verify("ann", "\ud800", LAN)
+
+    with_passwords(checks, scenario)
+
+
+def test_one_hash_at_a_time(checks):
+    async def scenario(passwords):
+        questions = [passwords.authenticate("id", "ann", b"right", f"10.0.0.{n}:1") for n in range(20)]
+        assert await asyncio.gather(*questions) == [OK] * 20
+
+    with_passwords(checks, scenario)
+    assert checks.most_at_once == 1
+
+
+def test_who_was_right_is_known_again_without_a_hash(checks):
+    async def scenario(passwords):
+        for _ in range(3):
+            assert await passwords.authenticate("id", "ann", b"right", LAN) is OK
+        assert await passwords.authenticate("id", "ann", b"wrong", LAN) is WRONG
+        assert await passwords.authenticate("id", "bob", b"right", LAN) is OK  # each user is known by its own
+        assert await passwords.authenticate("id", "ann", b"right", LAN) is OK
+
+    with_passwords(checks, scenario)
+    assert [password for _, password in checks.asked] == [b"right", b"wrong", b"right"]
+
+
+def test_a_thousand_guesses_cost_the_guesser_and_nobody_else(checks):
+    """However many guess from elsewhere: who knows the password is in after one hash of theirs at most."""
+
+    async def scenario(passwords):
+        checks.held.clear()
+        guesses = [
+            asyncio.ensure_future(passwords.authenticate("id", "ann", b"guess %d" % n, EVE)) for n in range(1_000)
+        ]
+        await until(lambda: checks.at_once)
+        honest = asyncio.ensure_future(passwords.authenticate("id", "bob", b"right", LAN))
+        await asyncio.sleep(0)
+        checks.held.set()
+        assert await honest is OK
+        assert [encoded for encoded, _ in checks.asked].index("hash of bob") <= 2  # the one at work, one more, then it
+        await until(lambda: len(checks.asked) >= FREE + 1)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(checks.asked) == FREE + 1  # the time stands still, and the guesser waits
+        assert await passwords.authenticate("id", "ann", b"right", LAN) is OK  # one more hash
+        assert await passwords.authenticate("id", "ann", b"right", EVE) is OK  # known by now, even from there
+        refused = [guess for guess in guesses if guess.done() and guess.result() is ReasonCode.SERVER_BUSY]
+        assert len(refused) == 1_000 - WAITING
+        checks.now += 0.25
+        passwords._joined.set()
+        await until(lambda: len(checks.asked) == FREE + 3)
+        for guess in guesses:
+            guess.cancel()
+        await asyncio.gather(*guesses, return_exceptions=True)
+        assert passwords._turns.due() is None
+
+    with_passwords(checks, scenario)
+    assert checks.most_at_once == 1
+
+
+def test_who_left_is_not_hashed_for(checks):
+    async def scenario(passwords):
+        checks.held.clear()
+        first, second, third = (
+            asyncio.ensure_future(passwords.authenticate("id", "ann", b"%d" % n, EVE)) for n in range(3)
+        )
+        await until(lambda: checks.at_once)
+        first.cancel()  # in the middle of it
+        second.cancel()
+        await asyncio.sleep(0)
+        checks.held.set()
+        assert await third is WRONG
+
+    with_passwords(checks, scenario)
+    assert [password for _, password in checks.asked] == [b"0", b"2"]
+
+
+def test_a_hash_that_breaks_is_the_asker_s_answer_and_the_next_goes_on(checks):
+    async def scenario(passwords):
+        with pytest.raises(RuntimeError, match="planted"):
+            await passwords.authenticate("id", "ann", b"break", LAN)
+        assert await passwords.authenticate("id", "ann", b"right", LAN) is OK
+
+    with_passwords(checks, scenario)
+
+
+def test_closing_while_somebody_waits(checks):
+    async def scenario(passwords):
+        checks.held.clear()
+        waiting = asyncio.ensure_future(passwords.authenticate("id", "ann", b"right", LAN))
+        await until(lambda: checks.at_once)
+        checks.held.set()
+        await passwords.close()
+        await passwords.close()
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    with_passwords(checks, scenario)

@@ -1,0 +1,53 @@
+from appliance.broker.rights import ALL_RIGHTS, AllRights
+from appliance.broker.tables import Tables
+
+ANN, BOB = AllRights(), AllRights()
+
+
+def known(most=10, topics=(b"a", b"b", b"c")):
+    tables = Tables(most)
+    for topic in topics:
+        tables.all[topic] = f"route of {topic.decode()}"
+    return tables
+
+
+def test_all_rights_have_the_table_of_all_routes():
+    tables = known()
+    tables.allow(ALL_RIGHTS, b"a")
+    assert tables.of(ALL_RIGHTS) is tables.all
+
+
+def test_a_table_holds_what_was_allowed_and_the_same_route():
+    tables = known()
+    ann = tables.of(ANN)
+    tables.allow(ANN, b"a")
+    assert ann == {b"a": tables.all[b"a"]}
+    assert tables.of(ANN) is ann
+    assert tables.of(BOB) == {}
+
+
+def test_a_route_that_is_not_kept_is_kept_nowhere():
+    tables = known()
+    tables.allow(ANN, b"$SYS/x")
+    assert tables.of(ANN) == {}
+
+
+def test_the_tables_have_one_bound_together():
+    tables = known(most=3)
+    assert tables.full()
+    for rights in (ANN, BOB):
+        for topic in tables.all:
+            tables.allow(rights, topic)
+            assert len(tables.of(ANN)) + len(tables.of(BOB)) <= 3
+    assert len(tables.of(BOB)) == 3
+    assert len(tables.all) == 3
+
+
+def test_clearing_leaves_the_tables_to_those_who_hold_them():
+    tables = known()
+    ann = tables.of(ANN)
+    tables.allow(ANN, b"a")
+    tables.clear()
+    assert ann == tables.all == {}
+    assert tables.of(ANN) is ann
+    assert not tables.full()

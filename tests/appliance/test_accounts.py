@@ -1,0 +1,173 @@
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.accounts import load_accounts, load_rules, load_users
+from appliance.auth.passwords import hashed
+from appliance.config import ConfigError
+from appliance.mqtt.types import ReasonCode
+from appliance.settings import Accounts
+
+HASH = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$WEoRIelDxOfk6kFSWl2lNnJuHMOjy9Pf97HdD8mNEGc"
+USERS = {"ann": HASH, "home/#": HASH}
+
+
+@pytest.fixture
+def files(tmp_path):
+    def write(passwords, rules=None, **more):
+        (tmp_path / "passwords").write_text(passwords)
+        settings = {"password_file": str(tmp_path / "passwords")}
+        if rules is not None:
+            (tmp_path / "rules.toml").write_text(rules)
+            settings["rules_file"] = str(tmp_path / "rules.toml")
+        return Accounts(**settings, **more)
+
+    return write
+
+
+def refusal(load):
+    with pytest.raises(ConfigError) as caught:
+        load()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [Accounts(), Accounts(anonymous=True)])
+def test_without_a_password_file_there_are_no_accounts(settings):
+    assert load_accounts(settings) is None
+
+
+def test_a_service_without_accounts_does_not_load_what_hashes_passwords():
+    code = "import sys, appliance.app; sys.exit('argon2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            Accounts(rules_file="/x"),
+            "accounts.rules_file: rules without passwords would believe any name; set password_file too",
+        ),
+        (
+            Accounts(anonymous=False),
+            "accounts.anonymous: false without passwords lets nobody in; set password_file too",
+        ),
+    ],
+)
+def test_half_a_configuration_is_refused(settings, line):
+    assert refusal(lambda: load_accounts(settings)) == line
+
+
+def test_both_files_together(files):
+    accounts = load_accounts(
+        files(f"ann:{hashed(b'right')}\nbob:{HASH}\n", '[[rule]]\nuser = "bob"\nsubscribe = ["home/#"]\n')
+    )
+    assert accounts.acl.rights("bob").may_read("home/x")
+    assert not accounts.acl.rights("bob").may_publish("home/x")
+    assert accounts.acl.rights("ann").may_publish("home/x")
+
+    async def scenario():
+        passwords = accounts.passwords
+        assert await passwords.authenticate("id", "ann", b"right", "127.0.0.1:1") is ReasonCode.SUCCESS
+        assert await passwords.authenticate("id", "ann", b"wrong", "127.0.0.1:1") is not ReasonCode.SUCCESS
+        return await passwords.authenticate("id", None, None, "127.0.0.1:1")
+
+    assert asyncio.run(scenario()) is ReasonCode.NOT_AUTHORIZED  # closed unless it is asked for
+
+
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_anonymous_clients_beside_accounts(files, anonymous):
+    passwords = load_accounts(files(f"ann:{HASH}\n", anonymous=anonymous)).passwords
+    answer = asyncio.run(passwords.authenticate("id", None, None, "127.0.0.1:1"))
+    assert answer is (ReasonCode.SUCCESS if anonymous else ReasonCode.NOT_AUTHORIZED)
+
+
+PASSWORD_FILES = [
+    (b"", "{path}: there is no user in it; add one with `appliance passwd {path} NAME`"),
+    (b"# nobody yet\n", "{path}: there is no user in it; add one with `appliance passwd {path} NAME`"),
+    (b"ann\n", "{path}:1: not name:hash; make the line with `appliance passwd`, or remove it"),
+    (
+        f"ann:{HASH}\nbob:{HASH[:50]}".encode(),
+        (
+            "{path}:2: not an argon2id hash such as `appliance passwd` makes; "
+            "make the line with `appliance passwd`, or remove it"
+        ),
+    ),
+    (b"ann:\xff\n", "{path}:1: not UTF-8; save the file as UTF-8"),
+    (b"\0" * 2_000_000, "{path}: larger than 1 MiB; name the configuration, not data"),
+]
+
+
+@pytest.mark.parametrize(("content", "line"), PASSWORD_FILES)
+def test_a_password_file_that_is_none(tmp_path, content, line):
+    path = tmp_path / "passwords"
+    path.write_bytes(content)
+    assert refusal(lambda: load_users(path)) == line.format(path=path)
+
+
+def test_a_password_file_that_is_not_there_or_not_ours(tmp_path):
+    assert "there is no such file; check the path" in refusal(lambda: load_users(tmp_path / "none"))
+    assert "this is a directory" in refusal(lambda: load_users(tmp_path))
+
+
+RULES = [
+    ('[[rule]]\npublish = ["a"]', "1: rule[1]: whose rule is this; give it either user or anonymous = true"),
+    (
+        '[[rule]]\nuser = "ann"\nanonymous = true',
+        "1: rule[1]: whose rule is this; give it either user or anonymous = true",
+    ),
+    (
+        '[[rule]]\nuser = "ann"\n[[rule]]\nuser = "anne"\n',
+        (
+            "4: rule[2].user: there is no account of this name; "
+            "correct the name, make the account with `appliance passwd`, or remove the rule"
+        ),
+    ),
+    (
+        '[[rule]]\nuser = "ann"\npublish = ["a", "b#"]',
+        (
+            "3: rule[1].publish[2]: a wildcard is not alone in the last level of the topic filter 'b#'; "
+            "write a topic filter such as home/kitchen/#"
+        ),
+    ),
+    (
+        '[[rule]]\nuser = "ann"\nsubscribe = [""]',
+        "3: rule[1].subscribe[1]: the topic filter is empty; write a topic filter such as home/kitchen/#",
+    ),
+    (
+        '[[rule]]\nuser = "ann"\nsubscribe = ["$share/g/a"]',
+        "3: rule[1].subscribe[1]: a shared subscription; leave $share/<group>/ away: it is meant too",
+    ),
+    (
+        '[[rule]]\nuser = "ann"\npublish = ["$SYS/#"]',
+        "3: rule[1].publish[1]: nobody may publish to $ topics, they are the server's own; remove it",
+    ),
+    ('[[rule]]\nuser = "ann"\nread = ["a"]', "3: rule[1].read: unknown key"),
+    ('[[rule]]\nuser = "ann"\npublish = "a"', '3: rule[1].publish: "a" will not do'),
+    ("[[rules]]", "1: rules: unknown key"),
+    ("[[rule", "1: not TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "line"), RULES)
+def test_rules_that_are_refused(tmp_path, text, line):
+    path = tmp_path / "rules.toml"
+    path.write_text(text)
+    assert refusal(lambda: load_rules(path, USERS)).startswith(f"{path}:{line}")
+
+
+def test_rules_that_are_taken(tmp_path):
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        '[[rule]]\nuser = "home/#"\nsubscribe = ["$SYS/#", "home/+/set"]\n'
+        '[[rule]]\nuser = "home/#"\npublish = ["a"]\n[[rule]]\nanonymous = true\n'
+    )
+    rules = load_rules(path, USERS)
+    assert [rule.user for rule in rules] == ["home/#", "home/#", None]
+    path.write_text("")
+    assert load_rules(path, USERS) == []
+    assert "there is no such file" in refusal(lambda: load_rules(Path("/no/such/file"), USERS))
