@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import signal
+import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -26,13 +27,17 @@ from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
-from appliance.features.web.listening import ControlSocketError
-from appliance.features.web.server import WebServer
+from appliance.features.web.server import Door, DoorError, WebServer
+from appliance.listeners import Fault, faults, is_loopback, url, where
+from appliance.net.certificates import CertificateError, server_context
 from appliance.net.hub import Hub, next_client_id
+from appliance.net.listening import SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
+from appliance.net.tls import listen_tls
+from appliance.net.websocket import WebSocketLink
 from appliance.places import control_path, database_path
-from appliance.settings import Settings
+from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
 from appliance.store.history import HistoryReader
 from appliance.store.writer import HistoryWriter
@@ -50,6 +55,7 @@ class Service:
         self.data_dir = data_dir
         self.mqtt_port: int | None = None
         self.web_port: int | None = None
+        self.listeners: tuple[str, ...] = ()
         self._started = monotonic()
         self._writer: HistoryWriter | None = None
         self._broker: Broker | None = None
@@ -59,6 +65,7 @@ class Service:
     async def start(self, parts: AsyncExitStack) -> None:
         """Start every part and put the way to stop it on the stack; CommandError."""
         settings = self.settings
+        contexts = [context_of(number, listener) for number, listener in enumerate(settings.listener)]
         try:
             accounts = self._accounts = load_accounts(settings.accounts)
         except ConfigError as error:
@@ -86,12 +93,33 @@ class Service:
             figures = SysTopics(hub, version=build.version(), interval_s=settings.mqtt.sys_interval_s)
             figures.start()
             parts.callback(figures.close)
-        await self._open_page(parts)
+        await self._open_page(hub, contexts, parts)
         if settings.mqtt.port:
             with explained(settings.mqtt.address, settings.mqtt.port, "mqtt"):
                 listener = await TcpListener.open(hub, settings.mqtt.address, settings.mqtt.port)
             self.mqtt_port = listener.port
             parts.push_async_callback(within, STOP_S, listener.close)
+        for number, (one, context) in enumerate(zip(settings.listener, contexts, strict=True)):
+            if one.serve == "mqtt":
+                with explained_listener(number, one):
+                    await self._open_mqtt(hub, one, context, parts)
+        self.listeners = tuple(map(url, settings.listener))
+
+    async def _open_mqtt(self, hub: Hub, one: Listener, context: ssl.SSLContext | None, parts: AsyncExitStack) -> None:
+        if one.path:
+            file = SocketFile(Path(one.path), mode=0o660, name="socket file")
+            parts.callback(file.remove)
+            opened = file.socket
+        else:
+            opened = listen_tcp(one.address, one.port_or_usual())
+        limits = self.settings.limits
+        if context is None:
+            parts.push_async_callback(within, STOP_S, (await TcpListener.serve(hub, opened)).close)
+        else:
+            encrypted = listen_tls(
+                hub, opened, context, at_most=limits.max_handshakes, timeout_s=limits.tls_handshake_s
+            )
+            parts.callback(encrypted.close)
 
     def status(self) -> dict[str, object]:
         """Say how the service is; numbers are totals since the start where their name does not say `now`."""
@@ -107,6 +135,7 @@ class Service:
             "data_dir": str(self.data_dir),
             "mqtt": None if self.mqtt_port is None else f"{self.settings.mqtt.address}:{self.mqtt_port}",
             "web": None if self.web_port is None else f"{self.settings.web.address}:{self.web_port}",
+            "listeners": list(self.listeners),
             "agents": self.agents(),
             "clients_now": stats.clients_now,
             "sessions_now": stats.sessions_now,
@@ -168,9 +197,10 @@ class Service:
             return session.rights
         return ALL_RIGHTS if self._accounts is None else NO_RIGHTS
 
-    async def _open_page(self, parts: AsyncExitStack) -> None:
+    async def _open_page(self, hub: Hub, contexts: list[ssl.SSLContext | None], parts: AsyncExitStack) -> None:
         settings = self.settings
         assert self._local is not None  # noqa: S101 made before
+        numbers = [number for number, one in enumerate(settings.listener) if one.serve == "web"]
         page = WebServer(
             site=settings.site,
             address=settings.web.address,
@@ -179,14 +209,32 @@ class Service:
             local=self._local,
             history=HistoryReader(database_path(self.data_dir)) if settings.history.enabled else None,
             status=self.status,
+            mqtt=lambda: WebSocketLink(hub, settings.limits.max_packet_bytes),
+            doors=[self._door(settings.listener[number], contexts[number]) for number in numbers],
         )
         with explained(settings.web.address, settings.web.port, "http"):
             try:
                 await page.start()
-            except ControlSocketError as error:
+            except SocketFileError as error:
                 raise CommandError(str(error), Exit.DATA) from None
+            except DoorError as error:
+                number = numbers[error.number]
+                with explained_listener(number, settings.listener[number]):
+                    raise error.why from None
         self.web_port = page.port if settings.web.port else None
         parts.push_async_callback(within, STOP_S, page.stop)
+
+    def _door(self, one: Listener, context: ssl.SSLContext | None) -> Door:
+        limits = self.settings.limits
+        return Door(
+            one.address,
+            one.port_or_usual(),
+            context,
+            self._accounts.passwords.verify if self._accounts and not is_loopback(one.address) else None,
+            frozenset(one.names),
+            limits.max_handshakes,
+            limits.tls_handshake_s,
+        )
 
 
 def unclassified(_topic: str) -> RouteFlag:
@@ -202,6 +250,8 @@ async def serving(settings: Settings, data_dir: Path) -> AsyncGenerator[Service]
             f"MQTT and the page both want port {settings.mqtt.port}; choose another with --mqtt-port or --http-port",
             Exit.CONFIG,
         )
+    for fault in faults(settings):  # the command line has said so with the line; others may not have asked
+        raise CommandError(told(fault), Exit.CONFIG)
     async with AsyncExitStack() as parts:
         parts.enter_context(held(data_dir))
         service = Service(settings, data_dir)
@@ -310,6 +360,45 @@ def explained(address: str, port: int, name: str) -> Generator[None]:
             errno.EACCES: f"{place} may not be opened by this user; {cure}",
         }.get(error.errno or 0, f"{place} cannot be opened ({error.strerror or error}); {cure}")
         raise CommandError(problem, Exit.UNAVAILABLE) from None
+
+
+@contextmanager
+def explained_listener(number: int, one: Listener) -> Generator[None]:
+    """Turn the refusal of a listener into one line that names its key."""
+    try:
+        yield
+    except SocketFileError as error:
+        raise CommandError(f"listener[{number + 1}].path: {error}", Exit.UNAVAILABLE) from None
+    except OSError as error:
+        problem = {
+            errno.EADDRINUSE: "is taken by another program; stop that one or choose another",
+            errno.EACCES: "may not be opened by this user; choose a port above 1023",
+            errno.EADDRNOTAVAIL: "is no address of this computer; choose one of its own",
+        }.get(error.errno or 0, f"cannot be opened ({error.strerror or error}); choose another")
+        key = "address" if error.errno == errno.EADDRNOTAVAIL else "port"
+        raise CommandError(f"listener[{number + 1}].{key}: {where(one)} {problem}", Exit.UNAVAILABLE) from None
+
+
+def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
+    """Give what encrypts a listener, None where it is not; CommandError."""
+    if not one.certificate:
+        return None
+    try:
+        return server_context(
+            one.certificate,
+            one.key,
+            one.client_ca,
+            client_must=one.require_client_certificate,
+            protocol="mqtt" if one.serve == "mqtt" else "http/1.1",
+        )
+    except CertificateError as error:
+        raise CommandError(f"listener[{number + 1}].{error.key}: {error}", Exit.CONFIG) from None
+
+
+def told(fault: Fault) -> str:
+    """Say what is wrong with a key, as people write it."""
+    _, number, key = fault.key_path
+    return f"listener[{int(number) + 1}].{key}: {fault.problem}; {fault.cure}"
 
 
 def tell_trouble(trouble: str | None) -> None:

@@ -60,7 +60,7 @@ BANNER = """\
 The demo runs: a broker, its history and page, and a sensor agent that reads this computer and a simulated house.
 
   page   {page}
-  MQTT   mqtt://127.0.0.1:{mqtt_port}
+  MQTT   mqtt://127.0.0.1:{mqtt_port}{websocket}
   data   {data_dir}
 
 Try, in another terminal:
@@ -110,6 +110,7 @@ def banner(service: Service, argv0: str) -> str:
     return BANNER.format(
         page="off (--http-port 0)" if service.web_port is None else f"http://127.0.0.1:{service.web_port}/",
         mqtt_port=service.mqtt_port,
+        websocket="" if service.web_port is None else f" and ws://127.0.0.1:{service.web_port}/mqtt",
         data_dir=service.data_dir,
         sub=f"{name} sub{port} -v -t '{settings.site}/#'",
         pub=f"{name} pub{port} -t {settings.site}/kitchen/relay/set -m ON",

@@ -5,7 +5,7 @@ The configuration file, its JSON Schema, the error texts and the README's table 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, inspect
@@ -14,7 +14,7 @@ from msgspec import Meta, inspect
 LEVEL_PATTERN = r"^(?!(devices|hub|set|availability|homeassistant)$)[a-z0-9_-]+(?!\n)$"
 LOOPBACK_PATTERN = r"^(localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1)(?!\n)$"
 
-LOOPBACK_CURE = "use 127.0.0.1; other computers are served only once accounts exist, which this version does not have"
+LOOPBACK_CURE = "use 127.0.0.1 here; other computers are served by a [[listener]], with accounts"
 
 Level = Annotated[
     str,
@@ -32,7 +32,33 @@ Level = Annotated[
 Loopback = Annotated[str, Meta(pattern=LOOPBACK_PATTERN, extra={"cure": LOOPBACK_CURE})]
 """An address that only this computer can reach."""
 
+ADDRESS_PATTERN = r"^([0-9a-fA-F.:]+(%[A-Za-z0-9._-]+)?|localhost)(?!\n)$"
+
+Address = Annotated[
+    str,
+    Meta(
+        pattern=ADDRESS_PATTERN,
+        max_length=128,
+        extra={"cure": "give an address of this computer such as 192.168.1.5, or 0.0.0.0 or :: for all of them"},
+    ),
+]
+"""An address to listen on. No name: what a name server says must not decide who gets in."""
+
+HostName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(?!\n)$",
+        max_length=253,
+        extra={"cure": "give a name in lower case, without http:// and port"},
+    ),
+]
+
 Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+ListenerPort = Annotated[int, Meta(ge=1, le=65_535)]
+
+USUAL_PORTS = {("mqtt", False): 1883, ("mqtt", True): 8883, ("web", False): 8080, ("web", True): 8443}
+"""What is served, whether with TLS -> port."""
 
 FilePath = Annotated[
     str,
@@ -56,6 +82,44 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     address: Annotated[Loopback, Meta(description="Address the page listens on; this computer only.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="TCP port of the page; 0 opens none.")] = 8080
+
+
+class Listener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One more place to listen: on the network, with TLS, or on a socket file."""
+
+    serve: Annotated[
+        Literal["mqtt", "web"], Meta(description="What is served: mqtt, or web (page, API, and MQTT at /mqtt).")
+    ] = "mqtt"
+    address: Annotated[
+        Address,
+        Meta(description="Address it listens on; 0.0.0.0 is every IPv4 address of this computer, :: every address."),
+    ] = "127.0.0.1"
+    port: Annotated[
+        ListenerPort | None,
+        Meta(description="TCP port; absent, the usual one: 1883 or 8080, with a certificate 8883 or 8443."),
+    ] = None
+    path: Annotated[
+        FilePath, Meta(description="Socket file, instead of address and port; for mqtt, without TLS, mode 0660.")
+    ] = ""
+    certificate: Annotated[
+        FilePath, Meta(description="PEM file of the server's certificate and those above it; turns TLS on.")
+    ] = ""
+    key: Annotated[FilePath, Meta(description="PEM file of its private key; empty: it is in the same file.")] = ""
+    client_ca: Annotated[
+        FilePath, Meta(description="PEM file of the authorities whose client certificates are accepted.")
+    ] = ""
+    require_client_certificate: Annotated[
+        bool, Meta(description="Whether clients without a certificate are turned away.")
+    ] = False
+    names: Annotated[
+        tuple[HostName, ...],
+        Meta(max_length=64, description="Further names by which browsers may ask for the page, such as hub.lan."),
+    ] = ()
+    plain: Annotated[bool, Meta(description="Says that other computers shall be served without encryption.")] = False
+
+    def port_or_usual(self) -> int:
+        """The port, or the one that is usual for what is served."""
+        return self.port or USUAL_PORTS[self.serve, bool(self.certificate)]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,6 +178,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     connect_timeout_s: Annotated[
         float, Meta(ge=0.1, le=300, description="Seconds a new connection has to say CONNECT.")
     ] = 5.0
+    tls_handshake_s: Annotated[
+        float, Meta(ge=0.1, le=60, description="Seconds a new connection has for its TLS handshake.")
+    ] = 10.0
+    max_handshakes: Annotated[
+        int,
+        Meta(ge=1, le=10_000, description="TLS handshakes of one listener at the same time; further clients wait."),
+    ] = 64
     max_keep_alive_s: Annotated[
         int,
         Meta(ge=0, le=65_535, description="Longest silence an MQTT 5 client may ask for, of which it is told; 0: any."),
@@ -170,6 +241,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     mqtt: Annotated[Mqtt, Meta(description="Where MQTT clients connect.")] = Mqtt()
     web: Annotated[Web, Meta(description="Where the page is.")] = Web()
+    listener: Annotated[
+        tuple[Listener, ...], Meta(max_length=64, description="Further places to listen, one table each.")
+    ] = ()
     limits: Annotated[Limits, Meta(description="What one client, and all of them together, may cost.")] = Limits()
     history: Annotated[History, Meta(description="What is written down.")] = History()
     accounts: Annotated[Accounts, Meta(description="Who may connect, and what they may do.")] = Accounts()
@@ -206,6 +280,8 @@ class Setting:
 def described(struct: type[msgspec.Struct], section: str = "") -> Iterator[Setting]:
     """Every setting of a struct and of the structs inside it, in the order of the file; sections come last.
 
+    A list of structs, headed [[name]] in the file, is a section too.
+
     A setting without a description raises ValueError: it could not be documented.
     """
     sections: list[tuple[type[msgspec.Struct], str]] = []
@@ -215,6 +291,8 @@ def described(struct: type[msgspec.Struct], section: str = "") -> Iterator[Setti
         while isinstance(kind, inspect.Metadata):
             help_text = help_text or (kind.extra_json_schema or {}).get("description", "")
             kind = kind.type
+        if isinstance(kind, inspect.VarTupleType) and isinstance(kind.item_type, inspect.StructType):
+            kind = kind.item_type
         if isinstance(kind, inspect.StructType):
             sections.append((kind.cls, f"{section}.{field.name}" if section else field.name))
             continue

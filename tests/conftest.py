@@ -103,7 +103,8 @@ def is_loopback(family, address):
         return True  # Unix and netlink sockets stay on this machine
     host = address[0]
     try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        found = ipaddress.ip_address(host.partition("%")[0])
+        return (getattr(found, "ipv4_mapped", None) or found).is_loopback
     except ValueError:
         return host in NAMES_OF_LOOPBACK
 

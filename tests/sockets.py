@@ -49,9 +49,10 @@ class LoopbackServer:
     def __init__(self, hub, listener):
         self.hub, self.listener, self.broker = hub, listener, hub.broker
         self.clients = []
+        self.open = lambda **how: asyncio.open_connection("127.0.0.1", listener.port, **how)
 
     async def link(self, version=Version.MQTT_3_1_1):
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.listener.port)
+        reader, writer = await self.open()
         client = RawClient(reader, writer, version)
         self.clients.append(client)
         return client
@@ -64,15 +65,18 @@ class LoopbackServer:
 
 
 @asynccontextmanager
-async def loopback(authenticator=None, journal=None, **limits):
+async def loopback(authenticator=None, listen=None, journal=None, **limits):
+    """Serve on loopback; `listen(hub)` gives another listener than that of plain TCP."""
     hub = Hub(Broker(Limits(**limits), now=monotonic(), next_client_id=next_client_id, journal=journal), authenticator)
     hub.start()
-    listener = await TcpListener.open(hub, "127.0.0.1", 0)
+    listener = listen(hub) if listen else await TcpListener.open(hub, "127.0.0.1", 0)
     server = LoopbackServer(hub, listener)
     try:
         yield server
     finally:
-        await listener.close()
+        closed = listener.close()
+        if closed is not None:
+            await closed
         await hub.stop()
         for client in server.clients:
             await client.close()

@@ -27,6 +27,7 @@ ARROWS = {
         "appliance.demo",
         "appliance.devices",
         "appliance.exits",
+        "appliance.listeners",
         "appliance.mqtt",
         "appliance.net",
         "appliance.places",
@@ -47,6 +48,7 @@ ARROWS = {
         "appliance.features.recorder",
         "appliance.features.sys_topics",
         "appliance.features.web",
+        "appliance.listeners",
         "appliance.mqtt",
         "appliance.net",
         "appliance.notify",
@@ -81,7 +83,7 @@ ARROWS = {
         "appliance.store",
         "appliance.timespan",
     },
-    "appliance.net": {"appliance.broker", "appliance.mqtt", "appliance.settings"},
+    "appliance.net": {"appliance.broker", "appliance.control", "appliance.mqtt", "appliance.settings"},
     "appliance.store": {"appliance.broker", "appliance.devices", "appliance.mqtt", "appliance.settings"},
     "appliance.auth": {"appliance.broker", "appliance.mqtt", "appliance.settings"},
     "appliance.broker": {"appliance.mqtt", "appliance.settings"},
@@ -92,6 +94,7 @@ ARROWS = {
     "appliance.control": set(),
     "appliance.devices": set(),
     "appliance.exits": set(),
+    "appliance.listeners": {"appliance.settings"},
     "appliance.notify": set(),
     "appliance.places": set(),
     "appliance.settings": set(),
@@ -189,6 +192,7 @@ LIBRARIES = {
         "appliance.config",
         "appliance.devices",
         "appliance.features.web",
+        "appliance.listeners",
         "appliance.settings",
         "appliance.store",
         "sensors.config",
@@ -207,6 +211,7 @@ LIBRARIES = {
     "starlette": {"appliance.features.web"},
     "systemd": {"appliance.notify"},
     "uvicorn": {"appliance.features.web"},
+    "websockets": {"appliance.net"},
 }
 
 # Modules that read no clock, open nothing and wait for nobody: what of the standard library they may use.

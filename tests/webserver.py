@@ -10,6 +10,7 @@ from websockets.asyncio.client import connect
 
 from appliance.features.web.server import WebServer
 from appliance.net.local import LocalClient
+from appliance.net.websocket import WebSocketLink
 from appliance.store.database import Database
 from appliance.store.history import History, HistoryReader
 from appliance.store.readings import Measured, Value
@@ -98,8 +99,10 @@ def record(path, readings):
 
 
 @asynccontextmanager
-async def page(tmp_path, *, history=None, control=False, port=0, status=lambda: {"version": "test"}):
-    async with loopback() as server:
+async def page(
+    tmp_path, *, history=None, control=False, port=0, status=lambda: {"version": "test"}, doors=(), **limits
+):
+    async with loopback(**limits) as server:
         local = LocalClient(server.hub, "page")
         web = WebServer(
             site="home",
@@ -109,6 +112,8 @@ async def page(tmp_path, *, history=None, control=False, port=0, status=lambda: 
             local=local,
             history=None if history is None else HistoryReader(history),
             status=status,
+            mqtt=lambda: WebSocketLink(server.hub, server.broker._limits.max_packet_bytes),
+            doors=doors,
         )
         await web.start()
         try:

@@ -77,6 +77,8 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
     yield f"appliance {status['version']}, running for {duration(status['uptime_s'])} (process {status['pid']})"
     yield f"  MQTT      {status['mqtt'] or 'no port'}"
     yield f"  page      {'http://' + status['web'] + '/' if status['web'] else 'no port'}"
+    for listener in status["listeners"]:
+        yield f"  also at   {printable(listener)}"
     yield f"  data      {status['data_dir']}"
     agents = ", ".join(
         f"{printable(agent)} {coloured(printable(state), Colour.GREEN if state == 'online' else Colour.RED)}"

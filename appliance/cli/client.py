@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,39 @@ def new_client(arguments: argparse.Namespace, *, clean: bool = True) -> Client:
         client_id=arguments.id,
         protocol=version,
         clean_session=None if version == MQTTProtocolVersion.MQTTv5 else clean,
+        transport=arguments.transport,
     )
+    if arguments.transport == "websockets":
+        client.ws_set_options(path=arguments.ws_path)
+    if arguments.tls:
+        encrypt(client, arguments)
     if arguments.username is not None:
         client.username_pw_set(arguments.username, password)
     client.reconnect_delay_set(FIRST_RETRY_S, LONGEST_RETRY_S)
     return client
+
+
+def encrypt(client: Client, arguments: argparse.Namespace) -> None:
+    """Turn TLS on; CommandError when a file will not do."""
+    if arguments.key is not None and arguments.cert is None:
+        raise CommandError("--key belongs to a certificate: add --cert FILE", Exit.USAGE)
+    files = {"--cafile": arguments.cafile, "--cert": arguments.cert, "--key": arguments.key}
+    for flag, path in files.items():
+        try:
+            if path is not None:
+                path.open("rb").close()
+        except OSError as error:
+            problem = f"{flag}: {path} cannot be read ({error.strerror}); check its path"
+            raise CommandError(problem, Exit.NOTHING) from None
+    authority, certificate, key = (None if path is None else str(path) for path in files.values())
+    try:
+        client.tls_set(authority, certificate, key)
+    except OSError as error:  # ssl.SSLError among them
+        raise CommandError(
+            f"--cafile, --cert or --key will not do ({error}); give PEM files that belong together", Exit.USAGE
+        ) from None
+    if arguments.insecure:
+        client.tls_insecure_set(True)
 
 
 def password_in(path: Path) -> str:
@@ -67,14 +96,26 @@ def connect(client: Client, arguments: argparse.Namespace, *, clean: bool = True
             options["properties"] = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             options["properties"].SessionExpiryInterval = KEPT_SESSION_S
     try:
-        client.connect(arguments.host, arguments.port, arguments.keepalive, **options)
+        client.connect(arguments.host, int(arguments.port), arguments.keepalive, **options)
     except (OSError, ValueError) as error:
+        if isinstance(error, ssl.SSLError):
+            raise distrusted(arguments, error) from None
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise CommandError(
             f"no broker at {arguments.host}:{arguments.port} ({reason}); "
             "start one with `appliance run` or `appliance demo`, or name it with -h and -p",
             Exit.UNAVAILABLE,
         ) from None
+
+
+def distrusted(arguments: argparse.Namespace, error: ssl.SSLError) -> CommandError:
+    """Say why TLS did not come about."""
+    reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason or str(error)
+    return CommandError(
+        f"no trust between this client and {arguments.host}:{arguments.port} ({reason}); "
+        "name the authority of its certificate with --cafile, and its host as the certificate does",
+        Exit.UNAVAILABLE,
+    )
 
 
 def refused(arguments: argparse.Namespace, what: str, reason: ReasonCode | str) -> CommandError:

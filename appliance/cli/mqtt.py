@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from appliance.cli.address import UsualPort, add_address
 from appliance.exits import CommandError, Exit
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
@@ -13,7 +14,9 @@ VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the arguments of this file's commands."""
     sub = _add(commands, "sub", "print messages as they arrive")
-    sub.add_argument("-t", "--topic", action="append", required=True, metavar="FILTER", help="repeatable")
+    add_address(
+        sub, sub.add_argument("-t", "--topic", action="append", required=True, metavar="FILTER", help="repeatable")
+    )
     sub.add_argument("-T", "--filter-out", action="append", default=[], metavar="FILTER", help="leave these topics out")
     sub.add_argument("-v", "--verbose", action="store_true", help="topic before each payload")
     sub.add_argument(
@@ -33,7 +36,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     sub.set_defaults(command=sub_command)
 
     pub = _add(commands, "pub", "publish a message")
-    pub.add_argument("-t", "--topic", required=True, metavar="TOPIC")
+    add_address(pub, pub.add_argument("-t", "--topic", required=True, metavar="TOPIC"))
     pub.add_argument("-r", "--retain", action="store_true", help="the broker keeps it for later subscribers")
     payload = pub.add_mutually_exclusive_group(required=True)
     payload.add_argument("-m", "--message", metavar="TEXT")
@@ -57,7 +60,14 @@ def _add(commands: "Commands[argparse.ArgumentParser]", name: str, help_text: st
     parser = commands.add_parser(name, help=help_text, add_help=False, allow_abbrev=False)
     parser.add_argument("--help", action="help", help="show this and end")
     parser.add_argument("-h", "--host", default="localhost", help="broker (default localhost)")
-    parser.add_argument("-p", "--port", type=port, default=1883, metavar="N", help="its TCP port (default 1883)")
+    parser.add_argument(
+        "-p",
+        "--port",
+        type=port,
+        default=UsualPort(1883),
+        metavar="N",
+        help="its TCP port (default 1883; with TLS 8883)",
+    )
     parser.add_argument("-i", "--id", default="", metavar="ID", help="client id (default: the broker makes one)")
     parser.add_argument("-u", "--username", metavar="NAME")
     secret = parser.add_mutually_exclusive_group()

@@ -72,20 +72,30 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
     """Read the file, then let the options have their way."""
     from msgspec.structs import replace  # noqa: PLC0415
 
-    from appliance.config import ConfigError, load  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
-    try:
-        settings = (
-            _accounts_beside(arguments.config, load(arguments.config, Settings)) if arguments.config else Settings()
-        )
-    except ConfigError as error:
-        raise CommandError(str(error), Exit.CONFIG) from None
+    settings = _load(arguments.config) if arguments.config else Settings()
     if arguments.mqtt_port is not None:
         settings = replace(settings, mqtt=replace(settings.mqtt, port=arguments.mqtt_port))
     if arguments.http_port is not None:
         settings = replace(settings, web=replace(settings.web, port=arguments.http_port))
     return settings
+
+
+def _load(path: Path) -> "Settings":
+    """Read a file, with the rules that no single key can express; CommandError."""
+    from appliance.config import ConfigError, Document  # noqa: PLC0415
+    from appliance.listeners import anchored, faults  # noqa: PLC0415
+    from appliance.settings import Settings  # noqa: PLC0415
+
+    try:
+        document = Document.read(path)
+        settings = document.convert(Settings)
+        for fault in faults(settings):
+            raise document.error(*fault)
+    except ConfigError as error:
+        raise CommandError(str(error), Exit.CONFIG) from None
+    return _accounts_beside(path, anchored(settings, path.absolute().parent))
 
 
 def _accounts_beside(path: Path, settings: "Settings") -> "Settings":
@@ -111,6 +121,7 @@ def _announce(service: "Service") -> None:
     places = [
         f"MQTT on {_host(mqtt.address)}:{service.mqtt_port}" if service.mqtt_port is not None else "no MQTT port",
         f"page at http://{_host(web.address)}:{service.web_port}/" if service.web_port is not None else "no page",
+        *service.listeners,
         f"data in {service.data_dir}",
     ]
     announce(f"appliance runs: {', '.join(places)}")
@@ -148,19 +159,25 @@ def demo_command(arguments: argparse.Namespace) -> int:
 
 def check_command(arguments: argparse.Namespace) -> int:
     """Say whether a file and those it names are good, or what it may hold."""
-    from appliance.config import ConfigError, load, schema  # noqa: PLC0415
+    from appliance.config import ConfigError, schema  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     if arguments.schema:
         say(schema(Settings, "Configuration of the appliance").removesuffix("\n"))
         return Exit.OK
+    settings = _load(arguments.file)
 
     from appliance.accounts import load_accounts  # noqa: PLC0415
 
     try:
-        load_accounts(_accounts_beside(arguments.file, load(arguments.file, Settings)).accounts)
+        load_accounts(settings.accounts)
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
+    if any(one.certificate for one in settings.listener):
+        from appliance.app import context_of  # noqa: PLC0415
+
+        for number, one in enumerate(settings.listener):
+            context_of(number, one)
     say(f"{arguments.file} is good")
     return Exit.OK
 

@@ -8,6 +8,7 @@ import socket
 
 from appliance.broker.connection import Connection
 from appliance.net.hub import Hub
+from appliance.net.listening import peer_name
 from appliance.net.liveness import prepare
 from appliance.net.serving import ServingSelector
 
@@ -109,7 +110,6 @@ class DirectListener:
         self._server = server
         self._buffer = buffer
         self._pause: asyncio.TimerHandle | None = None
-        self.port: int = server.getsockname()[1]
         selector.end_of_turn = hub.flush
         selector.serve(server.fileno(), self._ready)
 
@@ -127,7 +127,7 @@ class DirectListener:
                 return
             client.setblocking(False)
             prepare(client)
-            DirectLink(self._hub, self._selector, self._buffer, client, f"{peer[0]}:{peer[1]}")
+            DirectLink(self._hub, self._selector, self._buffer, client, peer_name(client, peer))
 
     def _resume(self) -> None:
         self._pause = None

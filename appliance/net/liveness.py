@@ -13,6 +13,8 @@ def prepare(client: socket.socket) -> None:
 
     A client without one, or with one of hours, would otherwise stay for ever once its link was cut in the middle.
     """
+    if client.family == socket.AF_UNIX:  # whose other end cannot vanish
+        return
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from appliance.broker.connection import Connection
 from appliance.net.direct import DirectListener
 from appliance.net.hub import Hub
+from appliance.net.listening import listen_tcp, peer_name
 from appliance.net.liveness import prepare
 from appliance.net.serving import ServingLoop
 
 log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 65_536
-BACKLOG = 512
 
 
 class TcpLink(asyncio.BufferedProtocol):
@@ -33,10 +33,10 @@ class TcpLink(asyncio.BufferedProtocol):
         """Set the socket up: small packets leave at once, and one byte kept back already says "slow"."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 create_server gives nothing else
         self._transport = transport
-        prepare(transport.get_extra_info("socket"))
+        client = transport.get_extra_info("socket")
+        prepare(client)
         transport.set_write_buffer_limits(high=0)
-        peer = transport.get_extra_info("peername")
-        self._connection = self._hub.opened(self, f"{peer[0]}:{peer[1]}" if peer else "?")
+        self._connection = self._hub.opened(self, peer_name(client, transport.get_extra_info("peername")))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 the protocol's signature
         """Lend the shared buffer."""
@@ -101,24 +101,29 @@ class TcpListener:
     @classmethod
     async def open(cls, hub: Hub, address: str, port: int) -> "TcpListener":
         """Listen on `address`; port 0 takes any free one. OSError when it is taken."""
+        return await cls.serve(hub, listen_tcp(address, port))
+
+    @classmethod
+    async def serve(cls, hub: Hub, listening: socket.socket) -> "TcpListener":
+        """Take clients from a socket that listens, of TCP or of a socket file, whose port is 0."""
         loop = asyncio.get_running_loop()
         buffer = memoryview(bytearray(RECEIVE_BYTES))
-        ((family, *_, at), *_) = await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        listening = socket.create_server(at, family=family, backlog=BACKLOG)
-        listening.setblocking(False)
+        is_file = listening.family == socket.AF_UNIX
+        port = 0 if is_file else listening.getsockname()[1]
         if isinstance(loop, ServingLoop):
             direct = DirectListener(hub, loop.serving, listening, buffer)
 
             async def close() -> None:
                 direct.close()
 
-            return cls(direct.port, close)
-        server = await loop.create_server(lambda: TcpLink(hub, buffer), sock=listening)
+            return cls(port, close)
+        create = loop.create_unix_server if is_file else loop.create_server
+        server = await create(lambda: TcpLink(hub, buffer), sock=listening)
 
         async def close_server() -> None:
             server.close()  # not waiting for its clients: those that are there belong to the hub
 
-        return cls(listening.getsockname()[1], close_server)
+        return cls(port, close_server)
 
     async def close(self) -> None:
         """Take no more clients. Those that are there belong to the hub."""

@@ -8,9 +8,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from base64 import b64encode
 from contextlib import contextmanager
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
+from accounts import password, write_accounts
+from authority import Authority
 from processes import PATIENCE_S, free_port
 
 from appliance import app, notify
@@ -21,7 +26,7 @@ from appliance.mqtt.codec import encode
 from appliance.mqtt.packets import Connect, Publish
 from appliance.mqtt.properties import EMPTY
 from appliance.mqtt.types import QoS, Version
-from appliance.settings import History, Mqtt, Settings, Web
+from appliance.settings import Accounts, History, Listener, Mqtt, Settings, Web
 from appliance.store.history import HistoryReader
 
 
@@ -305,3 +310,195 @@ def test_run_serves_until_the_signal(tmp_path):
 
     asyncio.run(app.run(local(), tmp_path, begin))
     assert started == ["home"]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def encrypted(authority, **more):
+    return {"certificate": str(authority.certificate), "key": str(authority.key), **more}
+
+
+def greeted(link):
+    """Connect over a socket that is open already; the answer's first four bytes."""
+    link.settimeout(PATIENCE_S)
+    link.sendall(connect_packet())
+    return link.recv(4)
+
+
+UPGRADE = (
+    b"GET /mqtt HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+)
+
+
+class TestListeners:
+    def test_every_kind_at_once(self, tmp_path, authority):
+        plain, six, tls, web, https = (free_port() for _ in range(5))
+        listeners = (
+            Listener(port=plain),
+            Listener(address="::1", port=six),
+            Listener(port=tls, **encrypted(authority)),
+            Listener(path=str(tmp_path / "mqtt.sock")),
+            Listener(serve="web", port=web),
+            Listener(serve="web", port=https, **encrypted(authority)),
+        )
+
+        def visit(service):
+            places = ControlClient(tmp_path / "control.sock").get("/api/status")["listeners"]
+            assert places == list(service.listeners)
+            for family, address in (
+                (socket.AF_INET, ("127.0.0.1", plain)),
+                (socket.AF_INET6, ("::1", six)),
+                (socket.AF_UNIX, str(tmp_path / "mqtt.sock")),
+            ):
+                with socket.socket(family) as link:
+                    link.connect(address)
+                    assert greeted(link) == b"\x20\x02\x00\x00"
+            assert (tmp_path / "mqtt.sock").stat().st_mode & 0o777 == 0o660
+            with (
+                socket.create_connection(("127.0.0.1", tls)) as link,
+                authority.trust(alpn=["mqtt"]).wrap_socket(link, server_hostname="127.0.0.1") as secure,
+            ):
+                assert greeted(secure) == b"\x20\x02\x00\x00"
+                assert secure.selected_alpn_protocol() == "mqtt"
+            for scheme, port in (("http", web), ("https", https)):
+                context = authority.trust() if scheme == "https" else None
+                with urlopen(f"{scheme}://127.0.0.1:{port}/healthz", context=context) as answer:
+                    assert answer.read() == b'{"alive":true}'
+            return places
+
+        assert with_service(local(listener=listeners), tmp_path, visit) == [
+            f"mqtt://127.0.0.1:{plain}",
+            f"mqtt://[::1]:{six}",
+            f"mqtts://127.0.0.1:{tls}",
+            f"mqtt socket {tmp_path}/mqtt.sock",
+            f"http://127.0.0.1:{web}/",
+            f"https://127.0.0.1:{https}/",
+        ]
+        assert not (tmp_path / "mqtt.sock").exists()
+
+    def test_clients_of_every_kind_are_told_of_the_end(self, tmp_path, authority):
+        """MQTT 5 clients that do not even answer: the stop waits for none of them longer than it may."""
+        mqtt, tls, web, https = (free_port() for _ in range(4))
+        listeners = (
+            Listener(port=tls, **encrypted(authority)),
+            Listener(path=str(tmp_path / "mqtt.sock")),
+            Listener(serve="web", port=https, **encrypted(authority)),
+        )
+        trust = authority.trust()
+
+        def visit(_):
+            links = {name: socket.create_connection(("127.0.0.1", port)) for name, port in ports.items()}
+            links["file"] = socket.socket(socket.AF_UNIX)
+            links["file"].connect(str(tmp_path / "mqtt.sock"))
+            for name in ("tls", "wss"):
+                links[name] = trust.wrap_socket(links[name], server_hostname="127.0.0.1")
+            for name, link in links.items():
+                link.settimeout(PATIENCE_S)
+                packet = encode(Connect(client_id=name, version=Version.MQTT_5), Version.MQTT_5)
+                if name in {"ws", "wss"}:
+                    link.sendall(UPGRADE % ports[name])
+                    assert link.recv(4_096).startswith(b"HTTP/1.1 101 ")
+                    packet = bytes([0x82, 0x80 | len(packet)]) + bytes(4) + packet
+                link.sendall(packet)
+                assert b"\x20" in link.recv(4_096)  # CONNACK, in a frame or not
+            return links
+
+        ports = {"tcp": mqtt, "tls": tls, "ws": web, "wss": https}
+        links = with_service(local(mqtt=mqtt, web=web, listener=listeners), tmp_path, visit)
+        assert set(links) == {"tcp", "tls", "ws", "wss", "file"}
+        for name, link in links.items():
+            with link:
+                said = b""
+                while part := link.recv(4_096):
+                    said += part
+                assert b"\x8b" in said, name
+                assert b"the server is shutting down" in said, name
+
+    def test_beyond_this_computer_nothing_opens_without_accounts(self, tmp_path):
+        settings = local(listener=(Listener(address="0.0.0.0", port=9, plain=True),))
+        assert refusal(settings, tmp_path) == (
+            (
+                "listener[1].address: 0.0.0.0 is beyond this computer; "
+                "set accounts.password_file first: other computers are served with accounts only"
+            ),
+            Exit.CONFIG,
+        )
+
+    @pytest.mark.parametrize("serve", ["mqtt", "web"])
+    def test_a_taken_port(self, tmp_path, serve):
+        with listening() as port:
+            listeners = (Listener(path=str(tmp_path / "s")), Listener(serve=serve, port=port))
+            text, code = refusal(local(listener=listeners), tmp_path)
+        assert text.startswith(f"listener[2].port: 127.0.0.1:{port} is taken by another program; stop that one")
+        assert code == Exit.UNAVAILABLE
+        assert not (tmp_path / "s").exists()
+        assert not (tmp_path / "control.sock").exists()
+
+    def test_a_certificate_that_is_not_there(self, tmp_path):
+        text, code = refusal(local(listener=(Listener(port=9, certificate=str(tmp_path / "no.pem")),)), tmp_path)
+        assert text.startswith(f"listener[1].certificate: {tmp_path}/no.pem cannot be read (No such file or directory)")
+        assert code == Exit.CONFIG
+
+    def test_a_socket_file_that_cannot_be(self, tmp_path):
+        text, code = refusal(local(listener=(Listener(path=str(tmp_path / "no" / "mqtt.sock")),)), tmp_path)
+        assert text.startswith(f"listener[1].path: socket file {tmp_path}/no/mqtt.sock: No such file or directory")
+        assert code == Exit.UNAVAILABLE
+
+    def test_addresses_that_are_not_ours(self, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+        monkeypatch.setattr(app, "listen_tcp", refuse)
+        text, _ = refusal(local(listener=(Listener(address="127.0.0.9", port=9),)), tmp_path)
+        assert text.startswith("listener[1].address: 127.0.0.9:9 is no address of this computer")
+
+    def test_a_page_on_the_network_asks_for_an_account(self, tmp_path, authority, monkeypatch):
+        """Loopback plays the network: what is not this computer is asked for a name and a password, MQTT likewise."""
+        monkeypatch.setattr(app, "is_loopback", lambda _: False)
+        write_accounts(tmp_path)
+        web, tls = free_port(), free_port()
+        listeners = (
+            Listener(serve="web", port=web, **encrypted(authority)),
+            Listener(port=tls, **encrypted(authority)),
+        )
+
+        def asked(name, secret):
+            request = Request(f"https://127.0.0.1:{web}/api/status")
+            request.add_header("Authorization", "Basic " + b64encode(f"{name}:{secret}".encode()).decode())
+            try:
+                with urlopen(request, context=authority.trust()) as answer:
+                    return answer.status
+            except HTTPError as error:
+                error.close()
+                return error.code
+
+        def connected(**fields):
+            packet = encode(Connect(client_id="c", version=Version.MQTT_3_1_1, **fields), Version.MQTT_3_1_1)
+            with (
+                socket.create_connection(("127.0.0.1", tls), timeout=PATIENCE_S) as link,
+                authority.trust().wrap_socket(link, server_hostname="127.0.0.1") as secure,
+            ):
+                secure.sendall(packet)
+                return secure.recv(4)
+
+        def visit(_):
+            return [
+                asked("ann", password("ann")),
+                asked("ann", "wrong"),
+                connected(username="ann", password=password("ann").encode()),
+                connected(username="ann", password=b"wrong"),
+                connected(),
+            ]
+
+        settings = local(listener=listeners, accounts=Accounts(password_file=str(tmp_path / "passwords")))
+        assert with_service(settings, tmp_path / "d", visit) == [
+            200,
+            401,
+            b"\x20\x02\x00\x00",
+            b"\x20\x02\x00\x04",
+            b"\x20\x02\x00\x05",
+        ]

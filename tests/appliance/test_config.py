@@ -40,7 +40,10 @@ SITE_CURE = "use a-z, 0-9, _ and -, and none of the reserved names devices, hub,
 REFUSED = [
     ("[mqtt]\nprot = 1", 'a.toml:2: mqtt.prot: unknown key; did you mean "port"?'),
     ("[mqt]\nport = 1", 'a.toml:1: mqt: unknown key; did you mean "mqtt"?'),
-    ("\nzz = 1", "a.toml:2: zz: unknown key; known here: accounts, data_dir, history, limits, mqtt, site, web"),
+    (
+        "\nzz = 1",
+        "a.toml:2: zz: unknown key; known here: accounts, data_dir, history, limits, listener, mqtt, site, web",
+    ),
     ("Site = 'x'", 'a.toml:1: Site: unknown key; did you mean "site"?'),
     ("[limits]\nmax-sessions = 1", 'a.toml:2: limits.max-sessions: unknown key; did you mean "max_sessions"?'),
     ("[mqtt]\n\nport = -1", "a.toml:3: mqtt.port: -1 will not do; give a whole number from 0 to 65535"),

@@ -6,7 +6,18 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from appliance.settings import Accounts, History, Limits, Mqtt, Rule, Rules, Settings, Web, described
+from appliance.settings import (
+    Accounts,
+    History,
+    Limits,
+    Listener,
+    Mqtt,
+    Rule,
+    Rules,
+    Settings,
+    Web,
+    described,
+)
 
 ALL = list(described(Settings))
 
@@ -18,7 +29,14 @@ def test_the_defaults_keep_their_own_rules():
 def test_every_setting_of_every_section_is_described():
     names = {(setting.section, setting.name) for setting in ALL}
     expected = {("", "site"), ("", "data_dir")}
-    sections = {"mqtt": Mqtt, "web": Web, "limits": Limits, "history": History, "accounts": Accounts}
+    sections = {
+        "mqtt": Mqtt,
+        "web": Web,
+        "listener": Listener,
+        "accounts": Accounts,
+        "limits": Limits,
+        "history": History,
+    }
     for section, struct in sections.items():
         expected |= {(section, name) for name in struct.__struct_fields__}
     assert names == expected
@@ -32,7 +50,7 @@ def test_help_is_a_sentence(setting):
     assert "|" not in setting.help  # it stands in a table of the README
 
 
-@pytest.mark.parametrize("section", [Mqtt, Web, Limits, History, Accounts, Settings])
+@pytest.mark.parametrize("section", [Mqtt, Web, Listener, Limits, History, Accounts, Settings])
 def test_every_number_has_a_range(section):
     properties = msgspec.json.schema(section)["$defs"][section.__name__]["properties"]
     for name, schema in properties.items():
@@ -92,6 +110,40 @@ def test_only_this_computer_is_served(section, address, good):
             msgspec.convert({"address": address}, section)
 
 
+@pytest.mark.parametrize(
+    ("fields", "good"),
+    [
+        ({}, True),
+        ({"address": "0.0.0.0", "port": 8883}, True),
+        ({"address": "fe80::1%eth0"}, True),
+        ({"address": "hub.local"}, False),
+        ({"address": "::1\n"}, False),
+        ({"serve": "coap"}, False),
+        ({"names": ("hub.lan", "hub", "192.168.1.5")}, True),
+        ({"names": ["https://hub.lan"]}, False),
+        ({"names": ["Hub.lan"]}, False),
+        ({"port": 0}, False),
+        ({"port": 65_536}, False),
+        ({"path": "a\0b"}, False),
+        ({"plain": 1}, False),
+    ],
+)
+def test_listeners_are_a_list(fields, good):
+    if good:
+        assert msgspec.convert({"listener": [fields]}, Settings).listener == (Listener(**fields),)
+    else:
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"listener": [fields]}, Settings)
+
+
+@pytest.mark.parametrize(("serve", "certificate", "port"), [
+    ("mqtt", "", 1883), ("mqtt", "c.pem", 8883), ("web", "", 8080), ("web", "c.pem", 8443),
+])  # fmt: skip
+def test_usual_ports(serve, certificate, port):
+    assert Listener(serve=serve, certificate=certificate).port_or_usual() == port
+    assert Listener(serve=serve, certificate=certificate, port=9).port_or_usual() == 9
+
+
 def test_settings_without_a_description_are_refused():
     class Bare(msgspec.Struct):
         port: int = 1
@@ -108,11 +160,13 @@ def test_sections_follow_the_keys_of_their_table():
         inner: Annotated[Inner, Meta(description="A section.")] = Inner()
         names: Annotated[tuple[str, ...], Meta(description="Names.")] = ()
         needed: Annotated[int | None, Meta(description="Needed.")] = None
+        many: Annotated[tuple[Inner, ...], Meta(description="Headed [[many]].")] = ()
 
     assert [(s.section, s.name, s.default) for s in described(Outer, "x")] == [
         ("x", "names", ()),
         ("x", "needed", None),
         ("x.inner", "deep", 1),
+        ("x.many", "deep", 1),
     ]
 
 

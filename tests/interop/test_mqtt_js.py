@@ -1,6 +1,7 @@
 """MQTT.js at our broker: the client behind many dashboards, Node-RED and Zigbee2MQTT."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +10,6 @@ import pytest
 
 NODE, NPM = shutil.which("node"), shutil.which("npm")
 HERE = Path(__file__).with_name("js")
-FILES = ("package.json", "package-lock.json", "peer.mjs")
 
 pytestmark = [
     pytest.mark.interop,
@@ -19,23 +19,12 @@ pytestmark = [
 STEPS = ["connected", "delivered", "delivered", "delivered", "retained", "large", "will", "session"]
 
 
-@pytest.fixture(scope="module")
-def peer(tmp_path_factory):
-    """Install what the lock file names, and nothing else, beside a copy of the script."""
-    directory = tmp_path_factory.mktemp("js")
-    for name in FILES:
-        shutil.copy(HERE / name, directory)
-    command = [NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
-    installed = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
-    if installed.returncode:
-        pytest.skip(f"npm ci does not get MQTT.js: {installed.stderr[-300:]}")
-    return directory / "peer.mjs"
-
-
+@pytest.mark.parametrize("way", ["mqtt", "mqtts", "ws", "wss"])
 @pytest.mark.parametrize(("version", "more"), [(4, []), (5, ["properties"])])
-def test_mqtt_js(service, peer, version, more):
-    command = [NODE, str(peer), str(service.port), str(version)]
-    run = subprocess.run(command, cwd=peer.parent, capture_output=True, text=True, timeout=60, check=False)
+def test_mqtt_js(secure, js, way, version, more):
+    command = [NODE, str(js / "peer.mjs"), secure.url(way), str(version)]
+    environment = {**os.environ, "NODE_EXTRA_CA_CERTS": str(secure.authority.ca)}
+    run = subprocess.run(command, cwd=js, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert [json.loads(line)["step"] for line in run.stdout.splitlines()] == [*STEPS, *more, "done"]
 

@@ -27,6 +27,7 @@ HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
+MAPPED: Final = "::ffff:"  # before the IPv4 address of a connection to a listener of both
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -58,7 +59,7 @@ def is_own(name: str, names: frozenset[str], address: str) -> bool:
         asked = ip_address(name)
     except ValueError:
         return False
-    return asked.is_loopback or name == address
+    return asked.is_loopback or name == address.removeprefix(MAPPED)
 
 
 def refusal(
@@ -103,7 +104,7 @@ class Guard:
         if refused is None:
             await self._app(scope, receive, send_guarded)
         else:
-            await _refuse(scope, send_guarded, *refused)
+            await refuse(scope, send_guarded, *refused)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         is_socket = scope["type"] == "websocket"
@@ -118,9 +119,10 @@ class Guard:
         )
 
 
-async def _refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
+async def refuse(scope: Scope, send: Send, status: int, reason: str, *more: tuple[bytes, bytes]) -> None:
+    """Answer a request or the opening of a WebSocket with an error, and `more` headers."""
     body = msgspec.json.encode({"error": reason})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     await send({"type": f"{kind}.start", "status": status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body})

@@ -2,22 +2,27 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
-import struct
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from appliance.features.web.api import Api, Readers
 from appliance.features.web.files import Files
-from appliance.features.web.guard import Guard, own_names
-from appliance.features.web.listening import ControlSocket, listen_tcp
+from appliance.features.web.guard import Guard, own_names, refusal
 from appliance.features.web.live import LiveFeed, Local
+from appliance.features.web.login import Login, Verify
+from appliance.net.handshakes import HandshakeListener, TransportHandshake
+from appliance.net.listening import SocketFile, listen_tcp, peer_credentials
+from appliance.net.websocket import PATH, WebSocketLink
 from appliance.store.history import HistoryReader
 
 REQUEST_TIMEOUT_S: Final = 10.0  # for the head of a request to arrive
@@ -25,7 +30,6 @@ KEEP_ALIVE_S: Final = 15
 MAX_CONNECTIONS: Final = 128
 MAX_INCOMING_BYTES: Final = 4_096  # of one WebSocket message; a page has nothing to say
 GRACE_S: Final = 0.3  # for answers under way when the service stops
-PEER: Final = struct.Struct("3i")  # struct ucred
 
 
 class Peer(NamedTuple):
@@ -34,6 +38,31 @@ class Peer(NamedTuple):
     pid: int
     uid: int
     gid: int
+
+
+class Door(NamedTuple):
+    """One more port of the page."""
+
+    address: str
+    port: int
+    context: ssl.SSLContext | None = None  # encrypted with it
+    verify: Verify | None = None  # who has to log in; None lets everybody in
+    names: frozenset[str] = frozenset()  # of this computer, besides those it knows itself
+    max_handshakes: int = 64
+    handshake_s: float = 10.0
+
+
+class DoorError(Exception):
+    """A door cannot be opened; `number` is its place in the list."""
+
+    def __init__(self, number: int, why: OSError) -> None:
+        super().__init__(number, why)
+        self.number = number
+        self.why = why
+
+
+MqttLink = Callable[[], WebSocketLink]
+"""Makes the link for a client that wants to speak MQTT over a WebSocket."""
 
 
 class WebServer:
@@ -49,8 +78,10 @@ class WebServer:
         local: Local,
         history: HistoryReader | None,
         status: Callable[[], dict[str, object]],
+        mqtt: MqttLink | None = None,
+        doors: Sequence[Door] = (),
     ) -> None:
-        """Port None serves no TCP at all, 0 takes any free port; without a control path there is no such socket."""
+        """Port None serves no TCP there, 0 takes any free port; without a control path there is no such socket."""
         self._site = site
         self._address = address
         self._asked_port = port
@@ -59,10 +90,12 @@ class WebServer:
         self._history = history
         self._status = status
         self._port: int | None = None
-        self._control: ControlSocket | None = None
+        self._control: SocketFile | None = None
         self._readers: Readers | None = None
-        self._server: _Server | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._mqtt = mqtt
+        self._doors = doors
+        self._servers: list[_Server] = []
+        self.ports: list[int] = []  # of the doors
 
     @property
     def port(self) -> int | None:
@@ -78,14 +111,26 @@ class WebServer:
                 undo.callback(listener.close)
                 sockets.append(listener)
             if self._control_path is not None:
-                self._control = ControlSocket(self._control_path)
+                self._control = SocketFile(self._control_path)
                 undo.callback(self._control.remove)
                 undo.callback(self._control.socket.close)
                 sockets.append(self._control.socket)
             self._readers = Readers(self._history)
-            self._server = _Server(self._app(self._readers))
-            self._task = asyncio.create_task(self._server.serve(sockets), name="web")
-            await self._server.serving(self._task)
+            undo.callback(self._servers.clear)
+            undo.callback(self.ports.clear)
+            app = self._app(self._readers)
+            self._servers.append(_Server(Guard(app, own_names()), sockets, self._mqtt))
+            for number, door in enumerate(self._doors):
+                try:
+                    opened = listen_tcp(door.address, door.port)
+                except OSError as error:
+                    raise DoorError(number, error) from error
+                undo.callback(opened.close)
+                self.ports.append(opened.getsockname()[1])
+                guarded = Guard(Login(app, door.verify) if door.verify else app, own_names() | door.names)
+                self._servers.append(_Server(guarded, [opened], self._mqtt, door))
+            for server in self._servers:
+                await server.begin()
             if self._asked_port is not None:
                 self._port = listener.getsockname()[1]
             undo.pop_all()
@@ -94,9 +139,8 @@ class WebServer:
         """Stop serving: open pages are closed, answers under way get a moment; safe to call twice."""
         if self._readers is not None:
             self._readers.refuse()
-        if self._server is not None and self._task is not None:
-            await self._server.end(self._task)
-        self._server = self._task = None
+        servers, self._servers = self._servers, []
+        await asyncio.gather(*(server.end() for server in servers))
         if self._control is not None:
             self._control.remove()
             self._control = None
@@ -104,22 +148,25 @@ class WebServer:
             await self._readers.close()
             self._readers = None
         self._port = None
+        self.ports = []
 
-    def _app(self, readers: Readers) -> Guard:
+    def _app(self, readers: Readers) -> Starlette:
         self._feed = LiveFeed(self._local, self._site, readers.times)
         api = Api(feed=self._feed, local=self._local, readers=readers, status=self._status, files=Files())
-        return Guard(api.app(), own_names())
+        return api.app()
 
 
 class _Server(uvicorn.Server):
     """Uvicorn as a guest: no signal handlers, no ticking while idle, and an end that comes in time."""
 
-    def __init__(self, app: Guard) -> None:
+    def __init__(
+        self, app: Guard, sockets: list[socket.socket], mqtt: MqttLink | None = None, door: Door | None = None
+    ) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a port scanner must not fill the log
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_HttpConnection,
+                http=functools.partial(_HttpConnection, mqtt=mqtt, names=door.names if door else frozenset()),  # type: ignore[arg-type]  # it is only called
                 ws=WebSocketsSansIOProtocol,
                 ws_max_size=MAX_INCOMING_BYTES,
                 ws_per_message_deflate=False,
@@ -133,6 +180,10 @@ class _Server(uvicorn.Server):
                 timeout_keep_alive=KEEP_ALIVE_S,
             )
         )
+        self._sockets = sockets
+        self._door = door
+        self._handshakes: HandshakeListener | None = None
+        self._task: asyncio.Task[None] | None = None
         self._is_serving = asyncio.Event()
         self._is_ending = asyncio.Event()
 
@@ -146,17 +197,42 @@ class _Server(uvicorn.Server):
         self._is_serving.set()
         await self._is_ending.wait()
 
-    async def serving(self, task: asyncio.Task[None]) -> None:
-        """Wait until requests are taken; raises what kept them from it."""
+    async def begin(self) -> None:
+        """Serve from a task, and wait until requests are taken; raises what kept them from it."""
+        door = self._door
+        is_encrypted = door is not None and door.context is not None
+        self._task = task = asyncio.create_task(self.serve([] if is_encrypted else self._sockets), name="web")
         waiter = asyncio.create_task(self._is_serving.wait())
         await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
         if task.done():
             task.result()
+        if door is not None and is_encrypted:
+            self._handshakes = HandshakeListener(
+                self._sockets[0], self._greet, at_most=door.max_handshakes, timeout_s=door.handshake_s
+            )
 
-    async def end(self, task: asyncio.Task[None]) -> None:
-        """Close gently, and after the grace at once."""
+    def _greet(self, client: socket.socket, peer: str) -> TransportHandshake:
+        config, door = self.config, self._door
+        assert door is not None  # noqa: S101 nobody else asks
+        assert door.context is not None  # noqa: S101 likewise
+        connection: Any = config.http_protocol_class
+        made = functools.partial(
+            connection, config=config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return TransportHandshake(client, peer, door.context, made)
+
+    async def end(self) -> None:
+        """Close gently, and after the grace at once. MQTT clients stay; the hub says goodbye to them."""
+        task = self._task
+        if task is None:
+            return
+        if self._handshakes is not None:
+            self._handshakes.close()
+        for server in self.servers:
+            server.close()
+        self.servers = []  # or their end would be waited for, and with it that of the MQTT clients
         self.should_exit = True
         self._is_ending.set()
         await asyncio.wait({task}, timeout=GRACE_S)
@@ -179,6 +255,11 @@ class _HttpConnection(H11Protocol):
     The request's state gets `abort` (cuts the connection), `is_control` and `peer` (of the control socket).
     """
 
+    def __init__(self, *, mqtt: MqttLink | None, names: frozenset[str], **options: Any) -> None:
+        super().__init__(**options)
+        self._mqtt = mqtt
+        self._names = names
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Look at who comes, and wait for the first request."""
         super().connection_made(transport)
@@ -200,7 +281,24 @@ class _HttpConnection(H11Protocol):
     def handle_websocket_upgrade(self, event: Any) -> None:
         """Hand over; a WebSocket has deadlines of its own."""
         self._stop_waiting()
-        super().handle_websocket_upgrade(event)
+        if self._mqtt is not None and self.scope["path"] == PATH and self._may_speak_mqtt():
+            self.connections.discard(self)
+            lines = [event.method + b" " + event.target + b" HTTP/1.1", *(b": ".join(pair) for pair in self.headers)]
+            more, _ = self.conn.trailing_data
+            self._mqtt().take_over(self.transport, b"\r\n".join([*lines, b"", b""]), more)
+        else:
+            super().handle_websocket_upgrade(event)
+
+    def _may_speak_mqtt(self) -> bool:
+        """Whether it is no browser, or shows a page of ours; CONNECT says who it is."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
+        if self.app_state["is_control"]:
+            return False
+        if "origin" not in headers:  # which every browser sends, so that no stranger's page stands behind it
+            return True
+        address, names = str(self.server[0]) if self.server else "", own_names() | self._names
+        scheme = str(self.scheme)
+        return not refusal(method="WEBSOCKET", scheme=scheme, headers=headers, names=names, address=address)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
@@ -228,4 +326,4 @@ def _peer(link: Any) -> Peer | None:
     """Who is at the other end of a socket file; None over TCP."""
     if link is None or link.family != socket.AF_UNIX:
         return None
-    return Peer(*PEER.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)))
+    return Peer(*peer_credentials(link))

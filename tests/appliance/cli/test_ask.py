@@ -21,6 +21,7 @@ STATUS = {
     "data_dir": "/d",
     "mqtt": "127.0.0.1:1883",
     "web": "127.0.0.1:8080",
+    "listeners": ["mqtts://192.168.1.5:8883", "mqtt socket /run/mqtt.sock"],
     "agents": {"house": "online", "attic\x1b": "offline"},
     "clients_now": 2,
     "sessions_now": 3,
@@ -51,6 +52,8 @@ def test_status_in_words():
         "appliance 1.2.3, running for 1 h 1 min (process 7)",
         "  MQTT      127.0.0.1:1883",
         "  page      http://127.0.0.1:8080/",
+        "  also at   mqtts://192.168.1.5:8883",
+        "  also at   mqtt socket /run/mqtt.sock",
         "  data      /d",
         "  agents    house online, attic\\x1b offline",
         "  clients   2 connected, 3 sessions",
@@ -71,7 +74,15 @@ def test_status_in_words():
 
 
 def test_status_of_a_bare_service():
-    bare = {**STATUS, "mqtt": None, "web": None, "agents": {}, **{key: {} for key in ask.TROUBLES}, "history": None}
+    bare = {
+        **STATUS,
+        "mqtt": None,
+        "web": None,
+        "listeners": [],
+        "agents": {},
+        **{key: {} for key in ask.TROUBLES},
+        "history": None,
+    }
     lines = list(ask.status_lines(bare))
     assert lines[1:3] == ["  MQTT      no port", "  page      no port"]
     assert "  agents    none yet" in lines

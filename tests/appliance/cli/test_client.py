@@ -1,7 +1,11 @@
 """A paho client from the arguments; what it does on a wire is tested with sub and pub."""
 
+import ssl
+
 import pytest
+from authority import Authority
 from paho.mqtt.enums import MQTTProtocolVersion
+from processes import appliance, free_port, running
 
 from appliance.cli import build_parser
 from appliance.cli.client import connect, new_client, refused
@@ -90,6 +94,91 @@ def test_nobody_there(monkeypatch, error, reason):
     assert caught.value.exit_code == Exit.UNAVAILABLE
 
 
+def test_the_usual_port_is_a_number_that_the_system_takes(monkeypatch):
+    asked = []
+    client = new_client(parsed("sub -t a"))
+    monkeypatch.setattr(client, "connect", lambda *arguments, **_: asked.append(arguments))
+    connect(client, parsed("sub -t a"))
+    assert asked == [("localhost", 1883, 60)]
+    assert type(asked[0][1]) is int  # a subclass of it is refused
+
+
 def test_a_refusal_names_broker_and_cure():
     error = refused(parsed("sub -h pi -t a"), "the connection", "Not authorized")
     assert str(error).startswith("pi:1883 refused the connection (Not authorized); check -u, -P")
+
+
+def test_files_of_tls(tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("client")
+    pair = f"--cert {certificate} --key {key}"
+    assert new_client(parsed(f"sub -t a --cafile {authority.ca} {pair} --insecure"))._tls_insecure
+    for options, words in (
+        (f"--cafile {tmp_path}/no", r"^--cafile: .* cannot be read \(No such file or directory\); check its path"),
+        (f"--cafile {key}", "will not do .*; give PEM files that belong together"),
+        (f"--cafile {authority.ca} --cert {certificate} --key {authority.key}", "give PEM files that belong together"),
+        (f"--cafile {authority.ca} --key {key}", "--key belongs to a certificate: add --cert FILE"),
+    ):
+        with pytest.raises(CommandError, match=words):
+            new_client(parsed(f"sub -t a {options}"))
+
+
+def test_nobody_is_trusted(monkeypatch):
+    arguments = parsed("sub -h pi -t a -L mqtts://pi")
+    client = new_client(arguments)
+
+    def refuse(*_, **__):
+        error = ssl.SSLCertVerificationError(1, "x")
+        error.verify_message = "self-signed certificate"
+        raise error
+
+    monkeypatch.setattr(client, "connect", refuse)
+    with pytest.raises(CommandError) as caught:
+        connect(client, arguments)
+    assert str(caught.value).startswith("no trust between this client and pi:8883 (self-signed certificate); name the")
+    assert caught.value.exit_code == Exit.UNAVAILABLE
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def ways(home):
+    """Every way to one running service, as options."""
+    authority = Authority(home / "authority")
+    mqtt, web, mqtts, https = (free_port() for _ in range(4))
+    files = f'certificate = "{authority.certificate}"\nkey = "{authority.key}"\n'
+    config = home / "appliance.toml"
+    config.write_text(
+        f'[[listener]]\nport = {mqtts}\n{files}client_ca = "{authority.ca}"\n'
+        f'[[listener]]\nserve = "web"\nport = {https}\n{files}'
+    )
+    options = ["--config", config, "--data", home / "d", "--mqtt-port", mqtt, "--http-port", web]
+    with running(home, "run", *options) as service:
+        assert f"mqtts://127.0.0.1:{mqtts}, https://127.0.0.1:{https}/" in service.line()
+        trust = ["--cafile", authority.ca]
+        certificate, key = authority.issue("client")
+        yield {
+            "mqtt": ["-L", f"mqtt://127.0.0.1:{mqtt}"],
+            "ws": ["-L", f"ws://127.0.0.1:{web}"],
+            "mqtts": ["-L", f"mqtts://127.0.0.1:{mqtts}", *trust],
+            "mqtts with a certificate": ["-h", "127.0.0.1", "-p", mqtts, *trust, "--cert", certificate, "--key", key],
+            "wss": ["-L", f"wss://127.0.0.1:{https}/mqtt", *trust],
+        }
+
+
+@pytest.mark.parametrize("version", ["mqttv311", "5"])
+@pytest.mark.parametrize("way", ["mqtt", "ws", "mqtts", "mqtts with a certificate", "wss"])
+def test_every_way_to_the_broker(home, ways, way, version):
+    sent = appliance(home, "pub", *ways[way], "-V", version, "-t", "way", "-m", way, "-q", "1", "-r")
+    assert (sent.returncode, sent.stderr) == (0, "")
+    heard = appliance(home, "sub", *ways[way], "-V", version, "-t", "way", "-C", "1", "-W", "20")
+    assert (heard.returncode, heard.stdout, heard.stderr) == (0, f"{way}\n", "")
+
+
+def test_without_the_authority_nobody_is_trusted(home, ways):
+    done = appliance(home, "pub", *ways["mqtts"][:2], "-t", "a", "-m", "x")
+    assert done.returncode == Exit.UNAVAILABLE
+    assert "name the authority of its certificate with --cafile" in done.stderr

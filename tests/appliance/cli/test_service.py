@@ -33,6 +33,30 @@ def test_options_have_their_way_over_the_file(tmp_path):
     assert service._settings(parsed("run")) == Settings()
 
 
+def test_a_listener_that_may_not_be_is_named_with_its_line(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text('[[listener]]\nport = 1884\n\n[[listener]]\nport = 1885\naddress = "0.0.0.0"\n')
+    with pytest.raises(CommandError) as caught:
+        service._settings(parsed("run", "--config", str(path)))
+    assert str(caught.value) == (
+        f"{path}:6: listener[2].address: 0.0.0.0 is beyond this computer; "
+        "set accounts.password_file first: other computers are served with accounts only"
+    )
+    assert caught.value.exit_code == Exit.CONFIG
+    with pytest.raises(CommandError, match=r"listener\[2\]"):
+        service.check_command(parsed("check", str(path)))
+
+
+def test_files_of_a_listener_lie_beside_the_configuration(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text('[[listener]]\ncertificate = "hub.pem"\n')
+    settings = service._settings(parsed("run", "--config", str(path)))
+    assert settings.listener[0].certificate == str(tmp_path / "hub.pem")
+    with pytest.raises(CommandError, match=rf"^listener\[1\].certificate: {tmp_path}/hub.pem cannot be read") as caught:
+        service.check_command(parsed("check", str(path)))
+    assert caught.value.exit_code == Exit.CONFIG
+
+
 @pytest.mark.parametrize(
     ("data", "in_file", "expected"),
     [

@@ -21,6 +21,7 @@ from appliance.mqtt.properties import Properties
 from appliance.mqtt.stream import PacketStream
 from appliance.mqtt.types import QoS, ReasonCode, Version
 from appliance.net import hub
+from appliance.net.listening import SocketFile
 from appliance.net.tcp import TcpListener
 
 V311, V5 = Version.MQTT_3_1_1, Version.MQTT_5
@@ -233,5 +234,27 @@ def test_half_a_connect_is_cut_in_time(run):
             link = await server.link()
             link.write(codec.encode(Connect(client_id="a", version=V311), V311)[:-1])
             assert await link.packet() is None
+
+    run(scenario())
+
+
+def test_a_socket_file_is_the_same_kind_of_link(run, tmp_path):
+    async def scenario():
+        file = SocketFile(tmp_path / "mqtt.sock", mode=0o660)
+        async with loopback() as server:
+            listener = await TcpListener.serve(server.hub, file.socket)
+            server.open = lambda: asyncio.open_unix_connection(tmp_path / "mqtt.sock")
+            reader, publisher = await server.client("reader"), await server.client("publisher", V5)
+            reader.write(Subscribe(1, (Subscription("a", QoS(1)),)))
+            await reader.packet()
+            publisher.write(Publish("a", bytes(100_000), QoS(1), packet_id=9))
+            assert await publisher.packet() == PubAck(9)
+            assert (await reader.packet()).payload == bytes(100_000)
+            assert server.broker.sessions["reader"].connection.peer.startswith("unix process ")
+            assert listener.port == 0
+            await listener.close()
+            await server.hub.stop()
+            assert (await publisher.packet()).reason_code == ReasonCode.SERVER_SHUTTING_DOWN
+        file.remove()
 
     run(scenario())

@@ -1,10 +1,10 @@
-// MQTT.js walks through what a client does: node peer.mjs PORT PROTOCOL_VERSION. It prints one JSON object per step.
+// MQTT.js walks through what a client does: node peer.mjs URL PROTOCOL_VERSION. It prints one JSON object per step.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import mqtt from "mqtt";
 
-const [port, protocolVersion] = process.argv.slice(2).map(Number);
-const url = `mqtt://127.0.0.1:${port}`;
+const url = process.argv[2];
+const protocolVersion = Number(process.argv[3]);
 const v5 = protocolVersion === 5;
 const tell = (step, more = {}) => console.log(JSON.stringify({ step, ...more }));
 

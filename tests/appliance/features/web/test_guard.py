@@ -67,6 +67,7 @@ def test_host_name(host, name):
 @pytest.mark.parametrize(("name", "own"), OWN)
 def test_is_own(name, own):
     assert is_own(name, NAMES, "192.168.1.5") is own
+    assert is_own(name, NAMES, "::ffff:192.168.1.5") is own
 
 
 @pytest.mark.parametrize(("method", "headers", "status"), REQUESTS)

@@ -14,8 +14,8 @@ from webserver import frame, is_closed, page, record
 from appliance.control import ControlClient
 from appliance.features.web import server as server_module
 from appliance.features.web.api import Api
-from appliance.features.web.listening import ControlSocketError
 from appliance.features.web.server import Peer, WebServer
+from appliance.net.listening import SocketFileError
 from appliance.net.local import LocalClient
 
 
@@ -60,7 +60,7 @@ def test_a_page_that_reads_nothing_does_not_hold_up_the_end(tmp_path):
             reader._transport.pause_reading()
             request = f"GET /vendor/uplot-1.6.32/uPlot.iife.min.js HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n"
             writer.write(request.encode() * 200)
-            connections = served.server._server.server_state.connections
+            connections = served.server._servers[0].server_state.connections
             await until(lambda: any(not c.flow._is_writable_event.is_set() for c in connections))
             await served.server.stop()
             writer.transport.abort()
@@ -102,7 +102,7 @@ def test_a_taken_port_and_then_a_second_try(tmp_path):
 def test_a_second_server_leaves_the_first_ones_control_socket_alone(tmp_path):
     async def scenario():
         async with page(tmp_path, control=True):
-            with pytest.raises(ControlSocketError, match="already running"):
+            with pytest.raises(SocketFileError, match="already running"):
                 async with page(tmp_path, control=True):
                     pass
             assert await asyncio.to_thread(ControlClient(tmp_path / "control.sock").get, "/api/status")
@@ -182,7 +182,7 @@ def test_too_many_connections_are_turned_away(tmp_path, monkeypatch):
     async def scenario():
         async with page(tmp_path) as served, AsyncExitStack() as links:
             open_ones = [await links.enter_async_context(served.link()) for _ in range(4)]
-            await until(lambda: len(served.server._server.server_state.connections) == 4)
+            await until(lambda: len(served.server._servers[0].server_state.connections) == 4)
             reader, _ = await links.enter_async_context(served.link())
             assert await is_closed(reader)
             reader, writer = open_ones[0]

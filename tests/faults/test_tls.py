@@ -1,0 +1,346 @@
+"""Group O: clients that misuse TLS. The service gives 1 s for a handshake, and has 16 at a time.
+
+88, a certificate that is garbage when it is read again, comes with reading again.
+"""
+
+import contextlib
+import itertools
+import socket
+import ssl
+import threading
+from urllib.request import urlopen
+
+import pytest
+from authority import Authority
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from processes import free_port
+from raw import ACCEPTED, PINGREQ, Raw, connect, publish, subscribe
+from service import CONFIG, Service
+
+LISTENER = """
+[[listener]]
+port = {port}
+certificate = "{authority.certificate}"
+key = "{authority.key}"
+"""
+CLIENTS = 'client_ca = "{ca}"\nrequire_client_certificate = true\n'
+LIMITS = "tls_handshake_s = 1.0\nmax_handshakes = 16\n"
+
+_numbers = itertools.count(1)
+
+
+class Secure:
+    """A service with TLS listeners: one for all, two that want client certificates, one of the page."""
+
+    def __init__(self, scratch):
+        self.authority = authority = Authority(scratch / "authority")
+        self.revoked = authority.request("revoked", common_name("revoked"), revoked=True)
+        self.open, self.closed, self.listed, self.page = (free_port() for _ in range(4))
+        listeners = [
+            LISTENER.format(port=self.open, authority=authority),
+            LISTENER.format(port=self.closed, authority=authority) + CLIENTS.format(ca=authority.ca),
+            LISTENER.format(port=self.listed, authority=authority)
+            + CLIENTS.format(ca=authority.folder / "revocations.pem"),
+        ]
+        listeners.append(LISTENER.format(port=self.page, authority=authority) + 'serve = "web"\n')
+        self.service = Service(scratch / "service", CONFIG + LIMITS + "".join(listeners))
+        self.links = []
+
+    def plain(self, port=None):
+        """Open a socket to a TLS port, and say nothing yet."""
+        link = Raw(port or self.open)
+        self.links.append(link)
+        return link
+
+    def link(self, port=None, context=None):
+        """Open a socket and shake hands; ssl.SSLError or OSError when the server refuses at once."""
+        link = self.plain(port)
+        link.socket = (context or self.authority.trust()).wrap_socket(link.socket, server_hostname="127.0.0.1")
+        return link
+
+    def client(self, client_id="", **how):
+        link = self.link(**how)
+        link.ask(connect(client_id), ACCEPTED)
+        return link
+
+    def is_refused(self, context):
+        """Whether nobody is let in with this context; TLS 1.3 says so only after the client has done its part."""
+        try:
+            link = self.link(self.closed, context)
+            link.socket.sendall(connect())
+            return link.socket.recv(4) == b""
+        except OSError:  # ssl.SSLError among them
+            return True
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    secure = Secure(tmp_path_factory.mktemp("secure"))
+    yield secure
+    secure.service.stop()
+
+
+@pytest.fixture
+def secure(shared):
+    """The service, with a bystander over TLS that is connected the whole time and must not notice anything."""
+    bystander = shared.client()
+    bystander.ask(subscribe("bystander/#"), b"\x90\x03\x00\x01\x00")
+    shared.links.remove(bystander)
+    try:
+        yield shared
+        payload = b"%d" % next(_numbers)
+        shared.client().send(publish("bystander/topic", payload))
+        bystander.expect(publish("bystander/topic", payload))
+        shared.service.check_health()
+    finally:
+        for link in (bystander, *shared.links):
+            link.close()
+        shared.links.clear()
+
+
+def hello():
+    """What a client of ours says first."""
+    said = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost").do_handshake()
+    return said.read()
+
+
+def old_hello(minor):
+    """A ClientHello that offers SSL 3.0 to TLS 1.2 (minor 0 to 3) at the most, and what each of them needs."""
+    groups = b"\x00\x0a\x00\x04\x00\x02\x00\x17"
+    signatures = b"\x00\x0d\x00\x04\x00\x02\x04\x03"
+    extensions = groups + signatures
+    ciphers = b"\xc0\x2b\xc0\x23\xc0\x09\x00\x2f"
+    body = b"\x03" + bytes([minor]) + bytes(range(32)) + b"\x00" + len(ciphers).to_bytes(2, "big") + ciphers
+    body += b"\x01\x00" + len(extensions).to_bytes(2, "big") + extensions
+    message = b"\x01" + len(body).to_bytes(3, "big") + body
+    return b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
+
+
+def answer(link):
+    """Give all the server says until it closes."""
+    heard = b""
+    try:
+        while data := link.socket.recv(65_536):
+            heard += data
+    except ConnectionError:
+        pass
+    return heard
+
+
+SILENCES = [
+    ("nothing", lambda: b""),
+    ("half a hello", lambda: hello()[:100]),
+    ("a hello", hello),
+    ("a record that never ends", lambda: b"\x16\x03\x01\x40\x00" + bytes(100)),
+]
+
+
+doors = pytest.mark.parametrize("door", ["open", "page"])
+
+
+@doors
+@pytest.mark.parametrize(("name", "beginning"), SILENCES)
+def test_o84_a_hello_and_then_silence(secure, door, name, beginning):  # noqa: ARG001
+    links = [secure.plain(getattr(secure, door)) for _ in range(16)]
+    for link in links:
+        link.send(beginning())
+    for link in links:
+        answer(link)  # until it is closed
+
+
+def test_o84_a_hello_that_trickles_in_buys_no_time(secure):
+    link = secure.plain()
+    link.socket.settimeout(0.05)
+    for byte in hello():
+        if not link.send(bytes([byte])):
+            break
+        try:
+            if not link.socket.recv(100):
+                break
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            break
+    else:
+        raise AssertionError("it was never closed")
+
+
+def test_o84_the_page_is_there_past_a_crowd_that_says_nothing(secure):
+    crowd = [secure.plain(secure.page) for _ in range(40)]
+    with urlopen(f"https://127.0.0.1:{secure.page}/healthz", context=secure.authority.trust()) as answered:
+        assert answered.read() == b'{"alive":true}'
+    for link in crowd:
+        answer(link)
+
+
+def test_o84_an_honest_client_gets_in_past_a_crowd_that_says_nothing(secure):
+    crowd = [secure.plain() for _ in range(64)]
+    secure.client("honest").silent()
+    for link in crowd:
+        answer(link)
+
+
+@doors
+def test_o84_no_more_than_the_crowd_that_is_let_in_costs_descriptors(secure, door):
+    before = secure.service.descriptors()
+    for _ in range(200):
+        secure.plain(getattr(secure, door))
+    assert secure.service.descriptors() - before <= 16 + 1
+
+
+GARBAGE = [
+    bytes(range(256)),
+    b"\x00" * 1_000,
+    b"\xff" * 1_000,
+    b"\x16\x03\x01\xff\xff" + bytes(1_000),
+    b"\x16\x03\x01\x00\x00" * 100,
+    b"\x15\x03\x01\x00\x02\x02\x28",  # an alert
+    b"\x17\x03\x03\x00\x10" + bytes(16),  # data before the handshake
+    b"\x80\x2e\x01\x00\x02" + bytes(100),  # SSL 2
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    connect("plain") + PINGREQ,
+]
+
+
+@doors
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_o85_garbage_is_closed(secure, door, garbage):
+    link = secure.plain(getattr(secure, door))
+    link.send(garbage)
+    assert answer(link)[:1] in {b"", b"\x15"}  # an alert at most
+
+
+def test_o85_a_hello_with_every_byte_changed(secure):
+    good = hello()
+    for place in range(0, len(good), 7):
+        link = secure.plain()
+        link.send(good[:place] + bytes([good[place] ^ 0xFF]) + good[place + 1 :])
+        with contextlib.suppress(OSError):  # it has closed already
+            link.socket.shutdown(socket.SHUT_WR)
+        answer(link)
+        link.close()
+
+
+def test_o85_garbage_after_the_handshake_is_closed_and_the_will_told(secure):
+    watcher = secure.client("watcher")
+    watcher.ask(subscribe("will/#"), b"\x90\x03\x00\x01\x00")
+    link = secure.link()
+    link.ask(connect("doomed", will=("will/it", b"offline", 0, False)), ACCEPTED)
+    raw = socket.socket(fileno=link.socket.detach())
+    with raw:
+        raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+        watcher.expect(publish("will/it", b"offline"))
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["reset or end", "half closed"])
+def test_o85_an_end_without_close_notify_tells_the_will(secure, half):
+    watcher = secure.client("watcher")
+    watcher.ask(subscribe("will/#"), b"\x90\x03\x00\x01\x00")
+    link = secure.link()
+    link.ask(connect("doomed", will=("will/it", b"offline", 0, False)), ACCEPTED)
+    with socket.socket(fileno=link.socket.detach()) as raw:
+        if half:
+            raw.shutdown(socket.SHUT_WR)
+        else:
+            raw.close()
+        watcher.expect(publish("will/it", b"offline"))
+
+
+@doors
+@pytest.mark.parametrize(("minor", "good"), [(0, False), (1, False), (2, False), (3, True)])
+def test_o85_what_is_older_than_tls_1_2_is_refused(secure, door, minor, good):
+    link = secure.plain(getattr(secure, door))
+    link.send(old_hello(minor))
+    if good:
+        assert link.socket.recv(1) == b"\x16"  # ServerHello: the hello was well made
+    else:
+        assert answer(link)[:1] in {b"", b"\x15"}
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_o85_what_is_not_is_taken(secure, version):
+    context = secure.authority.trust()
+    context.minimum_version = context.maximum_version = version
+    secure.client(context=context).silent()
+
+
+def common_name(text):
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def certificates(authority, folder):
+    """Client certificates that will not do, by name."""
+    stranger = Authority(folder / "stranger")
+    return {
+        "none": None,
+        "expired": authority.expired(),
+        "not yet valid": authority.not_yet(),
+        "of another authority": stranger.issue("stranger"),
+        "self-signed": (stranger.ca, write(folder / "self.key", stranger._ca.private_key_pem.bytes())),
+        "with U+0000 in its name": authority.request("nul", common_name("hub\0.example.org")),
+    }
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def test_o86_client_certificates_that_will_not_do(secure, tmp_path):
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        for name, pair in certificates(secure.authority, tmp_path).items():
+            context = secure.authority.trust(pair)
+            context.maximum_version = version
+            assert secure.is_refused(context), name
+        good = secure.authority.trust(secure.authority.issue("good"))
+        good.maximum_version = version
+        secure.client(port=secure.closed, context=good).silent()
+
+
+def test_o86_a_certificate_that_was_revoked(secure):
+    revoked = secure.authority.trust(secure.revoked)
+    secure.client(port=secure.closed, context=revoked).silent()  # who is not told cannot know
+    try:
+        link = secure.link(secure.listed, revoked)
+        link.send(connect())
+        assert answer(link) == b""
+    except ssl.SSLError:
+        pass
+    good = secure.authority.trust(secure.authority.issue("listed"))
+    secure.client(port=secure.listed, context=good).silent()
+
+
+def test_o87_five_hundred_handshakes_while_messages_go_on(secure):
+    reader, writer = secure.client("reader"), secure.client("writer")
+    reader.ask(subscribe("o87"), b"\x90\x03\x00\x01\x00")
+    context = secure.authority.trust()
+    context.options |= ssl.OP_NO_TICKET  # each is a whole one
+    done, failures = [], []
+
+    def shake():
+        for _ in range(50):
+            try:
+                with (
+                    socket.create_connection(("127.0.0.1", secure.open), timeout=30) as link,
+                    context.wrap_socket(link, server_hostname="127.0.0.1") as shaken,
+                ):
+                    shaken.sendall(connect())
+                    done.append(shaken.recv(4))
+            except OSError as error:
+                failures.append(error)
+
+    crowd = [threading.Thread(target=shake) for _ in range(10)]
+    for thread in crowd:
+        thread.start()
+    count = 0
+    while any(thread.is_alive() for thread in crowd) or count < 500:
+        writer.send(publish("o87", b"%d" % count))
+        reader.expect(publish("o87", b"%d" % count))
+        count += 1
+    for thread in crowd:
+        thread.join()
+    assert failures == []
+    assert done == [ACCEPTED] * 500
