@@ -4,7 +4,6 @@ A route holds everything the hot path asks of a topic: that its name is valid, w
 Routes are kept per topic and made again when a subscription changed what they say.
 """
 
-from collections import deque
 from typing import NamedTuple
 
 from appliance.broker.connection import Connection
@@ -77,7 +76,7 @@ class Router:
         self.dirty: list[Connection] = []  # links with output to flush
         self._audiences: dict[tuple[tuple[Reader, ...], tuple[SharedGroup, ...]], Audience] = {}
         self._tree: TopicTree[Session | SharedGroup] = TopicTree()
-        self._groups: dict[str, SharedGroup] = {}  # by `$share/group/filter`
+        self.groups: dict[str, SharedGroup] = {}  # by `$share/group/filter`
         self.last = LastMessages(limits, stats, own_is_read=lambda: self._tree.reaches("$SYS"))
         self.retained = self.last.clients
         self._limits = limits
@@ -85,11 +84,6 @@ class Router:
         self._stats = stats
         self._journal = journal
         self._classify = classify
-
-    @property
-    def shared_groups(self) -> int:
-        """How many shared subscriptions there are."""
-        return len(self._groups)
 
     # --- subscriptions ---
 
@@ -105,7 +99,7 @@ class Router:
         session.subscriptions[topic_filter] = grant
         group, names = split_share(topic_filter)
         if group is not None:
-            shared = self._groups.setdefault(topic_filter, SharedGroup())
+            shared = self.groups.setdefault(topic_filter, SharedGroup())
             shared.members[session] = grant
             self._tree.subscribe(names, shared, grant)
             self._forget_routes(names)
@@ -124,10 +118,10 @@ class Router:
         session.subscribed_bytes -= len(topic_filter)
         group, names = split_share(topic_filter)
         if group is not None:
-            shared = self._groups[topic_filter]
+            shared = self.groups[topic_filter]
             del shared.members[session]
             if not shared.members:
-                del self._groups[topic_filter]
+                del self.groups[topic_filter]
                 self._tree.unsubscribe(names, shared)
                 self._forget_routes(names)
             return True
@@ -288,34 +282,10 @@ class Router:
             delivery = message, min(grant.qos, message.qos), retain, identifiers, shared  # [MQTT-4.8.2-3]
             self._deliver(session, delivery, now, forms)
 
-    def share_again(self, session: Session, now: float) -> int:
-        """Hand on what a session that ends had of its groups' messages and had not acknowledged; gives what is lost.
-
-        Of what was sent only QoS 1: nobody else may get a QoS 2 message that the client may have. [MQTT-4.8.2-5]
-        """
-        lost = 0
-        for sent, deliveries in (True, session.in_flight.values()), (False, session.queue):
-            for message, qos, _, _, shared in deliveries:
-                if message is None:  # the client has it
-                    continue
-                if shared is None or not shared.members or (sent and qos == 2):
-                    lost += 1
-                else:
-                    self._share(shared, message, now, NO_FORMS[:])
-        return lost
-
-    def share_queued(self, session: Session, now: float) -> None:
-        """Hand on what waits for an absent client in its groups' name to members that are here. MQTT 5 §4.8.2"""
-        kept = []
-        for delivery in session.queue:
-            message, shared = delivery[0], delivery[4]
-            if message is not None and shared is not None and shared.is_served:
-                session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
-                self._share(shared, message, now, NO_FORMS[:])
-            else:
-                kept.append(delivery)
-        if len(kept) < len(session.queue):
-            session.queue = deque(kept)
+    def share_again(self, messages: list[tuple[SharedGroup, Message]], now: float) -> None:
+        """Hand on what a member could not finish."""
+        for shared, message in messages:
+            self._share(shared, message, now, NO_FORMS[:])
 
     # --- to one reader ---
 

@@ -4,6 +4,7 @@ from appliance.broker.absent import Absent
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.router import Router
 from appliance.broker.session import Session
+from appliance.broker.shared import take_waiting, unfinished
 from appliance.broker.stats import Stats
 from appliance.broker.wills import Wills
 
@@ -48,7 +49,7 @@ class Sessions:
         if session.expiry_s:
             self._deadlines.set(now + session.expiry_s, session)
             self._absent.add(session, address)
-            self._router.share_queued(session, now)
+            self._router.share_again(take_waiting(session), now)
         else:
             self.end(session, now)
 
@@ -59,7 +60,8 @@ class Sessions:
         """
         for topic_filter in list(session.subscriptions):
             self._router.unsubscribe(session, topic_filter)
-        lost = self._router.share_again(session, now)
+        left, lost = unfinished(session)
+        self._router.share_again(left, now)
         if lost and cause:
             self._stats.dropped[cause] += lost
         if self.by_id.get(session.client_id) is session:
