@@ -275,7 +275,7 @@ class Broker:
             known = None
         session = self._sessions.take_up(connection.client_id, connect.username)
         session.connection = connection
-        session.expiry_s = session_expiry_s(connect, self._limits)
+        session.expiry_s = float(session_expiry_s(connect, self._limits))
         session.window = min(self._limits.max_inflight, connect.properties.receive_maximum or 65_535)
         session.resume()
         connection.session = session
@@ -368,7 +368,7 @@ class Broker:
         if expiry_s is not None:
             if expiry_s and not session.expiry_s and self._limits.session_expiry_s:
                 raise ProtocolError("a session expiry at DISCONNECT where CONNECT had none")  # §3.14.2.2.2
-            session.expiry_s = min(expiry_s, self._limits.session_expiry_s)
+            session.expiry_s = float(min(expiry_s, self._limits.session_expiry_s))
         self._leave(connection, now, tell_will=packet.reason_code != ReasonCode.SUCCESS)
         self.effects.append(Close(connection, "goodbye"))
 
