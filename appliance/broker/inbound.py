@@ -273,7 +273,10 @@ class Inbound:
 
     def refused(self, session: Session, packet_id: int, now: float) -> None:
         """The client answered with a reason of 0x80 or more: the exchange is over, MQTT 5 §4.3."""
-        if packet_id in session.in_flight:
+        delivery = session.in_flight.get(packet_id)
+        if delivery is not None:
+            if delivery[0] is not None:
+                self._stats.dropped["refused by its reader"] += 1
             self._done(session, packet_id, now)
 
     def _done(self, session: Session, packet_id: int, now: float) -> None:

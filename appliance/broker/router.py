@@ -5,8 +5,6 @@ Routes are kept per topic and made again when a subscription changed what they s
 decided when they are made, who may publish to it when a publisher first asks for one.
 """
 
-from collections import deque
-
 from appliance.broker.audience import Audience, Reader
 from appliance.broker.last_messages import LastMessages
 from appliance.broker.message import Message
@@ -49,7 +47,7 @@ class Router:
         self.outbound = Outbound(limits, stats)
         self._audiences: dict[tuple[tuple[Reader, ...], tuple[Turn, ...]], Audience] = {}
         self._tree: TopicTree[Session | SharedGroup] = TopicTree()
-        self._groups: dict[str, SharedGroup] = {}  # by `$share/group/filter`
+        self.groups: dict[str, SharedGroup] = {}  # by `$share/group/filter`
         self.last = LastMessages(limits, stats, own_is_read=lambda: self._tree.reaches("$SYS"))
         self.retained = self.last.clients
         self._limits = limits
@@ -57,11 +55,6 @@ class Router:
         self._stats = stats
         self._journal = journal
         self._classify = classify
-
-    @property
-    def shared_groups(self) -> int:
-        """How many shared subscriptions there are."""
-        return len(self._groups)
 
     # --- subscriptions ---
 
@@ -93,7 +86,7 @@ class Router:
         session.subscriptions[topic_filter] = grant
         group, names = split_share(topic_filter)
         if group is not None:
-            shared = self._groups.setdefault(topic_filter, SharedGroup())
+            shared = self.groups.setdefault(topic_filter, SharedGroup())
             shared.members[session] = grant
             self._tree.subscribe(names, shared, grant)
             self._forget_routes(names)
@@ -112,10 +105,10 @@ class Router:
         session.subscribed_bytes -= len(topic_filter)
         group, names = split_share(topic_filter)
         if group is not None:
-            shared = self._groups[topic_filter]
+            shared = self.groups[topic_filter]
             del shared.members[session]
             if not shared.members:
-                del self._groups[topic_filter]
+                del self.groups[topic_filter]
                 self._tree.unsubscribe(names, shared)
             self._forget_routes(names)
             return True
@@ -237,32 +230,7 @@ class Router:
             delivery = message, min(grant.qos, message.qos), retain, identifiers, turn.shared  # [MQTT-4.8.2-3]
             self.outbound.deliver(session, delivery, now, forms)
 
-    def share_again(self, session: Session, now: float) -> int:
-        """Hand on what a session that ends had of its groups' messages and had not acknowledged; gives what is lost.
-
-        Of what was sent only QoS 1: nobody else may get a QoS 2 message that the client may have. [MQTT-4.8.2-5]
-        """
-        lost = 0
-        for sent, deliveries in (True, session.in_flight.values()), (False, session.queue):
-            for message, qos, _, _, shared in deliveries:
-                if message is None:  # the client has it
-                    continue
-                turn = None if shared is None else shared.turn(message.topic)
-                if turn is None or turn.empty or (sent and qos == 2):
-                    lost += 1
-                else:
-                    self._share(turn, message, now, NO_FORMS[:])
-        return lost
-
-    def share_queued(self, session: Session, now: float) -> None:
-        """Hand on what waits for an absent client in its groups' name to members that are here. MQTT 5 §4.8.2"""
-        kept = []
-        for delivery in session.queue:
-            message, shared = delivery[0], delivery[4]
-            if message is not None and shared is not None and shared.is_served:
-                session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
-                self._share(shared.turn(message.topic), message, now, NO_FORMS[:])
-            else:
-                kept.append(delivery)
-        if len(kept) < len(session.queue):
-            session.queue = deque(kept)
+    def share_again(self, messages: list[tuple[SharedGroup, Message]], now: float) -> None:
+        """Hand on what a member could not finish."""
+        for shared, message in messages:
+            self._share(shared.turn(message.topic), message, now, NO_FORMS[:])

@@ -5,6 +5,7 @@ from appliance.broker.deadlines import Deadlines
 from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
+from appliance.broker.shared import take_waiting, unfinished
 from appliance.broker.stats import Stats
 from appliance.broker.wills import Wills
 
@@ -49,7 +50,7 @@ class Sessions:
         if session.expiry_s:
             self._deadlines.set(now + session.expiry_s, session)
             self._absent.add(session, address)
-            self._router.share_queued(session, now)
+            self._router.share_again(take_waiting(session), now)
         else:
             self.end(session, now)
 
@@ -60,7 +61,8 @@ class Sessions:
         """
         for topic_filter in list(session.subscriptions):
             self._router.unsubscribe(session, topic_filter)
-        lost = self._router.share_again(session, now)
+        left, lost = unfinished(session)
+        self._router.share_again(left, now)
         if lost and cause:
             self._stats.dropped[cause] += lost
         if self.by_id.get(session.client_id) is session:

@@ -1,7 +1,9 @@
 """Shared subscriptions: one of a group's members gets each message. MQTT 5 §4.8.2"""
 
+from collections import deque
 from typing import NamedTuple
 
+from appliance.broker.message import Message
 from appliance.broker.session import Session
 from appliance.broker.topictree import Grant
 
@@ -60,3 +62,37 @@ class Turn(NamedTuple):
     def empty(self) -> bool:
         """Whether nobody is left."""
         return len(self.barred) >= len(self.shared.members)
+
+
+def unfinished(session: Session) -> tuple[list[tuple[SharedGroup, Message]], int]:
+    """Give what a session that ends leaves to its groups, and how many messages are lost with it.
+
+    Of what was sent only QoS 1 goes on: nobody else may get a QoS 2 message that the client may have. [MQTT-4.8.2-5]
+    """
+    left = []
+    lost = 0
+    for sent, deliveries in (True, session.in_flight.values()), (False, session.queue):
+        for message, qos, _, _, shared in deliveries:
+            if message is None:  # the client has it
+                continue
+            if shared is None or shared.turn(message.topic).empty or (sent and qos == 2):
+                lost += 1
+            else:
+                left.append((shared, message))
+    return left, lost
+
+
+def take_waiting(session: Session) -> list[tuple[SharedGroup, Message]]:
+    """Take out of an absent client's queue what its groups have members here for."""
+    taken = []
+    kept = []
+    for delivery in session.queue:
+        message, shared = delivery[0], delivery[4]
+        if message is not None and shared is not None and shared.is_served:
+            session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
+            taken.append((shared, message))
+        else:
+            kept.append(delivery)
+    if taken:
+        session.queue = deque(kept)
+    return taken

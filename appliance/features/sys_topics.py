@@ -78,7 +78,7 @@ def counts(broker: Broker) -> dict[str, int]:
         "publish/messages/received": stats.publish_received,
         "publish/messages/sent": stats.publish_sent,
         "retained messages/count": len(retained),
-        "shared_subscriptions/count": broker.router.shared_groups,
+        "shared_subscriptions/count": len(broker.router.groups),
         "store/messages/bytes": retained.size_bytes + sum(session.queued_bytes for session in sessions),
         "store/messages/count": stored,
         "subscriptions/count": sum(len(session.subscriptions) for session in sessions),

@@ -144,9 +144,9 @@ def delivered_properties(forwarded: bytes, expiry_s: int | None, identifiers: tu
 
 
 def seconds_left(expires_at: float, now: float) -> int:
-    """Give the whole seconds that are left of a message's life, and one for a part of the last. [MQTT-3.3.2-6]"""
+    """Give what a message had of its life, less the whole seconds that it waited. [MQTT-3.3.2-6]"""
     left_s = expires_at - now
-    return max(1, int(left_s + 1e-6)) if left_s > 0 else 0  # what floats lose must not be a second
+    return max(1, int(left_s + 0.999)) if left_s > 0 else 0  # what floats gain or lose must not be a second
 
 
 def publish_parts(topic: bytes, payload: bytes, qos: int, retain: bool, properties: bytes) -> tuple[bytes, bytes]:  # noqa: FBT001 the wire's flag

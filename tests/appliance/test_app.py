@@ -20,6 +20,7 @@ from processes import PATIENCE_S, free_port
 
 from appliance import app, notify
 from appliance.app import Service, serving
+from appliance.cli.ask import TROUBLES
 from appliance.control import ControlClient
 from appliance.exits import CommandError, Exit
 from appliance.mqtt.codec import encode
@@ -116,6 +117,7 @@ class TestRunning:
         assert status["messages_received"] == 2
         assert status["retained_now"] == 2
         assert status["history"]["trouble"] is None
+        assert [status[key] for key in TROUBLES] == [{}] * len(TROUBLES)  # all is well
         assert status["pid"] == os.getpid()
 
     def test_without_history_nothing_is_written(self, tmp_path):

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from raw import ACCEPTED, DISCONNECT, Raw, connect, puback, publish, pubrec, pubrel, subscribe
+from raw import ACCEPTED, DISCONNECT, Raw, connect, frame, puback, publish, pubrec, pubrel, subscribe
 
 MIB = 1_048_576
 
@@ -46,6 +46,20 @@ def test_i65_no_descriptors_left(service_with):
     inside.silent()
     late = service.client("late")
     late.silent()
+
+
+def test_i65_one_address_may_not_take_every_place(service_with):
+    service = service_with("max_connections = 10\nmax_connections_per_address = 3\n")
+    inside = [service.client() for _ in range(3)]
+    for _ in range(5):
+        assert service.link().until_closed() == b""
+    inside[0].send(subscribe("$SYS/broker/turned away/#"))
+    count = publish("$SYS/broker/turned away/too many connections from one address", b"5", retain=True)
+    inside[0].expect(frame(0x90, b"\0\1\0"), count)
+    inside[1].close()
+    inside[0].silent()
+    service.client().silent()
+    service.close_links()
 
 
 LIMITED = """

@@ -351,6 +351,8 @@ def test_mqtt_5_may_refuse_a_message():
     reader.send(PubRec(2, ReasonCode.NOT_AUTHORIZED))
     assert reader.packets() == []
     assert not server.broker.sessions["reader"].in_flight
+    reader.send(PubAck(1, ReasonCode.QUOTA_EXCEEDED))  # of nothing, and no harm
+    assert server.broker.stats.dropped == {"refused by its reader": 2}
 
 
 def test_an_acknowledgement_with_properties_counts_as_one():

@@ -217,6 +217,6 @@ def test_leaving_the_group():
         publisher.publish("work/x", b"%d" % number, qos=1)
     assert len(answer(stayer)) == 4
     stayer.lose()
-    assert not server.broker.router._groups
+    assert not server.broker.router.groups
     assert not server.broker.router._tree._root.children
     publisher.publish("work/x", b"4", qos=1)

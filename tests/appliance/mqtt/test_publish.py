@@ -110,8 +110,10 @@ def test_a_run_is_translated_both_ways(messages):
     ("life_s", "waited_s", "left_s"),
     [
         (10, 0, 10),
-        (10, 0.5, 9),
-        (10, 9.2, 1),  # not over yet
+        (10, 0.5, 10),
+        (10, 1.5, 9),
+        (10, 9.2, 1),
+        (10, 9.9995, 1),  # not over yet
         (10, 10, 0),
         (10, 11, 0),
         (0, 0, 0),
