@@ -11,8 +11,9 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -25,17 +26,16 @@ from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
 from appliance.config import ConfigError
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
+from appliance.features.doorbell import Doorbell
 from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
-from appliance.features.web.server import Door, DoorError, WebServer
-from appliance.listeners import Fault, faults, is_loopback, url, where
+from appliance.listeners import Fault, faults, url, where
 from appliance.net.certificates import CertificateError, server_context
 from appliance.net.hub import Hub, next_client_id
-from appliance.net.listening import SocketFile, SocketFileError, listen_tcp
+from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
 from appliance.net.tls import listen_tls
-from appliance.net.websocket import WebSocketLink
 from appliance.places import control_path, database_path
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
@@ -198,43 +198,47 @@ class Service:
         return ALL_RIGHTS if self._accounts is None else NO_RIGHTS
 
     async def _open_page(self, hub: Hub, contexts: list[ssl.SSLContext | None], parts: AsyncExitStack) -> None:
+        """Open the page, or only the control socket, where what answers is loaded for the first who asks."""
         settings = self.settings
-        assert self._local is not None  # noqa: S101 made before
+        try:
+            control = SocketFile(control_path(self.data_dir))
+        except SocketFileError as error:
+            raise CommandError(str(error), Exit.DATA) from None
         numbers = [number for number, one in enumerate(settings.listener) if one.serve == "web"]
-        page = WebServer(
-            site=settings.site,
-            address=settings.web.address,
-            port=settings.web.port or None,
-            control_path=control_path(self.data_dir),
-            local=self._local,
-            history=HistoryReader(database_path(self.data_dir)) if settings.history.enabled else None,
-            status=self.status,
-            mqtt=lambda: WebSocketLink(hub, settings.limits.max_packet_bytes),
-            doors=[self._door(settings.listener[number], contexts[number]) for number in numbers],
-        )
+        if not settings.web.port and not numbers:
+            bell = Doorbell(control, partial(self._open_web, hub, []))
+            bell.start()
+            parts.push_async_callback(within, STOP_S, bell.stop)
+            return
+        listeners = [(settings.listener[number], contexts[number]) for number in numbers]
         with explained(settings.web.address, settings.web.port, "http"):
             try:
-                await page.start()
-            except SocketFileError as error:
-                raise CommandError(str(error), Exit.DATA) from None
-            except DoorError as error:
+                stop = await self._open_web(hub, listeners, control)
+            except ListenerError as error:
                 number = numbers[error.number]
                 with explained_listener(number, settings.listener[number]):
                     raise error.why from None
-        self.web_port = page.port if settings.web.port else None
-        parts.push_async_callback(within, STOP_S, page.stop)
+        parts.push_async_callback(within, STOP_S, stop)
 
-    def _door(self, one: Listener, context: ssl.SSLContext | None) -> Door:
-        limits = self.settings.limits
-        return Door(
-            one.address,
-            one.port_or_usual(),
-            context,
-            None if is_loopback(one.address) else self._verify,
-            frozenset(one.names),
-            limits.max_handshakes,
-            limits.tls_handshake_s,
+    async def _open_web(
+        self, hub: Hub, listeners: Sequence[tuple[Listener, ssl.SSLContext | None]], control: SocketFile
+    ) -> Callable[[], Awaitable[None]]:
+        from appliance.page import new_page  # noqa: PLC0415 a quarter of the memory, for who has a page
+
+        assert self._local is not None  # noqa: S101 made before
+        page = new_page(
+            self.settings,
+            hub,
+            self._local,
+            control=lambda: control,
+            history=HistoryReader(database_path(self.data_dir)) if self.settings.history.enabled else None,
+            status=self.status,
+            listeners=listeners,
+            verify=self._verify,
         )
+        await page.start()
+        self.web_port = page.port if self.settings.web.port else None
+        return page.stop
 
     async def _verify(self, username: str, password: str, peer: str) -> bool:
         if self._accounts is None:

@@ -4,7 +4,6 @@ import math
 import re
 import tomllib
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -275,6 +274,8 @@ def bounds(number: inspect.IntType | inspect.FloatType) -> str:
 
 def suggestion(unknown: str, names: set[str]) -> str:
     """Guess which key was meant."""
+    from difflib import get_close_matches  # noqa: PLC0415 for a mistake only
+
     if close := get_close_matches(unknown.lower().replace("-", "_"), sorted(names), n=1):
         return f'did you mean "{close[0]}"?'
     return "known here: " + ", ".join(sorted(names)) if names else "remove it"

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
+from appliance.places import reachable
+
 TIMEOUT_S: Final = 10.0
 
 
@@ -23,11 +25,6 @@ class ControlRefused(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
-
-
-def reachable(folder: int, name: str) -> str:
-    """Give a short path to a file in an open folder; the system takes no socket path beyond 107 bytes."""
-    return f"/proc/self/fd/{folder}/{name}"
 
 
 class ControlClient:

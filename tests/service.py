@@ -25,7 +25,7 @@ _numbers = itertools.count(1)
 class Service(BrokerProcess):
     """`appliance run` with its own data directory; every socket to it is closed at the end."""
 
-    def __init__(self, scratch, config=CONFIG, prefix=()):
+    def __init__(self, scratch, config=CONFIG, prefix=(), env=None):
         scratch.mkdir(exist_ok=True)
         self.scratch = scratch
         path = scratch / "appliance.toml"
@@ -34,7 +34,7 @@ class Service(BrokerProcess):
         run = [sys.executable, "-m", "appliance", "run", "--config", str(path)]
         more = ["--data", str(scratch / "data"), "--mqtt-port", str(port)]
         self.links = []
-        super().__init__("appliance", [*prefix, *run, *more], port, scratch, dict(os.environ))
+        super().__init__("appliance", [*prefix, *run, *more], port, scratch, dict(os.environ) if env is None else env)
 
     def link(self, **options):
         """Open a socket."""

@@ -9,6 +9,7 @@ from sockets import PATIENCE_S, loopback
 from websockets.asyncio.client import connect
 
 from appliance.features.web.server import WebServer
+from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
 from appliance.net.websocket import WebSocketLink
 from appliance.store.database import Database
@@ -108,7 +109,7 @@ async def page(
             site="home",
             address="127.0.0.1",
             port=port,
-            control_path=tmp_path / "control.sock" if control else None,
+            control=(lambda: SocketFile(tmp_path / "control.sock")) if control else None,
             local=local,
             history=None if history is None else HistoryReader(history),
             status=status,

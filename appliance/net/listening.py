@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.control import reachable
+from appliance.places import reachable
 
 BACKLOG: Final = 512
 PEER: Final = struct.Struct("3i")  # struct ucred: process, user, group
@@ -21,6 +21,15 @@ class SocketFileError(OSError):
     def __str__(self) -> str:
         """Only the line for people."""
         return str(self.args[1])
+
+
+class ListenerError(Exception):
+    """One of several listeners cannot be opened; `number` is its place in their list."""
+
+    def __init__(self, number: int, why: OSError) -> None:
+        super().__init__(number, why)
+        self.number = number
+        self.why = why
 
 
 def listen_tcp(address: str, port: int) -> socket.socket:

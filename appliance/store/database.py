@@ -10,6 +10,7 @@ from typing import Self
 
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
 BUSY_TIMEOUT_S = 5.0
+STEP_NAMES = {"0001_history"}  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
 LOG_BYTES = 16 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow
 
 CURES = {  # primary result code -> what happened and what to do; {path} and {reason} are filled in
@@ -151,7 +152,9 @@ def _claim(path: Path, connection: sqlite3.Connection) -> None:
 
 def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     """Apply the steps of the schema that are missing, each in one transaction with the record that it was."""
-    import sqlite_utils  # noqa: PLC0415 a tenth of a second that only the writing process pays
+    if _applied(connection) == STEP_NAMES:
+        return
+    import sqlite_utils  # noqa: PLC0415 a tenth of a second and 6 MB, only where there is something to do
 
     from appliance.store.schema import STEPS, step_names  # noqa: PLC0415 imports sqlite_utils too
 
@@ -161,6 +164,15 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
             f"{path} was written by a newer version (step {unknown[-1]} is unknown here): update this installation"
         )
     STEPS.apply(database)
+
+
+def _applied(connection: sqlite3.Connection) -> set[str]:
+    """Names of the steps that sqlite-utils has noted as applied."""
+    try:
+        rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'appliance'")
+        return {name for (name,) in rows}
+    except sqlite3.OperationalError:  # no such table: a new file
+        return set()
 
 
 def _foreign(path: Path) -> str:

@@ -7,7 +7,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import uvicorn
@@ -21,7 +20,7 @@ from appliance.features.web.guard import Guard, own_names, refusal
 from appliance.features.web.live import LiveFeed, Local
 from appliance.features.web.login import Login, Verify
 from appliance.net.handshakes import HandshakeListener, TransportHandshake
-from appliance.net.listening import SocketFile, listen_tcp, peer_credentials
+from appliance.net.listening import ListenerError, SocketFile, listen_tcp, peer_credentials
 from appliance.net.websocket import PATH, WebSocketLink
 from appliance.store.history import HistoryReader
 
@@ -52,15 +51,6 @@ class Door(NamedTuple):
     handshake_s: float = 10.0
 
 
-class DoorError(Exception):
-    """A door cannot be opened; `number` is its place in the list."""
-
-    def __init__(self, number: int, why: OSError) -> None:
-        super().__init__(number, why)
-        self.number = number
-        self.why = why
-
-
 MqttLink = Callable[[], WebSocketLink]
 """Makes the link for a client that wants to speak MQTT over a WebSocket."""
 
@@ -74,18 +64,18 @@ class WebServer:
         site: str,
         address: str,
         port: int | None,
-        control_path: Path | None,
+        control: Callable[[], SocketFile] | None,
         local: Local,
         history: HistoryReader | None,
         status: Callable[[], dict[str, object]],
         mqtt: MqttLink | None = None,
         doors: Sequence[Door] = (),
     ) -> None:
-        """Port None serves no TCP there, 0 takes any free port; without a control path there is no such socket."""
+        """Port None serves no TCP there, 0 takes any free port; without `control` there is no socket for it."""
         self._site = site
         self._address = address
         self._asked_port = port
-        self._control_path = control_path
+        self._open_control = control
         self._local = local
         self._history = history
         self._status = status
@@ -110,8 +100,8 @@ class WebServer:
                 listener = listen_tcp(self._address, self._asked_port)
                 undo.callback(listener.close)
                 sockets.append(listener)
-            if self._control_path is not None:
-                self._control = SocketFile(self._control_path)
+            if self._open_control is not None:
+                self._control = self._open_control()
                 undo.callback(self._control.remove)
                 undo.callback(self._control.socket.close)
                 sockets.append(self._control.socket)
@@ -124,7 +114,7 @@ class WebServer:
                 try:
                     opened = listen_tcp(door.address, door.port)
                 except OSError as error:
-                    raise DoorError(number, error) from error
+                    raise ListenerError(number, error) from error
                 undo.callback(opened.close)
                 self.ports.append(opened.getsockname()[1])
                 guarded = Guard(Login(app, door.verify) if door.verify else app, own_names() | door.names)

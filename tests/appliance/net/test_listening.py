@@ -4,8 +4,8 @@ import stat
 
 import pytest
 
-from appliance.control import reachable
 from appliance.net.listening import SocketFile, SocketFileError, listen_tcp, peer_name
+from appliance.places import reachable
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import sqlite_utils
 
 from appliance.devices import Device, Measurement
-from appliance.store.database import Database
+from appliance.store.database import STEP_NAMES, Database
 from appliance.store.history import History
 from appliance.store.readings import Measured, Origin, Value
 from appliance.store.schema import STEPS, step_names
@@ -104,5 +104,6 @@ def test_latest_looks_up_and_never_scans_the_readings(path):
 
 def test_the_steps_are_numbered_in_their_order():
     names = sorted(step_names())
+    assert set(names) == STEP_NAMES
     assert [int(name.split("_")[0]) for name in names] == list(range(1, len(names) + 1))
     assert repr(STEPS) == f"<Migrations 'appliance': [{', '.join(names)}]>"

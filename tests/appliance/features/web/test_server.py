@@ -15,7 +15,7 @@ from appliance.control import ControlClient
 from appliance.features.web import server as server_module
 from appliance.features.web.api import Api
 from appliance.features.web.server import Peer, WebServer
-from appliance.net.listening import SocketFileError
+from appliance.net.listening import SocketFile, SocketFileError
 from appliance.net.local import LocalClient
 
 
@@ -85,7 +85,7 @@ def test_a_taken_port_and_then_a_second_try(tmp_path):
                     site="home",
                     address="127.0.0.1",
                     port=taken.getsockname()[1],
-                    control_path=tmp_path / "control.sock",
+                    control=lambda: SocketFile(tmp_path / "control.sock"),
                     local=LocalClient(broker.hub, "page"),
                     history=None,
                     status=dict,

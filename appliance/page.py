@@ -1,0 +1,54 @@
+"""The page as the service opens it. Apart from `app`, since the web's libraries are loaded with it."""
+
+import ssl
+from collections.abc import Callable, Sequence
+
+from appliance.features.web.login import Verify
+from appliance.features.web.server import Door, WebServer
+from appliance.listeners import is_loopback
+from appliance.net.hub import Hub
+from appliance.net.listening import SocketFile
+from appliance.net.local import LocalClient
+from appliance.net.websocket import WebSocketLink
+from appliance.settings import Listener, Settings
+from appliance.store.history import HistoryReader
+
+Encrypted = tuple[Listener, ssl.SSLContext | None]
+"""One more port of the page, and what encrypts it."""
+
+
+def new_page(
+    settings: Settings,
+    hub: Hub,
+    local: LocalClient,
+    *,
+    control: Callable[[], SocketFile],
+    history: HistoryReader | None,
+    status: Callable[[], dict[str, object]],
+    listeners: Sequence[Encrypted],
+    verify: Verify,
+) -> WebServer:
+    """Make the page's server, not yet started; who comes from another computer is asked for an account."""
+    return WebServer(
+        site=settings.site,
+        address=settings.web.address,
+        port=settings.web.port or None,
+        control=control,
+        local=local,
+        history=history,
+        status=status,
+        mqtt=lambda: WebSocketLink(hub, settings.limits.max_packet_bytes),
+        doors=[_door(settings, one, context, verify) for one, context in listeners],
+    )
+
+
+def _door(settings: Settings, one: Listener, context: ssl.SSLContext | None, verify: Verify) -> Door:
+    return Door(
+        one.address,
+        one.port_or_usual(),
+        context,
+        None if is_loopback(one.address) else verify,
+        frozenset(one.names),
+        settings.limits.max_handshakes,
+        settings.limits.tls_handshake_s,
+    )

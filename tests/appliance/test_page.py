@@ -1,0 +1,63 @@
+import asyncio
+import os
+import ssl
+
+from service import Service
+from sockets import loopback
+
+from appliance.control import ControlClient
+from appliance.net.listening import SocketFile
+from appliance.net.local import LocalClient
+from appliance.page import new_page
+from appliance.settings import Limits, Listener, Settings, Web
+
+MOST_BYTES = 30_000_000  # of a service without a page that nobody has asked anything
+BARE = "[web]\nport = 0\n"
+
+
+async def never(_username, _password, _peer):
+    return False
+
+
+def test_who_has_to_log_in_where(tmp_path):
+    async def scenario():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        settings = Settings(web=Web(port=0), limits=Limits(max_handshakes=3, tls_handshake_s=2.0))
+        async with loopback() as server:
+            page = new_page(
+                settings,
+                server.hub,
+                LocalClient(server.hub, "page"),
+                control=lambda: SocketFile(tmp_path / "control.sock"),
+                history=None,
+                status=dict,
+                listeners=[
+                    (Listener(serve="web", port=9), None),
+                    (Listener(serve="web", address="0.0.0.0", certificate="hub.pem", names=("hub.lan",)), context),
+                ],
+                verify=never,
+            )
+            here, there = page._doors
+            assert (here.address, here.port, here.context, here.verify) == ("127.0.0.1", 9, None, None)
+            assert (there.address, there.port, there.context, there.verify) == ("0.0.0.0", 8443, context, never)
+            assert (there.names, there.max_handshakes, there.handshake_s) == (frozenset({"hub.lan"}), 3, 2.0)
+            assert page._asked_port is None
+
+    asyncio.run(scenario())
+
+
+def test_a_service_without_a_page_is_small_until_somebody_asks(tmp_path):
+    """As in daily use: its files are translated, its database is there."""
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "translated")}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    Service(tmp_path / "service", BARE, env=env).stop()
+    service = Service(tmp_path / "service", BARE, env=env)
+    try:
+        small = service.rss_bytes()
+        assert small <= MOST_BYTES
+        assert ControlClient(tmp_path / "service" / "data" / "control.sock").get("/api/status")["web"] is None
+        assert service.rss_bytes() > small + 2_000_000  # the web's libraries are there now
+        service.check_health()
+    finally:
+        service.close_links()
+        service.stop()
