@@ -11,7 +11,7 @@ from appliance.net.local import LocalClient
 from appliance.page import new_page
 from appliance.settings import Limits, Listener, Settings, Web
 
-MOST_BYTES = 30_000_000  # of a service without a page that nobody has asked anything
+MOST_BYTES = 30 * 1_048_576  # of a service without a page that nobody has asked anything
 BARE = "[web]\nport = 0\n"
 
 
