@@ -13,7 +13,7 @@ from appliance.broker.connection import Connection, Stage
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.effects import Authenticate, Close, Effect
 from appliance.broker.gate import Gate
-from appliance.broker.greeting import connack, goodbye, keep_alive_s, refusal, refused, will_properties
+from appliance.broker.greeting import connack, goodbye, keep_alive_s, misfit, refusal, refused, reply, will_properties
 from appliance.broker.inbound import Inbound
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, NoJournal, RouteFlag
@@ -206,11 +206,15 @@ class Broker:
         connection.v5 = connect.version is Version.MQTT_5
         connection.max_packet_bytes = connect.properties.maximum_packet_size or 0
         reason = refusal(connect, self._limits)
+        if reason is None:
+            connection.client_id = connect.client_id or self._next_client_id()
+            while not connect.client_id and connection.client_id in self.sessions:  # [MQTT-3.2.2-16]
+                connection.client_id = self._next_client_id()
+            reason = misfit(connect, connection.client_id, self._expiry_s(connect), self._limits)
         if reason is not None:
             self._turn_away(connection, *reason)
             return
         connection.connect = connect
-        connection.client_id = connect.client_id or self._next_client_id()
         connection.stage = Stage.AUTHENTICATING
         self.effects.append(Authenticate(connection, connection.client_id, connect.username, connect.password))
 
@@ -308,8 +312,7 @@ class Broker:
                     else ReasonCode.NO_SUBSCRIPTION_EXISTED
                     for topic_filter in parsed.topic_filters
                 )
-                answer = UnsubAck(packet_id=parsed.packet_id, reason_codes=codes)
-                self.gate.acknowledge(connection, codec.encode(answer, connection.version))
+                self.gate.acknowledge(connection, reply(UnsubAck(parsed.packet_id, codes), connection))
             case Disconnect():
                 self._goodbye(connection, session, parsed, now)
             case PubAck() | PubRec() if parsed.reason_code >= ReasonCode.UNSPECIFIED_ERROR:
@@ -337,8 +340,7 @@ class Broker:
         )
         if not connection.v5:
             codes = tuple(min(128, code) for code in codes)  # [MQTT-3.9.3-2]
-        answer = SubAck(packet_id=packet.packet_id, reason_codes=codes)
-        self.gate.acknowledge(connection, codec.encode(answer, connection.version))
+        self.gate.acknowledge(connection, reply(SubAck(packet.packet_id, codes), connection))
         self.router.pump(session, now)
 
     def _grant(self, session: Session, subscription: Subscription, identifier: int) -> int:
@@ -358,7 +360,7 @@ class Broker:
             if expiry_s and not session.expiry_s:
                 raise ProtocolError("a session expiry at DISCONNECT where CONNECT had none")  # §3.14.2.2.2
             session.expiry_s = min(expiry_s, self._limits.session_expiry_s)
-        self._leave(connection, now, tell_will=packet.reason_code == ReasonCode.DISCONNECT_WITH_WILL)
+        self._leave(connection, now, tell_will=packet.reason_code != ReasonCode.SUCCESS)
         self.effects.append(Close(connection, "goodbye"))
 
     def _leave(self, connection: Connection, now: float, *, tell_will: bool) -> None:
@@ -431,8 +433,8 @@ class Broker:
             self._close(connection, str(error))  # who did not get in is told nothing [MQTT-3.1.4-1]
 
     def _turn_away(self, connection: Connection, reason: ReasonCode, why: str) -> None:
-        answer = refused(connection.version, reason, why, connection.max_packet_bytes)
-        connection.put(answer, self.dirty)
+        if answer := refused(connection.version, reason, why, connection.max_packet_bytes):
+            connection.put(answer, self.dirty)
         self._close(connection, why)
 
     def _disconnect(self, connection: Connection, reason: ReasonCode, why: str, now: float) -> None:

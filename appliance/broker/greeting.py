@@ -1,10 +1,12 @@
-"""What the server answers to a CONNECT, in the client's own dialect."""
+"""What the server answers to a CONNECT and to what asks for as much, in the client's own dialect."""
 
 from dataclasses import replace
 
+from appliance.broker.connection import Connection
 from appliance.broker.session import Session
 from appliance.mqtt import codec
-from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Will
+from appliance.mqtt.errors import PacketTooLarge
+from appliance.mqtt.packets import ConnAck, Connect, Disconnect, SubAck, UnsubAck, Will
 from appliance.mqtt.properties import EMPTY, Properties, encode_property_block
 from appliance.mqtt.types import ReasonCode, Version
 from appliance.settings import Limits
@@ -25,6 +27,16 @@ def refusal(connect: Connect, limits: Limits) -> tuple[ReasonCode, str] | None:
     if connect.properties.authentication_method is not None:  # [MQTT-4.12.0-1]
         return ReasonCode.BAD_AUTHENTICATION_METHOD, "an authentication method, and none is offered here"
     return None
+
+
+def misfit(connect: Connect, client_id: str, expiry_s: float, limits: Limits) -> tuple[ReasonCode, str] | None:
+    """Say so where a client takes not even the CONNACK that lets it in. [MQTT-3.1.2-24]"""
+    most = connect.properties.maximum_packet_size
+    session = Session(client_id)
+    session.expiry_s = expiry_s
+    if most is None or len(connack(connect, session, present=False, limits=limits)) <= most:
+        return None
+    return ReasonCode.PACKET_TOO_LARGE, f"packets of {most} bytes, and a CONNACK is larger"
 
 
 def keep_alive_s(connect: Connect, limits: Limits) -> int:
@@ -54,8 +66,22 @@ def connack(connect: Connect, session: Session, *, present: bool, limits: Limits
     return codec.encode(ConnAck(session_present=present, properties=properties), Version.MQTT_5)
 
 
+def reply(packet: SubAck | UnsubAck, connection: Connection) -> bytes:
+    """Write an answer that is as long as the question; PacketTooLarge where the client takes none of that size."""
+    data = codec.encode(packet, connection.version)
+    if connection.max_packet_bytes and len(data) > connection.max_packet_bytes:  # [MQTT-3.1.2-24]
+        raise PacketTooLarge(f"an answer of {len(data)} bytes, and {connection.max_packet_bytes} are taken")
+    return data
+
+
 def refused(version: Version, reason: ReasonCode, why: str, max_packet_bytes: int) -> bytes:
-    """Turn the client away, with the reason in words where it can be told. [MQTT-3.2.2-19]"""
+    """Turn the client away, with the reason in words where it can be told. [MQTT-3.2.2-19]
+
+    Empty where there is nothing that may be sent: an older client has no return code for a bad topic
+    ([MQTT-3.2.2-6] of 3.1.1), and not even a bare CONNACK fits a client that takes less than five bytes.
+    """
+    if reason is ReasonCode.TOPIC_NAME_INVALID and version is not Version.MQTT_5:
+        return b""
     return _with_words(ConnAck(reason_code=reason, properties=_words(why)), version, max_packet_bytes)
 
 
@@ -72,7 +98,7 @@ def _with_words(packet: ConnAck | Disconnect, version: Version, max_packet_bytes
     data = codec.encode(packet, version)
     if max_packet_bytes and len(data) > max_packet_bytes:
         data = codec.encode(replace(packet, properties=EMPTY), version)
-    return data
+    return data if not max_packet_bytes or len(data) <= max_packet_bytes else b""  # [MQTT-3.1.2-24]
 
 
 def will_properties(will: Will) -> bytes:
