@@ -346,7 +346,7 @@ class Router:
         forms: Forms,
         dup: bool = False,  # noqa: FBT001, FBT002
     ) -> bool:
-        """Put one PUBLISH on the link; False when the client would not take it or its time is over."""
+        """Put one PUBLISH on the link; False when the client would not take it, or its time was over before."""
         v5 = connection.v5
         form = qos << 2 | retain << 1 | v5
         aliases = connection.aliases_out
@@ -361,12 +361,14 @@ class Router:
                 if message.expires_at is not None:
                     left_s = int(message.expires_at - now)
                     if left_s <= 0:
-                        self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
-                        return False
+                        if not dup:
+                            self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
+                            return False
+                        left_s = 0  # what was sent once does not expire any more [MQTT-4.3.3-7]
                 if aliases is not None:
                     topic, alias = aliases.shorten(message.topic)
                 properties = delivered_properties(message.properties, left_s, identifiers, alias)
-            elif message.expires_at is not None and message.expires_at <= now:
+            elif message.expires_at is not None and message.expires_at <= now and not dup:
                 self._stats.dropped["expired"] += 1
                 return False
             parts = publish_parts(topic, message.payload, qos, retain, properties)
@@ -397,6 +399,7 @@ class Router:
         while connection.backlog < PUMP_BYTES:
             if session.resend:
                 if session.in_flight_now() >= session.window:
+                    self._release(session, connection)
                     return
                 self._send_again(session, connection, session.resend.popleft(), now)
             elif len(session.in_flight) >= session.window:
@@ -419,6 +422,12 @@ class Router:
                 session.waiting = False
                 return
 
+    def _release(self, session: Session, connection: Connection) -> None:
+        """Send every PUBREL that waits: only a PUBLISH has to wait for the client's window. [MQTT-3.3.4-10]"""
+        for packet_id in [packet_id for packet_id in session.resend if session.in_flight[packet_id][0] is None]:
+            session.resend.remove(packet_id)
+            connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)
+
     def _send_first(self, session: Session, connection: Connection, delivery: Delivery, now: float) -> None:
         message, qos, retain, identifiers, _ = delivery
         if message is None:
@@ -433,4 +442,4 @@ class Router:
         if message is None:
             connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)  # PUBREL
         elif not self._send(connection, message, qos, retain, identifiers, packet_id, now, NO_FORMS[:], dup=True):
-            del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP; an expired one ends here
+            del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP; the client takes none of this size any more
