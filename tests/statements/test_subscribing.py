@@ -314,3 +314,14 @@ def test_a_share_name_may_be_anything_else():  # [MQTT-4.8.2-1] of 5
         client.subscribe(f"$share/{name}/a")
         assert client.expect(SubAck).reason_codes == (0,)
         assert server.broker.router.shared_groups == number
+
+
+def test_each_of_several_copies_has_the_identifier_of_its_own_subscription():  # [MQTT-3.3.4-5] of 5
+    server = VirtualServer()
+    client = server.client("a", V5)
+    for number, topic_filter in enumerate(["a", "$share/g/a", "$share/h/+"], start=1):
+        client.subscribe(topic_filter, identifier=number)
+    client.packets()
+    server.client("p").publish("a", b"1")
+    identifiers = [packet.properties.subscription_identifier for packet in client.packets()]
+    assert sorted(identifiers) == [(1,), (2,), (3,)]
