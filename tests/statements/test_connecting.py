@@ -300,13 +300,14 @@ def test_no_will_is_told_of_a_client_that_left_none(version):  # [MQTT-3.1.2-12]
     assert reader.packets() == []
 
 
-@BOTH
-def test_a_will_is_told_once_and_forgotten(version):  # [MQTT-3.1.2-10]
+@pytest.mark.parametrize(("version", "delay_s"), [(V311, None), (V5, None), (V5, 10), (V5, 1_000)])
+def test_a_will_is_told_once_and_forgotten(version, delay_s):  # [MQTT-3.1.2-10]
     server = VirtualServer()
     reader = server.client("r").subscribe("#")
     reader.packets()
+    will = Will("w", b"1", properties=Properties(will_delay_interval=delay_s))
     for _ in range(2):
-        client = server.client("a", version, will=Will("w", b"1"), **keeping(version))
+        client = server.client("a", version, will=will, **keeping(version))
         client.lose()
         server.advance(1_000)
         assert len(reader.packets()) == 1

@@ -87,12 +87,16 @@ def test_a_new_message_has_an_id_of_its_own_and_no_dup(version, qos):
 
 
 @BOTH
-def test_answers_carry_the_id_of_what_they_answer(version):  # 3.1.1: [MQTT-2.3.1-6], [-7]; 5: [MQTT-2.2.1-5], [-6]
+@pytest.mark.parametrize("topic", ["a", "nobody/reads/this"])
+def test_answers_carry_the_id_of_what_they_answer(version, topic):
+    # 3.1.1: [MQTT-2.3.1-6], [-7]; 5: [MQTT-2.2.1-5], [-6]
     server = VirtualServer()
+    reader = server.client("r", version).subscribe("a", qos=2)
+    reader.packets()
     client = server.client("a", version)
-    client.publish("a", qos=1, packet_id=0x1234)
+    client.publish(topic, qos=1, packet_id=0x1234)
     assert client.expect(PubAck).packet_id == 0x1234
-    client.publish("a", qos=2, packet_id=0x1235)
+    client.publish(topic, qos=2, packet_id=0x1235)
     assert client.expect(PubRec).packet_id == 0x1235
     client.send(PubRel(0x1235))
     assert client.expect(PubComp).packet_id == 0x1235
@@ -100,17 +104,21 @@ def test_answers_carry_the_id_of_what_they_answer(version):  # 3.1.1: [MQTT-2.3.
     assert client.expect(UnsubAck).packet_id == 0xFFFF
     client.send(codec.encode(codec.decode(b"\x82\x06\x12\x36\x00\x01a\x02", V311), version))
     assert client.expect(SubAck).packet_id == 0x1236
+    reader.packets()
     server.client("p").publish("a", qos=2)
-    packet_id = client.expect(Publish).packet_id
-    client.send(PubRec(packet_id))
-    assert client.expect(PubRel).packet_id == packet_id
+    packet_id = reader.expect(Publish).packet_id
+    reader.send(PubRec(packet_id))
+    assert reader.expect(PubRel).packet_id == packet_id
 
 
 @BOTH
-def test_each_qos_has_its_answer(version):  # [MQTT-3.3.4-1]
-    client = VirtualServer().client("a", version)
+@pytest.mark.parametrize("topic", ["a", "nobody/reads/this"])
+def test_each_qos_has_its_answer(version, topic):  # [MQTT-3.3.4-1]
+    server = VirtualServer()
+    server.client("r").subscribe("a", qos=2)
+    client = server.client("a", version)
     for qos, answers in [(0, []), (1, [PubAck]), (2, [PubRec])]:
-        client.publish("a", qos=qos, packet_id=5 if qos else None)
+        client.publish(topic, qos=qos, packet_id=5 if qos else None)
         assert [type(packet) for packet in client.packets()] == answers
 
 
@@ -258,6 +266,25 @@ def drained(reader):
                 case PubRel():
                     reader.send(PubComp(packet.packet_id))
     return seen
+
+
+@BOTH
+@pytest.mark.parametrize("qos", [1, 2])
+def test_nothing_overtakes_what_waits_for_a_full_socket(version, qos):  # [MQTT-4.6.0-5], [MQTT-4.6.0-6]
+    server = VirtualServer(max_inflight=2)
+    reader = server.client("r", version).subscribe("a", qos=qos)
+    reader.packets()
+    reader.reads = False
+    publisher = server.client("p", version)
+    for number in range(3):  # two fill the window and the socket, the third waits
+        publisher.publish("a", b"%d" % number + bytes(50_000), qos=qos, packet_id=number + 1)
+    for answer in (PubAck(1),) if qos == 1 else (PubRec(1), PubComp(1)):
+        reader.send(answer)  # there is room in the window again, and none in the socket
+    publisher.publish("a", b"3" + bytes(50_000), qos=qos, packet_id=4)
+    reader.reads = True
+    server.settle()
+    seen = [payload[:1] for payload in drained(reader)]
+    assert seen == [b"0", b"1", b"2", b"3"]
 
 
 @BOTH
