@@ -106,7 +106,7 @@ BROKEN = {  # hex of what follows the protocol level
 
 @BOTH
 @pytest.mark.parametrize("rest", BROKEN.values(), ids=BROKEN)
-def test_a_connect_of_another_shape_closes_without_a_word(version, rest):  # [MQTT-3.1.4-1], [MQTT-3.1.2-3] ...
+def test_a_connect_of_another_shape_closes(version, rest):  # [MQTT-3.1.4-1], [MQTT-3.1.2-3] ...
     body = (
         bytes.fromhex("0004 4d515454") + bytes([version]) + bytes.fromhex(rest.format(p="00" if version is V5 else ""))
     )
@@ -114,7 +114,28 @@ def test_a_connect_of_another_shape_closes_without_a_word(version, rest):  # [MQ
     link = server.link(version)
     link.send(b"\x10" + bytes([len(body)]) + body)
     assert link.closed
-    assert link.received == b""
+    assert not is_let_in_or_told(link)
+    assert server.broker.sessions == {}
+
+
+def is_let_in_or_told(link):
+    """An older client is told nothing; one of MQTT 5 may be told why, in one CONNACK. §3.1.4"""
+    packets = link.packets() if link.version is V5 else link.received
+    return packets and not (
+        len(packets) == 1 and isinstance(packets[0], ConnAck) and packets[0].reason_code >= 0x80 > link.received[2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "answers"), [(0, [b"\x01"]), (2, [b"\x01"]), (6, [b"\x01", b"\x84"]), (255, [b"\x01", b"\x84"])]
+)
+def test_a_version_that_is_not_served_is_told_so_and_closed(level, answers):  # [MQTT-3.1.2-2]
+    server = VirtualServer()
+    link = server.link(V5)
+    link.send(bytes.fromhex("10 0e 0004 4d515454") + bytes([level]) + bytes.fromhex("02 000a 00 0001 61"))
+    assert link.closed
+    assert (link.received[0], link.received[2]) == (0x20, 0)
+    assert link.received[3:4] in answers
     assert server.broker.sessions == {}
 
 
