@@ -399,7 +399,8 @@ class Router:
         while connection.backlog < PUMP_BYTES:
             if session.resend:
                 if session.in_flight_now() >= session.window:
-                    self._release(session, connection)
+                    for packet_id in session.take_releases():  # only a PUBLISH waits for the window [MQTT-3.3.4-10]
+                        self._send_again(session, connection, packet_id, now)
                     return
                 self._send_again(session, connection, session.resend.popleft(), now)
             elif len(session.in_flight) >= session.window:
@@ -421,12 +422,6 @@ class Router:
             else:
                 session.waiting = False
                 return
-
-    def _release(self, session: Session, connection: Connection) -> None:
-        """Send every PUBREL that waits: only a PUBLISH has to wait for the client's window. [MQTT-3.3.4-10]"""
-        for packet_id in [packet_id for packet_id in session.resend if session.in_flight[packet_id][0] is None]:
-            session.resend.remove(packet_id)
-            connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)
 
     def _send_first(self, session: Session, connection: Connection, delivery: Delivery, now: float) -> None:
         message, qos, retain, identifiers, _ = delivery
