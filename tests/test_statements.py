@@ -20,7 +20,6 @@ TABLES = {
 BINDS = {"server", "client", "both"}
 KEYS = {"binds", "demands", "test", "why"}
 RUNS = "not skip and not skipif and not xfail and not hardware and not soak"  # what a run of the whole suite runs
-AWAITED = {"tests/appliance/net/test_websocket.py"}  # comes with its listener; its tests count as soon as it is there
 
 each_table = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 
@@ -34,19 +33,15 @@ def named_in(table):
 @pytest.fixture(scope="module")
 def running():
     """Node ids of the tests that run in the whole suite, with and without their parameters, of the files named."""
-    named = {test for table in TABLES.values() for _, test in named_in(table)}
-    files = {test.partition("::")[0] for test in named}
-    missing = {name for name in files if not (ROOT / name).is_file()}
-    assert missing <= AWAITED
+    files = {test.partition("::")[0] for table in TABLES.values() for _, test in named_in(table)}
     command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", "-m", RUNS]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     done = subprocess.run(
-        [*command, *sorted(files - missing)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [*command, *sorted(files)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     ids = {line for line in done.stdout.splitlines() if "::" in line}
-    awaited = {test for test in named if test.partition("::")[0] in missing}
-    return ids | {node.partition("[")[0] for node in ids} | awaited
+    return ids | {node.partition("[")[0] for node in ids}
 
 
 def test_there_is_a_table_for_each_version():
