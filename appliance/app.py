@@ -230,11 +230,17 @@ class Service:
             one.address,
             one.port_or_usual(),
             context,
-            self._accounts.passwords.verify if self._accounts and not is_loopback(one.address) else None,
+            None if is_loopback(one.address) else self._verify,
             frozenset(one.names),
             limits.max_handshakes,
             limits.tls_handshake_s,
         )
+
+    async def _verify(self, username: str, password: str, peer: str) -> bool:
+        if self._accounts is None:
+            return False
+        right = await self._accounts.passwords.verify(username, password, peer)
+        return right and not self._accounts.acl.has_rules(username)  # the page shows everything
 
 
 def unclassified(_topic: str) -> RouteFlag:

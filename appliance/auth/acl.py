@@ -65,3 +65,7 @@ class Acl:
     def rights(self, username: str | None) -> Granted:
         """Give what the user may do; None stands for anonymous clients."""
         return self._granted.get(username, self._without_rules)
+
+    def has_rules(self, username: str) -> bool:
+        """Whether rules say what the user may do."""
+        return username in self._granted

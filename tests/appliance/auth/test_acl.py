@@ -84,6 +84,12 @@ def test_a_user_has_the_same_rights_every_time():
     assert ACL.rights("one") is ACL.rights("other")  # without rules there is one table of routes for all of them
 
 
+def test_whether_there_are_rules():
+    assert ACL.has_rules("watcher")
+    assert not ACL.has_rules("no rules")
+    assert not ACL.has_rules("home/kitchen")
+
+
 def test_without_any_rules():
     rights = Acl().rights("ann")
     assert rights.may_publish("a")

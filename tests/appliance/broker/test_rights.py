@@ -317,6 +317,20 @@ def test_what_a_member_leaves_goes_to_none_that_may_not_read_it():
     assert esp.packets() == []
 
 
+def test_what_waits_for_an_absent_member_goes_to_none_that_may_not_read_it():
+    server = house()
+    lasting = {"clean_start": False, "properties": Properties(session_expiry_interval=60)}
+    ann = server.client("ann", V5, username="ann", **lasting).subscribe("$share/g/home/#", qos=1)
+    ann.lose()
+    server.client("p", username="bob").publish("home/attic/x", b"1", qos=1)
+    esp = server.client("esp", V5, username="esp").subscribe("$share/g/home/#", qos=1)
+    esp.packets()
+    esp.subscribe("$share/g/home/#", qos=1)
+    assert [type(packet) for packet in esp.packets()] == [SubAck]
+    back = server.client("ann", V5, username="ann", **lasting)
+    assert [packet.topic for packet in back.resumed] == ["home/attic/x"]
+
+
 # --- wills ---
 
 

@@ -162,7 +162,7 @@ def test_a_closed_client_that_stays_is_cut_off(run, authority, monkeypatch):
             ):
                 await asyncio.to_thread(client.do_handshake)
                 client.sendall(codec.encode(Connect(client_id="a"), V5) + b"\xff\x00")
-                await until(lambda: server.broker.stats.connections_total and not server.broker._connections)
+                await until(lambda: server.broker.stats.connections_total and not server.broker._links)
                 await until(lambda: not server.hub.links)
 
     run(scenario())
@@ -248,7 +248,7 @@ def test_clients_come_and_go_and_leave_nothing(run, authority):
                     await server.clients.pop().close()
             await until(lambda: not server.broker.sessions)
             assert not server.hub.links
-            assert not server.broker._connections
+            assert not server.broker._links
             assert server.listener.under_way == 0
 
     run(scenario())
