@@ -235,6 +235,8 @@ class Broker:
             return
         connection.connect = connect
         connection.client_id = connect.client_id or self._next_client_id()
+        while not connect.client_id and connection.client_id in self.sessions:  # [MQTT-3.2.2-16]
+            connection.client_id = self._next_client_id()
         most = connection.max_packet_bytes
         if most and most < len(connack(connect, connection.client_id, present=False, limits=self._limits)):
             self._refuse_connect(

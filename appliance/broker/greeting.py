@@ -95,8 +95,11 @@ def connack(connect: Connect, client_id: str, *, present: bool, limits: Limits) 
 def refused(version: Version, reason: ReasonCode, why: str, max_packet_bytes: int) -> bytes:
     """Turn the client away, with the reason in words where it can be told. [MQTT-3.2.2-19]
 
-    Nothing is left to say to a client that takes not even the bare answer. [MQTT-3.1.2-24]
+    Nothing is left to say to a client that takes not even the bare answer [MQTT-3.1.2-24], nor to an older one
+    whose will goes to a bad topic, since no return code fits. [MQTT-3.2.2-6] of 3.1.1
     """
+    if reason is ReasonCode.TOPIC_NAME_INVALID and version is not Version.MQTT_5:
+        return b""
     answer = with_words(ConnAck(reason_code=reason), why, version, max_packet_bytes)
     return answer if not max_packet_bytes or len(answer) <= max_packet_bytes else b""
 

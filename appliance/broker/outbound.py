@@ -200,6 +200,8 @@ class Outbound:
         while connection.backlog < PUMP_BYTES:
             if session.resend:
                 if session.in_flight_now() >= session.window:
+                    for packet_id in session.take_releases():  # only a PUBLISH waits for the window [MQTT-3.3.4-10]
+                        self._send_again(session, connection, packet_id, now)
                     return
                 self._send_again(session, connection, session.resend.pop(), now)
             elif len(session.in_flight) >= session.window:

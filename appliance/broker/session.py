@@ -103,6 +103,14 @@ class Session:
         self.resend = list(reversed(self.in_flight))
         self.waiting = bool(self.resend or self.queue or self.replays)
 
+    def take_releases(self) -> list[int]:
+        """Give the ids whose PUBREL, and no PUBLISH, is to be sent again, oldest first, and line them up no longer."""
+        waiting = set(self.resend)
+        releases = [number for number, delivery in self.in_flight.items() if delivery[0] is None and number in waiting]
+        for number in releases:
+            self.resend.remove(number)
+        return releases
+
     def in_flight_now(self) -> int:
         """Count the deliveries that the present link has seen and not acknowledged."""
         return len(self.in_flight) - len(self.resend)

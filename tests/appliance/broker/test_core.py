@@ -758,13 +758,13 @@ def test_a_will_to_the_servers_own_topics_is_refused():
 # --- the other packets ---
 
 
-@pytest.mark.parametrize(("version", "answer"), [(V311, 3), (V5, ReasonCode.TOPIC_NAME_INVALID)])
-def test_a_will_to_a_topic_of_too_many_levels_is_refused(version, answer):
+@pytest.mark.parametrize(("version", "answers"), [(V311, []), (V5, [ReasonCode.TOPIC_NAME_INVALID])])
+def test_a_will_to_a_topic_of_too_many_levels_is_refused(version, answers):  # [MQTT-3.2.2-6] of 3.1.1: no code fits
     server = VirtualServer(max_topic_levels=4)
     client = server.link(version)
     client.send(Connect(client_id="a", version=version, will=Will("a/b/c/d/e", b"x")))
-    assert client.expect(ConnAck).reason_code == answer
-    client.lose()
+    assert [packet.reason_code for packet in client.packets()] == answers
+    assert client.closed
 
 
 def test_unsubscribing_what_was_not_there_is_answered_too():  # [MQTT-3.10.4-5]

@@ -67,3 +67,13 @@ def test_coming_back_lines_up_what_was_not_acknowledged():  # [MQTT-4.4.0-1]
     assert session.in_flight_now() == 0
     assert session.resend.pop() == 7
     assert session.in_flight_now() == 1
+
+
+def test_releases_may_go_before_the_messages_they_are_lined_up_with():  # [MQTT-3.3.4-10] of 5
+    session = Session("a")
+    released = (None, 2, False, (), None)
+    session.in_flight = {7: delivery(), 3: released, 9: delivery(), 1: released}
+    session.resume()
+    assert session.take_releases() == [3, 1]
+    assert sorted(session.resend) == [7, 9]
+    assert session.take_releases() == []
