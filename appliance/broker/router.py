@@ -219,8 +219,8 @@ class Router:
             connection.backlog += size
             sent += count
             if not connection.dirty:
+                self.dirty.append(connection)  # first: a flag without its entry would silence the link for ever
                 connection.dirty = True
-                self.dirty.append(connection)
         self._stats.publish_sent += sent
 
     def _forward_small(self, connection: Connection, run: bytes) -> None:
@@ -385,8 +385,8 @@ class Router:
         connection.output.append(data)
         connection.backlog += len(data)
         if not connection.dirty:
-            connection.dirty = True
             self.dirty.append(connection)
+            connection.dirty = True
         return True
 
     def pump(self, session: Session, now: float) -> None:

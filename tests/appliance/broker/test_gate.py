@@ -4,12 +4,27 @@ from appliance.broker.stats import Stats
 
 
 class Sent(list):
-    """What stands on the links' output, in the order in which it was put there."""
+    """The links to flush; compared with what has been sent over them all, in that order."""
 
-    def append(self, connection):  # a link that is not flushed is noted once, so it is flushed here at once
-        super().extend((connection.peer, packet) for packet in connection.output)
-        connection.output.clear()
-        connection.dirty = False
+    def __init__(self):
+        super().__init__()
+        self._sent = []
+
+    def __eq__(self, expected):
+        return self.flushed() == expected
+
+    __hash__ = None
+
+    def __getitem__(self, index):
+        return self.flushed()[index]
+
+    def flushed(self):
+        for connection in self:
+            self._sent += [(connection.peer, packet) for packet in connection.output]
+            connection.output.clear()
+            connection.dirty = False
+        self.clear()
+        return self._sent
 
 
 def made():
