@@ -81,7 +81,6 @@ def main(argv: list[str]) -> int:
         title, promise = PROMISES[name]
         print(f"{name}: {title}{', by a careless broker' if options.planted else ''}", flush=True)
         with target(planted=options.planted) as broker:
-            os.sched_setaffinity(0, sorted(cores)[:1])  # where the broker is; the attacks get the other
             try:
                 findings = promise(broker, options)
             except (AssertionError, OSError) as error:

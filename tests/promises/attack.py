@@ -2,12 +2,17 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 from types import TracebackType
 from typing import Any, Self
 
 from tests.benchmarks.brokers import ROOT, BrokerProcess
+
+OTHER_CORES = sorted(os.sched_getaffinity(0))[1:] or sorted(
+    os.sched_getaffinity(0)
+)  # than that of the broker and the honest clients
 
 
 class Attack:
@@ -18,7 +23,7 @@ class Attack:
             [sys.executable, "-m", "tests.promises.attack", kind, str(port), json.dumps(options)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self.pid = self._process.pid
+        os.sched_setaffinity(self._process.pid, OTHER_CORES)
 
     def __enter__(self) -> Self:
         return self
@@ -28,6 +33,11 @@ class Attack:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+
+    def is_ready(self) -> bool:
+        """Tell whether it has said that it has begun, or anything else."""
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def ready(self) -> None:
         """Wait until it has begun."""
@@ -47,12 +57,11 @@ class Attack:
         return dict(json.loads(shown.splitlines()[-1]))
 
 
-def keep_apart(broker: BrokerProcess, attack: Attack) -> None:
-    """Give the attack the last core, and the broker the first, where the honest clients are too."""
+def beside(broker: BrokerProcess) -> None:
+    """Stay on the broker's core, as the honest clients that we are."""
     cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        os.sched_setaffinity(attack.pid, cores[-1:])
-        broker.pin(cores[:1])
+    broker.pin(cores[:1])
+    os.sched_setaffinity(0, cores[:1])
 
 
 def begun() -> None:

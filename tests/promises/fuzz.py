@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 
 from tests import wire_vectors
 from tests.benchmarks.brokers import BrokerError, BrokerProcess
-from tests.promises.attack import Attack, begun, keep_apart
+from tests.promises.attack import Attack, begun, beside
 from tests.promises.finding import Finding
 from tests.promises.probe import Probe, p50, p99
 from tests.promises.target import log_of
@@ -133,11 +133,11 @@ def costs(fresh: Callable[[], AbstractContextManager[BrokerProcess]], count: int
 def run(broker: BrokerProcess, *, seconds: float, count: int, per_second: float) -> list[Finding]:
     """Measure quiet and under attack, and finish the count at full speed."""
     sent = {"streams": 0, "bytes": 0, "stuck": 0}
+    beside(broker)
     with Probe(broker.port) as probe:
         probe.measure(seconds / 4)
         quiet = probe.measure(seconds)
         with Attack("fuzz", broker.port, count=count, per_second=per_second, seed=1) as attack:
-            keep_apart(broker, attack)
             attack.ready()
             attacked = probe.measure(seconds)
             for name, number in attack.result().items():
