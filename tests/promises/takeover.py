@@ -118,7 +118,7 @@ def run(broker: BrokerProcess, *, count: int, per_second: float, seconds: float)
     beside(broker)
     with Probe(broker.port) as probe:
         probe.measure(seconds / 4)
-        quiet = probe.measure(seconds)
+        quiet = probe.measure(seconds / 2)
         with Attack("takeover", broker.port, count=count, per_second=per_second) as attack:
             attack.ready()
             fought = []
@@ -126,6 +126,7 @@ def run(broker: BrokerProcess, *, count: int, per_second: float, seconds: float)
                 fought += probe.measure(0.5)
             told = attack.result()
         fought.sort()
+        quiet = sorted(quiet + probe.measure(seconds / 2))
         lost = probe.lost
     return [
         Finding("alternations", count),
