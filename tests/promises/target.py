@@ -40,7 +40,7 @@ def tls_listener(scratch: Path, port: int) -> str:
     """Configure a port for TLS, where this version has such."""
     if not hasattr(settings, "Listener"):
         return ""
-    from tests.authority import Authority  # noqa: PLC0415 comes with the listeners
+    from tests.authority import Authority
 
     return TLS_LISTENER.format(port=port, authority=Authority(scratch / "authority"))
 
