@@ -88,7 +88,7 @@ def wall_clock(path, *command):
     runpy.run_module(command[2], run_name="__main__", alter_sys=True)
 
 
-@pytest.mark.parametrize("step_s", [3_600, -3_600, 315_000_000, -315_000_000])
+@pytest.mark.parametrize("step_s", [315_000_000, -315_000_000])  # ten years
 def test_g58_a_step_of_the_wall_clock_drops_nobody(own, tmp_path, step_s):
     offset = tmp_path / "offset"
     program = (
