@@ -130,7 +130,7 @@ def memory():
     def scene():
         server = VirtualServer()
         honest = server.client("honest").subscribe("honest/#", 1).subscribe("shared/#", 0)
-        honest.packets()
+        honest.subscribe("news/#", 1).packets()
         attacker = server.link()
         return server, honest, attacker
 
@@ -139,6 +139,7 @@ def memory():
         subscribe("shared/#", "own/+", qos=2),
         publish("shared/live", b"1"),
         publish("shared/kept", b"1", 1, 5, retain=True),
+        publish("news/x", b"1", 1, 7),
         publish("own/x", b"1", 2, 6) + pubrel(6),
     )
     wrong, number = [], 0
