@@ -94,8 +94,8 @@ class Connection:
         self.output.append(data)
         self.backlog += len(data)
         if not self.dirty:
+            dirty.append(self)  # first: a flag without its entry would silence the link for ever
             self.dirty = True
-            dirty.append(self)
 
     def __repr__(self) -> str:
         return f"Connection({self.client_id or self.peer!r}, {self.stage.name})"

@@ -31,8 +31,8 @@ class Gate:
             connection.output.append(packet)
             connection.backlog += len(packet)
             if not connection.dirty:
-                connection.dirty = True
                 self._dirty.append(connection)
+                connection.dirty = True
 
     def committed(self, group: int) -> None:
         """Let go of what waited for this group and those before it."""

@@ -57,8 +57,8 @@ class Outbound:
             sent += count
             sent_bytes += size
             if not connection.dirty:
+                self.dirty.append(connection)  # first: a flag without its entry would silence the link for ever
                 connection.dirty = True
-                self.dirty.append(connection)
         self._stats.publish_sent += sent
         self._stats.publish_bytes_sent += sent_bytes
 
@@ -108,8 +108,8 @@ class Outbound:
                     connection.output.append(data)
                     connection.backlog += len(data)
                     if not connection.dirty:
-                        connection.dirty = True
                         self.dirty.append(connection)
+                        connection.dirty = True
                     continue
             self.deliver(session, delivery, now, forms)
 
@@ -188,8 +188,8 @@ class Outbound:
         connection.output.append(data)
         connection.backlog += len(data)
         if not connection.dirty:
-            connection.dirty = True
             self.dirty.append(connection)
+            connection.dirty = True
         return True
 
     def pump(self, session: Session, now: float) -> None:

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 GOODBYE_S = 0.5  # how long a stopping hub waits for sockets to close
 LINGER_S = 2.0  # how long a client has to read why it was closed
 LINGERING = 64  # clients that are given this time at once
+ASLEEP_S = 1.0  # a timer that rings so late says that we did not run: the computer or the process was suspended
+AWAKE_S = 0.2  # how long what was sent meanwhile is read before anybody is judged
 PIECES = 1_000  # of output that wait for a slow link one by one; a piece costs more memory than its bytes
 
 
@@ -67,6 +69,7 @@ class Hub:
         self._authenticator = authenticator
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._waking = False  # the timer is that of a service which slept
         self._flush_due = False
         self._asking: dict[Connection, asyncio.Task[None]] = {}
         self.links: set[Link] = set()
@@ -117,8 +120,8 @@ class Hub:
         connection.backlog = sum(map(len, connection.output))
         self.broker.writable(connection, self.clock())
         if connection.output and not connection.dirty:
-            connection.dirty = True
             self.broker.dirty.append(connection)
+            connection.dirty = True
         self.turn()
 
     def lost(self, link: Link, connection: Connection) -> None:
@@ -240,6 +243,8 @@ class Hub:
     # --- time ---
 
     def _rearm(self) -> None:
+        if self._waking:
+            return
         due = self.broker.next_deadline()
         timer = self._timer
         if timer is not None:
@@ -251,7 +256,12 @@ class Hub:
             self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        timer, self._timer = self._timer, None
+        if not self._waking and timer is not None and self.clock() - timer.when() > ASLEEP_S:
+            self._waking = True  # that nobody listened is not the clients' fault
+            self._timer = self._running().call_later(AWAKE_S, self._tick)
+            return
+        self._waking = False
         try:
             self.broker.tick(self.clock())
         finally:  # an error of ours must not be the end of all time

@@ -63,3 +63,18 @@ def service_with(tmp_path):
         for service in started:
             service.close_links()
             service.stop()
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Start a service of one's own, which may end badly; another start goes on with the same data."""
+    started = []
+
+    def start(limits="", prefix=()):
+        started.append(Service(tmp_path / "own", CONFIG + limits, prefix))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.close_links()
+        service.stop()

@@ -10,28 +10,12 @@ from pathlib import Path
 import pytest
 import raw5
 from raw import DISCONNECT, PINGREQ, PINGRESP, connect, publish
-from service import Service
 from virtual import V5, V311, VirtualServer
 
 from appliance.mqtt.packets import Will
 from appliance.mqtt.types import QoS
 
 WILL = Will("home/attic/availability", b"offline", QoS(1))
-
-
-@pytest.fixture
-def own(tmp_path):
-    """A service of one's own, to be ended by force; `again` starts another on the same data."""
-    started = []
-
-    def start(prefix=()):
-        started.append(Service(tmp_path / "own", prefix=prefix))
-        return started[-1]
-
-    yield start
-    for service in started:
-        service.close_links()
-        service.stop()
 
 
 def test_f50_after_a_power_cut_no_will_is_told(own):
@@ -104,13 +88,13 @@ def wall_clock(path, *command):
     runpy.run_module(command[2], run_name="__main__", alter_sys=True)
 
 
-@pytest.mark.parametrize("step_s", [3_600, -3_600, 315_000_000, -315_000_000])
+@pytest.mark.parametrize("step_s", [315_000_000, -315_000_000])  # ten years
 def test_g58_a_step_of_the_wall_clock_drops_nobody(own, tmp_path, step_s):
     offset = tmp_path / "offset"
     program = (
         "import sys; sys.path[:0] = ['.', 'tests']; from faults.test_power import wall_clock; wall_clock(*sys.argv[1:])"
     )
-    service = own([sys.executable, "-c", program, str(offset)])
+    service = own(prefix=[sys.executable, "-c", program, str(offset)])
     client = service.client(keep_alive=1, client_id="g58", clean=False)
     offset.write_text(str(step_s))
     for _ in range(20):

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from tests.benchmarks.brokers import BrokerProcess
 from tests.promises import crowd, flat, fuzz, takeover
 from tests.promises.finding import Finding
-from tests.promises.target import target
+from tests.promises.target import Target, target
 
-Promise = Callable[[BrokerProcess, argparse.Namespace], list[Finding]]
+Promise = Callable[[Target, argparse.Namespace], list[Finding]]
 
 PROMISES: dict[str, tuple[str, Promise]] = {
     "P8": (
@@ -80,8 +79,7 @@ def main(argv: list[str]) -> int:
     for name in options.which:
         title, promise = PROMISES[name]
         print(f"{name}: {title}{', by a careless broker' if options.planted else ''}", flush=True)
-        with target(planted=options.planted) as broker:
-            os.sched_setaffinity(0, sorted(cores)[:1])  # where the broker is; the attacks get the other
+        with target(planted=options.planted, tls=name == "P10") as broker:
             try:
                 findings = promise(broker, options)
             except (AssertionError, OSError) as error:

@@ -2,12 +2,18 @@
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 from types import TracebackType
 from typing import Any, Self
 
 from tests.benchmarks.brokers import ROOT, BrokerProcess
+
+OTHER_CORES = sorted(os.sched_getaffinity(0))[1:] or sorted(
+    os.sched_getaffinity(0)
+)  # than that of the broker and the honest clients
 
 
 class Attack:
@@ -18,7 +24,7 @@ class Attack:
             [sys.executable, "-m", "tests.promises.attack", kind, str(port), json.dumps(options)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self.pid = self._process.pid
+        os.sched_setaffinity(self._process.pid, OTHER_CORES)
 
     def __enter__(self) -> Self:
         return self
@@ -29,11 +35,24 @@ class Attack:
         self._process.kill()
         self._process.communicate()
 
+    def is_ready(self) -> bool:
+        """Tell whether it has said that it has begun, or anything else."""
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
+
     def ready(self) -> None:
         """Wait until it has begun."""
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
             raise RuntimeError("the attack did not begin")
+
+    def pause(self) -> None:
+        """Stop it where it is."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def over(self) -> bool:
         """Tell whether it is through by itself."""
@@ -47,12 +66,11 @@ class Attack:
         return dict(json.loads(shown.splitlines()[-1]))
 
 
-def keep_apart(broker: BrokerProcess, attack: Attack) -> None:
-    """Give the attack the last core, and the broker the first, where the honest clients are too."""
+def beside(broker: BrokerProcess) -> None:
+    """Stay on the broker's core, as the honest clients that we are."""
     cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        os.sched_setaffinity(attack.pid, cores[-1:])
-        broker.pin(cores[:1])
+    broker.pin(cores[:1])
+    os.sched_setaffinity(0, cores[:1])
 
 
 def begun() -> None:

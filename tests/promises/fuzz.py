@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 
+from appliance.settings import Limits
 from tests import wire_vectors
 from tests.benchmarks.brokers import BrokerError, BrokerProcess
-from tests.promises.attack import Attack, begun, keep_apart
+from tests.promises.attack import Attack, begun, beside
 from tests.promises.finding import Finding
 from tests.promises.probe import Probe, p50, p99
 from tests.promises.target import log_of
@@ -20,8 +21,14 @@ from tests.raw import ACCEPTED, Raw, connect, frame, publish, subscribe, text
 
 AHEAD = 32  # streams that are on their way at once
 GREETINGS = (connect(""), b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00")  # a client of 3.1.1, and one of 5
+SLICES = 10
+SETTLE_S = 0.05  # what the broker still does for a paused attack
 STRANGER_BYTES = 65_536
 CLIENT_BYTES = 1_048_576
+SIZE = 16_000
+LIMITS = Limits()
+MAILBOX_BYTES = CLIENT_BYTES + LIMITS.max_queued_bytes + LIMITS.max_inflight * SIZE
+"""What is kept for a client at QoS 1 and 2 is its due, and bounded by settings: its queue and its window."""
 
 
 def streams(seed: int) -> Iterator[bytes]:
@@ -54,7 +61,7 @@ def attack(port: int, *, count: int, per_second: float, seed: int) -> dict[str, 
     """Send them one connection each until the count is reached or the parent says stop; each must be closed."""
     open_now: deque[socket.socket] = deque()
     sent = stuck = size = 0
-    began = time.monotonic()
+    due = time.monotonic()
 
     def settle(most: int) -> None:
         nonlocal stuck
@@ -70,8 +77,9 @@ def attack(port: int, *, count: int, per_second: float, seed: int) -> dict[str, 
     for data in streams(seed):
         if sent >= count or (sent % 16 == 0 and select.select([sys.stdin], [], [], 0)[0]):
             break
-        if per_second and (wait := began + sent / per_second - time.monotonic()) > 0:
-            time.sleep(wait)
+        if per_second:
+            due = max(due, time.monotonic()) + 1 / per_second  # who was paused does not catch up
+            time.sleep(max(0.0, due - time.monotonic()))
         link = socket.create_connection(("127.0.0.1", port), timeout=20)
         with contextlib.suppress(OSError):
             link.sendall(data)
@@ -107,39 +115,50 @@ def costs(fresh: Callable[[], AbstractContextManager[BrokerProcess]], count: int
     will = text("w") + text(bytes(65_000))
     half_connect = frame(0x10, text("MQTT") + b"\x04\x06\x00\x00" + text("dear") + will)[:-1]
     half_publish = publish("dear", bytes(262_000))[:-1]
-    echoes = [publish(f"dear/{number}", bytes(16_000)) * 400 for number in range(count)]
-    kept = (
-        ("memory of a stranger with half a CONNECT", False, [half_connect] * count),
-        ("memory of a stranger who says 4 MB will come", False, [frame(0x10, bytes(4_000_000))[:1_000]] * count),
-        ("memory of a client who says 4 MB will come", True, [frame(0x30, bytes(4_000_000))[:1_000]] * count),
-        ("memory of a client with half a PUBLISH", True, [half_publish] * count),
-        ("memory of a client that does not read what it says", True, echoes),
+    echoes = [publish(f"dear/{number}", bytes(SIZE)) * 400 for number in range(count)]
+    kept = [publish(f"dear/{number}", bytes(SIZE), 1, 1) * 400 for number in range(count)]
+    small = [publish(f"dear/{number}", bytes(8), 1, 1) * 10_000 for number in range(count)]
+    loads = (
+        ("memory of a stranger with half a CONNECT", None, [half_connect] * count),
+        ("memory of a stranger who says 4 MB will come", None, [frame(0x10, bytes(4_000_000))[:1_000]] * count),
+        ("memory of a client who says 4 MB will come", 0, [frame(0x30, bytes(4_000_000))[:1_000]] * count),
+        ("memory of a client with half a PUBLISH", 0, [half_publish] * count),
+        ("memory of a client that does not read what it says", 0, echoes),
+        ("memory of one that does not read its QoS 1", 1, kept),
+        ("memory of one that does not read small QoS 1", 1, small),
     )
     findings = []
-    for what, known, loads in kept:
+    for what, qos, load in loads:
         with fresh() as broker, ExitStack() as stack:
             links = [Raw(broker.port, receive_buffer=1_024) for _ in range(count)]
             for number, link in enumerate(links):
                 stack.callback(link.reset)
-                if known:
+                if qos is not None:
                     link.ask(connect(f"dear-{number}"), ACCEPTED)
-                    link.send(subscribe(f"dear/{number}"))
+                    link.send(subscribe(f"dear/{number}", qos=qos))
                     link.packet()
-            most = CLIENT_BYTES if known else STRANGER_BYTES
-            findings.append(Finding(what, cost(broker, links, loads), "B", most))
+            most = {None: STRANGER_BYTES, 0: CLIENT_BYTES, 1: MAILBOX_BYTES}[qos]
+            findings.append(Finding(what, cost(broker, links, load), "B", most))
     return findings
 
 
 def run(broker: BrokerProcess, *, seconds: float, count: int, per_second: float) -> list[Finding]:
     """Measure quiet and under attack, and finish the count at full speed."""
     sent = {"streams": 0, "bytes": 0, "stuck": 0}
+    beside(broker)
     with Probe(broker.port) as probe:
         probe.measure(seconds / 4)
-        quiet = probe.measure(seconds)
         with Attack("fuzz", broker.port, count=count, per_second=per_second, seed=1) as attack:
-            keep_apart(broker, attack)
             attack.ready()
-            attacked = probe.measure(seconds)
+            quiet, attacked = [], []
+            for _ in range(SLICES):  # turn about, so that whatever else this machine does falls on both alike
+                attacked += probe.measure(seconds / SLICES)
+                attack.pause()
+                time.sleep(SETTLE_S)
+                quiet += probe.measure(seconds / SLICES)
+                attack.resume()
+            quiet.sort()
+            attacked.sort()
             for name, number in attack.result().items():
                 sent[name] += number
         left = count - sent["streams"]

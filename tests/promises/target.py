@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from appliance import settings
 from tests.benchmarks.brokers import BrokerProcess, free_port
 
 CONFIG = """\
@@ -21,20 +22,44 @@ port = 0
 enabled = false
 """  # the limits are those that everybody has
 
+TLS_LISTENER = """
+[[listener]]
+port = {port}
+certificate = "{authority.certificate}"
+key = "{authority.key}"
+"""
+
+
+class Target(BrokerProcess):
+    """One that may have a port for TLS too; 0 where it has none."""
+
+    tls_port = 0
+
+
+def tls_listener(scratch: Path, port: int) -> str:
+    """Configure a port for TLS, where this version has such."""
+    if not hasattr(settings, "Listener"):
+        return ""
+    from tests.authority import Authority
+
+    return TLS_LISTENER.format(port=port, authority=Authority(scratch / "authority"))
+
 
 @contextmanager
-def target(*, planted: bool) -> Iterator[BrokerProcess]:
+def target(*, planted: bool, tls: bool = False) -> Iterator[Target]:
     """Run it, and end it."""
     with TemporaryDirectory(prefix="promise-") as directory:
-        scratch, port = Path(directory), free_port()
+        scratch, port, tls_port = Path(directory), free_port(), free_port()
+        more = tls_listener(scratch, tls_port) if tls and not planted else ""
         if planted:
             command = [sys.executable, "-m", "tests.promises.careless", str(port)]
         else:
             config = scratch / "appliance.toml"
-            config.write_text(CONFIG.format(port=port))
+            config.write_text(CONFIG.format(port=port) + more)
             run = ["-m", "appliance", "run", "--config", str(config), "--data", str(scratch / "data")]
             command = [sys.executable, *run]
-        broker = BrokerProcess("careless" if planted else "appliance", command, port, scratch, dict(os.environ))
+        broker = Target("careless" if planted else "appliance", command, port, scratch, dict(os.environ))
+        broker.tls_port = tls_port if more else 0
         try:
             yield broker
         finally:

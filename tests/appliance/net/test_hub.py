@@ -1,4 +1,5 @@
 import asyncio
+from time import monotonic
 
 import pytest
 from sockets import loopback, until
@@ -206,3 +207,20 @@ def test_a_hub_that_was_not_started_says_so():
     hub.broker.dirty.append(None)
     with pytest.raises(RuntimeError, match="not started"):
         hub.turn()
+
+
+def test_a_service_that_slept_reads_before_it_judges(run):
+    async def scenario():
+        async with loopback() as server:
+            spoke, silent = [await server.client(f"{n}", keep_alive_s=60) for n in range(2)]
+            slept_s = 0
+            server.hub.clock = lambda: monotonic() + slept_s
+            slept_s = 600
+            server.hub._tick()
+            spoke.write(PingReq())
+            assert await spoke.packet() == PingResp()
+            assert await silent.packet() is None
+            spoke.write(PingReq())
+            assert await spoke.packet() == PingResp()
+
+    run(scenario())
