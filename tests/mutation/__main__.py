@@ -51,7 +51,9 @@ def copy_tree(target: Path) -> str:
         else:
             shutil.copy2(ROOT / name, target / name)
     digest = hashlib.sha256(sys.version.encode())
-    for path in sorted(path for part in ("appliance", "tests") for path in (target / part).rglob("*") if path.is_file()):
+    for path in sorted(
+        path for part in ("appliance", "tests") for path in (target / part).rglob("*") if path.is_file()
+    ):
         digest.update(str(path.relative_to(target)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -67,7 +69,7 @@ def all_mutants() -> dict[str, Mutant]:
 
 
 def chosen(mutants: dict[str, Mutant], options: argparse.Namespace) -> list[Mutant]:
-    """Those to try: in an order that the seed decides for each, so that a change elsewhere leaves a sample as it was."""
+    """Those to try, in an order that a change elsewhere leaves as it was: the seed decides on each by itself."""
     keys = [
         key
         for key, mutant in mutants.items()

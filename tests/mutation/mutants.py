@@ -43,7 +43,7 @@ class Mutant:
         """Line in the file, what stood there, and what stands there now, without blanks around."""
         old, new = self.was.splitlines(), self.source.splitlines()
         start = _alike(old, new)
-        rest = _alike(old[:start - 1 if start else None:-1], new[:start - 1 if start else None:-1])
+        rest = _alike(old[: start - 1 if start else None : -1], new[: start - 1 if start else None : -1])
         changed = (old[start : len(old) - rest], new[start : len(new) - rest])
         was, becomes = ("\n".join(line.strip() for line in lines) for lines in changed)
         return self.start_line + start, was, becomes
@@ -52,7 +52,7 @@ class Mutant:
     def key(self) -> str:
         """Names the mutant as long as its line stays as it is."""
         _, was, becomes = self.change
-        return hashlib.sha256("\0".join((self.path, self.qualname, was, becomes)).encode()).hexdigest()[:12]
+        return hashlib.sha256(f"{self.path} {self.qualname}\n{was}\n{becomes}".encode()).hexdigest()[:12]
 
     def describe(self) -> str:
         """Tell where it is and what it changes."""
@@ -109,7 +109,7 @@ def _compiled(source: str, owners: list[str], name: str, scope: dict[str, object
     if owners:
         source = f"class {owners[-1]}:\n{textwrap.indent(source, '    ')}"
     namespace = dict(scope)
-    exec(compile(source, "<mutant>", "exec", dont_inherit=True), namespace)  # noqa: S102 it is our own source
+    exec(compile(source, "<mutant>", "exec", dont_inherit=True), namespace)
     return _plain(vars(namespace[owners[-1]])[name] if owners else namespace[name])
 
 
@@ -152,8 +152,13 @@ def _functions(body: object, owners: tuple[str, ...] = ()) -> Iterator[tuple[lib
 def _spans(
     node: libcst.CSTNode, positions: object, span: tuple[int, int]
 ) -> Iterator[tuple[libcst.CSTNode, tuple[int, int]]]:
-    """Each node below with the lines of the statement that it is part of; of a compound one that is its head."""
-    if isinstance(node, (libcst.SimpleStatementLine, libcst.BaseCompoundStatement, libcst.ExceptHandler)):
+    """Each node below with the lines of the statement that it is part of; of a compound one that is its head.
+
+    Of a function it is the whole: its defaults are at work in its body.
+    """
+    if isinstance(node, libcst.FunctionDef):
+        span = (positions[node].start.line, positions[node].end.line)
+    elif isinstance(node, (libcst.SimpleStatementLine, libcst.BaseCompoundStatement, libcst.ExceptHandler)):
         start = positions[node].start.line
         block = getattr(node, "body", None)
         end = positions[block].start.line - 1 if isinstance(block, libcst.IndentedBlock) else positions[node].end.line

@@ -75,12 +75,18 @@ class Plugin:
                     PROFILE, max_examples=min(EXAMPLES, wished.max_examples)
                 )
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember a file that cannot be read."""
+        if report.failed:
+            self.broken = f"{report.nodeid}\n{report.longrepr}"
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run the tests as they are, then each mutant."""
         started = time.monotonic()
-        self._explore(session.items)
-        if self.broken:
+        if session.items and not self.broken:
+            self._explore(session.items)
+        if self.broken or not self.seconds:
             session.testsfailed = 1
             return True
         self.say(f"{len(session.items)} tests in {time.monotonic() - started:.0f} s without a mutant")
@@ -95,7 +101,9 @@ class Plugin:
         return True
 
     def _explore(self, items: list[pytest.Item]) -> None:
-        lines = coverage.Coverage(data_file=None, source=["appliance/mqtt", "appliance/broker"], config_file=False)
+        lines = coverage.Coverage(
+            data_file=None, source=[*{str(Path(mutant.path).parent) for mutant in self.mutants}], config_file=False
+        )
         lines.start()
         for item, following in _pairs(items):
             lines.switch_context(item.nodeid)
@@ -103,7 +111,9 @@ class Plugin:
             reports = runtestprotocol(item, nextitem=following, log=False)
             self.seconds[item.nodeid] = time.process_time() - started
             if any(report.failed for report in reports):
-                self.broken = f"{item.nodeid}\n" + "\n".join(str(report.longrepr) for report in reports if report.failed)
+                self.broken = f"{item.nodeid}\n" + "\n".join(
+                    str(report.longrepr) for report in reports if report.failed
+                )
                 break
         lines.stop()
         data = lines.get_data()
@@ -195,10 +205,10 @@ def run(tests: list[str], mutants: list[Mutant], results: Path, processes: int, 
     hypothesis.settings.load_profile("mutation")
     plugin = Plugin(mutants, results, processes, say)
     quiet = "ignore::pytest.PytestAssertRewriteWarning"  # of plugins that were imported before
-    pytest.main(["-W", quiet, "-p", "no:cacheprovider", "-p", "no:terminal", "--hypothesis-profile=mutation", *tests], [plugin])
+    pytest.main(
+        ["-W", quiet, "-p", "no:cacheprovider", "-p", "no:terminal", "--hypothesis-profile=mutation", *tests], [plugin]
+    )
     if plugin.broken:
-        sys.exit(f"no mutant is tried, because a test fails without: {plugin.broken}")
+        sys.exit(f"no mutant is tried, because something fails without: {plugin.broken}")
     if not plugin.seconds:
         sys.exit("no test was collected")
-
-
