@@ -329,7 +329,7 @@ def test_a_packet_too_large_ends_the_same_way():
 def test_no_bytes_before_connect_are_no_fault():
     """As an empty frame of a WebSocket brings them."""
     server = VirtualServer()
-    client = server.link()
+    client = server.link(Version.MQTT_5)
     client.send(b"")
     client.send(encode(Connect("c"), Version.MQTT_5))
     assert client.expect(ConnAck).reason_code == 0
