@@ -26,7 +26,7 @@ from tests.mutation.mutants import Mutant
 KILLED, SURVIVED, TIMEOUT, UNREACHED = "killed", "survived", "timeout", "not reached"
 EXAMPLES = 25  # of each property, for each mutant
 CPU_SECONDS = 2.0, 20.0  # for one test: so many, and its usual time so often
-WALL_SECONDS = 120.0  # for all tests of a mutant, should something wait for ever
+WALL_SECONDS = 600.0  # for all tests of a mutant, should something wait for ever
 MEMORY_BYTES = 2 << 30  # on top of what the process has
 TRIPWIRE = "_nothing_is_left_over"  # looks through /proc around every test
 
