@@ -5,6 +5,7 @@ each. Here a mutant is a code object that a forked process puts into the living 
 what it always is, at its own speed, and the tests are collected once.
 """
 
+import gc
 import hashlib
 import importlib
 import textwrap
@@ -77,6 +78,7 @@ class Mutant:
         living = _plain(vars(living)[name])
         changed = _compiled(self.source, owners, name, scope)
         was = _compiled(self.was, owners, name, scope)
+        _replace_closures(living.__code__, changed.__code__)
         living.__code__ = changed.__code__.replace(co_filename=living.__code__.co_filename)
         if changed.__defaults__ != was.__defaults__:
             living.__defaults__ = changed.__defaults__
@@ -111,6 +113,16 @@ def _compiled(source: str, owners: list[str], name: str, scope: dict[str, object
     namespace = dict(scope)
     exec(compile(source, "<mutant>", "exec", dont_inherit=True), namespace)
     return _plain(vars(namespace[owners[-1]])[name] if owners else namespace[name])
+
+
+def _replace_closures(old: types.CodeType, new: types.CodeType) -> None:
+    """Give the new code to functions that the old code has made already, as a factory does while it is imported."""
+    made = [[const for const in code.co_consts if isinstance(const, types.CodeType)] for code in (old, new)]
+    for before, after in zip(*made, strict=False):
+        if before.co_name == after.co_name and not before.co_name.startswith("<"):
+            for function in gc.get_referrers(before):
+                if isinstance(function, types.FunctionType):
+                    function.__code__ = after
 
 
 def mutants_of(path: str, text: str) -> Iterator[Mutant]:

@@ -93,6 +93,21 @@ def test_a_mutant_lives_in_the_function_that_everyone_has(living, number, ask, b
     assert add(counter, 2).count == (-1 if number == 6 else 3)  # taken before the mutant came
 
 
+def test_a_mutant_lives_in_what_its_function_has_made_before(tmp_path, monkeypatch):
+    text = "def adder(start):\n    def add(number):\n        return start + number\n    return add\n\n"
+    text += "plus_two = adder(2)\n"
+    (tmp_path / "factory.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    factory = importlib.import_module("factory")
+    try:
+        assert factory.plus_two(1) == 3
+        next(mutant for mutant in mutants_of("factory.py", text) if "start - number" in mutant.source).install()
+        assert factory.plus_two(1) == 1
+        assert factory.adder(5)(1) == 4
+    finally:
+        del sys.modules["factory"]
+
+
 WEAK_TESTS = """
 from appliance.mqtt.living import Counter, is_small
 
