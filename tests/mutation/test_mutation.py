@@ -5,13 +5,15 @@ that does not.
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.mutation.__main__ import arguments, chosen, equivalents, report, verdicts
+from tests.mutation.__main__ import EQUIVALENT, arguments, chosen, equivalents, report, verdicts
 from tests.mutation.mutants import mutants_of
 
 ROOT = Path(__file__).parents[2]
@@ -127,16 +129,16 @@ run(["test_living.py"], list(mutants_of(path, Path(path).read_text())), Path("re
 """
 
 
-def test_what_the_tests_let_through_is_told(tmp_path):
-    """Run whole: a function that no test calls, changes that a test sees or does not, one that never ends."""
+def drive(tmp_path, tests):
+    """Run the whole over a small package and its tests."""
     package = tmp_path / "appliance" / "mqtt"
     package.mkdir(parents=True)
     for init in (package / "__init__.py", package.parent / "__init__.py"):
         init.touch()
     (package / "living.py").write_text(SOURCE)
-    (tmp_path / "test_living.py").write_text(WEAK_TESTS)
+    (tmp_path / "test_living.py").write_text(tests)
     (tmp_path / "pyproject.toml").write_text('[tool.mutmut]\nsource_paths = ["appliance"]\n')
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", DRIVE],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
@@ -145,6 +147,11 @@ def test_what_the_tests_let_through_is_told(tmp_path):
         timeout=60,
         check=False,
     )
+
+
+def test_what_the_tests_let_through_is_told(tmp_path):
+    """A function that no test calls, changes that a test sees or does not, one that never ends."""
+    done = drive(tmp_path, WEAK_TESTS)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "results").read_text().splitlines()]
     found = {row["describe"].split(" [")[0]: row["verdict"] for row in rows if "describe" in row}
@@ -154,6 +161,35 @@ def test_what_the_tests_let_through_is_told(tmp_path):
     }
     assert {row["test"] for row in rows if row["verdict"] == "killed"} == {"test_living.py::test_counter"}
     assert "timeout" in {row["verdict"] for row in rows}  # it counts down
+
+
+UNFIT_TESTS = """
+import os
+from appliance.mqtt.living import Counter, is_small
+
+def test_the_first_time_only():
+    Counter().add(1)
+    path = "was-here"
+    assert not os.path.exists(path)
+    open(path, "w").close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("tests", "said"),
+    [
+        (UNFIT_TESTS, "test_the_first_time_only (killed in a fork)"),
+        ("def test_nothing():\n    assert False\n", "test_living.py::test_nothing"),
+        ("import nothing_of_this_name\n", "ModuleNotFoundError"),
+        ("", "no test was collected"),
+    ],
+)
+def test_tests_that_fail_without_a_mutant_give_no_verdict(tmp_path, tests, said):
+    """Or else everything would count as found."""
+    done = drive(tmp_path, tests)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not (tmp_path / "results").exists() or not (tmp_path / "results").read_text()
 
 
 def test_the_seed_decides_on_each_mutant_by_itself():
@@ -181,6 +217,10 @@ def test_a_line_cut_short_is_no_verdict(tmp_path):
     assert verdicts(tmp_path / "none") == {}
 
 
-@pytest.mark.parametrize("key", equivalents() or ["none"])
-def test_every_equivalent_mutant_has_its_reason(key):
-    assert equivalents().get(key, "there is none yet")
+def test_every_equivalent_mutant_has_its_reason():
+    rows = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
+    assert len(equivalents()) == len(rows), "a key stands twice"
+    for row in rows:
+        assert re.fullmatch(r"[0-9a-f]{12}", row["key"])
+        assert len(row["why"]) > 10, row
+        assert (ROOT / row["where"].partition(" ")[0]).exists(), row

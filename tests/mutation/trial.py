@@ -91,6 +91,9 @@ class Plugin:
             return True
         self.say(f"{len(session.items)} tests in {time.monotonic() - started:.0f} s without a mutant")
         items = {item.nodeid: item for item in session.items}
+        self._control(items)
+        if self.broken:
+            return True
         with self.results.open("a", encoding="utf-8") as file:
             for mutant, verdict, test in self._verdicts(items):
                 line = {"key": mutant.key, "path": mutant.path, "verdict": verdict, "test": test}
@@ -130,6 +133,16 @@ class Plugin:
         own = f"tests/{Path(mutant.path).parent}/test_{Path(mutant.path).stem}.py"
         return sorted(found, key=lambda test: (not test.startswith(own), self.seconds[test], test))
 
+    def _control(self, items: dict[str, pytest.Item]) -> None:
+        """Try the mutant that most tests reach without putting it in: in a fork, too, they must all pass."""
+        widest = max(self.mutants, key=lambda mutant: len(self.tests_for(mutant)))
+        tests = [items[test] for test in self.tests_for(widest)]
+        self.trials.append(self._fork(widest, tests, install=False))
+        while self.trials:
+            for _, verdict, test in self._ended():
+                if verdict != SURVIVED:
+                    self.broken = f"{test} ({verdict} in a fork)"
+
     def _verdicts(self, items: dict[str, pytest.Item]) -> Iterator[tuple[Mutant, str, str]]:
         waiting = list(reversed(self.mutants))
         while waiting or self.trials:
@@ -142,20 +155,20 @@ class Plugin:
                     yield mutant, UNREACHED, ""
             yield from self._ended()
 
-    def _fork(self, mutant: Mutant, items: list[pytest.Item]) -> Trial:
+    def _fork(self, mutant: Mutant, items: list[pytest.Item], *, install: bool = True) -> Trial:
         parent_end, child_end = os.pipe()
         pid = os.fork()
         if not pid:
             os.close(parent_end)
             code = 70
             try:
-                code = self._try(mutant, items, child_end)
+                code = self._try(mutant if install else None, items, child_end)
             finally:
                 os._exit(code)
         os.close(child_end)
         return Trial(mutant, pid, parent_end)
 
-    def _try(self, mutant: Mutant, items: list[pytest.Item], told: int) -> int:
+    def _try(self, mutant: Mutant | None, items: list[pytest.Item], told: int) -> int:
         """In the fork: 0 when every test passes."""
         os.setsid()
         nowhere = os.open(os.devnull, os.O_RDWR)
@@ -165,7 +178,8 @@ class Plugin:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
-        mutant.install()
+        if mutant is not None:
+            mutant.install()
         least, factor = CPU_SECONDS
         for item, following in _pairs(items):
             signal.setitimer(signal.ITIMER_PROF, least + factor * self.seconds[item.nodeid])

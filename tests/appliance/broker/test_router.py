@@ -46,6 +46,15 @@ def test_a_run_of_packets_arrives_in_order_whole(publisher, reader):
         assert third.messages() == [("b/x", b"2" * 200, 0), ("b/y", b"3", 0)]
 
 
+@pytest.mark.parametrize(("publisher", "reader"), BOTH)
+def test_a_run_with_names_and_payloads_of_any_length_arrives_whole(publisher, reader):
+    _, one, other = pair(publisher, reader)
+    packets = [("t" * topic, b"x" * payload) for topic in (1, 127, 255, 256, 300) for payload in (0, 100, 128, 17_000)]
+    for _ in range(2):
+        one.send(b"".join(codec.encode(Publish(topic, payload), publisher) for topic, payload in packets))
+        assert other.messages() == [(topic, payload, 0) for topic, payload in packets]
+
+
 def test_a_run_is_forwarded_as_one_slice():
     server, one, other = pair()
     one.publish("a").publish("b")
