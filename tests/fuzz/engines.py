@@ -67,7 +67,7 @@ def with_atheris(target: str, runs: int, seconds: int, seed: int, *, plant: bool
 
 
 def with_hypothesis(run: Callable[[bytes], None], target: str, runs: int, seconds: int, seed: int) -> int:
-    """Draw bytes, and vectors that are joined and changed, until the runs or the seconds are over."""
+    """Take the seeds, then bytes, and seeds that are joined and changed, until the runs or the seconds are over."""
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
@@ -76,6 +76,12 @@ def with_hypothesis(run: Callable[[bytes], None], target: str, runs: int, second
     changed = st.builds(change, st.lists(st.sampled_from(known), min_size=1, max_size=4), st.integers(0, 1 << 32))
     executions, last = 0, b""
     ends = time.monotonic() + (seconds or float("inf"))
+    for last in known[: runs or None]:
+        executions += 1
+        try:
+            run(last)
+        except Exception as error:
+            raise Finding(f"{type(error).__name__}: {error}\nwith the bytes {last.hex()}") from error
     while (not runs or executions < runs) and time.monotonic() < ends:
 
         @seeded(seed + executions)

@@ -1,21 +1,20 @@
-"""Bugs on purpose, to see that the fuzzer would find them: bounds that are not checked."""
+"""A bug on purpose, to see that the fuzzer would find it: lengths that are believed without a look."""
 
-from appliance.broker import inbound
-from appliance.mqtt import wire
+from appliance.mqtt.codec import READERS
+from appliance.mqtt.packets import Unsubscribe
+from appliance.mqtt.types import PacketType, Version
+from appliance.mqtt.wire import Reader
 
 
 def plant() -> None:
-    """Let the codec and the walk read past the end of what is there."""
+    """Let the reader of UNSUBSCRIBE run past the end of the packet."""
 
-    def prefixed(self: wire.Reader, _what: str) -> bytes:
-        start = self.pos + 2
-        stop = start + (self.body[start - 2] << 8 | self.body[start - 1])
-        self.pos = stop
-        return self.body[start:stop]
+    def read(reader: Reader, version: Version) -> Unsubscribe:
+        packet_id = reader.two_bytes()
+        if version == Version.MQTT_5:
+            reader.pos += 1 + reader.body[reader.pos]
+        start = reader.pos + 2 + reader.body[reader.pos + 1]
+        reader.pos = reader.end
+        return Unsubscribe(packet_id, (str(reader.body[start - 1]) + reader.body[start - 2 : start].hex(),))
 
-    def check_packet_id(packet_id: int) -> None:
-        if packet_id == 0:
-            raise ValueError("packet id 0")
-
-    wire.Reader._prefixed = prefixed  # type: ignore[method-assign]
-    inbound._check_packet_id = check_packet_id
+    READERS[PacketType.UNSUBSCRIBE] = read
