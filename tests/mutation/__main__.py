@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "mutation"
 COPIED = ("appliance", "sensors", "tests", "pyproject.toml", "README.md")
 PARTS = ("appliance/mqtt", "appliance/broker")
-TESTS = ("tests/appliance/mqtt", "tests/appliance/broker", "tests/test_wire.py")
+TESTS = ("tests/appliance/mqtt", "tests/appliance/broker", "tests/statements", "tests/test_wire.py")
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 
