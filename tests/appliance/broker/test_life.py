@@ -236,6 +236,18 @@ def test_bad_bytes_behind_a_connect_close_the_link():
     assert left(witness) == {b"gone": LIFE_S}
 
 
+@pytest.mark.parametrize(("at_connect", "at_goodbye", "kept_s"), [(5, 60, 60), (60, 5, 5), (60, 0, 0), (60, None, 60)])
+def test_a_goodbye_may_change_how_long_the_session_lives(at_connect, at_goodbye, kept_s):  # §3.14.2.2.2
+    for passed, present in ((kept_s - 1, True), (kept_s + 1, False)):
+        server = VirtualServer()
+        client = server.client("c", V5, properties=Properties(session_expiry_interval=at_connect))
+        client.send(Disconnect(properties=Properties(session_expiry_interval=at_goodbye)))
+        if passed > 0:
+            server.advance(passed)
+            back = server.client("c", V5, clean_start=False)
+            assert back.connack.session_present is present
+
+
 # --- QoS 2 with ids of two bytes and answers at length ---
 
 

@@ -145,6 +145,12 @@ def test_connect_brings_its_own_version():
             assert decode(encode(connect, other), other) == connect
 
 
+def test_of_a_strange_protocol_name_20_letters_are_shown():
+    data = bytes.fromhex("10 1C 00 16") + b"abcdefghijklmnopqrstuv" + bytes.fromhex("04 02 00 00")
+    with pytest.raises(ProtocolError, match=r"^the protocol name is 'abcdefghijklmnopqrst', not MQTT$"):
+        decode(data)
+
+
 def test_an_unsupported_level_is_told_apart():
     with pytest.raises(UnsupportedVersion) as caught:
         decode(bytes.fromhex("10 0C 00 04 4D 51 54 54 06 02 00 00 00 00"))
@@ -178,6 +184,7 @@ def test_properties_and_reasons_are_not_written_before_mqtt_5(version):
         (ReasonCode.BANNED, ConnectReturnCode.NOT_AUTHORIZED),
         (ReasonCode.SERVER_BUSY, ConnectReturnCode.SERVER_UNAVAILABLE),
         (ReasonCode.QUOTA_EXCEEDED, ConnectReturnCode.SERVER_UNAVAILABLE),
+        (ReasonCode.UNSPECIFIED_ERROR, ConnectReturnCode.SERVER_UNAVAILABLE),
         (ConnectReturnCode.IDENTIFIER_REJECTED, ConnectReturnCode.IDENTIFIER_REJECTED),
     ],
 )
