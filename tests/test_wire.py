@@ -17,7 +17,7 @@ from virtual import VirtualServer
 
 from appliance.broker.core import FIRST_PACKET_BYTES
 from appliance.mqtt.codec import decode, encode
-from appliance.mqtt.errors import MqttError, PacketTooLarge, ProtocolError, TopicAliasInvalid
+from appliance.mqtt.errors import MalformedPacket, MqttError, PacketTooLarge, ProtocolError, TopicAliasInvalid
 from appliance.mqtt.packets import (
     Auth,
     ConnAck,
@@ -372,3 +372,29 @@ def test_nothing_is_no_packet():
     assert both.agree(b"", Version.MQTT_5) is None
     assert both.agree(encode(PingReq(), Version.MQTT_5) * 3, Version.MQTT_5) is None
     assert both.tried == 2
+
+
+@pytest.mark.parametrize(
+    ("wire", "words"),
+    [
+        ("30 80 00", "the remaining length is written in more bytes than it needs"),
+        ("30 80 80 80 80", "the remaining length runs past four bytes"),
+        ("C0 01 00", "1 bytes left over behind PINGREQ"),
+        ("00 00", "packet type 0 is reserved"),
+        ("30 02 00 00", "the packet ends inside a variable byte integer"),
+    ],
+)
+def test_a_stream_says_what_is_wrong_word_for_word(wire, words):
+    stream = PacketStream(Version.MQTT_5)
+    stream.feed(bytes.fromhex(wire))
+    with pytest.raises(MalformedPacket) as caught:
+        stream.next_packet()
+    assert str(caught.value) == words
+
+
+def test_the_first_packet_is_asked_for_word_for_word():
+    stream = PacketStream()
+    stream.feed(b"\xc0\x00")
+    with pytest.raises(ProtocolError) as caught:
+        stream.next_packet()
+    assert str(caught.value) == "the first packet is not CONNECT"

@@ -179,29 +179,3 @@ def test_a_packet_before_a_bad_one_still_arrives():
     assert stream.next_packet() == PubAck(7)
     with pytest.raises(MalformedPacket, match="packet type 0"):
         stream.next_packet()
-
-
-@pytest.mark.parametrize(
-    ("wire", "words"),
-    [
-        ("30 80 00", "the remaining length is written in more bytes than it needs"),
-        ("30 80 80 80 80", "the remaining length runs past four bytes"),
-        ("C0 01 00", "1 bytes left over behind PINGREQ"),
-        ("00 00", "packet type 0 is reserved"),
-        ("30 02 00 00", "the packet ends inside a variable byte integer"),
-    ],
-)
-def test_a_stream_says_what_is_wrong_word_for_word(wire, words):
-    stream = PacketStream(Version.MQTT_5)
-    stream.feed(bytes.fromhex(wire))
-    with pytest.raises(MalformedPacket) as caught:
-        stream.next_packet()
-    assert str(caught.value) == words
-
-
-def test_the_first_packet_is_asked_for_word_for_word():
-    stream = PacketStream()
-    stream.feed(PING)
-    with pytest.raises(ProtocolError) as caught:
-        stream.next_packet()
-    assert str(caught.value) == "the first packet is not CONNECT"
