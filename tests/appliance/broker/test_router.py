@@ -46,15 +46,6 @@ def test_a_run_of_packets_arrives_in_order_whole(publisher, reader):
         assert third.messages() == [("b/x", b"2" * 200, 0), ("b/y", b"3", 0)]
 
 
-@pytest.mark.parametrize(("publisher", "reader"), BOTH)
-def test_a_run_with_names_and_payloads_of_any_length_arrives_whole(publisher, reader):
-    _, one, other = pair(publisher, reader)
-    packets = [("t" * topic, b"x" * payload) for topic in (1, 127, 255, 256, 300) for payload in (0, 100, 128, 17_000)]
-    for _ in range(2):
-        one.send(b"".join(codec.encode(Publish(topic, payload), publisher) for topic, payload in packets))
-        assert other.messages() == [(topic, payload, 0) for topic, payload in packets]
-
-
 def test_a_run_is_forwarded_as_one_slice():
     server, one, other = pair()
     one.publish("a").publish("b")
@@ -473,78 +464,3 @@ def test_a_message_of_our_own_reaches_readers():
     server.broker.publish(Message("a", b"1", 1, retain=True), server.now)
     server.settle()
     assert other.messages() == [("a", b"1", QoS(1))]
-
-
-# --- bounds, to the byte ---
-
-
-def size_of(topic, payload, version=V5, qos=0):
-    return len(codec.encode(Publish(topic, payload, QoS(qos), packet_id=1 if qos else None), version))
-
-
-@pytest.mark.parametrize("qos", [0, 1, 2])
-@pytest.mark.parametrize("length", [90, 119, 120, 121, 122, 123, 124, 125, 126, 127, 128, 300, 17_000])
-def test_a_client_gets_what_is_just_as_large_as_it_takes(qos, length):  # [MQTT-3.1.2-24]
-    """First message by message, then in a run."""
-    limit = size_of("t", bytes(length), qos=qos)
-    server = VirtualServer(max_packet_bytes=100_000)
-    reader = server.client("reader", V5, properties=Properties(maximum_packet_size=limit)).subscribe("t", qos=qos)
-    reader.packets()
-    for version in (V311, V5):
-        writer = server.client("writer", version)
-        for _ in range(2):
-            fits = Publish("t", bytes(length), QoS(qos), packet_id=1 if qos else None)
-            larger = Publish("t", bytes(length + 1), QoS(qos), packet_id=2 if qos else None)
-            before = server.broker.stats.dropped["larger than the client takes"]
-            sent = server.broker.stats.publish_sent
-            writer.send(b"".join(codec.encode(packet, version) for packet in (fits, larger, fits, larger)))
-            assert {len(payload) for _, payload, _ in reader.messages()} == {length}
-            copies = 1 if qos == 2 else 2  # the same packet id again
-            assert server.broker.stats.dropped["larger than the client takes"] - before == copies
-            assert server.broker.stats.publish_sent - sent == copies
-            reader.connection.session.in_flight.clear()
-            writer.connection.session.incoming.clear()
-
-
-def test_a_message_is_recorded_as_it_is_on_the_fast_way_too():
-    book = Book()
-    server = VirtualServer(journal=book, classify=recorded)
-    for version in (V311, V5):
-        client = server.client("writer", version)
-        for _ in range(2):
-            client.publish("r/x", b"1")
-    told = [(m.topic, m.payload, m.qos, m.retain, m.properties, m.expires_at, m.client_id) for m in book.messages]
-    assert told == [("r/x", b"1", 0, False, b"", None, "writer")] * 4
-    assert all(type(message.retain) is bool for message in book.messages)
-    assert book.flags == [RouteFlag.RECORD] * 4
-
-
-def test_what_is_dropped_is_counted_one_by_one():
-    server = VirtualServer(max_queued_messages=1, max_retained_messages=1)
-    writer = server.client("writer", V5)
-    for number in range(4):
-        writer.publish(f"r/{number}", b"x", retain=True)
-    assert server.broker.stats.dropped["no room to retain"] == 3
-    server.client("away", V5, properties=Properties(session_expiry_interval=60)).subscribe("q", qos=1).lose()
-    for packet_id in range(1, 5):
-        writer.publish("q", qos=1, packet_id=packet_id)
-    assert server.broker.stats.dropped["queue full"] == 3
-
-
-def test_a_queue_that_was_emptied_takes_as_many_bytes_again():
-    """Topic, payload and properties count, when they come and when they go."""
-    properties = Properties(content_type="text")
-    server = VirtualServer(max_queued_bytes=60, max_inflight=1)
-    reader = server.client("reader", V5, properties=Properties(session_expiry_interval=60)).subscribe("t", qos=1)
-    reader.packets()
-    writer = server.client("writer", V5)
-    for _ in range(3):
-        for packet_id in range(1, 6):
-            writer.publish("t", b"0123456789", qos=1, packet_id=packet_id, properties=properties)
-        got = 0
-        while packets := [packet for packet in reader.packets() if isinstance(packet, Publish)]:
-            got += len(packets)
-            for packet in packets:
-                reader.send(PubAck(packet.packet_id))
-        assert got == 4  # one in flight, and three of 1 + 10 + 7 bytes
-        assert reader.connection.session.queued_bytes == 0

@@ -224,13 +224,3 @@ def test_a_limit_on_levels_is_not_cut_short_here():
     highest = next(meta.le for meta in get_args(get_type_hints(Limits, include_extras=True)["max_topic_levels"])[1:])
     check_topic_filter("/" * (highest - 1))
     check_topic_name("/" * (highest - 1))
-
-
-@pytest.mark.parametrize(
-    ("length", "shown"),
-    [(79, "a" * 78 + "#"), (80, "a" * 79 + "#"), (81, "a" * 80 + "\\u2026"), (200, "a" * 80 + "\\u2026")],
-)
-def test_a_long_name_is_shown_by_its_first_80_letters(length, shown):
-    with pytest.raises(TopicNameInvalid) as caught:
-        check_topic_name("a" * (length - 1) + "#")
-    assert str(caught.value) == f"the topic name '{shown}' contains a wildcard"
