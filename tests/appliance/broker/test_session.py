@@ -1,5 +1,3 @@
-from collections import deque
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,8 +15,7 @@ def test_a_new_session_has_nothing():
     assert Session("a").username is None
     assert session.waiting is False
     assert (session.expiry_s, session.queued_bytes, session.window, session.next_packet_id) == (0, 0, 1, 1)
-    assert not any((session.subscriptions, session.incoming, session.in_flight))
-    assert session.resend == session.queue == deque()
+    assert not any((session.subscriptions, session.incoming, session.in_flight, session.resend, session.queue))
 
 
 def test_packet_ids_start_at_one_and_count_up():  # [MQTT-2.3.1-2]
