@@ -160,3 +160,23 @@ def test_a_long_name_is_shown_by_its_first_80_letters(length, shown):
     with pytest.raises(TopicNameInvalid) as caught:
         check_topic_name("a" * (length - 1) + "#")
     assert str(caught.value) == f"the topic name '{shown}' contains a wildcard"
+
+
+@pytest.mark.parametrize("publisher", [V311, V5])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_a_link_stands_once_on_the_list_of_those_to_flush(publisher, qos):
+    """However much is put on it, and by whichever way: delivery, replay, answers."""
+    server = VirtualServer()
+    writer = server.client("writer", publisher)
+    writer.publish("kept", retain=True).publish("t")
+    for topic_filter in ("t", "kept"):
+        reader = server.client("reader", V5).subscribe(topic_filter, qos=qos)
+        reader.reads = False
+        for packet_id in (1, 2, 3):
+            writer.publish("t", b"x", qos=qos, packet_id=packet_id if qos else None)
+            reader.send(PingReq())
+            reader.subscribe(topic_filter, qos=qos)
+        assert server.broker.dirty.count(reader.connection) == 1
+        assert reader.connection.dirty is True
+        reader.reads = True
+        server.settle()
