@@ -201,7 +201,7 @@ class Broker:
     # --- CONNECT ---
 
     def _before_connect(self, connection: Connection, data: bytes) -> None:
-        if connection.stage is Stage.AUTHENTICATING:
+        if connection.stage is Stage.AUTHENTICATING or not data:
             connection.tail += data
         else:
             if data[0] != PacketType.CONNECT << 4:

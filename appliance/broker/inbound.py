@@ -289,7 +289,7 @@ class Inbound:
 
 def _check_packet_id(packet_id: int) -> None:
     if not packet_id:
-        raise MalformedPacket("packet id 0")  # [MQTT-2.3.1-1] of 3.1.1, [MQTT-2.2.1-3] of 5
+        raise ProtocolError("packet id 0")  # [MQTT-2.3.1-1] of 3.1.1, [MQTT-2.2.1-3] of 5
 
 
 def _long_size(data: bytes, pos: int, size: int) -> tuple[int, int] | None:

@@ -9,6 +9,15 @@ def delivery(payload=b"1", qos=1):
     return Message("a", payload, qos), qos, False, (), None
 
 
+def test_a_new_session_has_nothing():
+    session = Session("a", "someone")
+    assert (session.client_id, session.username) == ("a", "someone")
+    assert Session("a").username is None
+    assert session.waiting is False
+    assert (session.expiry_s, session.queued_bytes, session.window, session.next_packet_id) == (0, 0, 1, 1)
+    assert not any((session.subscriptions, session.incoming, session.in_flight, session.resend, session.queue))
+
+
 def test_packet_ids_start_at_one_and_count_up():  # [MQTT-2.3.1-2]
     session = Session("a")
     assert [session.take_packet_id() for _ in range(3)] == [1, 2, 3]
