@@ -158,8 +158,8 @@ class Broker:
 
     def tick(self, now: float) -> None:
         """Act on every deadline up to `now`."""
+        self._sessions.tick(now)  # first: a will that is due when its session ends is told by that end
         self._wills.tick(now)
-        self._sessions.tick(now)
         for connection in self._deadlines.due(now):
             self._check_silence(connection, now)
 
@@ -273,6 +273,7 @@ class Broker:
 
     def _enter(self, connection: Connection, connect: Connect, known: Session | None, now: float) -> None:
         if known is not None and known.connection is not None:  # [MQTT-3.1.4-2]
+            known.expiry_s = 0.0 if connect.clean_start else known.expiry_s  # to end with its link
             self._disconnect(known.connection, ReasonCode.SESSION_TAKEN_OVER, "taken over by a new link", now)
             known = self.sessions.get(connection.client_id)  # a clean session ended with its link
         if known is not None and connect.clean_start:
@@ -383,9 +384,9 @@ class Broker:
         self.stats.clients_now -= 1
         session.connection = None
         will, connection.will = connection.will, None
+        self._sessions.leave(session, connection.address, now)  # first: no will is lined up for a session that ends
         if will is not None and tell_will:  # [MQTT-3.1.2-8], [MQTT-3.14.4-3]
             self._wills.leave(session, will, now)
-        self._sessions.leave(session, connection.address, now)
 
     def _refuse(self, connection: Connection, error: MqttError, now: float) -> None:
         """Answer a broken protocol in the client's own dialect and close."""

@@ -209,6 +209,7 @@ class Router:
                 if not others:
                     continue
                 granted = max(grant.qos for grant in others)  # noqa: PLW2901 what is left of it
+                retain_as_published = any(grant.retain_as_published for grant in others)  # noqa: PLW2901
                 identifiers = tuple(grant.identifier for grant in others if grant.identifier)  # noqa: PLW2901
             if session.deliver is not None:
                 session.deliver(message)

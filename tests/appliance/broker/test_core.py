@@ -749,6 +749,35 @@ def test_a_will_never_outlives_its_session():  # §3.1.3.2.2
     assert watcher.messages() == []
 
 
+@pytest.mark.parametrize("delay_s", [0, 10])
+def test_a_will_is_its_clients_own_message_to_no_local(delay_s):  # [MQTT-3.8.3-3]
+    server = VirtualServer()
+    watcher = watched(server)
+    fields = {"clean_start": False, "properties": Properties(session_expiry_interval=60)}
+    client = server.client("a", V5, will=delayed_will(delay_s), **fields).subscribe("a/#", qos=1, no_local=True)
+    client.lose()
+    server.advance(20)
+    assert watcher.messages() == [("a/availability", b"offline", 1)]
+    assert server.client("a", V5, **fields).resumed == []
+
+
+@pytest.mark.parametrize("how", ["lost", "taken over"])
+def test_a_will_is_not_lined_up_for_the_session_that_ends_with_it(how):
+    server = VirtualServer(max_queued_messages=1, max_inflight=1)
+    kept = {"clean_start": False, "properties": Properties(session_expiry_interval=60)}
+    fields = kept if how == "taken over" else {}
+    client = server.client("a", V5, will=delayed_will(0), **fields).subscribe("x", qos=1)
+    for number in range(2):  # its window and its queue are full
+        client.publish("x", b"%d" % number, qos=1)
+    client.subscribe("$share/g/a/#", qos=1)  # and it would be next
+    server.client("b", V5, **kept).subscribe("$share/g/a/#", qos=1).lose()
+    if how == "lost":
+        client.lose()
+    else:
+        server.client("a", V5)
+    assert [packet.payload for packet in server.client("b", V5, **kept).resumed] == [b"offline"]
+
+
 def test_a_will_to_the_servers_own_topics_is_refused():
     client = VirtualServer().link()
     client.send(Connect(client_id="a", version=V311, will=Will("$SYS/broker/version", b"x")))

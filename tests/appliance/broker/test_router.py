@@ -288,3 +288,11 @@ def test_a_message_of_our_own_reaches_readers():
     server.broker.publish(Message("a", b"1", 1, retain=True), server.now)
     server.settle()
     assert other.messages() == [("a", b"1", QoS(1))]
+
+
+def test_retain_as_published_of_a_filter_that_is_not_for_ones_own_messages():  # [MQTT-3.8.3-3], [MQTT-3.3.1-12]
+    client = VirtualServer().client("five", V5).subscribe("a", no_local=True, retain_as_published=True)
+    client.subscribe("+")
+    client.packets()
+    client.publish("a", retain=True)
+    assert [packet.retain for packet in client.packets()] == [False]
