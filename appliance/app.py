@@ -12,7 +12,7 @@ import signal
 import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -211,13 +211,16 @@ class Service:
             parts.push_async_callback(within, STOP_S, bell.stop)
             return
         listeners = [(settings.listener[number], contexts[number]) for number in numbers]
-        with explained(settings.web.address, settings.web.port, "http"):
+        with ExitStack() as undo, explained(settings.web.address, settings.web.port, "http"):
+            undo.callback(control.remove)
+            undo.callback(control.socket.close)
             try:
                 stop = await self._open_web(hub, listeners, control)
             except ListenerError as error:
                 number = numbers[error.number]
                 with explained_listener(number, settings.listener[number]):
                     raise error.why from None
+            undo.pop_all()
         parts.push_async_callback(within, STOP_S, stop)
 
     async def _open_web(
@@ -296,6 +299,7 @@ async def until_signal() -> None:
 async def run(settings: Settings, data_dir: Path, started: Callable[[Service], None] = lambda _: None) -> None:
     """Serve until a signal comes; CommandError. `started` is called when everything can be used."""
     stopped = asyncio.ensure_future(until_signal())  # from the first moment, a signal stops it in order
+    await asyncio.sleep(0)  # that moment is now
     try:
         async with serving(settings, data_dir) as service:
             started(service)

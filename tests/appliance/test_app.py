@@ -18,7 +18,7 @@ from accounts import password, write_accounts
 from authority import Authority
 from processes import PATIENCE_S, free_port
 
-from appliance import app, notify
+from appliance import app, notify, page
 from appliance.accounts import load_accounts
 from appliance.app import Service, serving
 from appliance.cli.ask import TROUBLES
@@ -461,7 +461,7 @@ class TestListeners:
 
     def test_a_page_on_the_network_asks_for_an_account(self, tmp_path, authority, monkeypatch):
         """Loopback plays the network: what is not this computer is asked for a name and a password, MQTT likewise."""
-        monkeypatch.setattr(app, "is_loopback", lambda _: False)
+        monkeypatch.setattr(page, "is_loopback", lambda _: False)
         write_accounts(tmp_path)
         web, tls = free_port(), free_port()
         listeners = (
