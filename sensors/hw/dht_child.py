@@ -122,7 +122,10 @@ def main(kind: str, pin: str, method: str) -> None:
         def answer(values: dict[str, object]) -> None:
             print(json.dumps(values), file=answers, flush=True)
 
-        serve(requests_until_end(0), answer, lambda: open_device(kind, int(pin), method))
+        try:
+            serve(requests_until_end(0), answer, lambda: open_device(kind, int(pin), method))
+        except BrokenPipeError:  # the parent is gone: nobody else would end the library's helper
+            end_at_once()
 
 
 if __name__ == "__main__":

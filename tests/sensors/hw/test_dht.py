@@ -172,6 +172,18 @@ def test_a_process_outlives_its_agent_by_a_second_at_most(process):
     assert wait_until(lambda: not any(map(is_running, pids.values())))
 
 
+def test_a_process_that_has_nobody_to_answer_leaves_no_helper(process):
+    """Its agent was killed while it opened the sensor."""
+    rig = [sys.executable, str(TESTS / "dht_wire.py"), "hang", str(process.notes), "DHT22", "4", "bitbang"]
+    read, write = os.pipe()
+    os.close(read)
+    with subprocess.Popen(rig, stdin=subprocess.PIPE, stdout=write, stderr=subprocess.DEVNULL, start_new_session=True):
+        os.close(write)
+        assert wait_until(lambda: process.notes.exists() and process.notes.read_text())
+        pids = json.loads(process.notes.read_text())
+        assert wait_until(lambda: not any(map(is_running, pids.values())))
+
+
 def test_this_computer_measures_or_says_why_not_in_one_line():
     sensor, words = DhtProcess("DHT22", 4), ""
     try:
