@@ -85,6 +85,7 @@ class Field:
     def __init__(self, options: argparse.Namespace, scratch: Path, failed: Failed) -> None:
         self._pin = not options.no_pin
         self._scratch = scratch
+        self._python = options.python
         self._failed = failed
         self.brokers: list[BrokerProcess] = []
         self._cores = os.sched_getaffinity(0)
@@ -108,7 +109,7 @@ class Field:
     def _start_rival(self, name: str) -> None:
         start, _ = RIVALS[name]
         try:
-            self.brokers.append(start(self._scratch))
+            self.brokers.append(start(self._scratch, self._python))
         except BrokerError as error:
             self._failed[FRESH.name, name] = str(error)
 
@@ -187,7 +188,7 @@ def main(argv: list[str]) -> int:
         print(f"no figures: {error}", file=sys.stderr)
         return 1
     for name in options.rivals:
-        print(f"{name + ':':10} {RIVALS[name][1]() or 'not here'}")
+        print(f"{name + ':':10} {RIVALS[name][1](options.python) or 'not here'}")
     print((as_markdown if options.markdown else as_text)(measured, chosen))
     reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (row, name), why in failed.items():

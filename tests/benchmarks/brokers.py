@@ -12,11 +12,18 @@ import sysconfig
 import time
 from pathlib import Path
 
+from appliance.auth.passwords import hashed
+
 ROOT = Path(__file__).parents[2]
+USERNAME, PASSWORD = "load", "not a secret"  # every client's, so that every broker asks its rules
 START_S = 20.0
 STOP_S = 10.0
 
 OUR_CONFIG = """\
+[accounts]
+password_file = "passwords"
+rules_file = "rules.toml"
+
 [mqtt]
 address = "127.0.0.1"
 port = {port}
@@ -32,16 +39,28 @@ max_connections = 3_000
 max_connections_per_address = 3_000
 max_sessions = 3_000
 """
+OUR_RULES = f"""\
+[[rule]]
+user = "{USERNAME}"
+publish = ["#"]
+subscribe = ["#"]
+"""
 
 MOSQUITTO_CONFIG = """\
 listener {port} 127.0.0.1
-allow_anonymous true
+allow_anonymous false
+password_file {passwords}
+acl_file {rules}
 persistence false
 max_inflight_messages 100
 max_queued_messages 0
 max_queued_bytes 0
 log_type error
 user {user}
+"""
+MOSQUITTO_RULES = f"""\
+user {USERNAME}
+topic readwrite #
 """
 
 
@@ -139,7 +158,11 @@ def start_mosquitto(scratch: Path) -> BrokerProcess:
     """Start Mosquitto without persistence, as the user that runs this."""
     port = free_port()
     config = scratch / "mosquitto.conf"
-    config.write_text(MOSQUITTO_CONFIG.format(port=port, user=pwd.getpwuid(os.geteuid()).pw_name))
+    passwords, rules = scratch / "mosquitto.passwords", scratch / "mosquitto.rules"
+    subprocess.run(["mosquitto_passwd", "-c", "-b", str(passwords), USERNAME, PASSWORD], check=True)
+    rules.write_text(MOSQUITTO_RULES)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    config.write_text(MOSQUITTO_CONFIG.format(port=port, user=user, passwords=passwords, rules=rules))
     return BrokerProcess("mosquitto", [mosquitto_path(), "-c", str(config)], port, scratch, dict(os.environ))
 
 
@@ -151,6 +174,10 @@ def start_ours(scratch: Path, *, python: str, command: str | None = None, profil
     else:
         config = scratch / "appliance.toml"
         config.write_text(OUR_CONFIG.format(port=port))
+        passwords = scratch / "passwords"
+        passwords.write_text(f"{USERNAME}:{hashed(PASSWORD.encode())}\n")
+        passwords.chmod(0o600)
+        (scratch / "rules.toml").write_text(OUR_RULES)
         profiler = ["-m", "cProfile", "-o", str(profile)] if profile is not None else []
         service = ["-m", "appliance", "run", "--config", str(config), "--data", str(scratch / "data")]
         arguments = [python, *profiler, *service]

@@ -9,6 +9,8 @@ import socket
 import time
 from collections.abc import Callable
 
+from .brokers import PASSWORD, USERNAME
+
 PATIENCE_S = 10.0
 CHUNK = 1 << 18
 MQTT_3_1_1, MQTT_5 = 4, 5  # as CONNECT calls them
@@ -40,9 +42,9 @@ def no_properties(level: int) -> bytes:
 
 
 def connect_packet(client_id: str, keep_alive_s: int = 600, *, level: int = MQTT_3_1_1) -> bytes:
-    """CONNECT with a clean session."""
-    head = text("MQTT") + bytes([level, 0x02]) + keep_alive_s.to_bytes(2, "big")
-    body = head + no_properties(level) + text(client_id)
+    """CONNECT with a clean session, as `USERNAME`."""
+    head = text("MQTT") + bytes([level, 0xC2]) + keep_alive_s.to_bytes(2, "big")
+    body = head + no_properties(level) + text(client_id) + text(USERNAME) + text(PASSWORD)
     return b"\x10" + varint(len(body)) + body
 
 

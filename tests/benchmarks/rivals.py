@@ -8,11 +8,10 @@ import json
 import os
 import shutil
 import subprocess
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
-from .brokers import ROOT, BrokerError, BrokerProcess, free_port
+from .brokers import ROOT, BrokerError, BrokerProcess, free_port, python_version
 
 CACHE = ROOT / "build" / "rivals"
 INSTALL_S = 300.0
@@ -51,26 +50,32 @@ def _install(name: str, commands: list[list[str]]) -> None:
             raise BrokerError(f"{name} could not be installed: {run.stderr.strip()[-300:]}")
 
 
-def start_amqtt(scratch: Path) -> BrokerProcess:
-    """Start amqtt, in a virtual environment of its own."""
-    home = CACHE / "amqtt"
+def start_amqtt(scratch: Path, python: str) -> BrokerProcess:
+    """Start amqtt on the same Python as ours, in a virtual environment of its own."""
+    home = _amqtt_home(python)
     program = home / "bin" / "amqtt"
     if not program.exists():
-        venv.create(home, with_pip=True, clear=True)
-        _install("amqtt", [[str(home / "bin" / "pip"), "install", "--quiet", AMQTT]])
+        create = [python, "-m", "venv", "--clear", str(home)]
+        _install("amqtt", [create, [str(home / "bin" / "pip"), "install", "--quiet", AMQTT]])
     port = free_port()
     config = scratch / "amqtt.yaml"
     config.write_text(AMQTT_CONFIG.format(port=port))
     return BrokerProcess("amqtt", [str(program), "-c", str(config)], port, scratch, dict(os.environ))
 
 
-def amqtt_version() -> str:
+def _amqtt_home(python: str) -> Path:
+    return CACHE / f"amqtt-{python_version(python).partition(',')[0]}"
+
+
+def amqtt_version(python: str) -> str:
     """Return the version that is installed."""
-    run = subprocess.run([str(CACHE / "amqtt/bin/amqtt"), "--version"], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [str(_amqtt_home(python) / "bin/amqtt"), "--version"], capture_output=True, text=True, check=False
+    )
     return run.stdout.strip()
 
 
-def start_aedes(scratch: Path) -> BrokerProcess:
+def start_aedes(scratch: Path, python: str) -> BrokerProcess:  # noqa: ARG001 every rival is started alike
     """Start aedes, below a small server of Node's; it listens to MQTT 3.1.1 only."""
     home, node, npm = CACHE / "aedes", shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
@@ -85,14 +90,14 @@ def start_aedes(scratch: Path) -> BrokerProcess:
     return BrokerProcess("aedes", [node, str(server), str(port)], port, scratch, dict(os.environ))
 
 
-def aedes_version() -> str:
+def aedes_version(python: str) -> str:  # noqa: ARG001 as above
     """Return the version that is installed."""
     with contextlib.suppress(OSError, KeyError, ValueError):
         return str(json.loads((CACHE / "aedes/node_modules/aedes/package.json").read_text())["version"])
     return ""
 
 
-RIVALS: dict[str, tuple[Callable[[Path], BrokerProcess], Callable[[], str]]] = {
+RIVALS: dict[str, tuple[Callable[[Path, str], BrokerProcess], Callable[[str], str]]] = {
     "amqtt": (start_amqtt, amqtt_version),
     "aedes": (start_aedes, aedes_version),
 }

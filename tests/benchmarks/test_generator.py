@@ -9,13 +9,14 @@ from benchmarks.generator import (
     varint,
 )
 
+LOGIN = " 0004 6c6f6164 000c 6e6f742061207365637265 74"
 PACKETS = [
-    (connect_packet("a", 60), "10 0d 0004 4d515454 04 02 003c 0001 61"),
+    (connect_packet("a", 60), "10 21 0004 4d515454 04 c2 003c 0001 61" + LOGIN),
     (subscribe_packet(1, ["a/b", "#"], 1), "82 0c 0001 0003 612f62 01 0001 23 01"),
     (publish_packet("a/b", b"21.4"), "30 09 0003 612f62 32312e34"),
     (publish_packet("a/b", b"21.4", 1, 258), "32 0b 0003 612f62 0102 32312e34"),
     (publish_packet("a/b", b"", 2, 1, retain=True), "35 07 0003 612f62 0001"),
-    (connect_packet("a", 60, level=5), "10 0e 0004 4d515454 05 02 003c 00 0001 61"),
+    (connect_packet("a", 60, level=5), "10 22 0004 4d515454 05 c2 003c 00 0001 61" + LOGIN),
     (subscribe_packet(1, ["a/b", "#"], 1, level=5), "82 0d 0001 00 0003 612f62 01 0001 23 01"),
     (publish_packet("a/b", b"21.4", level=5), "30 0a 0003 612f62 00 32312e34"),
     (publish_packet("a/b", b"21.4", 1, 258, level=5), "32 0c 0003 612f62 0102 00 32312e34"),

@@ -74,12 +74,12 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
 def test_a_rival_that_fails_shows_why_and_ends_nothing(capsys, monkeypatch):
     started = []
 
-    def start(scratch):
+    def start(scratch, _python):
         port = free_port()
         started.append(port)
         return BrokerProcess("amqtt", [sys.executable, "-c", HANGS_UP, str(port)], port, scratch, dict(os.environ))
 
-    monkeypatch.setitem(RIVALS, "amqtt", (start, lambda: "1.0"))
+    monkeypatch.setitem(RIVALS, "amqtt", (start, lambda _python: "1.0"))
     rounds = ["--rounds", "2", "--seconds", "0.05"]
     assert main([*rounds, "--only", "ping-pong", "--ours-only", "--rivals", "amqtt", "--markdown"]) == 0
     shown = capsys.readouterr().out.splitlines()
