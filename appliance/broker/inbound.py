@@ -105,12 +105,18 @@ class Inbound:
                     continue
                 others += 1
                 if first == 0x40 and size == 2:
-                    packet_id = data[body] << 8 | data[body + 1]
-                    delivery = in_flight.get(packet_id)
-                    if delivery is not None and delivery[1] == 1 and not session.waiting:
-                        del in_flight[packet_id]
-                    else:
-                        self.puback(session, packet_id, now)
+                    while True:  # they come in runs
+                        packet_id = data[body] << 8 | data[body + 1]
+                        delivery = in_flight.get(packet_id)
+                        if delivery is not None and delivery[1] == 1 and not session.waiting:
+                            del in_flight[packet_id]
+                        else:
+                            self.puback(session, packet_id, now)
+                        if data[stop : stop + 2] != PUBACK or stop + 4 > end:
+                            break
+                        others += 1
+                        body = stop + 2
+                        stop += 4
                 elif first == 0xC0 and size == 0:
                     self._stats.others_sent += 1
                     connection.put(PINGRESP, self._dirty)  # [MQTT-3.12.4-1]
@@ -205,7 +211,8 @@ class Inbound:
         message = Message(route.topic, payload, qos, first & 1 == 1, properties, expires_at, connection.client_id)
         forms = NO_FORMS[:]
         if qos and expires_at is None and not alias:  # a reader's copy differs in packet id, DUP and retain alone
-            forms[qos << 2 | v5] = FIRST_BYTES[qos] + data[start + 1 : after_topic], data[after_topic + 2 : stop]
+            head = FIRST_BYTES[qos] + data[start + 1 : after_topic] if first & 0x09 else data[start:after_topic]
+            forms[qos << 2 | v5] = head, data[after_topic + 2 : stop] if v5 else payload
         group = self._router.publish(route, message, session, now, forms)
         if qos == 1:
             if v5 and route.audience.empty:

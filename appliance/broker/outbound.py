@@ -86,8 +86,10 @@ class Outbound:
         """Deliver to readers that need nothing of their own: `deliver` and `_send` at once where a link is ready."""
         published_qos = message.qos
         retained = message.retain
+        stats = self._stats
         for session, granted, retain_as_published, _, _ in audience.readers:
-            qos = min(granted, published_qos)
+            qos = granted
+            qos = min(qos, published_qos)
             retain = retained and retain_as_published
             delivery = message, qos, retain, (), None
             connection = session.connection
@@ -103,10 +105,11 @@ class Outbound:
                     packet_id = session.take_packet_id()
                     in_flight[packet_id] = delivery
                     data = parts[0] + packet_id.to_bytes(2, "big") + parts[1]
-                    self._stats.publish_sent += 1
-                    self._stats.publish_bytes_sent += len(data)
+                    size = len(data)
+                    stats.publish_sent += 1
+                    stats.publish_bytes_sent += size
                     connection.output.append(data)
-                    connection.backlog += len(data)
+                    connection.backlog += size
                     if not connection.dirty:
                         self.dirty.append(connection)
                         connection.dirty = True
