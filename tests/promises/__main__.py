@@ -1,4 +1,4 @@
-"""The promises, each with its numbers: `python -m tests.promises P8 P10 P11 P12`, or `all`."""
+"""The promises, each with its numbers: `python -m tests.promises P8 P9 P10 P11 P12`, or `all`."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from tests.promises import crowd, flat, fuzz, takeover
+from tests.promises import conformance, crowd, flat, fuzz, takeover
 from tests.promises.finding import Finding
 from tests.promises.target import Target, target
 
@@ -21,6 +21,7 @@ PROMISES: dict[str, tuple[str, Promise]] = {
             *fuzz.costs(partial(target, planted=o.planted), o.links),
         ],
     ),
+    "P9": ("the specification", lambda _broker, o: conformance.run(steps=o.steps, planted=o.planted)),
     "P10": (
         "slow and idle attackers",
         lambda broker, o: crowd.run(
@@ -36,7 +37,7 @@ PROMISES: dict[str, tuple[str, Promise]] = {
 
 SMALL = {
     "seconds": 1.0, "streams": 2_000, "links": 30, "idle": 100, "unread": 100, "half_open": 20, "shove": 8_000_000,
-    "connects": 20_000, "messages": 400_000, "alternations": 1_000,
+    "steps": 5_000, "connects": 20_000, "messages": 400_000, "alternations": 1_000,
 }  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--streams", type=int, default=1_000_000, help="P8: broken streams (1,000,000)")
     parser.add_argument("--rate", type=float, default=500.0, help="P8: of them a second while times are taken (500)")
     parser.add_argument("--links", type=int, default=100, help="P8: links that add up to what one costs (100)")
+    parser.add_argument("--steps", type=int, default=1_000_000, help="P9: random steps of the model (1,000,000)")
     parser.add_argument("--idle", type=int, default=500, help="P10: idle clients (500)")
     parser.add_argument("--unread", type=int, default=200, help="P10: clients that never read (200)")
     parser.add_argument("--half-open", type=int, default=100, help="P10: links that never finish their CONNECT (100)")

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 BREAKS = {
     "P8": ["errors of the broker's own", "memory of a stranger who says", "memory of a client that does not read"],
+    "P9": ["divergences from the model"],
     "P10": ["memory risen", "links without CONNECT that were cut"],
     "P11": ["memory risen over the second half"],
     "P12": ["of them lost", "other users who got the id"],
