@@ -1,18 +1,12 @@
 import asyncio
-import os
 import ssl
 
-from service import Service
 from sockets import loopback
 
-from appliance.control import ControlClient
 from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
 from appliance.page import new_page
 from appliance.settings import Limits, Listener, Settings, Web
-
-MOST_BYTES = 30 * 1_048_576  # of a service without a page that nobody has asked anything
-BARE = "[web]\nport = 0\n"
 
 
 async def never(_username, _password, _peer):
@@ -44,20 +38,3 @@ def test_who_has_to_log_in_where(tmp_path):
             assert page._asked_port is None
 
     asyncio.run(scenario())
-
-
-def test_a_service_without_a_page_is_small_until_somebody_asks(tmp_path):
-    """As in daily use: its files are translated, its database is there."""
-    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "translated")}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
-    Service(tmp_path / "service", BARE, env=env).stop()
-    service = Service(tmp_path / "service", BARE, env=env)
-    try:
-        small = service.rss_bytes()
-        assert small <= MOST_BYTES
-        assert ControlClient(tmp_path / "service" / "data" / "control.sock").get("/api/status")["web"] is None
-        assert service.rss_bytes() > small + 2_000_000  # the web's libraries are there now
-        service.check_health()
-    finally:
-        service.close_links()
-        service.stop()
