@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -47,8 +49,8 @@ def settings_tables():
     return tables
 
 
-def blocks(language):
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
+def blocks(language, text=README):
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
     return [dedent(text) for _, text in found]
 
 
@@ -84,6 +86,30 @@ def command_lines():
 def test_every_command_shown_is_understood(words):
     parser = build_parser() if words[0].endswith("appliance") else build_sensors_parser()
     parser.parse_args(words[1:])  # a mistake ends the test with SystemExit
+
+
+def development_commands():
+    """Every command of a shell block for who works on the project; pytest is running already."""
+    section = README.partition("\n## Development\n")[2].partition("\n## ")[0]
+    for block in blocks("sh", section):
+        for line in block.splitlines():
+            for part in line.partition("  #")[0].split(" && "):
+                if "bin/pytest" not in part:
+                    yield pytest.param(shlex.split(part), id=part.strip())
+
+
+@pytest.mark.parametrize("words", list(development_commands()))
+def test_every_command_for_developers_starts(words):
+    name = words[0].removeprefix(".venv/bin/")
+    program = sys.executable if name == "python" else Path(sys.executable).with_name(name)
+    done = subprocess.run([program, *words[1:], "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout.lower()
+
+
+def test_the_commands_for_developers_are_those_of_the_tests():
+    shown = {word for param in development_commands() for word in param.values[0] if word.startswith("tests.")}
+    assert shown == {f"tests.{path.parent.name}" for path in (ROOT / "tests").glob("*/__main__.py")}
 
 
 @pytest.mark.parametrize(("parser", "name"), [(build_parser(), "appliance"), (build_sensors_parser(), "sensors")])

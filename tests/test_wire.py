@@ -289,6 +289,30 @@ def test_codec_and_broker_agree_on_every_cut_every_split_and_single_bytes(kind):
     assert both.tried > 4
 
 
+def first_heard(pieces):
+    """What a new server does with the first bytes of a link: its answer, whether and why it closes, whom it let in."""
+    server = VirtualServer(max_packet_bytes=1_000)
+    client = server.link()
+    for piece in pieces:
+        if not client.closed:
+            client.send(piece)
+    return client.received, client.closed, server.closed, list(server.broker.sessions)
+
+
+@pytest.mark.parametrize("vectors", [of_kind(GOOD, "connect"), of_kind(BAD, "connect")], ids=["good", "bad"])
+def test_a_connect_is_read_alike_in_two_pieces_and_in_single_bytes(vectors):
+    let_in = 0
+    for vector in vectors:
+        data = vector.data
+        whole = first_heard([data])
+        assert whole[0] or whole[1], vector.name  # answered or closed
+        let_in += not whole[1]
+        for size in range(len(data) + 1):
+            assert first_heard([data[:size], data[size:]]) == whole, (vector.name, size)
+        assert first_heard([data[i : i + 1] for i in range(len(data))]) == whole, vector.name
+    assert bool(let_in) is isinstance(vectors[0], wire_vectors.Good)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_codec_and_broker_agree_on_every_flipped_bit(kind):
     both = Both()

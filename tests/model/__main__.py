@@ -3,12 +3,13 @@
 import argparse
 import sys
 import time
+import traceback
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))  # as pytest has it
 
 from model.rules import shown
-from model.walk import fault, shortest, walk
+from model.walk import HarnessError, fault, shortest, walk
 
 
 def main(argv=None, flaw=None):
@@ -24,7 +25,12 @@ def main(argv=None, flaw=None):
             rate = done / (time.monotonic() - began)
             print(f"\r{done:,} of {options.steps:,} steps, {rate:,.0f} a second ", end="", file=sys.stderr, flush=True)
 
-    trace = walk(options.seed, options.steps, flaw=flaw, progress=progress)
+    try:
+        trace = walk(options.seed, options.steps, flaw=flaw, progress=progress)
+    except HarnessError as error:
+        print(f"seed {options.seed}: no verdict, the model itself failed in\n\n{shown(error.trace)}\n")
+        traceback.print_exception(error.__cause__, file=sys.stdout)
+        return 2
     if not options.quiet:
         print(file=sys.stderr)
     if trace is None:

@@ -151,7 +151,8 @@ class Judge:
         expected = self._packet(link, delivery)
         identifiers = tuple(sorted(packet.properties.subscription_identifier))
         told_s, left_s = packet.properties.message_expiry_interval, delivery.message.expires_at - self.now
-        if told_s is not None and told_s == math.floor(max(0, left_s)):  # the second that has begun may be taken off
+        # The second that has begun may be taken off.
+        if told_s is not None and left_s != NEVER and told_s == math.floor(max(0, left_s)):
             packet = replace(
                 packet, properties=replace(packet.properties, message_expiry_interval=max(0, math.ceil(left_s)))
             )

@@ -41,12 +41,11 @@ TOPICS = ("a", "a/b", "a/b/c", "b", "b/c")
 FILTERS = ("#", "+", "a/#", "+/b", "+/+", "a", "a/b", "b/#", "$share/g/a/#", "$share/g/b")
 
 RULES = {
-    "connect": {
+    "connect": {  # without a Receive Maximum: see "Receive Maximum after an acknowledgement"
         "who": CLIENTS,
         "version": (V31, V311, V5, V5),
         "clean": (True, False, False),
         "expiry": (None, 600, 600, 0),
-        "window": (None,),  # with a small one, which of the retained messages come first is open
         "will": (None, None, "a", "a/b"),
         "will_qos": (0, 1, 2),
         "will_retain": (False, False, True),
@@ -239,11 +238,9 @@ class Player:
 
     # --- steps ---
 
-    def connect(self, who, version, clean, expiry, window, will, will_qos, will_retain):
+    def connect(self, who, version, clean, expiry, will, will_qos, will_retain, window=None):
         if self.careful and who in self.links and self.links[who].will is not None:  # see "a will at a take-over"
             self.lose(who)
-        if self.careful and not (clean and not expiry):
-            window = None  # see "Receive Maximum of a client that comes back"
         before = self.links.pop(who, None)
         properties = EMPTY
         if version is V5:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
+from model.state import Divergence
 from model.walk import fault, shortest, walk
 from model.world import LIMITS, Flaw
 
@@ -259,14 +260,21 @@ FLAWS = [
 ]  # fmt: skip
 
 
+def caught(flaw):
+    """Give what a walk finds of it."""
+    trace = walk(1, WITHIN, flaw=flaw())
+    assert trace is not None
+    return fault(trace, flaw())
+
+
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_a_server_that_breaks_a_rule_is_caught(flaw):
-    assert walk(1, WITHIN, flaw=flaw()) is not None
+    assert isinstance(caught(flaw), Divergence)
 
 
 @pytest.mark.parametrize(("name", "value"), LIMIT_FLAWS)
 def test_a_server_with_another_limit_is_caught(name, value):
-    assert walk(1, WITHIN, flaw=Limit(name, value)) is not None
+    assert isinstance(caught(lambda: Limit(name, value)), Divergence)
 
 
 def test_the_shortest_trace_still_shows_the_fault():

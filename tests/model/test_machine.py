@@ -91,6 +91,49 @@ def test_a_divergence_is_told_with_the_shortest_trace_that_runs_again(capsys):
         eval(ping, {"world": world})
 
 
+class Broken(Flaw):
+    """The harness fails in the middle of a step."""
+
+    def outgoing(self, packets):
+        return packets[7] if any(type(packet).__name__ == "PingResp" for packet, _ in packets) else packets
+
+
+def test_a_failure_of_the_harness_is_no_divergence(capsys):
+    assert main(["--steps", "2000", "--quiet"], Broken()) == 2
+    told, _, rest = capsys.readouterr().out.partition("\n\n")
+    assert told == "seed 1: no verdict, the model itself failed in"
+    trace, _, cause = rest.partition("\n\n")
+    assert trace.splitlines()[-1].startswith("world.ping(")
+    assert cause.endswith("IndexError: list index out of range\n")
+
+
+class Raising(Flaw):
+    """A server that raises where it should make up a client id."""
+
+    def between(self, world):
+        world.broker._next_client_id = {}.popitem
+
+
+def test_what_the_server_raises_is_a_divergence(capsys):
+    assert main(["--steps", "2000", "--quiet"], Raising()) == 1
+    told, _, rest = capsys.readouterr().out.partition("\n\n")
+    assert told == "seed 1: divergence, shown by 1 steps of"
+    assert rest.endswith("\n\nKeyError: 'popitem(): dictionary is empty'\n")
+
+
+class Garbage(Flaw):
+    """A server that sends what is no packet."""
+
+    def between(self, world):
+        for link in world.links.values():
+            link.connection.output.append(b"\x00\x00")
+
+
+def test_bytes_that_are_no_packet_are_a_divergence(capsys):
+    assert main(["--steps", "2000", "--quiet"], Garbage()) == 1
+    assert "was sent what is no packet: packet type 0 is reserved" in capsys.readouterr().out
+
+
 def test_a_walk_shows_how_far_it_is():
     told = []
     assert walk(2, 1_000, progress=told.append) is None

@@ -37,8 +37,8 @@ def brokers(tmp_path_factory):
 
 
 def connect(who, version=V5, **fields):
-    usual = {"clean": True, "expiry": None, "window": None, "will": None, "will_qos": 0}
-    return "connect", usual | {"who": who, "version": version, "will_retain": False} | fields
+    usual = {"clean": True, "expiry": None, "will": None, "will_qos": 0, "will_retain": False}
+    return "connect", usual | {"who": who, "version": version} | fields
 
 
 def subscribe(who, *filters, qos=0, **fields):
@@ -145,6 +145,19 @@ DIFFERENCES = [
         ],
         {0: [("connack", 0, True), *(message("a", number, 1, again=True) for number in (1, 2, 3))]},
         {0: [("connack", 0, True), *(message("a", number, 1, again=True) for number in (1, 2))]},
+    ),
+    Difference(
+        "Receive Maximum after an acknowledgement",
+        "[MQTT-3.3.4-9]: what the client has room for, Mosquitto 2.0.11 sends one message more",
+        [
+            connect(0, window=2),
+            subscribe(0, "a", qos=1),
+            connect(1),
+            *[publish(1, "a", 1)] * 4,
+            ("acknowledge", {"who": 0, "how": "next"}),
+        ],
+        {0: [message("a", 3, 1), message("a", 4, 1)]},
+        {0: [message("a", 3, 1)]},
     ),
     Difference(
         "a PUBREC for nothing",

@@ -1,26 +1,49 @@
 """Long walks of random steps, and what to do about a divergence: the shortest trace that still shows it."""
 
 import random
+import traceback
 
 from model.rules import random_step
+from model.state import Divergence
 from model.world import World
 
 STEPS_A_WORLD = 400  # then a new one is made, so that a trace stays short enough to be understood
 
 
+class HarnessError(Exception):
+    """Model, judge or world failed, which says nothing of the server; the cause is what they raised."""
+
+    def __init__(self, cause, trace):
+        super().__init__(repr(cause))
+        self.__cause__ = cause
+        self.trace = trace
+
+
+def _of_the_server(error):
+    """Whether it did something else than it has to, or raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, Divergence) or any("appliance/broker/" in frame.filename for frame in frames)
+
+
 def fault(steps, flaw=None):
-    """Run a trace in a new world; gives what went wrong, None when nothing did."""
+    """Run a trace in a new world; gives what went wrong, None when nothing did.
+
+    That is a Divergence, what the server raised, or a HarnessError.
+    """
     world = World(flaw)
     try:
         for name, arguments in steps:
             world.do(name, arguments)
     except Exception as error:  # noqa: BLE001
-        return error
+        return error if _of_the_server(error) else HarnessError(error, steps)
     return None
 
 
 def walk(seed, steps, *, flaw=None, met=None, progress=lambda _done: None):
-    """Do so many random steps; gives the first trace that diverges, None when none does."""
+    """Do so many random steps; gives the first trace that diverges, None when none does.
+
+    What the server raises is a divergence too; HarnessError where it was not the server.
+    """
     done = 0
     while done < steps:
         rng = random.Random(f"{seed}/{done}")
@@ -33,8 +56,10 @@ def walk(seed, steps, *, flaw=None, met=None, progress=lambda _done: None):
                     trace.append((name, arguments))
                     world.do(name, arguments)
             world.crash()
-        except Exception:  # noqa: BLE001 whatever the core raises is a divergence too
-            return trace
+        except Exception as error:
+            if _of_the_server(error):
+                return trace
+            raise HarnessError(error, trace) from error
         done += size
         progress(done)
     return None

@@ -12,6 +12,7 @@ from model.state import NEVER, V5, V31, V311, Divergence
 from virtual import VirtualClient, VirtualServer
 
 from appliance.mqtt import codec
+from appliance.mqtt.errors import MqttError
 from appliance.mqtt.packets import (
     Connect,
     Disconnect,
@@ -86,7 +87,10 @@ class Link(VirtualClient):
         data = b"".join(self.connection.output)
         self._stream.feed(data[self._peeked :])
         self._peeked = len(data)
-        return self.packets()
+        try:
+            return self.packets()
+        except MqttError as error:
+            raise Divergence(f"{self.judged} was sent what is no packet: {error}") from error
 
 
 class Flaw:

@@ -417,6 +417,15 @@ def test_a_closed_mqtt_5_client_can_read_why():
     assert "flags" in client.expect(Disconnect).properties.reason_string
 
 
+def test_a_goodbye_is_no_larger_than_the_client_takes():  # [MQTT-3.14.2-3], [MQTT-3.14.2-4], [MQTT-3.1.2-24] of 5
+    client = VirtualServer(max_keep_alive_s=0).client("a", V5, properties=Properties(maximum_packet_size=20))
+    start = len(client.received)
+    client.send(b"\xc1\x00")
+    assert client.expect(Disconnect) == Disconnect(ReasonCode.MALFORMED_PACKET)
+    assert len(client.received) - start <= 20
+    assert client.closed
+
+
 # --- sessions ---
 
 

@@ -18,6 +18,21 @@ BOTH = [(publisher, reader) for publisher in (V311, V5) for reader in (V311, V5)
 @pytest.mark.parametrize("granted", [0, 1, 2])
 def test_a_message_arrives_at_the_lower_qos(publisher, reader, published, granted):  # [MQTT-3.8.4-6]
     _, one, other = pair(publisher, reader, granted)
+    _check_the_qos_is_the_lower(one, other, published, granted)
+
+
+@pytest.mark.parametrize("publisher", [V311, V5])
+@pytest.mark.parametrize("options", [{"identifier": 1}, {"no_local": True}])
+@pytest.mark.parametrize("published", [0, 1, 2])
+@pytest.mark.parametrize("granted", [0, 1, 2])
+def test_a_message_arrives_at_the_lower_qos_where_a_subscription_has_options(publisher, options, published, granted):
+    server = VirtualServer()
+    other = server.client("reader", V5).subscribe("#", qos=granted, **options)
+    other.packets()
+    _check_the_qos_is_the_lower(server.client("publisher", publisher), other, published, granted)
+
+
+def _check_the_qos_is_the_lower(one, other, published, granted):
     one.publish("home/kitchen/temperature", "21,4 °C".encode(), qos=published)
     one.publish("home/kitchen/temperature", b"", qos=published, packet_id=2 if published else None)
     assert other.messages() == [
