@@ -52,8 +52,7 @@ class Mutant:
     @cached_property
     def key(self) -> str:
         """Names the mutant as long as its line stays as it is."""
-        _, was, becomes = self.change
-        return hashlib.sha256(f"{self.path} {self.qualname}\n{was}\n{becomes}".encode()).hexdigest()[:12]
+        return key_of(f"{self.path} {self.qualname}", *self.change[1:])
 
     def describe(self) -> str:
         """Tell where it is and what it changes."""
@@ -84,6 +83,11 @@ class Mutant:
             living.__defaults__ = changed.__defaults__
         if changed.__kwdefaults__ != was.__kwdefaults__:
             living.__kwdefaults__ = changed.__kwdefaults__
+
+
+def key_of(where: str, was: str, becomes: str) -> str:
+    """Give the key of a change in a function."""
+    return hashlib.sha256(f"{where}\n{was}\n{becomes}".encode()).hexdigest()[:12]
 
 
 def _alike(one: list[str], other: list[str]) -> int:

@@ -2,6 +2,7 @@
 that does not.
 """
 
+import ast
 import importlib
 import json
 import os
@@ -9,12 +10,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from tests.mutation.__main__ import EQUIVALENT, arguments, chosen, equivalents, report, verdicts
-from tests.mutation.mutants import mutants_of
+from tests.mutation.mutants import key_of, mutants_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,7 +123,7 @@ def test_counter():
 
 DRIVE = """
 from pathlib import Path
-from tests.mutation.mutants import mutants_of
+from tests.mutation.mutants import key_of, mutants_of
 from tests.mutation.trial import run
 
 path = "appliance/mqtt/living.py"
@@ -224,3 +226,30 @@ def test_every_equivalent_mutant_has_its_reason():
         assert re.fullmatch(r"[0-9a-f]{12}", row["key"])
         assert len(row["why"]) > 10, row
         assert (ROOT / row["where"].partition(" ")[0]).exists(), row
+
+
+def function_alone(text, qualname):
+    """Give the module without what stands around a function; keys do not mind."""
+    scope, lines = ast.parse(text), text.splitlines(keepends=True)
+    *owners, _ = names = qualname.split(".")
+    for name in names:
+        scope = next(node for node in scope.body if getattr(node, "name", None) == name)
+    return "".join((*(f"class {owner}:\n" for owner in owners), *lines[scope.lineno - 1 : scope.end_lineno]))
+
+
+def test_every_equivalent_mutant_is_one_of_those_that_there_are():
+    """To be quick, only those are looked at in whose place a line stands that a key was made of."""
+    rows, present = defaultdict(list), set()
+    for row in tomllib.loads(EQUIVALENT.read_text())["equivalent"]:
+        rows[row["where"]].append(row)
+    for where, of_function in rows.items():
+        path, _, qualname = where.partition(" ")
+        text = function_alone((ROOT / path).read_text(), qualname)
+        places = {
+            number
+            for number, line in enumerate(text.splitlines(), 1)
+            if any(key_of(where, line.strip(), row["becomes"]) == row["key"] for row in of_function)
+        }
+        mutants = mutants_of(path, text)
+        present |= {mutant.key for mutant in mutants if places & {*range(mutant.first_line, mutant.last_line + 1)}}
+    assert equivalents().keys() - present == set()
