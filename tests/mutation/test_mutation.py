@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ import pytest
 
 from tests.mutation.__main__ import EQUIVALENT, arguments, chosen, equivalents, report, verdicts
 from tests.mutation.mutants import key_of, mutants_of
+from tests.mutation.trial import KILLED, REFUSED, SURVIVED, TIMEOUT, verdict_on
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,6 +126,7 @@ def test_counter():
 DRIVE = """
 from pathlib import Path
 from tests.mutation.mutants import key_of, mutants_of
+from tests.mutation.trial import KILLED, REFUSED, SURVIVED, TIMEOUT, verdict_on
 from tests.mutation.trial import run
 
 path = "appliance/mqtt/living.py"
@@ -131,13 +134,13 @@ run(["test_living.py"], list(mutants_of(path, Path(path).read_text())), Path("re
 """
 
 
-def drive(tmp_path, tests):
+def drive(tmp_path, tests, source=SOURCE):
     """Run the whole over a small package and its tests."""
     package = tmp_path / "appliance" / "mqtt"
     package.mkdir(parents=True)
     for init in (package / "__init__.py", package.parent / "__init__.py"):
         init.touch()
-    (package / "living.py").write_text(SOURCE)
+    (package / "living.py").write_text(source)
     (tmp_path / "test_living.py").write_text(tests)
     (tmp_path / "pyproject.toml").write_text('[tool.mutmut]\nsource_paths = ["appliance"]\n')
     return subprocess.run(
@@ -192,6 +195,36 @@ def test_tests_that_fail_without_a_mutant_give_no_verdict(tmp_path, tests, said)
     assert done.returncode == 1
     assert said in done.stderr
     assert not (tmp_path / "results").exists() or not (tmp_path / "results").read_text()
+
+
+def test_a_mutant_that_cannot_be_put_in_is_refused_and_not_counted_as_killed(tmp_path):
+    source = "def twice(number):\n    return 2 * number\n\n\ntwice = twice.__call__\n"
+    done = drive(
+        tmp_path, "from appliance.mqtt.living import twice\n\ndef test_twice():\n    assert twice(2) == 4\n", source
+    )
+    assert done.returncode == 1
+    assert "appliance/mqtt/living.py:2 twice [" in done.stderr
+    assert "TypeError" in done.stderr
+    assert "is no plain function" in done.stderr
+    assert not (tmp_path / "results").read_text()
+
+
+VERDICTS = [
+    (0, "", False, SURVIVED),
+    (0, "", True, SURVIVED),  # just in time
+    (1, "test.py::test", False, KILLED),
+    (-signal.SIGSEGV, "", False, KILLED),
+    (-signal.SIGKILL, "", True, TIMEOUT),  # by us
+    (3, "", False, TIMEOUT),
+    (1, "", False, REFUSED),
+    (2, "", False, REFUSED),
+    (70, "TypeError()", False, REFUSED),
+]
+
+
+@pytest.mark.parametrize(("code", "told", "late", "verdict"), VERDICTS)
+def test_only_a_test_or_a_signal_kills(code, told, late, verdict):
+    assert verdict_on(code, told, late=late) == verdict
 
 
 def test_the_seed_decides_on_each_mutant_by_itself():
