@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import textwrap
 import types
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -129,8 +130,11 @@ def _replace_closures(old: types.CodeType, new: types.CodeType) -> None:
                     function.__code__ = after
 
 
-def mutants_of(path: str, text: str) -> Iterator[Mutant]:
-    """Every mutant of the functions and methods in `text`, in the order of mutmut's operators."""
+def mutants_of(path: str, text: str, outside: Counter[str] | None = None) -> Iterator[Mutant]:
+    """Every mutant of the functions and methods in `text`, in the order of mutmut's operators.
+
+    `outside` counts those that are left out, by path.
+    """
     module, mutations, _, _ = create_mutations(path, text)
     positions = MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
     names = dict(_functions(module.body))
@@ -138,8 +142,10 @@ def mutants_of(path: str, text: str) -> Iterator[Mutant]:
     sources: dict[libcst.FunctionDef, str] = {}
     for mutation in mutations:
         function = mutation.contained_by_top_level_function
-        if function not in names:
-            continue  # a table or a class's own line: part of the import, which every test does
+        if function not in names:  # a table or a class's own line, at work while the module is imported
+            if outside is not None:
+                outside[path] += 1
+            continue
         if function not in statements:
             statements[function] = dict(_spans(function, positions, (0, 0)))
             sources[function] = _source(function)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,13 @@ def test_a_mutant_knows_its_statement_and_its_line():
         ("Counter.add", 23, 23, 23, "self.count += amount", "self.count = amount"),
         ("Counter.add", 23, 23, 23, "self.count += amount", "self.count -= amount"),
     ]
+
+
+def test_what_stands_outside_functions_is_left_out_and_counted():
+    outside = Counter()
+    text = f"{SOURCE}\n\nclass Table:\n    size = 2\n"
+    assert len(list(mutants_of("m.py", text, outside))) == len(changes(SOURCE))
+    assert outside == {"m.py": 4}  # LIMIT and size, as None and as one more
 
 
 def test_a_key_outlives_what_changes_elsewhere():
