@@ -1,4 +1,4 @@
-"""Every case of groups A to G, I and J has a test that carries its number."""
+"""Every case of groups A to G, I, J and O has a test that carries its number."""
 
 import re
 from pathlib import Path
@@ -15,8 +15,9 @@ GROUPS = {
     "g": range(53, 59),
     "i": range(65, 70),
     "j": range(70, 73),
+    "o": range(84, 89),
 }
-TESTS = re.compile(r"^def test((?:_[a-gij]\d+)+)_", re.MULTILINE)
+TESTS = re.compile(r"^def test((?:_[a-gijo]\d+)+)_", re.MULTILINE)
 
 
 def claimed():

@@ -1,12 +1,11 @@
-"""Group O: clients that misuse TLS. The service gives 1 s for a handshake, and has 16 at a time.
-
-88, a certificate that is garbage when it is read again, comes with reading again.
-"""
+"""Group O: clients that misuse TLS, and files gone bad. The service gives 1 s for a handshake, and has 16 at a time."""
 
 import contextlib
 import itertools
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from urllib.request import urlopen
 
@@ -15,8 +14,10 @@ from authority import Authority
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from processes import free_port
-from raw import ACCEPTED, PINGREQ, Raw, connect, publish, subscribe
+from raw import ACCEPTED, PATIENCE_S, PINGREQ, Raw, connect, publish, subscribe
 from service import CONFIG, Service
+
+from appliance.exits import Exit
 
 LISTENER = """
 [[listener]]
@@ -344,3 +345,46 @@ def test_o87_five_hundred_handshakes_while_messages_go_on(secure):
         thread.join()
     assert failures == []
     assert done == [ACCEPTED] * 500
+
+
+@pytest.fixture
+def spoilable(tmp_path):
+    """A service of one's own, whose certificate and key a test may spoil."""
+    secure = Secure(tmp_path)
+    yield secure
+    for link in secure.links:
+        link.close()
+    secure.service.stop()
+
+
+def test_o88_files_that_turn_to_garbage_leave_the_old_certificate_at_work(spoilable):
+    """They are read once, at the start; whoever renews them starts the service again."""
+    before = spoilable.client("before")
+    before.ask(subscribe("o88"), b"\x90\x03\x00\x01\x00")
+    shown = before.socket.getpeercert(binary_form=True)
+    for file in (spoilable.authority.certificate, spoilable.authority.key):
+        file.write_bytes(bytes(range(256)))
+    for number in range(3):
+        after = spoilable.client()
+        assert after.socket.getpeercert(binary_form=True) == shown
+        after.send(publish("o88", b"%d" % number))
+        before.expect(publish("o88", b"%d" % number))
+    context = spoilable.authority.trust()
+    with urlopen(f"https://127.0.0.1:{spoilable.page}/healthz", context=context) as answered:
+        assert answered.read() == b'{"alive":true}'
+    spoilable.service.check_health()
+
+
+@pytest.mark.parametrize("spoiled", ["certificate", "key"])
+def test_o88_no_start_with_garbage(tmp_path, spoiled):
+    authority = Authority(tmp_path / "authority")
+    file = getattr(authority, spoiled)
+    file.write_bytes(bytes(range(256)))
+    config = tmp_path / "appliance.toml"
+    config.write_text(CONFIG + LISTENER.format(port=free_port(), authority=authority))
+    run = [sys.executable, "-m", "appliance", "run", "--config", str(config), "--mqtt-port", str(free_port())]
+    command = [*run, "--data", str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == Exit.CONFIG, done.stderr
+    assert str(file) in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -10,11 +10,11 @@ import pytest
 from mosquitto_peer import BINARY, Mosquitto
 from raw import PATIENCE_S, publish
 
-PUB, SUB = shutil.which("mosquitto_pub"), shutil.which("mosquitto_sub")
+PUB, SUB, RR = (shutil.which(f"mosquitto_{name}") for name in ("pub", "sub", "rr"))
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.skipif(PUB is None or SUB is None, reason="no Mosquitto clients here; apt install mosquitto-clients"),
+    pytest.mark.skipif(None in {PUB, SUB, RR}, reason="no Mosquitto clients here; apt install mosquitto-clients"),
 ]
 
 VERSIONS = ["mqttv31", "mqttv311", "mqttv5"]
@@ -164,6 +164,33 @@ def test_properties_of_mqtt_5(service):
         assert fields[3:6] == ["text/plain", "answers", "c1"]
         assert 598 <= int(fields[6]) <= 600
         assert fields[7:] == ["1", "7"]
+
+
+@pytest.mark.parametrize("correlation", ["", "c-1"], ids=["plain", "with correlation data"])
+@pytest.mark.parametrize("qos", "012")
+def test_a_request_gets_the_response_to_its_topic(service, qos, correlation):
+    """The responder knows where to answer, and to what, from the request's properties alone."""
+
+    def correlated(data):
+        return ["-D", "publish", "correlation-data", data] if data else []
+
+    ask = [RR, "-h", "127.0.0.1", "-p", str(service.port), "-V", "mqttv5", "-q", qos, "-W", str(int(PATIENCE_S))]
+    ask += ["-t", "ask", "-e", "answers/1", "-m", "q", "-F", "%t|%p|%D", *correlated(correlation)]
+    with (
+        sub(service, "-t", "ask", "-q", qos, "-F", "%p|%R|%D", version="mqttv5") as responder,
+        subprocess.Popen(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asking,
+    ):
+        try:
+            (request,) = lines(responder, 1)
+            question, response_topic, data = request.decode().split("|")
+            assert (question, response_topic, data) == ("q", "answers/1", correlation)
+            pub(service, "answers/2", "-m", "for another", "-q", qos, version="mqttv5")
+            pub(service, response_topic, "-m", "21.4", "-q", qos, *correlated(data), version="mqttv5")
+            shown, errors = asking.communicate(timeout=PATIENCE_S)
+        finally:
+            asking.kill()
+    assert (asking.returncode, errors) == (0, b"")
+    assert shown.decode() == f"answers/1|21.4|{correlation}\n"
 
 
 def test_a_client_of_3_1_1_gets_the_message_without_its_properties(service):

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import textwrap
 import types
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,8 +53,7 @@ class Mutant:
     @cached_property
     def key(self) -> str:
         """Names the mutant as long as its line stays as it is."""
-        _, was, becomes = self.change
-        return hashlib.sha256(f"{self.path} {self.qualname}\n{was}\n{becomes}".encode()).hexdigest()[:12]
+        return key_of(f"{self.path} {self.qualname}", *self.change[1:])
 
     def describe(self) -> str:
         """Tell where it is and what it changes."""
@@ -84,6 +84,11 @@ class Mutant:
             living.__defaults__ = changed.__defaults__
         if changed.__kwdefaults__ != was.__kwdefaults__:
             living.__kwdefaults__ = changed.__kwdefaults__
+
+
+def key_of(where: str, was: str, becomes: str) -> str:
+    """Give the key of a change in a function."""
+    return hashlib.sha256(f"{where}\n{was}\n{becomes}".encode()).hexdigest()[:12]
 
 
 def _alike(one: list[str], other: list[str]) -> int:
@@ -125,8 +130,11 @@ def _replace_closures(old: types.CodeType, new: types.CodeType) -> None:
                     function.__code__ = after
 
 
-def mutants_of(path: str, text: str) -> Iterator[Mutant]:
-    """Every mutant of the functions and methods in `text`, in the order of mutmut's operators."""
+def mutants_of(path: str, text: str, outside: Counter[str] | None = None) -> Iterator[Mutant]:
+    """Every mutant of the functions and methods in `text`, in the order of mutmut's operators.
+
+    `outside` counts those that are left out, by path.
+    """
     module, mutations, _, _ = create_mutations(path, text)
     positions = MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
     names = dict(_functions(module.body))
@@ -134,8 +142,10 @@ def mutants_of(path: str, text: str) -> Iterator[Mutant]:
     sources: dict[libcst.FunctionDef, str] = {}
     for mutation in mutations:
         function = mutation.contained_by_top_level_function
-        if function not in names:
-            continue  # a table or a class's own line: part of the import, which every test does
+        if function not in names:  # a table or a class's own line, at work while the module is imported
+            if outside is not None:
+                outside[path] += 1
+            continue
         if function not in statements:
             statements[function] = dict(_spans(function, positions, (0, 0)))
             sources[function] = _source(function)

@@ -2,19 +2,23 @@
 that does not.
 """
 
+import ast
 import importlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
 from tests.mutation.__main__ import EQUIVALENT, arguments, chosen, equivalents, report, verdicts
-from tests.mutation.mutants import mutants_of
+from tests.mutation.mutants import key_of, mutants_of
+from tests.mutation.trial import KILLED, REFUSED, SURVIVED, TIMEOUT, verdict_on
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,6 +65,13 @@ def test_a_mutant_knows_its_statement_and_its_line():
         ("Counter.add", 23, 23, 23, "self.count += amount", "self.count = amount"),
         ("Counter.add", 23, 23, 23, "self.count += amount", "self.count -= amount"),
     ]
+
+
+def test_what_stands_outside_functions_is_left_out_and_counted():
+    outside = Counter()
+    text = f"{SOURCE}\n\nclass Table:\n    size = 2\n"
+    assert len(list(mutants_of("m.py", text, outside))) == len(changes(SOURCE))
+    assert outside == {"m.py": 4}  # LIMIT and size, as None and as one more
 
 
 def test_a_key_outlives_what_changes_elsewhere():
@@ -121,7 +132,8 @@ def test_counter():
 
 DRIVE = """
 from pathlib import Path
-from tests.mutation.mutants import mutants_of
+from tests.mutation.mutants import key_of, mutants_of
+from tests.mutation.trial import KILLED, REFUSED, SURVIVED, TIMEOUT, verdict_on
 from tests.mutation.trial import run
 
 path = "appliance/mqtt/living.py"
@@ -129,13 +141,13 @@ run(["test_living.py"], list(mutants_of(path, Path(path).read_text())), Path("re
 """
 
 
-def drive(tmp_path, tests):
+def drive(tmp_path, tests, source=SOURCE):
     """Run the whole over a small package and its tests."""
     package = tmp_path / "appliance" / "mqtt"
     package.mkdir(parents=True)
     for init in (package / "__init__.py", package.parent / "__init__.py"):
         init.touch()
-    (package / "living.py").write_text(SOURCE)
+    (package / "living.py").write_text(source)
     (tmp_path / "test_living.py").write_text(tests)
     (tmp_path / "pyproject.toml").write_text('[tool.mutmut]\nsource_paths = ["appliance"]\n')
     return subprocess.run(
@@ -192,6 +204,36 @@ def test_tests_that_fail_without_a_mutant_give_no_verdict(tmp_path, tests, said)
     assert not (tmp_path / "results").exists() or not (tmp_path / "results").read_text()
 
 
+def test_a_mutant_that_cannot_be_put_in_is_refused_and_not_counted_as_killed(tmp_path):
+    source = "def twice(number):\n    return 2 * number\n\n\ntwice = twice.__call__\n"
+    done = drive(
+        tmp_path, "from appliance.mqtt.living import twice\n\ndef test_twice():\n    assert twice(2) == 4\n", source
+    )
+    assert done.returncode == 1
+    assert "appliance/mqtt/living.py:2 twice [" in done.stderr
+    assert "TypeError" in done.stderr
+    assert "is no plain function" in done.stderr
+    assert not (tmp_path / "results").read_text()
+
+
+VERDICTS = [
+    (0, "", False, SURVIVED),
+    (0, "", True, SURVIVED),  # just in time
+    (1, "test.py::test", False, KILLED),
+    (-signal.SIGSEGV, "", False, KILLED),
+    (-signal.SIGKILL, "", True, TIMEOUT),  # by us
+    (3, "", False, TIMEOUT),
+    (1, "", False, REFUSED),
+    (2, "", False, REFUSED),
+    (70, "TypeError()", False, REFUSED),
+]
+
+
+@pytest.mark.parametrize(("code", "told", "late", "verdict"), VERDICTS)
+def test_only_a_test_or_a_signal_kills(code, told, late, verdict):
+    assert verdict_on(code, told, late=late) == verdict
+
+
 def test_the_seed_decides_on_each_mutant_by_itself():
     mutants = {mutant.key: mutant for mutant in mutants_of("m.py", SOURCE)}
     some = [mutant.key for mutant in chosen(mutants, arguments(["--sample", "4"]))]
@@ -224,3 +266,30 @@ def test_every_equivalent_mutant_has_its_reason():
         assert re.fullmatch(r"[0-9a-f]{12}", row["key"])
         assert len(row["why"]) > 10, row
         assert (ROOT / row["where"].partition(" ")[0]).exists(), row
+
+
+def function_alone(text, qualname):
+    """Give the module without what stands around a function; keys do not mind."""
+    scope, lines = ast.parse(text), text.splitlines(keepends=True)
+    *owners, _ = names = qualname.split(".")
+    for name in names:
+        scope = next(node for node in scope.body if getattr(node, "name", None) == name)
+    return "".join((*(f"class {owner}:\n" for owner in owners), *lines[scope.lineno - 1 : scope.end_lineno]))
+
+
+def test_every_equivalent_mutant_is_one_of_those_that_there_are():
+    """To be quick, only those are looked at in whose place a line stands that a key was made of."""
+    rows, present = defaultdict(list), set()
+    for row in tomllib.loads(EQUIVALENT.read_text())["equivalent"]:
+        rows[row["where"]].append(row)
+    for where, of_function in rows.items():
+        path, _, qualname = where.partition(" ")
+        text = function_alone((ROOT / path).read_text(), qualname)
+        places = {
+            number
+            for number, line in enumerate(text.splitlines(), 1)
+            if any(key_of(where, line.strip(), row["becomes"]) == row["key"] for row in of_function)
+        }
+        mutants = mutants_of(path, text)
+        present |= {mutant.key for mutant in mutants if places & {*range(mutant.first_line, mutant.last_line + 1)}}
+    assert equivalents().keys() - present == set()

@@ -23,11 +23,13 @@ from _pytest.runner import runtestprotocol
 
 from tests.mutation.mutants import Mutant
 
-KILLED, SURVIVED, TIMEOUT, UNREACHED = "killed", "survived", "timeout", "not reached"
+KILLED, SURVIVED, TIMEOUT, UNREACHED, REFUSED = "killed", "survived", "timeout", "not reached", "refused"
+PASSES, FAILS, STUCK, UNFIT = 0, 1, 3, 70  # exit codes of a fork
 EXAMPLES = 25  # of each property, for each mutant
 CPU_SECONDS = 2.0, 20.0  # for one test: so many, and its usual time so often
 WALL_SECONDS = 600.0  # for all tests of a mutant, should something wait for ever
 MEMORY_BYTES = 2 << 30  # on top of what the process has
+TOLD_BYTES = 4_096  # that a fork may say
 TRIPWIRE = "_nothing_is_left_over"  # looks through /proc around every test
 
 PROFILE = hypothesis.settings(
@@ -50,6 +52,17 @@ class Trial:
     started: float = field(default_factory=time.monotonic)
 
 
+def verdict_on(code: int, told: str, *, late: bool) -> str:
+    """Judge a mutant by the exit code of its fork, or the signal that ended it, and the test that it told of."""
+    if code == PASSES:
+        return SURVIVED
+    if late or code == STUCK:
+        return TIMEOUT
+    if code < 0 or (code == FAILS and told):
+        return KILLED
+    return REFUSED  # no test has failed: something is wrong with the trial
+
+
 class Plugin:
     """Takes over pytest's loop."""
 
@@ -61,6 +74,7 @@ class Plugin:
         self.seconds: dict[str, float] = {}  # test -> what it took
         self.reached: dict[str, dict[int, set[str]]] = {}  # file -> line -> tests
         self.broken = ""  # the test that fails without any mutant
+        self.refused: list[str] = []  # mutants that could not be tried, and why
         self.trials: list[Trial] = []
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -145,36 +159,43 @@ class Plugin:
 
     def _verdicts(self, items: dict[str, pytest.Item]) -> Iterator[tuple[Mutant, str, str]]:
         waiting = list(reversed(self.mutants))
-        while waiting or self.trials:
-            while waiting and len(self.trials) < self.processes:
+        while (waiting and not self.refused) or self.trials:
+            while waiting and not self.refused and len(self.trials) < self.processes:
                 mutant = waiting.pop()
                 tests = self.tests_for(mutant)
                 if tests:
                     self.trials.append(self._fork(mutant, [items[test] for test in tests]))
                 else:
                     yield mutant, UNREACHED, ""
-            yield from self._ended()
+            for mutant, verdict, told in self._ended():
+                if verdict == REFUSED:
+                    self.refused.append(f"{mutant.describe()}\n{told}")
+                else:
+                    yield mutant, verdict, told
 
     def _fork(self, mutant: Mutant, items: list[pytest.Item], *, install: bool = True) -> Trial:
         parent_end, child_end = os.pipe()
         pid = os.fork()
         if not pid:
             os.close(parent_end)
-            code = 70
+            code = UNFIT
             try:
                 code = self._try(mutant if install else None, items, child_end)
+            except BaseException as error:
+                os.write(child_end, repr(error).encode()[:TOLD_BYTES])
+                raise
             finally:
                 os._exit(code)
         os.close(child_end)
         return Trial(mutant, pid, parent_end)
 
     def _try(self, mutant: Mutant | None, items: list[pytest.Item], told: int) -> int:
-        """In the fork: 0 when every test passes."""
+        """In the fork: give its exit code."""
         os.setsid()
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
             os.dup2(nowhere, descriptor)
-        signal.signal(signal.SIGPROF, lambda *_: os._exit(3))
+        signal.signal(signal.SIGPROF, lambda *_: os._exit(STUCK))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
@@ -183,11 +204,14 @@ class Plugin:
         least, factor = CPU_SECONDS
         for item, following in _pairs(items):
             signal.setitimer(signal.ITIMER_PROF, least + factor * self.seconds[item.nodeid])
-            reports = runtestprotocol(item, nextitem=following, log=False)
-            if any(report.failed for report in reports):
-                os.write(told, item.nodeid.encode())
-                return 1
-        return 0
+            try:
+                failed = any(report.failed for report in runtestprotocol(item, nextitem=following, log=False))
+            except MemoryError:  # the mutant has left too little to write a report with
+                failed = True
+            if failed:
+                os.write(told, item.nodeid.encode()[:TOLD_BYTES])
+                return FAILS
+        return PASSES
 
     def _ended(self) -> Iterator[tuple[Mutant, str, str]]:
         """Wait for forks to end, and end those that do not."""
@@ -200,13 +224,12 @@ class Plugin:
             if late:
                 with suppress(ProcessLookupError):
                     os.killpg(trial.pid, signal.SIGKILL)
-            test = os.read(trial.exit, 4096).decode(errors="replace")
+            told = os.read(trial.exit, TOLD_BYTES).decode(errors="replace")
             os.close(trial.exit)
             _, status = os.waitpid(trial.pid, 0)
             self.trials.remove(trial)
             code = os.waitstatus_to_exitcode(status)
-            verdict = SURVIVED if code == 0 else TIMEOUT if late or code == 3 else KILLED
-            yield trial.mutant, verdict, test
+            yield trial.mutant, verdict_on(code, told, late=late), told
 
 
 def _pairs(items: list[pytest.Item]) -> Iterator[tuple[pytest.Item, pytest.Item | None]]:
@@ -214,7 +237,10 @@ def _pairs(items: list[pytest.Item]) -> Iterator[tuple[pytest.Item, pytest.Item 
 
 
 def run(tests: list[str], mutants: list[Mutant], results: Path, processes: int, say: Callable[[str], None]) -> None:
-    """Try the mutants against the tests, in the current directory; SystemExit when a test fails without any."""
+    """Try the mutants against the tests, in the current directory.
+
+    SystemExit when a test fails without any, and when one cannot be tried.
+    """
     hypothesis.settings.register_profile("mutation", PROFILE)
     hypothesis.settings.load_profile("mutation")
     plugin = Plugin(mutants, results, processes, say)
@@ -226,3 +252,5 @@ def run(tests: list[str], mutants: list[Mutant], results: Path, processes: int, 
         sys.exit(f"no mutant is tried, because something fails without: {plugin.broken}")
     if not plugin.seconds:
         sys.exit("no test was collected")
+    if plugin.refused:
+        sys.exit("no verdict on what could not be tried:\n" + "\n".join(plugin.refused))

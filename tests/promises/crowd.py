@@ -15,6 +15,7 @@ from tests.raw import ACCEPTED, Raw, connect, publish, subscribe
 MIB = 1_048_576
 CONNECT_TIMEOUT_S = 5.0
 TLS_TIMEOUT_S = 10.0
+SLACK_S = 0.5
 
 
 HALF_CONNECT = connect("half-open", username="u" * 60)[:40]
@@ -49,7 +50,8 @@ class HalfOpen:
 
     def waiting_s(self) -> float:
         """Tell how long the longest of them has been left alone."""
-        return time.monotonic() - min(self._links.values())
+        now = time.monotonic()
+        return now - min(self._links.values(), default=now)
 
     def close(self) -> None:
         """Break all off."""
@@ -97,6 +99,8 @@ def attack(port: int, *, idle: int, unread: int, half_open: int, shove: int, tls
             "earliest_cut_s": min(crowd.cut_after, default=0.0),
             "longest_waiting_s": crowd.waiting_s(),
             "tls_cuts": len(shaking.cut_after),
+            "tls_latest_cut_s": max(shaking.cut_after, default=0.0),
+            "tls_longest_waiting_s": shaking.waiting_s(),
         }
 
 
@@ -120,17 +124,28 @@ def run(broker: Target, *, seconds: float, idle: int, unread: int, half_open: in
         lost = probe.lost
     tls = []
     if broker.tls_port:
-        tls.append(Finding("TLS handshakes that never end", half_open))
-        tls.append(Finding("of them cut", told["tls_cuts"], least=half_open))
+        most = TLS_TIMEOUT_S + SLACK_S
+        tls += [
+            Finding("TLS handshakes that never end", half_open),
+            Finding("of them cut", told["tls_cuts"], least=half_open),
+            Finding("latest cut of a handshake", told["tls_latest_cut_s"], "s", most=most, timed=True),
+            Finding(
+                "longest that a handshake is left alone", told["tls_longest_waiting_s"], "s", most=most, timed=True
+            ),
+        ]
     return [
         Finding("clients that are idle, and that do not read", idle + unread),
         Finding("links that never finish their CONNECT", half_open),
         Finding("bytes published past those that do not read", told["shoved"], least=shove),
         Finding("memory risen", risen / MIB, "MiB", most=64),
         Finding("links without CONNECT that were cut", told["cuts"], least=half_open),
-        Finding("latest cut", told["latest_cut_s"], "s", most=CONNECT_TIMEOUT_S + 0.5, timed=True),
+        Finding("latest cut", told["latest_cut_s"], "s", most=CONNECT_TIMEOUT_S + SLACK_S, timed=True),
         Finding(
-            "longest that one is left alone", told["longest_waiting_s"], "s", most=CONNECT_TIMEOUT_S + 0.5, timed=True
+            "longest that one is left alone",
+            told["longest_waiting_s"],
+            "s",
+            most=CONNECT_TIMEOUT_S + SLACK_S,
+            timed=True,
         ),
         *tls,
         Finding("honest messages lost", lost, most=0),

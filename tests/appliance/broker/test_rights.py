@@ -143,6 +143,16 @@ def test_a_changed_subscription_is_felt_by_restricted_publishers_too():
     assert [payload for _, payload, _ in wild.messages()] == [b"2", b"3"]
 
 
+def test_users_with_rules_share_a_route_that_a_subscription_changes():
+    server = VirtualServer(authorize=Acl([Rule(user=name, publish=["x"]) for name in ("a", "b")]).rights)
+    writers = [server.client(name, username=name).publish("x", b"to nobody") for name in ("a", "b")]
+    reader = server.client("r").subscribe("x")
+    reader.packets()
+    for name, writer in zip("ab", writers, strict=True):
+        writer.publish("x", name.encode())
+    assert [payload for _, payload, _ in reader.messages()] == [b"a", b"b"]
+
+
 def test_the_routes_of_all_users_together_are_bounded():
     server = VirtualServer(
         authorize=Acl([Rule(user=f"u{n}", publish=["#"]) for n in range(10)]).rights, max_cached_topics=16
