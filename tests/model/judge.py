@@ -40,12 +40,21 @@ class Judge:
     def _saw_release_again(self, link, packet):
         session = link.session
         self._skip_resend(session)
-        if not session.resend or session.resend[0] != packet.packet_id or packet.reason_code:
+        line = session.resend
+        if self._is_window_full(session):  # what is a PUBLISH waits then, a release does not [MQTT-3.3.4-10]
+            line = self._releases(session)
+        if not line or line[0] != packet.packet_id or packet.reason_code:
             return False
         if not session.in_flight[packet.packet_id].released:
             return False
-        session.resend.pop(0)
+        session.resend.remove(packet.packet_id)
         return True
+
+    def _is_window_full(self, session):
+        return len(session.in_flight) - len(session.resend) >= session.window
+
+    def _releases(self, session):
+        return [number for number in session.resend if session.in_flight[number].released]
 
     def _saw_publish(self, link, packet):
         session = link.session
@@ -118,7 +127,7 @@ class Judge:
         self._skip_resend(session)
         if not session.resend or session.resend[0] != packet.packet_id:
             raise Divergence(f"{link} was sent {packet} with DUP; to be sent again were {session.resend}")
-        if len(session.in_flight) - len(session.resend) >= session.window:
+        if self._is_window_full(session):
             raise Divergence(f"{link} was sent {packet} again beyond its Receive Maximum")
         self._tell_copies_apart(link, session, packet)
         delivery = session.in_flight[packet.packet_id]
@@ -210,8 +219,10 @@ class Judge:
             if session.queue:
                 raise Divergence(f"{link} was not sent {self._packet(link, session.queue[0])}")
             self._settle_replays(link, session)
-        elif link.reads and session.resend and len(session.in_flight) - len(session.resend) < session.window:
+        elif link.reads and session.resend and not self._is_window_full(session):
             raise Divergence(f"{link} was not sent {session.in_flight[session.resend[0]]} again")
+        elif link.reads and self._releases(session):
+            raise Divergence(f"{link} was not sent the release of {self._releases(session)[0]} again")
         kept = []
         for delivery in session.queue:
             if not delivery.fresh or self._fits(kept, delivery):
