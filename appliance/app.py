@@ -237,17 +237,11 @@ class Service:
             history=HistoryReader(database_path(self.data_dir)) if self.settings.history.enabled else None,
             status=self.status,
             listeners=listeners,
-            verify=self._verify,
+            accounts=self._accounts,
         )
         await page.start()
         self.web_port = page.port if self.settings.web.port else None
         return page.stop
-
-    async def _verify(self, username: str, password: str, peer: str) -> bool:
-        if self._accounts is None:
-            return False
-        right = await self._accounts.passwords.verify(username, password, peer)
-        return right and not self._accounts.acl.has_rules(username)  # the page shows everything
 
 
 def unclassified(_topic: str) -> RouteFlag:

@@ -65,6 +65,7 @@ ARROWS = {
         "appliance.settings",
     },
     "appliance.page": {
+        "appliance.accounts",
         "appliance.features.web",
         "appliance.listeners",
         "appliance.net",
