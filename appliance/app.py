@@ -23,7 +23,7 @@ from appliance.auth.acl import NO_RIGHTS
 from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
-from appliance.config import ConfigError
+from appliance.config import ConfigError, spelled
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
@@ -252,11 +252,6 @@ def unclassified(_topic: str) -> RouteFlag:
 @asynccontextmanager
 async def serving(settings: Settings, data_dir: Path) -> AsyncGenerator[Service]:
     """Run the service inside the `async with`; CommandError. What was recorded is on disk when it ends."""
-    if settings.mqtt.port and settings.mqtt.port == settings.web.port:
-        raise CommandError(
-            f"MQTT and the page both want port {settings.mqtt.port}; choose another with --mqtt-port or --http-port",
-            Exit.CONFIG,
-        )
     for fault in faults(settings):  # the command line has said so with the line; others may not have asked
         raise CommandError(told(fault), Exit.CONFIG)
     async with AsyncExitStack() as parts:
@@ -405,8 +400,7 @@ def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
 
 def told(fault: Fault) -> str:
     """Say what is wrong with a key, as people write it."""
-    _, number, key = fault.key_path
-    return f"listener[{int(number) + 1}].{key}: {fault.problem}; {fault.cure}"
+    return f"{spelled(fault.key_path)}: {fault.problem}; {fault.cure}"
 
 
 def tell_trouble(trouble: str | None) -> None:

@@ -62,6 +62,8 @@ def faults(settings: Settings) -> Iterator[Fault]:
         for name, section in (("web.port", settings.web), ("mqtt.port", settings.mqtt))
         if section.port
     ]
+    if len(taken) == 2 and (overlap := taken[0].overlap(taken[1])):
+        yield Fault(("web", "port"), overlap, "choose another, or one of them with --mqtt-port or --http-port")
     for number, listener in enumerate(settings.listener):
         for key, problem, cure in _faults(listener, has_accounts=bool(settings.accounts.password_file)):
             yield Fault(("listener", number, key), problem, cure)

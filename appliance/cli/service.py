@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,12 +71,17 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> "Settings":
-    """Read the file, then let the options have their way."""
-    from msgspec.structs import replace  # noqa: PLC0415
-
+    """Read the file, and let the options have their way; CommandError."""
     from appliance.settings import Settings  # noqa: PLC0415
 
-    settings = _load(arguments.config) if arguments.config else Settings()
+    if arguments.config:
+        return _load(arguments.config, partial(_with_options, arguments))
+    return _with_options(arguments, Settings())
+
+
+def _with_options(arguments: argparse.Namespace, settings: "Settings") -> "Settings":
+    from msgspec.structs import replace  # noqa: PLC0415
+
     if arguments.mqtt_port is not None:
         settings = replace(settings, mqtt=replace(settings.mqtt, port=arguments.mqtt_port))
     if arguments.http_port is not None:
@@ -82,15 +89,15 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
     return settings
 
 
-def _load(path: Path) -> "Settings":
-    """Read a file, with the rules that no single key can express; CommandError."""
+def _load(path: Path, changed: "Callable[[Settings], Settings]" = lambda settings: settings) -> "Settings":
+    """Read a file and hold what the options make of it to the rules that no single key can express; CommandError."""
     from appliance.config import ConfigError, Document  # noqa: PLC0415
     from appliance.listeners import anchored, faults  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     try:
         document = Document.read(path)
-        settings = document.convert(Settings)
+        settings = changed(document.convert(Settings))
         for fault in faults(settings):
             raise document.error(*fault)
     except ConfigError as error:

@@ -175,7 +175,7 @@ class TestRefusals:
 
     def test_one_port_for_two(self, tmp_path):
         text, code = refusal(local(mqtt=1883, web=1883), tmp_path)
-        assert text.startswith("MQTT and the page both want port 1883; choose another")
+        assert text.startswith("web.port: 127.0.0.1:1883 is also that of mqtt.port; choose another")
         assert code == Exit.CONFIG
 
     def test_a_port_only_root_may_open(self, tmp_path, monkeypatch):

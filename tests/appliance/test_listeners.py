@@ -149,6 +149,20 @@ def test_what_is_listened_to_once(fields, problem, cure):
         assert len(found) == 1
 
 
+@pytest.mark.parametrize(
+    ("mqtt", "web", "problem"),
+    [
+        (Mqtt(port=9), Web(port=9), "127.0.0.1:9 is also that of mqtt.port"),
+        (Mqtt(port=9, address="localhost"), Web(port=9), "127.0.0.1:9 is also that of mqtt.port"),
+        (Mqtt(port=9, address="::1"), Web(port=9), None),
+        (Mqtt(port=0), Web(port=0), None),
+    ],
+)
+def test_broker_and_page_on_one_port(mqtt, web, problem):
+    found = [(fault.key_path, fault.problem) for fault in faults(Settings(mqtt=mqtt, web=web))]
+    assert found == ([(("web", "port"), problem)] if problem else [])
+
+
 def test_a_port_that_is_off_is_free():
     assert (
         list(faults(Settings(mqtt=Mqtt(port=0), web=Web(port=0), listener=(Listener(), Listener(serve="web"))))) == []

@@ -47,6 +47,16 @@ def test_a_listener_that_may_not_be_is_named_with_its_line(tmp_path):
         service.check_command(parsed("check", str(path)))
 
 
+def test_two_ports_that_are_one_are_named_with_their_line(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[mqtt]\nport = 8080\n[web]\nport = 8080\n")
+    with pytest.raises(CommandError, match=rf"^{path}:4: web.port: 127.0.0.1:8080 is also that of mqtt.port; "):
+        service.check_command(parsed("check", str(path)))
+    assert service._settings(parsed("run", "--config", str(path), "--mqtt-port", "1884")).mqtt.port == 1884
+    with pytest.raises(CommandError, match=r"a.toml:4: web.port: 127.0.0.1:7 is also that of mqtt.port; "):
+        service._settings(parsed("run", "--config", str(path), "--mqtt-port", "7", "--http-port", "7"))
+
+
 def test_files_of_a_listener_lie_beside_the_configuration(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text('[[listener]]\ncertificate = "hub.pem"\n')
