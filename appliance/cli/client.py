@@ -118,6 +118,15 @@ def distrusted(arguments: argparse.Namespace, error: ssl.SSLError) -> CommandErr
     )
 
 
+def shut(arguments: argparse.Namespace) -> CommandError:
+    """Say that the other end closed before it said anything."""
+    return CommandError(
+        f"{arguments.host}:{arguments.port} closed the connection before it answered; "
+        "does it want TLS (--cafile), or a client certificate (--cert, --key)?",
+        Exit.UNAVAILABLE,
+    )
+
+
 def refused(arguments: argparse.Namespace, what: str, reason: ReasonCode | str) -> CommandError:
     """Say that the broker said no."""
     return CommandError(

@@ -148,12 +148,13 @@ def home(tmp_path_factory):
 def ways(home):
     """Every way to one running service, as options."""
     authority = Authority(home / "authority")
-    mqtt, web, mqtts, https = (free_port() for _ in range(4))
+    mqtt, web, mqtts, https, strict = (free_port() for _ in range(5))
     files = f'certificate = "{authority.certificate}"\nkey = "{authority.key}"\n'
     config = home / "appliance.toml"
     config.write_text(
         f'[[listener]]\nport = {mqtts}\n{files}client_ca = "{authority.ca}"\n'
         f'[[listener]]\nserve = "web"\nport = {https}\n{files}'
+        f'[[listener]]\nport = {strict}\n{files}client_ca = "{authority.ca}"\nrequire_client_certificate = true\n'
     )
     options = ["--config", config, "--data", home / "d", "--mqtt-port", mqtt, "--http-port", web]
     with running(home, "run", *options) as service:
@@ -166,6 +167,8 @@ def ways(home):
             "mqtts": ["-L", f"mqtts://127.0.0.1:{mqtts}", *trust],
             "mqtts with a certificate": ["-h", "127.0.0.1", "-p", mqtts, *trust, "--cert", certificate, "--key", key],
             "wss": ["-L", f"wss://127.0.0.1:{https}/mqtt", *trust],
+            "plain to TLS": ["-L", f"mqtt://127.0.0.1:{mqtts}"],
+            "no certificate": ["-L", f"mqtts://127.0.0.1:{strict}", *trust],
         }
 
 
@@ -182,3 +185,15 @@ def test_without_the_authority_nobody_is_trusted(home, ways):
     done = appliance(home, "pub", *ways["mqtts"][:2], "-t", "a", "-m", "x")
     assert done.returncode == Exit.UNAVAILABLE
     assert "name the authority of its certificate with --cafile" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["pub", "-m", "x"], ["sub"]])
+@pytest.mark.parametrize("way", ["plain to TLS", "no certificate"])
+def test_who_is_shut_out_learns_so_at_once(home, ways, way, command):
+    done = appliance(home, *command, "-t", "a", *ways[way])
+    assert done.returncode == Exit.UNAVAILABLE
+    place = ways[way][1].partition("://")[2]
+    assert done.stderr == (
+        f"appliance: {place} closed the connection before it answered; "
+        "does it want TLS (--cafile), or a client certificate (--cert, --key)?\n"
+    )
