@@ -12,6 +12,12 @@ from appliance.cli.client import connect, new_client, refused
 from appliance.exits import CommandError, Exit
 
 
+def ssl_error(reason):
+    error = ssl.SSLError(1, reason)
+    error.reason = reason
+    return error
+
+
 def parsed(line):
     return build_parser().parse_args(line.split())
 
@@ -167,6 +173,10 @@ def ways(home):
             "mqtts": ["-L", f"mqtts://127.0.0.1:{mqtts}", *trust],
             "mqtts with a certificate": ["-h", "127.0.0.1", "-p", mqtts, *trust, "--cert", certificate, "--key", key],
             "wss": ["-L", f"wss://127.0.0.1:{https}/mqtt", *trust],
+            "wrong path": ["-L", f"ws://127.0.0.1:{web}/wrong"],
+            "wrong port": ["-L", f"ws://127.0.0.1:{mqtt}/mqtt"],
+            "TLS to plain": ["-L", f"mqtts://127.0.0.1:{mqtt}", *trust],
+            "TLS to the plain page": ["-L", f"wss://127.0.0.1:{web}", *trust],
             "plain to TLS": ["-L", f"mqtt://127.0.0.1:{mqtts}"],
             "no certificate": ["-L", f"mqtts://127.0.0.1:{strict}", *trust],
         }
@@ -197,3 +207,41 @@ def test_who_is_shut_out_learns_so_at_once(home, ways, way, command):
         f"appliance: {place} closed the connection before it answered; "
         "does it want TLS (--cafile), or a client certificate (--cert, --key)?\n"
     )
+
+
+ELSEWHERE = [
+    ("wrong path", "something answers at {place}, but not MQTT over WebSocket at /wrong; the path is /mqtt"),
+    ("wrong port", "something answers at {place}, but not MQTT over WebSocket at /mqtt; use the page's port"),
+    ("TLS to plain", "{place} does not speak TLS ("),
+    ("TLS to the plain page", "{place} does not speak TLS ("),
+]
+
+
+@pytest.mark.parametrize(("way", "words"), ELSEWHERE)
+def test_a_broker_that_is_there_in_another_way(home, ways, way, words):
+    done = appliance(home, "pub", "-t", "a", "-m", "x", *ways[way])
+    assert done.returncode == Exit.UNAVAILABLE
+    place = ways[way][1].partition("://")[2].partition("/")[0]
+    assert done.stderr.startswith(f"appliance: {words.format(place=place)}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionResetError(104, "Connection reset by peer"), "does not speak TLS (Connection reset by peer); "),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] x"), "does not speak TLS ("),
+        (ssl_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), "closed the connection before it answered; "),
+    ],
+)
+def test_why_tls_did_not_come_about(monkeypatch, error, words):
+    arguments = parsed("sub -h pi -t a -L mqtts://pi")
+    client = new_client(arguments)
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(client, "connect", refuse)
+    with pytest.raises(CommandError) as caught:
+        connect(client, arguments)
+    assert str(caught.value).startswith(f"pi:8883 {words}")
