@@ -6,6 +6,12 @@ from typing import Any
 
 CHECK = "check its path, and that this user may read it"
 
+MISMATCHES = {  # what OpenSSL calls a key that belongs to another certificate
+    "KEY_VALUES_MISMATCH",
+    "KEY_TYPE_MISMATCH",  # one of another kind, such as RSA for EC
+    "NO_CERTIFICATE_ASSIGNED",  # likewise: no certificate of the key's kind
+}
+
 
 class CertificateError(Exception):
     """A file that TLS cannot use; the text is one line with the cure, `key` the setting that names the file."""
@@ -72,7 +78,7 @@ def _readable(key: str, path: str) -> None:
 
 
 def _explained(error: ssl.SSLError, certificate: str, key: str) -> CertificateError:
-    if error.reason == "KEY_VALUES_MISMATCH":
+    if error.reason in MISMATCHES:
         return CertificateError(
             "key", f"{key or certificate} is not the key of {certificate}; name the one it came with"
         )
