@@ -3,7 +3,8 @@
 import math
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +48,14 @@ class ConfigError(Exception):
     def __str__(self) -> str:
         place = "" if self.path is None else str(self.path) if self.line is None else f"{self.path}:{self.line}"
         return ": ".join(part for part in (place, self.key, f"{self.problem}; {self.cure}") if part).replace("\n", " ")
+
+
+class SettingError(ConfigError):
+    """A setting that cannot be used, told by who does not know in which file it stands."""
+
+    def __init__(self, key_path: KeyPath, problem: str, cure: str) -> None:
+        super().__init__(path=None, line=None, key=spelled(key_path), problem=problem, cure=cure)
+        self.key_path = key_path
 
 
 def load(path: Path, kind: type[T]) -> T:
@@ -135,6 +144,14 @@ class Document:
         except RecursionError:
             line = 1
         return ConfigError(path=self.path, line=line, key=spelled(key_path), problem=problem, cure=cure)
+
+    @contextmanager
+    def naming(self) -> Generator[None]:
+        """Let errors of settings say in which line of this file they stand."""
+        try:
+            yield
+        except SettingError as error:
+            raise self.error(error.key_path, error.problem, error.cure) from None
 
     def _explained(
         self, message: str, kind: type, key_path: KeyPath, beside: type[msgspec.Struct] | None

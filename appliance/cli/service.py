@@ -90,7 +90,10 @@ def _with_options(arguments: argparse.Namespace, settings: "Settings") -> "Setti
 
 
 def _load(path: Path, changed: "Callable[[Settings], Settings]" = lambda settings: settings) -> "Settings":
-    """Read a file and hold what the options make of it to the rules that no single key can express; CommandError."""
+    """Read a file and hold what the options make of it to the rules that no single key can express; CommandError.
+
+    The files that it names are read here too, since here it is known on which line.
+    """
     from appliance.config import ConfigError, Document  # noqa: PLC0415
     from appliance.listeners import anchored, faults  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
@@ -100,9 +103,24 @@ def _load(path: Path, changed: "Callable[[Settings], Settings]" = lambda setting
         settings = changed(document.convert(Settings))
         for fault in faults(settings):
             raise document.error(*fault)
+        settings = _accounts_beside(path, anchored(settings, path.absolute().parent))
+        with document.naming():
+            _read_files(settings)
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
-    return _accounts_beside(path, anchored(settings, path.absolute().parent))
+    return settings
+
+
+def _read_files(settings: "Settings") -> None:
+    """See that the service could use the files that the settings name; ConfigError."""
+    from appliance.accounts import load_accounts  # noqa: PLC0415
+
+    load_accounts(settings.accounts)
+    if any(one.certificate for one in settings.listener):
+        from appliance.app import context_of  # noqa: PLC0415
+
+        for number, one in enumerate(settings.listener):
+            context_of(number, one)
 
 
 def _accounts_beside(path: Path, settings: "Settings") -> "Settings":
@@ -166,25 +184,13 @@ def demo_command(arguments: argparse.Namespace) -> int:
 
 def check_command(arguments: argparse.Namespace) -> int:
     """Say whether a file and those it names are good, or what it may hold."""
-    from appliance.config import ConfigError, schema  # noqa: PLC0415
+    from appliance.config import schema  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     if arguments.schema:
         say(schema(Settings, "Configuration of the appliance").removesuffix("\n"))
         return Exit.OK
-    settings = _load(arguments.file)
-
-    from appliance.accounts import load_accounts  # noqa: PLC0415
-
-    try:
-        load_accounts(settings.accounts)
-    except ConfigError as error:
-        raise CommandError(str(error), Exit.CONFIG) from None
-    if any(one.certificate for one in settings.listener):
-        from appliance.app import context_of  # noqa: PLC0415
-
-        for number, one in enumerate(settings.listener):
-            context_of(number, one)
+    _load(arguments.file)
     say(f"{arguments.file} is good")
     return Exit.OK
 

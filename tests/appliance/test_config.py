@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from appliance.config import LIST_PHRASE, SYNTAX_CURES, ConfigError, Document, load
+from appliance.config import LIST_PHRASE, SYNTAX_CURES, ConfigError, Document, SettingError, load
 from appliance.settings import LOOPBACK_CURE, Level, Settings
 
 FILE = Path("a.toml")
@@ -33,6 +33,14 @@ def test_a_file_is_read_with_the_mark_of_windows_editors(tmp_path):
     path.write_bytes(b"\xef\xbb\xbfsite = 'attic'\r\n[web]\r\nport = 0\r\n")
     settings = load(path, Settings)
     assert (settings.site, settings.web.port, settings.mqtt.port) == ("attic", 0, 1883)
+
+
+def test_who_knows_no_file_names_the_setting_and_the_file_adds_the_line():
+    error = SettingError(("listener", 1, "key"), "no such key", "make one")
+    assert str(error) == "listener[2].key: no such key; make one"
+    with pytest.raises(ConfigError) as caught, Document(FILE, "[[listener]]\n[[listener]]\nkey = 'x'").naming():
+        raise error
+    assert str(caught.value) == "a.toml:3: listener[2].key: no such key; make one"
 
 
 SITE_CURE = "use a-z, 0-9, _ and -, and none of the reserved names devices, hub, set, availability and homeassistant"
