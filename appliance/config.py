@@ -167,10 +167,11 @@ class Document:
             help_text = phrase(type_at(expected, (found[1],)))
             return self.error((*path, found[1]), "is missing", f"add it: {help_text}" if help_text else "add it")
         try:
-            problem = f"{shown(self.at(path), path)} will not do"
+            value = self.at(path)
+            problem = f"{shown(value, path)} will not do"
         except (KeyError, IndexError, TypeError):  # inside a table of free keys msgspec does not say which
-            problem = what
-        return self.error(path, problem, phrase(expected) or what)
+            value, problem = None, what
+        return self.error(path, problem, list_cure(expected, value, path) or phrase(expected) or what)
 
     def _syntax_error(self, message: str) -> ConfigError:
         what, line = message, None
@@ -260,6 +261,17 @@ def text_phrase(text: inspect.StrType) -> str:
 def choice_phrase(choice: inspect.LiteralType) -> str:
     """Say which words."""
     return "use one of " + ", ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in choice.values)
+
+
+def list_cure(expected: inspect.Type | None, value: object, path: KeyPath) -> str:
+    """Say how the one thing that stands where a list belongs becomes a list; empty where that is not the mistake."""
+    match bare(expected):
+        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
+            if isinstance(value, dict) and isinstance(bare(item), inspect.StructType):
+                return f"head it [[{spelled(path)}]]"
+            if isinstance(value, str) and isinstance(bare(item), inspect.StrType):
+                return f"write a list: [{shown(value, path)}]"
+    return ""
 
 
 LIST_PHRASE = "give a list in [brackets]; tables of a list are headed [[name]]"

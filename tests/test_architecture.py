@@ -114,6 +114,7 @@ ARROWS = {
     "sensors": set(),
     "sensors.__main__": {"sensors.cli"},
     "sensors.cli": {
+        "appliance",
         "appliance.config",
         "appliance.exits",
         "appliance.settings",

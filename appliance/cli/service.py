@@ -134,7 +134,7 @@ def _accounts_beside(path: Path, settings: "Settings") -> "Settings":
 
 def _data_dir(arguments: argparse.Namespace, settings: "Settings") -> Path:
     if arguments.data is not None:
-        return Path(arguments.data)
+        return Path(arguments.data).absolute()  # who asks for the status may stand elsewhere
     if settings.data_dir:  # a relative one lies beside the file that names it
         return Path(arguments.config).absolute().parent / Path(settings.data_dir).expanduser()
     return usual_data_dir()
@@ -172,7 +172,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(
             demo(
-                arguments.data or demo_data_dir(),
+                arguments.data.absolute() if arguments.data else demo_data_dir(),
                 mqtt_port=Mqtt().port if arguments.mqtt_port is None else arguments.mqtt_port,
                 http_port=Web().port if arguments.http_port is None else arguments.http_port,
                 argv0=sys.argv[0],

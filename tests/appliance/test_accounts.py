@@ -160,7 +160,7 @@ RULES = [
         "3: rule[1].publish[1]: nobody may publish to $ topics, they are the server's own; remove it",
     ),
     ('[[rule]]\nuser = "ann"\nread = ["a"]', "3: rule[1].read: unknown key"),
-    ('[[rule]]\nuser = "ann"\npublish = "a"', '3: rule[1].publish: "a" will not do'),
+    ('[[rule]]\nuser = "ann"\npublish = "a"', '3: rule[1].publish: "a" will not do; write a list: ["a"]'),
     ("[[rules]]", "1: rules: unknown key"),
     ("[[rule", "1: not TOML"),
 ]

@@ -124,6 +124,7 @@ def test_a_mistake_in_a_file_is_named_where_it_stands(tmp_path):
     ("data", "in_file", "expected"),
     [
         (["--data", "/x"], "/y", Path("/x")),
+        (["--data", "x"], "/y", Path.cwd() / "x"),
         ([], "/y", Path("/y")),
         ([], "y", Path("/etc/appliance/y")),
         ([], "", Path("/usual")),
