@@ -73,7 +73,9 @@ def faults(settings: Settings) -> Iterator[Fault]:
             if overlap := spot.overlap(other):
                 key = "path" if listener.path else "port"
                 cure = (
-                    "choose another" if other.name.startswith("listener") else f"set {other.name} = 0 or choose another"
+                    "choose another"
+                    if other.name.startswith("listener")
+                    else f"set {other.name} = 0 or choose another port"
                 )
                 yield Fault(("listener", number, key), overlap, cure)
         taken.append(spot)
