@@ -1,13 +1,14 @@
 """The accounts of a service, from their two files: who may come in, and who may do what."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.auth.acl import Acl
 from appliance.auth.password_file import BadPasswordFile, parse
-from appliance.config import ConfigError, Document, read_text
+from appliance.config import ConfigError, Document, SettingError, read_text
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import SHARE_PREFIX, check_topic_filter
 from appliance.settings import Accounts as AccountSettings
@@ -29,15 +30,16 @@ def load_accounts(settings: AccountSettings) -> Accounts | None:
     """Read both files; None where accounts are not wanted. ConfigError; then nobody is let in by mistake."""
     if not settings.password_file:
         if settings.rules_file:
-            raise _at_key("rules_file", "rules without passwords would believe any name", "set password_file too")
+            raise _error("rules_file", "rules without passwords would believe any name", "set password_file too")
         if settings.anonymous is False:
-            raise _at_key("anonymous", "false without passwords lets nobody in", "set password_file too")
+            raise _error("anonymous", "false without passwords lets nobody in", "set password_file too")
         return None
     from appliance.auth.passwords import Passwords  # noqa: PLC0415 memory that a service without accounts can spare
 
-    path = Path(settings.password_file)
-    users = load_users(path)
-    rules = load_rules(Path(settings.rules_file), users) if settings.rules_file else []
+    with _named("password_file"):
+        users = load_users(Path(settings.password_file))
+    with _named("rules_file"):
+        rules = load_rules(Path(settings.rules_file), users) if settings.rules_file else []
     return Accounts(Passwords(users, anonymous=settings.anonymous or False), Acl(rules))
 
 
@@ -80,5 +82,16 @@ def _check_filter(document: Document, key_path: tuple[str, int, str, int], topic
         raise document.error(key_path, "nobody may publish to $ topics, they are the server's own", "remove it")
 
 
-def _at_key(key: str, problem: str, cure: str) -> ConfigError:
-    return ConfigError(path=None, line=None, key=f"accounts.{key}", problem=problem, cure=cure)
+@contextmanager
+def _named(key: str) -> Generator[None]:
+    """Let what is wrong with a file as a whole be said of the setting that names it."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.line is not None:
+            raise
+        raise _error(key, f"{error.path}: {error.problem}", error.cure) from None
+
+
+def _error(key: str, problem: str, cure: str) -> SettingError:
+    return SettingError(("accounts", key), problem, cure)

@@ -23,13 +23,13 @@ from appliance.auth.acl import NO_RIGHTS
 from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
-from appliance.config import ConfigError
+from appliance.config import ConfigError, SettingError
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
 from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
-from appliance.listeners import Fault, faults, url, where
+from appliance.listeners import faults, url, where
 from appliance.net.certificates import CertificateError, server_context
 from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
@@ -65,8 +65,8 @@ class Service:
     async def start(self, parts: AsyncExitStack) -> None:
         """Start every part and put the way to stop it on the stack; CommandError."""
         settings = self.settings
-        contexts = [context_of(number, listener) for number, listener in enumerate(settings.listener)]
         try:
+            contexts = [context_of(number, listener) for number, listener in enumerate(settings.listener)]
             accounts = self._accounts = load_accounts(settings.accounts)
         except ConfigError as error:
             raise CommandError(str(error), Exit.CONFIG) from None
@@ -237,17 +237,11 @@ class Service:
             history=HistoryReader(database_path(self.data_dir)) if self.settings.history.enabled else None,
             status=self.status,
             listeners=listeners,
-            verify=self._verify,
+            accounts=self._accounts,
         )
         await page.start()
         self.web_port = page.port if self.settings.web.port else None
         return page.stop
-
-    async def _verify(self, username: str, password: str, peer: str) -> bool:
-        if self._accounts is None:
-            return False
-        right = await self._accounts.passwords.verify(username, password, peer)
-        return right and not self._accounts.acl.has_rules(username)  # the page shows everything
 
 
 def unclassified(_topic: str) -> RouteFlag:
@@ -258,13 +252,8 @@ def unclassified(_topic: str) -> RouteFlag:
 @asynccontextmanager
 async def serving(settings: Settings, data_dir: Path) -> AsyncGenerator[Service]:
     """Run the service inside the `async with`; CommandError. What was recorded is on disk when it ends."""
-    if settings.mqtt.port and settings.mqtt.port == settings.web.port:
-        raise CommandError(
-            f"MQTT and the page both want port {settings.mqtt.port}; choose another with --mqtt-port or --http-port",
-            Exit.CONFIG,
-        )
     for fault in faults(settings):  # the command line has said so with the line; others may not have asked
-        raise CommandError(told(fault), Exit.CONFIG)
+        raise CommandError(str(SettingError(*fault)), Exit.CONFIG)
     async with AsyncExitStack() as parts:
         parts.enter_context(held(data_dir))
         service = Service(settings, data_dir)
@@ -394,7 +383,7 @@ def explained_listener(number: int, one: Listener) -> Generator[None]:
 
 
 def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
-    """Give what encrypts a listener, None where it is not; CommandError."""
+    """Give what encrypts a listener, None where it is not; ConfigError."""
     if not one.certificate:
         return None
     try:
@@ -406,13 +395,7 @@ def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
             protocol="mqtt" if one.serve == "mqtt" else "http/1.1",
         )
     except CertificateError as error:
-        raise CommandError(f"listener[{number + 1}].{error.key}: {error}", Exit.CONFIG) from None
-
-
-def told(fault: Fault) -> str:
-    """Say what is wrong with a key, as people write it."""
-    _, number, key = fault.key_path
-    return f"listener[{int(number) + 1}].{key}: {fault.problem}; {fault.cure}"
+        raise SettingError(("listener", number, error.key), error.problem, error.cure) from None
 
 
 def tell_trouble(trouble: str | None) -> None:

@@ -3,7 +3,8 @@
 import math
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +48,14 @@ class ConfigError(Exception):
     def __str__(self) -> str:
         place = "" if self.path is None else str(self.path) if self.line is None else f"{self.path}:{self.line}"
         return ": ".join(part for part in (place, self.key, f"{self.problem}; {self.cure}") if part).replace("\n", " ")
+
+
+class SettingError(ConfigError):
+    """A setting that cannot be used, told by who does not know in which file it stands."""
+
+    def __init__(self, key_path: KeyPath, problem: str, cure: str) -> None:
+        super().__init__(path=None, line=None, key=spelled(key_path), problem=problem, cure=cure)
+        self.key_path = key_path
 
 
 def load(path: Path, kind: type[T]) -> T:
@@ -136,6 +145,14 @@ class Document:
             line = 1
         return ConfigError(path=self.path, line=line, key=spelled(key_path), problem=problem, cure=cure)
 
+    @contextmanager
+    def naming(self) -> Generator[None]:
+        """Let errors of settings say in which line of this file they stand."""
+        try:
+            yield
+        except SettingError as error:
+            raise self.error(error.key_path, error.problem, error.cure) from None
+
     def _explained(
         self, message: str, kind: type, key_path: KeyPath, beside: type[msgspec.Struct] | None
     ) -> ConfigError:
@@ -150,10 +167,11 @@ class Document:
             help_text = phrase(type_at(expected, (found[1],)))
             return self.error((*path, found[1]), "is missing", f"add it: {help_text}" if help_text else "add it")
         try:
-            problem = f"{shown(self.at(path), path)} will not do"
+            value = self.at(path)
+            problem = f"{shown(value, path)} will not do"
         except (KeyError, IndexError, TypeError):  # inside a table of free keys msgspec does not say which
-            problem = what
-        return self.error(path, problem, phrase(expected) or what)
+            value, problem = None, what
+        return self.error(path, problem, list_cure(expected, value, path) or phrase(expected) or what)
 
     def _syntax_error(self, message: str) -> ConfigError:
         what, line = message, None
@@ -243,6 +261,17 @@ def text_phrase(text: inspect.StrType) -> str:
 def choice_phrase(choice: inspect.LiteralType) -> str:
     """Say which words."""
     return "use one of " + ", ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in choice.values)
+
+
+def list_cure(expected: inspect.Type | None, value: object, path: KeyPath) -> str:
+    """Say how the one thing that stands where a list belongs becomes a list; empty where that is not the mistake."""
+    match bare(expected):
+        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
+            if isinstance(value, dict) and isinstance(bare(item), inspect.StructType):
+                return f"head it [[{spelled(path)}]]"
+            if isinstance(value, str) and isinstance(bare(item), inspect.StrType):
+                return f"write a list: [{shown(value, path)}]"
+    return ""
 
 
 LIST_PHRASE = "give a list in [brackets]; tables of a list are headed [[name]]"

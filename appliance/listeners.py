@@ -1,7 +1,7 @@
 """Where the service listens, and the rules that no single key of the configuration can express."""
 
 from collections.abc import Iterator
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,17 +57,66 @@ def url(listener: Listener, address: str | None = None) -> str:
 
 def faults(settings: Settings) -> Iterator[Fault]:
     """Everything about the listeners that cannot be."""
-    taken = {
-        place(section.address, section.port): name
+    taken = [
+        _Spot(name, place(section.address, section.port), section.address, section.port)
         for name, section in (("web.port", settings.web), ("mqtt.port", settings.mqtt))
         if section.port
-    }
+    ]
+    if len(taken) == 2 and (overlap := taken[0].overlap(taken[1])):
+        yield Fault(("web", "port"), overlap, "choose another, or one of them with --mqtt-port or --http-port")
     for number, listener in enumerate(settings.listener):
         for key, problem, cure in _faults(listener, has_accounts=bool(settings.accounts.password_file)):
             yield Fault(("listener", number, key), problem, cure)
-        if (other := taken.setdefault(where(listener), f"listener[{number + 1}]")) != f"listener[{number + 1}]":
-            key = "path" if listener.path else "port"
-            yield Fault(("listener", number, key), f"{where(listener)} is also that of {other}", "choose another")
+        address, port = (listener.path, 0) if listener.path else (listener.address, listener.port_or_usual())
+        spot = _Spot(f"listener[{number + 1}]", where(listener), address, port)
+        for other in taken:
+            if overlap := spot.overlap(other):
+                key = "path" if listener.path else "port"
+                cure = (
+                    "choose another"
+                    if other.name.startswith("listener")
+                    else f"set {other.name} = 0 or choose another port"
+                )
+                yield Fault(("listener", number, key), overlap, cure)
+        taken.append(spot)
+
+
+class _Spot(NamedTuple):
+    """What can be listened to once: an address with its port, or a file with port 0; and the key that asks for it."""
+
+    name: str
+    text: str
+    address: str
+    port: int
+
+    def overlap(self, other: "_Spot") -> str:
+        """Say how the two get in each other's way; empty when they do not."""
+        mine, others = _meant(self.address), _meant(other.address)
+        if self.port != other.port:
+            return ""
+        if mine == others:
+            return f"{self.text} is also that of {other.name}"
+        if _takes_in(mine, others):
+            return f"{self.text} includes {other.name}, which is {other.text}"
+        if _takes_in(others, mine):
+            return f"{self.text} is included in {other.name}, which is {other.text}"
+        return ""
+
+
+def _meant(address: str) -> IPv4Address | IPv6Address | str:
+    """Give the address that is opened; the text itself where it is none."""
+    try:
+        found = ip_address("127.0.0.1" if address == "localhost" else address)
+    except ValueError:
+        return address
+    return (isinstance(found, IPv6Address) and found.ipv4_mapped) or found
+
+
+def _takes_in(every: IPv4Address | IPv6Address | str, one: IPv4Address | IPv6Address | str) -> bool:
+    """Whether the first means every address, and the second is among them; :: serves IPv4 too."""
+    if isinstance(every, str) or isinstance(one, str) or not every.is_unspecified:
+        return False
+    return every.version == 6 or one.version == 4
 
 
 def _faults(listener: Listener, *, has_accounts: bool) -> Iterator[tuple[str, str, str]]:

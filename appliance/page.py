@@ -3,7 +3,8 @@
 import ssl
 from collections.abc import Callable, Sequence
 
-from appliance.features.web.login import Verify
+from appliance.accounts import Accounts
+from appliance.features.web.login import Verdict, Verify
 from appliance.features.web.server import Door, WebServer
 from appliance.listeners import is_loopback
 from appliance.net.hub import Hub
@@ -26,7 +27,7 @@ def new_page(
     history: HistoryReader | None,
     status: Callable[[], dict[str, object]],
     listeners: Sequence[Encrypted],
-    verify: Verify,
+    accounts: Accounts | None,
 ) -> WebServer:
     """Make the page's server, not yet started; who comes from another computer is asked for an account."""
     return WebServer(
@@ -38,8 +39,19 @@ def new_page(
         history=history,
         status=status,
         mqtt=lambda: WebSocketLink(hub, settings.limits.max_packet_bytes),
-        doors=[_door(settings, one, context, verify) for one, context in listeners],
+        doors=[_door(settings, one, context, verifier(accounts)) for one, context in listeners],
     )
+
+
+def verifier(accounts: Accounts | None) -> Verify:
+    """Give what judges those who log in."""
+
+    async def verify(username: str, password: str, peer: str) -> Verdict:
+        if accounts is None or not await accounts.passwords.verify(username, password, peer):
+            return Verdict.WRONG
+        return Verdict.HAS_RULES if accounts.acl.has_rules(username) else Verdict.WELCOME
+
+    return verify
 
 
 def _door(settings: Settings, one: Listener, context: ssl.SSLContext | None, verify: Verify) -> Door:

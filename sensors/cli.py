@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from appliance import __version__
+
 if TYPE_CHECKING:
     from sensors.config import SensorConfig, SensorsConfig
     from sensors.driver import Driver
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"sensors {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = _command(commands, "run", _run, "read the sensors and publish, until SIGTERM or Ctrl-C")
     run.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")

@@ -65,6 +65,7 @@ ARROWS = {
         "appliance.settings",
     },
     "appliance.page": {
+        "appliance.accounts",
         "appliance.features.web",
         "appliance.listeners",
         "appliance.net",
@@ -113,6 +114,7 @@ ARROWS = {
     "sensors": set(),
     "sensors.__main__": {"sensors.cli"},
     "sensors.cli": {
+        "appliance",
         "appliance.config",
         "appliance.exits",
         "appliance.settings",

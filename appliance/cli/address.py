@@ -12,6 +12,7 @@ SCHEMES = {  # scheme -> transport, whether it is encrypted, usual port
     "ws": ("websockets", False, 8080),
     "wss": ("websockets", True, 8443),
 }
+PATH = "/mqtt"  # of MQTT over WebSocket, everywhere
 ENCRYPTED = {1883: 8883, 8080: 8443}
 EXAMPLE = "write mqtts://user:password@host:8883/topic, or ws://host:8080/mqtt"
 
@@ -22,7 +23,7 @@ class UsualPort(int):
 
 def add_address(parser: argparse.ArgumentParser, topic: argparse.Action) -> None:
     """Add the options; `topic` is the one that a URL may stand for."""
-    parser.set_defaults(tls=False, transport="tcp", ws_path="/mqtt")
+    parser.set_defaults(tls=False, transport="tcp", ws_path=PATH)
     parser.add_argument(
         "-L",
         "--url",
@@ -71,7 +72,7 @@ class Url(argparse.Action):
         if url.password is not None:
             namespace.pw = unquote(url.password)
         if transport == "websockets":
-            namespace.ws_path = url.path.rstrip("/") or "/mqtt"
+            namespace.ws_path = url.path.rstrip("/") or PATH
         elif url.path not in {"", "/"}:
             name = unquote(url.path.removeprefix("/"))
             is_list = isinstance(self._topic, argparse._AppendAction)  # noqa: SLF001 argparse has no public name for it

@@ -63,11 +63,11 @@ def status_command(arguments: argparse.Namespace) -> int:
 
 
 TROUBLES = {
-    "messages_dropped": ("dropped", "messages"),
-    "subscriptions_refused": ("refused", "subscriptions"),
-    "connections_closed": ("closed", "connections"),
-    "connections_turned_away": ("refused", "connections"),
-    "sessions_ended": ("ended", "sessions"),
+    "messages_dropped": ("dropped", "message"),
+    "subscriptions_refused": ("refused", "subscription"),
+    "connections_closed": ("closed", "connection"),
+    "connections_turned_away": ("refused", "connection"),
+    "sessions_ended": ("ended", "session"),
 }
 """What the status counts by cause, and the words for it."""
 
@@ -85,25 +85,32 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
         for agent, state in status["agents"].items()
     )
     yield f"  agents    {agents or 'none yet'}"
-    yield f"  clients   {status['clients_now']} connected, {status['sessions_now']} sessions"
+    yield f"  clients   {status['clients_now']} connected, {counted(status['sessions_now'], 'session')}"
     yield f"  messages  {status['messages_received']} in, {status['messages_sent']} out"
     yield f"  retained  {status['retained_now']}"
-    for key, (verb, things) in TROUBLES.items():
+    for key, (verb, thing) in TROUBLES.items():
         for cause, count in status[key].items():
-            yield f"  {verb:9} {count} {things} ({cause})"
+            yield f"  {verb:9} {counted(count, thing)} ({cause})"
     history = status["history"]
     if history is None:
         yield "  history   off"
         return
-    yield f"  history   {history['rows']} rows since the start"
+    yield f"  history   {counted(history['rows'], 'row')} since the start"
     if history["not_allowed_to_publish"]:
-        yield f"            {history['not_allowed_to_publish']} values of topics that their agent may not publish to"
+        values = counted(history["not_allowed_to_publish"], "value")
+        yield f"            {values} of topics that their agent may not publish to"
     if history["beyond_max_series"]:
-        yield f"            {history['beyond_max_series']} values of topics beyond history.max_series were not recorded"
+        values = counted(history["beyond_max_series"], "value")
+        yield f"            not recorded: {values} of topics beyond history.max_series"
     if history["dropped"]:
-        yield f"            {history['dropped']} messages could not be recorded"
+        yield f"            {counted(history['dropped'], 'message')} could not be recorded"
     if history["trouble"]:
         yield f"            {coloured(history['trouble'], Colour.RED)}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Say how many things there are."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def duration(seconds: float) -> str:

@@ -6,12 +6,13 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, WebsocketConnectionError
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from appliance.cli.address import PATH
 from appliance.cli.mqtt import VERSIONS
 from appliance.exits import CommandError, Exit
 from appliance.mqtt.wire import MAX_STRING_BYTES
@@ -98,8 +99,12 @@ def connect(client: Client, arguments: argparse.Namespace, *, clean: bool = True
     try:
         client.connect(arguments.host, int(arguments.port), arguments.keepalive, **options)
     except (OSError, ValueError) as error:
-        if isinstance(error, ssl.SSLError):
+        if isinstance(error, ssl.SSLCertVerificationError):
             raise distrusted(arguments, error) from None
+        if isinstance(error, WebsocketConnectionError):
+            raise not_upgraded(arguments) from None
+        if isinstance(error, ssl.SSLError) or (arguments.tls and isinstance(error, ConnectionResetError)):
+            raise unencrypted(arguments, error) from None
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise CommandError(
             f"no broker at {arguments.host}:{arguments.port} ({reason}); "
@@ -108,12 +113,41 @@ def connect(client: Client, arguments: argparse.Namespace, *, clean: bool = True
         ) from None
 
 
-def distrusted(arguments: argparse.Namespace, error: ssl.SSLError) -> CommandError:
-    """Say why TLS did not come about."""
-    reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason or str(error)
+def distrusted(arguments: argparse.Namespace, error: ssl.SSLCertVerificationError) -> CommandError:
+    """Say what is wrong with the broker's certificate."""
     return CommandError(
-        f"no trust between this client and {arguments.host}:{arguments.port} ({reason}); "
+        f"no trust between this client and {arguments.host}:{arguments.port} ({error.verify_message}); "
         "name the authority of its certificate with --cafile, and its host as the certificate does",
+        Exit.UNAVAILABLE,
+    )
+
+
+def unencrypted(arguments: argparse.Namespace, error: OSError) -> CommandError:
+    """Say why TLS did not come about."""
+    reason = getattr(error, "reason", "") or error.strerror or str(error)
+    if "ALERT" in reason:  # which is said in TLS
+        return shut(arguments)
+    return CommandError(
+        f"{arguments.host}:{arguments.port} does not speak TLS ({reason}); use 8883/8443, or leave TLS out",
+        Exit.UNAVAILABLE,
+    )
+
+
+def not_upgraded(arguments: argparse.Namespace) -> CommandError:
+    """Say that there is no WebSocket of MQTT."""
+    cure = "the path is /mqtt" if arguments.ws_path != PATH else "use the page's port, such as 8080 or 8443"
+    return CommandError(
+        f"something answers at {arguments.host}:{arguments.port}, but not MQTT over WebSocket at {arguments.ws_path}; "
+        f"{cure}",
+        Exit.UNAVAILABLE,
+    )
+
+
+def shut(arguments: argparse.Namespace) -> CommandError:
+    """Say that the other end closed before it said anything."""
+    return CommandError(
+        f"{arguments.host}:{arguments.port} closed the connection before it answered; "
+        "does it want TLS (--cafile), or a client certificate (--cert, --key)?",
         Exit.UNAVAILABLE,
     )
 

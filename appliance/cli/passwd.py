@@ -44,9 +44,9 @@ def passwd_command(arguments: argparse.Namespace) -> int:
     except UnicodeDecodeError:
         raise CommandError(f"{path}: not UTF-8; name a password file", Exit.CONFIG) from None
     except OSError as error:
-        raise CommandError(
-            f"{path} cannot be written ({error.strerror}); run as its owner, and check its directory", Exit.DATA
-        ) from None
+        folder = path.absolute().parent
+        cure = "run as its owner, and check its directory" if folder.is_dir() else f"make the folder {folder}"
+        raise CommandError(f"{path} cannot be written ({error.strerror}); {cure}", Exit.DATA) from None
     what = "is deleted from" if arguments.delete else "has this password in"
     say(f"{user} {what} {path}; a running service reads the file when it is started again")
     return Exit.OK

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from paho.mqtt.client import Client, MQTTMessageInfo
 from paho.mqtt.reasoncodes import ReasonCode
 
-from appliance.cli.client import connect, new_client, refused
+from appliance.cli.client import connect, new_client, refused, shut
 from appliance.exits import CommandError, Exit
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_name
@@ -25,9 +25,10 @@ def publish(arguments: argparse.Namespace, stdin: BinaryIO) -> int:
         raise CommandError(f"-t: {error}", Exit.USAGE) from None
     messages = payloads(arguments, stdin)
     client = new_client(arguments)
-    answers: SimpleQueue[ReasonCode] = SimpleQueue()
+    answers: SimpleQueue[ReasonCode | None] = SimpleQueue()  # None: closed instead
     failures: deque[ReasonCode] = deque(maxlen=1)
     client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.put(reason)
+    client.on_disconnect = lambda *_: answers.put(None)
     client.on_publish = lambda _client, _data, _mid, reason, _properties: (
         failures.append(reason) if reason.is_failure else None
     )
@@ -38,6 +39,8 @@ def publish(arguments: argparse.Namespace, stdin: BinaryIO) -> int:
             answer = answers.get(timeout=arguments.timeout_s)
         except Empty:
             raise late(arguments, "the connection") from None
+        if answer is None:
+            raise shut(arguments)
         if answer.is_failure:
             raise refused(arguments, "the connection", answer)
         send(client, arguments, messages)

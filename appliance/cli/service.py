@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,12 +71,17 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> "Settings":
-    """Read the file, then let the options have their way."""
-    from msgspec.structs import replace  # noqa: PLC0415
-
+    """Read the file, and let the options have their way; CommandError."""
     from appliance.settings import Settings  # noqa: PLC0415
 
-    settings = _load(arguments.config) if arguments.config else Settings()
+    if arguments.config:
+        return _load(arguments.config, partial(_with_options, arguments))
+    return _with_options(arguments, Settings())
+
+
+def _with_options(arguments: argparse.Namespace, settings: "Settings") -> "Settings":
+    from msgspec.structs import replace  # noqa: PLC0415
+
     if arguments.mqtt_port is not None:
         settings = replace(settings, mqtt=replace(settings.mqtt, port=arguments.mqtt_port))
     if arguments.http_port is not None:
@@ -82,20 +89,38 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
     return settings
 
 
-def _load(path: Path) -> "Settings":
-    """Read a file, with the rules that no single key can express; CommandError."""
+def _load(path: Path, changed: "Callable[[Settings], Settings]" = lambda settings: settings) -> "Settings":
+    """Read a file and hold what the options make of it to the rules that no single key can express; CommandError.
+
+    The files that it names are read here too, since here it is known on which line.
+    """
     from appliance.config import ConfigError, Document  # noqa: PLC0415
     from appliance.listeners import anchored, faults  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     try:
         document = Document.read(path)
-        settings = document.convert(Settings)
+        settings = changed(document.convert(Settings))
         for fault in faults(settings):
             raise document.error(*fault)
+        settings = _accounts_beside(path, anchored(settings, path.absolute().parent))
+        with document.naming():
+            _read_files(settings)
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
-    return _accounts_beside(path, anchored(settings, path.absolute().parent))
+    return settings
+
+
+def _read_files(settings: "Settings") -> None:
+    """See that the service could use the files that the settings name; ConfigError."""
+    from appliance.accounts import load_accounts  # noqa: PLC0415
+
+    load_accounts(settings.accounts)
+    if any(one.certificate for one in settings.listener):
+        from appliance.app import context_of  # noqa: PLC0415
+
+        for number, one in enumerate(settings.listener):
+            context_of(number, one)
 
 
 def _accounts_beside(path: Path, settings: "Settings") -> "Settings":
@@ -109,7 +134,7 @@ def _accounts_beside(path: Path, settings: "Settings") -> "Settings":
 
 def _data_dir(arguments: argparse.Namespace, settings: "Settings") -> Path:
     if arguments.data is not None:
-        return Path(arguments.data)
+        return Path(arguments.data).absolute()  # who asks for the status may stand elsewhere
     if settings.data_dir:  # a relative one lies beside the file that names it
         return Path(arguments.config).absolute().parent / Path(settings.data_dir).expanduser()
     return usual_data_dir()
@@ -147,7 +172,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(
             demo(
-                arguments.data or demo_data_dir(),
+                arguments.data.absolute() if arguments.data else demo_data_dir(),
                 mqtt_port=Mqtt().port if arguments.mqtt_port is None else arguments.mqtt_port,
                 http_port=Web().port if arguments.http_port is None else arguments.http_port,
                 argv0=sys.argv[0],
@@ -159,25 +184,13 @@ def demo_command(arguments: argparse.Namespace) -> int:
 
 def check_command(arguments: argparse.Namespace) -> int:
     """Say whether a file and those it names are good, or what it may hold."""
-    from appliance.config import ConfigError, schema  # noqa: PLC0415
+    from appliance.config import schema  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     if arguments.schema:
         say(schema(Settings, "Configuration of the appliance").removesuffix("\n"))
         return Exit.OK
-    settings = _load(arguments.file)
-
-    from appliance.accounts import load_accounts  # noqa: PLC0415
-
-    try:
-        load_accounts(settings.accounts)
-    except ConfigError as error:
-        raise CommandError(str(error), Exit.CONFIG) from None
-    if any(one.certificate for one in settings.listener):
-        from appliance.app import context_of  # noqa: PLC0415
-
-        for number, one in enumerate(settings.listener):
-            context_of(number, one)
+    _load(arguments.file)
     say(f"{arguments.file} is good")
     return Exit.OK
 

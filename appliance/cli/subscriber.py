@@ -12,7 +12,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from appliance.cli.client import connect, new_client, refused
+from appliance.cli.client import connect, new_client, refused, shut
 from appliance.cli.formats import check_format, rendered
 from appliance.cli.terminal import complain, writing
 from appliance.exits import CommandError, Exit
@@ -31,6 +31,7 @@ class Subscriber:
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._client.on_disconnect = self._on_disconnect
+        self._was_answered = False
         self._printed = 0
         self._failure: CommandError | None = None
         self._ended: Exit | None = None
@@ -71,6 +72,7 @@ class Subscriber:
     def _on_connect(
         self, client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
+        self._was_answered = True
         if self._ended is not None:  # while the connection was still being made
             client.disconnect()
         elif reason.is_failure:
@@ -113,6 +115,8 @@ class Subscriber:
     def _on_disconnect(
         self, _client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
+        if self._ended is None and not self._was_answered:
+            raise shut(self._arguments)  # paho would take a disconnect() here for a lost connection, and try again
         if self._ended is None:
             complain(
                 f"the connection to {self._arguments.host}:{self._arguments.port} is lost ({reason}); trying again"

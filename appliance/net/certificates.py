@@ -6,13 +6,25 @@ from typing import Any
 
 CHECK = "check its path, and that this user may read it"
 
+MISMATCHES = {  # what OpenSSL calls a key that belongs to another certificate
+    "KEY_VALUES_MISMATCH",
+    "KEY_TYPE_MISMATCH",  # one of another kind, such as RSA for EC
+    "NO_CERTIFICATE_ASSIGNED",  # likewise: no certificate of the key's kind
+}
+
 
 class CertificateError(Exception):
-    """A file that TLS cannot use; the text is one line with the cure, `key` the setting that names the file."""
+    """A file that TLS cannot use; `key` is the setting that names the file."""
 
-    def __init__(self, key: str, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, key: str, problem: str, cure: str) -> None:
+        super().__init__(key, problem, cure)
         self.key = key
+        self.problem = problem
+        self.cure = cure
+
+    def __str__(self) -> str:
+        """One line with the cure."""
+        return f"{self.problem}; {self.cure}"
 
 
 def server_context(
@@ -34,7 +46,7 @@ def server_context(
         context.load_cert_chain(certificate, key or None, password=_refuse)
     except _PassphraseWanted:
         raise CertificateError(
-            "key", f"{key or certificate} wants a passphrase; remove it with openssl pkey -in FILE -out NEW"
+            "key", f"{key or certificate} wants a passphrase", "remove it with openssl pkey -in FILE -out NEW"
         ) from None
     except ssl.SSLError as error:
         raise _explained(error, certificate, key) from None
@@ -44,7 +56,7 @@ def server_context(
             context.load_verify_locations(client_ca)
         except ssl.SSLError:
             raise CertificateError(
-                "client_ca", f"{client_ca} holds no certificate in PEM form; convert it with openssl x509"
+                "client_ca", f"{client_ca} holds no certificate in PEM form", "convert it with openssl x509"
             ) from None
         if context.cert_store_stats()["crl"]:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
@@ -68,22 +80,22 @@ def _readable(key: str, path: str) -> None:
             file.read(1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise CertificateError(key, f"{path} cannot be read ({reason}); {CHECK}") from None
+        raise CertificateError(key, f"{path} cannot be read ({reason})", CHECK) from None
 
 
 def _explained(error: ssl.SSLError, certificate: str, key: str) -> CertificateError:
-    if error.reason == "KEY_VALUES_MISMATCH":
+    if error.reason in MISMATCHES:
         return CertificateError(
-            "key", f"{key or certificate} is not the key of {certificate}; name the one it came with"
+            "key", f"{key or certificate} is not the key of {certificate}", "name the one it came with"
         )
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
     except ssl.SSLError:
         cure = "convert it with openssl x509, and put the server's own certificate first"
-        return CertificateError("certificate", f"{certificate} holds no certificate in PEM form; {cure}")
+        return CertificateError("certificate", f"{certificate} holds no certificate in PEM form", cure)
     file = key or certificate
     cure = "convert it with openssl pkey" if key else "name its file with key"
-    return CertificateError("key", f"{file} holds no private key in PEM form; {cure}")
+    return CertificateError("key", f"{file} holds no private key in PEM form", cure)
 
 
 def has_odd_name(client: ssl.SSLSocket) -> bool:

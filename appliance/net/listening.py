@@ -89,9 +89,8 @@ class SocketFile:
         try:
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            raise self._trouble(
-                error.errno, f"{os.strerror(error.errno or 0)}: make the folder {path.parent}"
-            ) from error
+            cure = self._cure(error, f"make the folder {path.parent}", "enter")
+            raise self._trouble(error.errno, f"{error.strerror}: {cure}") from error
         try:
             self._listen(folder)
         finally:
@@ -114,9 +113,8 @@ class SocketFile:
             self.socket.setblocking(False)
         except OSError as error:
             self.socket.close()
-            raise self._trouble(
-                error.errno, f"{error.strerror or error}: choose a directory on another disk"
-            ) from error
+            cure = self._cure(error, "choose a directory on another disk", "write to")
+            raise self._trouble(error.errno, f"{error.strerror or error}: {cure}") from error
 
     def remove(self) -> None:
         """Remove the file, unless somebody else has put theirs there meanwhile."""
@@ -132,6 +130,9 @@ class SocketFile:
             mode = os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode
         except FileNotFoundError:
             return
+        except OSError as error:
+            cure = self._cure(error, "choose a directory on another disk", "enter")
+            raise self._trouble(error.errno, f"{error.strerror}: {cure}") from error
         if not stat.S_ISSOCK(mode):
             raise self._trouble(errno.EEXIST, "something that is not a socket has its place; move it away")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
@@ -152,6 +153,12 @@ class SocketFile:
         raise self._trouble(
             errno.EADDRINUSE, "an appliance is already running there; stop it or choose another directory"
         )
+
+    def _cure(self, error: OSError, usual: str, do: str) -> str:
+        if error.errno == errno.EACCES:
+            return f"let this user {do} {self._path.parent}"
+        is_too_long = error.errno == errno.ENAMETOOLONG or "too long" in str(error)  # Python's own has no number
+        return "shorten it" if is_too_long else usual
 
     def _trouble(self, number: int | None, what: str) -> SocketFileError:
         return SocketFileError(number or errno.EIO, f"{self._name} {self._path}: {what}")

@@ -114,6 +114,19 @@ def test_a_password_file_that_is_not_there_or_not_ours(tmp_path):
     assert "this is a directory" in refusal(lambda: load_users(tmp_path))
 
 
+def test_a_file_as_a_whole_is_told_of_as_its_setting(tmp_path, files):
+    settings = Accounts(password_file=str(tmp_path / "none"))
+    line = f"accounts.password_file: {tmp_path}/none: there is no such file; check the path"
+    assert refusal(lambda: load_accounts(settings)) == line
+    files("# nobody yet\n")
+    settings = Accounts(password_file=str(tmp_path / "passwords"))
+    assert refusal(lambda: load_accounts(settings)).startswith(
+        f"accounts.password_file: {tmp_path}/passwords: there is no user in it; add one with"
+    )
+    settings = files(f"ann:{HASH}\n", "[[rule]]\n")
+    assert refusal(lambda: load_accounts(settings)).startswith(f"{tmp_path}/rules.toml:1: rule[1]: ")
+
+
 RULES = [
     ('[[rule]]\npublish = ["a"]', "1: rule[1]: whose rule is this; give it either user or anonymous = true"),
     (
@@ -147,7 +160,7 @@ RULES = [
         "3: rule[1].publish[1]: nobody may publish to $ topics, they are the server's own; remove it",
     ),
     ('[[rule]]\nuser = "ann"\nread = ["a"]', "3: rule[1].read: unknown key"),
-    ('[[rule]]\nuser = "ann"\npublish = "a"', '3: rule[1].publish: "a" will not do'),
+    ('[[rule]]\nuser = "ann"\npublish = "a"', '3: rule[1].publish: "a" will not do; write a list: ["a"]'),
     ("[[rules]]", "1: rules: unknown key"),
     ("[[rule", "1: not TOML"),
 ]

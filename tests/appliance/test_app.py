@@ -19,7 +19,6 @@ from authority import Authority
 from processes import PATIENCE_S, free_port
 
 from appliance import app, notify, page
-from appliance.accounts import load_accounts
 from appliance.app import Service, serving
 from appliance.cli.ask import TROUBLES
 from appliance.control import ControlClient
@@ -176,7 +175,7 @@ class TestRefusals:
 
     def test_one_port_for_two(self, tmp_path):
         text, code = refusal(local(mqtt=1883, web=1883), tmp_path)
-        assert text.startswith("MQTT and the page both want port 1883; choose another")
+        assert text.startswith("web.port: 127.0.0.1:1883 is also that of mqtt.port; choose another")
         assert code == Exit.CONFIG
 
     def test_a_port_only_root_may_open(self, tmp_path, monkeypatch):
@@ -505,20 +504,3 @@ class TestListeners:
             b"\x20\x02\x00\x04",
             b"\x20\x02\x00\x05",
         ]
-
-
-def test_the_page_lets_in_users_without_rules(tmp_path):
-    write_accounts(tmp_path)
-    files = {"password_file": str(tmp_path / "passwords"), "rules_file": str(tmp_path / "rules.toml")}
-    service = Service(Settings(), tmp_path)
-
-    async def scenario():
-        peer = "192.168.1.20:5"
-        assert not await service._verify("ann", password("ann"), peer)  # there are no accounts
-        service._accounts = load_accounts(Accounts(**files))
-        assert await service._verify("ann", password("ann"), peer)
-        assert not await service._verify("ann", "wrong", peer)
-        assert not await service._verify("nobody", "wrong", peer)
-        assert not await service._verify("esp-kitchen", password("esp-kitchen"), peer)
-
-    asyncio.run(scenario())

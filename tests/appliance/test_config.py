@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from appliance.config import LIST_PHRASE, SYNTAX_CURES, ConfigError, Document, load
+from appliance.config import LIST_PHRASE, SYNTAX_CURES, ConfigError, Document, SettingError, load
 from appliance.settings import LOOPBACK_CURE, Level, Settings
 
 FILE = Path("a.toml")
@@ -35,6 +35,14 @@ def test_a_file_is_read_with_the_mark_of_windows_editors(tmp_path):
     assert (settings.site, settings.web.port, settings.mqtt.port) == ("attic", 0, 1883)
 
 
+def test_who_knows_no_file_names_the_setting_and_the_file_adds_the_line():
+    error = SettingError(("listener", 1, "key"), "no such key", "make one")
+    assert str(error) == "listener[2].key: no such key; make one"
+    with pytest.raises(ConfigError) as caught, Document(FILE, "[[listener]]\n[[listener]]\nkey = 'x'").naming():
+        raise error
+    assert str(caught.value) == "a.toml:3: listener[2].key: no such key; make one"
+
+
 SITE_CURE = "use a-z, 0-9, _ and -, and none of the reserved names devices, hub, set, availability and homeassistant"
 
 REFUSED = [
@@ -52,6 +60,10 @@ REFUSED = [
     ("mqtt.port = true", "a.toml:1: mqtt.port: true will not do; give a whole number from 0 to 65535"),
     ('mqtt.port = "1883"', 'a.toml:1: mqtt.port: "1883" will not do; give a whole number from 0 to 65535'),
     ("mqtt.port = 1979-05-27", "a.toml:1: mqtt.port: 1979-05-27 will not do; give a whole number from 0 to 65535"),
+    ('[[listener]]\nnames = "hub"', 'a.toml:2: listener[1].names: "hub" will not do; write a list: ["hub"]'),
+    ("[[listener]]\nnames = 3", f"a.toml:2: listener[1].names: 3 will not do; {LIST_PHRASE}"),
+    ("\n[listener]\nport = 1", "a.toml:2: listener: a table will not do; head it [[listener]]"),
+    ("listener = 3", f"a.toml:1: listener: 3 will not do; {LIST_PHRASE}"),
     ("mqtt = 3", "a.toml:1: mqtt: 3 will not do; make it a table, headed [name]"),
     ("[[mqtt]]\nport = 1", "a.toml:1: mqtt: a list will not do; make it a table, headed [name]"),
     ("[site]", f"a.toml:1: site: a table will not do; {SITE_CURE}"),

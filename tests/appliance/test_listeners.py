@@ -108,6 +108,61 @@ def test_two_listeners_on_one_port():
     assert found.problem == "127.0.0.1:9 is also that of listener[1]"
 
 
+EVERY_MQTT = "includes mqtt.port, which is 127.0.0.1:1883"
+TOGETHER = [
+    ({"address": "0.0.0.0", "port": 1883}, f"0.0.0.0:1883 {EVERY_MQTT}", "set mqtt.port = 0 or choose another"),
+    ({"address": "::", "port": 1883}, f"[::]:1883 {EVERY_MQTT}", "set mqtt.port = 0 or choose another"),
+    ({"address": "::ffff:0.0.0.0", "port": 1883}, f"[::ffff:0.0.0.0]:1883 {EVERY_MQTT}", "set mqtt.port = 0"),
+    ({"address": "localhost", "port": 1883}, "localhost:1883 is also that of mqtt.port", "set mqtt.port = 0"),
+    ({"address": "::ffff:127.0.0.1", "port": 1883}, "is also that of mqtt.port", "set mqtt.port = 0"),
+    ({"address": "0.0.0.0", "port": 8080}, "0.0.0.0:8080 includes web.port", "set web.port = 0 or choose another"),
+    ({"address": "::1", "port": 9}, "[::1]:9 is included in listener[1], which is [::]:9", "choose another"),
+    ({"address": LAN, "port": 9}, f"{LAN}:9 is included in listener[1]", "choose another"),
+    ({"address": "0.0.0.0", "port": 9}, "0.0.0.0:9 is included in listener[1]", "choose another"),
+    ({"address": "0:0::0", "port": 9}, "[0:0::0]:9 is also that of listener[1]", "choose another"),
+    ({"path": "/run/m"}, "/run/m is also that of listener[2]", "choose another"),
+    ({"address": "::1", "port": 1883}, None, ""),
+    ({"address": "127.0.0.2", "port": 1883}, None, ""),
+    ({"address": LAN, "port": 1883}, None, ""),
+    ({"address": "0.0.0.0", "port": 10}, f"0.0.0.0:10 includes listener[3], which is {LAN}:10", "choose another"),
+    ({"address": "0.0.0.0", "port": 11}, None, ""),
+    ({"path": "/run/n"}, None, ""),
+]
+
+
+@pytest.mark.parametrize(("fields", "problem", "cure"), TOGETHER)
+def test_what_is_listened_to_once(fields, problem, cure):
+    others = (
+        Listener(address="::", port=9, plain=True),
+        Listener(path="/run/m"),
+        Listener(address=LAN, port=10, plain=True),
+        Listener(address="::1", port=11),
+    )
+    last = Listener(**fields, plain="path" not in fields)
+    found = list(faults(Settings(listener=(*others, last), accounts=ACCOUNTS)))
+    if problem is None:
+        assert found == []
+    else:
+        assert found[0].key_path == ("listener", 4, "path" if "path" in fields else "port")
+        assert problem in found[0].problem
+        assert found[0].cure.startswith(cure)
+        assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("mqtt", "web", "problem"),
+    [
+        (Mqtt(port=9), Web(port=9), "127.0.0.1:9 is also that of mqtt.port"),
+        (Mqtt(port=9, address="localhost"), Web(port=9), "127.0.0.1:9 is also that of mqtt.port"),
+        (Mqtt(port=9, address="::1"), Web(port=9), None),
+        (Mqtt(port=0), Web(port=0), None),
+    ],
+)
+def test_broker_and_page_on_one_port(mqtt, web, problem):
+    found = [(fault.key_path, fault.problem) for fault in faults(Settings(mqtt=mqtt, web=web))]
+    assert found == ([(("web", "port"), problem)] if problem else [])
+
+
 def test_a_port_that_is_off_is_free():
     assert (
         list(faults(Settings(mqtt=Mqtt(port=0), web=Web(port=0), listener=(Listener(), Listener(serve="web"))))) == []

@@ -64,7 +64,7 @@ def furnish(served):
     )
 
 
-def browse(tmp_path, look, *, viewport=DESKTOP, scheme="light"):
+def browse(tmp_path, look, *, viewport=DESKTOP, scheme="light", user=""):
     """Open the page and look at it; whatever the browser complains about fails the test."""
     from playwright.async_api import async_playwright
 
@@ -80,7 +80,7 @@ def browse(tmp_path, look, *, viewport=DESKTOP, scheme="light"):
                 tab.on("console", lambda said: said.type in {"error", "warning"} and complaints.append(said.text))
                 tab.on("pageerror", lambda error: complaints.append(str(error)))
                 tab.on("request", lambda request: asked.append(request.url))
-                await tab.goto(f"http://127.0.0.1:{served.port}/")
+                await tab.goto(f"http://{user}127.0.0.1:{served.port}/")
                 await tab.locator("#plot canvas").wait_for()
                 await look(tab, served)
             finally:
@@ -99,6 +99,20 @@ async def says(locator, text):
     from playwright.async_api import expect
 
     await expect(locator).to_have_text(text, timeout=PATIENCE_MS)
+
+
+def test_an_address_with_a_user_name_and_password_in_it(tmp_path):
+    """A browser refuses to fetch what is relative to such an address."""
+
+    async def look(tab, _):
+        assert await tab.evaluate("document.baseURI.includes('ada:secret@')")
+        await tab.get_by_role("switch", name="Hood, Kitchen").click()
+        await says(tile(tab, "kitchen", "Hood").locator(".amount"), "On")
+
+    complaints, asked = browse(tmp_path, look, user="ada:secret@")
+    assert complaints == []
+    for path in ("/api/topics", "/api/history?", "/api/publish"):
+        assert any(path in url for url in asked), path
 
 
 def test_rooms_live_switch_offline_and_removal(tmp_path):

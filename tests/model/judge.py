@@ -224,8 +224,11 @@ class Judge:
         elif link.reads and self._releases(session):
             raise Divergence(f"{link} was not sent the release of {self._releases(session)[0]} again")
         kept = []
+        # Of a burst that filled the link, some waited while the queue was fuller than it is now: how many is free.
+        was_full = link.unread_bytes > self.limits.max_output_bytes
+        room = self.oracle.queued(session.client_id) if was_full and link.reads else len(session.queue)
         for delivery in session.queue:
-            if not delivery.fresh or self._fits(kept, delivery):
+            if not delivery.fresh or (len(kept) < room and self._fits(kept, delivery)):
                 kept.append(delivery)
                 delivery.fresh = False
         session.queue = kept

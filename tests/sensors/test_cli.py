@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance import __version__
 from sensors import cli
 from sensors.drivers.simulated import Simulated, SimulatedRoom
 
@@ -185,7 +186,14 @@ def test_help_names_every_command_and_exit_code():
     assert "exit codes" in done.stdout
 
 
-@pytest.mark.parametrize("argument", ["--help", "run --help"])
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"sensors {__version__}\n"
+
+
+@pytest.mark.parametrize("argument", ["--version", "--help", "run --help"])
 def test_help_imports_nothing_heavy(argument):
     program = f"""
 import sys

@@ -9,6 +9,7 @@ import hmac
 import secrets
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
+from enum import Enum, auto
 from time import monotonic
 from typing import Final
 
@@ -22,7 +23,16 @@ MAX_CHECKS: Final = 8  # at a time; the accounts check one after the other
 MAX_HEADER_BYTES: Final = 2_048
 CHALLENGES: Final = {401: ((b"www-authenticate", b'Basic realm="appliance", charset="UTF-8"'),)}
 
-Verify = Callable[[str, str, str], Awaitable[bool]]
+
+class Verdict(Enum):
+    """What the accounts say of a name and a password."""
+
+    WELCOME = auto()
+    WRONG = auto()  # which of the two is not told
+    HAS_RULES = auto()  # both are right, but the page shows more than this user may read
+
+
+Verify = Callable[[str, str, str], Awaitable[Verdict]]
 """Whether there is such a user with this password; last comes who asks, as address and port."""
 
 
@@ -60,11 +70,15 @@ class Login:
             return 503, "too many people log in at once; try again in a moment"
         self._checks += 1
         try:
-            is_good = await self._verify(*found, _peer(scope))
+            verdict = await self._verify(*found, _peer(scope))
         finally:
             self._checks -= 1
-        if not is_good:
+        if verdict is Verdict.WRONG:
             return 401, "user name or password is wrong"
+        if verdict is Verdict.HAS_RULES:
+            name = found[0][:80]
+            problem = f"the page shows everything, and '{name}' may not read everything"
+            return 403, f"{problem}: log in as a user without rules"
         self._remember(digest)
         return None
 

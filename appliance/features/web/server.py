@@ -157,7 +157,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=functools.partial(_HttpConnection, mqtt=mqtt, names=door.names if door else frozenset()),  # type: ignore[arg-type]  # it is only called
-                ws=WebSocketsSansIOProtocol,
+                ws=_WebSocketConnection,
                 ws_max_size=MAX_INCOMING_BYTES,
                 ws_per_message_deflate=False,
                 lifespan="off",
@@ -310,6 +310,16 @@ class _HttpConnection(H11Protocol):
         self._deadline = None
         if not self._is_answering() and self.timeout_keep_alive_task is None:
             self.transport.abort()
+
+
+class _WebSocketConnection(WebSocketsSansIOProtocol):
+    """One WebSocket; where it is refused, that is no fault of ours to be logged, or anybody could fill the log."""
+
+    async def send(self, message: Any) -> None:
+        """Say the next thing; with the whole refusal said, nothing is left to complete."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True
 
 
 def _peer(link: Any) -> Peer | None:

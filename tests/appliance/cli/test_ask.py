@@ -60,15 +60,15 @@ def test_status_in_words():
         "  messages  10 in, 20 out",
         "  retained  9",
         "  dropped   4 messages (queue full)",
-        "  refused   1 subscriptions (too many levels)",
+        "  refused   1 subscription (too many levels)",
         "  closed    2 connections (keep alive timeout)",
         "  closed    3 connections (session taken over)",
         "  refused   6 connections (too many connections)",
         "  ended     8 sessions (expired)",
         "  history   6 rows since the start",
         "            3 values of topics that their agent may not publish to",
-        "            2 values of topics beyond history.max_series were not recorded",
-        "            1 messages could not be recorded",
+        "            not recorded: 2 values of topics beyond history.max_series",
+        "            1 message could not be recorded",
         "            the disk is full",
     ]
 
@@ -87,6 +87,11 @@ def test_status_of_a_bare_service():
     assert lines[1:3] == ["  MQTT      no port", "  page      no port"]
     assert "  agents    none yet" in lines
     assert lines[-1] == "  history   off"
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows")])
+def test_one_thing_and_more(number, text):
+    assert ask.counted(number, "row") == text
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,12 @@ from appliance.cli.client import connect, new_client, refused
 from appliance.exits import CommandError, Exit
 
 
+def ssl_error(reason):
+    error = ssl.SSLError(1, reason)
+    error.reason = reason
+    return error
+
+
 def parsed(line):
     return build_parser().parse_args(line.split())
 
@@ -148,12 +154,13 @@ def home(tmp_path_factory):
 def ways(home):
     """Every way to one running service, as options."""
     authority = Authority(home / "authority")
-    mqtt, web, mqtts, https = (free_port() for _ in range(4))
+    mqtt, web, mqtts, https, strict = (free_port() for _ in range(5))
     files = f'certificate = "{authority.certificate}"\nkey = "{authority.key}"\n'
     config = home / "appliance.toml"
     config.write_text(
         f'[[listener]]\nport = {mqtts}\n{files}client_ca = "{authority.ca}"\n'
         f'[[listener]]\nserve = "web"\nport = {https}\n{files}'
+        f'[[listener]]\nport = {strict}\n{files}client_ca = "{authority.ca}"\nrequire_client_certificate = true\n'
     )
     options = ["--config", config, "--data", home / "d", "--mqtt-port", mqtt, "--http-port", web]
     with running(home, "run", *options) as service:
@@ -166,6 +173,12 @@ def ways(home):
             "mqtts": ["-L", f"mqtts://127.0.0.1:{mqtts}", *trust],
             "mqtts with a certificate": ["-h", "127.0.0.1", "-p", mqtts, *trust, "--cert", certificate, "--key", key],
             "wss": ["-L", f"wss://127.0.0.1:{https}/mqtt", *trust],
+            "wrong path": ["-L", f"ws://127.0.0.1:{web}/wrong"],
+            "wrong port": ["-L", f"ws://127.0.0.1:{mqtt}/mqtt"],
+            "TLS to plain": ["-L", f"mqtts://127.0.0.1:{mqtt}", *trust],
+            "TLS to the plain page": ["-L", f"wss://127.0.0.1:{web}", *trust],
+            "plain to TLS": ["-L", f"mqtt://127.0.0.1:{mqtts}"],
+            "no certificate": ["-L", f"mqtts://127.0.0.1:{strict}", *trust],
         }
 
 
@@ -182,3 +195,53 @@ def test_without_the_authority_nobody_is_trusted(home, ways):
     done = appliance(home, "pub", *ways["mqtts"][:2], "-t", "a", "-m", "x")
     assert done.returncode == Exit.UNAVAILABLE
     assert "name the authority of its certificate with --cafile" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["pub", "-m", "x"], ["sub"]])
+@pytest.mark.parametrize("way", ["plain to TLS", "no certificate"])
+def test_who_is_shut_out_learns_so_at_once(home, ways, way, command):
+    done = appliance(home, *command, "-t", "a", *ways[way])
+    assert done.returncode == Exit.UNAVAILABLE
+    place = ways[way][1].partition("://")[2]
+    assert done.stderr == (
+        f"appliance: {place} closed the connection before it answered; "
+        "does it want TLS (--cafile), or a client certificate (--cert, --key)?\n"
+    )
+
+
+ELSEWHERE = [
+    ("wrong path", "something answers at {place}, but not MQTT over WebSocket at /wrong; the path is /mqtt"),
+    ("wrong port", "something answers at {place}, but not MQTT over WebSocket at /mqtt; use the page's port"),
+    ("TLS to plain", "{place} does not speak TLS ("),
+    ("TLS to the plain page", "{place} does not speak TLS ("),
+]
+
+
+@pytest.mark.parametrize(("way", "words"), ELSEWHERE)
+def test_a_broker_that_is_there_in_another_way(home, ways, way, words):
+    done = appliance(home, "pub", "-t", "a", "-m", "x", *ways[way])
+    assert done.returncode == Exit.UNAVAILABLE
+    place = ways[way][1].partition("://")[2].partition("/")[0]
+    assert done.stderr.startswith(f"appliance: {words.format(place=place)}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionResetError(104, "Connection reset by peer"), "does not speak TLS (Connection reset by peer); "),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] x"), "does not speak TLS ("),
+        (ssl_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), "closed the connection before it answered; "),
+    ],
+)
+def test_why_tls_did_not_come_about(monkeypatch, error, words):
+    arguments = parsed("sub -h pi -t a -L mqtts://pi")
+    client = new_client(arguments)
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(client, "connect", refuse)
+    with pytest.raises(CommandError) as caught:
+        connect(client, arguments)
+    assert str(caught.value).startswith(f"pi:8883 {words}")

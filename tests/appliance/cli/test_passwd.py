@@ -109,4 +109,8 @@ def test_a_file_of_something_else_is_left_alone(passwd, capsys, content, complai
 def test_a_directory_that_is_not_there(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"secret\n")))
     assert main(["passwd", str(tmp_path / "no" / "where"), "ann"]) == Exit.DATA
-    assert "cannot be written (No such file or directory); run as its owner" in capsys.readouterr().err
+    complaint = f"cannot be written (No such file or directory); make the folder {tmp_path}/no\n"
+    assert complaint in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"secret\n")))
+    assert main(["passwd", "/proc/passwords", "ann"]) == Exit.DATA
+    assert "run as its owner, and check its directory" in capsys.readouterr().err

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 
 import pytest
+from accounts import write_accounts
+from authority import Authority
 
 from appliance.cli import build_parser, service
 from appliance.exits import CommandError, Exit
@@ -47,20 +49,82 @@ def test_a_listener_that_may_not_be_is_named_with_its_line(tmp_path):
         service.check_command(parsed("check", str(path)))
 
 
+def test_two_ports_that_are_one_are_named_with_their_line(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[mqtt]\nport = 8080\n[web]\nport = 8080\n")
+    with pytest.raises(CommandError, match=rf"^{path}:4: web.port: 127.0.0.1:8080 is also that of mqtt.port; "):
+        service.check_command(parsed("check", str(path)))
+    assert service._settings(parsed("run", "--config", str(path), "--mqtt-port", "1884")).mqtt.port == 1884
+    with pytest.raises(CommandError, match=r"a.toml:4: web.port: 127.0.0.1:7 is also that of mqtt.port; "):
+        service._settings(parsed("run", "--config", str(path), "--mqtt-port", "7", "--http-port", "7"))
+
+
 def test_files_of_a_listener_lie_beside_the_configuration(tmp_path):
     path = tmp_path / "a.toml"
-    path.write_text('[[listener]]\ncertificate = "hub.pem"\n')
+    path.write_text('[[listener]]\ncertificate = "server.pem"\nkey = "server.key"\n')
+    Authority(tmp_path)
     settings = service._settings(parsed("run", "--config", str(path)))
-    assert settings.listener[0].certificate == str(tmp_path / "hub.pem")
-    with pytest.raises(CommandError, match=rf"^listener\[1\].certificate: {tmp_path}/hub.pem cannot be read") as caught:
+    assert settings.listener[0].certificate == str(tmp_path / "server.pem")
+
+
+FILES = [
+    (
+        'site = "home"\n[[listener]]\ncertificate = "hub.pem"\n',
+        "3: listener[1].certificate: {folder}/hub.pem cannot be read (No such file or directory); check its path",
+    ),
+    (
+        '[[listener]]\nkey = "server.pem"\ncertificate = "server.pem"\n',
+        "2: listener[1].key: {folder}/server.pem holds no private key in PEM form; ",
+    ),
+    (
+        '[[listener]]\ncertificate = "server.pem"\n',
+        "1: listener[1].key: {folder}/server.pem holds no private key in PEM form; name its file with key",
+    ),
+    (
+        '[accounts]\n\npassword_file = "none"\n',
+        "3: accounts.password_file: {folder}/none: there is no such file; check the path",
+    ),
+    (
+        '[accounts]\npassword_file = "passwords"\nrules_file = "."\n',
+        "3: accounts.rules_file: {folder}: this is a directory; name the file in it",
+    ),
+    (
+        '[accounts]\nrules_file = "rules.toml"\n',
+        "2: accounts.rules_file: rules without passwords would believe any name; set password_file too",
+    ),
+    ("[accounts]\nanonymous = false\n", "2: accounts.anonymous: false without passwords lets nobody in; set "),
+]
+
+
+@pytest.mark.parametrize(("text", "line"), FILES)
+def test_a_file_that_will_not_do_is_named_with_its_setting_and_line(tmp_path, text, line):
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    Authority(tmp_path)
+    write_accounts(tmp_path)
+    for command in (
+        lambda: service.check_command(parsed("check", str(path))),
+        lambda: service._settings(parsed("run", "--config", str(path))),
+    ):
+        with pytest.raises(CommandError) as caught:
+            command()
+        assert str(caught.value).startswith(f"{path}:{line.format(folder=tmp_path)}")
+        assert caught.value.exit_code == Exit.CONFIG
+
+
+def test_a_mistake_in_a_file_is_named_where_it_stands(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text('[accounts]\npassword_file = "passwords"\n')
+    (tmp_path / "passwords").write_text("\nann\n")
+    with pytest.raises(CommandError, match=rf"^{tmp_path}/passwords:2: not name:hash; "):
         service.check_command(parsed("check", str(path)))
-    assert caught.value.exit_code == Exit.CONFIG
 
 
 @pytest.mark.parametrize(
     ("data", "in_file", "expected"),
     [
         (["--data", "/x"], "/y", Path("/x")),
+        (["--data", "x"], "/y", Path.cwd() / "x"),
         ([], "/y", Path("/y")),
         ([], "y", Path("/etc/appliance/y")),
         ([], "", Path("/usual")),

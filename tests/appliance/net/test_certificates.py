@@ -5,9 +5,11 @@ import ssl
 import pytest
 from authority import Authority
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
@@ -51,7 +53,9 @@ def refusals(authority, folder):
     garbage, empty, other = folder / "garbage.pem", folder / "empty.pem", Authority(folder / "other")
     garbage.write_bytes(b"\x00\xff garbage" * 50)
     empty.write_bytes(b"")
-    absent = folder / "absent.pem"
+    absent, rsa = folder / "absent.pem", folder / "rsa.key"
+    another = generate_private_key(65_537, 2_048)
+    rsa.write_bytes(another.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     check = "check its path, and that this user may read it"
     return [
         ((absent, key), "certificate", f"{absent} cannot be read (No such file or directory); {check}"),
@@ -65,6 +69,7 @@ def refusals(authority, folder):
         ((good, good), "key", f"{good} holds no private key in PEM form; convert it with openssl pkey"),
         ((good, ""), "key", f"{good} holds no private key in PEM form; name its file with key"),
         ((good, other.key), "key", f"{other.key} is not the key of {good}; name the one it came with"),
+        ((good, rsa), "key", f"{rsa} is not the key of {good}; name the one it came with"),
         ((good, locked(authority, folder / "locked.key")), "key", f"{folder}/locked.key wants a passphrase; remove it"),
         ((good, key, garbage), "client_ca", f"{garbage} holds no certificate in PEM form; convert it with openssl"),
         ((good, key, key), "client_ca", f"{key} holds no certificate in PEM form; convert it with openssl"),

@@ -1,9 +1,11 @@
+import errno
 import os
 import socket
 import stat
 
 import pytest
 
+from appliance.net import listening
 from appliance.net.listening import SocketFile, SocketFileError, listen_tcp, peer_name
 from appliance.places import reachable
 
@@ -83,6 +85,38 @@ def test_what_is_no_socket_is_not_removed(tmp_path):
 def test_a_missing_folder(tmp_path):
     with pytest.raises(SocketFileError, match="make the folder"):
         SocketFile(tmp_path / "none" / "control.sock")
+
+
+@pytest.mark.parametrize("length", [100, 300])
+def test_a_name_longer_than_the_system_takes(tmp_path, length):
+    with pytest.raises(SocketFileError, match=r"too long: shorten it$"):
+        SocketFile(tmp_path / ("a" * length))
+
+
+REFUSALS = [
+    ("open", errno.EACCES, "Permission denied: let this user enter {folder}"),
+    ("open", errno.ENOTDIR, "Not a directory: make the folder {folder}"),
+    ("stat", errno.EACCES, "Permission denied: let this user enter {folder}"),
+    ("chmod", errno.EACCES, "Permission denied: let this user write to {folder}"),
+    ("chmod", errno.EPERM, "Operation not permitted: choose a directory on another disk"),
+    ("chmod", errno.EOPNOTSUPP, "Operation not supported: choose a directory on another disk"),
+]
+
+
+@pytest.mark.parametrize(("call", "number", "words"), REFUSALS)
+def test_each_cause_has_its_cure(tmp_path, monkeypatch, call, number, words):
+    real = getattr(os, call)
+
+    def refuse(path, *arguments, **options):
+        if str(path) in {str(tmp_path), "mqtt.sock"}:  # root may do everything, so a mode proves nothing
+            raise OSError(number, os.strerror(number))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(listening.os, call, refuse)
+    with pytest.raises(SocketFileError) as caught:
+        SocketFile(tmp_path / "mqtt.sock", name="socket file")
+    monkeypatch.undo()
+    assert str(caught.value) == f"socket file {tmp_path}/mqtt.sock: {words.format(folder=tmp_path)}"
 
 
 def test_removing_spares_a_successor(tmp_path, opened):

@@ -74,7 +74,8 @@ export class Chart {
     let columns = null;
     let problem = "";
     try {
-      const answer = await fetch(`/api/history?${query}`, { headers: { Accept: "application/json" } });
+      const source = new URL(`/api/history?${query}`, location.origin); // the page's own may hold a password
+      const answer = await fetch(source, { headers: { Accept: "application/json" } });
       const body = await answer.json();
       if (answer.ok) columns = body;
       else problem = answer.status === 404 ? "Nothing is recorded here yet." : body.error;

@@ -76,7 +76,7 @@ async function fillPicker() {
     options.set(value.topic, `${words.place(value.room)}: ${words.name(value)}`);
   }
   try {
-    const answer = await fetch("/api/topics");
+    const answer = await fetch(new URL("/api/topics", location.origin));
     if (answer.ok) {
       for (const series of await answer.json()) {
         if (series.kind !== "text" && !options.has(series.topic)) options.set(series.topic, series.topic);
@@ -117,7 +117,7 @@ async function flip(value, on, problem) {
   let wrong = problem;
   if (wrong === null) {
     try {
-      const answer = await fetch("/api/publish", {
+      const answer = await fetch(new URL("/api/publish", location.origin), {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ topic: value.command_topic, payload: on ? "ON" : "OFF" }),

@@ -10,10 +10,11 @@ from websockets.exceptions import InvalidStatus
 
 from appliance.control import ControlClient
 from appliance.features.web import login
-from appliance.features.web.login import Login, credentials
+from appliance.features.web.login import Login, Verdict, credentials
 from appliance.features.web.server import Door
 
 GOOD = ("ada", "pass:wörd")
+WITH_RULES = ("kitchen", "right")
 
 
 def basic(username, password):
@@ -21,7 +22,7 @@ def basic(username, password):
 
 
 class Accounts:
-    """One user, and a count of the questions."""
+    """One user without rules and one with them, and a count of the questions."""
 
     def __init__(self, wait=None):
         self.asked = []
@@ -31,7 +32,7 @@ class Accounts:
         self.asked.append((username, password, peer.rpartition(":")[0]))
         if self.wait is not None:
             await self.wait.wait()
-        return (username, password) == GOOD
+        return {GOOD: Verdict.WELCOME, WITH_RULES: Verdict.HAS_RULES}.get((username, password), Verdict.WRONG)
 
 
 def ask(tmp_path, scenario):
@@ -82,6 +83,18 @@ def test_wrong_ones_are_checked_each_time(tmp_path):
             assert (answer.status, answer.json["error"]) == (401, "user name or password is wrong")
 
     assert len(ask(tmp_path, scenario).asked) == 3
+
+
+def test_a_user_with_rules_is_told_why_the_page_stays_shut(tmp_path):
+    async def scenario(served, _):
+        answer = await served.ask("/", headers={"Authorization": basic(*WITH_RULES)})
+        assert (answer.status, answer.json["error"]) == (
+            403,
+            "the page shows everything, and 'kitchen' may not read everything: log in as a user without rules",
+        )
+        assert "www-authenticate" not in answer.headers
+
+    ask(tmp_path, scenario)
 
 
 def test_this_computer_and_the_control_socket_need_none(tmp_path):
@@ -169,7 +182,7 @@ def test_few_are_remembered():
     async def scenario():
         class Anybody(Accounts):
             async def verify(self, *_):
-                return True
+                return Verdict.WELCOME
 
         asked = Asked(Anybody())
         for number in range(200):

@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack
 import pytest
 from sockets import loopback, until
 from webserver import frame, is_closed, page, record
+from websockets.exceptions import InvalidStatus
 
 from appliance.control import ControlClient
 from appliance.features.web import server as server_module
 from appliance.features.web.api import Api
-from appliance.features.web.server import Peer, WebServer
+from appliance.features.web.login import Verdict
+from appliance.features.web.server import Door, Peer, WebServer
 from appliance.net.listening import SocketFile, SocketFileError
 from appliance.net.local import LocalClient
 
@@ -190,3 +192,24 @@ def test_too_many_connections_are_turned_away(tmp_path, monkeypatch):
             assert b" 503 " in await reader.readline()
 
     asyncio.run(scenario())
+
+
+def test_websockets_that_are_refused_leave_no_word_in_the_log(tmp_path, caplog):
+    async def nobody(*_):
+        return Verdict.WRONG
+
+    async def scenario():
+        async with page(tmp_path, doors=[Door("127.0.0.1", 0, verify=nobody)]) as served:
+            for port, origin, status in (
+                (served.port, "http://stranger.example", 403),
+                (served.server.ports[0], None, 401),
+            ):
+                served.port = port
+                with pytest.raises(InvalidStatus) as refused:
+                    await served.watch(origin=origin)
+                assert refused.value.response.status_code == status
+                assert b"error" in refused.value.response.body
+            await until(lambda: not any(one.server_state.tasks for one in served.server._servers))
+
+    asyncio.run(scenario())
+    assert caplog.text == ""
