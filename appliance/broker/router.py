@@ -1,8 +1,8 @@
 """From a published message to its readers: subscriptions, routes, shared turns.
 
 A route holds everything the hot path asks of a topic: that its name is valid, what it is for, and who reads it.
-Routes are kept per topic and made again when a subscription changed what they say; who may read the topic is
-decided when they are made, who may publish to it when a publisher first asks for one.
+Routes are kept per topic, dropped when a subscription changes what they say, and made again by the next message;
+who may read the topic is decided when they are made, who may publish to it when a publisher first asks for one.
 """
 
 from appliance.broker.audience import Audience, Reader
@@ -121,8 +121,8 @@ class Router:
         self._audiences.clear()
         if "+" in topic_filter or "#" in topic_filter:
             self.tables.clear()
-        elif route := self.routes.get(topic_filter.encode()):  # every table has this same one
-            route.audience = self._audience(topic_filter)
+        else:
+            self.tables.drop(topic_filter.encode())  # made again once for all changes, by the next message
 
     # --- publishing ---
 

@@ -5,8 +5,9 @@ from virtual import V5, V311, VirtualServer, pair
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
+from appliance.broker.rights import AllRights
 from appliance.mqtt import codec
-from appliance.mqtt.packets import PubAck, Publish, Unsubscribe
+from appliance.mqtt.packets import PubAck, Publish, Subscribe, Subscription, Unsubscribe
 from appliance.mqtt.properties import Properties
 from appliance.mqtt.types import QoS
 
@@ -172,10 +173,36 @@ def test_an_exact_subscription_leaves_the_other_routes_alone():
     one.publish("a").publish("b")
     kept = server.broker.router.routes[b"b"]
     late = server.client("late").subscribe("a")
+    one.publish("a")
     assert [reader.session.client_id for reader in server.broker.router.routes[b"a"].audience.readers][-1] == "late"
     late.lose()
+    one.publish("a")
     assert "late" not in {reader.session.client_id for reader in server.broker.router.routes[b"a"].audience.readers}
     assert server.broker.router.routes[b"b"] is kept
+
+
+def test_many_changed_subscriptions_cost_one_search_for_readers():
+    class Counting(AllRights):
+        def may_read(self, topic):
+            searches.append(topic)
+            return True
+
+    searches = []
+    everyone = Counting()
+    server = VirtualServer(authorize=lambda _name: everyone)
+    one = server.client("one").subscribe("a/b")
+    one.publish("a/b")
+    assert searches == ["a/b"]
+    searches.clear()
+    late = server.client("late")
+    late.send(Subscribe(1, (Subscription("a/b", QoS(0)),) * 1_000))
+    packets = [Subscribe(1, (Subscription("a/b", QoS(0)),)), Unsubscribe(2, ("a/b",))] * 100
+    late.send(b"".join(codec.encode(packet, V311) for packet in packets))
+    assert searches == []
+    late.packets()
+    one.publish("a/b").publish("a/b")
+    assert searches == ["a/b"]
+    assert late.packets() == []
 
 
 def test_the_cache_of_routes_is_bounded():
