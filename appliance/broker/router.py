@@ -15,7 +15,7 @@ from appliance.broker.session import Session
 from appliance.broker.shared import SharedGroup, Turn
 from appliance.broker.stats import Stats
 from appliance.broker.tables import Tables
-from appliance.broker.topictree import Grant, TopicTree
+from appliance.broker.topictree import Grant, TopicTree, filter_bytes
 from appliance.mqtt.packets import Subscription
 from appliance.mqtt.topics import check_topic_name, split_share
 from appliance.mqtt.types import ReasonCode
@@ -78,7 +78,7 @@ class Router:
         """Add or replace a subscription; False when the client has as many as it may."""
         existed = topic_filter in session.subscriptions
         if not existed:
-            size = session.subscribed_bytes + len(topic_filter)
+            size = session.subscribed_bytes + filter_bytes(topic_filter)
             limits = self._limits
             if len(session.subscriptions) >= limits.max_subscriptions or size > limits.max_subscription_bytes:
                 return False
@@ -102,7 +102,7 @@ class Router:
         """Take a subscription away; False when there was none."""
         if session.subscriptions.pop(topic_filter, None) is None:
             return False
-        session.subscribed_bytes -= len(topic_filter)
+        session.subscribed_bytes -= filter_bytes(topic_filter)
         group, names = split_share(topic_filter)
         if group is not None:
             shared = self.groups[topic_filter]

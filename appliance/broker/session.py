@@ -58,7 +58,7 @@ class Session:
         self.deliver: Callable[[Message], None] | None = None  # a client inside the process takes messages as they are
         self.expiry_s = 0.0  # how long it is kept without a link
         self.subscriptions: dict[str, Grant] = {}
-        self.subscribed_bytes = 0  # letters of their filters
+        self.subscribed_bytes = 0  # what their filters cost
         self.incoming: set[int] = set()  # QoS 2 packet ids received and not released [MQTT-4.3.3-2]
         self.in_flight: dict[int, Delivery] = {}
         self.resend: list[int] = []  # packet ids to send again after the client came back, the last one first

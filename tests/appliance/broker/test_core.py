@@ -3,6 +3,7 @@
 import pytest
 from virtual import V5, V311, VirtualServer
 
+from appliance.broker.topictree import LEVEL_BYTES
 from appliance.mqtt import codec
 from appliance.mqtt.packets import (
     Auth,
@@ -823,8 +824,8 @@ def test_more_subscriptions_than_allowed_are_refused_one_by_one():
     assert server.broker.stats.subscriptions_refused == {"too many subscriptions": 1}
 
 
-def test_long_filters_are_bounded_in_their_length():
-    server = VirtualServer(max_subscription_bytes=1_024)
+def test_filters_are_bounded_in_letters_and_levels():
+    server = VirtualServer(max_subscription_bytes=1_024 + 2 * LEVEL_BYTES)
     client = server.client("a", V5)
     codes = []
     for topic_filter in ("a" * 1_000, "b" * 24, "c", "a" * 1_000):
@@ -833,8 +834,16 @@ def test_long_filters_are_bounded_in_their_length():
     assert codes == [1, 1, ReasonCode.QUOTA_EXCEEDED, 1]
     client.send(Unsubscribe(2, ("b" * 24,)))
     client.packets()
-    client.subscribe("c" * 25).subscribe("c" * 24)
-    assert [packet.reason_codes for packet in client.packets()] == [(ReasonCode.QUOTA_EXCEEDED,), (0,)]
+    client.subscribe("c" * 25).subscribe("c/d").subscribe("c" * 24)
+    refused = (ReasonCode.QUOTA_EXCEEDED,)
+    assert [packet.reason_codes for packet in client.packets()] == [refused, refused, (0,)]
+
+
+def test_a_thousand_usual_filters_fit():
+    client = VirtualServer().client("a", V5)
+    filters = [f"home/living-room/sensor-{number:04}/temperature" for number in range(1_000)]
+    client.send(Subscribe(1, tuple(Subscription(name, QoS(1)) for name in filters)))
+    assert client.expect(SubAck).reason_codes == (1,) * 1_000
 
 
 @pytest.mark.parametrize(

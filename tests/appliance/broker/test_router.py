@@ -55,7 +55,7 @@ def test_an_empty_retained_payload_forgets():  # [MQTT-3.3.1-10]
 
 
 def test_a_retained_message_that_has_no_room_is_not_an_old_one_either():
-    server, one, _ = pair(max_retained_bytes=1_024)
+    server, one, _ = pair(max_retained_bytes=2_048)
     one.publish("a", b"1", retain=True).publish("a", bytes(2_000), retain=True)
     assert len(server.broker.router.retained) == 0
     assert server.broker.stats.dropped["no room to retain"] == 1
