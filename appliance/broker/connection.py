@@ -43,6 +43,7 @@ class Connection:
         "grace_s",
         "heard_at",
         "held",
+        "held_pubacks",
         "link",
         "max_packet_bytes",
         "missing_bytes",
@@ -78,6 +79,7 @@ class Connection:
         self.backlog = 0  # bytes in `output` and in the socket's own buffer
         self.dirty = False  # on the core's list of links to flush
         self.held = NOTHING_HELD  # (commit group, acknowledgement) in order
+        self.held_pubacks = 0  # how many of them answer a message of QoS 1
         self.aliases_in: IncomingAliases | None = None
         self.aliases_out: OutgoingAliases | None = None  # where the client takes them
         self.max_packet_bytes = 0  # largest packet the client takes; 0 for any

@@ -190,8 +190,8 @@ class Inbound:
                 self._acknowledge(connection, PUBREC + packet_id)  # again; not delivered again [MQTT-4.3.3-2]
                 return
             maximum = self._receive_maximum
-            # Not their sum: a QoS 2 message may be in both, received and its PUBREC held back.
-            if len(incoming) >= maximum or len(connection.held) >= maximum:
+            # Older clients are told of no maximum, and have 65,535 packet ids at the most.
+            if v5 and len(incoming) + connection.held_pubacks >= maximum:
                 raise ReceiveMaximumExceeded(  # [MQTT-3.3.4-7]
                     f"more than {maximum} messages without waiting for their acknowledgement"
                 )

@@ -280,7 +280,7 @@ class Model(Judge):
         if qos == 2 and packet_id in session.incoming:  # [MQTT-4.3.3-10]: not a new message
             link.answers.append(PubRec(packet_id))
             return
-        if qos and len(session.incoming) >= limits.receive_maximum:  # [MQTT-3.3.4-7]
+        if v5 and qos and len(session.incoming) >= limits.receive_maximum:  # [MQTT-3.3.4-7]; 3.1.1 knows no maximum
             self.server_closes(link, ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
             return
         refused = 0
