@@ -125,25 +125,31 @@ class Outbound:
         connection = session.connection
         if connection is None:
             if qos:  # QoS 0 is for who is there, as with Mosquitto
-                self._enqueue(session, delivery)
+                self._enqueue(session, delivery, now)
         elif connection.backlog > self._max_output_bytes:
             if qos:
-                self._enqueue(session, delivery)
+                self._enqueue(session, delivery, now)
             else:
                 self._stats.dropped["slow client"] += 1
         elif not qos:
             self._send(connection, delivery, 0, now, forms)
         elif session.waiting or len(session.in_flight) >= session.window:
-            self._enqueue(session, delivery)
+            self._enqueue(session, delivery, now)
         else:
             packet_id = session.take_packet_id()
             if self._send(connection, delivery, packet_id, now, forms):
                 session.in_flight[packet_id] = delivery
 
-    def _enqueue(self, session: Session, delivery: Delivery) -> None:
-        limits = self._limits
-        if not session.enqueue(delivery, limits.max_queued_messages, limits.max_queued_bytes):
-            self._stats.dropped["queue full"] += 1
+    def _enqueue(self, session: Session, delivery: Delivery, now: float) -> None:
+        most, most_bytes = self._limits.max_queued_messages, self._limits.max_queued_bytes
+        if session.enqueue(delivery, most, most_bytes):
+            return
+        expired = session.drop_expired(now)  # what nobody will get must not keep out what somebody would
+        if expired:
+            self._stats.dropped["expired"] += expired
+            if session.enqueue(delivery, most, most_bytes):
+                return
+        self._stats.dropped["queue full"] += 1
 
     def _send(
         self,

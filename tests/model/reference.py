@@ -414,7 +414,7 @@ class Model(Judge):
             return True
         if delivery.qos:
             others = [one for member, one in chosen if member is session and one.qos]
-            return not self._fits(session.queue + others, delivery)
+            return not self._fits(self._alive(session.queue + others), delivery)
         return link is None or self._is_full(link, [delivery])
 
     def _deliver(self, session, delivery):
@@ -425,9 +425,12 @@ class Model(Judge):
             link.due.append(delivery)
         elif link is not None:
             session.queue.append(delivery)
-        elif self._fits(session.queue, delivery):
-            delivery.fresh = False
-            session.queue.append(delivery)
+        else:
+            if not self._fits(session.queue, delivery):
+                session.queue = self._alive(session.queue)
+            if self._fits(session.queue, delivery):
+                delivery.fresh = False
+                session.queue.append(delivery)
 
     # --- acknowledgements from a client ---
 
