@@ -86,6 +86,7 @@ class Broker:
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._next_client_id = next_client_id
         self._authorize = authorize
+        self._has_accounts = authorize is not all_rights
         self._links = Links(limits)
         self._wills = Wills(self._publish_will)
         self._sessions = Sessions(limits.max_sessions, self.router, self._wills, self.stats)
@@ -256,7 +257,7 @@ class Broker:
             self._refuse_connect(connection, reason, "not authenticated")
             return
         known = self.sessions.get(connection.client_id)
-        refused_for = not_entitled(connect, known, self._authorize(connect.username))
+        refused_for = not_entitled(connect, known, self._authorize(connect.username), accounts=self._has_accounts)
         if refused_for is None and known is None and not self._sessions.has_room(now):
             refused_for = ReasonCode.QUOTA_EXCEEDED, f"there are {len(self.sessions)} sessions already"
         if refused_for is not None:

@@ -9,7 +9,7 @@ from collections import Counter
 from model.reference import Model
 from model.rules import CLIENTS
 from model.state import NEVER, V5, V31, V311, Divergence
-from virtual import VirtualClient, VirtualServer
+from virtual import VirtualClient, VirtualServer, accounts
 
 from appliance.mqtt import codec
 from appliance.mqtt.packets import (
@@ -253,7 +253,7 @@ class World:
         """The power fails; the core is in memory, so nothing is left."""
         if self.server is not None:
             self.met.update(self.broker.stats.dropped)
-        self.server = VirtualServer(**self.flaw.limits)
+        self.server = VirtualServer(authorize=accounts, **self.flaw.limits)
         self.broker = self.server.broker
         self.model = self.server.model = Model(Limits(**LIMITS), self.server.now, self)
         self.links = {}  # by client

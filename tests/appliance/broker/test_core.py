@@ -1,7 +1,7 @@
 """Connecting, sessions, take-over, wills, time."""
 
 import pytest
-from virtual import V5, V311, VirtualServer
+from virtual import V5, V311, VirtualServer, accounts
 
 from appliance.broker.topictree import LEVEL_BYTES
 from appliance.mqtt import codec
@@ -632,8 +632,20 @@ def test_a_thousand_take_overs_lose_and_repeat_nothing():
     assert server.broker.stats.clients_now == 2
 
 
-def test_another_user_cannot_take_a_client_id_over():
+def test_without_accounts_a_name_proves_nothing_and_takes_nothing():
     server = VirtualServer()
+    old = server.client("a", username="ann", clean_start=False)
+    for username in (None, "bob", "ann"):
+        new = server.client(
+            "a", V5, username=username, clean_start=False, properties=Properties(session_expiry_interval=9)
+        )
+        assert new.connack.session_present
+        assert old.closed
+        old = new
+
+
+def test_another_user_cannot_take_a_client_id_over():
+    server = VirtualServer(authorize=accounts)
     server.client("a", username="ann", clean_start=False)
     thief = server.link(V5)
     thief.send(Connect(client_id="a", username="bob"))
