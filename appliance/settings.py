@@ -154,8 +154,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, Meta(ge=1, le=100_000, description="Clients connected at the same time; further ones are turned away.")
     ] = 1_000
     max_connections_per_address: Annotated[
-        int, Meta(ge=1, le=100_000, description="Of these, clients from the same address.")
-    ] = 1_000
+        int, Meta(ge=1, le=100_000, description="Of these, clients from one address, of IPv6 from one /64 network.")
+    ] = 200
     max_sessions: Annotated[
         int, Meta(ge=1, le=100_000, description="Sessions kept, of connected and absent clients together.")
     ] = 1_000

@@ -241,6 +241,7 @@ CALM = {
     "enum",
     "functools",
     "heapq",
+    "ipaddress",
     "itertools",
     "math",
     "mypy_extensions",

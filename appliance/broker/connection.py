@@ -5,6 +5,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from appliance.broker.aliases import IncomingAliases, OutgoingAliases
+from appliance.broker.peer import source
 from appliance.mqtt.packets import Connect, Will
 from appliance.mqtt.types import Version
 
@@ -52,6 +53,7 @@ class Connection:
         "problem_information",
         "routes",
         "session",
+        "source",
         "stage",
         "tail",
         "takes_all",
@@ -63,6 +65,7 @@ class Connection:
     def __init__(self, link: object, peer: str, now: float, connect_timeout_s: float) -> None:
         self.link = link
         self.peer = peer
+        self.source = source(peer)
         self.stage = Stage.AWAIT_CONNECT
         self.version = Version.MQTT_3_1_1
         self.v5 = False
@@ -85,11 +88,6 @@ class Connection:
         self.max_packet_bytes = 0  # largest packet the client takes; 0 for any
         self.takes_all = True  # any PUBLISH in any size, without aliases
         self.problem_information = True  # the client wants reasons in words on every packet
-
-    @property
-    def address(self) -> str:
-        """Where the link comes from, without the port."""
-        return self.peer.rpartition(":")[0] or self.peer
 
     def put(self, data: bytes, dirty: list["Connection"]) -> None:
         """Put bytes on the output, and the link on the list of those to flush."""

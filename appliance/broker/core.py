@@ -385,7 +385,7 @@ class Broker:
         self.stats.clients_now -= 1
         session.connection = None
         will, connection.will = connection.will, None
-        self._sessions.leave(session, connection.address, now)  # first: no will is lined up for a session that ends
+        self._sessions.leave(session, connection.source, now)  # first: no will is lined up for a session that ends
         if will is not None and tell_will:  # [MQTT-3.1.2-8], [MQTT-3.14.4-3]
             self._wills.leave(session, will, now)
 

@@ -201,7 +201,8 @@ def test_f49_a_will_to_the_servers_own_topics_is_refused(service, topic):
     watcher.silent()
 
 
-def test_f51_a_thousand_clients_that_die_at_once(service):
+def test_f51_a_thousand_clients_that_die_at_once(service_with):
+    service = service_with("max_connections_per_address = 1000\n")
     watcher = service.reader("f51/#", qos=0)
     clients = [service.client(f"f51-{n}", will=(f"f51/{n:03}", b"gone", 0, False)) for n in range(900)]
     for client in clients:

@@ -21,7 +21,10 @@ port = 0
 
 [history]
 enabled = false
-"""  # the limits are those that everybody has
+
+[limits]
+max_connections_per_address = 1000
+"""  # the other limits are those that everybody has; here all come from one address
 
 TLS_LISTENER = """
 [[listener]]
