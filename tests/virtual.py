@@ -94,7 +94,7 @@ class VirtualServer:
         if authorize:
             options["authorize"] = authorize
         self.broker = Broker(
-            Limits(**limits), now=self.now, next_client_id=lambda: f"auto-{next(numbers)}", journal=journal, **options
+            Limits(**limits), next_client_id=lambda: f"auto-{next(numbers)}", journal=journal, **options
         )
 
     def link(self, version=V311, peer="test"):

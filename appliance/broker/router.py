@@ -24,7 +24,7 @@ from appliance.settings import Limits
 
 MAX_CACHED_TOPIC_BYTES = 1_024
 RETAINED = int(RouteFlag.RETAINED)
-NO_READERS = 0x10  # MQTT 5 §3.4.2.1: "No matching subscribers", a success
+NO_READERS = int(ReasonCode.NO_MATCHING_SUBSCRIBERS)  # MQTT 5 §3.4.2.1: a success
 
 
 class Route:
@@ -135,8 +135,7 @@ class Router:
         route = self.routes.get(topic)
         if route is not None:
             return route
-        name = utf8(topic)
-        check_topic_name(name, self._limits.max_topic_levels)
+        name = self.check_name(topic)
         route = Route(name, self._classify(name), self._audience(name))
         if len(topic) > MAX_CACHED_TOPIC_BYTES or name[0] == "$":
             return route
@@ -147,10 +146,15 @@ class Router:
         self.routes[topic] = route
         return route
 
-    def route_for(self, rights: Rights, topic: bytes) -> Route | None:
-        """Give the topic's route to who wants to publish there; None when its rights do not include that."""
+    def check_name(self, topic: bytes) -> str:
+        """Give the topic's name; MalformedPacket when it is none, or has too many levels."""
         name = utf8(topic)
         check_topic_name(name, self._limits.max_topic_levels)
+        return name
+
+    def route_for(self, rights: Rights, topic: bytes) -> Route | None:
+        """Give the topic's route to who wants to publish there; None when its rights do not include that."""
+        name = self.check_name(topic)
         if not rights.may_publish(name):
             return None
         route = self.route(topic)

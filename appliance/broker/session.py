@@ -75,7 +75,7 @@ class Session:
     def take_packet_id(self) -> int:
         """Give the next id that is not in flight; ids start at 1 and count up. [MQTT-2.3.1-2]
 
-        There are 65,535 of them and `window` is smaller, so one is free.
+        There are 65,535 of them, `window` is no larger, and one of it is about to be filled, so one is free.
         """
         packet_id = self.next_packet_id
         while packet_id in self.in_flight:

@@ -6,6 +6,7 @@ from virtual import V5, V311, VirtualServer, pair
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import AllRights
+from appliance.broker.session import Session
 from appliance.mqtt import codec
 from appliance.mqtt.packets import PubAck, Publish, Subscribe, Subscription, Unsubscribe
 from appliance.mqtt.properties import Properties
@@ -301,7 +302,8 @@ def test_acknowledgements_wait_for_the_commit_and_live_delivery_does_not():
 def test_a_reader_inside_the_process_takes_messages_as_they_are():
     server, one, _ = pair()
     got = []
-    session = server.broker.open_local("inside", got.append)
+    session = Session("inside")
+    session.deliver = got.append
     from appliance.broker.topictree import Grant
 
     server.broker.router.subscribe(session, "a/#", Grant(2), 2)

@@ -208,6 +208,6 @@ def test_a_denied_message_is_counted_by_its_cause():
     client.send(Publish("t", b"\xff", QoS(1), packet_id=2, properties=Properties(payload_format_indicator=1)))
     assert [packet.reason_code for packet in client.packets()] == [0x87, 0x99]
     assert dict(server.broker.stats.dropped) == {
-        "to a topic of the server's own": 1,
+        "publishing to $ topics is the server's": 1,
         "text that is not UTF-8": 1,
     }
