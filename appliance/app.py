@@ -74,7 +74,6 @@ class Service:
         recorder = self._record(database, parts) if settings.history.enabled else None
         broker = Broker(
             settings.limits,
-            now=monotonic(),
             next_client_id=next_client_id,
             journal=recorder,
             classify=recorder.classify if recorder else unclassified,

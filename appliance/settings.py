@@ -154,8 +154,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, Meta(ge=1, le=100_000, description="Clients connected at the same time; further ones are turned away.")
     ] = 1_000
     max_connections_per_address: Annotated[
-        int, Meta(ge=1, le=100_000, description="Of these, clients from the same address.")
-    ] = 1_000
+        int, Meta(ge=1, le=100_000, description="Of these, clients from one address, of IPv6 from one /64 network.")
+    ] = 200
     max_sessions: Annotated[
         int, Meta(ge=1, le=100_000, description="Sessions kept, of connected and absent clients together.")
     ] = 1_000
@@ -163,8 +163,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, Meta(ge=1, le=100_000, description="Subscriptions of one client; further ones are refused.")
     ] = 1_000
     max_subscription_bytes: Annotated[
-        int, Meta(ge=1_024, le=1_073_741_824, description="Length of all topic filters of one client together.")
-    ] = 262_144
+        int,
+        Meta(
+            ge=1_024, le=1_073_741_824, description="Bytes of one client's topic filters, 400 a level beside letters."
+        ),
+    ] = 2_097_152
     max_topic_levels: Annotated[
         int, Meta(ge=4, le=1_024, description="Levels that a topic or topic filter may have.")
     ] = 64
@@ -172,7 +175,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, Meta(ge=1, le=10_000_000, description="Retained messages, of all topics together.")
     ] = 20_000
     max_retained_bytes: Annotated[
-        int, Meta(ge=1_024, le=4_294_967_296, description="Bytes of all retained messages together.")
+        int, Meta(ge=1_024, le=4_294_967_296, description="Bytes of all retained messages and their topics together.")
     ] = 16_777_216
     max_client_id_bytes: Annotated[int, Meta(ge=23, le=65_535, description="Longest client identifier.")] = 256
     connect_timeout_s: Annotated[

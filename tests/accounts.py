@@ -24,6 +24,11 @@ CONFIG = """
 password_file = "passwords"
 rules_file = "rules.toml"
 """
+PASSWORDS = """
+[accounts]
+password_file = "passwords"
+anonymous = true
+"""
 
 
 def password(user):

@@ -26,7 +26,7 @@ def will_delay(seconds):
 
 
 def connect(client_id="", *, clean=True, keep_alive=0, properties=b"", will=None, will_properties=b"", username=None,
-            level=5, flags=None, more=b""):  # fmt: skip
+            password=None, level=5, flags=None, more=b""):  # fmt: skip
     """CONNECT; `will` is (topic, payload, qos, retain); `flags` replaces the flags that the fields ask for."""
     wanted = 0x02 * clean
     payload = text(client_id)
@@ -37,6 +37,9 @@ def connect(client_id="", *, clean=True, keep_alive=0, properties=b"", will=None
     if username is not None:
         wanted |= 0x80
         payload += text(username)
+    if password is not None:
+        wanted |= 0x40
+        payload += text(password)
     head = text("MQTT") + bytes([level, wanted if flags is None else flags]) + two(keep_alive) + block(properties)
     return frame(0x10, head + payload + more)
 

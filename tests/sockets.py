@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from time import monotonic
 
 from appliance.broker.core import Broker
 from appliance.mqtt import codec
@@ -67,7 +66,7 @@ class LoopbackServer:
 @asynccontextmanager
 async def loopback(authenticator=None, listen=None, journal=None, **limits):
     """Serve on loopback; `listen(hub)` gives another listener than that of plain TCP."""
-    hub = Hub(Broker(Limits(**limits), now=monotonic(), next_client_id=next_client_id, journal=journal), authenticator)
+    hub = Hub(Broker(Limits(**limits), next_client_id=next_client_id, journal=journal), authenticator)
     hub.start()
     listener = listen(hub) if listen else await TcpListener.open(hub, "127.0.0.1", 0)
     server = LoopbackServer(hub, listener)

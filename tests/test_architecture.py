@@ -243,6 +243,7 @@ CALM = {
     "enum",
     "functools",
     "heapq",
+    "ipaddress",
     "itertools",
     "math",
     "mypy_extensions",

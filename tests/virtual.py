@@ -4,6 +4,7 @@ from itertools import count
 
 from appliance.broker.core import Broker
 from appliance.broker.effects import Authenticate, Close
+from appliance.broker.rights import ALL_RIGHTS
 from appliance.mqtt import codec
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Publish, Subscribe, Subscription
 from appliance.mqtt.properties import EMPTY
@@ -12,6 +13,11 @@ from appliance.mqtt.types import QoS, ReasonCode, Version
 from appliance.settings import Limits
 
 V311, V5 = Version.MQTT_3_1_1, Version.MQTT_5
+
+
+def accounts(_username):
+    """There are accounts, whose users may do everything: `VirtualServer(authorize=accounts)`."""
+    return ALL_RIGHTS
 
 
 class VirtualClient:
@@ -88,7 +94,7 @@ class VirtualServer:
         if authorize:
             options["authorize"] = authorize
         self.broker = Broker(
-            Limits(**limits), now=self.now, next_client_id=lambda: f"auto-{next(numbers)}", journal=journal, **options
+            Limits(**limits), next_client_id=lambda: f"auto-{next(numbers)}", journal=journal, **options
         )
 
     def link(self, version=V311, peer="test"):

@@ -14,9 +14,9 @@ from time import monotonic
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-from appliance.auth import peer as peers
 from appliance.auth.password_file import Cost, cost
 from appliance.auth.turns import Turns
+from appliance.broker import peer as peers
 from appliance.mqtt.types import ReasonCode
 
 # 19 MiB and two passes: what OWASP's cheat sheet asks for at least, and as much as a Pi can spare beside its work.

@@ -5,6 +5,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from appliance.broker.aliases import IncomingAliases, OutgoingAliases
+from appliance.broker.peer import source
 from appliance.mqtt.packets import Connect, Will
 from appliance.mqtt.types import Version
 
@@ -43,6 +44,7 @@ class Connection:
         "grace_s",
         "heard_at",
         "held",
+        "held_pubacks",
         "link",
         "max_packet_bytes",
         "missing_bytes",
@@ -51,6 +53,7 @@ class Connection:
         "problem_information",
         "routes",
         "session",
+        "source",
         "stage",
         "tail",
         "takes_all",
@@ -62,6 +65,7 @@ class Connection:
     def __init__(self, link: object, peer: str, now: float, connect_timeout_s: float) -> None:
         self.link = link
         self.peer = peer
+        self.source = source(peer)
         self.stage = Stage.AWAIT_CONNECT
         self.version = Version.MQTT_3_1_1
         self.v5 = False
@@ -78,16 +82,12 @@ class Connection:
         self.backlog = 0  # bytes in `output` and in the socket's own buffer
         self.dirty = False  # on the core's list of links to flush
         self.held = NOTHING_HELD  # (commit group, acknowledgement) in order
+        self.held_pubacks = 0  # how many of them answer a message of QoS 1
         self.aliases_in: IncomingAliases | None = None
         self.aliases_out: OutgoingAliases | None = None  # where the client takes them
         self.max_packet_bytes = 0  # largest packet the client takes; 0 for any
         self.takes_all = True  # any PUBLISH in any size, without aliases
         self.problem_information = True  # the client wants reasons in words on every packet
-
-    @property
-    def address(self) -> str:
-        """Where the link comes from, without the port."""
-        return self.peer.rpartition(":")[0] or self.peer
 
     def put(self, data: bytes, dirty: list["Connection"]) -> None:
         """Put bytes on the output, and the link on the list of those to flush."""

@@ -28,7 +28,7 @@ from appliance.broker.inbound import Inbound
 from appliance.broker.links import Links
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, NoJournal, RouteFlag
-from appliance.broker.rights import Authorize, all_rights
+from appliance.broker.rights import Authorize, Rights, all_rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
 from appliance.broker.sessions import Sessions
@@ -67,7 +67,6 @@ class Broker:
         self,
         limits: Limits,
         *,
-        now: float,
         next_client_id: Callable[[], str],
         journal: Journal | None = None,
         classify: Classify = lambda _topic: RouteFlag.NONE,
@@ -75,7 +74,6 @@ class Broker:
     ) -> None:
         self.effects: list[Effect] = []
         self.stats = Stats()
-        self.started_at = now
         self.router = Router(limits, self.stats, journal or NoJournal(), classify)
         self._outbound = self.router.outbound
         self.dirty = self._outbound.dirty
@@ -86,6 +84,7 @@ class Broker:
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._next_client_id = next_client_id
         self._authorize = authorize
+        self._has_accounts = authorize is not all_rights
         self._links = Links(limits)
         self._wills = Wills(self._publish_will)
         self._sessions = Sessions(limits.max_sessions, self.router, self._wills, self.stats)
@@ -179,12 +178,6 @@ class Broker:
 
     # --- clients inside the process ---
 
-    def open_local(self, client_id: str, deliver: Callable[[Message], None]) -> Session:
-        """Give a session whose messages go to `deliver` as they are; it has no link and never expires."""
-        session = Session(client_id)
-        session.deliver = deliver
-        return session
-
     def publish(self, message: Message, now: float) -> None:
         """Publish a message of our own."""
         if message.topic[0] != "$":  # our own figures are nobody's message
@@ -256,13 +249,14 @@ class Broker:
             self._refuse_connect(connection, reason, "not authenticated")
             return
         known = self.sessions.get(connection.client_id)
-        refused_for = not_entitled(connect, known, self._authorize(connect.username))
+        rights = self._authorize(connect.username)
+        refused_for = not_entitled(connect, known, rights, accounts=self._has_accounts)
         if refused_for is None and known is None and not self._sessions.has_room(now):
             refused_for = ReasonCode.QUOTA_EXCEEDED, f"there are {len(self.sessions)} sessions already"
         if refused_for is not None:
             self._refuse_connect(connection, *refused_for)
             return
-        self._enter(connection, connect, known, now)
+        self._enter(connection, connect, known, rights, now)
         waiting = bytes(connection.tail)
         connection.tail.clear()
         if waiting:
@@ -271,7 +265,9 @@ class Broker:
             except MqttError as error:
                 self._refuse(connection, error, now)
 
-    def _enter(self, connection: Connection, connect: Connect, known: Session | None, now: float) -> None:
+    def _enter(
+        self, connection: Connection, connect: Connect, known: Session | None, rights: Rights, now: float
+    ) -> None:
         if known is not None and known.connection is not None:  # [MQTT-3.1.4-2]
             known.expiry_s = 0.0 if connect.clean_start else known.expiry_s  # to end with its link
             self._disconnect(known.connection, ReasonCode.SESSION_TAKEN_OVER, "taken over by a new link", now)
@@ -279,12 +275,11 @@ class Broker:
         if known is not None and connect.clean_start:
             self._sessions.end(known, now)  # [MQTT-3.1.2-6]
             known = None
-        session = self._sessions.take_up(connection.client_id, connect.username, self._authorize(connect.username))
+        session = self._sessions.take_up(connection.client_id, connect.username, rights)
         session.connection = connection
         session.expiry_s = float(session_expiry_s(connect, self._limits))
         session.window = min(self._limits.max_inflight, connect.properties.receive_maximum or 65_535)
         session.resume()
-        connection.routes = self.router.tables.of(session.rights)
         connection.session = session
         connection.routes = self.router.tables.of(session.rights)
         connection.stage = Stage.CONNECTED
@@ -384,7 +379,7 @@ class Broker:
         self.stats.clients_now -= 1
         session.connection = None
         will, connection.will = connection.will, None
-        self._sessions.leave(session, connection.address, now)  # first: no will is lined up for a session that ends
+        self._sessions.leave(session, connection.source, now)  # first: no will is lined up for a session that ends
         if will is not None and tell_will:  # [MQTT-3.1.2-8], [MQTT-3.14.4-3]
             self._wills.leave(session, will, now)
 
@@ -409,7 +404,10 @@ class Broker:
 
     def _turn_away(self, connection: Connection, cause: str, why: str) -> None:
         self.stats.connections_turned_away[cause] += 1
-        self._close(connection, why)
+        connection.stage = Stage.CLOSED
+        self._links.discard(connection)
+        self._deadlines.cancel(connection)
+        self.effects.append(Close(connection, why))
 
     def _disconnect(self, connection: Connection, reason: ReasonCode, why: str, now: float) -> None:
         if connection.stage is Stage.CONNECTED:
@@ -417,17 +415,11 @@ class Broker:
             if connection.v5:
                 self._say(connection, goodbye(reason, why, connection.max_packet_bytes))
         self._leave(connection, now, tell_will=True)
-        self._close(connection, why)
+        self.effects.append(Close(connection, why))
 
     def _say(self, connection: Connection, packet: bytes) -> None:
         self.stats.others_sent += 1
         connection.put(packet, self.dirty)
-
-    def _close(self, connection: Connection, why: str) -> None:
-        connection.stage = Stage.CLOSED
-        self._links.discard(connection)
-        self._deadlines.cancel(connection)
-        self.effects.append(Close(connection, why))
 
 
 def _check_size(connection: Connection, answer: SubAck | UnsubAck) -> None:

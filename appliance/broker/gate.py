@@ -4,6 +4,10 @@ from collections import deque
 
 from appliance.broker.connection import NOTHING_HELD, Connection
 from appliance.broker.stats import Stats
+from appliance.mqtt.errors import QuotaExceeded
+
+MOST_HELD = 65_536  # acknowledgements of one link: a client has fewer packet ids to ask for them with
+PUBACK = 0x40
 
 
 class Gate:
@@ -25,7 +29,11 @@ class Gate:
         if connection.held or group > self._committed:
             if connection.held is NOTHING_HELD:
                 connection.held = deque()
+            elif len(connection.held) >= MOST_HELD:
+                raise QuotaExceeded(f"more than {MOST_HELD} acknowledgements wait to be written down first")
             connection.held.append((group, packet))
+            if packet[0] == PUBACK:
+                connection.held_pubacks += 1
             self._waiting[connection] = None
         else:  # as `connection.put` does, without the call: this is half of what a broker says
             connection.output.append(packet)
@@ -40,11 +48,15 @@ class Gate:
         for connection in list(self._waiting):
             held = connection.held
             while held and held[0][0] <= group:
-                connection.put(held.popleft()[1], self._dirty)
+                packet = held.popleft()[1]
+                if packet[0] == PUBACK:
+                    connection.held_pubacks -= 1
+                connection.put(packet, self._dirty)
             if not held:
                 del self._waiting[connection]
 
     def forget(self, connection: Connection) -> None:
         """The link is gone, and what was held for it with it."""
         connection.held.clear()
+        connection.held_pubacks = 0
         self._waiting.pop(connection, None)

@@ -19,12 +19,15 @@ from appliance.broker.stats import Stats
 from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ProtocolError, ReceiveMaximumExceeded
 from appliance.mqtt.packets import PubAck, PubRec
 from appliance.mqtt.publish import is_utf8, scan_properties
+from appliance.mqtt.types import ReasonCode
 from appliance.settings import Limits
 
 PUBACK, PUBREC, PUBREL, PUBCOMP = b"\x40\x02", b"\x50\x02", b"\x62\x02", b"\x70\x02"
 PINGREQ, PINGRESP = b"\xc0\x00", b"\xd0\x00"
-NOT_AUTHORIZED, PACKET_ID_NOT_FOUND, PAYLOAD_FORMAT_INVALID = 0x87, 0x92, 0x99
-DOLLAR = ord("$")
+NOT_AUTHORIZED = int(ReasonCode.NOT_AUTHORIZED)
+PACKET_ID_NOT_FOUND = int(ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
+PAYLOAD_FORMAT_INVALID = int(ReasonCode.PAYLOAD_FORMAT_INVALID)
+DOLLAR = b"$"
 FIRST_BYTES = b"\x30", b"\x32", b"\x34"
 """A PUBLISH's first byte by its QoS, without DUP and retain."""
 
@@ -185,23 +188,25 @@ class Inbound:
         route = connection.routes.get(topic)
         forbidden = ""
         if route is None:  # nothing that may not be published to stands among the routes
-            route = self._router.route_for(session.rights, topic)
-            if topic[0] == DOLLAR:
-                forbidden = "to a topic of the server's own"  # §4.7.2
-            elif route is None:
-                forbidden = "not allowed to publish"  # [MQTT-3.3.5-2] of 3.1.1
+            if topic[:1] == DOLLAR:
+                self._router.check_name(topic)
+                forbidden = "publishing to $ topics is the server's"  # §4.7.2
+            else:
+                route = self._router.route_for(session.rights, topic)
+                if route is None:
+                    forbidden = "not allowed to publish"  # [MQTT-3.3.5-2] of 3.1.1
         incoming = session.incoming
         if qos and (incoming or connection.held):
             if qos == 2 and number in incoming:
                 self._acknowledge(connection, PUBREC + packet_id)  # again; not delivered again [MQTT-4.3.3-2]
                 return
             maximum = self._receive_maximum
-            # Not their sum: a QoS 2 message may be in both, received and its PUBREC held back.
-            if len(incoming) >= maximum or len(connection.held) >= maximum:
+            # Older clients are told of no maximum, and have 65,535 packet ids at the most.
+            if v5 and len(incoming) + connection.held_pubacks >= maximum:
                 raise ReceiveMaximumExceeded(  # [MQTT-3.3.4-7]
                     f"more than {maximum} messages without waiting for their acknowledgement"
                 )
-        if forbidden or route is None:
+        if route is None:
             self._deny(connection, qos, packet_id, NOT_AUTHORIZED, forbidden)
             return
         payload = data[pos:stop]

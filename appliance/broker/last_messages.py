@@ -49,7 +49,7 @@ class LastMessages:
         """Give the store in which the filter may find messages; the server's own are up to date then."""
         if topic_filter[0] != "$":
             return self.clients
-        if not self.own_is_read():
+        if topic_filter.partition("/")[0] == "$SYS" and not self.own_is_read():
             self.refresh_own()
         return self.own
 

@@ -26,10 +26,10 @@ class Links:
         """Take one more link; or say why not."""
         if len(self._links) >= self._most:
             return "too many connections"
-        if self._of_address[connection.address] >= self._most_of_address:
+        if self._of_address[connection.source] >= self._most_of_address:
             return "too many connections from one address"
         self._links[connection] = None
-        self._of_address[connection.address] += 1
+        self._of_address[connection.source] += 1
         return None
 
     def discard(self, connection: Connection) -> None:
@@ -37,8 +37,8 @@ class Links:
         if connection not in self._links:
             return
         del self._links[connection]
-        left = self._of_address[connection.address] - 1
+        left = self._of_address[connection.source] - 1
         if left:
-            self._of_address[connection.address] = left
+            self._of_address[connection.source] = left
         else:
-            del self._of_address[connection.address]
+            del self._of_address[connection.source]

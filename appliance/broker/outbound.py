@@ -4,6 +4,7 @@ With `inbound` this is the hot path. A message is encoded once for all readers o
 packets go out as they were received.
 """
 
+from appliance.broker.aliases import OutgoingAliases
 from appliance.broker.audience import Audience
 from appliance.broker.connection import Connection
 from appliance.broker.message import Message
@@ -49,8 +50,8 @@ class Outbound:
             if connection.backlog + size > self._max_output_bytes and connection.backlog:
                 self._stats.dropped["slow client"] += count
                 continue
-            if connection.max_packet_bytes and size > connection.max_packet_bytes:
-                self._forward_small(connection, run)
+            if not connection.takes_all and (connection.aliases_out is not None or size > connection.max_packet_bytes):
+                self._forward_singly(connection, run)
                 continue
             connection.output.append(run)
             connection.backlog += size
@@ -62,8 +63,10 @@ class Outbound:
         self._stats.publish_sent += sent
         self._stats.publish_bytes_sent += sent_bytes
 
-    def _forward_small(self, connection: Connection, run: bytes) -> None:
-        """Send the packets of the run that the client is willing to take. [MQTT-3.1.2-24]"""
+    def _forward_singly(self, connection: Connection, run: bytes) -> None:
+        """Send the packets of the run that the client is willing to take [MQTT-3.1.2-24], with aliases if it does."""
+        most = connection.max_packet_bytes
+        aliases = connection.aliases_out
         pos = 0
         while pos < len(run):
             size, shift, body = 0, 0, pos + 1
@@ -74,10 +77,13 @@ class Outbound:
                 body += 1
                 if byte < 0x80:
                     break
-            if body + size - pos <= connection.max_packet_bytes:
-                connection.put(run[pos : body + size], self.dirty)
+            packet = run[pos : body + size]
+            if aliases is not None:
+                packet = _with_alias(aliases, packet, body - pos, most)
+            if not most or len(packet) <= most:
+                connection.put(packet, self.dirty)
                 self._stats.publish_sent += 1
-                self._stats.publish_bytes_sent += body + size - pos
+                self._stats.publish_bytes_sent += len(packet)
             else:
                 self._stats.dropped["larger than the client takes"] += 1
             pos = body + size
@@ -122,25 +128,31 @@ class Outbound:
         connection = session.connection
         if connection is None:
             if qos:  # QoS 0 is for who is there, as with Mosquitto
-                self._enqueue(session, delivery)
+                self._enqueue(session, delivery, now)
         elif connection.backlog > self._max_output_bytes:
             if qos:
-                self._enqueue(session, delivery)
+                self._enqueue(session, delivery, now)
             else:
                 self._stats.dropped["slow client"] += 1
         elif not qos:
             self._send(connection, delivery, 0, now, forms)
         elif session.waiting or len(session.in_flight) >= session.window:
-            self._enqueue(session, delivery)
+            self._enqueue(session, delivery, now)
         else:
             packet_id = session.take_packet_id()
             if self._send(connection, delivery, packet_id, now, forms):
                 session.in_flight[packet_id] = delivery
 
-    def _enqueue(self, session: Session, delivery: Delivery) -> None:
-        limits = self._limits
-        if not session.enqueue(delivery, limits.max_queued_messages, limits.max_queued_bytes):
-            self._stats.dropped["queue full"] += 1
+    def _enqueue(self, session: Session, delivery: Delivery, now: float) -> None:
+        most, most_bytes = self._limits.max_queued_messages, self._limits.max_queued_bytes
+        if session.enqueue(delivery, most, most_bytes):
+            return
+        expired = session.drop_expired(now)  # what nobody will get must not keep out what somebody would
+        if expired:
+            self._stats.dropped["expired"] += expired
+            if session.enqueue(delivery, most, most_bytes):
+                return
+        self._stats.dropped["queue full"] += 1
 
     def _send(
         self,
@@ -238,3 +250,19 @@ class Outbound:
             connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)  # PUBREL
         elif not self._send(connection, delivery, packet_id, now, dup=True):
             del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP
+
+
+def _with_alias(aliases: OutgoingAliases, packet: bytes, body: int, most: int) -> bytes:
+    """Give an MQTT 5 PUBLISH of QoS 0 without properties with its topic's alias, where it has one and there is room."""
+    after_topic = body + 2 + (packet[body] << 8 | packet[body + 1])
+    name = str(packet[body + 2 : after_topic], "utf-8")
+    topic, alias = aliases.shorten(name)
+    if not alias:
+        return packet
+    properties = delivered_properties(b"", None, (), alias)
+    head, rest = publish_parts(topic, packet[after_topic + 1 :], 0, False, properties)
+    if most and len(head) + len(rest) > most:
+        if topic:
+            aliases.take_back(name, alias)
+        return packet
+    return head + rest

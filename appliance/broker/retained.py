@@ -5,20 +5,22 @@ from collections.abc import Iterator
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.message import Message
 
-OVERHEAD_BYTES = 400  # what the objects of one message and its topic levels take besides the text and the payload
+OVERHEAD_BYTES = 400  # what the objects of one message take besides the text and the payload
+LEVEL_BYTES = 300  # what one level of a topic takes, however many topics it is part of
+NO_CHILDREN: dict[str, "_Node"] = {}  # of every last level; stays empty
 
 
 class _Node:
     __slots__ = ("children", "message", "size_bytes")
 
     def __init__(self) -> None:
-        self.children: dict[str, _Node] = {}
+        self.children: dict[str, _Node] = NO_CHILDREN
         self.message: Message | None = None
         self.size_bytes = 0  # of the message
 
 
 class RetainedStore:
-    """Retained messages, bounded in number and in bytes."""
+    """Retained messages, bounded in number and in bytes: `size_bytes` of messages and what their levels take."""
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._nodes: dict[str, _Node] = {}  # those with a message, by topic
@@ -27,6 +29,7 @@ class RetainedStore:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self.size_bytes = 0
+        self.levels = 0
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -55,7 +58,8 @@ class RetainedStore:
         node = self._nodes.get(topic)
         size = OVERHEAD_BYTES + len(topic) + len(message.payload) + len(message.properties)
         grown = self.size_bytes + size - (node.size_bytes if node is not None else 0)
-        if grown > self._max_bytes or (node is None and len(self._nodes) >= self._max_messages):
+        levels = self.levels if node is not None else self.levels + self._missing(topic)
+        if grown + LEVEL_BYTES * levels > self._max_bytes or (node is None and len(self._nodes) >= self._max_messages):
             return False
         if node is None:
             node = self._nodes[topic] = self._reach(topic)
@@ -90,6 +94,7 @@ class RetainedStore:
             if node.children or node.message is not None:
                 break
             del parent.children[level]
+            self.levels -= 1
 
     def topics(self, topic_filter: str) -> list[str]:
         """Give the topics whose names match, in no promised order; expired ones may be among them."""
@@ -116,12 +121,26 @@ class RetainedStore:
                 nodes = [node.children[level] for node in nodes if level in node.children]
         return [node.message.topic for node in nodes if node.message is not None]
 
+    def _missing(self, topic: str) -> int:
+        """Count the topic's levels that are not there yet."""
+        node = self._root
+        levels = topic.split("/")
+        for depth, level in enumerate(levels):
+            child = node.children.get(level)
+            if child is None:
+                return len(levels) - depth
+            node = child
+        return 0
+
     def _reach(self, topic: str) -> _Node:
         node = self._root
         for level in topic.split("/"):
             child = node.children.get(level)
             if child is None:
+                if node.children is NO_CHILDREN:
+                    node.children = {}
                 child = node.children[level] = _Node()
+                self.levels += 1
             node = child
         return node
 

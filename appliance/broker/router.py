@@ -1,8 +1,8 @@
 """From a published message to its readers: subscriptions, routes, shared turns.
 
 A route holds everything the hot path asks of a topic: that its name is valid, what it is for, and who reads it.
-Routes are kept per topic and made again when a subscription changed what they say; who may read the topic is
-decided when they are made, who may publish to it when a publisher first asks for one.
+Routes are kept per topic, dropped when a subscription changes what they say, and made again by the next message;
+who may read the topic is decided when they are made, who may publish to it when a publisher first asks for one.
 """
 
 from appliance.broker.audience import Audience, Reader
@@ -15,7 +15,7 @@ from appliance.broker.session import Session
 from appliance.broker.shared import SharedGroup, Turn
 from appliance.broker.stats import Stats
 from appliance.broker.tables import Tables
-from appliance.broker.topictree import Grant, TopicTree
+from appliance.broker.topictree import Grant, TopicTree, filter_bytes
 from appliance.mqtt.packets import Subscription
 from appliance.mqtt.topics import check_topic_name, split_share
 from appliance.mqtt.types import ReasonCode
@@ -24,7 +24,7 @@ from appliance.settings import Limits
 
 MAX_CACHED_TOPIC_BYTES = 1_024
 RETAINED = int(RouteFlag.RETAINED)
-NO_READERS = 0x10  # MQTT 5 §3.4.2.1: "No matching subscribers", a success
+NO_READERS = int(ReasonCode.NO_MATCHING_SUBSCRIBERS)  # MQTT 5 §3.4.2.1: a success
 
 
 class Route:
@@ -78,7 +78,7 @@ class Router:
         """Add or replace a subscription; False when the client has as many as it may."""
         existed = topic_filter in session.subscriptions
         if not existed:
-            size = session.subscribed_bytes + len(topic_filter)
+            size = session.subscribed_bytes + filter_bytes(topic_filter)
             limits = self._limits
             if len(session.subscriptions) >= limits.max_subscriptions or size > limits.max_subscription_bytes:
                 return False
@@ -102,7 +102,7 @@ class Router:
         """Take a subscription away; False when there was none."""
         if session.subscriptions.pop(topic_filter, None) is None:
             return False
-        session.subscribed_bytes -= len(topic_filter)
+        session.subscribed_bytes -= filter_bytes(topic_filter)
         group, names = split_share(topic_filter)
         if group is not None:
             shared = self.groups[topic_filter]
@@ -121,8 +121,8 @@ class Router:
         self._audiences.clear()
         if "+" in topic_filter or "#" in topic_filter:
             self.tables.clear()
-        elif route := self.routes.get(topic_filter.encode()):  # every table has this same one
-            route.audience = self._audience(topic_filter)
+        else:
+            self.tables.drop(topic_filter.encode())  # made again once for all changes, by the next message
 
     # --- publishing ---
 
@@ -135,8 +135,7 @@ class Router:
         route = self.routes.get(topic)
         if route is not None:
             return route
-        name = utf8(topic)
-        check_topic_name(name, self._limits.max_topic_levels)
+        name = self.check_name(topic)
         route = Route(name, self._classify(name), self._audience(name))
         if len(topic) > MAX_CACHED_TOPIC_BYTES or name[0] == "$":
             return route
@@ -147,10 +146,15 @@ class Router:
         self.routes[topic] = route
         return route
 
-    def route_for(self, rights: Rights, topic: bytes) -> Route | None:
-        """Give the topic's route to who wants to publish there; None when its rights do not include that."""
+    def check_name(self, topic: bytes) -> str:
+        """Give the topic's name; MalformedPacket when it is none, or has too many levels."""
         name = utf8(topic)
         check_topic_name(name, self._limits.max_topic_levels)
+        return name
+
+    def route_for(self, rights: Rights, topic: bytes) -> Route | None:
+        """Give the topic's route to who wants to publish there; None when its rights do not include that."""
+        name = self.check_name(topic)
         if not rights.may_publish(name):
             return None
         route = self.route(topic)

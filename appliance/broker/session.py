@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import TYPE_CHECKING
 
 from appliance.broker.connection import Connection
@@ -38,6 +39,7 @@ class Session:
         "in_flight",
         "incoming",
         "next_packet_id",
+        "next_sweep",
         "queue",
         "queued_bytes",
         "replays",
@@ -58,12 +60,13 @@ class Session:
         self.deliver: Callable[[Message], None] | None = None  # a client inside the process takes messages as they are
         self.expiry_s = 0.0  # how long it is kept without a link
         self.subscriptions: dict[str, Grant] = {}
-        self.subscribed_bytes = 0  # letters of their filters
+        self.subscribed_bytes = 0  # what their filters cost
         self.incoming: set[int] = set()  # QoS 2 packet ids received and not released [MQTT-4.3.3-2]
         self.in_flight: dict[int, Delivery] = {}
         self.resend: list[int] = []  # packet ids to send again after the client came back, the last one first
         self.queue = NOTHING_QUEUED
         self.queued_bytes = 0
+        self.next_sweep = inf  # when some message of the queue may be one to sweep out
         self.replays: dict[str, Iterator[Delivery]] = {}
         self.waiting = False  # anything in resend, queue or replays
         self.window = 1  # how many deliveries may be in flight
@@ -72,7 +75,7 @@ class Session:
     def take_packet_id(self) -> int:
         """Give the next id that is not in flight; ids start at 1 and count up. [MQTT-2.3.1-2]
 
-        There are 65,535 of them and `window` is smaller, so one is free.
+        There are 65,535 of them, `window` is no larger, and one of it is about to be filled, so one is free.
         """
         packet_id = self.next_packet_id
         while packet_id in self.in_flight:
@@ -82,6 +85,8 @@ class Session:
 
     def enqueue(self, delivery: Delivery, max_messages: int, max_bytes: int) -> bool:
         """Put the delivery behind the others; False when the queue has no room for it."""
+        message = delivery[0]
+        assert message is not None  # only in flight it can be  # noqa: S101
         size = _size(delivery)
         if len(self.queue) >= max_messages or self.queued_bytes + size > max_bytes:
             return False
@@ -89,8 +94,33 @@ class Session:
             self.queue = deque()
         self.queue.append(delivery)
         self.queued_bytes += size
+        expires_at = message.expires_at
+        if expires_at is not None:
+            self.next_sweep = min(self.next_sweep, _swept_at(expires_at))
         self.waiting = True
         return True
+
+    def drop_expired(self, now: float) -> int:
+        """Take the messages whose time is over out of the queue [MQTT-3.3.2-5] and give their number.
+
+        Costs nothing as long as there can be none, and finds those of one second together.
+        """
+        if now < self.next_sweep:
+            return 0
+        kept: deque[Delivery] = deque()
+        self.next_sweep = inf
+        for delivery in self.queue:
+            message = delivery[0]
+            assert message is not None  # only in flight it can be  # noqa: S101
+            at = inf if message.expires_at is None else _swept_at(message.expires_at)
+            if at <= now:
+                self.queued_bytes -= _size(delivery)
+            else:
+                kept.append(delivery)
+                self.next_sweep = min(self.next_sweep, at)
+        dropped = len(self.queue) - len(kept)
+        self.queue = kept
+        return dropped
 
     def dequeue(self) -> Delivery:
         """Take the delivery that has waited longest."""
@@ -120,3 +150,8 @@ def _size(delivery: Delivery) -> int:
     message = delivery[0]
     assert message is not None  # only in flight it can be  # noqa: S101
     return len(message.topic) + len(message.payload) + len(message.properties)
+
+
+def _swept_at(expires_at: float) -> float:
+    """When a message whose time is over may be swept out: at a whole second, for many at once cost no more than one."""
+    return float(int(expires_at)) + 1.0

@@ -34,6 +34,14 @@ class Tables(Generic[Route]):
         self.of(rights)[topic] = route
         self._in_others += 1
 
+    def drop(self, topic: bytes) -> None:
+        """Forget one topic's route; costs next to nothing where it is forgotten already."""
+        if self.all.pop(topic, None) is None:
+            return
+        for table in self._others.values():
+            if table.pop(topic, None) is not None:
+                self._in_others -= 1
+
     def full(self) -> bool:
         """Whether no further route may be kept."""
         return len(self.all) >= self._most

@@ -7,6 +7,7 @@
     ├── ProtocolError              parsed, but not allowed, or not here and now
     ├── UnsupportedVersion         a CONNECT of a level that we do not speak
     ├── ReceiveMaximumExceeded
+    ├── QuotaExceeded
     ├── TopicAliasInvalid
     └── PacketTooLarge
 
@@ -62,6 +63,12 @@ class ReceiveMaximumExceeded(MqttError):
     """More unacknowledged QoS 1 and 2 messages than were allowed."""
 
     reason = ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
+
+
+class QuotaExceeded(MqttError):
+    """More than one client may ask for at a time."""
+
+    reason = ReasonCode.QUOTA_EXCEEDED
 
 
 class TopicAliasInvalid(MqttError):

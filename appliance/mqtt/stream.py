@@ -8,8 +8,9 @@ from appliance.mqtt.wire import MAX_PACKET_BYTES, frame_size
 
 
 class PacketStream:
-    """One direction of one link. It holds what was received and no more, whatever a header promises.
+    """One direction of one link, for the tests' peers; the broker itself reads on offsets, in `broker.inbound`.
 
+    It holds what was received and no more, whatever a header promises.
     Without a `version` the first packet has to be a CONNECT, and its version holds from then on. After an MqttError
     the stream stays where it is: there is no way to find the next packet.
     """

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from accounts import PASSWORDS, write_accounts
 from raw import publish
 from service import CONFIG, Service
 
@@ -63,6 +64,17 @@ def service_with(tmp_path):
         for service in started:
             service.close_links()
             service.stop()
+
+
+@pytest.fixture
+def service_for(service_with, tmp_path):
+    """Start a service with accounts of these users, and anonymous clients beside them."""
+
+    def start(*users):
+        write_accounts(tmp_path / "own", users=users)
+        return service_with(PASSWORDS)
+
+    return start
 
 
 @pytest.fixture

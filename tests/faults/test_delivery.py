@@ -93,11 +93,17 @@ def test_d35_the_same_message_again_and_again_is_delivered_once(service):  # [MQ
     assert service.rss_bytes() - before < 1_048_576
 
 
-def test_d36_open_qos_2_ids_are_bounded(service):  # [MQTT-3.3.4-7]
+def test_d36_all_qos_2_ids_may_be_open_and_there_are_no_more(service):
+    """3.1.1 has no receive maximum to tell the client of; each of its 65,535 ids is answered, as Mosquitto does."""
     client = service.client()
-    most = Limits().receive_maximum
-    client.send(*(publish("d36", b"", 2, packet_id) for packet_id in range(1, most + 100)))
-    assert client.until_closed() == b"".join(pubrec(packet_id) for packet_id in range(1, most + 1))
+    before = service.rss_bytes()
+    for first in range(1, 65_536, 1_000):
+        ids = range(first, min(first + 1_000, 65_536))
+        client.send(*(publish("d36", b"", 2, packet_id) for packet_id in ids))
+        assert client.packets(len(ids)) == [pubrec(packet_id) for packet_id in ids]
+    assert service.rss_bytes() - before < 8 * 1_048_576
+    client.ask(publish("d36", b"", 2, 7, dup=True), pubrec(7))
+    client.ask(pubrel(7), pubcomp(7))
 
 
 def test_d37_the_wrong_acknowledgement_loses_nothing(service):

@@ -2,6 +2,7 @@
 
 import pytest
 import raw5
+from accounts import password
 from raw import PINGREQ, PINGRESP, ack, frame, puback, pubcomp, pubrec, pubrel, text, two
 from raw5 import reason_of
 
@@ -262,14 +263,21 @@ def test_e44_a_takeover_across_versions_keeps_the_state(service, join):
     service.client("e44-five").silent()
 
 
-def test_e45_another_user_is_told_that_the_id_is_not_valid(service, join):
-    alice = join("e45-five", username="alice", properties=raw5.session_expiry(60))
+def test_e45_another_user_is_told_that_the_id_is_not_valid(service_for):
+    service = service_for("alice", "mallory")
+
+    def answer(user, link):
+        secret = user and password(user)
+        properties = raw5.session_expiry(60)
+        link.send(raw5.connect("e45-five", username=user, password=secret, properties=properties))
+        return reason_of(link.packet())
+
+    alice = service.link()
+    assert answer("alice", alice) == 0
     for user in ("mallory", None):
-        link = service.link()
-        link.send(raw5.connect("e45-five", username=user))
-        assert reason_of(link.packet()) == 0x85
+        assert answer(user, service.link()) == 0x85
     alice.ask(PINGREQ, PINGRESP)
-    join("e45-five", username="alice")
+    assert answer("alice", service.link()) == 0
 
 
 def test_e46_a_session_stays_as_long_as_it_was_asked_to(join):

@@ -53,7 +53,8 @@ def test_g54_pieces_of_a_packet_are_not(service):
     assert time.monotonic() - started < len(packet) * 0.05
 
 
-def test_g55_idle_clients_cost_little_and_stay(service):
+def test_g55_idle_clients_cost_little_and_stay(service_with):
+    service = service_with("max_connections_per_address = 501\n")
     before = service.rss_bytes()
     clients = [service.client(keep_alive=(0, 65_535)[n % 2]) for n in range(500)]
     assert service.rss_bytes() - before < 500 * 16_384

@@ -1,6 +1,7 @@
 """Groups E and F: one id on two links, and what a client leaves to be said after it."""
 
 import pytest
+from accounts import password
 from raw import (
     ACCEPTED,
     ACCEPTED_AND_KNOWN,
@@ -78,21 +79,32 @@ def test_e44_a_takeover_amid_a_delivery_of_qos_2(service):
 
 
 @pytest.mark.parametrize("other", ["mallory", None])
-def test_e45_another_user_cannot_take_an_id_over(service, other):
-    alice = service.reader("e45", qos=1, client_id="e45", clean=False, username="alice")
+def test_e45_another_user_cannot_take_an_id_over(service_for, other):
+    service = service_for("alice", "mallory")
+    alice, secret = ({"username": user, "password": user and password(user)} for user in ("alice", other))
+    link = service.reader("e45", qos=1, client_id="e45", clean=False, **alice)
     for clean in (True, False):
         mallory = service.link()
-        mallory.send(connect("e45", clean=clean, username=other))
+        mallory.send(connect("e45", clean=clean, **secret))
         assert mallory.until_closed()[:2] == b"\x20\x02"
-    alice.silent()
-    alice.send(DISCONNECT)
-    alice.until_closed()
+    link.silent()
+    link.send(DISCONNECT)
+    link.until_closed()
     mallory = service.link()
-    mallory.send(connect("e45", clean=False, username=other))
+    mallory.send(connect("e45", clean=False, **secret))
     answer = mallory.until_closed()
     assert answer[:3] == b"\x20\x02\x00"  # [MQTT-3.2.2-4]
     assert answer[3] != 0
-    service.client("e45", clean=True, username="alice").silent()
+    service.client("e45", clean=True, **alice).silent()
+
+
+def test_e45_without_accounts_no_name_is_believed(service):
+    old = service.client("e45", clean=False, username="alice")
+    for other in ("mallory", None, "alice"):
+        new = service.client("e45", clean=False, username=other, answer=ACCEPTED_AND_KNOWN)
+        assert old.until_closed() == b""
+        old = new
+    service.client("e45").silent()
 
 
 def test_e46_clean_and_kept_sessions_are_told_apart(service):  # [MQTT-3.1.2-6], [MQTT-3.2.2-1], [MQTT-3.2.2-2]
@@ -189,7 +201,8 @@ def test_f49_a_will_to_the_servers_own_topics_is_refused(service, topic):
     watcher.silent()
 
 
-def test_f51_a_thousand_clients_that_die_at_once(service):
+def test_f51_a_thousand_clients_that_die_at_once(service_with):
+    service = service_with("max_connections_per_address = 1000\n")
     watcher = service.reader("f51/#", qos=0)
     clients = [service.client(f"f51-{n}", will=(f"f51/{n:03}", b"gone", 0, False)) for n in range(900)]
     for client in clients:

@@ -228,6 +228,8 @@ class Judge:
         was_full = link.unread_bytes > self.limits.max_output_bytes
         room = self.oracle.queued(session.client_id) if was_full and link.reads else len(session.queue)
         for delivery in session.queue:
+            if delivery.fresh and not self._fits(kept, delivery):
+                kept = self._alive(kept)
             if not delivery.fresh or (len(kept) < room and self._fits(kept, delivery)):
                 kept.append(delivery)
                 delivery.fresh = False
@@ -289,6 +291,10 @@ class Judge:
             size += -len(topic.encode()) + 3 if topic in link.aliases_out.values() else 0
             size += 3 if topic not in link.aliases_out.values() and len(link.aliases_out) < link.alias_maximum else 0
         return size > link.max_packet_bytes
+
+    def _alive(self, queue):
+        """What stays when room is needed: all but those whose time was over at the last whole second [MQTT-3.3.2-5]."""
+        return [delivery for delivery in queue if delivery.message.expires_at >= math.floor(self.now)]
 
     def _fits(self, queue, delivery):
         size = sum(one.message.size() for one in [*queue, delivery])

@@ -280,7 +280,7 @@ class Model(Judge):
         if qos == 2 and packet_id in session.incoming:  # [MQTT-4.3.3-10]: not a new message
             link.answers.append(PubRec(packet_id))
             return
-        if qos and len(session.incoming) >= limits.receive_maximum:  # [MQTT-3.3.4-7]
+        if v5 and qos and len(session.incoming) >= limits.receive_maximum:  # [MQTT-3.3.4-7]; 3.1.1 knows no maximum
             self.server_closes(link, ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
             return
         refused = 0
@@ -414,7 +414,7 @@ class Model(Judge):
             return True
         if delivery.qos:
             others = [one for member, one in chosen if member is session and one.qos]
-            return not self._fits(session.queue + others, delivery)
+            return not self._fits(self._alive(session.queue + others), delivery)
         return link is None or self._is_full(link, [delivery])
 
     def _deliver(self, session, delivery):
@@ -425,9 +425,12 @@ class Model(Judge):
             link.due.append(delivery)
         elif link is not None:
             session.queue.append(delivery)
-        elif self._fits(session.queue, delivery):
-            delivery.fresh = False
-            session.queue.append(delivery)
+        else:
+            if not self._fits(session.queue, delivery):
+                session.queue = self._alive(session.queue)
+            if self._fits(session.queue, delivery):
+                delivery.fresh = False
+                session.queue.append(delivery)
 
     # --- acknowledgements from a client ---
 

@@ -27,7 +27,7 @@ MET = {  # what a walk of that length must have come across, or it proves little
     *(f"Disconnect {reason}" for reason in ("0x81", "0x82", "0x8d", "0x8e", "0x90", "0x93", "0x94")),
     # and every cause to drop a message
     *("expired", "queue full", "slow client", "larger than the client takes", "no room to retain"),
-    *("session ended to make room", "to a topic of the server's own", "text that is not UTF-8"),
+    *("session ended to make room", "publishing to $ topics is the server's", "text that is not UTF-8"),
 }
 
 

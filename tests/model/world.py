@@ -9,7 +9,7 @@ from collections import Counter
 from model.reference import Model
 from model.rules import CLIENTS
 from model.state import NEVER, V5, V31, V311, Divergence
-from virtual import VirtualClient, VirtualServer
+from virtual import VirtualClient, VirtualServer, accounts
 
 from appliance.mqtt import codec
 from appliance.mqtt.errors import MqttError
@@ -183,9 +183,9 @@ class World:
 
     def holds(self, client_id, group, message):
         """How many copies of a message it keeps for a session on behalf of a shared group."""
-        shared = self.broker.router.groups[group]
+        shared = self.broker.router.groups.get(group)  # None if it was wrongly forgotten: it holds nothing then
         session = self.broker.sessions.get(client_id)
-        kept = [*session.queue, *session.in_flight.values()] if session is not None else []
+        kept = [*session.queue, *session.in_flight.values()] if session is not None and shared is not None else []
         expires_at = None if message.expires_at == NEVER else message.expires_at
         return sum(
             one[4] is shared
@@ -257,7 +257,7 @@ class World:
         """The power fails; the core is in memory, so nothing is left."""
         if self.server is not None:
             self.met.update(self.broker.stats.dropped)
-        self.server = VirtualServer(**self.flaw.limits)
+        self.server = VirtualServer(authorize=accounts, **self.flaw.limits)
         self.broker = self.server.broker
         self.model = self.server.model = Model(Limits(**LIMITS), self.server.now, self)
         self.links = {}  # by client

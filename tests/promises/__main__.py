@@ -81,7 +81,8 @@ def main(argv: list[str]) -> int:
     for name in options.which:
         title, promise = PROMISES[name]
         print(f"{name}: {title}{', by a careless broker' if options.planted else ''}", flush=True)
-        with target(planted=options.planted, tls=name == "P10") as broker:
+        users = takeover.USERS if name == "P12" else ()
+        with target(planted=options.planted, tls=name == "P10", users=users) as broker:
             try:
                 findings = promise(broker, options)
             except (AssertionError, OSError) as error:

@@ -4,6 +4,7 @@ import contextlib
 import select
 import time
 
+from tests.accounts import password
 from tests.benchmarks.brokers import BrokerProcess
 from tests.promises.attack import Attack, begun, beside
 from tests.promises.finding import Finding
@@ -12,6 +13,7 @@ from tests.promises.target import log_of
 from tests.raw import ACCEPTED, Raw, connect, puback, pubcomp, publish, pubrec, pubrel, subscribe
 
 CLIENT_ID = "contested"
+USERS = "owner", "mallory"
 EVERY = 4  # alternations to a message of each QoS
 MOST_OUTSTANDING = 1_000  # messages; the queue of a client that is away holds more
 DRAIN_S = 3.0  # without anything new, after which what is missing counts as lost
@@ -63,7 +65,7 @@ def attack(port: int, *, count: int, per_second: float) -> dict[str, float]:
     publisher = Raw(port)
     publisher.ask(connect("contested-publisher"), ACCEPTED)
     link = Raw(port)
-    link.ask(connect(CLIENT_ID, clean=False, username="owner"), ACCEPTED)
+    link.ask(connect(CLIENT_ID, clean=False, username="owner", password=password("owner")), ACCEPTED)
     link.send(subscribe("contested", qos=2))
     link.packet()
     begun()
@@ -77,7 +79,7 @@ def attack(port: int, *, count: int, per_second: float) -> dict[str, float]:
             publisher.send(pubrel(2))
             publisher.packets(3)
         link = Raw(port)
-        link.send(connect(CLIENT_ID, clean=False, username="owner"))
+        link.send(connect(CLIENT_ID, clean=False, username="owner", password=password("owner")))
         answer = link.packet()
         if answer is None:
             stayed += 1
@@ -98,7 +100,8 @@ def attack(port: int, *, count: int, per_second: float) -> dict[str, float]:
     mallory = 0
     for username in ("mallory", None):
         with contextlib.closing(Raw(port)) as thief:
-            thief.send(connect(CLIENT_ID, clean=False, username=username))
+            secret = username and password(username)
+            thief.send(connect(CLIENT_ID, clean=False, username=username, password=secret))
             answer = thief.packet()
             mallory += answer is not None and answer[3] == 0
     link.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from appliance import settings
+from tests.accounts import PASSWORDS, write_accounts
 from tests.benchmarks.brokers import BrokerProcess, free_port
 
 CONFIG = """\
@@ -20,7 +21,10 @@ port = 0
 
 [history]
 enabled = false
-"""  # the limits are those that everybody has
+
+[limits]
+max_connections_per_address = 1000
+"""  # the other limits are those that everybody has; here all come from one address
 
 TLS_LISTENER = """
 [[listener]]
@@ -46,16 +50,18 @@ def tls_listener(scratch: Path, port: int) -> str:
 
 
 @contextmanager
-def target(*, planted: bool, tls: bool = False) -> Iterator[Target]:
+def target(*, planted: bool, tls: bool = False, users: tuple[str, ...] = ()) -> Iterator[Target]:
     """Run it, and end it."""
     with TemporaryDirectory(prefix="promise-") as directory:
         scratch, port, tls_port = Path(directory), free_port(), free_port()
         more = tls_listener(scratch, tls_port) if tls and not planted else ""
+        if users:
+            write_accounts(scratch, users=users)
         if planted:
             command = [sys.executable, "-m", "tests.promises.careless", str(port)]
         else:
             config = scratch / "appliance.toml"
-            config.write_text(CONFIG.format(port=port) + more)
+            config.write_text(CONFIG.format(port=port) + more + (PASSWORDS if users else ""))
             run = ["-m", "appliance", "run", "--config", str(config), "--data", str(scratch / "data")]
             command = [sys.executable, *run]
         broker = Target("careless" if planted else "appliance", command, port, scratch, dict(os.environ))

@@ -1,7 +1,7 @@
 """What MQTT demands around CONNECT, CONNACK, DISCONNECT and AUTH and no other test shows; the tables name the rest."""
 
 import pytest
-from virtual import V5, V311, VirtualServer
+from virtual import V5, V311, VirtualServer, accounts
 
 from appliance.broker.message import Message
 from appliance.mqtt import codec
@@ -79,7 +79,7 @@ REFUSED = {
 def test_a_refusal_is_one_connack_without_session_and_the_end(fields, version, code):
     # 3.1.1: [MQTT-3.1.3-8], [MQTT-3.1.3-9], [MQTT-3.2.2-4], [MQTT-3.2.2-5]
     # 5: [MQTT-3.1.3-8], [MQTT-3.1.4-2], [MQTT-3.2.2-6], [MQTT-3.2.2-7], [MQTT-4.12.0-1], [-4], [MQTT-4.13.2-1]
-    server = VirtualServer()
+    server = VirtualServer(authorize=accounts)
     server.client("taken", version, username="alice", **keeping(version)).lose()
     link = server.link(version)
     link.send(codec.encode(Connect(version=version, **fields), version) + codec.encode(PingReq(), version))

@@ -2,6 +2,7 @@ import pytest
 from virtual import V5, V311, VirtualServer
 
 from appliance.broker.aliases import IncomingAliases, OutgoingAliases
+from appliance.mqtt import codec
 from appliance.mqtt.errors import ProtocolError, TopicAliasInvalid
 from appliance.mqtt.packets import Disconnect, PubAck, Publish
 from appliance.mqtt.properties import Properties
@@ -112,6 +113,45 @@ def test_the_server_abbreviates_where_the_client_allows_it():  # [MQTT-3.1.2-26]
         publisher.publish(topic, topic.encode(), qos=1)
     assert [(p.topic, p.properties.topic_alias) for p in reader.packets()] == [("a", 1), ("b", None), ("", 1)]
     assert [p.topic for p in other.packets()[1:]] == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("version", [V311, V5])
+def test_a_run_of_packets_is_abbreviated_too(version):  # [MQTT-3.1.2-26]
+    server = VirtualServer()
+    reader = server.client("r", V5, properties=Properties(topic_alias_maximum=2)).subscribe("#")
+    other = server.client("o", V5).subscribe("#")
+    publisher = server.client("p", version).publish("a/b", b"0")
+    publisher.publish("a/b", b"1").publish("c", b"").publish("d", b"3")
+    topics = ["a/b", "c", "d", "a/b", "d", "c", "a/b"]
+    publisher.send(b"".join(codec.encode(Publish(topic, topic.encode() * 100), version) for topic in topics))
+    got = [(p.topic, p.properties.topic_alias, p.payload) for p in reader.packets()[1:]]
+    assert got[:4] == [("a/b", 1, b"0"), ("", 1, b"1"), ("c", 2, b""), ("d", None, b"3")]
+    expected = {"a/b": ("", 1), "c": ("", 2), "d": ("d", None)}
+    assert got[4:] == [(*expected[topic], topic.encode() * 100) for topic in topics]
+    assert [p.topic for p in other.packets()[1:]] == ["a/b", "a/b", "c", "d", *topics]
+
+
+def test_a_packet_of_a_run_goes_without_an_alias_where_that_would_be_too_large():  # [MQTT-3.1.2-24]
+    server = VirtualServer()
+    properties = Properties(topic_alias_maximum=1, maximum_packet_size=30)
+    reader = server.client("r", V5, properties=properties).subscribe("+")
+    publisher = server.client("p", V5)
+    for topic in "abc":  # so that they have routes
+        publisher.publish(topic, bytes(100))
+    reader.packets()
+    dropped = server.broker.stats.dropped["larger than the client takes"]
+    packets = [("a", 25), ("a", 24), ("a", 23), ("b", 1), ("b", 22), ("b", 23), ("b", 24), ("c", 24), ("c", 25)]
+    publisher.send(b"".join(codec.encode(Publish(topic, bytes(size)), V5) for topic, size in packets))
+    assert [(p.topic, p.properties.topic_alias, len(p.payload)) for p in reader.packets()] == [
+        ("a", None, 24),
+        ("a", None, 23),
+        ("b", 1, 1),
+        ("", 1, 22),
+        ("b", None, 23),  # of a name this short the alias is longer
+        ("b", None, 24),
+        ("c", None, 24),
+    ]
+    assert server.broker.stats.dropped["larger than the client takes"] == dropped + 2
 
 
 def test_a_message_that_is_too_large_uses_no_alias_up():

@@ -1,8 +1,9 @@
 """Connecting, sessions, take-over, wills, time."""
 
 import pytest
-from virtual import V5, V311, VirtualServer
+from virtual import V5, V311, VirtualServer, accounts
 
+from appliance.broker.topictree import LEVEL_BYTES
 from appliance.mqtt import codec
 from appliance.mqtt.packets import (
     Auth,
@@ -640,8 +641,20 @@ def test_a_thousand_take_overs_lose_and_repeat_nothing():
     assert server.broker.stats.clients_now == 2
 
 
-def test_another_user_cannot_take_a_client_id_over():
+def test_without_accounts_a_name_proves_nothing_and_takes_nothing():
     server = VirtualServer()
+    old = server.client("a", username="ann", clean_start=False)
+    for username in (None, "bob", "ann"):
+        new = server.client(
+            "a", V5, username=username, clean_start=False, properties=Properties(session_expiry_interval=9)
+        )
+        assert new.connack.session_present
+        assert old.closed
+        old = new
+
+
+def test_another_user_cannot_take_a_client_id_over():
+    server = VirtualServer(authorize=accounts)
     server.client("a", username="ann", clean_start=False)
     thief = server.link(V5)
     thief.send(Connect(client_id="a", username="bob"))
@@ -832,8 +845,8 @@ def test_more_subscriptions_than_allowed_are_refused_one_by_one():
     assert server.broker.stats.subscriptions_refused == {"too many subscriptions": 1}
 
 
-def test_long_filters_are_bounded_in_their_length():
-    server = VirtualServer(max_subscription_bytes=1_024)
+def test_filters_are_bounded_in_letters_and_levels():
+    server = VirtualServer(max_subscription_bytes=1_024 + 2 * LEVEL_BYTES)
     client = server.client("a", V5)
     codes = []
     for topic_filter in ("a" * 1_000, "b" * 24, "c", "a" * 1_000):
@@ -842,8 +855,16 @@ def test_long_filters_are_bounded_in_their_length():
     assert codes == [1, 1, ReasonCode.QUOTA_EXCEEDED, 1]
     client.send(Unsubscribe(2, ("b" * 24,)))
     client.packets()
-    client.subscribe("c" * 25).subscribe("c" * 24)
-    assert [packet.reason_codes for packet in client.packets()] == [(ReasonCode.QUOTA_EXCEEDED,), (0,)]
+    client.subscribe("c" * 25).subscribe("c/d").subscribe("c" * 24)
+    refused = (ReasonCode.QUOTA_EXCEEDED,)
+    assert [packet.reason_codes for packet in client.packets()] == [refused, refused, (0,)]
+
+
+def test_a_thousand_usual_filters_fit():
+    client = VirtualServer().client("a", V5)
+    filters = [f"home/living-room/sensor-{number:04}/temperature" for number in range(1_000)]
+    client.send(Subscribe(1, tuple(Subscription(name, QoS(1)) for name in filters)))
+    assert client.expect(SubAck).reason_codes == (1,) * 1_000
 
 
 @pytest.mark.parametrize(

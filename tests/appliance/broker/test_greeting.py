@@ -134,5 +134,9 @@ class NoWay:
     ],
 )
 def test_who_may_not_be_this_client(connect, known, rights, reason):
-    answer = not_entitled(connect, known, rights)
+    answer = not_entitled(connect, known, rights, accounts=True)
     assert (answer and answer[0]) is reason
+
+
+def test_names_that_nobody_checked_bind_nobody():
+    assert not_entitled(Connect("a", username="ann"), Session("a", "bob"), ALL_RIGHTS, accounts=False) is None

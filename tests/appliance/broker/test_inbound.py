@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import V5, V311, VirtualServer
 
+from appliance.broker.gate import MOST_HELD
 from appliance.broker.message import Message
+from appliance.broker.ports import RouteFlag
 from appliance.mqtt import codec
 from appliance.mqtt.packets import (
     Disconnect,
@@ -242,22 +244,71 @@ def test_an_acknowledgement_of_nothing_is_no_harm(packet):
 
 
 @pytest.mark.parametrize("version", [V311, V5])
-def test_open_qos_2_ids_are_bounded(version):  # [MQTT-3.3.4-7]
+def test_open_qos_2_ids_are_bounded_where_the_client_was_told(version):  # [MQTT-3.3.4-7]
     client = VirtualServer(receive_maximum=10).client("a", version)
     for number in range(1, 12):
         client.send(Publish("a", b"", QoS(2), packet_id=number))
-    assert client.closed
     if version is V5:
+        assert client.closed
         assert client.packets()[-1].reason_code == ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
+    else:
+        assert client.packets() == [PubRec(number) for number in range(1, 12)]
 
 
-def test_a_message_whose_acknowledgement_is_held_back_counts_once():  # [MQTT-3.3.4-7]
-    server = VirtualServer(receive_maximum=10)
-    client = server.client("a", V5)
-    server.broker.gate.acknowledge(client.connection, b"", group=1)
-    for number in range(1, 10):
-        client.send(Publish("a", b"", QoS(2), packet_id=number))
+class Slow:
+    """A journal whose commit does not come by itself."""
+
+    def append(self, _message, _flags):
+        return 1
+
+
+def held_back(version, receive_maximum=10):
+    """A client whose messages to `r` are acknowledged later."""
+    server = VirtualServer(journal=Slow(), classify=lambda _topic: RouteFlag.RECORD, receive_maximum=receive_maximum)
+    return server, server.client("a", version)
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_messages_whose_acknowledgement_is_held_back_count_once_each(qos):  # [MQTT-3.3.4-7]
+    for most in (10, 11):
+        server, client = held_back(V5)
+        client.publish("r", qos=3 - qos, packet_id=100)
+        for number in range(2, most + 1):
+            client.publish("r", qos=qos, packet_id=number)
+        assert client.closed is (most == 11)
+    server.broker.gate.committed(1)
+    assert [packet.reason_code for packet in client.packets()] == [ReasonCode.RECEIVE_MAXIMUM_EXCEEDED]
+
+
+def test_held_back_answers_to_other_packets_count_for_nothing():
+    server, client = held_back(V5)
+    client.publish("r", qos=1, packet_id=1)
+    for number in range(2, 30):
+        client.send(PubRel(number))
+        client.subscribe("x")
+    for number in range(2, 11):
+        client.publish("r", qos=1, packet_id=number)
     assert not client.closed
+    assert client.packets() == []
+    server.broker.gate.committed(1)
+    server.settle()
+    assert len(client.packets()) == 10 + 2 * 28
+    for number in range(11, 21):  # and everything is free again
+        client.publish("r", qos=1, packet_id=number)
+    assert not client.closed
+
+
+@pytest.mark.parametrize("version", [V311, V5])
+def test_what_is_held_back_for_one_client_is_bounded(version):
+    server, client = held_back(version)
+    client.publish("r", qos=1, packet_id=1)
+    client.send(codec.encode(PubRel(7), version) * (MOST_HELD - 1))
+    assert len(client.connection.held) == MOST_HELD
+    assert not client.closed
+    client.send(PubRel(7))
+    assert client.closed
+    assert server.broker.stats.connections_closed == {"quota exceeded": 1}
+    assert len(client.connection.held) == client.connection.held_pubacks == 0
 
 
 @pytest.mark.parametrize(
@@ -278,7 +329,7 @@ def test_a_client_cannot_speak_on_the_servers_own_topics(version, answers):  # Â
     assert [replace(packet, properties=EMPTY) for packet in client.packets()] == answers
     assert reader.packets() == []
     assert len(server.broker.router.retained) == 0
-    assert server.broker.stats.dropped["to a topic of the server's own"] == 4
+    assert server.broker.stats.dropped["publishing to $ topics is the server's"] == 4
     server.broker.publish(Message("$SYS/broker/version", b"1"), server.now)
     server.settle()
     assert reader.messages() == [("$SYS/broker/version", b"1", 0)]

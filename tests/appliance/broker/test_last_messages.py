@@ -1,9 +1,12 @@
 import pytest
+from virtual import VirtualServer
 
 from appliance.broker.last_messages import LastMessages
 from appliance.broker.message import Message
 from appliance.broker.stats import Stats
 from appliance.broker.topictree import Grant
+from appliance.mqtt.packets import Subscribe, Subscription
+from appliance.mqtt.types import QoS
 from appliance.settings import Limits
 
 ROOM = Limits(max_retained_messages=2)
@@ -48,6 +51,8 @@ def test_the_servers_own_take_no_clients_place():
     (False, "$SYS/#", 1),
     (True, "$SYS/#", 0),  # they are kept up already
     (False, "#", 0),
+    (False, "$x/#", 0),  # nothing is ever said there
+    (False, "$SYSTEM/#", 0),
 ])  # fmt: skip
 def test_the_servers_own_are_made_for_who_begins_to_read(read, topic_filter, asked):
     last = kept(read=read)
@@ -61,6 +66,16 @@ def test_the_servers_own_are_made_for_who_begins_to_read(read, topic_filter, ask
     replay = last.replay(topic_filter, Grant(1, identifier=7))
     assert len(calls) == asked
     assert [(delivery[0].payload, *delivery[1:]) for delivery in replay] == [(b"1", 1, True, (7,), None)] * asked
+
+
+@pytest.mark.parametrize(("topic_filter", "asked"), [("$x", 0), ("$SYS/#", 1)])
+def test_many_subscriptions_have_the_servers_own_made_once(topic_filter, asked):
+    server = VirtualServer()
+    calls = []
+    server.broker.router.last.refresh_own = lambda: calls.append(1)
+    client = server.client("a")
+    client.send(Subscribe(1, (Subscription(topic_filter, QoS(0)),) * 1_000))
+    assert len(calls) == asked
 
 
 def test_without_anybody_who_makes_them_there_are_none():

@@ -10,15 +10,15 @@ def link(peer):
 
 
 @pytest.mark.parametrize(
-    ("peer", "address"),
+    ("peer", "source"),
     [
         ("192.168.1.7:50123", "192.168.1.7"),
-        ("fd00::7:50123", "fd00::7"),
-        ("?", "?"),  # a peer without a port is its own address
+        ("fd00::7:50123", "fd00::/64"),  # in which one computer has as many as it likes
+        ("unix", "unix"),
     ],
 )
-def test_the_address_of_a_peer(peer, address):
-    assert link(peer).address == address
+def test_whom_a_link_counts_for(peer, source):
+    assert link(peer).source == source
 
 
 def test_all_together_are_bounded():
@@ -45,6 +45,16 @@ def test_those_of_one_address_are_bounded():
     links.discard(first)
     assert links.take(third) is None
     assert links.take(link("10.0.0.1:9")) == "too many connections from one address"
+
+
+def test_those_of_one_ipv6_network_are_bounded():
+    links = Links(Limits(max_connections_per_address=2))
+    assert [links.take(link(f"2001:db8::1:{host:x}:{host:x}:5000")) for host in range(1, 4)] == [
+        None,
+        None,
+        "too many connections from one address",
+    ]
+    assert links.take(link("2001:db8:0:1::1:5000")) is None
 
 
 def test_addresses_that_left_are_forgotten():

@@ -188,6 +188,20 @@ def test_a_queue_is_bounded_in_messages_and_in_bytes():
     assert server.broker.stats.dropped["queue full"] == 5
 
 
+def test_messages_whose_time_is_over_keep_no_other_out_of_a_full_queue():  # [MQTT-3.3.2-5]
+    server = VirtualServer(max_queued_messages=3)
+    server.client("away", clean_start=False).subscribe("a", qos=1).lose()
+    publisher = server.client("publisher", V5)
+    soon, later = Properties(message_expiry_interval=5), Properties(message_expiry_interval=60)
+    for payload, properties in ((b"1", soon), (b"2", later), (b"3", soon), (b"4", later)):
+        publisher.publish("a", payload, qos=1, properties=properties)
+    server.advance(6)
+    for payload in (b"5", b"6", b"7"):
+        publisher.publish("a", payload, qos=1)
+    assert [p.payload for p in server.client("away", clean_start=False).resumed] == [b"2", b"5", b"6"]
+    assert server.broker.stats.dropped == {"queue full": 2, "expired": 2}
+
+
 def test_a_client_that_never_reads_costs_itself_bounded_memory_and_nobody_anything():
     server, one, stuck = pair(max_output_bytes=10_000, max_queued_bytes=20_000)
     fine = server.client("fine").subscribe("#")

@@ -1,9 +1,11 @@
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.broker.message import Message
-from appliance.broker.retained import OVERHEAD_BYTES, RetainedStore
+from appliance.broker.retained import LEVEL_BYTES, OVERHEAD_BYTES, RetainedStore
 from appliance.mqtt.topics import matches
 
 
@@ -33,7 +35,7 @@ def test_discarding_leaves_nothing_behind():
     retained.discard("a/b")
     retained.discard("a/b")
     assert not retained._root.children
-    assert retained.size_bytes == 0
+    assert (retained.size_bytes, retained.levels) == (0, 0)
 
 
 def test_an_expired_message_is_gone():
@@ -67,10 +69,42 @@ def test_the_number_of_messages_is_bounded_and_a_topic_that_is_there_may_change(
 
 
 def test_the_bytes_are_bounded():
-    retained = store(max_bytes=OVERHEAD_BYTES + 100)
+    retained = store(max_bytes=OVERHEAD_BYTES + LEVEL_BYTES + 100)
     assert retained.put(kept("a", bytes(99)), 0)
     assert not retained.put(kept("a", bytes(100)), 0)
     assert retained.get("a", 0).payload == bytes(99)
+
+
+def test_levels_count_once_and_are_asked_for_before_they_are_made():
+    deep = "/".join("abcdefgh")
+    size = OVERHEAD_BYTES + len(deep) + 1
+    retained = store(max_bytes=2 * size + 2 + 10 * LEVEL_BYTES)
+    assert retained.put(kept(deep), 0)
+    assert retained.levels == 8
+    assert not retained.put(kept("x/y/z"), 0)
+    assert retained.levels == 8
+    assert retained.put(kept(deep + "/i"), 0)
+    assert retained.levels == 9
+    assert retained.put(kept(deep + "/i", b"22"), 0)  # no new level, no other message
+    retained.discard(deep)
+    assert retained.levels == 9
+    retained.discard(deep + "/i")
+    assert retained.levels == 0
+    assert retained.put(kept("x/y/z"), 0)
+
+
+@pytest.mark.parametrize("levels", [1, 4, 64])
+def test_what_is_counted_is_what_it_takes(levels):
+    topics = ["/".join(f"{number}-{level}" for level in range(levels)) for number in range(500)]
+    retained = store(max_messages=1_000, max_bytes=100_000_000)
+    tracemalloc.start()
+    try:
+        for topic in topics:
+            retained.put(kept("".join([*topic]), b"%d" % len(retained)), 0)
+        real = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert real <= 2 * (retained.size_bytes + LEVEL_BYTES * retained.levels)
 
 
 @pytest.mark.parametrize(

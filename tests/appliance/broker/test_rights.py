@@ -209,7 +209,16 @@ def test_dollar_topics_are_for_nobody_whatever_the_rules(version):
     esp = server.client("esp", version, username="esp").publish("$SYS/broker/uptime", qos=1)
     reason = ReasonCode.NOT_AUTHORIZED if version is V5 else ReasonCode.SUCCESS
     assert esp.expect(PubAck).reason_code == reason
-    assert server.broker.stats.dropped == {"to a topic of the server's own": 1}
+    assert server.broker.stats.dropped == {"publishing to $ topics is the server's": 1}
+
+
+def test_rights_are_asked_for_once_a_connect():
+    asked = []
+    server = VirtualServer(authorize=lambda username: asked.append(username) or ALL_RIGHTS)
+    server.client("c", username="ann")
+    server.client("c", username="ann")
+    server.client("d")
+    assert asked == ["ann", "ann", None]
 
 
 def test_an_alias_is_no_way_around():

@@ -5,8 +5,10 @@ from virtual import V5, V311, VirtualServer, pair
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
+from appliance.broker.rights import AllRights
+from appliance.broker.session import Session
 from appliance.mqtt import codec
-from appliance.mqtt.packets import PubAck, Publish, Unsubscribe
+from appliance.mqtt.packets import PubAck, Publish, Subscribe, Subscription, Unsubscribe
 from appliance.mqtt.properties import Properties
 from appliance.mqtt.types import QoS
 
@@ -69,7 +71,7 @@ def test_an_empty_retained_payload_forgets():  # [MQTT-3.3.1-10]
 
 
 def test_a_retained_message_that_has_no_room_is_not_an_old_one_either():
-    server, one, _ = pair(max_retained_bytes=1_024)
+    server, one, _ = pair(max_retained_bytes=2_048)
     one.publish("a", b"1", retain=True).publish("a", bytes(2_000), retain=True)
     assert len(server.broker.router.retained) == 0
     assert server.broker.stats.dropped["no room to retain"] == 1
@@ -187,10 +189,36 @@ def test_an_exact_subscription_leaves_the_other_routes_alone():
     one.publish("a").publish("b")
     kept = server.broker.router.routes[b"b"]
     late = server.client("late").subscribe("a")
+    one.publish("a")
     assert [reader.session.client_id for reader in server.broker.router.routes[b"a"].audience.readers][-1] == "late"
     late.lose()
+    one.publish("a")
     assert "late" not in {reader.session.client_id for reader in server.broker.router.routes[b"a"].audience.readers}
     assert server.broker.router.routes[b"b"] is kept
+
+
+def test_many_changed_subscriptions_cost_one_search_for_readers():
+    class Counting(AllRights):
+        def may_read(self, topic):
+            searches.append(topic)
+            return True
+
+    searches = []
+    everyone = Counting()
+    server = VirtualServer(authorize=lambda _name: everyone)
+    one = server.client("one").subscribe("a/b")
+    one.publish("a/b")
+    assert searches == ["a/b"]
+    searches.clear()
+    late = server.client("late")
+    late.send(Subscribe(1, (Subscription("a/b", QoS(0)),) * 1_000))
+    packets = [Subscribe(1, (Subscription("a/b", QoS(0)),)), Unsubscribe(2, ("a/b",))] * 100
+    late.send(b"".join(codec.encode(packet, V311) for packet in packets))
+    assert searches == []
+    late.packets()
+    one.publish("a/b").publish("a/b")
+    assert searches == ["a/b"]
+    assert late.packets() == []
 
 
 def test_the_cache_of_routes_is_bounded():
@@ -289,7 +317,8 @@ def test_acknowledgements_wait_for_the_commit_and_live_delivery_does_not():
 def test_a_reader_inside_the_process_takes_messages_as_they_are():
     server, one, _ = pair()
     got = []
-    session = server.broker.open_local("inside", got.append)
+    session = Session("inside")
+    session.deliver = got.append
     from appliance.broker.topictree import Grant
 
     server.broker.router.subscribe(session, "a/#", Grant(2), 2)

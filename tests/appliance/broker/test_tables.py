@@ -43,6 +43,20 @@ def test_the_tables_have_one_bound_together():
     assert len(tables.all) == 3
 
 
+def test_a_dropped_topic_stands_in_no_table_and_takes_no_place():
+    tables = known(most=3)
+    for _ in range(5):
+        tables.all[b"a"] = "route of a"
+        for rights in (ANN, BOB):
+            tables.allow(rights, b"a")
+        tables.drop(b"a")
+        tables.drop(b"a")
+        assert b"a" not in {**tables.all, **tables.of(ANN), **tables.of(BOB)}
+    for topic in (b"b", b"c"):
+        tables.allow(ANN, topic)
+    assert tables.of(ANN) == {b"b": "route of b", b"c": "route of c"}
+
+
 def test_clearing_leaves_the_tables_to_those_who_hold_them():
     tables = known()
     ann = tables.of(ANN)

@@ -1,8 +1,10 @@
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.broker.topictree import Grant, TopicTree
+from appliance.broker.topictree import Grant, TopicTree, filter_bytes
 from appliance.mqtt.topics import matches
 
 MATCHES = [
@@ -84,3 +86,20 @@ def test_the_tree_finds_what_comparing_one_by_one_finds(topic_filters, topic):
         tree.subscribe(topic_filter, topic_filter, Grant(0))
     found = sorted(reader for reader, _ in tree.match(topic))
     assert found == sorted(topic_filter for topic_filter in topic_filters if matches(topic_filter, topic))
+
+
+@pytest.mark.parametrize("levels", [1, 4, 64])
+def test_what_is_counted_is_what_it_takes(levels):
+    filters = ["/".join(f"{number}-{level}" for level in range(levels)) for number in range(500)]
+    tree = TopicTree()
+    tracemalloc.start()
+    try:
+        for topic_filter in filters:
+            tree.subscribe(topic_filter, "reader", Grant(1))
+        real = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert real <= 2 * sum(filter_bytes(topic_filter) for topic_filter in filters)
+    for topic_filter in filters:
+        tree.unsubscribe(topic_filter, "reader")
+    assert not tree._root.children

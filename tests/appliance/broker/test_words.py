@@ -1,7 +1,7 @@
 """What a client is told, and the log, word for word: it is all that whoever looks for the fault has."""
 
 import pytest
-from virtual import V5, V311, VirtualServer
+from virtual import V5, V311, VirtualServer, accounts
 
 from appliance.mqtt import codec
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, Publish, Will
@@ -143,7 +143,7 @@ def test_the_door_says_why():
 
 
 def test_another_users_id_is_refused():
-    server = VirtualServer()
+    server = VirtualServer(authorize=accounts)
     server.client("same", username="one")
     other = server.link(V5)
     other.send(Connect("same", username="two", version=V5))
@@ -208,6 +208,6 @@ def test_a_denied_message_is_counted_by_its_cause():
     client.send(Publish("t", b"\xff", QoS(1), packet_id=2, properties=Properties(payload_format_indicator=1)))
     assert [packet.reason_code for packet in client.packets()] == [0x87, 0x99]
     assert dict(server.broker.stats.dropped) == {
-        "to a topic of the server's own": 1,
+        "publishing to $ topics is the server's": 1,
         "text that is not UTF-8": 1,
     }

@@ -10,6 +10,7 @@ REASONS = [
     (errors.TopicFilterInvalid, 0x8F),
     (errors.TopicNameInvalid, 0x90),
     (errors.ReceiveMaximumExceeded, 0x93),
+    (errors.QuotaExceeded, 0x97),
     (errors.TopicAliasInvalid, 0x94),
     (errors.PacketTooLarge, 0x95),
 ]

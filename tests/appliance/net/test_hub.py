@@ -203,7 +203,7 @@ def test_a_hub_that_was_not_started_says_so():
     from appliance.broker.core import Broker
     from appliance.settings import Limits
 
-    hub = Hub(Broker(Limits(), now=0, next_client_id=next_client_id))
+    hub = Hub(Broker(Limits(), next_client_id=next_client_id))
     hub.broker.dirty.append(None)
     with pytest.raises(RuntimeError, match="not started"):
         hub.turn()

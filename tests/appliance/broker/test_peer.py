@@ -1,6 +1,6 @@
 import pytest
 
-from appliance.auth.peer import is_this_computer, source
+from appliance.broker.peer import is_this_computer, source
 
 PEERS = [
     ("127.0.0.1:51234", True, "127.0.0.1"),
