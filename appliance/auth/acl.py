@@ -31,14 +31,17 @@ class Granted:
 class _Filters:
     """Topic filters; the exact ones cost one look-up however many there are."""
 
-    __slots__ = ("_exact", "_patterns")
+    __slots__ = ("_everything", "_exact", "_patterns")
 
     def __init__(self, topic_filters: Iterable[str]) -> None:
         every = dict.fromkeys(topic_filters)
         self._patterns = tuple(one for one in every if "+" in one or "#" in one)
         self._exact = frozenset(every) - frozenset(self._patterns)
+        self._everything = "#" in every  # but for $ topics, [MQTT-4.7.2-1]
 
     def take_in(self, topic: str) -> bool:
+        if self._everything and topic[0] != "$":
+            return True
         return topic in self._exact or any(matches(pattern, topic) for pattern in self._patterns)
 
     def meet(self, topic_filter: str) -> bool:
