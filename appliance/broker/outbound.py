@@ -226,7 +226,10 @@ class Outbound:
             elif session.replays:
                 topic_filter, replay = next(iter(session.replays.items()))
                 for delivery in replay:
-                    self._send_first(session, connection, delivery, now)
+                    if delivery[1]:
+                        self._send_first(session, connection, delivery, now)
+                    else:
+                        self._send(connection, delivery, 0, now)
                     if connection.backlog >= PUMP_BYTES or len(session.in_flight) >= session.window:
                         break
                 else:
