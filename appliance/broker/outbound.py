@@ -94,8 +94,7 @@ class Outbound:
         retained = message.retain
         stats = self._stats
         for session, granted, retain_as_published, _, _ in audience.readers:
-            qos = granted
-            qos = min(qos, published_qos)
+            qos = min(granted, published_qos)
             retain = retained and retain_as_published
             delivery = message, qos, retain, (), None
             connection = session.connection
