@@ -203,6 +203,44 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 16_384
 
 
+class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What outlives the service, and what that may cost the card."""
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Whether sessions, retained messages and history are kept on disk; "
+            "without, everything is gone when the service ends."
+        ),
+    ] = True
+    wait: Annotated[
+        bool,
+        Meta(
+            description="Whether acknowledgements wait until their effect is on disk; "
+            "without, a pulled plug may lose the last second."
+        ),
+    ] = True
+    budget_mb_per_day: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=1_000_000,
+            description="Megabytes a day that writing should cost the card; beyond it messages wait up to a second "
+            "to be written together.",
+        ),
+    ] = 200
+    max_mb: Annotated[
+        int,
+        Meta(ge=16, le=1_000_000, description="Size of the database file in megabytes; the oldest history goes first."),
+    ] = 4_000
+    reserve_mb: Annotated[
+        int,
+        Meta(
+            ge=0, le=1_024, description="Megabytes kept free beside the database, to make room when the disk is full."
+        ),
+    ] = 8
+
+
 class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is written down."""
 
@@ -210,6 +248,12 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_series: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Series kept; values of further topics are counted and not recorded.")
     ] = 2_000
+    raw_days: Annotated[int, Meta(ge=0, le=36_500, description="Days that every reading is kept; 0 for ever.")] = 90
+    minute_days: Annotated[int, Meta(ge=0, le=36_500, description="Days that a row a minute is kept; 0 for ever.")] = (
+        365
+    )
+    hour_days: Annotated[int, Meta(ge=0, le=36_500, description="Days that a row an hour is kept; 0 for ever.")] = 3_650
+    day_days: Annotated[int, Meta(ge=0, le=36_500, description="Days that a row a day is kept; 0 for ever.")] = 0
 
 
 class Accounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -248,6 +292,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[Listener, ...], Meta(max_length=64, description="Further places to listen, one table each.")
     ] = ()
     limits: Annotated[Limits, Meta(description="What one client, and all of them together, may cost.")] = Limits()
+    store: Annotated[Store, Meta(description="What outlives the service.")] = Store()
     history: Annotated[History, Meta(description="What is written down.")] = History()
     accounts: Annotated[Accounts, Meta(description="Who may connect, and what they may do.")] = Accounts()
 

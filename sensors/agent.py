@@ -13,8 +13,8 @@ from contextlib import suppress
 from random import Random
 
 from appliance import __version__, notify
+from appliance.clock import clock_quality, rfc3339
 from appliance.devices import OFFLINE, ONLINE, Device, encode_about
-from sensors.clock import clock_quality, rfc3339
 from sensors.config import SensorsConfig
 from sensors.crew import Crew
 from sensors.driver import DriverContext

@@ -5,6 +5,7 @@ from enum import IntFlag
 from typing import Protocol
 
 from appliance.broker.message import Message
+from appliance.broker.records import AnyRecord
 
 
 class RouteFlag(IntFlag):
@@ -22,15 +23,51 @@ Classify = Callable[[str], RouteFlag]
 
 
 class Journal(Protocol):
-    """Takes what must outlive the process; groups of records become durable together and in order."""
+    """Takes what must outlive the process. What is taken becomes durable in groups, whole and in order.
 
-    def append(self, message: Message, flags: int) -> int:
-        """Take one message with the `RouteFlag`s that say why; gives its commit group, 0 where nothing waits."""
+    Everything is taken at once and nothing waited for. Two calls of one turn may fall into two groups, never into a
+    later and then an earlier one.
+    """
+
+    group: int
+    """Number of the open group: what is taken now becomes durable with it. Counts up from 1; 0 where nothing waits."""
+
+    refuses: bool
+    """Nothing can be made durable at present: take no new message that would have to be. The core then answers 0x97."""
+
+    def append(self, message: Message, flags: int, now: float) -> None:
+        """Take one message, with the `RouteFlag`s that say why.
+
+        None of them: only a `Queued` refers to it, by `message.number`, which is set before the group closes.
+        An empty payload with RETAINED forgets the topic's last message.
+        """
+
+    def note(self, record: AnyRecord) -> None:
+        """Take one change of a session."""
+
+    def take_number(self) -> int:
+        """Give a number for a message that a `Queued` refers to; never used twice, not after a restart either."""
+
+    def take_key(self) -> int:
+        """Give the key for the next session or will; never used twice, not after a restart either."""
 
 
 class NoJournal:
     """Keeps nothing, so nothing has to be waited for."""
 
-    def append(self, message: Message, flags: int) -> int:  # noqa: ARG002 the port's signature
+    group = 0
+    refuses = False
+
+    def append(self, message: Message, flags: int, now: float) -> None:
         """Take nothing."""
+
+    def note(self, record: AnyRecord) -> None:
+        """Take nothing."""
+
+    def take_number(self) -> int:
+        """Give the number that stands for none."""
+        return 0
+
+    def take_key(self) -> int:
+        """Give the key that stands for none."""
         return 0

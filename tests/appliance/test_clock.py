@@ -1,7 +1,7 @@
 import pytest
 
-from sensors import clock
-from sensors.clock import clock_quality, rfc3339
+from appliance import clock
+from appliance.clock import clock_quality, rfc3339
 
 TIMES = [
     (0.0, "1970-01-01T00:00:00.000Z"),
