@@ -6,7 +6,7 @@ from appliance.store.group import Group
 
 
 class Ledger(Protocol):
-    """Everything that is written to one open database. Used by one thread; after an error it is closed and made anew."""
+    """Everything that is written to one open database, by one thread; after an error it is closed and made anew."""
 
     def write(self, group: Group) -> None:
         """Make the group durable: one transaction, one flush. sqlite3.Error says that nothing of it is."""
