@@ -145,6 +145,11 @@ class House:
             self.ledger.note("granted", "discard", index)
             self._discarded = 0, 0
 
+    def hang_up(self) -> None:
+        """Break every link off."""
+        for peer in self.peers.values():
+            peer.close()
+
     def last_words(self) -> None:
         """Take what the service said before it ended."""
         for peer in self.peers.values():

@@ -36,9 +36,18 @@ class Killed:
 
 
 def campaign(
-    rounds: int, *, seed: int = 1, bug: str = "", most_faults: int = 200, progress: Callable[[Killed], None] | None = None
+    rounds: int,
+    *,
+    seed: int = 1,
+    bug: str = "",
+    gentle: bool = False,
+    most_faults: int = 200,
+    progress: Callable[[Killed], None] | None = None,
 ) -> Killed:
-    """Kill so often, on one data directory; ends early once so many faults were found."""
+    """Kill so often, on one data directory; ends early once so many faults were found.
+
+    gentle: only the links are cut, so that whatever is found is a fault of the judge.
+    """
     dice = random.Random(seed)
     killed = Killed()
     ledger = Ledger(Facts(killed.faults))
@@ -53,14 +62,19 @@ def campaign(
             while killed.rounds < rounds and killed.faults.counts.total() < most_faults:
                 earlier, began_at = began_at, time.time()
                 house.traffic(victim.port, dice.uniform(0, MOST_S))
-                victim.kill()
+                if gentle:
+                    house.hang_up()
+                    time.sleep(0.4)
+                else:
+                    victim.kill()
                 killed.rounds += 1
                 house.last_words()
                 killed.tracebacks += "Traceback" in victim.last_words()
-                if dice.random() < DURING_START:
+                if not gentle and dice.random() < DURING_START:
                     killed.starts_killed += 1
                     kill_start(scratch, data, dice.uniform(0, START_S), bug)
-                victim = Victim(scratch, data, bug=bug)
+                if not gentle:
+                    victim = Victim(scratch, data, bug=bug)
                 house.check(victim.port, data / DATABASE, since_at=earlier - SLACK_S)
                 killed.acknowledged, killed.delivered = house.facts.acknowledged, house.facts.delivered
                 if progress is not None:
@@ -88,7 +102,7 @@ def kill_start(scratch: Path, data: Path, after_s: float, bug: str) -> None:
 
 
 if __name__ == "__main__":
-    done = campaign(int(sys.argv[1]), bug=sys.argv[2] if len(sys.argv) > 2 else "", seed=int(sys.argv[3]) if len(sys.argv) > 3 else 1)
+    done = campaign(int(sys.argv[1]), gentle=sys.argv[2:3]==["gentle"], bug=sys.argv[2] if len(sys.argv) > 2 and sys.argv[2]!="gentle" else "", seed=int(sys.argv[3]) if len(sys.argv) > 3 else 1)
     print(done.rounds, done.acknowledged, done.delivered, done.tracebacks, dict(done.faults.counts))
     for kind, examples in done.faults.examples.items():
         print(kind, *examples, sep="\n    ")
