@@ -95,7 +95,7 @@ class Facts:
         self.faults = faults
         self.messages: dict[int, Sent] = {}
         self.retained: dict[str, list[int]] = defaultdict(list)  # topic -> numbers that may be its last message
-        self.series: dict[str, dict[int, None]] = defaultdict(dict)  # topic -> readings not yet seen in the history
+        self.series: dict[str, set[int]] = defaultdict(set)  # topic -> readings not yet seen in the history
         self.peers: dict[str, State] = defaultdict(State)
         self.readers: list[State] = []
         self.acknowledged = 0
@@ -113,7 +113,7 @@ class Facts:
         if message.retain:
             self.retained[message.topic].append(number)
         if message.topic.startswith("home/"):
-            self.series[message.topic][number] = None
+            self.series[message.topic].add(number)
         if message.qos:
             for reader in self.readers:
                 if any(message.topic.startswith(prefix) for prefix in reader.filters):

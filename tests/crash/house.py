@@ -306,7 +306,7 @@ class House:
 
     def check_history(self, database: Path, *, since_at: float) -> None:
         """Hold the rows of the last rounds to what was acknowledged."""
-        check_history(self.facts, recorded(database, list(self.facts.series), since_at))
+        check_history(self.facts, recorded(database, list(self.facts.series), since_at), forget=True)
 
 
 def check_setting(facts, name: str, found) -> None:
@@ -329,12 +329,14 @@ def check_retained(facts, found: dict[str, bytes]) -> None:
             facts.faults.add("retained value wrong", f"{topic}: {seen!r}, acknowledged {numbers[0]}")
 
 
-def check_history(facts, rows) -> None:
-    """Hold the history to what was acknowledged: every reading once, in order, and none that nobody sent."""
+def check_history(facts, rows, *, forget: bool = False) -> None:
+    """Hold the history to what was acknowledged: every reading once, in order, and none that nobody sent.
+
+    forget: what was found, or found missing, need not be looked for again.
+    """
     faults = facts.faults
     for topic, readings in rows.items():
-        pending = facts.series[topic]
-        seen: dict[int, int] = {}
+        seen: set[int] = set()
         newest = 0
         for value, seq in readings:
             number = int(value)
@@ -347,9 +349,12 @@ def check_history(facts, rows) -> None:
                 faults.add("history rows twice", f"{topic}: {number}")
             if number not in seen and number < newest:
                 faults.add("history out of order", f"{topic}: {number} after {newest}")
-            seen[number] = 1
+            seen.add(number)
             newest = max(newest, number)
-            pending.pop(number, None)
-        for number in [number for number in pending if facts.messages[number].acknowledged]:
-            faults.add("history rows lost", f"{topic}: {number}")
-            del pending[number]
+        for number in facts.series[topic] - seen:
+            if facts.messages[number].acknowledged:
+                faults.add("history rows lost", f"{topic}: {number}")
+                if forget:
+                    facts.series[topic].discard(number)
+        if forget:
+            facts.series[topic] -= seen

@@ -1,6 +1,7 @@
 """Power cuts: a service's writes and flushes are recorded, and from them every state made that a cut may leave."""
 
 import random
+import sqlite3
 import sys
 import time
 from bisect import bisect_right
@@ -25,6 +26,8 @@ STATES_A_RECORDING = 500
 BURSTS = 4
 BURST_S = 0.3
 EVERY = 50  # of the states start a whole service
+LYING = 5  # one of so many states is of a lying card
+MOST_DROPPED = 20  # flushes
 MEMORY = Path("/dev/shm")
 
 
@@ -38,9 +41,9 @@ class Cut:
     flushes: int = 0
     acknowledged: int = 0
     lies: int = 0
-    unopened: int = 0
     missing_s: float = 0.0  # longest tail that a lying card lost
     faults: Faults = field(default_factory=Faults)
+    lying: Faults = field(default_factory=Faults)  # of states that lying cards left
 
 
 @contextmanager
@@ -78,7 +81,7 @@ def record(scratch: Path, dice: random.Random, *, bug: str = "", bursts: int = B
 def campaign(
     states: int, *, seed: int = 1, bug: str = "", every: int = EVERY, progress: Callable[[Cut], None] | None = None
 ) -> Cut:
-    """Check so many states, half as many of lying cards; of `every` so many one through the whole service."""
+    """Check so many states, some of lying cards; of `every` so many one through the whole service."""
     dice = random.Random(seed)
     cut = Cut()
     while cut.states < states:
@@ -87,52 +90,68 @@ def campaign(
             ops, entries = record(scratch, dice, bug=bug)
             cut.operations += len(ops)
             cut.flushes += sum(op.kind == FLUSH for op in ops)
-            check(cut, ops, entries, wanted, dice, scratch, every=every, bug=bug)
+            check(cut, ops, entries, wanted, dice, scratch, every=every)
             if progress is not None:
                 progress(cut)
     return cut
 
 
+def moments(ops: list[Op], states: int, dice: random.Random) -> list[tuple[int, int]]:
+    """Choose when the power fails, in the order of time: the operations before it, and the nanoseconds before that
+    moment from which a lying card has kept nothing; -1 for an honest one.
+    """
+    flushes = [number for number, op in enumerate(ops) if op.kind == FLUSH]
+    found = []
+    for number in range(states):
+        position = dice.randint(0, len(ops))
+        flushed = bisect_right(flushes, position - 1)
+        if number % LYING or not flushed:
+            found.append((position, -1))
+        else:
+            kept = flushes[max(0, flushed - dice.randint(1, MOST_DROPPED))]
+            found.append((kept, ops[position - 1].ns - ops[kept].ns))
+    return sorted(found)
+
+
 def check(
-    cut: Cut, ops: list[Op], entries: list[Entry], states: int, dice: random.Random, scratch: Path, *, every: int,
-    bug: str,
-) -> None:  # fmt: skip
-    """Cut the power at so many moments, in the order of time."""
+    cut: Cut, ops: list[Op], entries: list[Entry], states: int, dice: random.Random, scratch: Path, *, every: int
+) -> None:
+    """Cut the power so often."""
     positions = [entry[0] for entry in entries]
     disk, facts, applied = Disk(ops), Facts(Faults()), 0
     state = scratch / "state"
     state.mkdir()
-    for position in sorted(dice.randint(0, len(ops)) for _ in range(states)):
+    for position, missing_ns in moments(ops, states, dice):
         disk.go_on(position)
         seen = bisect_right(positions, position)
+        facts.faults = Faults()  # what clients saw while it was recorded is no matter of the cut
         for _, kind, peer, details in entries[applied:seen]:
             facts.apply(kind, peer, details)
         applied = seen
+        lies = missing_ns >= 0
         cut.states += 1
-        lies = dice.random() < 0.0
-        write_out(disk.lie() if lies else disk.cut(dice), state)
-        whole = cut.states % every == 0
-        examine(cut, facts, entries[:seen], state, whole=whole, bug=bug, dice=dice, scratch=scratch)
+        cut.lies += lies
+        cut.missing_s = max(cut.missing_s, missing_ns / 1e9)
+        write_out(disk.lie() if lies and dice.random() < 0.5 else disk.cut(dice), state)
+        faults = cut.lying if lies else cut.faults
+        if cut.states % every:
+            facts.faults = faults
+            examine(facts, state / DATABASE)
+        else:
+            cut.services += 1
+            whole = facts_at(entries[:seen])
+            whole.faults = faults
+            start(whole, state, dice, scratch)
     cut.acknowledged += facts.acknowledged
 
 
-def examine(
-    cut: Cut, facts: Facts, entries: list[Entry], state: Path, *, whole: bool, bug: str, dice: random.Random,
-    scratch: Path,
-) -> None:  # fmt: skip
-    """Open one state and hold it to what was acknowledged by then."""
-    ours = facts_at(entries)
-    ours.faults = cut.faults
-    if whole:
-        cut.services += 1
-        start(ours, state, dice, scratch)
-        return
+def examine(facts: Facts, database: Path) -> None:
+    """Open one state in this process and hold it to what was acknowledged by then."""
     try:
-        if ours.acknowledged or (state / DATABASE).exists():
-            check_store(ours, load(state / DATABASE), state / DATABASE)
-    except StoreError as error:
-        cut.unopened += 1
-        cut.faults.add("did not open", str(error))
+        image = load(database)
+        check_store(facts, image, database)
+    except (StoreError, sqlite3.Error) as error:
+        facts.faults.add("did not open", str(error))
 
 
 def facts_at(entries: list[Entry]) -> Facts:
@@ -163,6 +182,6 @@ def start(facts: Facts, state: Path, dice: random.Random, scratch: Path) -> None
 if __name__ == "__main__":
     began = time.time()
     done = campaign(int(sys.argv[1]), bug=sys.argv[2] if len(sys.argv) > 2 else "")
-    print(done.states, done.services, done.operations, done.flushes, done.acknowledged, dict(done.faults.counts), time.time() - began)
-    for kind, examples in done.faults.examples.items():
+    print(done.states, done.services, done.operations, done.flushes, done.acknowledged, done.lies, done.missing_s, dict(done.faults.counts), dict(done.lying.counts), time.time() - began)
+    for kind, examples in [*done.faults.examples.items(), *done.lying.examples.items()]:
         print(kind, *examples, sep="\n    ")

@@ -17,6 +17,7 @@ port = 0
 max_inflight = 1_000
 max_queued_messages = 100_000
 max_queued_bytes = 100_000_000
+max_retained_messages = 200_000
 
 [store]
 budget_mb_per_day = 100_000
