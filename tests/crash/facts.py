@@ -199,6 +199,10 @@ class Facts:
 
     # --- sessions ---
 
+    def _back(self, _peer: str, state: State) -> None:
+        """Say that it has a new link: what it has not acknowledged has to come again on this one."""
+        state.unacknowledged.clear()
+
     def _reads(self, _peer: str, state: State, filters: tuple[str, ...], qos: int) -> None:
         """Say that a subscription was acknowledged before anything was published to it."""
         state.known, state.filters, state.qos = True, filters, qos

@@ -41,6 +41,7 @@ class House:
         self._flips: dict[int, tuple[int, bytes]] = {}  # packet id of a request -> number of the setting asked for
         self._discarded = (0, 0)  # packet id of its SUBSCRIBE that is not answered, number of the setting
         self._discard_present = False
+        self._discard_possible: list[str] = []
 
     def close(self) -> None:
         """Close every link."""
@@ -228,15 +229,17 @@ class House:
 
     def _come_back(self, name: str, peer: Peer, port: int) -> None:
         known = peer.state.known
+        if name == "discard":
+            self._discard_possible = peer.state.possible()
+            self.ledger.note("asked", name, "bare")
         present = peer.connect(port)
         if name == "discard":
             self._discard_present = present
-        elif known and not present:
+            return
+        self.ledger.note("back", name)
+        if known and not present:
             self.facts.faults.add("Session Present wrong", f"{name}: unknown, though it was acknowledged something")
-            if name in READERS:  # so that one loss is counted once
-                peer.state.open.clear()
-        if not present and name not in ("discard",):
-            peer.state.unacknowledged.clear()
+        if not present:
             self._restore_subscriptions(name, peer)
 
     def _restore_subscriptions(self, name: str, peer: Peer) -> None:
@@ -296,10 +299,10 @@ class House:
         pongs = discard.pongs
         wait([discard], lambda: discard.pongs > pongs, "PINGRESP")
         found = dict(sorted(churn.probes.items()))
-        check_setting(self.facts, "churn", found)
+        check_setting(self.facts, "churn", found, churn.state.possible())
         self.ledger.note("found", "churn", found)
         seen = "subscribed" if DISCARD in discard.probes else "bare" if self._discard_present else "none"
-        check_setting(self.facts, "discard", seen)
+        check_setting(self.facts, "discard", seen, self._discard_possible)
         self.ledger.note("found", "discard", seen)
         if seen == "none":  # the link that asked has begun a new one
             self.ledger.note("asked", "discard", "bare")
@@ -309,9 +312,8 @@ class House:
         check_history(self.facts, recorded(database, list(self.facts.series), since_at), forget=True)
 
 
-def check_setting(facts, name: str, found) -> None:
+def check_setting(facts, name: str, found, possible) -> None:
     """Hold a session's subscriptions to the last that were acknowledged, or to ones asked for later."""
-    possible = facts.peers[name].possible()
     if found not in possible:
         facts.faults.add("subscriptions wrong", f"{name}: {found} is none of {possible[:3]} …")
 

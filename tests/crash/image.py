@@ -36,10 +36,11 @@ def check_image(facts: Facts, image: Image) -> None:
                 facts.faults.add("subscriptions wrong", f"{name}: {found}")
         elif name == "churn":
             grants = session.subscriptions.items()
-            check_setting(facts, name, {key: grant.qos for key, grant in sorted(grants) if key != "marker/#"})
+            found = {key: grant.qos for key, grant in sorted(grants) if key != "marker/#"}
+            check_setting(facts, name, found, state.possible())
     session = sessions.get("discard")
     found = "none" if session is None else "subscribed" if DISCARD in session.subscriptions else "bare"
-    check_setting(facts, "discard", found)
+    check_setting(facts, "discard", found, facts.peers["discard"].possible())
 
 
 def _check_incoming(facts: Facts, name: str, state: State, incoming: set[int]) -> None:
@@ -86,7 +87,5 @@ def _check_deliveries(facts: Facts, name: str, state: State, deliveries) -> None
         if packet_id not in released and on_its_way.get(number, (0, 0))[0] != packet_id:
             facts.faults.add("QoS 2 lost", f"{name}: id {packet_id} ({number}) is open and not known")
     for packet_id, number in state.unacknowledged.items():
-        if facts.messages[number].acknowledged and on_its_way.get(number, (0, 0))[0] != packet_id:
-            facts.faults.add(
-                "repeated without DUP or the original id", f"{name}: {number} was sent as {packet_id}"
-            )
+        if on_its_way.get(number, (0, 0))[0] not in (0, packet_id):  # 0: that it was sent is no promise at QoS 1
+            facts.faults.add("repeated without DUP or the original id", f"{name}: {number} was sent as {packet_id}")

@@ -10,7 +10,7 @@ from tests import raw, raw5
 from appliance.clock import rfc3339
 from tests.crash.facts import Ledger, payload_of
 
-PATIENCE_S = 20.0
+PATIENCE_S = 15.0
 SESSION_S = 100_000
 QUEUE = 8  # acknowledgements that a client may hold back
 

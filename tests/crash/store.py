@@ -12,6 +12,9 @@ def load(database: Path) -> Image:
     now = time.monotonic()
     ledger = open_ledger(database, age_ms=lambda at: round(at * 1000))
     try:
-        return ledger.load(now)
+        image = ledger.load(now)
+        for session in image.sessions.values():
+            session.settle()
+        return image
     finally:
         ledger.close()
