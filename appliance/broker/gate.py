@@ -55,10 +55,6 @@ class Gate:
             if not held:
                 del self._waiting[connection]
 
-    def links_waiting(self) -> int:
-        """Give how many links have something held."""
-        return len(self._waiting)
-
     def forget(self, connection: Connection) -> None:
         """The link is gone, and what was held for it with it."""
         connection.held.clear()
