@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -13,9 +14,11 @@ from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
 from appliance.store.group import Group
+from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
 from appliance.store.room import Room
+from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.wear import Wear, device_counter, process_counter
 from appliance.store.writer import Loaded, Writer
 
@@ -29,9 +32,11 @@ class Keeping:
     In order: `open`, `journal_for` and a broker with that journal, `restore`, and when it is all over `close`.
     """
 
-    def __init__(self, path: Path, settings: Settings, open_ledger: Callable[[], Ledger]) -> None:
+    def __init__(self, path: Path, settings: Settings, open_ledger: Callable[[], Ledger] | None = None) -> None:
         store = settings.store
+        self.tally = Tally()
         self._path = path
+        self._records = settings.history.enabled
         self._waits = store.wait
         self._max_bytes = store.max_mb * 1_000_000
         self._run = secrets.randbits(62)
@@ -39,7 +44,7 @@ class Keeping:
         self._wear = Wear(store.budget_mb_per_day, process_counter(), device_counter(path.parent))
         self._writer = Writer(
             path,
-            open_ledger,
+            open_ledger or partial(open_sqlite, path, settings, self.tally),
             run=self._run,
             room=self._room,
             wear=self._wear,
@@ -95,7 +100,7 @@ class Keeping:
     # --- what the parts say to each other ---
 
     def _links_waiting(self) -> int:
-        return 0 if self._broker is None else self._broker.gate.links_waiting()
+        return 0 if self._broker is None else len(self._broker.gate)
 
     def _submit(self, group: Group) -> None:
         self._writer.submit(group)
@@ -124,10 +129,10 @@ class Keeping:
         if self._broker is None or self._hub is None or not self._waits:
             self._journal.committed(number, 0)
             return
-        before = self._broker.gate.links_waiting()
         self._broker.committed(number, monotonic())
-        released = before - self._broker.gate.links_waiting()
-        self._journal.committed(number, released)  # the thread has its next group before the answers go out
+        self._journal.committed(
+            number, self._broker.gate.released
+        )  # the thread has its next group before the answers go out
         self._hub.turn()
 
     def _failed(self, trouble: str) -> None:
@@ -175,11 +180,27 @@ class Keeping:
             "free_bytes": self._free_bytes(),
         }
 
+    def history_status(self) -> dict[str, object] | None:
+        """Say what became of readings since the start; None where none are recorded."""
+        if not self._records:
+            return None
+        return {
+            "rows": self.tally.rows,
+            "duplicates": self.tally.duplicates,
+            "beyond_max_series": self.tally.refused,
+            "not_allowed_to_publish": self.tally.forbidden,
+        }
+
     def _free_bytes(self) -> int | None:
         try:
             return self._room.free_bytes()
         except OSError:
             return None
+
+
+def open_sqlite(path: Path, _settings: Settings, _tally: Tally) -> Ledger:
+    """Open the database for writing; StoreError says why not. Called in the writer's thread."""
+    return open_ledger(path, age_ms=lambda now: round(now * 1000))
 
 
 def size_bytes(path: Path) -> int:
