@@ -167,19 +167,27 @@ class Writer:
         return Loaded(image, ledger.next_number, ledger.next_key)
 
     def _work(self) -> None:
+        tries = 0  # to write what is left when closing
         while self._wait():
-            last = self._closing
-            if self._ledger is None:
-                self._open_again()
-            if self._ledger is not None:
-                if self._groups:
-                    self._write(self._ledger)
-                elif not last:
-                    self._step(self._ledger)
-            if last and self._ledger is None:
+            tries += self._closing
+            try:
+                self._do_next()
+            except Exception as error:  # a fault of ours; without this thread nothing would ever be acknowledged again
+                LOG.exception("the writer goes on after an error of the server")
+                self._fail(StoreError(f"{self._path} could not be written: {error}"))
+            if self._ledger is None and tries > 1:
                 break
         self._give_up()
         self._let_go()
+
+    def _do_next(self) -> None:
+        if self._ledger is None:
+            self._open_again()
+        if self._ledger is not None:
+            if self._groups:
+                self._write(self._ledger)
+            elif not self._closing and self._clock() >= self._next_step:
+                self._step(self._ledger)
 
     def _wait(self) -> bool:
         """Wait until there is something to do; False when closing and nothing is left."""
@@ -420,6 +428,5 @@ def _count(group: Group) -> int:
 
 
 def _shown(group: Group) -> str:
-    for message, *_ in group.entries:
-        return f"a message of {message.topic}"
-    return ", ".join(type(item).__name__ for item in (*group.records, *group.devices))
+    entries = [entry[0] for entry in group.entries]
+    return ", ".join(map(repr, (*entries, *group.records, *group.devices)))[:200]
