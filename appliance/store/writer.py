@@ -9,17 +9,17 @@ failed commit really wrote is read from it, and only the rest is written again.
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from appliance.broker.image import Image
 from appliance.store.database import StoreError, explain
-from appliance.store.group import Group
+from appliance.store.group import Group, count, halves, merged, shown
 from appliance.store.ledger import Ledger
 from appliance.store.room import Room, is_full
 from appliance.store.wear import Wear
@@ -239,14 +239,14 @@ class Writer:
 
     def _done(self, number: int) -> None:
         """Say that the groups up to this number are durable."""
-        count = 0
+        done = 0
         with self._changed:
             while self._groups and self._groups[0].number <= number:
                 self._groups.popleft()
-                count += 1
-        if count:
+                done += 1
+        if done:
             self.stats.commits += 1
-            self.stats.groups += count
+            self.stats.groups += done
             self._tell(self._on_committed, number)
 
     def _step(self, ledger: Ledger) -> None:
@@ -325,7 +325,7 @@ class Writer:
 
     def _misfit(self, batch: Group, error: Exception) -> None:
         """Write what can be written of a group that a fault of ours keeps from being written whole."""
-        LOG.error("a group of %d could not be written as it is", _count(batch), exc_info=error)
+        LOG.error("a group of %d could not be written as it is", count(batch), exc_info=error)
         self._let_go()  # with what it believed to have written
         try:
             for part in halves(batch):
@@ -354,14 +354,14 @@ class Writer:
         parts = halves(part)
         if not parts:
             self.stats.misfits += 1
-            LOG.error("left out: %s", _shown(part))
+            LOG.error("left out: %s", shown(part))
         for smaller in parts:
             self._write_what_fits(smaller)
 
     def _give_up(self) -> None:
         """Count what stays unwritten because the disk failed until the end."""
         with self._changed:
-            lost = sum(map(_count, self._groups))
+            lost = sum(map(count, self._groups))
             self._groups.clear()
         if lost:
             self.stats.given_up += lost
@@ -384,49 +384,3 @@ class Writer:
             callback(*arguments)
         except Exception:  # the listener's fault must not end the writing
             LOG.exception("nobody could be told of %s", arguments or "the recovery")
-
-
-def merged(groups: Sequence[Group]) -> Group:
-    """Give the groups as one that has the last one's number and time."""
-    whole = Group(groups[-1].number, run=groups[-1].run, now=groups[-1].now, at=groups[-1].at)
-    for group in groups:
-        whole.entries += group.entries
-        whole.records += group.records
-        whole.devices += group.devices
-        whole.size_bytes += group.size_bytes
-    return whole
-
-
-def halves(group: Group) -> list[Group]:
-    """Give a group in two smaller ones, in an order in which they may be written; nothing where it cannot be divided.
-
-    The first has the number before: while the second is missing, the group is not in.
-    """
-    if _count(group) < 2:
-        return []
-    first, second = (Group(group.number - 1 + n, run=group.run, now=group.now, at=group.at) for n in range(2))
-    kinds: list[tuple[list[Any], str]] = [
-        (group.devices, "devices"),
-        (group.entries, "entries"),
-        (group.records, "records"),
-    ]
-    full = [(items, name) for items, name in kinds if items]
-    if len(full) > 1:  # messages before the records that refer to them
-        items, name = full.pop(0)
-        setattr(first, name, items)
-        for items, name in full:
-            setattr(second, name, items)
-    else:
-        items, name = full[0]
-        setattr(first, name, items[: len(items) // 2])
-        setattr(second, name, items[len(items) // 2 :])
-    return [first, second]
-
-
-def _count(group: Group) -> int:
-    return len(group.entries) + len(group.records) + len(group.devices)
-
-
-def _shown(group: Group) -> str:
-    entries = [entry[0] for entry in group.entries]
-    return ", ".join(map(repr, (*entries, *group.records, *group.devices)))[:200]

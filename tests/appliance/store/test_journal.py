@@ -7,7 +7,7 @@ from appliance.broker.ports import RouteFlag
 from appliance.broker.records import Left, WillKept
 from appliance.broker.rights import ALL_RIGHTS
 from appliance.devices import Device, Measurement
-from appliance.store.journal import FULL_BYTES, MESSAGE_BYTES, GroupJournal
+from appliance.store.journal import FULL_BYTES, LAG_BYTES, MESSAGE_BYTES, GroupJournal
 from appliance.store.wear import WINDOW_S
 
 RECORD = int(RouteFlag.RECORD)
@@ -238,6 +238,17 @@ def test_who_does_not_wait_is_told_so_and_everything_is_written(house):
     house.sleep(0.006)
     assert house.journal.group == 0
     assert [group.number for group in house.groups] == [1]
+
+
+def test_who_does_not_wait_does_when_the_disk_lags_behind():
+    house = House(waits=False)
+    while house.journal.waiting_bytes <= LAG_BYTES:
+        assert house.journal.group == 0
+        house.publish("a", payload=bytes(5_000))
+    assert house.journal.group == house.groups[-1].number + 1
+    house.commit()
+    house.commit()
+    assert house.journal.group == 0
 
 
 def test_the_number_of_the_group_is_that_of_what_is_taken_now(house):

@@ -11,12 +11,11 @@ from ledgers import Disk, disk_error
 
 from appliance.broker.message import Message
 from appliance.broker.records import Left
-from appliance.devices import Device
 from appliance.store.database import StoreError
 from appliance.store.group import Group
 from appliance.store.room import MB, RESERVE, Room
 from appliance.store.wear import Wear
-from appliance.store.writer import MERGED_BYTES, TRIMS, Writer, halves, merged
+from appliance.store.writer import MERGED_BYTES, TRIMS, Writer
 
 RUN = 7
 
@@ -370,37 +369,6 @@ class TestMisfits:
         until(lambda: "recovered" in loop.told, "the recovery")
         writer.close()
         assert disk.rows() == [b"1", b"2"]
-
-    def test_halves(self):
-        device = Device(agent="a", site="home", sensors=())
-        whole = group(5, b"1", b"2", b"3", records=[Left(1), Left(2)])
-        whole.devices = [device]
-        seen = []
-        parts = [whole]
-        while parts:
-            part = parts.pop(0)
-            smaller = halves(part)
-            assert sum(map(size, smaller)) in {0, size(part)}
-            if not smaller:
-                assert size(part) == 1
-                seen.append(part)
-            parts[:0] = smaller
-        assert [part.devices for part in seen if part.devices] == [[device]]
-        assert [part.entries[0][0].payload for part in seen if part.entries] == [b"1", b"2", b"3"]
-        assert [part.records for part in seen if part.records] == [[Left(1)], [Left(2)]]
-        assert seen[-1].number == 5
-        assert {part.number for part in seen[:-1]} <= {0, 1, 2, 3, 4, 5}
-
-
-def size(part):
-    return len(part.entries) + len(part.records) + len(part.devices)
-
-
-def test_merged_has_the_number_and_time_of_the_last():
-    both = merged([group(3, b"1", records=[Left(1)]), group(4, b"2")])
-    assert (both.number, both.run, both.now, both.at, both.size_bytes) == (4, RUN, 4.0, 1e9 + 4, 200)
-    assert [entry[0].payload for entry in both.entries] == [b"1", b"2"]
-    assert both.records == [Left(1)]
 
 
 def test_a_disk_that_does_not_answer_stops_nobody_else(writer, disk, loop):
