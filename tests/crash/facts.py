@@ -136,14 +136,14 @@ class Facts:
     def _puback(self, peer: str, state: State, packet_id: int) -> None:
         outgoing = state.outgoing.pop(packet_id, None)
         if outgoing is None:
-            self.faults.add("acknowledgements of what was not sent", f"{peer}: PUBACK {packet_id}")
+            self.faults.add("answers to what was not sent", f"{peer}: PUBACK {packet_id}")
         else:
             self._acknowledge(state, outgoing.number)
 
     def _pubrec(self, peer: str, state: State, packet_id: int) -> None:
         outgoing = state.outgoing.get(packet_id)
         if outgoing is None:
-            self.faults.add("acknowledgements of what was not sent", f"{peer}: PUBREC {packet_id}")
+            self.faults.add("answers to what was not sent", f"{peer}: PUBREC {packet_id}")
             return
         self._acknowledge(state, outgoing.number)
         state.outgoing[packet_id] = outgoing._replace(released=True)
@@ -151,7 +151,7 @@ class Facts:
     def _pubcomp(self, peer: str, state: State, packet_id: int) -> None:
         outgoing = state.outgoing.pop(packet_id, None)
         if outgoing is None or not outgoing.released:
-            self.faults.add("acknowledgements of what was not sent", f"{peer}: PUBCOMP {packet_id}")
+            self.faults.add("answers to what was not sent", f"{peer}: PUBCOMP {packet_id}")
 
     # --- receiving ---
 

@@ -6,8 +6,8 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from tests import raw, raw5
 from appliance.clock import rfc3339
+from tests import raw, raw5
 from tests.crash.facts import Ledger, payload_of
 
 PATIENCE_S = 15.0

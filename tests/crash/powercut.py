@@ -2,7 +2,6 @@
 
 import random
 import sqlite3
-import sys
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from tests.crash.victim import Victim
 
 STATES_A_RECORDING = 500
 BURSTS = 4
-BURST_S = 0.3
+BURST_S = 0.15
 EVERY = 50  # of the states start a whole service
 LYING = 5  # one of so many states is of a lying card
 MOST_DROPPED = 20  # flushes
@@ -177,11 +176,3 @@ def start(facts: Facts, state: Path, dice: random.Random, scratch: Path) -> None
         house.close()
         if victim is not None:
             victim.kill()
-
-
-if __name__ == "__main__":
-    began = time.time()
-    done = campaign(int(sys.argv[1]), bug=sys.argv[2] if len(sys.argv) > 2 else "")
-    print(done.states, done.services, done.operations, done.flushes, done.acknowledged, done.lies, done.missing_s, dict(done.faults.counts), dict(done.lying.counts), time.time() - began)
-    for kind, examples in [*done.faults.examples.items(), *done.lying.examples.items()]:
-        print(kind, *examples, sep="\n    ")
