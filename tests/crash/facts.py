@@ -186,7 +186,8 @@ class Facts:
         state.got.add(number)
         state.wanted.pop(number, None)
         if number < state.newest.get(topic, 0):
-            self.faults.add("out of order", f"{peer}: {topic} {number} after {state.newest[topic]}")
+            marked = ", DUP" * dup
+            self.faults.add("out of order", f"{peer}: {topic} {number}{marked} after {state.newest[topic]}")
         state.newest[topic] = max(number, state.newest.get(topic, 0))
 
     def _acked(self, _peer: str, state: State, packet_id: int) -> None:

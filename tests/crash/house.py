@@ -151,7 +151,7 @@ class House:
     def stir(self, port: int, seconds: float) -> None:
         """Come back for a moment only, and check nothing: what is on its way then stays so.
 
-        What waited in line is sent now. At QoS 1 that does not wait for the disk, so it may come again under another id.
+        What waited in line is sent now. At QoS 1 that does not wait for the disk: it may come again under another id.
         """
         self._stirred = True
         until = time.monotonic() + seconds
