@@ -133,7 +133,7 @@ class Keeping:
         self._journal.committed(
             number, self._broker.gate.released
         )  # the thread has its next group before the answers go out
-        self._hub.turn()
+        self._hub.settle()
 
     def _failed(self, trouble: str) -> None:
         LOG.error("nothing is acknowledged that would have to be kept: %s", trouble)
