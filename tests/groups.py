@@ -46,7 +46,7 @@ class FakeHistory:
     def learn(self, device):
         self.learnt.append(device)
 
-    def place(self, entry, group):
+    def place(self, entry, _group):
         message, _, now, _ = entry
         topics = [message.topic, *(f"{message.topic}/{n}" for n in range(1, self._readings))]
         seq_at = message.properties.find(b"seq\0")
