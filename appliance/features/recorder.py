@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from appliance.broker.message import Message
-from appliance.broker.ports import RouteFlag
+from appliance.broker.ports import NoJournal, RouteFlag
 from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.devices import ABOUT, Device, decode_about, device_topic, encode_about
 from appliance.store.readings import is_backlog, is_recorded
@@ -32,8 +32,8 @@ class Subscriber(Protocol):
         """Deliver retained messages now and live ones later; the answer ends it."""
 
 
-class Recorder:
-    """The journal of the broker's core: takes messages of recorded topics, in order."""
+class Recorder(NoJournal):
+    """The journal of the broker's core: takes messages of recorded topics, in order; nothing waits for the history."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class Recorder:
             return RouteFlag.RECORD | RouteFlag.BUNDLE
         return RouteFlag.RECORD if is_recorded(topic, self._site) else RouteFlag.NONE
 
-    def append(self, message: Message, flags: int = RECORD) -> int:
-        """Take one message of a recorded topic; 0, because nothing waits for the history."""
+    def append(self, message: Message, flags: int = RECORD, _now: float = 0.0) -> None:
+        """Take one message of a recorded topic."""
         if not flags & RECORD:
-            return 0
+            return
         self._messages.append((self._wall_clock(), message))
         batch = self._batch
         if flags & BUNDLE:  # whoever may publish there may publish for its own topics only
@@ -88,7 +88,6 @@ class Recorder:
             self._arm()
         if batch.size_bytes >= BATCH_BYTES:
             self._hand_over()
-        return 0
 
     def learn(self, device: Device) -> None:
         """Take the names and units an agent gives its readings."""
