@@ -7,18 +7,13 @@ when `next_deadline` is due.
 
 from collections.abc import Callable
 
-from appliance.broker.aliases import IncomingAliases, OutgoingAliases
 from appliance.broker.connection import Connection, Stage
 from appliance.broker.deadlines import Deadlines
-from appliance.broker.effects import Authenticate, Effect
+from appliance.broker.effects import Effect
+from appliance.broker.entry import Entry
 from appliance.broker.greeting import (
     WHY_NOT_SUBSCRIBED,
-    connack,
     explained,
-    keep_alive_s,
-    not_entitled,
-    refusal,
-    session_expiry_s,
 )
 from appliance.broker.image import Image
 from appliance.broker.inbound import CANNOT_STORE, Inbound
@@ -50,12 +45,9 @@ from appliance.mqtt.packets import (
     UnsubAck,
     Unsubscribe,
 )
-from appliance.mqtt.stream import is_mqtt5_connect
-from appliance.mqtt.types import PacketType, ReasonCode, Version
-from appliance.mqtt.wire import frame_size
+from appliance.mqtt.types import ReasonCode
 from appliance.settings import Limits
 
-FIRST_PACKET_BYTES = 65_536  # what a stranger may send before it has said who it is
 ASKING_S = 60.0  # most that a client waits to hear whether it is let in
 ANSWER_BYTES = 65_536  # of answers that may wait for a client beside its messages; who lets more wait is closed
 
@@ -80,11 +72,8 @@ class Broker:
         self.gate = self._outbound.gate
         self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits)
         self._limits = limits
-        self._max_connect_bytes = min(limits.max_packet_bytes, FIRST_PACKET_BYTES)
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
-        self._next_client_id = next_client_id
         self._authorize = authorize
-        self._has_accounts = authorize is not all_rights
         self._links = Links(limits)
         self._notes = self.router.notes
         self._wills = Wills(self._publish_will, self._notes)
@@ -94,7 +83,19 @@ class Broker:
         self._leaving = Leaving(
             self._emit, self.router, self._links, self._deadlines, self._sessions, self._wills, self.stats
         )
-        self._entering: list[tuple[int, Connection]] = []  # what they discard is not yet gone on disk: group, link
+        self._entry = Entry(
+            self._emit,
+            limits,
+            self.router,
+            self._inbound,
+            self._leaving,
+            self._sessions,
+            self._wills,
+            self._deadlines,
+            self.stats,
+            next_client_id,
+            authorize,
+        )
 
     def _emit(self, effect: Effect) -> None:
         self.effects.append(effect)
@@ -132,7 +133,7 @@ class Broker:
             if connection.stage is Stage.CONNECTED:
                 self._inbound.walk(connection, data, now)
             elif connection.stage is not Stage.CLOSED:
-                self._before_connect(connection, data)
+                self._entry.first_bytes(connection, data)
         except MqttError as error:
             self._leaving.refuse(connection, error, now)
 
@@ -200,16 +201,12 @@ class Broker:
         """Say that a group is durable, and all before it: what waited for them is sent."""
         for connection in self.gate.committed(group):
             self.writable(connection, now)
-        entering, self._entering = self._entering, []
-        for waits_for, connection in entering:
-            if waits_for > group:
-                self._entering.append((waits_for, connection))
-            else:
-                self._let_in(connection, now)
+        self._sessions.committed(group)
+        self._entry.committed(group, now)
 
     def waiting(self) -> int:
         """Count the links that wait for a commit; `gate.released` says for how many the last one was."""
-        return len(self.gate) + len(self._entering)
+        return len(self.gate) + len(self._entry)
 
     def cannot_store(self, now: float) -> None:
         """A commit failed: close the links that wait for one, and send nothing of what they wait for.
@@ -219,14 +216,7 @@ class Broker:
         for connection in self.gate.links():
             why = f"what was sent {CANNOT_STORE}"
             self._leaving.disconnect(connection, ReasonCode.QUOTA_EXCEEDED, why, now, CANNOT_STORE)
-        entering, self._entering = self._entering, []
-        for _, connection in entering:
-            if connection.stage is Stage.AUTHENTICATING:
-                self._refuse_to_store(connection)
-
-    def _refuse_to_store(self, connection: Connection) -> None:
-        why = f"its session {CANNOT_STORE}"
-        self._leaving.refuse_connect(connection, ReasonCode.QUOTA_EXCEEDED, why, CANNOT_STORE)
+        self._entry.cannot_store()
 
     # --- clients inside the process ---
 
@@ -245,138 +235,9 @@ class Broker:
         self.stats.publish_received += 1
         self.router.publish(self.router.route(message.topic.encode()), message, session, now)
 
-    # --- CONNECT ---
-
-    def _before_connect(self, connection: Connection, data: bytes) -> None:
-        if connection.stage is Stage.AUTHENTICATING or not data:
-            connection.tail += data
-        else:
-            if data[0] != PacketType.CONNECT << 4:
-                raise ProtocolError("the first packet is not a CONNECT")  # [MQTT-3.1.0-1]
-            connection.v5 = is_mqtt5_connect(data)
-            size = frame_size(data)
-            if size is not None and size > self._max_connect_bytes:
-                raise PacketTooLarge(f"a CONNECT of {size} bytes; at most {self._max_connect_bytes} are taken")
-            if size is None or size > len(data):
-                connection.tail += data
-                connection.missing_bytes = 1 if size is None else size - len(data)
-            else:
-                connection.tail += data[size:]
-                connection.missing_bytes = 0
-                self._connect(connection, data[:size])
-        if len(connection.tail) > FIRST_PACKET_BYTES:
-            raise PacketTooLarge(f"more than {FIRST_PACKET_BYTES} bytes before it was clear who this is")
-
-    def _connect(self, connection: Connection, packet: bytes) -> None:
-        self.stats.connects_received += 1
-        self.stats.others_received += 1
-        connect = codec.decode(packet, Version.MQTT_3_1_1)
-        assert isinstance(connect, Connect)  # the first byte said so  # noqa: S101
-        connection.version = connect.version
-        connection.v5 = connect.version is Version.MQTT_5
-        connection.max_packet_bytes = connect.properties.maximum_packet_size or 0
-        connection.problem_information = connect.properties.request_problem_information != 0
-        reason = refusal(connect, self._limits)
-        if reason is not None:
-            self._leaving.refuse_connect(connection, *reason)
-            return
-        connection.connect = connect
-        connection.client_id = connect.client_id or self._next_client_id()
-        while not connect.client_id and connection.client_id in self.sessions:  # [MQTT-3.2.2-16]
-            connection.client_id = self._next_client_id()
-        most = connection.max_packet_bytes
-        if most and most < len(connack(connect, connection.client_id, present=False, limits=self._limits)):
-            self._leaving.refuse_connect(
-                connection, ReasonCode.PACKET_TOO_LARGE, f"it takes {most} bytes, too few for an answer"
-            )
-            return
-        connection.stage = Stage.AUTHENTICATING
-        self.effects.append(Authenticate(connection, connection.client_id, connect.username, connect.password))
-
     def authenticated(self, connection: Connection, reason: ReasonCode, now: float) -> None:
         """Answer an `Authenticate` effect: SUCCESS lets the client in, any other reason turns it away."""
-        connect = connection.connect
-        if connection.stage is not Stage.AUTHENTICATING or connect is None:
-            return  # it left meanwhile
-        if reason is not ReasonCode.SUCCESS:
-            connection.connect = None
-            self._leaving.refuse_connect(connection, reason, "not authenticated")
-            return
-        self._let_in(connection, now)
-
-    def _let_in(self, connection: Connection, now: float) -> None:
-        """Let in a client that is who it says, if it may and there is room."""
-        connect = connection.connect
-        if connection.stage is not Stage.AUTHENTICATING or connect is None:
-            return  # it left while its CONNACK had to wait
-        known = self.sessions.get(connection.client_id)
-        rights = self._authorize(connect.username)
-        refused_for = not_entitled(connect, known, rights, accounts=self._has_accounts)
-        if refused_for is None and known is None and not self._sessions.has_room(now):
-            refused_for = ReasonCode.QUOTA_EXCEEDED, f"there are {len(self.sessions)} sessions already"
-        if refused_for is not None:
-            self._leaving.refuse_connect(connection, *refused_for)
-            return
-        expiry_s = float(session_expiry_s(connect, self._limits))
-        discards = known is not None and known.key and connect.clean_start
-        if self._notes.journal.refuses and (discards or (expiry_s and (known is None or not known.key))):
-            self._refuse_to_store(connection)
-            return
-        group = self._make_way(connection, connect, known, now)
-        if group > self.gate.durable:  # nothing may be said before CONNACK, so the client is not yet in
-            self._entering.append((group, connection))
-            return
-        connection.connect = None
-        self._enter(connection, connect, rights, expiry_s, now)
-        waiting = bytes(connection.tail)
-        connection.tail.clear()
-        if waiting:
-            try:
-                self._inbound.walk(connection, waiting, now)  # [MQTT-3.1.4-5] was met: nothing of it ran before
-            except MqttError as error:
-                self._leaving.refuse(connection, error, now)
-
-    def _make_way(self, connection: Connection, connect: Connect, known: Session | None, now: float) -> int:
-        """Close an older link of the client and end a session it does not want; gives the group with that end."""
-        group = 0
-        if known is not None and known.connection is not None:  # [MQTT-3.1.4-2]
-            durable = known.key
-            known.expiry_s = 0.0 if connect.clean_start else known.expiry_s  # to end with its link
-            self._leaving.disconnect(known.connection, ReasonCode.SESSION_TAKEN_OVER, "taken over by a new link", now)
-            if durable and not known.key:
-                group = known.group
-            known = self.sessions.get(connection.client_id)  # a clean session ended with its link
-        if known is not None and connect.clean_start:
-            durable = known.key
-            self._sessions.end(known, now)  # [MQTT-3.1.2-6]
-            group = known.group if durable else 0
-        return group
-
-    def _enter(self, connection: Connection, connect: Connect, rights: Rights, expiry_s: float, now: float) -> None:
-        present = connection.client_id in self.sessions
-        session = self._sessions.take_up(connection.client_id, connect.username, rights, expiry_s)
-        session.connection = connection
-        session.window = min(self._limits.max_inflight, connect.properties.receive_maximum or 65_535)
-        session.resume()
-        connection.session = session
-        connection.routes = self.router.tables.of(session.rights)
-        connection.stage = Stage.CONNECTED
-        if connect.will is not None:
-            connection.will = self._wills.keep(session, connect.username, connect.will)
-        connection.aliases_in = IncomingAliases(self._limits.topic_alias_maximum) if connection.v5 else None
-        aliases = min(connect.properties.topic_alias_maximum or 0, self._limits.topic_alias_maximum)
-        connection.aliases_out = OutgoingAliases(aliases) if aliases else None
-        connection.takes_all = not aliases and not connection.max_packet_bytes
-        connection.heard_at = now
-        connection.grace_s = 1.5 * keep_alive_s(connect, self._limits)  # [MQTT-3.1.2-22]
-        if connection.grace_s:
-            self._deadlines.set(now + connection.grace_s, connection)
-        else:
-            self._deadlines.cancel(connection)
-        self.stats.clients_now += 1
-        self.stats.clients_max = max(self.stats.clients_max, self.stats.clients_now)
-        self.gate.acknowledge(connection, connack(connect, session.client_id, present=present, limits=self._limits))
-        self._outbound.pump(session, now)
+        self._entry.authenticated(connection, reason, now)
 
     # --- all other packets ---
 

@@ -19,6 +19,7 @@ class Sessions:
 
     def __init__(self, max_sessions: int, router: Router, wills: Wills, stats: Stats) -> None:
         self.by_id: dict[str, Session] = {}
+        self._endings: dict[str, int] = {}  # by client id the commit group of its session's end, until that is durable
         self._max_sessions = max_sessions
         self._router = router
         self._notes = router.notes
@@ -61,8 +62,7 @@ class Sessions:
         if expiry_s and not session.key:
             session.key = self._notes.journal.take_key()
         elif not expiry_s and session.key:
-            self._notes.note(session, Ended(session.key))
-            session.key = 0
+            self._note_end(session)
         if session.key and session.expiry_s != expiry_s:
             self._notes.mention(Opened(session.key, session.client_id, session.username, expiry_s))
         session.expiry_s = expiry_s
@@ -99,8 +99,7 @@ class Sessions:
         left, lost = unfinished(session)
         self._router.share_again(left, now)
         if session.key:
-            self._notes.note(session, Ended(session.key))
-            session.key = 0
+            self._note_end(session)
         if lost and cause:
             self._stats.dropped[cause] += lost
         if self.by_id.get(session.client_id) is session:
@@ -109,6 +108,20 @@ class Sessions:
         self._deadlines.cancel(session)
         self._absent.discard(session)
         self._wills.end(session, now)
+
+    def _note_end(self, session: Session) -> None:
+        self._notes.note(session, Ended(session.key))
+        self._endings[session.client_id] = session.group
+        session.key = 0
+
+    def ended_in(self, client_id: str) -> int:
+        """Give the commit group of the end of the client's last session, 0 where that is durable."""
+        return self._endings.get(client_id, 0)
+
+    def committed(self, group: int) -> None:
+        """Forget the endings that are durable."""
+        if self._endings:
+            self._endings = {client_id: ended for client_id, ended in self._endings.items() if ended > group}
 
     def next_deadline(self) -> float | None:
         """When `tick` should be called next; None while no session waits."""
