@@ -36,14 +36,39 @@ STATUS = {
     "messages_dropped": {"queue full": 4},
     "bytes_received": 1,
     "bytes_sent": 1,
-    "history": {
-        "rows": 6,
-        "duplicates": 0,
-        "beyond_max_series": 2,
-        "not_allowed_to_publish": 3,
+    "store": {
+        "waits": False,
+        "commits": 1,
+        "size_bytes": 2_500_000,
+        "max_bytes": 4_000_000_000,
+        "free_bytes": 9_900_000,
+        "written_day_bytes": 300_000_000,
+        "device_written_day_bytes": 400_000_000,
+        "day_hours": 7.25,
+        "budget_day_bytes": 200_000_000,
+        "budget_left_bytes": -1_200_000,
+        "window_ms": 321.5,
+        "waiting_bytes": 3_000_000,
         "dropped": 1,
+        "left_out": 2,
         "trouble": "the disk is full",
+        "refuses": True,
     },
+    "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "not_allowed_to_publish": 3},
+}
+WELL = {
+    **STATUS["store"],
+    "waits": True,
+    "free_bytes": None,
+    "written_day_bytes": None,
+    "device_written_day_bytes": None,
+    "day_hours": 24,
+    "budget_left_bytes": 5,
+    "waiting_bytes": 400,
+    "dropped": 0,
+    "left_out": 0,
+    "trouble": None,
+    "refuses": False,
 }
 
 
@@ -65,11 +90,19 @@ def test_status_in_words():
         "  closed    3 connections (session taken over)",
         "  refused   6 connections (too many connections)",
         "  ended     8 sessions (expired)",
+        "  store     2.5 MB of 4000.0 MB, 1 commit since the start; acknowledgements do not wait for it",
+        "            9.9 MB free on its disk",
+        "            300.0 MB written in the last 7.2 h of 200.0 MB a day",
+        "            400.0 MB by all programs to its disk",
+        "            1.2 MB over the budget: messages wait 321.5 ms to be written together",
+        "            3.0 MB wait to be written",
+        "            1 message (QoS 0) found no room to wait",
+        "            2 messages could not be written; the log says why",
+        "            the disk is full",
+        "            nothing is acknowledged that would have to be kept",
         "  history   6 rows since the start",
         "            3 values of topics that their agent may not publish to",
         "            not recorded: 2 values of topics beyond history.max_series",
-        "            1 message could not be recorded",
-        "            the disk is full",
     ]
 
 
@@ -81,12 +114,19 @@ def test_status_of_a_bare_service():
         "listeners": [],
         "agents": {},
         **{key: {} for key in ask.TROUBLES},
+        "store": None,
         "history": None,
     }
     lines = list(ask.status_lines(bare))
     assert lines[1:3] == ["  MQTT      no port", "  page      no port"]
     assert "  agents    none yet" in lines
-    assert lines[-1] == "  history   off"
+    assert lines[-2:] == ["  store     off: everything is gone when the service ends", "  history   off"]
+
+
+def test_a_store_that_is_well_has_little_to_say():
+    assert list(ask.store_lines(WELL)) == ["  store     2.5 MB of 4000.0 MB, 1 commit since the start"]
+    written = list(ask.store_lines({**WELL, "written_day_bytes": 1_000_000}))
+    assert written[1:] == ["            1.0 MB written in the last 24 h of 200.0 MB a day"]
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows")])
