@@ -58,6 +58,9 @@ class FakeHistory:
         self.moves.append(cut_id)
         return len(self.moves) % 3 != 0
 
+    def deleted(self):
+        self.moves.append(None)
+
     def _series(self, topic):
         self._ask("INSERT OR IGNORE INTO series (topic, kind) VALUES (?, 'number')", (topic,))
         return self._ask("SELECT id FROM series WHERE topic = ?", (topic,)).fetchone()[0]
@@ -123,6 +126,7 @@ def applied(groups, now):
             image.append(message, flags)
         for change in group.records:
             image.apply(change, now - group.now)
+    image.settle()
     return image
 
 
@@ -180,9 +184,8 @@ def histories_of_groups(draw, max_groups=8):
         for change in draw(st.lists(changes(st.sampled_from(numbers)), max_size=8)):
             group.records.append(change)
             image.apply(change)
+        image.settle()
         groups.append(group)
-        held = {d.number for s in image.sessions.values() for d in s.deliveries if d.message is not None}
-        image.messages = {n: message for n, message in image.messages.items() if n in held}
     return groups
 
 
@@ -195,7 +198,7 @@ def changes(numbers):
     return st.one_of(
         st.builds(records.Opened, keys, texts, st.none() | texts, st.sampled_from([0.0, 60.0, float("inf")])),
         st.builds(records.Opened, keys, texts, st.none() | texts, seconds),
-        st.builds(records.Left, keys),
+        st.builds(records.Left, keys, seconds),
         st.builds(records.Back, keys),
         st.builds(records.Ended, keys),
         st.builds(

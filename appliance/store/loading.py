@@ -57,6 +57,7 @@ def load(connection: sqlite3.Connection, now: float, age_ms: int, on_damage: OnD
             _apply(loaded, staging, row, now, age_ms, skip_below)
     finally:
         connection.execute("ROLLBACK")
+    loaded.image.settle()
     loaded.image.messages.clear()  # each delivery has its own
     return loaded
 

@@ -36,6 +36,9 @@ class Placing(Protocol):
     def move(self, cut_id: int) -> bool:
         """Move the history columns of some staged rows up to `cut_id`; True while there are more."""
 
+    def deleted(self) -> None:
+        """Know that all rows up to the cut are gone."""
+
 
 class SqliteLedger:
     """Everything that is written to one open database; after an error it is closed and made anew."""
@@ -146,11 +149,17 @@ class SqliteLedger:
         return self._move()
 
     def _move(self) -> Iterator[None]:
-        """Move the history first: its columns are in no other row."""
-        if self._history is not None:
-            while self._history.move(self._cut_id):
-                yield
-        yield from StateMove(self._database, self._staging, self._cut_id, self._on_damage).steps()
+        """Move the history before the state: its columns stand in no other row."""
+        history = self._history
+        on_deleted = _nothing if history is None else history.deleted
+        move = StateMove(self._database, self._staging, self._cut_id, self._on_damage, on_deleted)
+        yield from move.scan()
+        more = True
+        while history is not None and more:
+            with self._database.transaction():
+                more = history.move(self._cut_id)
+            yield
+        yield from move.finish()
 
     def _move_on(self) -> bool:
         """Do one piece of the move; True, since there may be more."""
@@ -192,3 +201,7 @@ def open_ledger(
     """Open or create the database for writing; StoreError says in one line why not."""
     database = Database.open(path)
     return SqliteLedger(database, None if history is None else history(database), age_ms=age_ms, on_damage=on_damage)
+
+
+def _nothing() -> None:
+    """Do nothing."""
