@@ -26,7 +26,7 @@ JOURNAL = (
       client_id TEXT,
       expires_age_ms INTEGER,
       body,
-      checksum INTEGER NOT NULL
+      checksum INTEGER
     )
     """,
     # What is the same in the property blocks of one publisher's readings: everything around sequence number and time.
