@@ -11,7 +11,7 @@ from appliance.broker.image import Image
 from appliance.broker.message import Message
 from appliance.clock import rfc3339
 from appliance.store.group import Group
-from appliance.store.staged import Placed
+from appliance.store.history import Placed
 
 AT = 1_795_377_951.125  # 2026-11-22T20:05:51.125Z
 START_TICK = round(AT * 16_000)
@@ -42,6 +42,9 @@ class FakeHistory:
         self._readings = readings
         self.learnt = []
         self.moves = []
+
+    def look(self, now, at):
+        pass
 
     def learn(self, device):
         self.learnt.append(device)

@@ -82,9 +82,7 @@ class StateMove:
                     self._learn(row)
             if damaged:
                 with self._database.transaction():
-                    self._database.connection.executemany(
-                        "DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in damaged]
-                    )
+                    self._tables.forget(damaged)
                 for row_id in damaged:
                     self._on_damage(f"row {row_id} of the journal is damaged and left out")
             after_id = rows[-1].id

@@ -14,7 +14,7 @@ from appliance.broker.message import Message
 from appliance.broker.records import WillKept
 from appliance.broker.topictree import Grant
 from appliance.store.checksum import checksum
-from appliance.store.staged import StoredMessage
+from appliance.store.staged import Moment, StoredMessage
 
 OnDamage = Callable[[str], None]
 
@@ -74,6 +74,10 @@ class StateTables:
         for table in ("sessions", "subscriptions", "deliveries", "incoming"):
             self._connection.execute(f"DELETE FROM {table} WHERE key = ?", (key,))  # noqa: S608 our own names
 
+    def forget(self, ids: Iterable[int]) -> None:
+        """Delete rows of the journal."""
+        self._connection.executemany("DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in ids])
+
     def mark(self, name: str) -> int:
         """Give a number of the service itself, 0 where it was never set."""
         row = self._connection.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
@@ -88,16 +92,16 @@ class StateTables:
         if value > self.mark(name):
             self.set_mark(name, value)
 
-    def load(self, image: Image, now: float, age_ms: int) -> None:
-        """Fill an image with everything, for the moment `now` at which the service's age is `age_ms`."""
+    def load(self, image: Image, moment: Moment) -> None:
+        """Fill an image with everything, for that moment."""
         for row in self.rows("messages"):
-            image.messages[row[0]] = StoredMessage(*row).message(now, age_ms)
+            image.messages[row[0]] = StoredMessage(*row).message(moment)
         for row in self.rows("retained"):
-            image.retained[row[0]] = retained_message(row).message(now, age_ms)
+            image.retained[row[0]] = retained_message(row).message(moment)
 
         for table in OF_A_SESSION:
             for row in self.rows(table):
-                fill(image, table, row, age_ms)
+                fill(image, table, row, moment.age_ms)
 
 
 def retained_message(row: Row) -> StoredMessage:
