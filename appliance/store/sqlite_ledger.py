@@ -13,7 +13,7 @@ from appliance.devices import Device
 from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
 from appliance.store.epochs import load_clock
 from appliance.store.group import Entry, Group
-from appliance.store.history import History, Placed
+from appliance.store.history import History, Placed, Tally
 from appliance.store.loading import last_stamp, load
 from appliance.store.staged import INSERT, Moment, StagedRow, Staging
 from appliance.store.state_move import StateMove
@@ -231,6 +231,7 @@ def open_ledger(
     *,
     site: str,
     max_series: int,
+    tally: Tally | None = None,
     on_damage: OnDamage = lambda _: None,
     on_moved: Callable[[int, int, int], None] = lambda _series_id, _first_tick, _last_tick: None,
     boot: str | None = None,
@@ -247,6 +248,8 @@ def open_ledger(
         hub_clock = load_clock(database.connection, boot=boot, quality=quality)
         hub_clock.begin(clock(), wall_clock())  # written down with the first group: a start writes nothing
         history = History(database.connection, hub_clock, site=site, max_series=max_series, on_moved=on_moved)
+        if tally is not None:  # it goes on counting when the ledger is made anew
+            history.tally = tally
         return SqliteLedger(database, history, age_ms=hub_clock.age_ms, on_damage=on_damage)
     except sqlite3.Error as error:
         database.close()
