@@ -8,7 +8,9 @@ the way they are asked.
 from sqlite_utils.db import Database
 from sqlite_utils.migrations import Migrations
 
+from appliance.store.reading_rows import prepare
 from appliance.store.schema_journal import JOURNAL
+from appliance.store.schema_ticks import TICKS
 
 STEPS = Migrations("appliance")
 
@@ -29,6 +31,14 @@ def history(db: Database) -> None:
 def journal(db: Database) -> None:
     """The journal, and the tables that its sessions and messages move into."""
     for statement in JOURNAL:
+        db.execute(statement)
+
+
+@STEPS(name="0003_ticks")
+def ticks(db: Database) -> None:
+    """Readings by the hub's own clock, and the views over what is moved and what is staged."""
+    prepare(db.conn)
+    for statement in TICKS:
         db.execute(statement)
 
 
