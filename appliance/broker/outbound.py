@@ -231,7 +231,7 @@ class Outbound:
                 if qos == 2:  # its packet id must outlive a power cut, or it would come twice
                     self.gate.send(connection, data, session.group)
                     return True
-                if dup:  # behind what is sent again before it [MQTT-4.6.0-1]
+                if connection.held_messages:  # all messages keep their order, and are sent again in it [MQTT-4.6.0-1]
                     self.gate.send(connection, data, 0)
                     return True
         connection.output.append(data)
