@@ -155,7 +155,8 @@ class Outbound:
         most, most_bytes = self._limits.max_queued_messages, self._limits.max_queued_bytes
         if not session.enqueue(delivery, most, most_bytes):
             expired = session.drop_expired(now)  # what nobody will get must not keep out what somebody would
-            self._stats.dropped["expired"] += len(expired)
+            if expired:
+                self._stats.dropped["expired"] += len(expired)
             if session.key:
                 for message in expired:
                     self._notes.note(session, Dropped(session.key, message.number))

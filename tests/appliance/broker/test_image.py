@@ -148,7 +148,15 @@ def test_a_message_whose_content_is_lost_has_none():
 
 
 def test_a_packet_id_that_was_used_again_is_whose_it_is_now():
-    records = (queued(1, 8, qos=2), Released(1, 8), Done(1, 8), queued(2), Sent(1, 2, 8), queued(3), queued(4, 9, qos=2))
+    records = (
+        queued(1, 8, qos=2),
+        Released(1, 8),
+        Done(1, 8),
+        queued(2),
+        Sent(1, 2, 8),
+        queued(3),
+        queued(4, 9, qos=2),
+    )
     image = image_with(*records)
     before = plain(image)
     for start in range(len(records)):
