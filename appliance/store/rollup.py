@@ -11,7 +11,7 @@ and OFF it is the share of the time that was ON.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, NamedTuple
 
@@ -117,6 +117,32 @@ def merge(parts: Iterable[Rollup], width_ms: int, *, before: Reading | None, hol
         group.append(part)
     if group:
         yield _merged(group, end_ms - width_ms, width_ms, before, hold_ms)
+
+
+def add_late(old: Rollup, late: Rollup) -> Rollup:
+    """Add late readings of a bucket whose own readings are gone. Counts and sums stay exact.
+
+    How long each of the old values stood cannot be found again, so their time stays as it was; and a counter that was
+    read later has its rise told already.
+    """
+    if isinstance(old.last, str) or isinstance(late.last, str):
+        newest = old if old.last_ms >= late.last_ms else late
+        return replace(newest, count=old.count + late.count)
+    timed = old if old.held_ms else late
+    newest = old if old.last_ms >= late.last_ms else late
+    return Rollup(
+        start_ms=old.start_ms,
+        width_ms=old.width_ms,
+        count=old.count + late.count,
+        low=min(old.low, late.low),
+        high=max(old.high, late.high),
+        total=old.total + late.total,
+        area=timed.area,
+        held_ms=timed.held_ms,
+        last=newest.last,
+        last_ms=newest.last_ms,
+        increase=late.increase if old.increase is None else old.increase,
+    )
 
 
 def _rollup(

@@ -1,15 +1,14 @@
 """How a rollup lies in its table: compact, checked, and the same again when it is read.
 
-What repeats `low` is left out (NULL): a quiet sensor's minute is little more than its key. `area` is kept as what it
-exceeds `low` standing all the time, `last_ms` from the begin of the bucket. Sums that are no whole thousandths are
-rounded to a float here, once.
+What repeats `low` is left out (NULL): a quiet sensor's minute is little more than its key. `total` and `area` are kept
+as what they exceed `low` each time and all the time, `last_ms` from the begin of the bucket. Sums that are no whole
+thousandths are rounded to a float here, once.
 """
 
-from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from appliance.store.checksum import checksum16
+from appliance.store.reading_rows import MODULUS
 from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS, Exact, Rollup, Value, exact
 
 LARGEST: Final = 2**62  # what SQLite holds as an integer, and may still be added to
@@ -28,7 +27,23 @@ HOURS: Final = Tier("hour", "hours", HOUR_MS)
 DAYS: Final = Tier("day", "days", DAY_MS)
 TIERS: Final = (MINUTES, HOURS, DAYS)
 
-COLUMNS: Final = "series_id, start, count, low, high, total, area, held_ms, last, last_ms, increase, checksum"
+_NAMES: Final = ("series_id", "start", "count", "low", "high", "total", "area", "held_ms", "last", "last_ms", "increase")
+COLUMNS: Final = ", ".join(_NAMES)
+
+# Over all the columns, from -32768 to 32767: `reading_rows.prepare` teaches a connection what it calls. NULL is not 0.
+_TERMS = " + ".join(
+    f"CASE typeof({name}) WHEN 'null' THEN -1 WHEN 'integer' THEN {name} % {MODULUS} ELSE value_sum({name}) END"
+    f" * {2 * place + 3}"
+    for place, name in enumerate(_NAMES)
+)
+CHECKSUM: Final = f"((({_TERMS}) % {MODULUS} & 65535) - 32768)"
+IS_WHOLE: Final = f"checksum = {CHECKSUM}"
+
+
+def insert(tier: "Tier") -> str:
+    """Statement that puts what `encode` gives into the tier's table, in place of what was there of that bucket."""
+    cells = ", ".join(f"? AS {name}" for name in _NAMES)
+    return f"INSERT OR REPLACE INTO {tier.table} SELECT {COLUMNS}, {CHECKSUM} FROM (SELECT {cells})"  # noqa: S608
 
 Cell = int | float | str | None
 Cells = tuple[Cell, ...]
@@ -48,24 +63,20 @@ def encode(series_id: int, rollup: Rollup) -> Cells:
             rollup.count,
             _number(low),
             None if rollup.high == low else _number(rollup.high),
-            _number_or_none(rollup.total - exact(low) * rollup.count, rollup.total),
-            _number_or_none(extra := rollup.area - exact(low) * rollup.held_ms, extra),
+            _number(rollup.total - exact(low) * rollup.count) or None,
+            _number(rollup.area - exact(low) * rollup.held_ms) or None,
             None if rollup.held_ms == rollup.width_ms else rollup.held_ms,
             None if rollup.last == low else _number(rollup.last),
         )
     # A minute's readings are merged into nothing later: how long before its end the last one came is not asked.
     last_ms = None if rollup.width_ms == MINUTE_MS else rollup.last_ms - rollup.start_ms
     increase = None if rollup.increase is None else _number(rollup.increase)
-    cells = (*cells, last_ms, increase)
-    return (*cells, checksum16(*cells))
+    return (*cells, last_ms, increase)
 
 
-def decode(tier: Tier, cells: Cells) -> Rollup | None:
-    """Read a row back; None where it is damaged."""
-    *said, checksum = cells
-    if checksum16(*said) != checksum:
-        return None
-    _, start, count, low, high, total, area, held_ms, last, last_ms, increase = said
+def decode(tier: Tier, cells: Cells) -> Rollup:
+    """Read back a row that is whole."""
+    _, start, count, low, high, total, area, held_ms, last, last_ms, increase = cells
     assert isinstance(start, int)  # noqa: S101 what the checksum vouches for
     assert isinstance(count, int)  # noqa: S101
     start_ms = start * tier.width_ms
@@ -80,20 +91,13 @@ def decode(tier: Tier, cells: Cells) -> Rollup | None:
         count=count,
         low=lowest,
         high=lowest if high is None else _value(high),
-        total=exact(lowest) * count if total is None else exact(_value(total)),
-        area=exact(lowest) * held + (0 if area is None else exact(_value(area))),
+        total=exact(lowest) * count + exact(_value(total or 0)),
+        area=exact(lowest) * held + exact(_value(area or 0)),
         held_ms=held,
         last=lowest if last is None else _value(last),
         last_ms=at_ms,
         increase=None if increase is None else exact(_value(increase)),
     )
-
-
-def decode_all(tier: Tier, rows: Iterable[Cells]) -> Iterator[Rollup]:
-    """Read rows back, without the damaged ones."""
-    for cells in rows:
-        if (rollup := decode(tier, cells)) is not None:
-            yield rollup
 
 
 def _told(tier: Tier, start_ms: int, count: int, last: str, last_ms: int) -> Rollup:
@@ -111,11 +115,6 @@ def _told(tier: Tier, start_ms: int, count: int, last: str, last_ms: int) -> Rol
         last_ms=last_ms,
         increase=None,
     )
-
-
-def _number_or_none(told: Exact, number: Exact) -> int | float | None:
-    """Give the number as the database holds it; None where there is nothing to tell."""
-    return _number(number) if told else None
 
 
 def _number(number: Exact | float | Value) -> int | float:
