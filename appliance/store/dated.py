@@ -8,6 +8,7 @@ from appliance.store.reading_rows import IS_WHOLE, TICKS_PER_MS
 from appliance.store.rollup import Reading, Value
 
 LARGEST: Final = 1e290  # thousandths beyond it could not be added up; nothing in a home is so large
+MARGIN_TICKS: Final = 360_000 * TICKS_PER_MS  # a reading may be placed so far outside its epoch
 MAX_STRETCHES: Final = 10_000  # known at a time
 
 
@@ -29,14 +30,15 @@ class DatedReadings:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._ask = connection.execute
-        self._offsets: dict[int, int | None] = {}  # of a stretch; None while nobody knows
+        self._offsets: dict[int, int] = {}  # of a stretch
         self._spans: list[_Span] = []
         self.forget()
 
     def forget(self) -> None:
         """Look at the epochs anew; call it in each transaction before asking."""
         spans = self._ask(
-            "SELECT offset_ms, min(first_tick), CASE WHEN max(id) < (SELECT max(id) FROM epochs) THEN max(last_tick) END"
+            "SELECT offset_ms, min(first_tick),"
+            " CASE WHEN max(id) < (SELECT max(id) FROM epochs) THEN max(last_tick) END"
             " FROM epochs WHERE clock <> 'unsynced' GROUP BY offset_ms"
         )
         found = [_Span(*span) for span in spans]
@@ -96,7 +98,8 @@ class DatedReadings:
         end = (until_ms - span.offset_ms) * TICKS_PER_MS
         if span.offset_ms == 0:  # measured times of strangers' clocks lie anywhere
             return first, end
-        return max(first, span.first_tick), end if span.last_tick is None else min(end, span.last_tick + 1)
+        first = max(first, span.first_tick - MARGIN_TICKS)
+        return first, end if span.last_tick is None else min(end, span.last_tick + MARGIN_TICKS)
 
     def _offset(self, stretch_id: int) -> int | None:
         """Offset of a stretch; None where its epoch is not dated."""
@@ -106,5 +109,7 @@ class DatedReadings:
                 " JOIN epochs ON epochs.id = stretches.epoch_id WHERE stretches.id = ?",
                 (stretch_id,),
             ).fetchone()
-            self._offsets[stretch_id] = row[0] if row else None
+            if row is None or row[0] is None:
+                return None  # not noted: its time may be found
+            self._offsets[stretch_id] = row[0]
         return self._offsets[stretch_id]

@@ -27,7 +27,19 @@ HOURS: Final = Tier("hour", "hours", HOUR_MS)
 DAYS: Final = Tier("day", "days", DAY_MS)
 TIERS: Final = (MINUTES, HOURS, DAYS)
 
-_NAMES: Final = ("series_id", "start", "count", "low", "high", "total", "area", "held_ms", "last", "last_ms", "increase")
+_NAMES: Final = (
+    "series_id",
+    "start",
+    "count",
+    "low",
+    "high",
+    "total",
+    "area",
+    "held_ms",
+    "last",
+    "last_ms",
+    "increase",
+)
 COLUMNS: Final = ", ".join(_NAMES)
 
 # Over all the columns, from -32768 to 32767: `reading_rows.prepare` teaches a connection what it calls. NULL is not 0.
@@ -44,6 +56,7 @@ def insert(tier: "Tier") -> str:
     """Statement that puts what `encode` gives into the tier's table, in place of what was there of that bucket."""
     cells = ", ".join(f"? AS {name}" for name in _NAMES)
     return f"INSERT OR REPLACE INTO {tier.table} SELECT {COLUMNS}, {CHECKSUM} FROM (SELECT {cells})"  # noqa: S608
+
 
 Cell = int | float | str | None
 Cells = tuple[Cell, ...]

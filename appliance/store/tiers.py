@@ -8,7 +8,6 @@ crash between any two steps loses nothing, and whatever the order, the tables co
 Where the readings of an hour were thrown away (retention.py), a late one is added to what is there, and thrown away.
 """
 
-import sqlite3
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -27,8 +26,8 @@ from appliance.store.rollup import (
     merge,
     roll,
 )
-from appliance.store.schema_tiers import DAY_DUE, EPOCH_DUE, HOUR_DUE, hour_of
 from appliance.store.schema_ticks import IS_STAGED
+from appliance.store.schema_tiers import DAY_DUE, EPOCH_DUE, HOUR_DUE, hour_of
 from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, MINUTES, Tier, decode, encode, insert
 
 GRACE_MS: Final = 120_000  # readings are some seconds on their way, and no hour is waited for
@@ -65,6 +64,7 @@ class Tiers:
         if unix_ms is None:
             return False
         until_ms = self._moved_until(unix_ms - GRACE_MS)
+        work: Callable[[_Series, int], None]
         if epochs := self._due(EPOCH_DUE, None, HOURS_A_STEP):
             work, due = self._mark, epochs
         elif hours := self._due(HOUR_DUE, until_ms // HOUR_MS, HOURS_A_STEP):
