@@ -1,4 +1,4 @@
-"""A history written as the service does: groups into `journal`, moves from there; in a time that only the test moves."""
+"""A history written as the service does: groups into `journal`, then moves; in a time that only the test moves."""
 
 import json
 
