@@ -2,7 +2,7 @@
 
 from appliance.store.database import Database
 from appliance.store.history_reader import HistoryReader
-from appliance.store.reading_rows import CHECKSUM, TICKS_PER_MS, prepare, stored
+from appliance.store.reading_rows import LATE_CHECK, TICKS_PER_MS, prepare, stored
 from appliance.store.retention import Keeping, Retention
 from appliance.store.rollup import DAY_MS, HOUR_MS
 from appliance.store.tiers import GRACE_MS, Tiers
@@ -10,7 +10,7 @@ from appliance.store.tiers import GRACE_MS, Tiers
 BEGIN = 1_790_000_000_000 // DAY_MS * DAY_MS  # the first epoch, at age 0
 BEFORE = 1  # the epoch of times that others measured, and its stretch
 PUT = (
-    f"INSERT INTO readings SELECT series_id, tick, value, seq, late_ms << 16 | {CHECKSUM}, stretch_id"
+    f"INSERT INTO readings SELECT series_id, tick, value, seq, {LATE_CHECK}, stretch_id"
     " FROM (SELECT ? AS series_id, ? AS tick, ? AS value, NULL AS seq, 0 AS late_ms, ? AS stretch_id)"
 )
 TABLES = ("minutes", "hours", "days")
