@@ -8,6 +8,9 @@ the way they are asked.
 from sqlite_utils.db import Database
 from sqlite_utils.migrations import Migrations
 
+from appliance.store.reading_rows import prepare
+from appliance.store.schema_ticks import TICKS
+
 STEPS = Migrations("appliance")
 
 
@@ -22,6 +25,42 @@ def history(db: Database) -> None:
     for statement in HISTORY:
         db.execute(statement)
 
+
+@STEPS(name="0002_journal")
+def journal(db: Database) -> None:
+    """The append-only table that everything is written to first."""
+    db.execute(JOURNAL)
+
+
+@STEPS(name="0003_ticks")
+def ticks(db: Database) -> None:
+    """Readings by the hub's own clock, and the views over what is moved and what is staged."""
+    prepare(db.conn)
+    for statement in TICKS:
+        db.execute(statement)
+
+
+JOURNAL = """
+    CREATE TABLE journal (
+      id INTEGER PRIMARY KEY,
+      kind INTEGER NOT NULL,
+      tick INTEGER,
+      late_ms INTEGER,
+      series_id INTEGER,
+      value,
+      seq INTEGER,
+      stretch_id INTEGER,
+      flags INTEGER,
+      number INTEGER,
+      topic TEXT,
+      payload BLOB,
+      properties BLOB,
+      client_id TEXT,
+      expires_age_ms INTEGER,
+      body BLOB,
+      checksum INTEGER
+    )
+    """
 
 COLUMNS = """
       series.topic AS topic,
