@@ -1,20 +1,21 @@
-"""The history as a file for other programs: row by row, in bounded memory, and never one long question."""
+"""The history as a file for other programs: row by row, in bounded memory."""
 
 import csv
 import io
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from appliance.mqtt.topics import matches
 from appliance.store.asking import asking
-from appliance.store.calendar import Calendar
+from appliance.store.history_reader import Row
+from appliance.store.pages import pages
+from appliance.store.readings import NUMBER
 from appliance.store.travel import published
-from appliance.timespan import rfc3339
 
-PAGE_ROWS: Final = 20_000  # of one question, some tenths of a second; each has a connection of its own
 FORMATS: Final = ("csv", "jsonl")
 ROW_COLUMNS: Final = ("topic", "time", "value", "unit", "quality", "clock", "agent", "run", "seq")
 BUCKET_COLUMNS: Final = ("topic", "time", "min", "mean", "max", "count", "last", "unit")
@@ -22,19 +23,9 @@ BUCKET_COLUMNS: Final = ("topic", "time", "min", "mean", "max", "count", "last",
 Fields = tuple[str | float | int | None, ...]
 
 
-class Reading(NamedTuple):
-    """A row of the history with the time it was measured at, in Unix seconds."""
-
-    at: float
-    value: float | None
-    text: str | None
-    fields: tuple[str, str | None, str | None, str | None, int | None]
-    """Quality, clock, agent, run and seq."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What to export: topics that match, from one time to another (both included), in buckets of `every_s` or as is."""
+    """What to export: topics that match, from one time to another (both included), each reading or by `every_s`."""
 
     topic_filter: str
     since_at: float
@@ -51,20 +42,18 @@ class Exported(NamedTuple):
     unit: str | None
 
 
-def export(path: Path, wanted: Wanted, form: str, tell: Callable[[int, int], None]) -> Generator[str]:
-    """Give the file in pieces; `tell` hears after each piece how many of how many topics are done. StoreError."""
+def export(
+    path: Path, wanted: Wanted, form: str, tell: Callable[[int, int], None] = lambda _done, _of: None
+) -> Generator[str]:
+    """Give the file in pieces, by topic and time; `tell` hears how many of how many topics are done. StoreError."""
     columns = BUCKET_COLUMNS if wanted.every_s else ROW_COLUMNS
     series = _series(path, wanted.topic_filter)
     if form == "csv":
         yield _csv([columns])
     for done, one in enumerate(series):
-        tell(done, len(series))
-        for page in _pages(path, one, wanted):
-            rows: Iterable[Fields] = page
-            yield _csv(rows) if form == "csv" else "".join(
-                json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n" for row in rows
-            )
+        for rows in _buckets(path, one, wanted, wanted.every_s) if wanted.every_s else _rows(path, one, wanted):
             tell(done, len(series))
+            yield _csv(rows) if form == "csv" else _json_lines(columns, rows)
     tell(len(series), len(series))
 
 
@@ -74,87 +63,84 @@ def _series(path: Path, topic_filter: str) -> list[Exported]:
     return [Exported(*row) for row in rows if matches(topic_filter, row[1])]
 
 
-def _pages(path: Path, series: Exported, wanted: Wanted) -> Iterator[list[Fields]]:
-    if wanted.every_s is None:
-        for page in _readings(path, series, wanted):
-            yield [
-                (
-                    series.topic,
-                    rfc3339(one.at),
-                    one.value if series.kind == "number" and one.value is not None else _said(series, one),
-                    series.unit,
-                    *one.fields,
-                )
-                for one in page
-            ]
-        return
+def _rows(path: Path, series: Exported, wanted: Wanted) -> Iterator[list[Fields]]:
+    for page in pages(path, series.id, wanted.since_at, wanted.until_at):
+        yield [
+            (
+                series.topic,
+                _time(row.at),
+                _value(series, row),
+                series.unit,
+                row.quality,
+                row.clock,
+                row.agent,
+                row.run,
+                row.seq,
+            )
+            for row in page
+        ]
+
+
+def _buckets(path: Path, series: Exported, wanted: Wanted, every_s: float) -> Iterator[list[Fields]]:
     bucket: Bucket | None = None
-    for page in _readings(path, series, wanted):
+    for page in pages(path, series.id, wanted.since_at, wanted.until_at):
         full: list[Fields] = []
-        for one in page:
-            begins = one.at // wanted.every_s * wanted.every_s
-            if bucket is None or bucket.begins != begins:
+        for row in page:
+            begins_at = row.at // every_s * every_s
+            if bucket is None or bucket.begins_at != begins_at:
                 if bucket is not None:
-                    full.append(bucket.row(series))
-                bucket = Bucket(begins)
-            bucket.add(one)
+                    full.append(bucket.fields(series))
+                bucket = Bucket(begins_at)
+            bucket.add(row)
         yield full
     if bucket is not None:
-        yield [bucket.row(series)]
+        yield [bucket.fields(series)]
 
 
 class Bucket:
-    """The readings of one stretch of `--every`; it is named for its beginning, counted from 1970 in UTC."""
+    """The readings of one stretch of `every_s`; its time is its beginning, counted from 1970 in UTC."""
 
-    def __init__(self, begins: float) -> None:
-        self.begins = begins
-        self._values: list[float] = []
-        self._last: Reading | None = None
-        self._count = 0
+    def __init__(self, begins_at: float) -> None:
+        self.begins_at = begins_at
+        self._last: Row | None = None
+        self._rows = 0
+        self._numbers = 0
+        self._sum = 0.0
+        self._low: float | None = None
+        self._high: float | None = None
 
-    def add(self, one: Reading) -> None:
-        """Take a reading, in order of time."""
-        self._last = one
-        self._count += 1
-        if one.value is not None:
-            low, total, high, number = self._values or (one.value, 0.0, one.value, 0)
-            self._values = [min(low, one.value), total + one.value, max(high, one.value), number + 1]
+    def add(self, row: Row) -> None:
+        """Take the next reading."""
+        self._last = row
+        self._rows += 1
+        if row.value is not None:
+            self._numbers += 1
+            self._sum += row.value
+            self._low = row.value if self._low is None else min(self._low, row.value)
+            self._high = row.value if self._high is None else max(self._high, row.value)
 
-    def row(self, series: Exported) -> Fields:
-        """Give the columns of its row."""
-        low, total, high, number = self._values or (None, 0.0, None, 0)
-        mean = total / number if number else None
-        last = "" if self._last is None else _said(series, self._last)
-        return series.topic, rfc3339(self.begins), low, mean, high, self._count, last, series.unit
-
-
-def _readings(path: Path, series: Exported, wanted: Wanted) -> Iterator[list[Reading]]:
-    """Give the rows of a series in order, page by page; each goes on behind the last tick of the one before."""
-    tick = -1
-    while True:
-        with asking(path) as connection:
-            calendar = Calendar(connection)
-            tick = max(tick, calendar.tick(wanted.since_at) - 1)
-            rows = connection.execute(
-                "SELECT tick, value, text, quality, clock, agent, run, seq FROM history"
-                " WHERE topic = ? AND tick > ? AND tick <= ? ORDER BY tick LIMIT ?",
-                (series.topic, tick, calendar.tick(wanted.until_at), PAGE_ROWS),
-            ).fetchall()
-        if rows:
-            tick = rows[-1][0]
-            yield [
-                Reading(calendar.at(when), value, text, fields) for when, value, text, *rest in rows
-                for fields in [(rest[0], rest[1], rest[2], rest[3], rest[4])]
-            ]
-        if len(rows) < PAGE_ROWS:
-            return
+    def fields(self, series: Exported) -> Fields:
+        """Give its row."""
+        mean = self._sum / self._numbers if self._numbers else None
+        last = None if self._last is None else _value(series, self._last)
+        return series.topic, _time(self.begins_at), self._low, mean, self._high, self._rows, last, series.unit
 
 
-def _said(series: Exported, one: Reading) -> str:
-    return published(series.kind, one.value, one.text)
+def _value(series: Exported, row: Row) -> str | float | int:
+    if series.kind == NUMBER and row.value is not None:
+        return int(row.value) if row.value.is_integer() and abs(row.value) < 2**53 else row.value
+    return published(series.kind, row.value, row.text)
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _csv(rows: Iterable[Fields]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def _json_lines(columns: tuple[str, ...], rows: Iterable[Fields]) -> str:
+    return "".join(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
