@@ -185,10 +185,10 @@ def _read_history(data_dir: Path | None, query: dict[str, Any], troubles: list[s
             "start it with `appliance run` or `appliance demo`, or name its directory with --data",
             Exit.UNAVAILABLE,
         )
-    from dataclasses import asdict  # noqa: PLC0415
+    from msgspec.structs import asdict  # noqa: PLC0415
 
     from appliance.store.database import StoreError  # noqa: PLC0415
-    from appliance.store.history import HistoryReader  # noqa: PLC0415
+    from appliance.store.history_reader import HistoryReader  # noqa: PLC0415
 
     for trouble in troubles:
         complain(trouble)

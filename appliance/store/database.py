@@ -10,7 +10,11 @@ from typing import Self
 
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
 BUSY_TIMEOUT_S = 5.0
-STEP_NAMES = {"0001_history", "0002_journal", "0003_ticks"}  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
+STEP_NAMES = {
+    "0001_history",
+    "0002_journal",
+    "0003_ticks",
+}  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
 LOG_BYTES = 16 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow
 
 CURES = {  # primary result code -> what happened and what to do; {path} and {reason} are filled in

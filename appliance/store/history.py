@@ -107,6 +107,7 @@ class History:
             )
         )
         self._staged: dict[int, set[int]] = {}  # series -> ticks that are taken by staged rows
+        self._crowds: dict[int, tuple[int, int]] = {}  # series -> ticks that are all taken, from first to last
         self._note_staged(after_id=0)
         self.cut_id, self._next_series = self._ask("SELECT cut_id, series_id FROM moving").fetchone()
         self._shares: list[_Share] | None = None  # what is left of the move, once looked up
@@ -177,7 +178,7 @@ class History:
         """Take one step of bringing staged rows up to that id to where they are read; False when all are there.
 
         Then, and only then, the rows up to `cut_id` (the attribute: a move that was begun is finished first) may be
-        deleted; the next move begins when they are.
+        deleted, with `deleted` in the transaction of the last; the next move begins after that.
         """
         if self._next_series >= ALL_SERIES or not self.cut_id:
             if cut_id <= self.cut_id or self._has_staged_up_to(self.cut_id):
@@ -203,6 +204,10 @@ class History:
         self._note_staged(after_id=self.cut_id)
         return False
 
+    def deleted(self) -> None:
+        """Know that all rows up to `cut_id` are gone, so that their ids may be used again."""
+        self._mark_moved(0, 0)
+
     def _moment(self, one: Measured, now: float, arrived_ms: int, *, backlog: bool) -> tuple[Moment, int]:
         """Where a reading belongs, and how many ms later it arrived."""
         clock = self._clock
@@ -225,8 +230,14 @@ class History:
         """Give the first tick from there on that no reading of the series has, and take it."""
         staged = self._staged.setdefault(series_id, set())
         last = self._last_ticks.get(series_id, -1)
+        first = tick
+        start, end = self._crowds.get(series_id, (0, -1))
+        if start <= tick <= end:  # somebody's clock stands still: do not try all its readings again
+            first, tick = start, end + 1
         while tick <= last and (tick in staged or self._is_moved(series_id, tick)):
             tick += 1
+        if tick > first:
+            self._crowds[series_id] = (first, tick)
         staged.add(tick)
         if tick > last:
             self._last_ticks[series_id] = tick
@@ -324,5 +335,3 @@ def _stored(value: Value) -> Stored:
     if value.value is not None:
         return stored(value.value)
     return value.text or ""
-
-

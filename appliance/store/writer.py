@@ -7,24 +7,30 @@ and its cure are told meanwhile.
 
 import logging
 import sqlite3
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Event, Thread
 from typing import Final
 
 from appliance.broker.message import Message
-from appliance.broker.rights import ALL_RIGHTS, Rights
+from appliance.broker.rights import Rights
 from appliance.devices import Device
 from appliance.store.database import Database, StoreError, explain
-from appliance.store.history import History
-from appliance.store.readings import Measured, readings_of
+from appliance.store.epochs import load_clock, save_epochs
+from appliance.store.group import Entry, Group
+from appliance.store.history import History, Tally
 
 LOG: Final = logging.getLogger(__name__)
 MAX_WAITING_BYTES: Final = 8 * 1024 * 1024
 MAX_SERIES: Final = 2_000
 RETRY_S: Final = 2.0
+MOVE_ROWS: Final = 5_000  # staged before they are moved
+STAGE: Final = (
+    "INSERT INTO journal (kind, series_id, tick, value, seq, late_ms, stretch_id) VALUES (0, ?, ?, ?, ?, ?, ?)"
+)
 MISUSE: Final = (  # the statement is wrong, not the disk: trying again cannot help
     sqlite3.IntegrityError,
     sqlite3.ProgrammingError,
@@ -92,6 +98,8 @@ class HistoryWriter:
         # What only the thread touches once it runs; both are None after a failure, until the next try.
         self._database: Database | None = None
         self._history: History | None = None
+        self._staged = 0
+        self._number = 0
 
     def start(self) -> None:
         """Open the database and begin to write; StoreError says in one line why it cannot."""
@@ -169,25 +177,43 @@ class HistoryWriter:
     def _write(self, batch: Batch) -> None:
         if self._database is None:
             self._database = self._open_database(self._path)
-        if self._history is None:
-            self._history = History(self._database.connection, max_series=self._max_series)
+        connection = self._database.connection
+        now, at = time.monotonic(), time.time()
+        self._number += 1
+        group = Group(self._number, now=now, at=at)
         with self._database.transaction():
-            learned = [self._history.learn(device) for device in batch.devices]
-            measured = list(self._measured(batch))
-            allowed = [reading for reading, is_allowed in measured if is_allowed]
-            appended = self._history.append(allowed)
+            if self._history is None:
+                clock = load_clock(connection)
+                clock.begin(now, at)
+                save_epochs(connection, clock)
+                self._history = History(connection, clock, site=self._site, max_series=self._max_series)
+            history = self._history
+            history.tally = Tally()
+            for device in batch.devices:
+                history.learn(device)
+            for arrived_at, message in batch.messages:
+                entry: Entry = (message, 0, now - max(0.0, at - arrived_at), batch.rights.get(message))
+                connection.executemany(STAGE, history.place(entry, group))
         self.stats.commits += 1
-        self.stats.forbidden += len(measured) - len(allowed)
-        self.stats.rows += appended.rows
-        self.stats.duplicates += appended.duplicates
-        self.stats.refused += appended.refused + sum(tally.refused for tally in learned)
+        self.stats.forbidden += history.tally.forbidden
+        self.stats.rows += history.tally.rows
+        self.stats.duplicates += history.tally.duplicates
+        self.stats.refused += history.tally.refused
+        self._staged += history.tally.rows
+        if self._staged >= MOVE_ROWS:
+            self._move(self._database, history)
 
-    def _measured(self, batch: Batch) -> Iterator[tuple[Measured, bool]]:
-        """Give every reading, and whether its publisher may publish to its topic."""
-        for at, message in batch.messages:
-            rights = batch.rights.get(message, ALL_RIGHTS)
-            for reading in readings_of(message.topic, message.payload, message.properties, at=at, site=self._site):
-                yield reading, all(rights.may_publish(value.topic) for value in reading.values)
+    def _move(self, database: Database, history: History) -> None:
+        """Bring everything staged to where it is read."""
+        (cut_id,) = database.connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()
+        more = True
+        while more:
+            with database.transaction():
+                more = history.move(cut_id)
+        with database.transaction():
+            database.connection.execute("DELETE FROM journal WHERE id <= ?", (history.cut_id,))
+            history.deleted()
+        self._staged = 0
 
     def _next(self) -> Batch | None:
         """Wait for a batch; None when closing and nothing is left."""

@@ -28,7 +28,7 @@ from appliance.mqtt.packets import Connect, Publish
 from appliance.mqtt.properties import EMPTY
 from appliance.mqtt.types import QoS, Version
 from appliance.settings import Accounts, History, Listener, Mqtt, Settings, Web
-from appliance.store.history import HistoryReader
+from appliance.store.history_reader import HistoryReader
 
 
 def local(*, mqtt=0, web=0, **more):

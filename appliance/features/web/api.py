@@ -23,7 +23,7 @@ from appliance.features.web.live import LiveFeed, Local
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_name
 from appliance.store.database import StoreError
-from appliance.store.history import HistoryReader, Row, Series
+from appliance.store.history_reader import HistoryReader, Row, Series
 from appliance.timespan import parse_time
 
 POINTS: Final = 500

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from appliance.store.history import Chart, Row, Series
+from appliance.store.history_reader import Chart, Row, Series
 
 MAX_STEPS: Final = 5_000  # an ON/OFF series is sent change by change up to so many
 IRREGULAR_FLOOR_S: Final = 90.0  # sensors that speak on change may be silent so long and still be well

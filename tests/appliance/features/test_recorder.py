@@ -10,7 +10,7 @@ from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import AllRights
 from appliance.devices import Device, Measurement, encode_about
 from appliance.features.recorder import BATCH_BYTES, Recorder
-from appliance.store.history import HistoryReader
+from appliance.store.history_reader import HistoryReader
 from appliance.store.writer import HistoryWriter
 
 AT = 1_790_000_000.0

@@ -16,7 +16,7 @@ import pytest
 from appliance.broker.message import Message
 from appliance.devices import Device, Measurement
 from appliance.store.database import Database, StoreError
-from appliance.store.history import HistoryReader
+from appliance.store.history_reader import HistoryReader
 from appliance.store.writer import Batch, HistoryWriter
 
 ROOT = Path(__file__).parents[3]

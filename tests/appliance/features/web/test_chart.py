@@ -1,7 +1,7 @@
 import pytest
 
 from appliance.features.web.chart import draw_line, draw_steps, longest_silence_s
-from appliance.store.history import Bucket, Chart, Row, Series
+from appliance.store.history_reader import Bucket, Chart, Row, Series
 
 NUMBERS = Series(topic="home/a/t", kind="number", unit="°C", name="T", quantity="temperature", agent="a", last_at=None)
 DOOR = Series(topic="home/a/door", kind="binary", unit=None, name=None, quantity="door", agent="a", last_at=None)
