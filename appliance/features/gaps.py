@@ -25,8 +25,9 @@ class Subscriber(Protocol):
 
 
 class Dropped(msgspec.Struct, frozen=True):
-    """The part of a `health` message that tells of readings an agent had to drop: how many since its outbox was made,
-    and, where it knows, their run and the closed ranges of their numbers.
+    """The part of a `health` message that tells of readings an agent had to drop.
+
+    How many since its outbox was made and, where it knows, their run and the closed ranges of their numbers.
     """
 
     dropped: int = 0

@@ -14,6 +14,7 @@ STEP_NAMES = {
     "0001_history",
     "0002_journal",
     "0003_ticks",
+    "0005_gaps",
 }  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
 LOG_BYTES = 16 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow
 

@@ -27,8 +27,10 @@ MAX_OPEN: Final = 10_000  # nobody has so many agents; a stranger may claim to
 
 
 class GapNote(NamedTuple):
-    """What a group says of a gap: `opened` alone opens one unless it is open, `closed` alone closes it, both are one
-    that is over. Times are monotonic, as `now`. `run`, `first_seq` and `last_seq` name readings that an agent dropped.
+    """What a group says of a gap.
+
+    `opened` alone opens one unless it is open, `closed` alone closes it, both are one that is over. Times are
+    monotonic, as `now`. `run`, `first_seq` and `last_seq` name readings that an agent dropped.
     """
 
     scope: str
