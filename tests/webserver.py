@@ -5,16 +5,18 @@ import json
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from keeper import AT, Keeper
 from sockets import PATIENCE_S, loopback
 from websockets.asyncio.client import connect
 
+from appliance.broker.message import Message
 from appliance.features.web.server import WebServer
 from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
 from appliance.net.websocket import WebSocketLink
-from appliance.store.database import Database
-from appliance.store.history import History, HistoryReader
-from appliance.store.readings import Measured, Value
+from appliance.store.gaps import Gaps
+from appliance.store.group import Group
+from appliance.store.history_reader import HistoryReader
 
 
 @dataclass
@@ -86,16 +88,30 @@ async def frame(socket):
         return json.loads(await socket.recv())
 
 
-def record(path, readings):
-    """Write (topic, at, value) into a database; True and False are ON and OFF."""
-    database = Database.open(path)
+def record(path, readings, gaps=()):
+    """Write (topic, at, value) into a database; True and False are ON and OFF. Gaps are (note, since, until)."""
+    ordered = sorted(readings, key=lambda reading: reading[1])
+    keeper = Keeper(path, at=ordered[0][1] if ordered else AT)
+    began = keeper.at - keeper.now
     try:
-        with database.transaction():
-            History(database.connection, max_series=100).append(
-                Measured(at, [_value(topic, value)]) for topic, at, value in readings
+        group = Group(1)
+        for topic, at, value in ordered:
+            keeper.advance(at - keeper.at)
+            payload = ("ON" if value else "OFF") if isinstance(value, bool) else str(value)
+            group.entries.append((Message(topic, payload.encode()), 0, keeper.now, None))
+        group.now, group.at = keeper.now, keeper.at
+        with keeper.database.transaction():
+            for entry in group.entries:
+                keeper.ask_many(keeper.history.place(entry, group))
+            Gaps(keeper.database.connection).write(
+                [
+                    note._replace(opened=since - began, closed=None if until is None else until - began)
+                    for note, since, until in gaps
+                ],
+                keeper.clock.tick,
             )
     finally:
-        database.close()
+        keeper.stop()
     return path
 
 
@@ -121,7 +137,3 @@ async def page(
             yield Page(web, local, server)
         finally:
             await web.stop()
-
-
-def _value(topic, value):
-    return Value(topic, "binary" if isinstance(value, bool) else "number", float(value))

@@ -113,8 +113,11 @@ class GapWatch:
 
     def _on_health(self, message: Message) -> None:
         agent, now = message.topic.split("/")[2], self._clock()
+        if not message.payload:  # forgotten
+            self._told.pop(agent, None)
+            return
         try:
-            told = msgspec.json.decode(message.payload or b"{}", type=Dropped)
+            told = msgspec.json.decode(message.payload, type=Dropped)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return  # a stranger's word
         last, told_at = self._told.get(agent, (None, now))

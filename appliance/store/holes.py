@@ -24,6 +24,17 @@ class Gap:
     scope: str
     name: str
 
+    def told(self) -> dict[str, object]:
+        """Give it as the API and the command line show it."""
+        return {
+            "since": self.since_at,
+            "until": self.until_at,
+            "cause": self.cause,
+            "detail": self.detail,
+            "scope": self.scope,
+            "name": self.name,
+        }
+
 
 def holes(gaps: Iterable[Gap], at: Sequence[float], since_at: float, until_at: float) -> list[Gap]:
     """Cut gaps to a stretch of time and to what its readings leave empty; in order of time.

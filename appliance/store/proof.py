@@ -60,6 +60,26 @@ class RunProof:
     rows: int
     missing: list[Missing]
 
+    def told(self) -> dict[str, object]:
+        """Give it as the API and the command line show it."""
+        return {
+            "run": self.run,
+            "first_seq": self.first_seq,
+            "last_seq": self.last_seq,
+            "rows": self.rows,
+            "missing": [
+                {
+                    "first_seq": one.first_seq,
+                    "last_seq": one.last_seq,
+                    "cause": one.cause,
+                    "detail": one.detail,
+                    "since": one.since_at,
+                    "until": one.until_at,
+                }
+                for one in self.missing
+            ],
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
@@ -74,6 +94,16 @@ class Proof:
     def is_explained(self) -> bool:
         """Whether every missing number has its cause."""
         return all(one.cause != LOST for run in self.runs for one in run.missing)
+
+    def told(self) -> dict[str, object]:
+        """Give it as the API and the command line show it."""
+        return {
+            "agent": self.agent,
+            "since": self.since_at,
+            "explained": self.is_explained,
+            "runs": [run.told() for run in self.runs],
+            "gaps": [gap.told() for gap in self.gaps],
+        }
 
 
 class Covered:
