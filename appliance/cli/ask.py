@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 MAX_ROWS = 100_000
+CLOCK_UNSET = "clock unset"  # then readings are there
 DATA_HELP = "data directory of the service, where it is not one of the usual ones"
 
 
@@ -174,7 +175,8 @@ def gap_line(gap: dict[str, Any]) -> str:
         until = "until now"
     else:
         until = f"until {local_time(gap['until'])} ({duration(gap['until'] - gap['since'])})"
-    return coloured(f"{begins}  -- nothing {until}: {cause(gap)}", Colour.DIM)
+    what = "times are not sure" if gap["cause"] == CLOCK_UNSET else "nothing"
+    return coloured(f"{begins}  -- {what} {until}: {cause(gap)}", Colour.DIM)
 
 
 def cause(gap: dict[str, Any]) -> str:
@@ -237,6 +239,15 @@ def database_without_service(data_dir: Path | None, troubles: Iterable[str]) -> 
         complain(trouble)
     complain(f"no appliance answers; this is from {path}")
     return path
+
+
+def database_in_use(data_dir: Path | None) -> Path:
+    """Give the database of the service that answers, else one that lies where services keep theirs; CommandError."""
+    troubles: list[str] = []
+    status = ask_service(data_dir, "/api/status", troubles)
+    if status is None:
+        return find_database(data_dir, "; ".join(troubles))
+    return find_database(Path(status["data_dir"]))
 
 
 def find_database(data_dir: Path | None, trouble: str = "") -> Path:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from appliance.cli.ask import DATA_HELP, find_database
+from appliance.cli.ask import DATA_HELP, database_in_use
 from appliance.cli.progress import Progress
 from appliance.cli.terminal import say
 from appliance.exits import CommandError, Exit
@@ -31,7 +31,7 @@ def backup_command(arguments: argparse.Namespace) -> int:
     from appliance.store.backup import backup  # noqa: PLC0415 commands import what they need
     from appliance.store.database import StoreError  # noqa: PLC0415
 
-    path = find_database(arguments.data)
+    path = database_in_use(arguments.data)
     progress = Progress()
     try:
         size = backup(

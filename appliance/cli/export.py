@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from appliance.cli.ask import DATA_HELP, find_database, time_argument
-from appliance.cli.subscriber import check_filter
+from appliance.cli.ask import DATA_HELP, database_in_use, time_argument
 from appliance.cli.progress import Progress
+from appliance.cli.subscriber import check_filter
 from appliance.cli.terminal import writing
 from appliance.exits import CommandError, Exit
 
@@ -66,7 +66,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     )
     if wanted.since_at >= wanted.until_at:
         raise CommandError("--since is not before --until; swap them", Exit.USAGE)
-    path = find_database(arguments.data)
+    path = database_in_use(arguments.data)
     progress = Progress()
     try:
         with _output(arguments.output) as out:
