@@ -5,7 +5,7 @@ import json
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from keeper import AT, Keeper
+from keeper import Keeper
 from sockets import PATIENCE_S, loopback
 from websockets.asyncio.client import connect
 
@@ -15,7 +15,6 @@ from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
 from appliance.net.websocket import WebSocketLink
 from appliance.store.gaps import Gaps
-from appliance.store.group import Group
 from appliance.store.history_reader import HistoryReader
 
 
@@ -90,25 +89,16 @@ async def frame(socket):
 
 def record(path, readings, gaps=()):
     """Write (topic, at, value) into a database; True and False are ON and OFF. Gaps are (note, since, until)."""
-    ordered = sorted(readings, key=lambda reading: reading[1])
-    keeper = Keeper(path, at=ordered[0][1] if ordered else AT)
-    began = keeper.at - keeper.now
+    keeper = Keeper(path)
     try:
-        group = Group(1)
-        for topic, at, value in ordered:
-            keeper.advance(at - keeper.at)
-            payload = ("ON" if value else "OFF") if isinstance(value, bool) else str(value)
-            group.entries.append((Message(topic, payload.encode()), 0, keeper.now, None))
-        group.now, group.at = keeper.now, keeper.at
+        keeper.record(
+            (topic, "binary" if isinstance(value, bool) else "number", at, float(value))
+            for topic, at, value in readings
+        )
         with keeper.database.transaction():
-            for entry in group.entries:
-                keeper.ask_many(keeper.history.place(entry, group))
             Gaps(keeper.database.connection).write(
-                [
-                    note._replace(opened=since - began, closed=None if until is None else until - began)
-                    for note, since, until in gaps
-                ],
-                keeper.clock.tick,
+                [note._replace(opened=since, closed=until) for note, since, until in gaps],
+                lambda at: keeper.clock.place(round(at * 1000)).tick,
             )
     finally:
         keeper.stop()

@@ -12,7 +12,7 @@ from appliance.devices import Device
 from appliance.store.epochs import save_epochs
 from appliance.store.group import Entry, Group
 from appliance.store.hubclock import HubClock, Moment
-from appliance.store.reading_rows import CHECKSUM, TICKS_PER_MS, Stored, prepare, stored
+from appliance.store.reading_rows import LATE_CHECK, TICKS_PER_MS, Stored, prepare, stored
 from appliance.store.readings import (
     BINARY,
     MAX_TOPIC_CHARS,
@@ -318,7 +318,7 @@ class History:
     def _bring_over(self, step: list[_Share]) -> None:
         # OR IGNORE: a salvaged file may have lost how far the move was; the rows are then the same.
         self._ask(
-            f"INSERT OR IGNORE INTO readings SELECT series_id, tick, value, seq, late_ms << 16 | {CHECKSUM}, stretch_id"  # noqa: S608
+            f"INSERT OR IGNORE INTO readings SELECT series_id, tick, value, seq, {LATE_CHECK}, stretch_id"  # noqa: S608
             " FROM journal WHERE id <= ? AND series_id BETWEEN ? AND ? ORDER BY series_id, tick",
             (self.cut_id, step[0].series_id, step[-1].series_id),
         )

@@ -17,7 +17,10 @@ CHECKSUM: Final = (
     "((series_id * 3 + tick * 7 + CASE typeof(value) WHEN 'integer' THEN value ELSE value_sum(value) END * 11"
     f" + coalesce(seq, -1) % {MODULUS} * 13 + late_ms * 17 + stretch_id * 19) % {MODULUS} & 65535)"
 )
-LATE_MS: Final = "(late_check >> 16)"
+# A row keeps both in one number; live readings are up to a quarter of a second late, which then fits three bytes.
+LATE_BIAS_MS: Final = 128
+LATE_MS: Final = f"((late_check >> 16) + {LATE_BIAS_MS})"
+LATE_CHECK: Final = f"(late_ms - {LATE_BIAS_MS} << 16 | {CHECKSUM})"
 IS_WHOLE: Final = f"(late_check & 65535) = {CHECKSUM.replace('late_ms', LATE_MS)}"
 SHOWN_VALUE: Final = "CASE typeof(value) WHEN 'integer' THEN value / 1000.0 WHEN 'real' THEN value END"
 SHOWN_TEXT: Final = "CASE typeof(value) WHEN 'text' THEN value END"

@@ -6,7 +6,7 @@ A tick is 1/16 ms of the hub's own clock, which never goes back. A row's true Un
 
 from typing import Final
 
-from appliance.store.reading_rows import CHECKSUM, LATE_MS, MAX_INTEGER, SHOWN_TEXT, SHOWN_VALUE, TICKS_PER_MS
+from appliance.store.reading_rows import LATE_CHECK, LATE_MS, MAX_INTEGER, SHOWN_TEXT, SHOWN_VALUE, TICKS_PER_MS
 
 BEFORE_EPOCH: Final = 1  # of rows whose time is known though the hub's clock did not give it; its offset stays 0
 # Whether a row of `journal` is not moved yet; of its columns id and series_id.
@@ -78,7 +78,8 @@ TABLES: Final = (
     "DROP VIEW latest",
     "ALTER TABLE readings RENAME TO readings_by_ms",
     # Clustered by series and tick, so that a chart reads neighbouring pages. value: a number in thousandths where
-    # that is exact, or as it is, or a text. late_check: 65536 times the ms from measured to received, plus a checksum.
+    # that is exact, or as it is, or a text. late_check: the ms from measured to received, less 128, times 65536, plus a
+    # checksum.
     """
     CREATE TABLE readings (
       series_id INTEGER NOT NULL REFERENCES series (id),
@@ -102,7 +103,7 @@ TABLES: Final = (
     # Ticks rise even where a millisecond held more readings than it has ticks.
     f"""
     INSERT INTO readings
-    SELECT series_id, tick, value, seq, {CHECKSUM}, stretch_id FROM (
+    SELECT series_id, tick, value, seq, {LATE_CHECK}, stretch_id FROM (
       SELECT old.series_id AS series_id,
         max(old.base - old.place) OVER (PARTITION BY old.series_id ORDER BY old.place) + old.place AS tick,
         CASE WHEN old.text IS NOT NULL THEN old.text

@@ -28,16 +28,16 @@ AT = 1_790_000_000
 INTERVAL_S = 30
 AGENTS = 20
 KINDS = (  # name, middle, width, decimals
-    ("temperature", 20, 8, 1),
-    ("humidity", 50, 20, 1),
-    ("pressure", 1010, 15, 1),
-    ("co2", 800, 350, 0),
-    ("power", 300, 280, 1),
-    ("door", 0.5, 0.5, 0),
-    ("moisture", 40, 20, 1),
-    ("lux", 500, 480, 0),
-    ("voltage", 231, 3, 1),
-    ("energy", 40, 39, 3),
+    ("kitchen/temperature", 20, 8, 1),
+    ("kitchen/humidity", 50, 20, 1),
+    ("bath/temperature", 22, 6, 1),
+    ("bath/humidity", 60, 30, 1),
+    ("garden/temperature", 9, 20, 1),
+    ("cellar/temperature", 14, 3, 2),
+    ("hall/door", 0.5, 0.5, 0),
+    ("hall/motion", 0.5, 0.5, 0),
+    ("office/co2", 800, 350, 0),
+    ("meter/power", 300, 280, 1),
 )
 TOPICS = AGENTS * len(KINDS)
 AWAY_ROUNDS = 60  # an agent that loses its link is away for half an hour
@@ -120,7 +120,7 @@ class Home:
         """One reading as an agent keeps it."""
         self.seqs[agent] += 1
         return {
-            "topic": f"home/room{agent}/{kind}",
+            "topic": f"home/house{agent}/{kind}",
             "value": round(middle + self.random.uniform(-width, width), decimals),
             "time": rfc3339(AT + now),
             "seq": self.seqs[agent],

@@ -277,10 +277,10 @@ def test_a_gap_is_shown_while_the_service_runs_and_afterwards(tmp_path):
     folder = tmp_path / "d"
     folder.mkdir()
     note = GapNote("agent", "house", "agent offline", None, None)
-    readings = [("home/a/t", at - 900, 20.0), ("home/a/t", at - 300, 21.0)]
+    rows = [("home/a/t", at - 900, 20.0), ("home/a/t", at - 300, 21.0)]
     record(
         folder / "appliance.db",
-        readings,
+        rows,
         [(note._replace(scope="hub", name="", cause="broker down"), at - 800, at - 400)],
     )
     ask_rows = ("history", "home/a/t", "--since", "1h", "--data", folder)
