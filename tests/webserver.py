@@ -9,7 +9,6 @@ from keeper import Keeper
 from sockets import PATIENCE_S, loopback
 from websockets.asyncio.client import connect
 
-from appliance.broker.message import Message
 from appliance.features.web.server import WebServer
 from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
