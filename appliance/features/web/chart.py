@@ -66,19 +66,33 @@ def draw_line(series: Series, chart: Chart, gaps: list[Gap]) -> Columns:
 def draw_steps(
     series: Series, before: Row | None, rows: list[Row], since_at: float, until_at: float, gaps: list[Gap]
 ) -> Columns:
-    """Columns of an ON/OFF series: each value holds until the next one or a gap, the first from `since_at`."""
+    """Columns of an ON/OFF series: each value holds until the next one, the first from `since_at`, not through gaps."""
     columns = _columns(series, since_at, until_at, 0.0, gaps)
-    points: list[tuple[float, float | None]] = [(row.at, row.value) for row in rows if row.value is not None]
-    points += [(gap.since_at, None) for gap in gaps if gap.cause != CLOCK_UNSET]
+    points = [(row.at, row.value) for row in rows if row.value is not None]
     if before is not None and before.value is not None:
-        points.append((since_at, before.value))
-    for at, value in sorted(points, key=lambda point: (point[0], point[1] is None)):
-        if value is not None or columns.at:
-            _add(columns, at, value, value, value)
+        points.insert(0, (since_at, before.value))
+    breaks = deque(gap for gap in gaps if gap.cause != CLOCK_UNSET)
+    for at, value in points:
+        while breaks and breaks[0].since_at < at:
+            _interrupt(columns, breaks.popleft(), at)
+        _add(columns, at, value, value, value)
+    for gap in breaks:
+        _interrupt(columns, gap, until_at)
     if columns.at and columns.at[-1] < until_at:
         last = columns.mean[-1]
         _add(columns, until_at, last, last, last)
     return columns
+
+
+def _interrupt(columns: Columns, gap: Gap, next_at: float) -> None:
+    """Leave a gap empty; what held before it holds again behind it."""
+    held = columns.mean[-1] if columns.at else None
+    if held is None:
+        return
+    _add(columns, gap.since_at, held, held, held)
+    _add(columns, gap.since_at, None, None, None)
+    if gap.until_at is not None and gap.until_at < next_at:
+        _add(columns, gap.until_at, held, held, held)
 
 
 def _columns(series: Series, since_at: float, until_at: float, bucket_s: float, gaps: list[Gap]) -> Columns:

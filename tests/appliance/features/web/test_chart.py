@@ -78,9 +78,15 @@ def test_a_gap_before_the_first_reading_breaks_nothing():
     assert draw_line(NUMBERS, chart(10, 20), [gap(0, 9.0)]).at == [10, 20]
 
 
+def test_a_state_holds_again_behind_a_gap():
+    columns = draw_steps(DOOR, row(-50, 1.0), [row(80, 0.0)], 0.0, 100.0, [gap(20, 50.0), gap(60, 70.0), gap(90, 95.0)])
+    assert columns.at == [0, 20, 20, 50, 60, 60, 70, 80, 90, 90, 95, 100]
+    assert columns.mean == [1, 1, None, 1, 1, None, 1, 0, 0, None, 0, 0]
+
+
 def test_a_step_ends_where_a_gap_begins():
     columns = draw_steps(DOOR, row(-50, 1.0), [row(10, 0.0), row(50, 1.0)], 0.0, 100.0, [gap(20, 50.0), gap(70, None)])
-    assert columns.at == [0, 10, 20, 50, 70, 100]
-    assert columns.mean == [1, 0, None, 1, None, None]
+    assert columns.at == [0, 10, 20, 20, 50, 70, 70, 100]
+    assert columns.mean == [1, 0, 0, None, 1, 1, None, None]
     assert draw_steps(DOOR, None, [], 0.0, 100.0, [gap(20, 50.0)]).at == []
     assert draw_steps(DOOR, None, [row(5, 1.0)], 0.0, 9.0, [gap(6, None, "clock unset")]).mean == [1, 1]
