@@ -47,6 +47,7 @@ ARROWS = {
         "appliance.devices",
         "appliance.exits",
         "appliance.features.doorbell",
+        "appliance.features.gaps",
         "appliance.features.recorder",
         "appliance.features.sys_topics",
         "appliance.listeners",
@@ -75,6 +76,7 @@ ARROWS = {
     },
     "appliance.features": set(),
     "appliance.features.doorbell": {"appliance.net"},
+    "appliance.features.gaps": {"appliance.broker", "appliance.devices", "appliance.store"},
     "appliance.features.recorder": {
         "appliance.broker",
         "appliance.devices",
@@ -209,6 +211,7 @@ LIBRARIES = {
         "appliance.cli",
         "appliance.config",
         "appliance.devices",
+        "appliance.features.gaps",
         "appliance.features.web",
         "appliance.listeners",
         "appliance.settings",
