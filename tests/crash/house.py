@@ -11,6 +11,7 @@ from tests.crash.judge import check_history, check_retained, check_setting
 from tests.crash.peer import Mention, Peer, Silent, wait
 
 WINDOW = 4  # messages of one publisher in flight
+MARKER_S = 6.0  # without anything new, after which it counts as lost
 CHURN = 6  # filters that are subscribed to and given up again
 EVERYTHING = ("home/", "big/", "marker/")
 MARKER = "marker/set"  # not recorded, as everything with a level that says so
@@ -43,6 +44,7 @@ class House:
         self._discarded = (0, 0)  # packet id of its SUBSCRIBE that is not answered, number of the setting
         self._discard_present = False
         self._stirred = False
+        self._marker_s = MARKER_S
         self._discard_possible: list[str] = []
 
     def close(self) -> None:
@@ -202,9 +204,15 @@ class House:
 
     def _wait_for(self, waiting: list[Peer], number: int) -> None:
         try:
-            wait([*waiting, self.checker], lambda: all(number in peer.markers for peer in waiting), "the marker")
+            wait(
+                [*waiting, self.checker],
+                lambda: all(number in peer.markers for peer in waiting),
+                "the marker",
+                patience_s=self._marker_s,
+            )
         except Silent as error:
             self.facts.faults.add("acknowledged and lost", f"marker {number}: {error}")
+            self._marker_s = 0.5  # no need to wait as long for the next
 
     def _marker(self) -> int:
         """Publish what comes after everything else; gives its number."""
@@ -228,8 +236,8 @@ class House:
         wait([checker], lambda: checker.pongs > pongs, "PINGRESP")
         until = time.monotonic() + 1.0
         while expected - checker.retained.keys() and time.monotonic() < until:
-            if select.select([checker.socket], [], [], 0.1)[0]:
-                checker.pump()
+            if select.select([checker.socket], [], [], 0.1)[0] and not checker.pump():
+                raise Silent("checker: closed while it was sent retained messages")
         check_retained(self.facts, {topic: payload for topic, (payload, _) in checker.retained.items()})
         for topic, (payload, properties) in checker.retained.items():
             sent = self.facts.messages.get(int(payload.split(b".")[0].split(b":")[0]))

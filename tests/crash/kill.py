@@ -90,7 +90,7 @@ def campaign(
                     progress(killed)
             house.check_history(data / DATABASE, since_at=0)
         except (Silent, BrokerError) as error:
-            killed.faults.add("ended early", str(error))
+            killed.faults.add("ended early", f"round {killed.rounds}: {error}; its log: {victim.last_words()}")
         finally:
             house.close()
             victim.kill()
