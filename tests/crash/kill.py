@@ -89,6 +89,7 @@ def campaign(
                 if progress is not None:
                     progress(killed)
             house.check_history(data / DATABASE, since_at=0)
+            house.check_view(data / DATABASE)
         except (Silent, BrokerError) as error:
             killed.faults.add("ended early", f"round {killed.rounds}: {error}; its log: {victim.last_words()}")
         finally:

@@ -13,7 +13,7 @@ from tests.promises.finding import Finding
 KINDS = {
     "P1": ("acknowledged and lost", "payloads that nobody sent", "answers to what was not sent", "out of order"),
     "P2": ("QoS 2 lost", "QoS 2 duplicates", "repeated without DUP or the original id"),
-    "P3": ("retained value wrong", "subscriptions wrong", "Session Present wrong"),
+    "P3": ("retained value wrong", "subscriptions wrong", "Session Present wrong", "wills lost"),
     "P4": ("history rows lost", "history rows twice", "history out of order"),
 }  # fmt: skip
 ALWAYS = ("ended early", "did not open", "errors of the service's own")
