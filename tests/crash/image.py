@@ -47,12 +47,10 @@ def check_image(facts: Facts, image: Image) -> None:
         elif name == "churn":
             grants = session.subscriptions.items()
             found = {key: grant.qos for key, grant in sorted(grants) if key != "marker/#"}
-            check_setting(facts, name, found, state.possible() if state.known else [found])
+            check_setting(facts, name, found, state.possible())
     session = sessions.get("discard")
     found = "none" if session is None else "subscribed" if DISCARD in session.subscriptions else "bare"
-    possible = facts.peers["discard"].possible()
-    if possible != [None]:  # it had not moved in yet
-        check_setting(facts, "discard", found, possible)
+    check_setting(facts, "discard", found, facts.peers["discard"].possible())
 
 
 def _taken(facts: Facts, sessions: dict[str, StoredSession]) -> set[int]:

@@ -43,6 +43,7 @@ def run(name: str, options: Namespace) -> list[Finding]:
         Finding("kill -9: rounds", killed.rounds, least=None if options.planted else rounds),
         Finding("starts that were killed too", killed.starts_killed),
         Finding("returns of the clients that were", killed.returns_killed),
+        Finding("stops that were", killed.stops_killed),
         Finding("messages acknowledged", killed.acknowledged, least=1),
         Finding("messages delivered", killed.delivered, least=1),
         *findings(killed.faults, kinds),
@@ -77,7 +78,9 @@ def start(options: Namespace) -> list[Finding]:
         Finding("retained messages", started.retained, least=retained),
         Finding("messages queued for an absent client", started.queued, least=queued),
         Finding("from the start to CONNACK, after kill -9", started.killed_s, "s", most=3, timed=True),
+        Finding("processor time of it", started.killed_cpu_s, "s"),
         Finding("from the start to CONNACK, after a clean stop", started.stopped_s, "s", most=3, timed=True),
+        Finding("processor time of it", started.stopped_cpu_s, "s"),
     ]
 
 
