@@ -20,7 +20,7 @@ ALWAYS = ("ended early", "did not open", "errors of the service's own")
 PLANTED = {  # what each promise must notice: in the kill loop, and when the power is cut
     "P1": ("early", "unflushed"),
     "P2": ("forgetful", "forgetful"),
-    "P3": ("swapped", "swapped"),
+    "P3": ("swapped", "hurried"),
     "P4": ("unrecorded", "unrecorded"),
     "P5": ("", "in_place"),
     "P16": ("hasty", ""),
