@@ -16,7 +16,7 @@ from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.records import AnyRecord, Queued
 from appliance.store.database import Database
-from appliance.store.staged import StagedRow, Staging, StoredMessage, changes_of, group_of, read
+from appliance.store.staged import INSERT, StagedRow, Staging, StoredMessage, changes_of, group_of, read
 from appliance.store.state_tables import (
     KEY_WIDTH,
     OF_A_SESSION,
@@ -35,8 +35,10 @@ from appliance.store.templates import MAX_TEMPLATES
 SCAN_ROWS: Final = 250  # a step each of a millisecond or two
 WRITE_ROWS: Final = 200
 WRITE_BYTES: Final = 128 * 1024
-DELETE_ROWS: Final = 500
+DELETE_ROWS: Final = 2_000
+TAIL_ROWS: Final = 500
 LOOK_ROWS: Final = 2_000
+LAST_ID: Final = 2**63 - 1
 ALL_KEYS: Final = 2**62  # above every key
 SOME_MESSAGE: Final = Message("", b"")  # stands for every message while only their numbers matter
 
@@ -213,13 +215,35 @@ class StateMove:
             yield
 
     def _delete(self) -> Iterator[None]:
-        """Delete the rows, the first ones first; what they alone told of numbers is kept in marks."""
+        """Delete the rows; what they alone told of numbers is kept in marks."""
         with self._database.transaction():
             self._tables.raise_mark("number", self._last_number)
             self._tables.raise_mark("key", self._last_key)
             if self._last_group:
                 self._tables.set_mark("group", self._last_group)
         yield
+        # A table is emptied without a word about its pages, but row by row each page is written once more.
+        if self._is_tail_small():
+            with self._database.transaction():
+                tail = list(read(self._database.connection, self._cut_id, LAST_ID))
+                self._ask("DELETE FROM journal")
+                self._database.connection.executemany(INSERT, tail)
+                self._on_deleted()
+        else:
+            yield from self._delete_in_steps()
+        self._forget_templates()
+
+    def _is_tail_small(self) -> bool:
+        """Whether what came after the cut is quickly written again."""
+        rows, size_bytes = self._ask(
+            "SELECT count(*), total(coalesce(length(payload), 0) + coalesce(length(properties), 0)"
+            " + coalesce(length(body), 0)) FROM (SELECT payload, properties, body FROM journal WHERE id > ? LIMIT ?)",
+            (self._cut_id, TAIL_ROWS + 1),
+        ).fetchone()
+        return bool(rows <= TAIL_ROWS and size_bytes <= WRITE_BYTES)
+
+    def _delete_in_steps(self) -> Iterator[None]:
+        """Delete the rows, the first ones first."""
         deleted = DELETE_ROWS
         while deleted == DELETE_ROWS:
             deleted, until = self._ask(
@@ -231,7 +255,6 @@ class StateMove:
                 if deleted < DELETE_ROWS:
                     self._on_deleted()
             yield
-        self._forget_templates()
 
     def _forget_templates(self) -> None:
         """Make room for new templates, if there is little and no row needs an old one."""
