@@ -106,10 +106,63 @@ def test_an_unset_clock_goes_on_from_the_last_tick():
     assert max(world.errors_s()) < 0.01
 
 
-def test_the_first_time_ever_the_wall_clock_is_shown_as_it_is():
+@pytest.mark.parametrize(("wall", "offset"), [(0.0, 0), (BUILT, 0), (AT, 0), (AT + YEARS, AT + YEARS)])
+def test_the_first_time_ever_the_wall_clock_is_shown_as_it_is(wall, offset):
+    world = World(wall=wall, quality=UNSYNCED)
+    assert world.clock.unix_ms(world.now) == pytest.approx(wall * 1000, abs=1)
+    # One from far in the future must not lift the ticks there for good.
+    assert world.clock.epoch.offset_ms == offset * 1000
+
+
+@pytest.mark.parametrize(("off_s", "believed"), [(7_200, True), (-7_200, False), (YEARS, False)])
+def test_an_unset_clock_is_followed_where_it_is_ahead_by_a_plausible_time(off_s, believed):
+    world = World(quality=UNSYNCED)
+    world.reading()
+    world.restart(boot=True, wall=AT + off_s)
+    world.reading()
+    assert world.clock.unix_ms(world.now) == pytest.approx((AT + off_s * believed) * 1000, abs=2)
+    assert world.clock.epoch.offset_ms == 0
+    assert world.ticks[1] > world.ticks[0]
+
+
+def test_a_clock_set_by_hand_is_followed_though_nobody_vouches_for_it():
     world = World(wall=BUILT, quality=UNSYNCED)
-    assert world.clock.unix_ms(world.now) == pytest.approx(BUILT * 1000, abs=1)
-    assert world.clock.tick(world.now) < 1_000  # below all that a set clock will give
+    world.reading()
+    world.advance(60)
+    world.wall = world.true
+    world.reading()
+    assert [epoch.clock for epoch in world.clock.epochs[1:]] == [UNSYNCED, UNSYNCED]
+    assert world.clock.epochs[1].unix_ms(world.ticks[0]) == pytest.approx(AT * 1000, abs=2)
+    world.wall -= HOUR
+    assert not world.clock.look(world.now, world.wall)
+
+
+def test_a_time_read_off_the_unset_clock_of_this_machine_is_placed_where_it_was_read():
+    world = World()
+    world.reading()
+    world.quality = UNSYNCED
+    world.restart(off_s=HOUR, boot=True, wall=BUILT)  # woken in the past
+    world.advance(30)
+    read = int(world.wall * 1000)
+    truth = world.true
+    world.advance(30)
+    world.restart(off_s=10)
+    between = int(world.wall * 1000) - 5_000
+    world.advance(60)
+    world.clock.look(world.now, world.wall)
+    for _ in range(2):  # while the clock is not set, and when it is
+        first, second = world.clock.place_shown(read), world.clock.place_shown(between)
+        assert first.epoch_id == second.epoch_id == 3
+        assert second.tick - first.tick == pytest.approx((30 + 5) * 16_000, abs=16)
+        assert world.clock.place_shown(read - 60_000_000) is None  # before this boot
+        assert world.clock.place_shown(read + 60_000_000) is None
+        world.set()
+        world.reading()
+    assert world.clock.unix_ms_of(first) == pytest.approx(truth * 1000, abs=2)
+
+
+def test_a_clock_that_was_always_set_showed_nobody_a_wrong_time():
+    assert World().clock.place_shown(int(AT * 1000)) is None
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR, YEARS, -YEARS, 0.6, -0.6])
