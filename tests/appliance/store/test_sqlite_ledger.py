@@ -90,7 +90,7 @@ def test_of_a_group_that_fails_nothing_stays(ledgers):
     ledger._database.connection.execute("PRAGMA query_only = ON")
     with pytest.raises(sqlite3.OperationalError):
         ledger.write(Group(2, entries=[retained("b")], devices=[Device(agent="x", site="home", sensors=())], run=7))
-    ledger.close()  # moves nothing any more
+    ledger.close()
     again = ledgers.open()
     assert again.last_stamp == (7, 1)
     assert set(again.load(5.0).retained) == {"a"}
@@ -306,6 +306,7 @@ def test_settling_empties_the_log_unless_somebody_reads(ledgers):
 def test_at_a_stop_everything_comes_into_its_tables(ledgers):
     ledger = ledgers.open()
     ledger.write(Group(1, entries=[retained("a")], records=[Opened(1, "c", None, 9.0)], run=7))
+    ledger.finish()
     ledger.close()
     ledger.close()
     again = ledgers.open()
