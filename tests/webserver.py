@@ -13,6 +13,7 @@ from appliance.features.web.server import WebServer
 from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
 from appliance.net.websocket import WebSocketLink
+from appliance.store.gaps import Gaps
 from appliance.store.history_reader import HistoryReader
 
 
@@ -85,14 +86,19 @@ async def frame(socket):
         return json.loads(await socket.recv())
 
 
-def record(path, readings):
-    """Write (topic, at, value) into a database; True and False are ON and OFF."""
+def record(path, readings, gaps=()):
+    """Write (topic, at, value) into a database; True and False are ON and OFF. Gaps are (note, since, until)."""
     keeper = Keeper(path)
     try:
         keeper.record(
             (topic, "binary" if isinstance(value, bool) else "number", at, float(value))
             for topic, at, value in readings
         )
+        with keeper.database.transaction():
+            Gaps(keeper.database.connection).write(
+                [note._replace(opened=since, closed=until) for note, since, until in gaps],
+                lambda at: keeper.clock.place(round(at * 1000)).tick,
+            )
     finally:
         keeper.stop()
     return path

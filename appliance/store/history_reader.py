@@ -64,13 +64,17 @@ class Row(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """The readings of one stretch of a chart; `at` is the first of them, Unix seconds."""
+    """The readings of one stretch of a chart; `at` is the first of them, or begins what is rolled up; Unix seconds.
+
+    In `weighted_mean` each value counts for as long as it stood; None where the readings themselves are drawn.
+    """
 
     at: float
     min: float
     mean: float
     max: float
     count: int
+    weighted_mean: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +141,11 @@ class HistoryReader:
         self._path = path
         self._timeout_s = timeout_s
 
+    @property
+    def path(self) -> Path:
+        """Where the database lies, for questions of other kinds."""
+        return self._path
+
     def rows(self, topic: str, since_at: float, until_at: float, limit: int = MAX_ROWS) -> list[Row]:
         """Readings of a topic from one time to another, both included, oldest first; the newest `limit` of them."""
         with self._question() as ask:
@@ -144,12 +153,12 @@ class HistoryReader:
             if series_id is None:
                 return []
             limit = max(0, min(limit, MAX_ROWS))
-            return ask.told(ask.newest(series_id, ask.spans(_ms(since_at), _ms(until_at)), limit))
+            return ask.told(ask.newest(series_id, ask.spans(to_ms(since_at), to_ms(until_at)), limit))
 
     def chart(self, topic: str, since_at: float, until_at: float, points: int = 500) -> Chart:
         """Draw a topic from one time to another, both included, in at most `points` buckets of equal length."""
         points = max(1, min(points, MAX_POINTS))
-        since_ms, until_ms = _ms(since_at), _ms(until_at)
+        since_ms, until_ms = to_ms(since_at), to_ms(until_at)
         width_ms = max(1, -(-(until_ms - since_ms + 1) // points))
         buckets: list[Bucket] = []
         before: list[Row] = []
@@ -200,7 +209,7 @@ class HistoryReader:
                 for series_id, topic in ask.all("SELECT id, topic FROM series ORDER BY topic")
                 if topic_filter == "#" or matches(topic_filter, topic)
             }
-            last = ask.last_rows(series, None if at is None else ask.spans(0, _ms(at)))
+            last = ask.last_rows(series, None if at is None else ask.spans(0, to_ms(at)))
         return {topic: last[series_id] for series_id, topic in series.items() if series_id in last}
 
     @contextmanager
@@ -390,6 +399,6 @@ def _tick_of(found: Found) -> int:
     return found[0]
 
 
-def _ms(at: float) -> int:
+def to_ms(at: float) -> int:
     """Unix seconds as ms, within what the database may hold."""
     return round(max(0.0, min(at, LAST_AT)) * 1000)
