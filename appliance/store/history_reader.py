@@ -123,10 +123,10 @@ _STAGED: Final = f"SELECT tick, value, seq, late_ms, stretch_id FROM journal WHE
 _OF_OFFSET: Final = (
     " AND stretch_id IN (SELECT stretches.id FROM epochs JOIN stretches ON epoch_id = epochs.id WHERE offset_ms = ?)"
 )
-_NUMBER: Final = "CASE typeof(value) WHEN 'integer' THEN value / 1000.0 ELSE value END"
+_KINDS: Final = (("integer", 1000), ("real", 1))  # how numbers are stored, and what of one is 1
 _BUCKETS: Final = (
-    f"SELECT (tick / {TICKS_PER_MS} + ?) / ? AS place, min(tick), min({_NUMBER}), total({_NUMBER}), max({_NUMBER}),"  # noqa: S608
-    f" count(*) FROM readings WHERE {_IN_SPAN} AND typeof(value) IN ('integer', 'real') AND {IS_WHOLE}"
+    f"SELECT (tick / {TICKS_PER_MS} + ?) / ? AS place, min(tick), min(value), total(value), max(value), count(*)"  # noqa: S608
+    f" FROM readings WHERE {_IN_SPAN} AND typeof(value) = ? AND {IS_WHOLE}"
 )
 
 
@@ -316,11 +316,13 @@ class Question:
         for span in self.spans(since_ms, until_ms):
             shift_ms = span.offset_ms - since_ms
             of_offset = (span.offset_ms,) if span.mixed else ()
-            for place, tick, *sums_of_rows in self._ask(
-                f"{_BUCKETS}{_OF_OFFSET if span.mixed else ''} GROUP BY place",
-                (shift_ms, width_ms, series_id, span.first_tick, span.last_tick, *of_offset),
-            ):
-                _add(sums, place, (tick // TICKS_PER_MS + span.offset_ms, *sums_of_rows))
+            for kind, one in _KINDS:
+                for place, tick, lowest, total, highest, count in self._ask(
+                    f"{_BUCKETS}{_OF_OFFSET if span.mixed else ''} GROUP BY place",
+                    (shift_ms, width_ms, series_id, span.first_tick, span.last_tick, kind, *of_offset),
+                ):
+                    at_ms = tick // TICKS_PER_MS + span.offset_ms
+                    _add(sums, place, (at_ms, lowest / one, total / one, highest / one, count))
             for tick, value, *_ in self._staged_in(series_id, span):
                 number = shown(value)
                 if number is not None:
