@@ -159,19 +159,19 @@ class Outbound:
                 self._stats.dropped["expired"] += len(expired)
             if session.key:
                 for message in expired:
-                    self._notes.note(session, Dropped(session.key, message.number))
+                    self._notes.mention(Dropped(session.key, message.number))
             if not expired or not session.enqueue(delivery, most, most_bytes):
                 self._stats.dropped["queue full"] += 1
                 return
         if session.key:
-            self._note_queued(session, delivery, 0, now)
+            self._notes.entrust(self._queued(session, delivery, 0, now))
 
-    def _note_queued(self, session: Session, delivery: Delivery, packet_id: int, now: float) -> None:
+    def _queued(self, session: Session, delivery: Delivery, packet_id: int, now: float) -> Queued:
         message, qos, retain, identifiers, shared = delivery
         assert message is not None  # only once it was sent it can be  # noqa: S101
         number = self._notes.number(message, now)
         name = None if shared is None else shared.name
-        self._notes.note(session, Queued(session.key, number, int(qos), retain, identifiers, name, packet_id))
+        return Queued(session.key, number, int(qos), retain, identifiers, name, packet_id)
 
     def _send(
         self,
@@ -225,10 +225,15 @@ class Outbound:
             session = connection.session
             if session is not None and session.key:
                 if not dup:
+                    record: Queued | Sent
                     if in_line:
-                        self._notes.note(session, Sent(session.key, message.number, packet_id))
+                        record = Sent(session.key, message.number, packet_id)
                     else:
-                        self._note_queued(session, delivery, packet_id, now)
+                        record = self._queued(session, delivery, packet_id, now)
+                    if qos == 2:
+                        self._notes.note(session, record)
+                    else:
+                        self._notes.entrust(record)
                 if qos == 2:  # its packet id must outlive a power cut, or it would come twice
                     self.gate.send(connection, data, session.group)
                     return True
@@ -290,7 +295,7 @@ class Outbound:
         if self._send(connection, delivery, packet_id, now, None, False, in_line):
             session.in_flight[packet_id] = delivery
         elif session.key and in_line:
-            self._notes.note(session, Dropped(session.key, message.number))
+            self._notes.mention(Dropped(session.key, message.number))
 
     def _send_again(self, session: Session, connection: Connection, packet_id: int, now: float) -> None:
         delivery = session.in_flight[packet_id]

@@ -22,6 +22,8 @@ class Judge:
         self.links = []
         self.groups = {}
         self.retained = {}
+        self.orphans = {}  # (client id, user name) -> Orphan
+        self.has_crashed = False
 
     def saw(self, link, packet, size):
         """The server put this packet on the link; Divergence if it must not."""
