@@ -8,8 +8,10 @@ from appliance.mqtt.wire import Writer
 from appliance.store.database import Database
 from appliance.store.epochs import load_clock, save_epochs
 from appliance.store.group import Group
-from appliance.store.history import History
+from appliance.store.history import History, Placed
 from appliance.store.history_reader import HistoryReader
+from appliance.store.reading_rows import stored
+from appliance.store.readings import Measured, Value
 
 STAGE = "INSERT INTO journal (kind, series_id, tick, value, seq, late_ms, stretch_id) VALUES (0, ?, ?, ?, ?, ?, ?)"
 AT = 1_790_000_000.0
@@ -103,6 +105,19 @@ class Keeper:
             placed = [row for entry in group.entries for row in self.history.place(entry, group)]
             self.ask_many(placed)
         return placed
+
+    def record(self, readings):
+        """Write (topic, kind, at, value) as if they had come in a backlog."""
+        with self.database.transaction():
+            placed = []
+            for topic, kind, at, value in readings:
+                one = Measured(at, [Value(topic, kind, value)])
+                series_id = self.history._series_id(topic, kind)
+                tick, epoch_id = self.clock.place(round(at * 1000))
+                stretch_id = self.history._stretch_id(epoch_id, None, one, None)
+                tick = self.history._free_tick(series_id, tick)
+                placed.append(Placed(series_id, tick, stored(value), None, 0, stretch_id))
+            self.ask_many(placed)
 
     def ask_many(self, placed):
         self.database.connection.executemany(STAGE, placed)

@@ -217,14 +217,16 @@ class History:
         if not late_ms:
             return arrived, 0
         doubtful = one.clock == UNSYNCED
-        if backlog:
-            # Whoever claims to come from the future is not believed where the hub knows better.
-            if late_ms < -LATEST_MS and (clock.is_trusted or doubtful):
+        if not backlog:
+            if doubtful or not clock.is_trusted or not EARLIEST_MS <= -late_ms <= LATEST_MS:
                 return arrived, 0
-            return clock.place(measured_ms), max(-MAX_LATE_MS, min(late_ms, MAX_LATE_MS))
-        if doubtful or not clock.is_trusted or not EARLIEST_MS <= -late_ms <= LATEST_MS:
+            return Moment(arrived.tick - late_ms * TICKS_PER_MS, arrived.epoch_id), late_ms
+        if doubtful and (shown := clock.place_shown(measured_ms)) is not None:
+            return shown, max(0, arrived_ms - clock.unix_ms_of(shown))
+        # Whoever claims to come from the future is not believed where the hub knows better.
+        if late_ms < -LATEST_MS and (clock.is_trusted or doubtful):
             return arrived, 0
-        return Moment(arrived.tick - late_ms * TICKS_PER_MS, arrived.epoch_id), late_ms
+        return clock.place(measured_ms), max(-MAX_LATE_MS, min(late_ms, MAX_LATE_MS))
 
     def _free_tick(self, series_id: int, tick: int) -> int:
         """Give the first tick from there on that no reading of the series has, and take it."""

@@ -137,6 +137,11 @@ class HistoryReader:
         self._path = path
         self._timeout_s = timeout_s
 
+    @property
+    def path(self) -> Path:
+        """Where the database lies, for questions of other kinds."""
+        return self._path
+
     def rows(self, topic: str, since_at: float, until_at: float, limit: int = MAX_ROWS) -> list[Row]:
         """Readings of a topic from one time to another, both included, oldest first; the newest `limit` of them."""
         with self._question() as ask:

@@ -2,8 +2,9 @@
 
 A tick is 1/16 ms. Within an epoch ticks follow the monotonic clock; a start and every step of the wall clock begin a
 new epoch, always behind the last tick. What an epoch's ticks mean is its `offset_ms`: true Unix ms = tick / 16 +
-offset_ms. While nobody has set the clock the offset only goes on from what was known; once it is set, the offset of
-this boot's epochs is found, and nothing else changes.
+offset_ms. While nobody vouches for the wall clock its time is provisional: it goes on from what was known, and follows
+the wall clock only where that is ahead by a plausible time. Once the clock is set, the offset of this boot's epochs is
+found, and nothing else changes.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,6 +17,8 @@ from appliance.store.reading_rows import TICKS_PER_MS
 REDATED: Final = "redated"
 BEFORE_EPOCH: Final = 1  # of times that are known but not from this clock; its offset stays 0
 STEP_MS: Final = 500  # the wall clock moved by more than this: it was set
+RELEASED_MS: Final = 1_767_225_600_000  # 2026: what the very first start has instead of something known
+PLAUSIBLE_MS: Final = 5 * 365 * 86_400_000  # an unset clock is believed so far ahead of what was known
 RUNS_AHEAD_MS: Final = 400  # so much the ticks may run ahead of the wall clock before an offset says so
 
 
@@ -79,6 +82,8 @@ class HubClock:
         self._last_tick = max(last_tick, max((epoch.last_tick for epoch in self.epochs), default=0))
         self._trusted = False
         self._begun = False
+        # Wall less monotonic ms while the clock was not set: what others on this machine wrote down as the time.
+        self._shown_ms: int | None = None
 
     @property
     def epoch(self) -> Epoch:
@@ -112,12 +117,18 @@ class HubClock:
         if self._trusted:
             if same_boot and before is not None and not before.is_dated:
                 self._redate(now_ms, wall_ms)
-            self._open(now_ms, wall_ms, age_ms)
+            self._open(now_ms, wall_ms, age_ms, SYNCED)
             return
-        offset_ms = wall_ms if before is None or not before.last_tick else before.offset_ms
+        self._shown_ms = wall_ms - now_ms
+        is_first = before is None or not self._last_tick
+        known_ms = 0 if before is None else before.unix_ms(self._last_tick)
+        if known_ms <= wall_ms <= (RELEASED_MS if is_first else known_ms) + PLAUSIBLE_MS:
+            self._open(now_ms, wall_ms, age_ms, UNSYNCED)
+            return
         first_tick = self._last_tick + 1
         if not same_boot:  # a whole ms, so that what the ticks of this boot mean can be found exactly
             first_tick += -first_tick % TICKS_PER_MS
+        offset_ms = wall_ms if before is None or is_first else before.offset_ms
         self._add(first_tick, now_ms, offset_ms, UNSYNCED, age_ms)
 
     def look(self, now: float, at: float) -> bool:
@@ -127,17 +138,21 @@ class HubClock:
         """
         now_ms, wall_ms = _whole_ms(now, at)
         epoch = self.epoch
-        if not self._trusted:
-            if self._quality() != SYNCED:
-                return False
+        known_ms = epoch.unix_ms(epoch.tick(now_ms))
+        if not self._trusted and self._quality() == SYNCED:
             self._trusted = True
             self._redate(now_ms, wall_ms)
-        elif abs(wall_ms - epoch.unix_ms(epoch.tick(now_ms))) <= STEP_MS:
+        elif not self._trusted:
+            self._shown_ms = wall_ms - now_ms
+            if not STEP_MS < wall_ms - known_ms <= PLAUSIBLE_MS:
+                return False
+            self._redate(now_ms, wall_ms, UNSYNCED)  # somebody set it by hand: nearer to the truth than what was known
+        elif abs(wall_ms - known_ms) <= STEP_MS:
             return False
         self._last_tick = max(self._last_tick, epoch.tick(now_ms))
         epoch.last_tick = self._last_tick
         self.changed[epoch.id] = epoch
-        self._open(now_ms, wall_ms, epoch.age(epoch.tick(now_ms)))
+        self._open(now_ms, wall_ms, epoch.age(epoch.tick(now_ms)), SYNCED if self._trusted else UNSYNCED)
         return True
 
     def tick(self, now: float) -> int:
@@ -149,6 +164,10 @@ class HubClock:
     def unix_ms(self, now: float) -> int:
         """Unix time of that moment in ms, as far as it is known."""
         return self.epoch.unix_ms(self.tick(now))
+
+    def unix_ms_of(self, moment: Moment) -> int:
+        """Unix time of a place in one of the epochs that are kept here."""
+        return next(epoch for epoch in self.epochs if epoch.id == moment.epoch_id).unix_ms(moment.tick)
 
     def age_ms(self, now: float) -> int:
         """How long the service has run in all, power cuts of unknown length left out. Never goes back."""
@@ -177,20 +196,36 @@ class HubClock:
         own = not epoch.offset_ms and epoch.is_dated and epoch.first_tick <= tick
         return Moment(tick, epoch.id if own else BEFORE_EPOCH)
 
-    def _redate(self, now_ms: int, wall_ms: int) -> None:
+    def place_shown(self, shown_ms: int) -> Moment | None:
+        """Where a time lies that was read off this machine's own clock while that was not set; None if it was not."""
+        if self._shown_ms is None:
+            return None
+        then_ms = shown_ms - self._shown_ms
+        ends_ms: int | None = None
+        for epoch in reversed(self.epochs):
+            if epoch.boot != self._boot:
+                break
+            tick = epoch.tick(then_ms)
+            is_within = tick <= self._last_tick if ends_ms is None else then_ms <= ends_ms
+            if epoch.clock != SYNCED and epoch.first_tick <= tick and is_within:
+                return Moment(tick, epoch.id)
+            ends_ms = epoch.monotonic_ms
+        return None
+
+    def _redate(self, now_ms: int, wall_ms: int, clock: str = REDATED) -> None:
         """Find what the ticks of this boot meant: its monotonic clock ran through all its epochs."""
         for epoch in self.epochs:
             if epoch.boot == self._boot and not epoch.is_dated:
                 epoch.offset_ms = wall_ms - epoch.tick(now_ms) // TICKS_PER_MS
-                epoch.clock = REDATED
+                epoch.clock = clock
                 self.changed[epoch.id] = epoch
 
-    def _open(self, now_ms: int, wall_ms: int, age_ms: int) -> None:
-        """Begin an epoch whose time is known, behind all that was."""
+    def _open(self, now_ms: int, wall_ms: int, age_ms: int, clock: str) -> None:
+        """Begin an epoch at a wall time, behind all that was."""
         first_tick = max(wall_ms * TICKS_PER_MS, self._last_tick + 1)
         first_tick += -first_tick % TICKS_PER_MS
         ahead_ms = first_tick // TICKS_PER_MS - wall_ms
-        self._add(first_tick, now_ms, -ahead_ms if ahead_ms > RUNS_AHEAD_MS else 0, SYNCED, age_ms)
+        self._add(first_tick, now_ms, -ahead_ms if ahead_ms > RUNS_AHEAD_MS else 0, clock, age_ms)
 
     def _add(self, first_tick: int, now_ms: int, offset_ms: int, clock: str, age_ms: int) -> None:
         epoch_id = max((epoch.id for epoch in self.epochs), default=0) + 1

@@ -9,6 +9,8 @@ from sqlite_utils.db import Database
 from sqlite_utils.migrations import Migrations
 
 from appliance.store.reading_rows import prepare
+from appliance.store.schema_gaps import GAPS
+from appliance.store.schema_journal import JOURNAL
 from appliance.store.schema_ticks import TICKS
 from appliance.store.schema_tiers import ROLLUPS
 
@@ -29,8 +31,9 @@ def history(db: Database) -> None:
 
 @STEPS(name="0002_journal")
 def journal(db: Database) -> None:
-    """The append-only table that everything is written to first."""
-    db.execute(JOURNAL)
+    """The journal, and the tables that its sessions and messages move into."""
+    for statement in JOURNAL:
+        db.execute(statement)
 
 
 @STEPS(name="0003_ticks")
@@ -48,27 +51,12 @@ def tiers(db: Database) -> None:
         db.execute(statement)
 
 
-JOURNAL = """
-    CREATE TABLE journal (
-      id INTEGER PRIMARY KEY,
-      kind INTEGER NOT NULL,
-      tick INTEGER,
-      late_ms INTEGER,
-      series_id INTEGER,
-      value,
-      seq INTEGER,
-      stretch_id INTEGER,
-      flags INTEGER,
-      number INTEGER,
-      topic TEXT,
-      payload BLOB,
-      properties BLOB,
-      client_id TEXT,
-      expires_age_ms INTEGER,
-      body BLOB,
-      checksum INTEGER
-    )
-    """
+@STEPS(name="0005_gaps")
+def gaps(db: Database) -> None:
+    """Stretches of which nothing was recorded, with their causes."""
+    for statement in GAPS:
+        db.execute(statement)
+
 
 COLUMNS = """
       series.topic AS topic,

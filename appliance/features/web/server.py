@@ -142,7 +142,14 @@ class WebServer:
 
     def _app(self, readers: Readers) -> Starlette:
         self._feed = LiveFeed(self._local, self._site, readers.times)
-        api = Api(feed=self._feed, local=self._local, readers=readers, status=self._status, files=Files())
+        api = Api(
+            site=self._site,
+            feed=self._feed,
+            local=self._local,
+            readers=readers,
+            status=self._status,
+            files=Files(),
+        )
         return api.app()
 
 

@@ -1,0 +1,47 @@
+"""The rows of one series from the first to the last, page by page: bounded memory, and no question that stays long."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from appliance.store.asking import asking
+from appliance.store.history_reader import Question, Row
+from appliance.store.reading_rows import IS_WHOLE, LATE_MS
+from appliance.store.readings import LAST_AT
+from appliance.store.schema_ticks import IS_STAGED
+
+PAGE_ROWS: Final = 20_000  # of one question, some tenths of a second
+# Each half is a range in the order of its key, or of few rows; so neither page is sorted for long.
+PAGE: Final = f"""
+    SELECT * FROM (
+      SELECT tick, value, seq, {LATE_MS}, stretch_id FROM readings
+      WHERE series_id = ?1 AND tick > ?2 AND tick <= ?3 AND {IS_WHOLE} ORDER BY tick LIMIT ?4)
+    UNION ALL
+    SELECT * FROM (
+      SELECT tick, value, seq, late_ms, stretch_id FROM journal
+      WHERE {IS_STAGED} AND series_id = ?1 AND tick > ?2 AND tick <= ?3 ORDER BY tick LIMIT ?4)
+    ORDER BY tick LIMIT ?4"""  # noqa: S608 our own columns
+
+
+def pages(
+    path: Path, series_id: int, since_at: float, until_at: float, *, page_rows: int = PAGE_ROWS
+) -> Iterator[list[Row]]:
+    """Give the readings from one time to another, both included, in the order of ticks; StoreError.
+
+    Each page has a connection of its own and goes on behind the last tick of the one before.
+    """
+    since_at, until_at = max(0.0, since_at), min(until_at, LAST_AT)
+    after: int | None = None
+    while True:
+        with asking(path) as connection:
+            ask = Question(connection)
+            spans = ask.spans(round(since_at * 1000), round(until_at * 1000))
+            first, last = min(span.first_tick for span in spans) - 1, max(span.last_tick for span in spans)
+            after = first if after is None else max(first, after)
+            found = connection.execute(PAGE, (series_id, after, last, page_rows)).fetchall()
+            rows = [row for row in ask.told(found) if since_at <= row.at <= until_at]  # offsets of others lie between
+        if rows:
+            yield rows
+        if len(found) < page_rows:
+            return
+        after = found[-1][0]

@@ -1,0 +1,260 @@
+"""The ledger in the one SQLite file: groups go to the end of the journal, and are moved into the tables later."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+from appliance.broker.image import Image
+from appliance.clock import clock_quality
+from appliance.devices import Device
+from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
+from appliance.store.epochs import load_clock
+from appliance.store.group import Entry, Group
+from appliance.store.history import History, Placed, Tally
+from appliance.store.loading import last_stamp, load
+from appliance.store.staged import INSERT, Moment, StagedRow, Staging
+from appliance.store.state_move import StateMove
+from appliance.store.state_tables import OnDamage, StateTables
+
+CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is moved into the file
+MOVE_ROWS: Final = 10_000
+MOVE_BYTES: Final = 8 * 1024 * 1024
+MOVE_AFTER_S: Final = 3_600.0
+ENDED: Final = object()
+REST_S: Final = 1.0
+ROW_BYTES: Final = 50  # of a row without texts and blocks
+STEP_BYTES: Final = 64 * PAGE_BYTES  # of the log, that a step of the move takes, roughly
+
+
+class Placing(Protocol):
+    """The history, as far as the ledger asks it: it gives rows their history columns, and moves those later."""
+
+    def look(self, now: float, at: float) -> object:
+        """See how monotonic and wall clock stand."""
+
+    def learn(self, device: Device) -> object:
+        """Keep the names and units an agent gives its readings."""
+
+    def place(self, entry: Entry, group: Group) -> Sequence[Placed]:
+        """Give the readings of a message with their places, without those that are already here."""
+
+    def move(self, cut_id: int) -> bool:
+        """Move the history columns of some staged rows up to `cut_id`; True while there are more."""
+
+    def deleted(self) -> None:
+        """Know that all rows up to the cut are gone."""
+
+
+class SqliteLedger:
+    """Everything that is written to one open database; after an error it is closed and made anew."""
+
+    def __init__(
+        self,
+        database: Database,
+        history: Placing | None,
+        *,
+        age_ms: Callable[[float], int],
+        on_damage: OnDamage = lambda _: None,
+    ) -> None:
+        self.next_number = 1
+        self.next_key = 1
+        self.short_of_space = False
+        self.damaged = 0
+        self._database = database
+        self._history = history
+        self._age_ms = age_ms
+        self._on_damage = on_damage
+        connection = database.connection
+        self._tables = StateTables(connection, on_damage)
+        self._staging = Staging(connection)
+        (last_id,) = connection.execute("SELECT max(id) FROM journal").fetchone()
+        self._cut_id = self._tables.mark("cut")
+        self._next_id = max(last_id or 0, self._cut_id) + 1  # ids are never used again
+        self.last_stamp = last_stamp(connection)
+        self._damaged_ids: list[int] = []
+        self._sound = True  # nothing failed yet
+        self._log_bytes = 0
+        self._staged_bytes = 0
+        self._staged_since: float | None = None  # `now` of the first group that waits
+        self._staged_until = 0.0
+        self._moving: Iterator[None] | None = None
+        if connection.execute("SELECT 1 FROM journal WHERE id <= ? LIMIT 1", (self._cut_id,)).fetchone():
+            self._moving = self._move()  # goes on with what the last one left
+
+    def load(self, now: float) -> Image:
+        """Give the state as the last group left it, `now` being monotonic; writes nothing."""
+        loaded = load(self._database.connection, Moment(now, self._age_ms(now)), self._on_damage)
+        self.next_number, self.next_key, self.damaged = loaded.next_number, loaded.next_key, loaded.damaged
+        self._damaged_ids = loaded.damaged_ids
+        return loaded.image
+
+    def settle(self) -> None:
+        """Move the whole log into the file and flush it: after a failure, only then is what was found durable."""
+        (busy, _, _) = self._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise sqlite3.OperationalError("the log is in use by a reader")
+        self._log_bytes = 0
+
+    def write(self, group: Group) -> None:
+        """Make the group durable: one transaction, one flush. sqlite3.Error says that nothing of it is."""
+        history = self._history
+        with self._transaction():
+            if group.run != self.last_stamp[0]:
+                self._begin_run(group.run)
+            if history is not None:
+                history.look(group.now, group.at)
+                for device in group.devices:
+                    history.learn(device)
+            rows = self._staging.rows(group, self._next_id, self._age_ms, None if history is None else history.place)
+            self._database.connection.executemany(INSERT, rows)
+        self.last_stamp = group.run, group.number
+        self._wrote(rows, group.now)
+
+    def step(self) -> bool:
+        """Do one small piece of what may wait; False when there is nothing to do."""
+        if self._log_bytes >= CHECKPOINT_BYTES:
+            self._checkpoint()
+            return True
+        if self._damaged_ids:
+            self._forget_damaged()
+            return True
+        if self._moving is None and self._is_due():
+            self._moving = self._begin_move()
+        return self._moving is not None and self._move_on()
+
+    def trim(self) -> bool:
+        """Give up a small piece of the oldest history to make room in the file; False when there is enough or none."""
+        return False
+
+    def rest(self, within_s: float = REST_S) -> None:
+        """Bring everything into the tables before a stop, as far as the time allows; the next start goes on."""
+        ends = time.monotonic() + within_s
+        while time.monotonic() < ends:
+            if self._moving is None:
+                if not self._staged_rows():
+                    return
+                self._moving = self._begin_move()
+            self._move_on()
+
+    def close(self) -> None:
+        """Let go of the database, after bringing everything into its tables if it is sound; may be called twice."""
+        try:
+            if self._sound:
+                self._sound = False
+                self.rest()
+        finally:
+            self._moving = None
+            self._database.close()
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        """Make what is written inside durable at the end; after a failure the ledger is only good to be closed."""
+        sound, self._sound = self._sound, False
+        with self._database.transaction():
+            yield
+        self._sound = sound
+
+    def _staged_rows(self) -> int:
+        return self._next_id - 1 - self._cut_id
+
+    def _is_due(self) -> bool:
+        """Whether so much waits, or for so long, that it should be moved."""
+        if self._staged_rows() >= MOVE_ROWS or self._staged_bytes >= MOVE_BYTES:
+            return True
+        return self._staged_since is not None and self._staged_until - self._staged_since >= MOVE_AFTER_S
+
+    def _begin_move(self) -> Iterator[None]:
+        """Fix how far the move goes: everything that is written by now."""
+        with self._transaction():
+            self._tables.set_mark("cut", self._next_id - 1)
+            self._tables.set_mark("cut_key", 0)
+        self._cut_id = self._next_id - 1
+        self._staged_bytes = 0
+        self._staged_since = None
+        return self._move()
+
+    def _move(self) -> Iterator[None]:
+        """Move the history before the state: its columns stand in no other row."""
+        history = self._history
+        on_deleted = _nothing if history is None else history.deleted
+        move = StateMove(self._database, self._staging, self._cut_id, self._on_damage, on_deleted)
+        yield from move.scan()
+        more = True
+        while history is not None and more:
+            with self._transaction():
+                more = history.move(self._cut_id)
+            yield
+        yield from move.finish()
+
+    def _move_on(self) -> bool:
+        """Do one piece of the move; True, since there may be more."""
+        assert self._moving is not None  # noqa: S101 asked by both callers
+        sound, self._sound = self._sound, False
+        if next(self._moving, ENDED) is ENDED:
+            self._moving = None
+        self._sound = sound
+        self._log_bytes += STEP_BYTES
+        return True
+
+    def _forget_damaged(self) -> None:
+        """Delete the rows of the journal that were found damaged, lest somebody else reads them."""
+        with self._transaction():
+            self._tables.forget(self._damaged_ids)
+        self._damaged_ids = []
+
+    def _begin_run(self, run: int) -> None:
+        """Know that group numbers from here on are this run's."""
+        self._tables.set_mark("run", run)
+        self._tables.set_mark("run_id", self._next_id)
+        self._tables.set_mark("group", 0)
+
+    def _wrote(self, rows: list[StagedRow], now: float) -> None:
+        """Count what waits now, and what the commit adds to the log: pages for its rows, and the one it begins on."""
+        size_bytes = sum(ROW_BYTES + sum(len(field) for field in row if isinstance(field, bytes | str)) for row in rows)
+        self._next_id += len(rows)
+        self._log_bytes += size_bytes + 2 * PAGE_BYTES
+        self._staged_bytes += size_bytes
+        self._staged_until = now
+        if rows and self._staged_since is None:
+            self._staged_since = now
+
+    def _checkpoint(self) -> None:
+        self._database.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._log_bytes = 0
+
+
+def open_ledger(
+    path: Path,
+    *,
+    site: str,
+    max_series: int,
+    tally: Tally | None = None,
+    on_damage: OnDamage = lambda _: None,
+    on_moved: Callable[[int, int, int], None] = lambda _series_id, _first_tick, _last_tick: None,
+    boot: str | None = None,
+    quality: Callable[[], str] = clock_quality,
+    clock: Callable[[], float] = time.monotonic,
+    wall_clock: Callable[[], float] = time.time,
+) -> SqliteLedger:
+    """Open or create the database for writing; StoreError says in one line why not.
+
+    The history keeps the clock that everything is counted in, so it is there even where nothing is recorded.
+    """
+    database = Database.open(path)
+    try:
+        hub_clock = load_clock(database.connection, boot=boot, quality=quality)
+        hub_clock.begin(clock(), wall_clock())  # written down with the first group: a start writes nothing
+        history = History(database.connection, hub_clock, site=site, max_series=max_series, on_moved=on_moved)
+        if tally is not None:  # it goes on counting when the ledger is made anew
+            history.tally = tally
+        return SqliteLedger(database, history, age_ms=hub_clock.age_ms, on_damage=on_damage)
+    except sqlite3.Error as error:
+        database.close()
+        raise StoreError(explain(path, error)) from error
+
+
+def _nothing() -> None:
+    """Do nothing."""
