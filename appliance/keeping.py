@@ -17,6 +17,7 @@ from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
+from appliance.store.retention import Terms
 from appliance.store.room import Room
 from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.wear import Wear, device_counter, process_counter
@@ -204,6 +205,13 @@ def open_sqlite(path: Path, settings: Settings, tally: Tally) -> Ledger:
         path,
         site=settings.site,
         max_series=settings.history.max_series,
+        terms=Terms(
+            raw_days=settings.history.raw_days,
+            minute_days=settings.history.minute_days,
+            hour_days=settings.history.hour_days,
+            day_days=settings.history.day_days,
+            max_bytes=settings.store.max_mb * 1_000_000,
+        ),
         tally=tally,
         on_damage=lambda text: LOG.error("%s: %s", path, text),
     )

@@ -10,14 +10,18 @@ from typing import Final, Protocol
 from appliance.broker.image import Image
 from appliance.clock import clock_quality
 from appliance.devices import Device
+from appliance.store.chores import Chore, Chores
 from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
 from appliance.store.epochs import load_clock
 from appliance.store.group import Entry, Group
 from appliance.store.history import History, Placed, Tally
+from appliance.store.hubclock import HubClock
 from appliance.store.loading import last_stamp, load
+from appliance.store.retention import Retention, Terms
 from appliance.store.staged import INSERT, Moment, StagedRow, Staging
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
+from appliance.store.tiers import Tiers
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is moved into the file
 MOVE_ROWS: Final = 10_000
@@ -58,6 +62,7 @@ class SqliteLedger:
         *,
         age_ms: Callable[[float], int],
         on_damage: OnDamage = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.next_number = 1
         self.next_key = 1
@@ -81,6 +86,9 @@ class SqliteLedger:
         self._staged_since: float | None = None  # `now` of the first group that waits
         self._staged_until = 0.0
         self._moving: Iterator[None] | None = None
+        self._clock = clock
+        self._chores: Chores | None = None
+        self._retention: Retention | None = None
         if connection.execute("SELECT 1 FROM journal WHERE id <= ? LIMIT 1", (self._cut_id,)).fetchone():
             self._moving = self._move()  # goes on with what the last one left
 
@@ -123,11 +131,29 @@ class SqliteLedger:
             return True
         if self._moving is None and self._is_due():
             self._moving = self._begin_move()
-        return self._moving is not None and self._move_on()
+        if self._moving is not None:
+            return self._move_on()
+        return self._do(self._chores)
 
     def trim(self) -> bool:
         """Give up a small piece of the oldest history to make room in the file; False when there is enough or none."""
-        return False
+        return self._do(self._retention)
+
+    def tidy(self, terms: Terms, clock: HubClock) -> None:
+        """From now on, roll the history up and throw away what the terms do not keep, in steps that may wait."""
+
+        def unix_ms(now: float) -> int | None:
+            return clock.unix_ms(now) if clock.is_trusted else None
+
+        tiers = Tiers(self._database, unix_ms)
+        self._retention = Retention(
+            self._database,
+            terms,
+            unix_ms=unix_ms,
+            age_ms=clock.age_ms,
+            is_short_of_space=lambda: self.short_of_space,
+        )
+        self._chores = Chores([tiers, self._retention])
 
     def rest(self, within_s: float = REST_S) -> None:
         """Bring everything into the tables before a stop, as far as the time allows; the next start goes on."""
@@ -199,6 +225,17 @@ class SqliteLedger:
         self._log_bytes += STEP_BYTES
         return True
 
+    def _do(self, chore: Chore | None) -> bool:
+        """Let a chore do a piece; False when it has nothing to do."""
+        if chore is None:
+            return False
+        sound, self._sound = self._sound, False
+        more = chore.step(self._clock())
+        self._sound = sound
+        if more:
+            self._log_bytes += STEP_BYTES
+        return more
+
     def _forget_damaged(self) -> None:
         """Delete the rows of the journal that were found damaged, lest somebody else reads them."""
         with self._transaction():
@@ -231,6 +268,7 @@ def open_ledger(
     *,
     site: str,
     max_series: int,
+    terms: Terms | None = None,
     tally: Tally | None = None,
     on_damage: OnDamage = lambda _: None,
     on_moved: Callable[[int, int, int], None] = lambda _series_id, _first_tick, _last_tick: None,
@@ -241,7 +279,8 @@ def open_ledger(
 ) -> SqliteLedger:
     """Open or create the database for writing; StoreError says in one line why not.
 
-    The history keeps the clock that everything is counted in, so it is there even where nothing is recorded.
+    The history keeps the clock that everything is counted in, so it is there even where nothing is recorded. With
+    `terms` it is rolled up too, and thrown away when it is old.
     """
     database = Database.open(path)
     try:
@@ -250,10 +289,13 @@ def open_ledger(
         history = History(database.connection, hub_clock, site=site, max_series=max_series, on_moved=on_moved)
         if tally is not None:  # it goes on counting when the ledger is made anew
             history.tally = tally
-        return SqliteLedger(database, history, age_ms=hub_clock.age_ms, on_damage=on_damage)
+        ledger = SqliteLedger(database, history, age_ms=hub_clock.age_ms, on_damage=on_damage, clock=clock)
+        if terms is not None:
+            ledger.tidy(terms, hub_clock)
     except sqlite3.Error as error:
         database.close()
         raise StoreError(explain(path, error)) from error
+    return ledger
 
 
 def _nothing() -> None:

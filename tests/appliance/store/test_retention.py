@@ -4,11 +4,11 @@ import pytest
 from kept import BEFORE, BEGIN, TABLES, Kept, every
 
 from appliance.store.reading_rows import TICKS_PER_MS
-from appliance.store.retention import LOOK_S, ROWS_A_STEP, Epoch, Keeping, epoch_of, floor_of_age
+from appliance.store.retention import LOOK_S, ROWS_A_STEP, Epoch, Terms, epoch_of, floor_of_age
 from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS
 
 TEN_YEARS_MS = 3_650 * DAY_MS
-DAYS = Keeping(raw_days=2, minute_days=4, hour_days=6, day_days=8)
+DAYS = Terms(raw_days=2, minute_days=4, hour_days=6, day_days=8)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_each_tier_is_kept_for_its_days(kept):
 
 
 def test_nothing_goes_that_is_kept_for_ever(tmp_path):
-    kept = Kept(tmp_path / "appliance.db", Keeping(raw_days=0, minute_days=0, hour_days=0, day_days=0))
+    kept = Kept(tmp_path / "appliance.db", Terms(raw_days=0, minute_days=0, hour_days=0, day_days=0))
     live(kept, 5)
     kept.after(TEN_YEARS_MS)
     assert kept.throw_away(1e9) == 0
@@ -215,7 +215,7 @@ def used_bytes(kept):
 
 
 def test_the_oldest_readings_go_when_the_file_is_full(tmp_path):
-    kept = Kept(tmp_path / "appliance.db", Keeping(raw_days=0, minute_days=0, hour_days=0, max_bytes=400_000))
+    kept = Kept(tmp_path / "appliance.db", Terms(raw_days=0, minute_days=0, hour_days=0, max_bytes=400_000))
     live(kept, 8, step_ms=2 * MINUTE_MS)
     assert used_bytes(kept)[0] <= 400_000
     assert 0 < first_day(kept) <= 7  # the last day stays
@@ -225,9 +225,9 @@ def test_the_oldest_readings_go_when_the_file_is_full(tmp_path):
 
 
 def test_then_minutes_go_and_then_hours_but_no_days_and_no_state(tmp_path):
-    kept = Kept(tmp_path / "appliance.db", Keeping(raw_days=0, minute_days=0, hour_days=0, max_bytes=250_000))
+    kept = Kept(tmp_path / "appliance.db", Terms(raw_days=0, minute_days=0, hour_days=0, max_bytes=250_000))
     live(kept, 12, step_ms=10 * MINUTE_MS)
-    kept.retention._keeping = Keeping(raw_days=0, minute_days=0, hour_days=0, max_bytes=1)
+    kept.retention._terms = Terms(raw_days=0, minute_days=0, hour_days=0, max_bytes=1)
     kept.ask("INSERT INTO journal (kind, number) VALUES (0, 1)")
     kept.throw_away(1e9)
     assert first_day(kept) > 10
@@ -239,7 +239,7 @@ def test_then_minutes_go_and_then_hours_but_no_days_and_no_state(tmp_path):
 
 
 def test_a_disk_that_is_short_of_space_is_not_needed_for_growth(tmp_path):
-    kept = Kept(tmp_path / "appliance.db", Keeping(raw_days=0, minute_days=0))
+    kept = Kept(tmp_path / "appliance.db", Terms(raw_days=0, minute_days=0))
     live(kept, 3, step_ms=MINUTE_MS)
     kept.is_short = True
     assert kept.count("readings") == 3 * 2 * 1440
@@ -252,7 +252,7 @@ def test_a_disk_that_is_short_of_space_is_not_needed_for_growth(tmp_path):
 
 def test_room_is_made_without_a_trusted_clock_too(tmp_path):
     """A home without a network records for years; what has no time is not rolled up, and goes the same."""
-    kept = Kept(tmp_path / "appliance.db", Keeping(raw_days=0, max_bytes=150_000))
+    kept = Kept(tmp_path / "appliance.db", Terms(raw_days=0, max_bytes=150_000))
     kept.epoch(BEGIN + 30 * DAY_MS, last_ms=BEGIN + 60 * DAY_MS, clock="unsynced")
     kept.put(kept.series("a"), *every(MINUTE_MS, 30 * DAY_MS, 40 * DAY_MS))
     kept.at_ms = None
@@ -264,7 +264,7 @@ def test_room_is_made_without_a_trusted_clock_too(tmp_path):
 
 def test_the_file_stays_as_large_as_its_days(tmp_path):
     """Pages that became free are used again; nothing else shrinks it."""
-    kept = Kept(tmp_path / "appliance.db", Keeping(raw_days=2, minute_days=2, hour_days=2, day_days=2))
+    kept = Kept(tmp_path / "appliance.db", Terms(raw_days=2, minute_days=2, hour_days=2, day_days=2))
     sizes = []
     for day in range(4, 40, 4):
         live(kept, day, from_day=day - 4, step_ms=5 * MINUTE_MS)
