@@ -35,6 +35,7 @@ class Kept:
         self.database = Database.open(self.path)
         prepare(self.database.connection)
         self.ask = self.database.connection.execute
+        self.ask("PRAGMA synchronous = OFF")  # nobody pulls a plug here
         self.tiers = Tiers(self.database, lambda _: self.at_ms)
         self.retention = Retention(
             self.database,
