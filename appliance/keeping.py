@@ -151,6 +151,16 @@ class Keeping:
 
     # --- how it is ---
 
+    def losses(self) -> dict[str, Callable[[], int]]:
+        """Give what to say of readings that are lost for want of room, and how many there were since the start."""
+        journal, tally, stats = self._journal, self.tally, self._writer.stats
+        assert journal is not None  # noqa: S101 as below
+        return {
+            "more arrived than the disk could take": lambda: journal.dropped,
+            "more series than history.max_series": lambda: tally.refused,
+            "the disk failed until the end, or a fault of ours": lambda: stats.given_up + stats.misfits,
+        }
+
     def trouble(self) -> str | None:
         """Say in one line what is wrong and what to do; None when all is well."""
         if self._writer.trouble is None and self._silent and self._journal is not None:

@@ -118,6 +118,12 @@ class Retention:
         self._look_at = now + LOOK_S
         return self._decide_by_age(now) or self._decide_by_size(now)
 
+    def trim(self, now: float) -> bool:
+        """Throw some rows away at once because there is no room; False when nothing may go, or there is enough."""
+        if not self._sweeps and not self._decide_by_size(now):
+            return False
+        return self.step(now)
+
     def _go_on(self, sweep: _Sweep) -> tuple[int, bool]:
         """Delete up to so many rows; how many, and whether none are left."""
         room = ROWS_A_STEP
