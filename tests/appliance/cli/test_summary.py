@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from keeper import Keeper
 from processes import appliance, eventually, running
 from webserver import record
 
@@ -67,6 +68,9 @@ def test_a_running_service_is_asked(tmp_path):
     config = tmp_path / "a.toml"
     config.write_text('data_dir = "d"\nmqtt.port = 0\nweb.port = 0\n')
     record(tmp_path / "d" / "appliance.db", [("home/a/b", time.time() - 60, 1.5)])
+    keeper = Keeper(tmp_path / "d" / "appliance.db")
+    keeper.move()
+    keeper.stop()
     with running(tmp_path, "run", "--config", config) as service:
         service.line()
 
