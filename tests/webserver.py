@@ -14,7 +14,7 @@ from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
 from appliance.net.websocket import WebSocketLink
 from appliance.store.gaps import Gaps
-from appliance.store.history_reader import HistoryReader
+from appliance.store.tier_reader import TierReader
 
 
 @dataclass
@@ -116,7 +116,7 @@ async def page(
             port=port,
             control=(lambda: SocketFile(tmp_path / "control.sock")) if control else None,
             local=local,
-            history=None if history is None else HistoryReader(history),
+            history=None if history is None else TierReader(history),
             status=status,
             mqtt=lambda: WebSocketLink(server.hub, server.broker._limits.max_packet_bytes),
             doors=doors,

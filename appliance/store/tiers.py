@@ -63,7 +63,9 @@ class Tiers:
         unix_ms = self._unix_ms(now)
         if unix_ms is None:
             return False
-        until_ms = self._moved_until(unix_ms - GRACE_MS)
+        until_ms = unix_ms - GRACE_MS
+        if self._due(HOUR_DUE, until_ms // HOUR_MS, 1):
+            until_ms = self._moved_until(until_ms)
         work: Callable[[_Series, int], None]
         if epochs := self._due(EPOCH_DUE, None, HOURS_A_STEP):
             work, due = self._mark, epochs
