@@ -12,6 +12,7 @@ from appliance.store.retention import Terms
 from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS
 from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.tier_reader import TierReader
+from appliance.store.tiers import HOURS_A_STEP
 
 
 @pytest.fixture
@@ -279,3 +280,17 @@ def test_a_ledger_rolls_up_and_throws_away_what_it_wrote(tmp_path):
     assert minutes[0].at >= at + 86_400
     drawn = reader.chart("home/kitchen/temperature", at, until - 0.001, 4)
     assert [bucket.count for bucket in drawn.buckets] == [96] * 4
+
+
+def test_a_step_takes_a_few_hours_or_one_that_is_full(kept):
+    for topic in ("a", "b", "c", "d", "e"):
+        kept.put(kept.series(topic), *every(30_000))
+    kept.after(HOUR_MS)
+    kept.tiers.step(0.0)
+    assert kept.count("hours") == HOURS_A_STEP
+    kept.tiers.step(0.0)
+    assert kept.count("hours") == 5
+    for topic in ("f", "g"):
+        kept.put(kept.series(topic), *every(5_000))  # 720
+    kept.tiers.step(0.0)
+    assert kept.count("hours") == 6
