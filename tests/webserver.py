@@ -94,6 +94,7 @@ def record(path, readings, gaps=()):
             (topic, "binary" if isinstance(value, bool) else "number", at, float(value))
             for topic, at, value in readings
         )
+        keeper.move()
         with keeper.database.transaction():
             Gaps(keeper.database.connection).write(
                 [note._replace(opened=since, closed=until) for note, since, until in gaps],
