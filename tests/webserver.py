@@ -100,6 +100,7 @@ def record(path, readings, gaps=()):
                 [note._replace(opened=since, closed=until) for note, since, until in gaps],
                 lambda at: keeper.clock.place(round(at * 1000)).tick,
             )
+        keeper.move()  # or a service would find rows that it has not staged
     finally:
         keeper.stop()
     return path

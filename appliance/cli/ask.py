@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 MAX_ROWS = 100_000
+ANSWER_S = 10.0  # the longest wait for an answer
 CLOCK_UNSET = "clock unset"  # then readings are there
 DATA_HELP = "data directory of the service, where it is not one of the usual ones"
 
@@ -335,14 +336,16 @@ def unknown_topic(topic: str, known: Iterable[str]) -> CommandError:
     return CommandError(f"{topic} has no history; {hint}", Exit.NOTHING)
 
 
-def ask_service(data_dir: Path | None, path: str, troubles: list[str], **query: object) -> Any:
+def ask_service(
+    data_dir: Path | None, path: str, troubles: list[str], *, timeout_s: float = ANSWER_S, **query: object
+) -> Any:
     """Ask the first service that answers; None when none does, with the reasons; CommandError when it refuses."""
     from appliance.control import ControlClient, ControlRefused, ControlUnavailable  # noqa: PLC0415
 
     for socket in control_paths(data_dir):
         if not present(socket) and (data_dir is None or not hidden(socket)):
             continue
-        client = ControlClient(socket)
+        client = ControlClient(socket, timeout_s)
         try:
             return client.get(path, **query)
         except ControlUnavailable as error:
