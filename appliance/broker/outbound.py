@@ -199,6 +199,8 @@ class Outbound:
             self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
             return False
         aliases = connection.aliases_out
+        if aliases is not None and qos and connection.session is not None and connection.session.key:
+            aliases = None  # it may have to wait, and what goes before it could not use an alias that it sets
         form = qos << 2 | retain << 1 | connection.v5
         if identifiers or aliases is not None:
             forms = None  # these bytes are for this link alone
