@@ -94,14 +94,13 @@ class Outbound:
             pos = body + size
 
     def deliver_plainly(self, audience: Audience, message: Message, now: float, forms: Forms) -> None:
-        """Deliver to readers that need nothing of their own: `deliver` and `_send` at once where a link is ready."""
+        """Deliver to readers that need nothing of their own and whose sessions are not written down.
+
+        `deliver` and `_send` at once where a link is ready.
+        """
         published_qos = message.qos
         retained = message.retain
         stats = self._stats
-        for session, granted, retain_as_published, _, _ in audience.durable:
-            self.deliver(
-                session, (message, min(granted, published_qos), retained and retain_as_published, (), None), now, forms
-            )
         for session, granted, retain_as_published, _, _ in audience.fleeting:
             qos = min(granted, published_qos)
             retain = retained and retain_as_published
@@ -129,6 +128,12 @@ class Outbound:
                         connection.dirty = True
                     continue
             self.deliver(session, delivery, now, forms)
+
+    def deliver_durably(self, audience: Audience, message: Message, now: float, forms: Forms) -> None:
+        """Deliver to those readers of a plain audience whose sessions are written down."""
+        for session, granted, retain_as_published, _, _ in audience.durable:
+            retain = message.retain and retain_as_published
+            self.deliver(session, (message, min(granted, message.qos), retain, (), None), now, forms)
 
     def deliver(self, session: Session, delivery: Delivery, now: float, forms: Forms) -> None:
         """Send the message at once, or line it up behind others."""
@@ -194,6 +199,8 @@ class Outbound:
             self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
             return False
         aliases = connection.aliases_out
+        if aliases is not None and qos and connection.session is not None and connection.session.key:
+            aliases = None  # it may have to wait, and what goes before it could not use an alias that it sets
         form = qos << 2 | retain << 1 | connection.v5
         if identifiers or aliases is not None:
             forms = None  # these bytes are for this link alone

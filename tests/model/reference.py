@@ -459,6 +459,8 @@ class Model(Judge):
 
     def _may_drop(self, session, delivery, chosen):
         link = session.link
+        if self.has_crashed and not self.oracle.knows(session.client_id):
+            return True  # lost with the server at one moment, both sessions end at one moment too
         if link is not None and self._undeliverable(link, delivery):
             return True
         if delivery.qos:

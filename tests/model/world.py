@@ -293,6 +293,9 @@ class World:
         self.met["crash"] += 1
         replaying = {name: set(session.replays) for name, session in self.broker.sessions.items()}
         self.server.crash_and_restart(self.flaw.restored)
+        for name, session in self.broker.sessions.items():  # which of them go first is the server's choice
+            line = list(session.replays)
+            replaying[name] = sorted(replaying.get(name, ()), key=lambda one: line.index(one) if one in line else 0)
         self.model.crash(replaying)
         self.links, self.strangers = {}, []
         self._judge()
