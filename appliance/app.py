@@ -26,6 +26,7 @@ from appliance.config import ConfigError, SettingError
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
+from appliance.features.gaps import GapWatch
 from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
 from appliance.keeping import Keeping
@@ -43,6 +44,7 @@ from appliance.store.history_reader import HistoryReader
 
 LOG = logging.getLogger(__name__)
 LOCK = "appliance.lock"
+NO_ROOM = "the disk was full or too slow: messages of QoS 0 were not recorded"
 STOP_S = 1.0  # one part's share of the time to stop; a part that needs longer is left behind
 
 
@@ -88,9 +90,12 @@ class Service:
         hub.start()
         parts.push_async_callback(hub.stop)
         self._local = LocalClient(hub, "appliance")
-        if recorder is not None:
+        if journal is not None and recorder is not None:
             recorder.start(self._local)
             parts.callback(recorder.close)
+            gaps = GapWatch(site=settings.site, note=journal.note_gap, losses={NO_ROOM: lambda: journal.dropped})
+            gaps.start(self._local)
+            parts.callback(gaps.close)
         if settings.mqtt.sys_interval_s:
             figures = SysTopics(
                 hub,
