@@ -44,7 +44,6 @@ from appliance.store.history_reader import HistoryReader
 
 LOG = logging.getLogger(__name__)
 LOCK = "appliance.lock"
-NO_ROOM = "the disk was full or too slow: messages of QoS 0 were not recorded"
 STOP_S = 1.0  # one part's share of the time to stop; a part that needs longer is left behind
 
 
@@ -93,9 +92,10 @@ class Service:
         if journal is not None and recorder is not None:
             recorder.start(self._local)
             parts.callback(recorder.close)
-            gaps = GapWatch(site=settings.site, note=journal.note_gap, losses={NO_ROOM: lambda: journal.dropped})
-            gaps.start(self._local)
-            parts.callback(gaps.close)
+        if journal is not None and keeping is not None and settings.history.enabled:
+            watch = GapWatch(site=settings.site, note=journal.miss, losses=keeping.losses())
+            watch.start(self._local)
+            parts.callback(watch.close)
         if settings.mqtt.sys_interval_s:
             figures = SysTopics(
                 hub,

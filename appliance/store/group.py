@@ -62,12 +62,11 @@ def halves(group: Group) -> list[Group]:
 
 
 def count(group: Group) -> int:
-    """Give how many messages, changes and descriptions it holds."""
+    """Give how many messages, changes, descriptions and gaps it holds."""
     return sum(len(getattr(group, name)) for name in LISTS)
 
 
 def shown(group: Group) -> str:
     """Show what is in it, cut short."""
-    return ", ".join(repr(item[0] if name == "entries" else item) for name in LISTS for item in getattr(group, name))[
-        :200
-    ]
+    items = (item[0] if name == "entries" else item for name in LISTS for item in getattr(group, name))
+    return ", ".join(map(repr, items))[:200]
