@@ -89,7 +89,7 @@ class Service:
         hub.start()
         parts.push_async_callback(hub.stop)
         self._local = LocalClient(hub, "appliance")
-        if recorder is not None:
+        if journal is not None and recorder is not None:
             recorder.start(self._local)
             parts.callback(recorder.close)
         if journal is not None and keeping is not None and settings.history.enabled:
