@@ -1,0 +1,20 @@
+"""The store's own way back: what it loads from a data directory."""
+
+import time
+from pathlib import Path
+
+from appliance.broker.image import Image
+from appliance.store.sqlite_ledger import open_ledger
+
+
+def load(database: Path) -> Image:
+    """Give what a service would start from; StoreError."""
+    now = time.monotonic()
+    ledger = open_ledger(database, site="home", max_series=2_000)
+    try:
+        image = ledger.load(now)
+        for session in image.sessions.values():
+            session.settle()
+        return image
+    finally:
+        ledger.close()
