@@ -3,10 +3,14 @@
 import fcntl
 import os
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
+
+import msgspec
+
+from appliance.store.notes import read_notes, take_notes, write_notes
 
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
 BUSY_TIMEOUT_S = 5.0
@@ -26,6 +30,10 @@ CURES = {  # primary result code -> what happened and what to do; {path} and {re
     sqlite3.SQLITE_CANTOPEN: "{path} cannot be opened: check that its directory exists and belongs to this user",
     sqlite3.SQLITE_INTERRUPT: "asking {path} took too long: ask for a shorter time",
 }
+
+
+Mend = Callable[[int, sqlite3.Error | None], bool]
+"""Called with the lock before the file is opened (None), and with the error when that failed; True: try once more."""
 
 
 class StoreError(Exception):
@@ -53,7 +61,7 @@ class Database:
         self._lock = lock
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, mend: Mend = lambda _lock, _error: False) -> Self:
         """Open or create the file, bring its schema up to date, and hold it; StoreError says why not."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,19 +69,24 @@ class Database:
         except OSError as error:
             raise StoreError(explain(path, error)) from error
         try:
-            connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-        except sqlite3.Error as error:
-            os.close(lock)
-            raise StoreError(explain(path, error)) from error
-        try:
-            _claim(path, connection)
-            _migrate(path, connection)
-        except (sqlite3.Error, StoreError) as error:
-            connection.close()
-            os.close(lock)
-            if isinstance(error, StoreError):
+            mend(lock, None)
+            try:
+                connection = _connect(path)
+            except sqlite3.Error as error:
+                if not mend(lock, error):
+                    raise
+                connection = _connect(path)
+            try:
+                write_notes(lock, take_notes(connection, sorted(_applied(connection))))
+                _to_disk(path.parent)  # the log is there, and stays until it is closed in order
+            except BaseException:
+                connection.close()
                 raise
-            raise StoreError(explain(path, error)) from error
+        except BaseException as error:
+            os.close(lock)
+            if isinstance(error, (sqlite3.Error, OSError)):
+                raise StoreError(explain(path, error)) from error
+            raise
         return cls(path, connection, lock)
 
     @contextmanager
@@ -94,9 +107,33 @@ class Database:
             return
         try:
             self.connection.close()
+            notes = read_notes(self._lock)
+            if notes is not None and not self.path.with_name(f"{self.path.name}-wal").exists():
+                write_notes(self._lock, msgspec.structs.replace(notes, is_open=False))
+        except OSError:  # then the next start asks for the log
+            pass
         finally:
             os.close(self._lock)
             self._lock = -1
+
+
+def create(path: Path, steps: set[str]) -> sqlite3.Connection:
+    """Make a new file with these steps of the schema, for filling: nothing is durable before it is synced whole."""
+    import sqlite_utils  # noqa: PLC0415 as below
+
+    from appliance.store.schema import STEPS, step_names  # noqa: PLC0415
+
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        for pragma in ("journal_mode = MEMORY", "synchronous = OFF", f"application_id = {APPLICATION_ID}"):
+            connection.execute(f"PRAGMA {pragma}")
+        database = sqlite_utils.Database(connection, execute_plugins=False)
+        STEPS.apply(database, stop_before=step_names() - steps)
+        connection.execute("PRAGMA foreign_keys = OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -136,6 +173,27 @@ def _lock(path: Path) -> int:
     return lock
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file, make sure that it is ours, and bring its schema up to date."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+    try:
+        _claim(path, connection)
+        _migrate(path, connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _to_disk(directory: Path) -> None:
+    """Have the names in a directory on the disk."""
+    opened = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def _claim(path: Path, connection: sqlite3.Connection) -> None:
     """Make sure that the file is ours or empty, mark it, and set how it is written."""
     application_id = _number(connection, "PRAGMA application_id")
@@ -160,9 +218,7 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
 
     database = sqlite_utils.Database(connection, execute_plugins=False)
     if unknown := sorted({step.name for step in STEPS.applied(database)} - step_names()):
-        raise StoreError(
-            f"{path} was written by a newer version (step {unknown[-1]} is unknown here): update this installation"
-        )
+        raise newer(path, unknown)
     STEPS.apply(database)
 
 
@@ -173,6 +229,13 @@ def _applied(connection: sqlite3.Connection) -> set[str]:
         return {name for (name,) in rows}
     except sqlite3.OperationalError:  # no such table: a new file
         return set()
+
+
+def newer(path: Path, unknown: Iterable[str]) -> StoreError:
+    """Give the refusal of a file that has steps of the schema that are unknown here."""
+    return StoreError(
+        f"{path} was written by a newer version (step {max(unknown)} is unknown here): update this installation"
+    )
 
 
 def _foreign(path: Path) -> str:

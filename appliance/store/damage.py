@@ -1,0 +1,209 @@
+"""Whether a database is damaged, and what was done about those that were: what the owner is told.
+
+A damaged file is put aside as `<name>.corrupt-<UTC time>`, its log with it, and what happened stands beside it in a
+file of that name and `.json`, for as long as the owner leaves it there.
+"""
+
+import os
+import sqlite3
+import struct
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from appliance.store.log import Log, read_log
+from appliance.store.notes import Notes
+from appliance.store.pages import HEADER_BYTES, MAGIC, SIZES
+
+ASIDE: Final = ".corrupt-"
+TOLD: Final = ".json"
+CHECK_BYTES: Final = 64 * 1024 * 1024  # of a larger file only the small tables are looked through at a start
+TRACE: Final = b"CREATE TABLE series"  # stands in the first page, or near it, of every file of ours
+TRACE_BYTES: Final = 256 * 1024
+DAMAGE_CODES: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+READ_CODES: Final = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
+HEADER: Final = (
+    (18, b"\x02\x02\x00\x40\x20\x20"),
+    (44, b"\x00\x00\x00\x04"),
+    (52, bytes(4)),
+    (56, b"\x00\x00\x00\x01"),
+)
+"""What stands in the header of every file of ours from byte 18 on (versions, payload fractions), and so on."""
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """One damaged file. `most`: see Salvage; `is_finished`: nothing of its history is still to be copied."""
+
+    at: float
+    why: str
+    aside: str
+    kept: int
+    lost: int
+    lost_pages: int
+    is_finished: bool
+    most: dict[str, int]
+    roots: dict[str, int]
+
+    def line(self) -> str:
+        """Say it in one line for people."""
+        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.at))
+        lost = [f"{self.lost} were lost"] if self.lost else []
+        if self.lost_pages:
+            lost.append(f"{self.lost_pages} {'page' if self.lost_pages == 1 else 'pages'} could not be read")
+        more = "" if self.is_finished else ", older history is still being copied"
+        return (
+            f"the database was damaged ({self.why}): on {when} {self.kept} records were kept,"
+            f" {' and '.join(lost) or 'none was seen to be lost'}{more}; the old file is {self.aside}"
+            " (delete it to end this message)"
+        )
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tell whether an error of SQLite's speaks of the file's content."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in DAMAGE_CODES or code in READ_CODES
+
+
+def damages(path: Path) -> list[Damage]:
+    """Give what was put aside beside the database and is still there, the oldest first."""
+    found = []
+    for told in sorted(path.parent.glob(f"{path.name}{ASIDE}*{TOLD}")):
+        try:
+            damage = msgspec.json.decode(told.read_bytes(), type=Damage)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        if Path(damage.aside).exists():
+            found.append(damage)
+    return found
+
+
+def last_aside(path: Path) -> Path | None:
+    """Give the place that the newest account names."""
+    told = sorted(path.parent.glob(f"{path.name}{ASIDE}*{TOLD}"))
+    return told[-1].with_suffix("") if told else None
+
+
+def forget_untrue(path: Path) -> None:
+    """Remove accounts of files that are not there: the owner has deleted them, or they were never put aside."""
+    for told in path.parent.glob(f"{path.name}{ASIDE}*{TOLD}"):
+        if not told.with_suffix("").exists():
+            told.unlink()
+
+
+def tell(damage: Damage) -> None:
+    """Write down what happened, beside the file that was put aside; OSError."""
+    place = Path(f"{damage.aside}{TOLD}")
+    new = place.with_name(f"{place.name}.new")
+    with new.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(damage)))
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(place)
+
+
+def log_of(path: Path) -> Path:
+    """Give the place of a database's write-ahead log."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def examine(path: Path, notes: Notes | None) -> str | None:
+    """Look at a file that nobody has open, without SQLite: why it is damaged, None where nothing is seen.
+
+    SQLite itself takes no notice of a broken log, and of an empty file it throws the log away.
+    """
+    with ExitStack() as files:
+        file, log = open_both(path, notes, files)
+        head = b"" if file is None else os.pread(file, TRACE_BYTES, 0)
+        if not head:
+            if log is not None and (log.frames or log.damaged):
+                return "the file was empty, its log was not"
+            return "the file was empty" if notes is not None and file is not None else None
+        if not head.startswith(MAGIC):
+            ours = notes is not None or TRACE in head or not any(head) or _has_trace(log)
+            return "its first page was overwritten" if ours else None
+        assert file is not None  # noqa: S101 it had a head
+        return _examine_whole(path, head, os.fstat(file).st_size, log, notes)
+
+
+def open_both(path: Path, notes: Notes | None, files: ExitStack) -> tuple[int | None, Log | None]:
+    """Open a database and its log to read their bytes; what cannot be read is None, and SQLite will say why."""
+    opened: list[int] = []
+    for one in (path, log_of(path)):
+        try:
+            opened.append(os.open(one, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            opened.append(-1)
+            continue
+        files.callback(os.close, opened[-1])
+    log = None
+    if opened[1] >= 0:
+        try:
+            log = read_log(opened[1], page_size=None if notes is None else notes.page_size)
+        except OSError:  # a bad block
+            log = Log(opened[1], 1024, damaged=True)
+    return (None if opened[0] < 0 else opened[0]), log
+
+
+def _examine_whole(path: Path, head: bytes, size: int, log: Log | None, notes: Notes | None) -> str | None:
+    if log is not None and log.damaged:
+        return f"{log_of(path).name} was broken"
+    first = log.page(1) if log is not None else None
+    first = head if first is None else first
+    if notes is None and TRACE not in head and not _has_trace(log):
+        return None  # of somebody else, or not begun
+    if len(first) < HEADER_BYTES or any(first[at : at + len(said)] != said for at, said in HEADER):
+        return "its header was damaged"
+    if first[68:72] != b"HSA1":
+        return "its header was damaged"
+    page_size = struct.unpack_from(">H", first, 16)[0]
+    if page_size not in SIZES or (log is not None and log.page_size != page_size):
+        return "its header was damaged" if page_size not in SIZES else f"{log_of(path).name} was of another database"
+    counted, changed, valid_for = (struct.unpack_from(">I", first, at)[0] for at in (28, 24, 92))
+    sure = counted if changed == valid_for else 0
+    wanted = log.pages or sure if log is not None else sure
+    here = size // page_size
+    missing = wanted - here if log is None else sum(n not in log.frames for n in range(here + 1, wanted + 1))
+    return "the file was cut off" if missing > 0 else None
+
+
+def is_log_missing(path: Path, notes: Notes | None) -> bool:
+    """Tell whether the log of a database that was not closed in order is gone."""
+    return notes is not None and notes.is_open and path.exists() and not log_of(path).exists()
+
+
+def check(path: Path, bulk: tuple[str, ...]) -> str | None:
+    """Have SQLite look through a file that nobody has open, without changing it: why it is damaged, None if it is not.
+
+    Of a large file the tables named `bulk` are left out.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error:
+        return None  # it will be said where it is opened for good
+    try:
+        if path.stat().st_size <= CHECK_BYTES:
+            tables = [""]
+        else:
+            names = connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
+            )
+            tables = [f"('{name}')" for (name,) in names if name not in bulk]
+        for table in tables:
+            (said,) = connection.execute(f"PRAGMA quick_check{table}").fetchone()
+            if said != "ok":
+                return " ".join(str(said).replace("*** in database main ***", "").split())[:80]
+    except sqlite3.Error as error:
+        return str(error) if is_damage(error) else None
+    except OSError:
+        return None
+    finally:
+        connection.close()
+    return None
+
+
+def _has_trace(log: Log | None) -> bool:
+    first = None if log is None else log.page(1)
+    return first is not None and (TRACE in first or first[68:72] == b"HSA1")

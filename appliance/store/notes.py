@@ -1,0 +1,43 @@
+"""What the lock file says of the database beside it: enough to find its tables when its first page is gone.
+
+Written once a start. It also tells that there was a database at all, and whether its log must still be there.
+"""
+
+import os
+import sqlite3
+
+import msgspec
+
+MAX_BYTES = 65_536
+
+
+class Notes(msgspec.Struct, frozen=True, kw_only=True):
+    """is_open: the file was not closed in order, so its log must be there."""
+
+    page_size: int
+    roots: dict[str, int]
+    steps: list[str]
+    is_open: bool
+
+
+def read_notes(lock: int) -> Notes | None:
+    """Read an open lock file; None where it says nothing that makes sense."""
+    try:
+        return msgspec.json.decode(os.pread(lock, MAX_BYTES, 0), type=Notes)
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError):
+        return None
+
+
+def write_notes(lock: int, notes: Notes) -> None:
+    """Write them and have them on the disk; OSError."""
+    text = msgspec.json.encode(notes)
+    os.pwrite(lock, text, 0)
+    os.ftruncate(lock, len(text))
+    os.fdatasync(lock)
+
+
+def take_notes(connection: sqlite3.Connection, steps: list[str]) -> Notes:
+    """Look at an open database."""
+    (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    roots = connection.execute("SELECT name, rootpage FROM sqlite_master WHERE rootpage > 0").fetchall()
+    return Notes(page_size=page_size, roots=dict(roots), steps=steps, is_open=True)

@@ -1,0 +1,186 @@
+"""What is whole in a damaged database goes into a new one: table by table, row by row, each row judged.
+
+The tables that the broker needs come first and at once. What is only history may be large: it follows in small steps,
+if need be while the service runs already.
+"""
+
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Final
+
+from appliance.store.pages import Harm, Pages, Row, Value
+from appliance.store.shape import Shape, shapes
+from appliance.store.wholeness import Judge, judges
+
+BATCH_ROWS: Final = 500
+BULK: Final = ("readings", "minutes", "hours", "days")  # only history: these may follow later
+MADE_ANEW: Final = {"_sqlite_migrations"}  # the new file has its own
+MASTER: Final = ("table", "index")
+
+
+def read_roots(pages: Pages, noted: Mapping[str, int]) -> dict[str, int]:
+    """Give the first page of every table and index, from the file's own list, else from what was noted of it."""
+    roots = dict(noted)
+    pages.reached.clear()
+    for _, values in pages.rows(1, Harm()):
+        if len(values) == 5 and values[0] in MASTER:
+            _, name, _, root, _ = values
+            if isinstance(name, str) and isinstance(root, int) and 1 < root <= pages.count:
+                roots[name] = root
+    return roots
+
+
+class Salvage:
+    """Copies rows from `pages` (None: there are none) into `new`, an open database of the same tables.
+
+    `new` does not check its foreign keys meanwhile.
+
+    `most`: the highest key of each table that other tables refer to, should newer ones have been added since.
+    `kept` and `lost` count rows by table; what stood in pages that cannot be read has no number.
+    """
+
+    def __init__(
+        self,
+        pages: Pages | None,
+        roots: Mapping[str, int],
+        new: sqlite3.Connection,
+        most: Mapping[str, int] | None = None,
+    ) -> None:
+        self.kept: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        self.lost_pages = 0
+        self._pages = pages
+        self._roots = roots
+        self._new = new
+        self._shapes = {name: shape for name, shape in shapes(new).items() if name not in MADE_ANEW}
+        self._judges = judges(new, self._shapes)
+        self._most = most
+        self._known: dict[tuple[str, str], set[Value]] = {}
+
+    def state(self) -> None:
+        """Copy everything that is not bulk, in one transaction."""
+        self._new.execute("BEGIN IMMEDIATE")
+        for shape in self._shapes.values():
+            if shape.name not in BULK:
+                for batch in self._batches(shape):
+                    self._put(shape, batch)
+        self._drop_orphans()
+        self._new.execute("COMMIT")
+
+    def bulk(self) -> Iterator[int]:
+        """Copy the history a batch at a time, each in a transaction of its own; gives how many rows were looked at."""
+        for name in BULK:
+            shape = self._shapes.get(name)
+            if shape is None:
+                continue
+            for batch in self._batches(shape):
+                self._new.execute("BEGIN IMMEDIATE")
+                try:
+                    self._put(shape, [values for values in batch if self._has_parents(shape, values)])
+                    self._new.execute("COMMIT")
+                except BaseException:
+                    if self._new.in_transaction:
+                        self._new.execute("ROLLBACK")
+                    raise
+                yield len(batch)
+
+    def _batches(self, shape: Shape) -> Iterator[list[tuple[Value, ...]]]:
+        rows = self._rows(shape)
+        while batch := list(islice(rows, BATCH_ROWS)):
+            yield batch
+
+    def _rows(self, shape: Shape) -> Iterator[tuple[Value, ...]]:
+        """Give the rows of a table that are whole: those that its root leads to, then those that no page leads to."""
+        judge = self._judges.get(shape.name)
+        harm = Harm()
+        root = self._roots.get(shape.name)
+        if self._pages is None:
+            return
+        if root is None:
+            harm.pages += 1
+        else:
+            for row in self._pages.rows(root, harm):
+                values = shape.values(row)
+                if values is not None and (judge is None or judge(values)):
+                    yield values
+                else:
+                    self.lost[shape.name] += 1
+        self.lost[shape.name] += harm.cells
+        if harm.pages:
+            self.lost_pages += harm.pages
+            yield from self._stray(shape, judge)
+
+    def _stray(self, shape: Shape, judge: Judge | None) -> Iterator[tuple[Value, ...]]:
+        """Give the rows of leaves that nothing leads to any more: not free, not another table's, and all of this shape.
+
+        Only where the list of free pages is whole: a page that was given back holds what was deleted.
+        """
+        assert self._pages is not None  # noqa: S101 a walk has been tried
+        free, is_whole = self._pages.free()
+        if not is_whole:
+            return
+        taken = set(self._pages.reached)
+        for name, root in self._roots.items():
+            if name != shape.name:
+                self._pages.reach(root, taken)
+        for number in range(2, self._pages.count + 1):
+            if number in free or number in taken:
+                continue
+            rows = self._pages.leaf(number, shape.leaf, Harm())
+            if rows and (found := list(self._fitting(shape, judge, rows))):
+                self._pages.reached.add(number)
+                yield from found
+
+    @staticmethod
+    def _fitting(shape: Shape, judge: Judge | None, rows: list[Row]) -> Iterator[tuple[Value, ...]]:
+        fitting = [values for row in rows if (values := shape.values(row)) is not None]
+        if judge is not None:
+            yield from filter(judge, fitting)
+        elif len(fitting) == len(rows) and all(len(row.values) == len(shape.columns) for row in rows):
+            yield from fitting
+
+    def _put(self, shape: Shape, rows: list[tuple[Value, ...]]) -> None:
+        self._new.executemany(shape.insert(), rows)
+        self.kept[shape.name] += len(rows)
+
+    def _has_parents(self, shape: Shape, values: tuple[Value, ...]) -> bool:
+        for column, table, key in shape.parents:
+            value = values[column]
+            if value is not None and value not in self._keys(table, key):
+                self.lost[shape.name] += 1
+                return False
+        return True
+
+    def _keys(self, table: str, key: str) -> set[Value]:
+        """Give the keys that were kept: one that is given out anew later is not that of an old row."""
+        known = self._known.get((table, key))
+        if known is None:
+            asked = f'SELECT "{key}" FROM "{table}" WHERE "{key}" <= ?'  # noqa: S608 names of our own tables
+            most = sys.maxsize if self._most is None else self._most.get(table, 0)
+            known = self._known[table, key] = {value for (value,) in self._new.execute(asked, (most,))}
+        return known
+
+    def most(self) -> dict[str, int]:
+        """Give the highest key of each table that the history refers to."""
+        found = {}
+        for shape in self._shapes.values():
+            for _, table, key in shape.parents if shape.name in BULK else ():
+                (most,) = self._new.execute(f'SELECT max("{key}") FROM "{table}"').fetchone()  # noqa: S608 our own
+                found[table] = most or 0
+        return found
+
+    def _drop_orphans(self) -> None:
+        """Take out again what refers to rows that were lost, and then what refers to that."""
+        while found := self._new.execute("PRAGMA foreign_key_check").fetchall():
+            for table, rowid, _, number in found:
+                shape = self._shapes[table]
+                column, parent, key = shape.parents[number]
+                name = shape.columns[column]
+                gone = f'"{name}" IS NOT NULL AND "{name}" NOT IN (SELECT "{key}" FROM "{parent}")'  # noqa: S608
+                where = "rowid = ?" if rowid is not None else f"? IS NULL AND {gone}"
+                removed = self._new.execute(f'DELETE FROM "{table}" WHERE {where}', (rowid,)).rowcount  # noqa: S608
+                self.lost[table] += removed
+                self.kept[table] -= removed
