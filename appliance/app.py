@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import ssl
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -29,6 +28,7 @@ from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
 from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
+from appliance.keeping import Keeping
 from appliance.listeners import faults, url, where
 from appliance.net.certificates import CertificateError, server_context
 from appliance.net.hub import Hub, next_client_id
@@ -40,7 +40,6 @@ from appliance.places import control_path, database_path
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
 from appliance.store.history import HistoryReader
-from appliance.store.writer import HistoryWriter
 
 LOG = logging.getLogger(__name__)
 LOCK = "appliance.lock"
@@ -57,7 +56,7 @@ class Service:
         self.web_port: int | None = None
         self.listeners: tuple[str, ...] = ()
         self._started = monotonic()
-        self._writer: HistoryWriter | None = None
+        self._keeping: Keeping | None = None
         self._broker: Broker | None = None
         self._local: LocalClient | None = None
         self._accounts: Accounts | None = None
@@ -70,12 +69,13 @@ class Service:
             accounts = self._accounts = load_accounts(settings.accounts)
         except ConfigError as error:
             raise CommandError(str(error), Exit.CONFIG) from None
-        database = database_path(self.data_dir)
-        recorder = self._record(database, parts) if settings.history.enabled else None
+        keeping = await self._keep(parts) if settings.store.enabled else None
+        journal = keeping.journal_for(self._rights_of) if keeping else None
+        recorder = Recorder(journal.learn, site=settings.site) if journal and settings.history.enabled else None
         broker = Broker(
             settings.limits,
             next_client_id=next_client_id,
-            journal=recorder,
+            journal=journal,
             classify=recorder.classify if recorder else unclassified,
             authorize=accounts.acl.rights if accounts else all_rights,
         )
@@ -83,13 +83,21 @@ class Service:
         hub = Hub(broker, accounts.passwords if accounts else None)
         if accounts is not None:
             parts.push_async_callback(accounts.passwords.close)
+        if keeping is not None:
+            keeping.restore(broker, hub)
         hub.start()
         parts.push_async_callback(hub.stop)
         self._local = LocalClient(hub, "appliance")
         if recorder is not None:
             recorder.start(self._local)
+            parts.callback(recorder.close)
         if settings.mqtt.sys_interval_s:
-            figures = SysTopics(hub, version=build.version(), interval_s=settings.mqtt.sys_interval_s)
+            figures = SysTopics(
+                hub,
+                version=build.version(),
+                interval_s=settings.mqtt.sys_interval_s,
+                store=keeping.status if keeping else None,
+            )
             figures.start()
             parts.callback(figures.close)
         await self._open_page(hub, contexts, parts)
@@ -122,10 +130,10 @@ class Service:
 
     def status(self) -> dict[str, object]:
         """Say how the service is; numbers are totals since the start where their name does not say `now`."""
-        broker, writer = self._broker, self._writer
+        broker = self._broker
         assert broker is not None  # noqa: S101 asked only by parts that start later
         stats = broker.stats
-        status: dict[str, object] = {
+        return {
             "version": __version__,
             "compiled": build.compiled(),
             "site": self.settings.site,
@@ -149,18 +157,9 @@ class Service:
             "messages_dropped": dict(stats.dropped),
             "bytes_received": stats.bytes_received,
             "bytes_sent": stats.bytes_sent,
-            "history": None,
+            "store": None if self._keeping is None else self._keeping.status(),
+            "history": None if self._keeping is None else self._keeping.history_status(),
         }
-        if writer is not None:
-            status["history"] = {
-                "rows": writer.stats.rows,
-                "duplicates": writer.stats.duplicates,
-                "beyond_max_series": writer.stats.refused,
-                "not_allowed_to_publish": writer.stats.forbidden,
-                "dropped": writer.stats.dropped,
-                "trouble": writer.trouble,
-            }
-        return status
 
     def agents(self) -> dict[str, str]:
         """Give each agent's last word: online or offline."""
@@ -171,22 +170,15 @@ class Service:
             for message in self._local.retained(f"{prefix}+{suffix}")
         }
 
-    def _record(self, database: Path, parts: AsyncExitStack) -> Recorder:
-        writer = HistoryWriter(
-            database,
-            site=self.settings.site,
-            max_series=self.settings.history.max_series,
-            on_trouble=tell_trouble,
-        )
+    async def _keep(self, parts: AsyncExitStack) -> Keeping:
+        keeping = Keeping(database_path(self.data_dir), self.settings)
         try:
-            writer.start()
+            await keeping.open()
         except StoreError as error:
             raise CommandError(str(error), Exit.DATA) from None
-        self._writer = writer
-        parts.push_async_callback(asyncio.to_thread, writer.close)
-        recorder = Recorder(writer, site=self.settings.site, wall_clock=time.time, rights_of=self._rights_of)
-        parts.callback(recorder.close)
-        return recorder
+        parts.push_async_callback(keeping.close)
+        self._keeping = keeping
+        return keeping
 
     def _rights_of(self, client_id: str) -> Rights:
         """Give the rights of a client that has published; where there are accounts, one without a session has none."""

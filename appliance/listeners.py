@@ -56,7 +56,13 @@ def url(listener: Listener, address: str | None = None) -> str:
 
 
 def faults(settings: Settings) -> Iterator[Fault]:
-    """Everything about the listeners that cannot be."""
+    """Everything that cannot be, though each key by itself could."""
+    if settings.history.enabled and not settings.store.enabled:
+        yield Fault(
+            ("history", "enabled"),
+            "readings are recorded in the store, which is off",
+            "set history.enabled = false too, or store.enabled = true",
+        )
     taken = [
         _Spot(name, place(section.address, section.port), section.address, section.port)
         for name, section in (("web.port", settings.web), ("mqtt.port", settings.mqtt))

@@ -49,6 +49,7 @@ ARROWS = {
         "appliance.features.doorbell",
         "appliance.features.recorder",
         "appliance.features.sys_topics",
+        "appliance.keeping",
         "appliance.listeners",
         "appliance.mqtt",
         "appliance.net",
@@ -73,6 +74,7 @@ ARROWS = {
         "appliance.settings",
         "appliance.store",
     },
+    "appliance.keeping": {"appliance.broker", "appliance.net", "appliance.settings", "appliance.store"},
     "appliance.features": set(),
     "appliance.features.doorbell": {"appliance.net"},
     "appliance.features.recorder": {

@@ -62,6 +62,8 @@ def status_command(arguments: argparse.Namespace) -> int:
     return Exit.OK
 
 
+SHOWN_BYTES = 1_000_000  # what waits is worth a line from here
+
 TROUBLES = {
     "messages_dropped": ("dropped", "message"),
     "subscriptions_refused": ("refused", "subscription"),
@@ -91,7 +93,48 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
     for key, (verb, thing) in TROUBLES.items():
         for cause, count in status[key].items():
             yield f"  {verb:9} {counted(count, thing)} ({cause})"
-    history = status["history"]
+    yield from store_lines(status["store"])
+    yield from history_lines(status["history"])
+
+
+def store_lines(store: dict[str, Any] | None) -> Iterable[str]:
+    """Put the store's numbers into words."""
+    if store is None:
+        yield "  store     off: everything is gone when the service ends"
+        return
+    waits = "" if store["waits"] else "; acknowledgements do not wait for it"
+    yield (
+        f"  store     {megabytes(store['size_bytes'])} of {megabytes(store['max_bytes'])}, "
+        f"{counted(store['commits'], 'commit')} since the start{waits}"
+    )
+    if store["free_bytes"] is not None:
+        yield f"            {megabytes(store['free_bytes'])} free on its disk"
+    hours = store["day_hours"]
+    span = "24 h" if hours >= 24 else f"{hours:.1f} h"
+    if store["written_day_bytes"] is not None:
+        yield (
+            f"            {megabytes(store['written_day_bytes'])} written in the last {span} "
+            f"of {megabytes(store['budget_day_bytes'])} a day"
+        )
+    if store["device_written_day_bytes"] is not None:
+        yield f"            {megabytes(store['device_written_day_bytes'])} by all programs to its disk"
+    if store["budget_left_bytes"] < 0:
+        over = megabytes(-store["budget_left_bytes"])
+        yield f"            {over} over the budget: messages wait {store['window_ms']:g} ms to be written together"
+    if store["waiting_bytes"] > SHOWN_BYTES:
+        yield f"            {megabytes(store['waiting_bytes'])} wait to be written"
+    if store["dropped"]:
+        yield f"            {counted(store['dropped'], 'message')} (QoS 0) found no room to wait"
+    if store["left_out"]:
+        yield f"            {counted(store['left_out'], 'message')} could not be written; the log says why"
+    if store["trouble"]:
+        yield f"            {coloured(store['trouble'], Colour.RED)}"
+    if store["refuses"]:
+        yield f"            {coloured('nothing is acknowledged that would have to be kept', Colour.RED)}"
+
+
+def history_lines(history: dict[str, Any] | None) -> Iterable[str]:
+    """Put the history's numbers into words."""
     if history is None:
         yield "  history   off"
         return
@@ -102,10 +145,11 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
     if history["beyond_max_series"]:
         values = counted(history["beyond_max_series"], "value")
         yield f"            not recorded: {values} of topics beyond history.max_series"
-    if history["dropped"]:
-        yield f"            {counted(history['dropped'], 'message')} could not be recorded"
-    if history["trouble"]:
-        yield f"            {coloured(history['trouble'], Colour.RED)}"
+
+
+def megabytes(size_bytes: int) -> str:
+    """Say a size as people do."""
+    return f"{size_bytes / 1_000_000:.1f} MB"
 
 
 def counted(number: int, thing: str) -> str:

@@ -6,6 +6,7 @@ A subscription to `#` does not bring them [MQTT-4.7.2-1], no client may publish 
 import asyncio
 import math
 import resource
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from appliance.broker.core import Broker
@@ -101,13 +102,48 @@ def memory_bytes() -> tuple[int, int]:
     return now, max(now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # the kernel notes that one later
 
 
+STORE_FIGURES = {
+    "commits": "commits",
+    "groups": "groups",
+    "failures": "failures",
+    "written_bytes": "bytes/written",
+    "written_day_bytes": "bytes/written/day",
+    "device_written_bytes": "device/bytes/written",
+    "device_written_day_bytes": "device/bytes/written/day",
+    "budget_day_bytes": "budget/day",
+    "budget_left_bytes": "budget/left",
+    "window_ms": "window",
+    "waiting_bytes": "waiting/bytes",
+    "dropped": "dropped",
+    "size_bytes": "size/bytes",
+    "free_bytes": "free/bytes",
+    "trouble": "trouble",
+}
+"""What the store says of itself -> its name below `$SYS/broker/store`; the window is in milliseconds."""
+
+
+def store_figures(status: Mapping[str, object]) -> dict[str, str]:
+    """Give what is known of the store; no trouble is an empty text, which no retained message has, so "none"."""
+    figures = {name: status[key] for key, name in STORE_FIGURES.items()}
+    figures["trouble"] = figures["trouble"] or "none"
+    return {f"store/{name}": str(figure) for name, figure in figures.items() if figure is not None}
+
+
 class SysTopics:
     """Publishes what has changed, every `interval_s` seconds while somebody reads it.
 
     While nobody does, only the loads are kept up; who begins to read finds everything as it is at that moment.
     """
 
-    def __init__(self, hub: Hub, *, version: str, interval_s: float) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        version: str,
+        interval_s: float,
+        store: Callable[[], Mapping[str, object]] | None = None,
+    ) -> None:
+        self._store = store
         self._hub = hub
         self._broker = hub.broker
         self._version = version
@@ -158,6 +194,8 @@ class SysTopics:
             "uptime": f"{now - self._started:.0f} seconds",
         }
         figures |= {name: str(count) for name, count in counts(self._broker).items()}
+        if self._store is not None:
+            figures |= store_figures(self._store())
         for name, load in self._loads.items():
             for window, rate in load.per_minute.items():
                 figures[f"load/{name}/{window}"] = f"{rate:.2f}"

@@ -14,8 +14,12 @@ from appliance.store.notes import read_notes, take_notes, write_notes
 
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
 BUSY_TIMEOUT_S = 5.0
-STEP_NAMES = {"0001_history"}  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
-LOG_BYTES = 16 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow
+STEP_NAMES = {
+    "0001_history",
+    "0002_journal",
+}  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
+PAGE_BYTES = 1024  # of a new file: a small commit writes a page or two, and on a card every byte of them counts
+LOG_BYTES = 8 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow
 
 CURES = {  # primary result code -> what happened and what to do; {path} and {reason} are filled in
     sqlite3.SQLITE_BUSY: "{path} is locked by another program: close it there",
@@ -201,11 +205,13 @@ def _claim(path: Path, connection: sqlite3.Connection) -> None:
     if application_id != APPLICATION_ID and not empty:
         raise StoreError(_foreign(path))
     if empty:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # before anything else makes the first page
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # a commit that returned has reached the disk
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the log moves when nobody waits for a commit: ledger.py
 
 
 def _migrate(path: Path, connection: sqlite3.Connection) -> None:

@@ -21,5 +21,6 @@ class Group:
     records: list[AnyRecord] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
     size_bytes: int = 0
+    run: int = 0  # of the service, so that its numbers cannot be taken for those of an earlier one
     now: float = 0.0
     at: float = 0.0

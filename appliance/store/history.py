@@ -81,6 +81,7 @@ class Tally:
     rows: int = 0
     duplicates: int = 0
     refused: int = 0  # of series beyond the cap
+    forbidden: int = 0  # of topics that their publisher may not publish to
 
 
 class History:

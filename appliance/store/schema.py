@@ -8,6 +8,8 @@ the way they are asked.
 from sqlite_utils.db import Database
 from sqlite_utils.migrations import Migrations
 
+from appliance.store.schema_journal import JOURNAL
+
 STEPS = Migrations("appliance")
 
 
@@ -20,6 +22,13 @@ def step_names() -> set[str]:
 def history(db: Database) -> None:
     """Series, runs, readings and the two views over them."""
     for statement in HISTORY:
+        db.execute(statement)
+
+
+@STEPS(name="0002_journal")
+def journal(db: Database) -> None:
+    """The journal, and the tables that its sessions and messages move into."""
+    for statement in JOURNAL:
         db.execute(statement)
 
 

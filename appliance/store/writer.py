@@ -1,30 +1,37 @@
-"""The thread that writes the history: batches in, one transaction each, and trouble with the disk outlived.
+"""The thread that writes: one group after the other made durable, and trouble with the disk outlived.
 
-The event loop hands over batches and never waits. What does not fit into the bound of waiting bytes is dropped and
-counted. When the disk fails the batch is kept and tried again, on a fresh connection, until it is written; the trouble
-and its cure are told meanwhile.
+It owns the ledger and with it the one connection that writes. The event loop hands groups over and never waits; what
+became of them is told by three calls, made in this thread. When the disk fails, the connection is closed, because what
+a failed flush left behind cannot be known from it; the file is opened anew, its log moved over and flushed, what the
+failed commit really wrote is read from it, and only the rest is written again.
 """
 
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Condition, Event, Thread
-from typing import Final
+from threading import Condition, Thread
+from time import monotonic
+from typing import Any, Final
 
-from appliance.broker.message import Message
-from appliance.broker.rights import ALL_RIGHTS, Rights
-from appliance.devices import Device
-from appliance.store.database import Database, StoreError, explain
-from appliance.store.history import History
-from appliance.store.readings import Measured, readings_of
+from appliance.broker.image import Image
+from appliance.store.database import StoreError, explain
+from appliance.store.group import Group
+from appliance.store.ledger import Ledger
+from appliance.store.room import Room, is_full
+from appliance.store.wear import Wear
 
 LOG: Final = logging.getLogger(__name__)
-MAX_WAITING_BYTES: Final = 8 * 1024 * 1024
-MAX_SERIES: Final = 2_000
-RETRY_S: Final = 2.0
+MERGED_BYTES: Final = 1_048_576  # of waiting groups that share a transaction
+RETRY_S: Final = 1.0  # between tries to open the file again
+REST: Final = 4.0  # how long the thread rests after a step, in lengths of that step: a fifth of the time is for them
+IDLE_S: Final = 60.0  # until it asks again for something to do when there was nothing
+AFTER_S: Final = 1.0  # until it asks for something to do after a commit
+LOOK_S: Final = 10.0  # between looks at how full the disk is
+TRIMS: Final = 200  # small pieces of history that are given up at once when the disk is full
 MISUSE: Final = (  # the statement is wrong, not the disk: trying again cannot help
     sqlite3.IntegrityError,
     sqlite3.ProgrammingError,
@@ -35,90 +42,111 @@ MISUSE: Final = (  # the statement is wrong, not the disk: trying again cannot h
 
 
 @dataclass(slots=True)
-class Batch:
-    """What belongs into one transaction: descriptions first, then messages with the wall time they arrived at."""
-
-    messages: list[tuple[float, Message]] = field(default_factory=list)
-    devices: list[Device] = field(default_factory=list)
-    rights: dict[Message, Rights] = field(default_factory=dict)  # of publishers that speak for several topics
-    size_bytes: int = 0
-
-
-@dataclass(slots=True)
 class WriterStats:
     """Plain counters, for any thread to read."""
 
-    rows: int = 0
-    duplicates: int = 0
     commits: int = 0
-    refused: int = 0  # readings of topics beyond the cap on series
-    forbidden: int = 0  # readings of topics that their publisher may not publish to
-    dropped: int = 0  # messages that found no room to wait or no disk in time
-    failures: int = 0  # transactions that the disk refused
+    groups: int = 0
+    failures: int = 0  # what the disk refused: commits, steps, tries to open the file
+    misfits: int = 0  # messages and records that could not be written through a fault of ours
+    given_up: int = 0  # messages and records that were still unwritten at the end, because the disk failed
 
 
-class HistoryWriter:
-    """Owns the one connection that writes, in a thread of its own.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the ledger held at the start."""
 
-    `on_trouble` is called in that thread: with one line for people when writing fails, with None when it works again.
-    The same line stands in `trouble` meanwhile.
+    image: Image
+    next_number: int
+    next_key: int
+
+
+class Writer:
+    """Writes groups in a thread of its own; `run` tells them from those of an earlier start.
+
+    on_committed: the groups up to this number are durable. on_failure: what waits cannot be written now; a line for
+    people says why and what to do, and stands in `trouble` too. on_recovery: it is written again.
     """
 
     def __init__(
         self,
         path: Path,
+        open_ledger: Callable[[], Ledger],
         *,
-        site: str,
-        max_series: int = MAX_SERIES,
-        max_waiting_bytes: int = MAX_WAITING_BYTES,
+        run: int,
+        room: Room,
+        wear: Wear,
+        on_committed: Callable[[int], None],
+        on_failure: Callable[[str], None],
+        on_recovery: Callable[[], None],
         retry_s: float = RETRY_S,
-        on_trouble: Callable[[str | None], None] = lambda _: None,
-        open_database: Callable[[Path], Database] = Database.open,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.stats = WriterStats()
         self.trouble: str | None = None
         self._path = path
-        self._site = site
-        self._max_series = max_series
-        self._max_waiting_bytes = max_waiting_bytes
+        self._open_ledger = open_ledger
+        self._run_id = run
+        self._room = room
+        self._wear = wear
+        self._on_committed = on_committed
+        self._on_failure = on_failure
+        self._on_recovery = on_recovery
         self._retry_s = retry_s
-        self._on_trouble = on_trouble
-        self._open_database = open_database
-        self._waiting: deque[Batch] = deque()
-        self._waiting_bytes = 0  # of the batch in work too
+        self._clock = clock
+        self._groups: deque[Group] = deque()  # not durable yet, the one in work too
         self._closing = False
         self._changed = Condition()
         self._thread: Thread | None = None
-        # What only the thread touches once it runs; both are None after a failure, until the next try.
-        self._database: Database | None = None
-        self._history: History | None = None
+        # What only the thread touches once it runs. Without a ledger the file must be opened again first.
+        self._ledger: Ledger | None = None
+        self._next_try = 0.0
+        self._next_step = 0.0
+        self._no_step_before = 0.0
+        self._next_look = 0.0
+        self._refused = False  # the loop was told of a failure and not yet of its end
+        self._full = False  # it failed for want of room
 
-    def start(self) -> None:
-        """Open the database and begin to write; StoreError says in one line why it cannot."""
-        refused: list[Exception] = []
-        opened = Event()
-        self._thread = Thread(target=self._run, args=(opened, refused), name="history-writer", daemon=True)
-        self._thread.start()
-        opened.wait()  # SQLite's connection belongs to the thread that opens it
-        if refused:
-            self._thread.join()
-            self._thread = None
-            raise refused[0]
+    # --- for the loop ---
 
-    def submit(self, batch: Batch) -> bool:
-        """Hand over a batch without waiting; False if there was no room and its messages were dropped and counted."""
+    def start(self, now: float) -> Loaded:
+        """Open the file and give what is in it; StoreError says in one line why it cannot. Blocks until done."""
+        outcome: list[Loaded | Exception] = []
+        opened = Condition()
+
+        def opening() -> None:
+            try:
+                found: Loaded | Exception = self._load(now)
+            except Exception as error:  # noqa: BLE001 the starting thread raises it
+                self._let_go()
+                found = error
+            with opened:
+                outcome.append(found)
+                opened.notify()
+            if isinstance(found, Loaded):
+                self._work()
+
+        self._thread = Thread(target=opening, name="writer", daemon=True)
+        with opened:
+            self._thread.start()
+            opened.wait_for(lambda: outcome)  # SQLite's connection belongs to the thread that opens it
+        (found,) = outcome
+        if isinstance(found, Loaded):
+            return found
+        self._thread.join()
+        self._thread = None
+        if isinstance(found, (sqlite3.Error, OSError)):
+            raise StoreError(explain(self._path, found)) from found
+        raise found
+
+    def submit(self, group: Group) -> None:
+        """Hand over a group; groups become durable in the order of their numbers."""
         with self._changed:
-            room = not self._closing and self._waiting_bytes + batch.size_bytes <= self._max_waiting_bytes
-            if room:
-                self._waiting.append(batch)
-                self._waiting_bytes += batch.size_bytes
-                self._changed.notify()
-            else:
-                self.stats.dropped += len(batch.messages)
-        return room
+            self._groups.append(group)
+            self._changed.notify()
 
     def close(self) -> None:
-        """Write everything that was handed over, close the database, end the thread; may be called twice.
+        """Write everything that was handed over, close the file, end the thread; may be called twice.
 
         Blocks until done. Only if the disk refuses is the rest given up, after one more try, and counted.
         """
@@ -129,110 +157,269 @@ class HistoryWriter:
             self._thread.join()
             self._thread = None
 
-    def _run(self, opened: Event, refused: list[Exception]) -> None:
-        try:
-            self._database = self._open_database(self._path)
-        except Exception as error:  # noqa: BLE001 the starting thread raises it
-            refused.append(error)
-            return
-        finally:
-            opened.set()
-        while (batch := self._next()) is not None:
-            last_try = False
-            while not self._recorded(batch):
-                if last_try:
-                    self._give_up(batch)
-                    break
-                last_try = self._closes_within_retry()
-            self._done(batch)
+    # --- the thread ---
+
+    def _load(self, now: float) -> Loaded:
+        self._ledger = ledger = self._open_ledger()
+        image = ledger.load(now)
+        self._room.keep()
+        self._wear.look(at_once=True)
+        return Loaded(image, ledger.next_number, ledger.next_key)
+
+    def _work(self) -> None:
+        while self._wait():
+            last = self._closing
+            if self._ledger is None:
+                self._open_again()
+            if self._ledger is not None:
+                if self._groups:
+                    self._write(self._ledger)
+                elif not last:
+                    self._step(self._ledger)
+            if last and self._ledger is None:
+                break
+        self._give_up()
         self._let_go()
 
-    def _recorded(self, batch: Batch) -> bool:
-        """Try to write one batch in one transaction; False if it should be tried again."""
+    def _wait(self) -> bool:
+        """Wait until there is something to do; False when closing and nothing is left."""
+        with self._changed:
+            while True:
+                if self._closing:
+                    return bool(self._groups)
+                due = self._next_step
+                if self._ledger is None:
+                    due = self._next_try
+                elif self._groups:
+                    return True
+                left = due - self._clock()
+                if left <= 0:
+                    return True
+                self._changed.wait(left)
+
+    def _write(self, ledger: Ledger) -> None:
+        batch = self._next_batch()
         try:
-            self._write(batch)
-        except StoreError as error:  # could not be opened again
-            self._tell(str(error))
-            return False
-        except Exception as error:  # one bad batch must not end the recording of all later ones
-            self._let_go()  # with what its caches believed to have been written
-            if isinstance(error, sqlite3.Error) and not isinstance(error, MISUSE):
-                self.stats.failures += 1
-                self._tell(explain(self._path, error))
-                return False
-            LOG.exception("%d messages could not be recorded", len(batch.messages))
-            self._drop(len(batch.messages))
+            ledger.write(batch)
+        except (sqlite3.Error, OSError) as error:
+            if isinstance(error, MISUSE):
+                self._misfit(batch, error)
+            else:
+                self._fail(error)
+        except Exception as error:  # noqa: BLE001 one bad group must not end the writing of all later ones
+            self._misfit(batch, error)
         else:
-            self._tell(None)
-        return True
+            self._done(batch.number)
+            self._recover()
+        self._next_step = max(self._no_step_before, min(self._next_step, self._clock() + AFTER_S))
+        self._wear.look()
 
-    def _write(self, batch: Batch) -> None:
-        if self._database is None:
-            self._database = self._open_database(self._path)
-        if self._history is None:
-            self._history = History(self._database.connection, max_series=self._max_series)
-        with self._database.transaction():
-            learned = [self._history.learn(device) for device in batch.devices]
-            measured = list(self._measured(batch))
-            allowed = [reading for reading, is_allowed in measured if is_allowed]
-            appended = self._history.append(allowed)
-        self.stats.commits += 1
-        self.stats.forbidden += len(measured) - len(allowed)
-        self.stats.rows += appended.rows
-        self.stats.duplicates += appended.duplicates
-        self.stats.refused += appended.refused + sum(tally.refused for tally in learned)
-
-    def _measured(self, batch: Batch) -> Iterator[tuple[Measured, bool]]:
-        """Give every reading, and whether its publisher may publish to its topic."""
-        for at, message in batch.messages:
-            rights = batch.rights.get(message, ALL_RIGHTS)
-            for reading in readings_of(message.topic, message.payload, message.properties, at=at, site=self._site):
-                yield reading, all(rights.may_publish(value.topic) for value in reading.values)
-
-    def _next(self) -> Batch | None:
-        """Wait for a batch; None when closing and nothing is left."""
+    def _next_batch(self) -> Group:
+        """Give the groups that share the next transaction, as one with the number of the last."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing)
-            return self._waiting.popleft() if self._waiting else None
+            waiting = list(self._groups)
+        if len(waiting) == 1:
+            return waiting[0]
+        batch: list[Group] = []
+        size = 0
+        for group in waiting:
+            size += group.size_bytes
+            if batch and size > MERGED_BYTES:
+                break
+            batch.append(group)
+        return merged(batch)
 
-    def _done(self, batch: Batch) -> None:
+    def _done(self, number: int) -> None:
+        """Say that the groups up to this number are durable."""
+        count = 0
         with self._changed:
-            self._waiting_bytes -= batch.size_bytes
+            while self._groups and self._groups[0].number <= number:
+                self._groups.popleft()
+                count += 1
+        if count:
+            self.stats.commits += 1
+            self.stats.groups += count
+            self._tell(self._on_committed, number)
 
-    def _closes_within_retry(self) -> bool:
-        """Wait until the next try is due; True if the writer is to close."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._closing, self._retry_s)
+    def _step(self, ledger: Ledger) -> None:
+        """Do a piece of what may wait, and rest four times as long as it took."""
+        now = self._clock()
+        try:
+            if now >= self._next_look:
+                self._next_look = now + LOOK_S
+                ledger.short_of_space = self._room.is_tight()
+                self._room.keep()
+            more = (ledger.short_of_space and ledger.trim()) or ledger.step()
+        except Exception as error:  # nothing of it waited; what waits next finds out how the disk is
+            if not isinstance(error, (sqlite3.Error, OSError)) or isinstance(error, MISUSE):
+                LOG.exception("what may wait in %s could not be done", self._path)
+            self.stats.failures += 1
+            self._full = self._full or is_full(error)
+            self._complain(explain(self._path, error) if isinstance(error, (sqlite3.Error, OSError)) else str(error))
+            self._let_go()
+            self._next_try = self._clock()
+            self._next_step = self._no_step_before = self._next_try + IDLE_S
+            return
+        ended = self._clock()
+        self._next_step = ended + ((ended - now) * REST if more else IDLE_S)
+        if not self._refused:
+            self.trouble = None
+        self._wear.look()
 
-    def _give_up(self, batch: Batch) -> None:
+    # --- trouble ---
+
+    def _fail(self, error: sqlite3.Error | OSError | StoreError) -> None:
+        """Let go of the file and tell the loop; the next try follows at once, then one every `retry_s`."""
+        self.stats.failures += 1
+        self._let_go()
+        self._next_try = self._clock() + (self._retry_s if self._refused else 0.0)
+        cause = error.__cause__ if isinstance(error, StoreError) else error
+        if cause is not None and is_full(cause):
+            self._full = True
+        trouble = str(error) if isinstance(error, StoreError) else explain(self._path, error)
+        self._complain(trouble)
+        if not self._refused:
+            self._refused = True
+            self._tell(self._on_failure, trouble)
+
+    def _open_again(self) -> None:
+        """Open the file, make sure of what is in it, and make room where that was missing."""
+        if self._full:
+            self._room.give_up()
+        try:
+            self._ledger = ledger = self._open_ledger()
+            ledger.settle()
+            run, number = ledger.last_stamp
+            if run == self._run_id:
+                self._done(number)  # the commit that failed had written them after all
+            if self._full:
+                ledger.short_of_space = True
+                for _ in range(TRIMS):
+                    if not ledger.trim():
+                        break
+        except (sqlite3.Error, OSError, StoreError) as error:
+            self._fail(error)
+        except Exception as error:
+            LOG.exception("%s could not be opened again", self._path)
+            self._fail(StoreError(f"{self._path} cannot be used: {error}"))
+        else:
+            self._full = False
+            if not self._groups:
+                self._recover()
+
+    def _recover(self) -> None:
+        """Tell that all is well again."""
+        self.trouble = None
+        if self._refused:
+            self._refused = False
+            self._next_look = 0.0
+            self._tell(self._on_recovery)
+
+    def _misfit(self, batch: Group, error: Exception) -> None:
+        """Write what can be written of a group that a fault of ours keeps from being written whole."""
+        LOG.error("a group of %d could not be written as it is", _count(batch), exc_info=error)
+        self._let_go()  # with what it believed to have written
+        try:
+            for part in halves(batch):
+                self._write_what_fits(part)
+        except (sqlite3.Error, OSError, StoreError) as trouble:
+            self._fail(trouble)
+            return
+        self._done(batch.number)
+        self._recover()
+
+    def _write_what_fits(self, part: Group) -> None:
+        """Write one part, or its parts; sqlite3.Error, OSError and StoreError say that the disk fails."""
+        if self._ledger is None:
+            self._ledger = self._open_ledger()
+            self._ledger.settle()
+        try:
+            self._ledger.write(part)
+        except (OSError, sqlite3.Error) as error:
+            if not isinstance(error, MISUSE):
+                raise
+        except Exception as error:  # noqa: BLE001 told already, by who found the group
+            LOG.debug("a part of it cannot be written either: %s", error)
+        else:
+            return
+        self._let_go()
+        parts = halves(part)
+        if not parts:
+            self.stats.misfits += 1
+            LOG.error("left out: %s", _shown(part))
+        for smaller in parts:
+            self._write_what_fits(smaller)
+
+    def _give_up(self) -> None:
         """Count what stays unwritten because the disk failed until the end."""
         with self._changed:
-            self._waiting.appendleft(batch)
-            lost = sum(len(waiting.messages) for waiting in self._waiting)
-            self._waiting.clear()
-            self.stats.dropped += lost
-        LOG.error("%d messages were not recorded: %s", lost, self.trouble)
-
-    def _drop(self, messages: int) -> None:
-        with self._changed:
-            self.stats.dropped += messages
+            lost = sum(map(_count, self._groups))
+            self._groups.clear()
+        if lost:
+            self.stats.given_up += lost
+            LOG.error("%d messages and changes were not written: %s", lost, self.trouble)
 
     def _let_go(self) -> None:
-        """Close the connection, whatever state it is in."""
-        self._history = None
-        if self._database is not None:
-            database, self._database = self._database, None
-            try:
-                database.close()
-            except sqlite3.Error as error:
-                self._tell(explain(self._path, error))
+        """Close the ledger, whatever state it is in."""
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            with suppress(sqlite3.Error, OSError):  # what it held is written again, or was reported before
+                ledger.close()
 
-    def _tell(self, trouble: str | None) -> None:
-        """Report trouble, or that it is over, once each."""
-        if trouble == self.trouble:
-            return
-        self.trouble = trouble
+    def _complain(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            LOG.warning("%s", trouble)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         try:
-            self._on_trouble(trouble)
-        except Exception:  # the listener's fault must not end the recording
-            LOG.exception("nobody could be told: %s", trouble)
+            callback(*arguments)
+        except Exception:  # the listener's fault must not end the writing
+            LOG.exception("nobody could be told of %s", arguments or "the recovery")
+
+
+def merged(groups: Sequence[Group]) -> Group:
+    """Give the groups as one that has the last one's number and time."""
+    whole = Group(groups[-1].number, run=groups[-1].run, now=groups[-1].now, at=groups[-1].at)
+    for group in groups:
+        whole.entries += group.entries
+        whole.records += group.records
+        whole.devices += group.devices
+        whole.size_bytes += group.size_bytes
+    return whole
+
+
+def halves(group: Group) -> list[Group]:
+    """Give a group in two smaller ones, in an order in which they may be written; nothing where it cannot be divided.
+
+    The first has the number before: while the second is missing, the group is not in.
+    """
+    if _count(group) < 2:
+        return []
+    first, second = (Group(group.number - 1 + n, run=group.run, now=group.now, at=group.at) for n in range(2))
+    kinds: list[tuple[list[Any], str]] = [
+        (group.devices, "devices"),
+        (group.entries, "entries"),
+        (group.records, "records"),
+    ]
+    full = [(items, name) for items, name in kinds if items]
+    if len(full) > 1:  # messages before the records that refer to them
+        items, name = full.pop(0)
+        setattr(first, name, items)
+        for items, name in full:
+            setattr(second, name, items)
+    else:
+        items, name = full[0]
+        setattr(first, name, items[: len(items) // 2])
+        setattr(second, name, items[len(items) // 2 :])
+    return [first, second]
+
+
+def _count(group: Group) -> int:
+    return len(group.entries) + len(group.records) + len(group.devices)
+
+
+def _shown(group: Group) -> str:
+    for message, *_ in group.entries:
+        return f"a message of {message.topic}"
+    return ", ".join(type(item).__name__ for item in (*group.records, *group.devices))

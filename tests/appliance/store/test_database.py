@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.store.database import APPLICATION_ID, Database, StoreError, explain, open_reader
+from appliance.store.database import APPLICATION_ID, STEP_NAMES, Database, StoreError, explain, open_reader
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,7 +28,9 @@ def test_a_new_file_is_ours_durable_and_migrated(path):
         assert ask("PRAGMA synchronous") == 2  # FULL
         assert ask("PRAGMA foreign_keys") == 1
         assert ask("PRAGMA busy_timeout") == 5000
-        assert ask("SELECT group_concat(name) FROM _sqlite_migrations") == "0001_history"
+        assert ask("PRAGMA page_size") == 1024
+        assert ask("PRAGMA wal_autocheckpoint") == 0
+        assert set(ask("SELECT group_concat(name) FROM _sqlite_migrations").split(",")) == STEP_NAMES
     finally:
         database.close()
         database.close()  # harmless

@@ -1,0 +1,214 @@
+"""The store's parts, started and stopped in order: ledger and writer's thread, wear budget, reserve, journal."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from appliance.broker.core import Broker
+from appliance.broker.rights import Rights
+from appliance.net.hub import Hub
+from appliance.settings import Settings
+from appliance.store.group import Group
+from appliance.store.history import Tally
+from appliance.store.journal import GroupJournal
+from appliance.store.ledger import Ledger
+from appliance.store.room import Room
+from appliance.store.sqlite_ledger import open_ledger
+from appliance.store.wear import Wear, device_counter, process_counter
+from appliance.store.writer import Loaded, Writer
+
+LOG: Final = logging.getLogger(__name__)
+SILENT_S: Final = 4.0  # a disk that has not answered for so long is told of
+
+
+class Keeping:
+    """Everything that outlives the process, for one running service.
+
+    In order: `open`, `journal_for` and a broker with that journal, `restore`, and when it is all over `close`.
+    """
+
+    def __init__(self, path: Path, settings: Settings, open_ledger: Callable[[], Ledger] | None = None) -> None:
+        store = settings.store
+        self.tally = Tally()
+        self._path = path
+        self._records = settings.history.enabled
+        self._waits = store.wait
+        self._max_bytes = store.max_mb * 1_000_000
+        self._run = secrets.randbits(62)
+        self._room = Room(path.parent, store.reserve_mb)
+        self._wear = Wear(store.budget_mb_per_day, process_counter(), device_counter(path.parent))
+        self._writer = Writer(
+            path,
+            open_ledger or partial(open_sqlite, path, settings, self.tally),
+            run=self._run,
+            room=self._room,
+            wear=self._wear,
+            on_committed=lambda number: self._soon(self._committed, number),
+            on_failure=lambda trouble: self._soon(self._failed, trouble),
+            on_recovery=lambda: self._soon(self._recovered),
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loaded: Loaded | None = None
+        self._journal: GroupJournal | None = None
+        self._broker: Broker | None = None
+        self._hub: Hub | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._silent = False  # the disk does not answer
+
+    async def open(self) -> None:
+        """Open the database and read what is in it; StoreError says why not."""
+        self._loop = asyncio.get_running_loop()
+        self._loaded = await asyncio.to_thread(self._writer.start, monotonic())
+
+    def journal_for(self, rights_of: Callable[[str], Rights]) -> GroupJournal:
+        """Give the journal for the broker."""
+        assert self._loop is not None and self._loaded is not None  # noqa: S101, PT018 opened before
+        self._journal = GroupJournal(
+            self._loop,
+            self._submit,
+            run=self._run,
+            next_number=self._loaded.next_number,
+            next_key=self._loaded.next_key,
+            links_waiting=self._links_waiting,
+            window_s=self._wear.budget.window_s,
+            rights_of=rights_of,
+            waits=self._waits,
+        )
+        return self._journal
+
+    def restore(self, broker: Broker, hub: Hub) -> None:
+        """Give the broker what it knew, and from now on word of what is durable."""
+        assert self._loaded is not None  # noqa: S101 as above
+        self._broker, self._hub = broker, hub
+        broker.restore(self._loaded.image, monotonic())
+        self._loaded = None  # nobody needs it any more
+
+    async def close(self) -> None:
+        """Have everything written that was taken; may be called twice."""
+        if self._journal is not None:
+            self._journal.close()
+        await asyncio.to_thread(self._writer.close)
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    # --- what the parts say to each other ---
+
+    def _links_waiting(self) -> int:
+        return 0 if self._broker is None else len(self._broker.gate)
+
+    def _submit(self, group: Group) -> None:
+        self._writer.submit(group)
+        if self._watch is None and self._loop is not None:
+            self._watch = self._loop.call_later(SILENT_S, self._look)
+
+    def _look(self) -> None:
+        """See whether the disk answers, as long as something was handed over since the last time."""
+        self._watch = None
+        assert self._journal is not None and self._loop is not None  # noqa: S101, PT018 it has handed something over
+        waits_s = self._journal.oldest_s()
+        if not waits_s:
+            return
+        if waits_s >= SILENT_S and not self._silent:
+            self._silent = True
+            LOG.warning("%s", self.trouble())
+        self._watch = self._loop.call_later(SILENT_S, self._look)
+
+    def _soon(self, callback: Callable[..., None], *arguments: object) -> None:
+        assert self._loop is not None  # noqa: S101 opened before
+        self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _committed(self, number: int) -> None:
+        assert self._journal is not None  # noqa: S101 it has handed something over
+        self._silent = False
+        if self._broker is None or self._hub is None or not self._waits:
+            self._journal.committed(number, 0)
+            return
+        self._broker.committed(number, monotonic())
+        self._journal.committed(
+            number, self._broker.gate.released
+        )  # the thread has its next group before the answers go out
+        self._hub.turn()
+
+    def _failed(self, trouble: str) -> None:
+        LOG.error("nothing is acknowledged that would have to be kept: %s", trouble)
+        if self._journal is not None:
+            self._journal.failed()
+        if self._broker is not None and self._hub is not None and self._waits:
+            self._broker.cannot_store(monotonic())
+            self._hub.turn()
+
+    def _recovered(self) -> None:
+        LOG.warning("%s is written again", self._path)
+        if self._journal is not None:
+            self._journal.recovered()
+
+    # --- how it is ---
+
+    def trouble(self) -> str | None:
+        """Say in one line what is wrong and what to do; None when all is well."""
+        if self._writer.trouble is None and self._silent and self._journal is not None:
+            waits_s = self._journal.oldest_s()
+            return (
+                f"the disk under {self._path} has not answered for {waits_s:.0f} s: "
+                "wait, or check the disk or card and its power supply"
+            )
+        return self._writer.trouble
+
+    def status(self) -> dict[str, object]:
+        """Say how the store is; numbers are totals since the start where their name does not say otherwise."""
+        journal, stats = self._journal, self._writer.stats
+        assert journal is not None  # noqa: S101 asked only when everything runs
+        return {
+            "waits": self._waits,
+            "groups": stats.groups,
+            "commits": stats.commits,
+            "failures": stats.failures,
+            "left_out": stats.misfits,
+            "dropped": journal.dropped,
+            "waiting_bytes": journal.waiting_bytes,
+            "refuses": journal.refuses,
+            "trouble": self.trouble(),
+            **self._wear.status(),
+            "size_bytes": size_bytes(self._path),
+            "max_bytes": self._max_bytes,
+            "free_bytes": self._free_bytes(),
+        }
+
+    def history_status(self) -> dict[str, object] | None:
+        """Say what became of readings since the start; None where none are recorded."""
+        if not self._records:
+            return None
+        return {
+            "rows": self.tally.rows,
+            "duplicates": self.tally.duplicates,
+            "beyond_max_series": self.tally.refused,
+            "not_allowed_to_publish": self.tally.forbidden,
+        }
+
+    def _free_bytes(self) -> int | None:
+        try:
+            return self._room.free_bytes()
+        except OSError:
+            return None
+
+
+def open_sqlite(path: Path, _settings: Settings, _tally: Tally) -> Ledger:
+    """Open the database for writing; StoreError says why not. Called in the writer's thread."""
+    return open_ledger(path, age_ms=lambda now: round(now * 1000))
+
+
+def size_bytes(path: Path) -> int:
+    """Give the size of the database with its log."""
+    total = 0
+    for part in (path, path.with_name(path.name + "-wal")):
+        try:
+            total += part.stat().st_size
+        except OSError:
+            continue
+    return total

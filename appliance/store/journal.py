@@ -1,0 +1,252 @@
+"""The loop's side of the store: collects what the core hands over into groups, and decides when a group closes.
+
+Everything here runs on the event loop and costs next to nothing a message. A group closes when it is full; when its
+window is over; and, while nothing is owed to the wear budget, at the end of the turn in which as many links wait for it
+as the last commit let go, because then nobody else is coming. Until the group before it is written it stays open
+unless it is full: it could not be written earlier. No timer runs while no group is open.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from time import monotonic, time
+from typing import Final, Protocol
+
+from appliance.broker.message import Message
+from appliance.broker.ports import RouteFlag
+from appliance.broker.records import AnyRecord, WillKept
+from appliance.broker.rights import Rights
+from appliance.devices import Device, encode_about
+from appliance.store.group import Group
+from appliance.store.wear import WINDOW_S
+
+BUNDLE: Final = int(RouteFlag.BUNDLE)  # an IntFlag computes too slowly for every message
+FULL_BYTES: Final = 65_536
+MAX_WAITING_BYTES: Final = 16 * 1024 * 1024  # of all that is not written yet
+MESSAGE_BYTES: Final = 300  # what a message costs in memory beside its texts
+RECORD_BYTES: Final = 200
+
+
+class Timer(Protocol):
+    """Something that will be called."""
+
+    def cancel(self) -> None:
+        """Do not."""
+
+
+class Loop(Protocol):
+    """What is needed of an event loop."""
+
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Call after what is going on now."""
+
+    def call_later(self, delay_s: float, callback: Callable[[], None], /) -> Timer:
+        """Call after some time."""
+
+
+class GroupJournal:
+    """The journal of the broker's core."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        submit: Callable[[Group], None],
+        *,
+        run: int,
+        next_number: int,
+        next_key: int,
+        links_waiting: Callable[[], int],
+        window_s: Callable[[float], float] = lambda _now: WINDOW_S,
+        rights_of: Callable[[str], Rights],
+        waits: bool = True,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
+        on_dropped: Callable[[float, float, int], None] = lambda _since, _until, _messages: None,
+        clock: Callable[[], float] = monotonic,
+        wall_clock: Callable[[], float] = time,
+    ) -> None:
+        self._loop = loop
+        self._submit = submit
+        self._run = run
+        self._next_number = next_number
+        self._next_key = next_key
+        self._links_waiting = links_waiting
+        self._window_s = window_s
+        self._rights_of = rights_of
+        self._waits = waits
+        self._max_waiting_bytes = max_waiting_bytes
+        self._on_dropped = on_dropped
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self.refuses = False
+        self.dropped = 0  # QoS 0 messages that found no room
+        self.waiting_bytes = 0  # of groups handed over and not written
+        self.group = 1 if waits else 0
+        self._open = Group(1, run=run)
+        self._opened_at: float | None = None
+        self._handed_over: deque[tuple[int, int, float]] = deque()  # number, bytes and time of groups not written
+        self._calm = True  # nobody looks at the open group before something comes
+        self._released = 0  # links that the last commit let go
+        self._timer: Timer | None = None
+        self._due = 0.0  # when the timer rings
+        self._full = False  # more waits than may
+        self._fails = False  # what waits cannot be written
+        self._dropped_from: tuple[float, int] | None = None  # since when, and the count before it
+        self._closed = False
+
+    # --- what the core calls ---
+
+    def append(self, message: Message, flags: int, now: float) -> None:
+        """Take one message; of QoS 0 only while there is room."""
+        if self._full and not message.qos:
+            self._drop(now)
+            return
+        group = self._open
+        group.entries.append((message, flags, now, self._rights_of(message.client_id) if flags & BUNDLE else None))
+        group.size_bytes += len(message.payload) + len(message.properties) + len(message.topic) + MESSAGE_BYTES
+        if self._calm or group.size_bytes >= FULL_BYTES:
+            self._stir()
+
+    def note(self, record: AnyRecord) -> None:
+        """Take one change of a session."""
+        group = self._open
+        group.records.append(record)
+        group.size_bytes += RECORD_BYTES
+        if type(record) is WillKept:
+            group.size_bytes += len(record.topic) + len(record.payload) + len(record.properties)
+        if self._calm or group.size_bytes >= FULL_BYTES:
+            self._stir()
+
+    def take_number(self) -> int:
+        """Give a number for a message that a `Queued` refers to."""
+        number = self._next_number
+        self._next_number = number + 1
+        return number
+
+    def take_key(self) -> int:
+        """Give the key for the next session or will."""
+        key = self._next_key
+        self._next_key = key + 1
+        return key
+
+    # --- what the features call ---
+
+    def learn(self, device: Device) -> None:
+        """Take the names and units that an agent gives its readings."""
+        group = self._open
+        group.devices.append(device)
+        group.size_bytes += len(encode_about(device)) + MESSAGE_BYTES * (1 + len(device.sensors))
+        if self._calm or group.size_bytes >= FULL_BYTES:
+            self._stir()
+
+    # --- what the writer's side calls ---
+
+    def committed(self, number: int, released: int) -> None:
+        """Take note that the groups up to this one are durable, and how many links their commit let go."""
+        handed_over = self._handed_over
+        while handed_over and handed_over[0][0] <= number:
+            self.waiting_bytes -= handed_over.popleft()[1]
+        self._released = released
+        if self._full and self.waiting_bytes < self._max_waiting_bytes // 2:
+            self._full = False
+            self._tell_dropped()
+        self.refuses = self._full or self._fails
+        self._look()
+
+    def failed(self) -> None:
+        """Refuse until further notice: what was handed over cannot be written. It stays handed over."""
+        self._fails = self.refuses = True
+
+    def recovered(self) -> None:
+        """Take again: writing works."""
+        self._fails = False
+        self.refuses = self._full
+
+    def oldest_s(self) -> float:
+        """Give how long the oldest group that was handed over is waiting to be durable."""
+        return self._clock() - self._handed_over[0][2] if self._handed_over else 0.0
+
+    def close(self) -> None:
+        """Hand over what is there, and from now on everything at once; may be called twice."""
+        self._closed = True
+        self._calm = True
+        if not self._is_empty():
+            self._hand_over()
+        self._tell_dropped()
+
+    # --- when a group closes ---
+
+    def _stir(self) -> None:
+        """Act on the first thing that comes, or on the last that fits."""
+        if self._open.size_bytes >= FULL_BYTES or self._closed:
+            self._hand_over()
+        else:
+            self._calm = False
+            self._loop.call_soon(self._look)  # so that all that came with it is in
+
+    def _look(self) -> None:
+        """Close the group if it is time, else see that it is looked at again."""
+        if self._handed_over:
+            self._calm = False  # nobody needs to look before that is written
+            return
+        self._calm = True
+        if self._is_empty():
+            return
+        now = self._clock()
+        if self._opened_at is None:
+            self._opened_at = self._open.entries[0][2] if self._open.entries else now
+        window_s = self._window_s(now)
+        due = self._opened_at + window_s
+        if now >= due:
+            self._hand_over()
+            return
+        if window_s <= WINDOW_S:
+            waiting = self._links_waiting()
+            if waiting and waiting >= self._released:
+                self._hand_over()
+                return
+        if self._timer is None or due < self._due:
+            self._disarm()
+            self._due = due
+            self._timer = self._loop.call_later(due - now, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._look()
+
+    def _hand_over(self) -> None:
+        group = self._open
+        number = group.number + 1
+        self._open = Group(number, run=self._run)
+        if self._waits:
+            self.group = number
+        self._opened_at = None
+        self._disarm()
+        group.now = self._clock()
+        group.at = self._wall_clock()
+        self._handed_over.append((group.number, group.size_bytes, group.now))
+        self.waiting_bytes += group.size_bytes
+        if self.waiting_bytes > self._max_waiting_bytes:
+            self._full = self.refuses = True
+        self._calm = self._closed
+        self._submit(group)
+
+    def _is_empty(self) -> bool:
+        group = self._open
+        return not (group.entries or group.records or group.devices)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- what finds no room ---
+
+    def _drop(self, now: float) -> None:
+        if self._dropped_from is None:
+            self._dropped_from = now, self.dropped
+        self.dropped += 1
+
+    def _tell_dropped(self) -> None:
+        if self._dropped_from is not None:
+            since, before = self._dropped_from
+            self._dropped_from = None
+            self._on_dropped(since, self._clock(), self.dropped - before)

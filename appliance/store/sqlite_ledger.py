@@ -1,0 +1,127 @@
+"""The ledger in the one SQLite file: groups go to the end of the journal, and are moved into the tables later."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from appliance.broker.image import Image
+from appliance.devices import Device
+from appliance.store.database import PAGE_BYTES, Database
+from appliance.store.group import Entry, Group
+from appliance.store.loading import last_stamp, load
+from appliance.store.staged import INSERT, Placed, StagedRow, Staging
+from appliance.store.state_tables import OnDamage, StateTables
+
+CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is moved into the file
+
+
+class Placing(Protocol):
+    """The history, as far as the ledger asks it: it gives rows their history columns, and moves those later."""
+
+    def learn(self, device: Device) -> object:
+        """Keep the names and units an agent gives its readings."""
+
+    def place(self, entry: Entry, group: Group) -> Sequence[Placed]:
+        """Give the readings of a message with their places, without those that are already here."""
+
+    def move(self, cut_id: int) -> bool:
+        """Move the history columns of some staged rows up to `cut_id`; True while there are more."""
+
+
+class SqliteLedger:
+    """Everything that is written to one open database; after an error it is closed and made anew."""
+
+    def __init__(
+        self,
+        database: Database,
+        history: Placing | None,
+        *,
+        age_ms: Callable[[float], int],
+        on_damage: OnDamage = lambda _: None,
+    ) -> None:
+        self.next_number = 1
+        self.next_key = 1
+        self.short_of_space = False
+        self.damaged = 0
+        self._database = database
+        self._history = history
+        self._age_ms = age_ms
+        self._on_damage = on_damage
+        connection = database.connection
+        self._tables = StateTables(connection, on_damage)
+        self._staging = Staging(connection)
+        (last_id,) = connection.execute("SELECT max(id) FROM journal").fetchone()
+        self._next_id = max(last_id or 0, self._tables.mark("state_id")) + 1  # ids are never used again
+        self.last_stamp = last_stamp(connection)
+        self._log_bytes = 0
+
+    def load(self, now: float) -> Image:
+        """Give the state as the last group left it, `now` being monotonic; writes nothing."""
+        loaded = load(self._database.connection, now, self._age_ms(now), self._on_damage)
+        self.next_number, self.next_key, self.damaged = loaded.next_number, loaded.next_key, loaded.damaged
+        return loaded.image
+
+    def settle(self) -> None:
+        """Move the whole log into the file and flush it: after a failure, only then is what was found durable."""
+        (busy, _, _) = self._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise sqlite3.OperationalError("the log is in use by a reader")
+        self._log_bytes = 0
+
+    def write(self, group: Group) -> None:
+        """Make the group durable: one transaction, one flush. sqlite3.Error says that nothing of it is."""
+        place = None if self._history is None else self._history.place
+        with self._database.transaction():
+            if group.run != self.last_stamp[0]:
+                self._begin_run(group.run)
+            if self._history is not None:
+                for device in group.devices:
+                    self._history.learn(device)
+            rows = self._staging.rows(group, self._next_id, self._age_ms, place)
+            self._database.connection.executemany(INSERT, rows)
+        self.last_stamp = group.run, group.number
+        self._next_id += len(rows)
+        self._wrote(rows)
+
+    def step(self) -> bool:
+        """Do one small piece of what may wait; False when there is nothing to do."""
+        if self._log_bytes >= CHECKPOINT_BYTES:
+            self._checkpoint()
+            return True
+        return False
+
+    def trim(self) -> bool:
+        """Give up a small piece of the oldest history to make room in the file; False when there is enough or none."""
+        return False
+
+    def close(self) -> None:
+        """Let go of the database; may be called twice."""
+        self._database.close()
+
+    def _begin_run(self, run: int) -> None:
+        """Know that group numbers from here on are this run's."""
+        self._tables.set_mark("run", run)
+        self._tables.set_mark("run_id", self._next_id)
+        self._tables.set_mark("group", 0)
+
+    def _wrote(self, rows: list[StagedRow]) -> None:
+        """Count what a commit adds to the log: the pages that its rows fill, and the one it begins on."""
+        size_bytes = sum(len(field) for row in rows for field in row if isinstance(field, bytes | str))
+        self._log_bytes += size_bytes + 50 * len(rows) + 2 * PAGE_BYTES
+
+    def _checkpoint(self) -> None:
+        self._database.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._log_bytes = 0
+
+
+def open_ledger(
+    path: Path,
+    *,
+    age_ms: Callable[[float], int],
+    history: Callable[[Database], Placing] | None = None,
+    on_damage: OnDamage = lambda _: None,
+) -> SqliteLedger:
+    """Open or create the database for writing; StoreError says in one line why not."""
+    database = Database.open(path)
+    return SqliteLedger(database, None if history is None else history(database), age_ms=age_ms, on_damage=on_damage)

@@ -1,0 +1,184 @@
+"""The tables that sessions, wills, messages and retained messages rest in, as objects and back.
+
+Every row carries a checksum over its fields; one that does not fit is left out and reported.
+"""
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from appliance.broker.image import Image, StoredDelivery, StoredSession, StoredWill
+from appliance.broker.message import Message
+from appliance.broker.records import WillKept
+from appliance.broker.topictree import Grant
+from appliance.store.checksum import checksum
+from appliance.store.staged import StoredMessage
+
+OnDamage = Callable[[str], None]
+
+TABLES: Final = {  # columns without the checksum, in their order; the key first
+    "sessions": ("key", "client_id", "username", "expiry_s", "left_age_ms"),
+    "subscriptions": ("key", "topic_filter", "qos", "no_local", "retain_as_published", "identifier", "replays"),
+    "deliveries": (
+        "key", "in_line", "place", "number", "released", "qos", "retain", "identifiers", "shared", "packet_id"
+    ),
+    "incoming": ("key", "packet_id"),
+    "wills": (
+        "key", "client_id", "username", "topic", "payload", "qos", "retain", "properties", "delay_s", "expiry_s",
+        "due_age_ms",
+    ),
+    "messages": ("number", "flags", "topic", "payload", "properties", "client_id", "expires_age_ms"),
+    "retained": ("topic", "number", "flags", "payload", "properties", "client_id", "expires_age_ms"),
+}  # fmt: skip
+OF_A_SESSION: Final = ("sessions", "subscriptions", "deliveries", "incoming", "wills")
+
+Row = tuple[Any, ...]
+
+
+class StateTables:
+    """Reads and writes the tables; whoever writes opens the transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, on_damage: OnDamage = lambda _: None) -> None:
+        self._connection = connection
+        self._on_damage = on_damage
+
+    def rows(self, table: str, where: str = "", values: Collection[Any] = ()) -> Iterator[Row]:
+        """Give the whole rows of a table, without their checksum, in the order of its key."""
+        columns = TABLES[table]
+        asked = f"SELECT {', '.join(columns)}, checksum FROM {table} {where}"  # noqa: S608 our own names
+        for *fields, kept in self._connection.execute(asked, tuple(values)):
+            if kept == checksum(*fields):
+                yield tuple(fields)
+            else:
+                self._on_damage(f"a row of {table} is damaged and left out")
+
+    def put(self, table: str, rows: Iterable[Row]) -> None:
+        """Write rows over those with the same key."""
+        columns = TABLES[table]
+        statement = (
+            f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}, checksum)"  # noqa: S608 our own names
+            f" VALUES ({', '.join('?' * (len(columns) + 1))})"
+        )
+        self._connection.executemany(statement, ((*row, checksum(*row)) for row in rows))
+
+    def mark(self, name: str) -> int:
+        """Give a number of the service itself, 0 where it was never set."""
+        row = self._connection.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def set_mark(self, name: str, value: int) -> None:
+        """Set a number of the service itself."""
+        self._connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value))
+
+    def load(self, image: Image, now: float, age_ms: int) -> None:
+        """Fill an image with everything, for the moment `now` at which the service's age is `age_ms`."""
+        for row in self.rows("messages"):
+            image.messages[row[0]] = StoredMessage(*row).message(now, age_ms)
+        for row in self.rows("retained"):
+            image.retained[row[0]] = retained_message(row).message(now, age_ms)
+        self.load_sessions(image, age_ms)
+
+    def load_sessions(self, image: Image, age_ms: int, key: int | None = None) -> None:
+        """Fill an image with all sessions and wills, or with those of one key; messages are taken from it."""
+        where, values = ("", ()) if key is None else ("WHERE key = ?", (key,))
+        for row in self.rows("sessions", where, values):
+            image.sessions[row[0]] = session(row, age_ms)
+        for key_, topic_filter, qos, no_local, as_published, identifier, replays in self.rows(
+            "subscriptions", where, values
+        ):
+            if (of := image.sessions.get(key_)) is not None:
+                of.subscriptions[topic_filter] = Grant(qos, bool(no_local), bool(as_published), identifier)
+                if replays:
+                    of.replays.add(topic_filter)
+        for row in self.rows("deliveries", f"{where} ORDER BY key, in_line, place", values):
+            of, delivery = image.sessions.get(row[0]), _delivery(row, image.messages)
+            if of is not None and delivery is not None:
+                of.deliveries.append(delivery)
+        for key_, packet_id in self.rows("incoming", where, values):
+            if (of := image.sessions.get(key_)) is not None:
+                of.incoming.add(packet_id)
+        for row in self.rows("wills", where, values):
+            image.wills[row[0]] = will(row, age_ms)
+
+
+def retained_message(row: Row) -> StoredMessage:
+    """Give the message of a row of `retained`."""
+    topic, number, flags, *rest = row
+    return StoredMessage(number, flags, topic, *rest)
+
+
+def retained_row(message: StoredMessage) -> Row:
+    """Give the row of `retained` of a message."""
+    return (message.topic, message.number, message.flags, *message[3:])
+
+
+def session(row: Row, age_ms: int) -> StoredSession:
+    """Give the session of a row, without what other tables hold of it."""
+    key, client_id, username, expiry_s, left_age_ms = row
+    away_s = None if left_age_ms is None else (age_ms - left_age_ms) / 1000
+    return StoredSession(key, client_id, username, expiry_s, away_s)
+
+
+def session_row(stored: StoredSession, age_ms: int) -> Row:
+    """Give the row of a session."""
+    left_age_ms = None if stored.away_s is None else age_ms - round(stored.away_s * 1000)
+    return (stored.key, stored.client_id, stored.username, float(stored.expiry_s), left_age_ms)
+
+
+def subscription_rows(stored: StoredSession) -> dict[str, Row]:
+    """Give the rows of a session's subscriptions by filter."""
+    return {
+        topic_filter: (
+            stored.key,
+            topic_filter,
+            int(grant.qos),
+            int(grant.no_local),
+            int(grant.retain_as_published),
+            grant.identifier,
+            int(topic_filter in stored.replays),
+        )
+        for topic_filter, grant in stored.subscriptions.items()
+    }
+
+
+def delivery_row(key: int, place: int, delivery: StoredDelivery) -> Row:
+    """Give the row of a delivery."""
+    return (
+        key,
+        int(not delivery.packet_id),
+        place,
+        delivery.number,
+        int(delivery.message is None),
+        int(delivery.qos),
+        int(delivery.retain),
+        msgspec.msgpack.encode(delivery.identifiers),
+        delivery.shared,
+        delivery.packet_id,
+    )
+
+
+def will(row: Row, age_ms: int) -> StoredWill:
+    """Give the will of a row."""
+    key, client_id, username, topic, payload, qos, retain, properties, delay_s, expiry_s, due_age_ms = row
+    kept = WillKept(key, client_id, username, topic, payload, qos, bool(retain), properties, delay_s, expiry_s)
+    return StoredWill(kept, None if due_age_ms is None else (due_age_ms - age_ms) / 1000)
+
+
+def will_row(stored: StoredWill, age_ms: int) -> Row:
+    """Give the row of a will."""
+    kept = stored.will
+    due_age_ms = None if stored.due_s is None else age_ms + round(stored.due_s * 1000)
+    return (*kept[:5], int(kept.qos), int(kept.retain), *kept[7:], due_age_ms)
+
+
+def _delivery(row: Row, messages: dict[int, Message]) -> StoredDelivery | None:
+    """Give the delivery of a row; None where its message is not known."""
+    _, _, _, number, released, qos, retain, identifiers, shared, packet_id = row
+    message = None if released else messages.get(number)
+    if message is None and not released:
+        return None
+    return StoredDelivery(
+        number, message, qos, bool(retain), tuple(msgspec.msgpack.decode(identifiers)), shared, packet_id
+    )
