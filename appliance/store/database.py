@@ -4,12 +4,13 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
+from appliance.store.damage import is_damage
 from appliance.store.notes import read_notes, take_notes, write_notes
 
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
@@ -100,10 +101,19 @@ class Database:
         try:
             yield
             self.connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, sqlite3.Error) and is_damage(error):
+                self.suspect(str(error))
             if self.connection.in_transaction:  # a full disk may have rolled it back already
                 self.connection.execute("ROLLBACK")
             raise
+
+    def suspect(self, why: str) -> None:
+        """Have the file salvaged when it is opened next, because what it holds is not what was written."""
+        notes = read_notes(self._lock)
+        if notes is not None and not notes.suspect:
+            with suppress(OSError):  # then it is found out once more
+                write_notes(self._lock, msgspec.structs.replace(notes, suspect=why))
 
     def close(self) -> None:
         """Move the log into the file and let go of both; may be called twice."""
@@ -129,7 +139,12 @@ def create(path: Path, steps: set[str]) -> sqlite3.Connection:
 
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        for pragma in ("journal_mode = MEMORY", "synchronous = OFF", f"application_id = {APPLICATION_ID}"):
+        for pragma in (
+            f"page_size = {PAGE_BYTES}",
+            "journal_mode = MEMORY",
+            "synchronous = OFF",
+            f"application_id = {APPLICATION_ID}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
         database = sqlite_utils.Database(connection, execute_plugins=False)
         STEPS.apply(database, stop_before=step_names() - steps)

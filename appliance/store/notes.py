@@ -12,12 +12,13 @@ MAX_BYTES = 65_536
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True):
-    """is_open: the file was not closed in order, so its log must be there."""
+    """is_open: the file was not closed in order, so its log must be there. suspect: why to salvage it, or empty."""
 
     page_size: int
     roots: dict[str, int]
     steps: list[str]
     is_open: bool
+    suspect: str = ""
 
 
 def read_notes(lock: int) -> Notes | None:

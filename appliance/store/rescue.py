@@ -45,8 +45,8 @@ STEP: Final = re.compile(r"\d{4}_\w+")  # name of a step of the schema
 ROOM: Final = 2  # times what is still to be copied, wanted free on the disk before any of it is
 
 
-def open_sound(path: Path, *, suspect: str | None = None, bulk_s: float = BULK_S) -> Database:
-    """Open the database, salvaged if it is damaged; StoreError. `suspect`: why it is damaged, where that is known."""
+def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
+    """Open the database, salvaged if it is damaged; StoreError."""
 
     def mend(lock: int, error: sqlite3.Error | None) -> bool:
         notes = read_notes(lock)
@@ -54,6 +54,7 @@ def open_sound(path: Path, *, suspect: str | None = None, bulk_s: float = BULK_S
         if error is not None:
             why = str(error) if is_damage(error) else None
         else:
+            suspect = "" if notes is None else notes.suspect
             why = suspect or examine(path, notes) or check(path, BULK)
             if why is None and is_log_missing(path, notes):
                 LOG.warning("%s is gone: what was written last may be missing from %s", log_of(path).name, path)

@@ -17,7 +17,13 @@ from appliance.store.wholeness import Judge, judges
 
 BATCH_ROWS: Final = 500
 BULK: Final = ("readings", "minutes", "hours", "days")  # only history: these may follow later
+JOURNAL: Final = "journal"
 MADE_ANEW: Final = {"_sqlite_migrations"}  # the new file has its own
+DEFAULTS: Final[Mapping[str, Mapping[str, Value]]] = {"series": {"kind": "number"}}  # what no index says
+MADE_UP: Final[Mapping[str, str]] = {  # rows that stand for lost ones, so that the history keeps its numbers
+    "series": "INSERT INTO series (id, topic, kind) VALUES (?1, 'salvaged/series_' || ?1, 'number')",
+    "runs": "INSERT INTO runs (id, agent, run) VALUES (?1, 'salvaged', 'run_' || ?1)",
+}
 MASTER: Final = ("table", "index")
 
 
@@ -64,9 +70,11 @@ class Salvage:
         """Copy everything that is not bulk, in one transaction."""
         self._new.execute("BEGIN IMMEDIATE")
         for shape in self._shapes.values():
-            if shape.name not in BULK:
-                for batch in self._batches(shape):
-                    self._put(shape, batch)
+            if shape.name not in BULK and shape.name != JOURNAL:
+                self._copy(shape)
+        if JOURNAL in self._shapes:  # its rows are judged with those of other tables
+            self._judges = judges(self._new, self._shapes)
+            self._copy(self._shapes[JOURNAL])
         self._drop_orphans()
         self._new.execute("COMMIT")
 
@@ -86,6 +94,23 @@ class Salvage:
                         self._new.execute("ROLLBACK")
                     raise
                 yield len(batch)
+
+    def _copy(self, shape: Shape) -> None:
+        before = self.lost_pages + self.lost[shape.name]
+        for batch in self._batches(shape):
+            self._put(shape, batch)
+        if self.lost_pages + self.lost[shape.name] > before and self._pages is not None:
+            for name, columns in shape.indexes:
+                self._copy_index(shape, self._roots.get(name, 0), columns)
+
+    def _copy_index(self, shape: Shape, root: int, columns: tuple[int, ...]) -> None:
+        """Make up for lost rows with what an index says of them."""
+        assert self._pages is not None  # noqa: S101 looked at by who calls
+        defaults = DEFAULTS.get(shape.name, {})
+        for row in self._pages.rows(root, Harm()):
+            values = shape.part(columns, row, defaults)
+            if values is not None:
+                self.kept[shape.name] += self._new.execute(shape.insert(), values).rowcount
 
     def _batches(self, shape: Shape) -> Iterator[list[tuple[Value, ...]]]:
         rows = self._rows(shape)
@@ -149,18 +174,25 @@ class Salvage:
     def _has_parents(self, shape: Shape, values: tuple[Value, ...]) -> bool:
         for column, table, key in shape.parents:
             value = values[column]
-            if value is not None and value not in self._keys(table, key):
+            if value is None or value in self._keys(table, key):
+                continue
+            if table not in MADE_UP or not isinstance(value, int) or value > self._highest(table):
                 self.lost[shape.name] += 1
                 return False
+            self._new.execute(MADE_UP[table], (value,))
+            self._keys(table, key).add(value)
         return True
+
+    def _highest(self, table: str) -> int:
+        return sys.maxsize if self._most is None else self._most.get(table, 0)
 
     def _keys(self, table: str, key: str) -> set[Value]:
         """Give the keys that were kept: one that is given out anew later is not that of an old row."""
         known = self._known.get((table, key))
         if known is None:
             asked = f'SELECT "{key}" FROM "{table}" WHERE "{key}" <= ?'  # noqa: S608 names of our own tables
-            most = sys.maxsize if self._most is None else self._most.get(table, 0)
-            known = self._known[table, key] = {value for (value,) in self._new.execute(asked, (most,))}
+            found = self._new.execute(asked, (self._highest(table),))
+            known = self._known[table, key] = {value for (value,) in found}
         return known
 
     def most(self) -> dict[str, int]:

@@ -26,6 +26,7 @@ class Shape:
     stored: tuple[int, ...]
     alias: int
     has_rowid: bool
+    indexes: tuple[tuple[str, tuple[int, ...]], ...]  # of a table with row ids: name and columns of each
     parents: tuple[tuple[int, str, str], ...]  # (column, table, its column) of each foreign key, by its number
 
     @property
@@ -56,6 +57,19 @@ class Shape:
                 value = float(value)
             values.append(value)
         return tuple(values)
+
+    def part(self, columns: tuple[int, ...], row: Row, defaults: Mapping[str, Value]) -> tuple[Value, ...] | None:
+        """Give the row that an index's entry stands for, as far as it says; None where that is too little."""
+        if row.rowid is not None or len(row.values) != len(columns) + 1:
+            return None
+        said = dict(zip((*columns, self.alias), row.values, strict=True))
+        found: list[Value] = [said.get(place, defaults.get(name)) for place, name in enumerate(self.columns)]
+        if self.alias < 0 or not isinstance(found[self.alias], int):
+            return None
+        rowid, found[self.alias] = found[self.alias], None
+        assert isinstance(rowid, int)  # noqa: S101 as above
+        stored = [found[self.stored.index(place)] for place in range(len(found))]
+        return self.values(Row(rowid, stored))
 
     def insert(self) -> str:
         """Give the statement that puts a row back; one that is there already wins."""
@@ -96,6 +110,11 @@ def _shape(connection: sqlite3.Connection, name: str, *, has_rowid: bool) -> Sha
         order = [place for _, place in keys] + [place for place in stored if not columns[place][3]]
         stored = [order.index(place) for place in stored]
     names = [column for column, _, _, _ in columns]
+    indexes = connection.execute("SELECT name FROM pragma_index_list(?) WHERE partial = 0", (name,)).fetchall()
+    inside = "SELECT cid FROM pragma_index_info(?) ORDER BY seqno"
+    columns_of = [
+        (index, tuple(cid for (cid,) in connection.execute(inside, (index,)))) for (index,) in indexes if has_rowid
+    ]
     parents = connection.execute(
         'SELECT "from", "table", "to" FROM pragma_foreign_key_list(?) ORDER BY id', (name,)
     ).fetchall()
@@ -107,5 +126,6 @@ def _shape(connection: sqlite3.Connection, name: str, *, has_rowid: bool) -> Sha
         stored=tuple(stored),
         alias=alias,
         has_rowid=has_rowid,
+        indexes=tuple(columns_of),
         parents=tuple((names.index(column), table, to or "id") for column, table, to in parents),
     )

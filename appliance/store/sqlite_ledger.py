@@ -10,6 +10,7 @@ from appliance.devices import Device
 from appliance.store.database import PAGE_BYTES, Database
 from appliance.store.group import Entry, Group
 from appliance.store.loading import last_stamp, load
+from appliance.store.rescue import open_sound
 from appliance.store.staged import INSERT, Placed, StagedRow, Staging
 from appliance.store.state_tables import OnDamage, StateTables
 
@@ -60,6 +61,8 @@ class SqliteLedger:
         """Give the state as the last group left it, `now` being monotonic; writes nothing."""
         loaded = load(self._database.connection, now, self._age_ms(now), self._on_damage)
         self.next_number, self.next_key, self.damaged = loaded.next_number, loaded.next_key, loaded.damaged
+        if loaded.damaged:
+            self._database.suspect(f"{loaded.damaged} of its records were not what was written")
         return loaded.image
 
     def settle(self) -> None:
@@ -123,5 +126,5 @@ def open_ledger(
     on_damage: OnDamage = lambda _: None,
 ) -> SqliteLedger:
     """Open or create the database for writing; StoreError says in one line why not."""
-    database = Database.open(path)
+    database = open_sound(path)
     return SqliteLedger(database, None if history is None else history(database), age_ms=age_ms, on_damage=on_damage)

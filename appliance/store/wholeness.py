@@ -2,20 +2,25 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from appliance.store.checksum import checksum
-from appliance.store.pages import Value
 from appliance.store.shape import Shape
+from appliance.store.staged import StagedRow, Staging
 
-Judge = Callable[[Sequence[Value]], bool]
+Judge = Callable[[Sequence[Any]], bool]
 """The values of one row in the order of its columns -> whether nothing of them has changed."""
 
 
-def judges(_connection: sqlite3.Connection, shapes: Mapping[str, Shape]) -> dict[str, Judge]:
+def judges(connection: sqlite3.Connection, shapes: Mapping[str, Shape]) -> dict[str, Judge]:
     """Give the judge of every table whose rows can be told; a row may be judged by others that are there already."""
-    return {name: has_its_sum for name, shape in shapes.items() if shape.columns[-1] == "checksum"}
+    found: dict[str, Judge] = {name: has_its_sum for name, shape in shapes.items() if shape.columns[-1] == "checksum"}
+    if "journal" in shapes:
+        staging = Staging(connection)
+        found["journal"] = lambda values: staging.is_whole(StagedRow(*values))
+    return found
 
 
-def has_its_sum(values: Sequence[Value]) -> bool:
+def has_its_sum(values: Sequence[Any]) -> bool:
     """Whether the last value is the checksum of all others."""
-    return values[-1] == checksum(*values[:-1])
+    return bool(values[-1] == checksum(*values[:-1]))

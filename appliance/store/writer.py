@@ -162,6 +162,10 @@ class Writer:
     def _load(self, now: float) -> Loaded:
         self._ledger = ledger = self._open_ledger()
         image = ledger.load(now)
+        if ledger.damaged:  # opened anew, it is salvaged: what is damaged goes into a file of its own
+            self._let_go()
+            self._ledger = ledger = self._open_ledger()
+            image = ledger.load(now)
         self._room.keep()
         self._wear.look(at_once=True)
         return Loaded(image, ledger.next_number, ledger.next_key)
