@@ -1,6 +1,6 @@
 """MQTT 5 by hand, as `raw` is for 3.1.1: packets with any properties, as bytes."""
 
-from raw import frame, text, two, varint
+from tests.raw import frame, text, two, varint
 
 ACCEPTED = 0x20
 

@@ -1,19 +1,25 @@
-"""The promises, each with its numbers: `python -m tests.promises P8 P9 P10 P11 P12`, or `all`."""
+"""The promises, each with its numbers: `python -m tests.promises P1 P8`, or `all`."""
 
 import argparse
 import os
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
-from tests.promises import conformance, crowd, flat, fuzz, takeover
+from tests.promises import conformance, crowd, durable, flat, fuzz, takeover
 from tests.promises.finding import Finding
 from tests.promises.target import Target, target
 
 Promise = Callable[[Target, argparse.Namespace], list[Finding]]
 
 PROMISES: dict[str, tuple[str, Promise]] = {
+    "P1": ("acknowledged means on disk", lambda _broker, o: durable.run("P1", o)),
+    "P2": ("exactly once across a crash", lambda _broker, o: durable.run("P2", o)),
+    "P3": ("retained messages and sessions", lambda _broker, o: durable.run("P3", o)),
+    "P4": ("the history", lambda _broker, o: durable.run("P4", o)),
+    "P5": ("a lying card", lambda _broker, o: durable.lying(o)),
     "P8": (
         "any byte stream",
         lambda broker, o: [
@@ -33,11 +39,14 @@ PROMISES: dict[str, tuple[str, Promise]] = {
         "takeover",
         lambda broker, o: takeover.run(broker, count=o.alternations, per_second=o.alternation_rate, seconds=o.seconds),
     ),
+    "P16": ("time to recover", lambda _broker, o: durable.start(o)),
 }
+THEIR_OWN = {"P1", "P2", "P3", "P4", "P5", "P16"}  # start services themselves
 
 SMALL = {
     "seconds": 1.0, "streams": 2_000, "links": 30, "idle": 100, "unread": 100, "half_open": 20, "shove": 8_000_000,
     "steps": 5_000, "connects": 20_000, "messages": 400_000, "alternations": 1_000,
+    "rounds": 50, "states": 200, "retained": 10_000, "queued": 1_000,
 }  # fmt: skip
 
 
@@ -60,6 +69,11 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=100_000_000, help="P11: messages (100,000,000)")
     parser.add_argument("--alternations", type=int, default=20_000, help="P12: takeovers of the id (20,000)")
     parser.add_argument("--alternation-rate", type=float, default=1_000.0, help="P12: of them a second (1,000)")
+    parser.add_argument("--rounds", type=int, default=1_000, help="P1 to P4: rounds of kill -9 (1,000)")
+    parser.add_argument("--states", type=int, default=10_000, help="P1 to P5: states after a power cut (10,000)")
+    parser.add_argument("--seed", type=int, default=1, help="P1 to P5: another one is another walk (1)")
+    parser.add_argument("--retained", type=int, default=100_000, help="P16: retained messages (100,000)")
+    parser.add_argument("--queued", type=int, default=10_000, help="P16: messages that wait for a client (10,000)")
     options = parser.parse_args(argv)
     if options.small:
         parser.set_defaults(**SMALL)
@@ -82,7 +96,8 @@ def main(argv: list[str]) -> int:
         title, promise = PROMISES[name]
         print(f"{name}: {title}{', by a careless broker' if options.planted else ''}", flush=True)
         users = takeover.USERS if name == "P12" else ()
-        with target(planted=options.planted, tls=name == "P10", users=users) as broker:
+        own = name in THEIR_OWN
+        with nullcontext() if own else target(planted=options.planted, tls=name == "P10", users=users) as broker:
             try:
                 findings = promise(broker, options)
             except (AssertionError, OSError) as error:

@@ -1,0 +1,17 @@
+"""What the history holds, asked the way the page asks."""
+
+import time
+from pathlib import Path
+
+from appliance.store.history import HistoryReader
+
+SOON_S = 3_600.0
+Rows = dict[str, list[tuple[float, int | None]]]  # topic -> value and sequence number, oldest first
+
+
+def recorded(database: Path, topics: list[str], since_at: float) -> Rows:
+    """Give the rows of these topics since then."""
+    reader = HistoryReader(database)
+    return {
+        topic: [(row.value, row.seq) for row in reader.rows(topic, since_at, time.time() + SOON_S)] for topic in topics
+    }

@@ -1,0 +1,123 @@
+"""A service with one bug planted, so that each harness is seen to catch it: `python -m tests.crash.planted BUG run …`.
+
+Nothing of the product knows of these; they are put in from outside, when the process begins.
+"""
+
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance.broker.ports import RouteFlag
+from appliance.broker.records import Received
+
+SOME = 20  # one of so many
+
+
+def early() -> None:
+    """Acknowledge before the commit: a setting does it, `[store] wait = false`."""
+    at = sys.argv.index("--config") + 1
+    path = Path(sys.argv[at])
+    text = path.read_text()
+    if "wait = false" not in text:
+        path.write_text(text + "wait = false\n")
+
+
+def saying(old: str, new: str) -> None:
+    """Have SQLite be told something else."""
+
+    class Deaf(sqlite3.Connection):
+        def execute(self, statement: str, *parameters: object) -> sqlite3.Cursor:
+            return super().execute(new if statement == old else statement, *parameters)
+
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *arguments, **options: connect(*arguments, **{"factory": Deaf, **options})
+
+
+def unflushed() -> None:
+    """Flush nothing."""
+    saying("PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF")
+
+
+def in_place() -> None:
+    """Overwrite the file without a log of what is being changed."""
+    saying("PRAGMA journal_mode = WAL", "PRAGMA journal_mode = OFF")
+
+
+def writing(change: Callable) -> None:
+    """Have the ledger change each group before it writes it."""
+    from appliance.store.sqlite_ledger import SqliteLedger
+
+    write = SqliteLedger.write
+
+    def changed(self, group):
+        change(group)
+        return write(self, group)
+
+    SqliteLedger.write = changed
+
+
+def forgetful() -> None:
+    """Forget the ids of QoS 2 messages that were taken."""
+
+    def change(group):
+        group.records[:] = [record for record in group.records if not isinstance(record, Received)]
+
+    writing(change)
+
+
+def swapped() -> None:
+    """Write what came last first."""
+
+    def change(group):
+        group.records.reverse()
+        group.entries.reverse()
+
+    writing(change)
+
+
+def unrecorded() -> None:
+    """Leave some readings out."""
+    count = 0
+
+    def change(group):
+        nonlocal count
+        for at, (message, flags, now, rights) in enumerate(group.entries):
+            if flags & RouteFlag.RECORD:
+                count += 1
+                if count % SOME == 0:
+                    group.entries[at] = (message, int(flags & ~RouteFlag.RECORD), now, rights)
+
+    writing(change)
+
+
+def hasty() -> None:
+    """Listen before everything is loaded."""
+    from appliance.store.sqlite_ledger import SqliteLedger
+
+    load = SqliteLedger.load
+
+    def some(self, now):
+        image = load(self, now)
+        for topic in list(image.retained)[::SOME]:
+            del image.retained[topic]
+        return image
+
+    SqliteLedger.load = some
+
+
+BUGS: dict[str, Callable[[], None]] = {
+    bug.__name__: bug for bug in (early, unflushed, in_place, forgetful, swapped, unrecorded, hasty)
+}
+
+
+def main() -> int:
+    """Plant the bug, then be the appliance."""
+    BUGS[sys.argv.pop(1)]()
+    from appliance.cli import main as appliance
+
+    return appliance()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
