@@ -126,7 +126,7 @@ class Keeping:
     def _committed(self, number: int) -> None:
         assert self._journal is not None  # noqa: S101 it has handed something over
         self._silent = False
-        if self._broker is None or self._hub is None or not self._waits:
+        if self._broker is None or self._hub is None:
             self._journal.committed(number, 0)
             return
         self._broker.committed(number, monotonic())
@@ -139,7 +139,7 @@ class Keeping:
         LOG.error("nothing is acknowledged that would have to be kept: %s", trouble)
         if self._journal is not None:
             self._journal.failed()
-        if self._broker is not None and self._hub is not None and self._waits:
+        if self._broker is not None and self._hub is not None:
             self._broker.cannot_store(monotonic())
             self._hub.turn()
 

@@ -1,6 +1,8 @@
 """A commit group: what the loop has taken and the writer's thread makes durable in one transaction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from appliance.broker.message import Message
 from appliance.broker.records import AnyRecord
@@ -24,3 +26,51 @@ class Group:
     run: int = 0  # of the service, so that its numbers cannot be taken for those of an earlier one
     now: float = 0.0
     at: float = 0.0
+
+
+def merged(groups: Sequence[Group]) -> Group:
+    """Give the groups as one that has the last one's number and time."""
+    whole = Group(groups[-1].number, run=groups[-1].run, now=groups[-1].now, at=groups[-1].at)
+    for group in groups:
+        whole.entries += group.entries
+        whole.records += group.records
+        whole.devices += group.devices
+        whole.size_bytes += group.size_bytes
+    return whole
+
+
+def halves(group: Group) -> list[Group]:
+    """Give a group in two smaller ones, in an order in which they may be written; nothing where it cannot be divided.
+
+    The first has the number before: while the second is missing, the group is not in.
+    """
+    if count(group) < 2:
+        return []
+    first, second = (Group(group.number - 1 + n, run=group.run, now=group.now, at=group.at) for n in range(2))
+    kinds: list[tuple[list[Any], str]] = [
+        (group.devices, "devices"),
+        (group.entries, "entries"),
+        (group.records, "records"),
+    ]
+    full = [(items, name) for items, name in kinds if items]
+    if len(full) > 1:  # messages before the records that refer to them
+        items, name = full.pop(0)
+        setattr(first, name, items)
+        for items, name in full:
+            setattr(second, name, items)
+    else:
+        items, name = full[0]
+        setattr(first, name, items[: len(items) // 2])
+        setattr(second, name, items[len(items) // 2 :])
+    return [first, second]
+
+
+def count(group: Group) -> int:
+    """Give how many messages, changes and descriptions it holds."""
+    return len(group.entries) + len(group.records) + len(group.devices)
+
+
+def shown(group: Group) -> str:
+    """Show what is in it, cut short."""
+    entries = [entry[0] for entry in group.entries]
+    return ", ".join(map(repr, (*entries, *group.records, *group.devices)))[:200]

@@ -22,6 +22,7 @@ from appliance.store.wear import WINDOW_S
 BUNDLE: Final = int(RouteFlag.BUNDLE)  # an IntFlag computes too slowly for every message
 FULL_BYTES: Final = 65_536
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024  # of all that is not written yet
+LAG_BYTES: Final = 1_048_576  # waiting, from which acknowledgements wait though they need not: the disk sets the pace
 MESSAGE_BYTES: Final = 300  # what a message costs in memory beside its texts
 RECORD_BYTES: Final = 200
 
@@ -145,6 +146,7 @@ class GroupJournal:
         while handed_over and handed_over[0][0] <= number:
             self.waiting_bytes -= handed_over.popleft()[1]
         self._released = released
+        self._number(self._open.number)
         if self._full and self.waiting_bytes < self._max_waiting_bytes // 2:
             self._full = False
             self._tell_dropped()
@@ -216,8 +218,6 @@ class GroupJournal:
         group = self._open
         number = group.number + 1
         self._open = Group(number, run=self._run)
-        if self._waits:
-            self.group = number
         self._opened_at = None
         self._disarm()
         group.now = self._clock()
@@ -226,8 +226,13 @@ class GroupJournal:
         self.waiting_bytes += group.size_bytes
         if self.waiting_bytes > self._max_waiting_bytes:
             self._full = self.refuses = True
+        self._number(number)
         self._calm = self._closed
         self._submit(group)
+
+    def _number(self, number: int) -> None:
+        """Say what an acknowledgement waits for: the open group, or nothing where the disk keeps up and none need."""
+        self.group = number if self._waits or self.waiting_bytes > LAG_BYTES else 0
 
     def _is_empty(self) -> bool:
         group = self._open

@@ -9,17 +9,17 @@ failed commit really wrote is read from it, and only the rest is written again.
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from appliance.broker.image import Image
 from appliance.store.database import StoreError, explain
-from appliance.store.group import Group
+from appliance.store.group import Group, count, halves, merged, shown
 from appliance.store.ledger import Ledger
 from appliance.store.room import Room, is_full
 from appliance.store.wear import Wear
@@ -171,19 +171,27 @@ class Writer:
         return Loaded(image, ledger.next_number, ledger.next_key)
 
     def _work(self) -> None:
+        tries = 0  # to write what is left when closing
         while self._wait():
-            last = self._closing
-            if self._ledger is None:
-                self._open_again()
-            if self._ledger is not None:
-                if self._groups:
-                    self._write(self._ledger)
-                elif not last:
-                    self._step(self._ledger)
-            if last and self._ledger is None:
+            tries += self._closing
+            try:
+                self._do_next()
+            except Exception as error:  # a fault of ours; without this thread nothing would ever be acknowledged again
+                LOG.exception("the writer goes on after an error of the server")
+                self._fail(StoreError(f"{self._path} could not be written: {error}"))
+            if self._ledger is None and tries > 1:
                 break
         self._give_up()
         self._let_go()
+
+    def _do_next(self) -> None:
+        if self._ledger is None:
+            self._open_again()
+        if self._ledger is not None:
+            if self._groups:
+                self._write(self._ledger)
+            elif not self._closing and self._clock() >= self._next_step:
+                self._step(self._ledger)
 
     def _wait(self) -> bool:
         """Wait until there is something to do; False when closing and nothing is left."""
@@ -235,14 +243,14 @@ class Writer:
 
     def _done(self, number: int) -> None:
         """Say that the groups up to this number are durable."""
-        count = 0
+        done = 0
         with self._changed:
             while self._groups and self._groups[0].number <= number:
                 self._groups.popleft()
-                count += 1
-        if count:
+                done += 1
+        if done:
             self.stats.commits += 1
-            self.stats.groups += count
+            self.stats.groups += done
             self._tell(self._on_committed, number)
 
     def _step(self, ledger: Ledger) -> None:
@@ -321,7 +329,7 @@ class Writer:
 
     def _misfit(self, batch: Group, error: Exception) -> None:
         """Write what can be written of a group that a fault of ours keeps from being written whole."""
-        LOG.error("a group of %d could not be written as it is", _count(batch), exc_info=error)
+        LOG.error("a group of %d could not be written as it is", count(batch), exc_info=error)
         self._let_go()  # with what it believed to have written
         try:
             for part in halves(batch):
@@ -350,14 +358,14 @@ class Writer:
         parts = halves(part)
         if not parts:
             self.stats.misfits += 1
-            LOG.error("left out: %s", _shown(part))
+            LOG.error("left out: %s", shown(part))
         for smaller in parts:
             self._write_what_fits(smaller)
 
     def _give_up(self) -> None:
         """Count what stays unwritten because the disk failed until the end."""
         with self._changed:
-            lost = sum(map(_count, self._groups))
+            lost = sum(map(count, self._groups))
             self._groups.clear()
         if lost:
             self.stats.given_up += lost
@@ -380,50 +388,3 @@ class Writer:
             callback(*arguments)
         except Exception:  # the listener's fault must not end the writing
             LOG.exception("nobody could be told of %s", arguments or "the recovery")
-
-
-def merged(groups: Sequence[Group]) -> Group:
-    """Give the groups as one that has the last one's number and time."""
-    whole = Group(groups[-1].number, run=groups[-1].run, now=groups[-1].now, at=groups[-1].at)
-    for group in groups:
-        whole.entries += group.entries
-        whole.records += group.records
-        whole.devices += group.devices
-        whole.size_bytes += group.size_bytes
-    return whole
-
-
-def halves(group: Group) -> list[Group]:
-    """Give a group in two smaller ones, in an order in which they may be written; nothing where it cannot be divided.
-
-    The first has the number before: while the second is missing, the group is not in.
-    """
-    if _count(group) < 2:
-        return []
-    first, second = (Group(group.number - 1 + n, run=group.run, now=group.now, at=group.at) for n in range(2))
-    kinds: list[tuple[list[Any], str]] = [
-        (group.devices, "devices"),
-        (group.entries, "entries"),
-        (group.records, "records"),
-    ]
-    full = [(items, name) for items, name in kinds if items]
-    if len(full) > 1:  # messages before the records that refer to them
-        items, name = full.pop(0)
-        setattr(first, name, items)
-        for items, name in full:
-            setattr(second, name, items)
-    else:
-        items, name = full[0]
-        setattr(first, name, items[: len(items) // 2])
-        setattr(second, name, items[len(items) // 2 :])
-    return [first, second]
-
-
-def _count(group: Group) -> int:
-    return len(group.entries) + len(group.records) + len(group.devices)
-
-
-def _shown(group: Group) -> str:
-    for message, *_ in group.entries:
-        return f"a message of {message.topic}"
-    return ", ".join(type(item).__name__ for item in (*group.records, *group.devices))

@@ -1,358 +1,389 @@
-"""The writing thread: everything handed over is written once, and no failing disk ends it."""
+"""The writing thread: every group becomes durable once and in order, and no failing disk ends it."""
 
-import json
-import resource
-import signal
+import errno
+import os
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+from ledgers import Disk, disk_error
 
 from appliance.broker.message import Message
-from appliance.devices import Device, Measurement
-from appliance.store.database import Database, StoreError
-from appliance.store.history import HistoryReader
-from appliance.store.writer import Batch, HistoryWriter
+from appliance.broker.records import Left
+from appliance.store.database import StoreError
+from appliance.store.group import Group
+from appliance.store.room import MB, RESERVE, Room
+from appliance.store.wear import Wear
+from appliance.store.writer import MERGED_BYTES, TRIMS, Writer
 
-ROOT = Path(__file__).parents[3]
-AT = 1_790_000_000.0
-TOPIC = "home/kitchen/temperature"
-
-
-def batch(*numbers, topic=TOPIC, size_bytes=100):
-    messages = [(AT + number, Message(topic, str(number).encode())) for number in numbers]
-    return Batch(messages=messages, size_bytes=size_bytes)
+RUN = 7
 
 
-def values(path, topic=TOPIC):
-    return [row.value for row in HistoryReader(path).rows(topic, 0, AT * 2, 99_999)]
+def group(number, *payloads, records=(), size_bytes=100):
+    entries = [(Message("t", payload, 1), 2, 1.0, None) for payload in payloads]
+    return Group(number, entries, list(records), size_bytes=size_bytes, run=RUN, now=float(number), at=1e9 + number)
 
 
 def until(holds, what):
-    """Wait for something that another thread or process brings about."""
+    """Wait for something that the thread brings about."""
     ends = time.monotonic() + 20
     while not holds():
         assert time.monotonic() < ends, what
-        time.sleep(0.005)
+        time.sleep(0.002)
+
+
+class Loop:
+    """What the loop is told, in order."""
+
+    def __init__(self):
+        self.told = []
+
+    def committed(self, number):
+        self.told.append(number)
+
+    def failed(self, trouble):
+        self.told.append(trouble)
+
+    def recovered(self):
+        self.told.append("recovered")
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "appliance.db"
+def disk(tmp_path):
+    return Disk(tmp_path / "appliance.db")
 
 
 @pytest.fixture
-def told():
-    return []
+def loop():
+    return Loop()
 
 
 @pytest.fixture
-def make_writer(path, told):
+def make_writer(disk, loop, tmp_path):
     writers = []
 
-    def make(**options):
-        writers.append(HistoryWriter(path, site="home", on_trouble=told.append, retry_s=0.01, **options))
-        return writers[-1]
+    def make(reserve_mb=0, **options):
+        writer = Writer(
+            disk.path,
+            disk.open,
+            run=RUN,
+            room=Room(tmp_path, reserve_mb),
+            wear=Wear(200, lambda: None, lambda: None),
+            retry_s=0.01,
+            **{"on_committed": loop.committed, "on_failure": loop.failed, "on_recovery": loop.recovered, **options},
+        )
+        writers.append(writer)
+        return writer
 
     yield make
+    disk.gate.set()
     for writer in writers:
         writer.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "history-writer"]
 
 
-def test_close_writes_all_that_was_handed_over(make_writer, path, told):
+@pytest.fixture
+def writer(make_writer):
     writer = make_writer()
-    writer.start()
-    for first in range(0, 1000, 10):
-        assert writer.submit(batch(*range(first, first + 10)))
+    writer.start(0.0)
+    return writer
+
+
+def test_start_gives_what_is_in_the_file(make_writer):
+    loaded = make_writer().start(0.0)
+    assert (loaded.next_number, loaded.next_key) == (40, 9)
+    assert loaded.image.sessions == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "text"),
+    [
+        (StoreError("move it away"), StoreError, "move it away"),
+        (disk_error(sqlite3.SQLITE_FULL), StoreError, "is full: free some space"),
+        (OSError(errno.EACCES, "Permission denied"), StoreError, "cannot be used"),
+        (RuntimeError("a bug"), RuntimeError, "a bug"),
+    ],
+)
+@pytest.mark.parametrize("call", ["open", "load"])
+def test_start_says_in_the_callers_thread_why_it_cannot(make_writer, disk, call, fault, kind, text):
+    disk.faults[call] = [fault]
+    with pytest.raises(kind, match=text):
+        make_writer().start(0.0)
+
+
+def test_close_writes_all_that_was_handed_over(writer, disk, loop):
+    for number in range(1, 101):
+        writer.submit(group(number, b"%d" % number))
     writer.close()
     writer.close()
-    assert not path.with_name("appliance.db-wal").exists()
-    assert values(path) == list(range(1000))
-    assert (writer.stats.rows, writer.stats.commits, writer.stats.dropped) == (1000, 100, 0)
-    assert told == []
+    assert disk.rows() == [b"%d" % n for n in range(1, 101)]
+    assert loop.told == sorted(loop.told)
+    assert loop.told[-1] == 100
+    assert writer.stats.groups == 100
+    assert not disk.path.with_name("appliance.db-wal").exists()
 
 
-def test_it_is_readable_while_it_runs(make_writer, path):
-    writer = make_writer()
-    writer.start()
-    writer.submit(batch(1))
-    until(lambda: writer.stats.commits == 1, "the commit")
-    assert values(path) == [1]
-
-
-def test_descriptions_come_before_the_readings_of_their_batch(make_writer, path):
-    writer = make_writer(max_series=1)
-    writer.start()
-    kitchen = Measurement(topic=TOPIC, kind="temperature", unit="°C")
-    both = batch(1, topic="home/attic/temperature")
-    both.devices.append(Device(agent="house", site="home", sensors=(kitchen,)))
-    writer.submit(both)
+def test_groups_that_wait_share_a_transaction(writer, disk, loop):
+    disk.gate.clear()
+    writer.submit(group(1, b"1"))
+    until(lambda: not disk.gate.is_set() and "step" in disk.calls, "the first step")
+    time.sleep(0.02)  # it has the first group now, or takes it with the others: both are right
+    for number in range(2, 6):
+        writer.submit(group(number, b"%d" % number, records=[Left(number)]))
+    disk.gate.set()
     writer.close()
-    (series,) = HistoryReader(path).topics()
-    assert (series.topic, series.unit) == (TOPIC, "°C")
-    assert (writer.stats.rows, writer.stats.refused) == (0, 1)
+    assert [row for row in disk.rows() if isinstance(row, bytes)] == [b"1", b"2", b"3", b"4", b"5"]
+    assert loop.told[-1] == 5
+    assert writer.stats.commits <= 2
+    assert writer.stats.groups == 5
 
 
-def test_start_says_in_the_callers_thread_why_it_cannot(make_writer, path):
-    path.write_text("heating log, do not delete. " * 40)
-    writer = make_writer()
-    with pytest.raises(StoreError, match="is not a database: move it away"):
-        writer.start()
-
-
-def test_a_bug_at_the_start_is_raised_too(path):
-    def broken(_path):
-        raise RuntimeError("a bug")
-
-    with pytest.raises(RuntimeError, match="a bug"):
-        HistoryWriter(path, site="home", open_database=broken).start()
-
-
-def test_what_finds_no_room_is_dropped_and_counted(make_writer, path):
-    gate = threading.Event()
-
-    def slow(path):
-        gate.wait(20)
-        return Database.open(path)
-
-    writer = make_writer(max_waiting_bytes=250, open_database=slow)
-    starting = threading.Thread(target=writer.start)
-    starting.start()
-    assert writer.submit(batch(1))
-    assert writer.submit(batch(2))
-    assert not writer.submit(batch(3, 4))
-    assert writer.submit(batch(5, size_bytes=50))
-    gate.set()
-    starting.join()
-    until(lambda: writer.stats.commits == 3, "the room that commits make")
-    assert writer.submit(batch(6, size_bytes=250))
+def test_what_is_merged_is_bounded(writer, disk):
+    disk.gate.clear()
+    for number in range(1, 8):
+        writer.submit(group(number, b"%d" % number, size_bytes=MERGED_BYTES // 2))
+    disk.gate.set()
     writer.close()
-    assert not writer.submit(batch(7))  # closed
-    assert values(path) == [1, 2, 5, 6]
-    assert writer.stats.dropped == 3
+    assert disk.rows() == [b"%d" % n for n in range(1, 8)]
+    assert writer.stats.commits >= 4
 
 
-@contextmanager
-def file_size_limit(limit):
-    """No file of this process may grow beyond `limit`: writes fail as they do on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+class TestSteps:
+    def test_what_may_wait_is_done_while_no_group_waits(self, make_writer, disk):
+        disk.steps = 5
+        make_writer().start(0.0)
+        until(lambda: disk.steps <= 0, "five steps")
+
+    def test_with_nothing_to_do_it_asks_once_and_sleeps(self, make_writer, disk):
+        make_writer().start(0.0)
+        until(lambda: "step" in disk.calls, "the first step")
+        calls = len(disk.calls)
+        time.sleep(0.05)
+        assert len(disk.calls) == calls
+
+    def test_a_group_goes_first(self, make_writer, disk, loop):
+        disk.steps = 10**9
+        writer = make_writer()
+        writer.start(0.0)
+        for number in range(1, 20):
+            writer.submit(group(number, b"x"))
+            until(lambda number=number: loop.told and loop.told[-1] == number, "the commit")
+
+    def test_it_rests_four_times_as_long_as_it_works(self, make_writer, disk):
+        disk.steps = 10**9
+        moments = iter([step / 2 for step in range(10**6)])  # every look at the clock is half a second later
+        writer = make_writer(clock=lambda: next(moments))
+        writer._ledger = disk.open()
+        writer._step(writer._ledger)
+        assert writer._next_step == 0.5 + 4 * 0.5
+        writer._let_go()
+
+    def test_a_tight_disk_is_told_and_makes_room_first(self, make_writer, disk, monkeypatch):
+        monkeypatch.setattr(Room, "is_tight", lambda _: True)
+        disk.trims, disk.steps = 3, 1
+        make_writer().start(0.0)
+        until(lambda: "step" in disk.calls, "a step")
+        assert disk.calls.count("trim") == 3
+        assert disk.tight == [True]
+
+    @pytest.mark.parametrize("fault", [disk_error(), RuntimeError("a bug")])
+    def test_one_that_fails_costs_the_connection_and_no_acknowledgement(self, make_writer, disk, loop, fault, caplog):
+        disk.faults["step"] = [fault]
+        writer = make_writer()
+        writer.start(0.0)
+        until(lambda: disk.calls.count("settle") == 1, "the file opened again")
+        writer.submit(group(1, b"1"))
+        writer.close()
+        assert loop.told == [1]
+        assert disk.calls.count("step") == 1  # and not again for a while
+        assert caplog.text
 
 
-def test_a_failing_disk_is_told_and_outlived(make_writer, path, told):
-    writer = make_writer()
-    writer.start()
-    writer.submit(batch(1))
-    until(lambda: writer.stats.commits == 1, "the first commit")
-    with file_size_limit(4096):
-        writer.submit(batch(2))
-        writer.submit(batch(3))
-        until(lambda: told, "a refused write")
-        assert "check its free space" in told[0]
-        assert writer.trouble == told[0]
-        assert str(path) in told[0]
-    until(lambda: writer.trouble is None, "the recovery")
-    writer.close()
-    assert values(path) == [1, 2, 3]
-    assert told[-1] is None
-    assert writer.stats.dropped == 0
+class TestFailure:
+    def test_one_refused_commit_is_told_and_written_on_a_new_connection(self, writer, disk, loop):
+        disk.faults["write"] = [disk_error()]
+        writer.submit(group(1, b"1"))
+        until(lambda: "recovered" in loop.told, "the recovery")
+        trouble, *rest = loop.told
+        assert "check its free space, then the disk or card itself" in trouble
+        assert str(disk.path) in trouble
+        assert rest == [1, "recovered"]
+        calls = [call for call in disk.calls if call not in {"step", "load"}]
+        assert calls == ["open", "write", "open", "settle", "write", "written"]
+        assert writer.trouble is None
+        writer.submit(group(2, b"2"))
+        writer.close()
+        assert disk.rows() == [b"1", b"2"]
 
+    def test_a_commit_that_failed_and_is_in_all_the_same_is_not_repeated(self, writer, disk, loop):
+        disk.faults["written"] = [disk_error()]
+        writer.submit(group(1, b"1"))
+        until(lambda: "recovered" in loop.told, "the recovery")
+        assert loop.told[1:] == [1, "recovered"]
+        writer.submit(group(2, b"2"))
+        writer.close()
+        assert disk.rows() == [b"1", b"2"]
+        assert disk.calls.count("write") == 2
 
-def full_at_first(times):
-    """Open databases of which the first `times` have no free page: SQLite itself says that the disk is full."""
-    opened = []
+    def test_it_counts_as_durable_only_once_the_log_is_moved(self, writer, disk, loop):
+        disk.faults = {"written": [disk_error()], "settle": [disk_error(), disk_error()]}
+        writer.submit(group(1, b"1"))
+        until(lambda: "recovered" in loop.told, "the recovery")
+        assert loop.told[1:] == [1, "recovered"]
+        assert disk.calls.count("settle") == 3
+        writer.close()
+        assert disk.rows() == [b"1"]
 
-    def open_database(path):
-        database = Database.open(path)
-        opened.append(path)
-        if len(opened) <= times:
-            (pages,) = database.connection.execute("PRAGMA page_count").fetchone()
-            database.connection.execute(f"PRAGMA max_page_count = {pages}")
-        return database
-
-    return open_database
-
-
-def test_a_full_disk_is_told_with_its_cure_and_everything_written_later(make_writer, path, told):
-    writer = make_writer(open_database=full_at_first(3))
-    writer.start()
-    writer.submit(batch(*range(500)))
-    writer.submit(batch(*range(500, 1000)))
-    until(lambda: writer.stats.commits == 2, "the recovery")
-    writer.close()
-    assert told == [f"the disk under {path} is full: free some space", None]
-    assert values(path) == list(range(1000))
-    assert writer.stats.failures == 3
-
-
-def test_close_gives_up_on_a_disk_that_stays_full_and_counts(make_writer, path, told, caplog):
-    writer = make_writer(open_database=full_at_first(10**9))
-    writer.start()
-    writer.submit(batch(*range(500)))
-    writer.submit(batch(*range(500, 700)))
-    until(lambda: told, "the refusal")
-    writer.close()
-    assert writer.stats.dropped == 700
-    assert "700 messages were not recorded: the disk under" in caplog.text
-    assert values(path) == []
-
-
-def test_a_lost_file_system_is_trouble_and_not_the_end(make_writer, path, told):
-    """The data directory cannot be opened again for a while: it is a file where a directory should be."""
-    attempts = []
-
-    def gone_for_a_while(path):
-        attempts.append(path)
-        if len(attempts) == 1:
-            database = Database.open(path)
-            database.connection.close()  # what is left of it after its file system went
-            database.connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
-            return database
-        if len(attempts) < 4:
-            raise StoreError("mount the card again")
-        return Database.open(path)
-
-    writer = make_writer(open_database=gone_for_a_while)
-    writer.start()
-    writer.submit(batch(1))
-    until(lambda: writer.stats.commits == 1, "the recovery")
-    assert "cannot be written: mount its disk writable" in told[0]
-    assert told[1:] == ["mount the card again", None]
-    writer.close()
-    assert values(path) == [1]
-
-
-def test_a_batch_that_makes_no_sense_is_dropped_alone(make_writer, path, told, caplog):
-    writer = make_writer()
-    writer.start()
-    writer.submit(batch(1))
-    writer.submit(Batch(messages=[(AT, None)], size_bytes=1))  # our bug, if it ever happens
-    writer.submit(batch(2))
-    writer.close()
-    assert values(path) == [1, 2]
-    assert writer.stats.dropped == 1
-    assert "1 messages could not be recorded" in caplog.text
-    assert told == []
-
-
-def test_a_listener_that_fails_does_not_end_the_recording(path, caplog):
-    def deaf(_):
-        raise RuntimeError("event loop is closed")
-
-    writer = HistoryWriter(path, site="home", on_trouble=deaf, retry_s=0.01, open_database=full_at_first(1))
-    writer.start()
-    writer.submit(batch(*range(500)))
-    writer.close()
-    assert len(values(path)) == 500
-    assert "nobody could be told" in caplog.text
-
-
-CHILD = """
-import sys, time
-from pathlib import Path
-from appliance.broker.message import Message
-from appliance.mqtt.wire import Writer
-from appliance.store.writer import Batch, HistoryWriter
-
-def told(seq):
-    writer = Writer()
-    for pair in (("agent", "house"), ("run", "r1"), ("seq", str(seq))):
-        writer.byte(0x26)
-        writer.pair(pair)
-    return bytes(writer.buffer)
-
-writer = HistoryWriter(Path(sys.argv[1]), site="home")
-writer.start()
-for first in range(0, 1_000_000, 7):
-    writer.submit(Batch([(1.79e9 + n, Message("home/kitchen/temperature", b"%d" % n, 1, True, told(n)))
-                         for n in range(first, first + 7)], size_bytes=1))
-    while writer.stats.rows + writer.stats.duplicates < first + 7:
-        time.sleep(0)
-    print(first + 7, flush=True)
-"""
-
-
-def test_a_kill_loses_nothing_that_was_committed_and_repeats_nothing(path):
-    for round_number in range(1, 4):
-        with subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
-        ) as child:
-            committed = 0
-            while committed < 150 * round_number:  # further each time, so that every start repeats what is there
-                committed = int(child.stdout.readline())
-            child.send_signal(signal.SIGKILL)
-            rest = child.stdout.read().split()
-        committed = max([committed, *map(int, rest)])
-        found = values(path)
-        assert found == list(range(len(found)))  # in order, once, without a hole
-        assert len(found) >= committed
-        assert len(found) % 7 == 0  # whole transactions
-        with sqlite3.connect(path) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            assert connection.execute("SELECT first_seq, last_seq FROM received").fetchall() == [(0, len(found) - 1)]
+    def test_the_stamp_of_an_earlier_run_says_nothing(self, make_writer, disk):
+        connection = sqlite3.connect(disk.path)
+        connection.execute("CREATE TABLE stamp (id INTEGER PRIMARY KEY, run, number)")
+        connection.execute(f"INSERT INTO stamp VALUES (1, {RUN + 1}, 99)")
+        connection.commit()
         connection.close()
+        disk.faults["write"] = [disk_error()]
+        writer = make_writer()
+        writer.start(0.0)
+        writer.submit(group(1, b"1"))
+        writer.close()
+        assert disk.rows() == [b"1"]
+
+    def test_a_disk_that_stays_broken_is_told_once_and_tried_again(self, writer, disk, loop):
+        disk.faults["write"] = [disk_error(sqlite3.SQLITE_READONLY, "attempt to write a readonly database")]
+        disk.sticky.add("write")
+        for number in range(1, 4):
+            writer.submit(group(number, b"%d" % number))
+        until(lambda: disk.calls.count("write") > 4, "several tries")
+        assert loop.told == [writer.trouble]
+        assert "mount its disk writable" in writer.trouble
+        del disk.faults["write"]
+        until(lambda: "recovered" in loop.told, "the recovery")
+        writer.close()
+        assert disk.rows() == [b"1", b"2", b"3"]
+        assert loop.told[1:] in ([3, "recovered"], [1, "recovered", 3])
+        assert writer.stats.failures > 3
+
+    def test_a_file_system_that_is_gone_is_waited_for(self, writer, disk, loop):
+        disk.faults = {
+            "write": [disk_error()],
+            "open": [StoreError("mount the card again"), OSError(errno.EIO, os.strerror(errno.EIO)), ValueError("odd")],
+        }
+        writer.submit(group(1, b"1"))
+        until(lambda: "recovered" in loop.told, "the recovery")
+        writer.close()
+        assert disk.rows() == [b"1"]
+
+    def test_close_gives_up_after_one_more_try_and_counts(self, writer, disk, loop, caplog):
+        disk.faults["write"] = [disk_error(sqlite3.SQLITE_FULL)]
+        disk.sticky.add("write")
+        writer.submit(group(1, b"1", b"2"))
+        writer.submit(group(2, b"3", records=[Left(1)]))
+        until(lambda: loop.told, "the refusal")
+        writer.close()
+        assert writer.stats.given_up == 4
+        assert "4 messages and changes were not written: the disk under" in caplog.text
+        assert disk.rows() == []
+
+    def test_a_listener_that_fails_does_not_end_the_writing(self, make_writer, disk, caplog):
+        def deaf(*_):
+            raise RuntimeError("event loop is closed")
+
+        disk.faults["write"] = [disk_error()]
+        writer = make_writer(on_committed=deaf, on_failure=deaf, on_recovery=deaf)
+        writer.start(0.0)
+        writer.submit(group(1, b"1"))
+        writer.close()
+        assert disk.rows() == [b"1"]
+        assert "nobody could be told" in caplog.text
 
 
-def test_live_and_backlog_interleaved_over_a_restart_count_once(make_writer, path):
-    from appliance.mqtt.wire import Writer
+class TestFullDisk:
+    def test_the_reserve_is_given_up_and_history_trimmed_before_the_next_try(self, make_writer, disk, loop, tmp_path):
+        writer = make_writer(reserve_mb=1)
+        writer.start(0.0)
+        until(lambda: "step" in disk.calls, "the first step")
+        assert (tmp_path / RESERVE).stat().st_size == MB
+        seen = []
 
-    def properties(**said):
-        writer = Writer()
-        for pair in said.items():
-            writer.byte(0x26)
-            writer.pair(pair)
-        return bytes(writer.buffer)
+        disk.trims = 3
+        real = disk.meet
 
-    def live(seq):
-        said = properties(agent="house", run="r1", seq=str(seq), time=f"2026-11-22T20:05:{seq:02}Z")
-        return (AT, Message(TOPIC, str(seq).encode(), 1, True, said))
+        def meet(call):
+            if call in {"trim", "write"}:
+                seen.append((call, (tmp_path / RESERVE).exists()))
+            real(call)
 
-    def backlog(*seqs):
-        entries = [{"topic": TOPIC, "value": seq, "time": f"2026-11-22T20:05:{seq:02}Z", "seq": seq} for seq in seqs]
-        return (AT, Message("home/devices/house/backlog", json.dumps(entries).encode(), 1, False, properties(run="r1")))
+        disk.meet = meet
+        disk.faults["write"] = [disk_error(sqlite3.SQLITE_FULL, "database or disk is full")]
+        writer.submit(group(1, b"1"))
+        until(lambda: "recovered" in loop.told, "the recovery")
+        assert loop.told[0] == f"the disk under {disk.path} is full: free some space"
+        assert seen[:5] == [("write", True), *[("trim", False)] * 3, ("write", False)]
+        until((tmp_path / RESERVE).exists, "the reserve set aside again")
+        writer.close()
+        assert disk.rows() == [b"1"]
 
-    first = make_writer()
-    first.start()
-    first.submit(Batch([live(1), backlog(2, 3), live(6), backlog(1, 2, 4)], size_bytes=1))
-    first.close()
-    second = make_writer()
-    second.start()
-    second.submit(Batch([live(6), backlog(5, 6, 0), live(7), backlog(7)], size_bytes=1))
-    second.close()
-    assert values(path) == list(range(8))
-    assert (first.stats.duplicates, second.stats.duplicates) == (2, 3)
+    def test_trimming_ends(self, make_writer, disk, loop):
+        writer = make_writer()
+        writer.start(0.0)
+        disk.trims = 10**9
+        disk.faults["write"] = [disk_error(sqlite3.SQLITE_FULL)]
+        writer.submit(group(1, b"1"))
+        until(lambda: 1 in loop.told, "the commit")
+        assert disk.calls.count("trim") == TRIMS
+
+    def test_other_trouble_trims_nothing(self, writer, disk, loop):
+        disk.faults["write"] = [disk_error(sqlite3.SQLITE_IOERR_WRITE)]
+        writer.submit(group(1, b"1"))
+        until(lambda: "recovered" in loop.told, "the recovery")
+        assert "trim" not in disk.calls
 
 
-class Kitchen:
-    """Rights to one room."""
+class TestMisfits:
+    """A fault of ours in one message must not keep the others from being written."""
 
-    def may_publish(self, topic):
-        return topic.startswith("home/kitchen/")
+    def test_only_what_cannot_be_written_is_left_out(self, writer, disk, loop, caplog):
+        payloads = [b"1", b"2", None, b"4", b"5"]
+        bad = group(1, *payloads, records=[Left(1)])
+        bad.entries[2] = (None, 2, 1.0, None)
+        writer.submit(bad)
+        writer.submit(group(2, b"6"))
+        until(lambda: 2 in loop.told, "the commits")
+        writer.close()
+        assert [row for row in disk.rows() if isinstance(row, bytes)] == [b"1", b"2", b"4", b"5", b"6"]
+        assert len(disk.rows()) == 6
+        assert writer.stats.misfits == 1
+        assert "could not be written as it is" in caplog.text
+        assert [told for told in loop.told if isinstance(told, str)] == []
+
+    def test_a_wrong_statement_is_no_failing_disk(self, writer, disk, loop):
+        disk.faults["write"] = [sqlite3.IntegrityError("NOT NULL constraint failed")]
+        writer.submit(group(1, b"1", b"2"))
+        until(lambda: 1 in loop.told, "the commit")
+        writer.close()
+        assert disk.rows() == [b"1", b"2"]
+        assert writer.stats.misfits == 0
+
+    def test_a_disk_that_fails_meanwhile_is_trouble(self, writer, disk, loop):
+        disk.faults["write"] = [ValueError("a bug"), disk_error()]
+        writer.submit(group(1, b"1", b"2"))
+        until(lambda: "recovered" in loop.told, "the recovery")
+        writer.close()
+        assert disk.rows() == [b"1", b"2"]
 
 
-def test_a_backlog_holds_nothing_of_topics_that_its_publisher_may_not_publish_to(make_writer, path):
-    def backlog(number):
-        topics = (TOPIC, "home/attic/temperature", "home/kitchen/door")
-        entries = [{"topic": topic, "value": number, "seq": number * 10 + n} for n, topic in enumerate(topics)]
-        return Message("home/devices/house/backlog", json.dumps(entries).encode())
+def test_a_disk_that_does_not_answer_stops_nobody_else(writer, disk, loop):
+    """The thread hangs in a flush; handing over goes on at once."""
+    disk.gate.clear()
+    for number in range(1, 1_001):
+        writer.submit(group(number, b"x"))
+    assert loop.told == []
+    disk.gate.set()
+    until(lambda: loop.told and loop.told[-1] == 1_000, "the commits")
 
-    limited, free = backlog(1), backlog(2)
+
+def test_no_thread_is_left(make_writer):
     writer = make_writer()
-    writer.start()
-    writer.submit(Batch(messages=[(AT, limited), (AT, free)], rights={limited: Kitchen()}))
+    writer.start(0.0)
+    assert [thread.name for thread in threading.enumerate()].count("writer") == 1
     writer.close()
-    assert values(path) == [1.0, 2.0]
-    assert values(path, "home/kitchen/door") == [1.0, 2.0]
-    assert values(path, "home/attic/temperature") == [2.0]
-    assert writer.stats.forbidden == 1
-    assert writer.stats.rows == 5
+    assert [thread.name for thread in threading.enumerate()].count("writer") == 0
