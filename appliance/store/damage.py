@@ -10,7 +10,7 @@ import struct
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,9 +21,11 @@ from appliance.store.pages import HEADER_BYTES, MAGIC, SIZES
 ASIDE: Final = ".corrupt-"
 TOLD: Final = ".json"
 CHECK_BYTES: Final = 64 * 1024 * 1024  # of a larger file only the small tables are looked through at a start
+MARK: Final = b"HSA1"  # the application id, as it stands in the header
 TRACE: Final = b"CREATE TABLE series"  # stands in the first page, or near it, of every file of ours
 TRACE_BYTES: Final = 256 * 1024
 DAMAGE_CODES: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+NO_TEXT: Final = "Could not decode to UTF-8"  # has no code
 READ_CODES: Final = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 HEADER: Final = (
     (18, b"\x02\x02\x00\x40\x20\x20"),
@@ -61,10 +63,16 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class MisfitError(sqlite3.DatabaseError):
+    """The file is whole for SQLite, but what it says of itself cannot be."""
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     """Tell whether an error of SQLite's speaks of the file's content."""
+    if isinstance(error, MisfitError):
+        return True
     code = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF in DAMAGE_CODES or code in READ_CODES
+    return code & 0xFF in DAMAGE_CODES or code in READ_CODES or str(error).startswith(NO_TEXT)
 
 
 def damages(path: Path) -> list[Damage]:
@@ -109,23 +117,53 @@ def log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
-def examine(path: Path, notes: Notes | None) -> str | None:
-    """Look at a file that nobody has open, without SQLite: why it is damaged, None where nothing is seen.
+class Seen(NamedTuple):
+    """What a look at the bytes shows. why: it is damaged; remark: it is not, but what was written last is missing."""
+
+    is_ours: bool
+    why: str | None = None
+    remark: str | None = None
+
+
+def examine(path: Path, notes: Notes | None) -> Seen:
+    """Look at a file that nobody has open, without SQLite.
 
     SQLite itself takes no notice of a broken log, and of an empty file it throws the log away.
     """
     with ExitStack() as files:
         file, log = open_both(path, notes, files)
-        head = b"" if file is None else os.pread(file, TRACE_BYTES, 0)
+        head = b"" if file is None else _head(file)
         if not head:
             if log is not None and (log.frames or log.damaged):
-                return "the file was empty, its log was not"
-            return "the file was empty" if notes is not None and file is not None else None
+                return Seen(is_ours=True, why="the file was empty, its log was not")
+            if notes is not None and file is not None:
+                return Seen(is_ours=True, why="the file was empty")
+            return Seen(is_ours=False)
+        has_trace = TRACE in head or _has_trace(log)
         if not head.startswith(MAGIC):
-            ours = notes is not None or TRACE in head or not any(head) or _has_trace(log)
-            return "its first page was overwritten" if ours else None
+            if notes is not None or has_trace or not any(head):
+                return Seen(is_ours=True, why="its first page was overwritten")
+            return Seen(is_ours=False)
         assert file is not None  # noqa: S101 it had a head
-        return _examine_whole(path, head, os.fstat(file).st_size, log, notes)
+        first = log.page(1) if log is not None else None
+        first = head[:HEADER_BYTES].ljust(HEADER_BYTES, b"\0") if first is None else first
+        if first[68:72] != MARK and not has_trace:
+            return Seen(is_ours=False)
+        if why := _harm(path, first, os.fstat(file).st_size, log):
+            return Seen(is_ours=True, why=why)
+        if log is None and notes is not None and notes.is_open and not log_of(path).exists():
+            return Seen(is_ours=True, remark=f"{log_of(path)} is gone: what was written last may be missing")
+        if log is not None and log.torn:
+            remark = f"the end of {log_of(path)} is torn, as by a power cut: what was written last may be missing"
+            return Seen(is_ours=True, remark=remark)
+        return Seen(is_ours=True)
+
+
+def _head(file: int) -> bytes:
+    try:
+        return os.pread(file, TRACE_BYTES, 0)
+    except OSError:  # a bad block: zeros are no first page of anybody's
+        return bytes(HEADER_BYTES)
 
 
 def open_both(path: Path, notes: Notes | None, files: ExitStack) -> tuple[int | None, Log | None]:
@@ -147,31 +185,22 @@ def open_both(path: Path, notes: Notes | None, files: ExitStack) -> tuple[int | 
     return (None if opened[0] < 0 else opened[0]), log
 
 
-def _examine_whole(path: Path, head: bytes, size: int, log: Log | None, notes: Notes | None) -> str | None:
+def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
+    """Say what is wrong with a file of ours whose header stands in `first`."""
     if log is not None and log.damaged:
         return f"{log_of(path).name} was broken"
-    first = log.page(1) if log is not None else None
-    first = head if first is None else first
-    if notes is None and TRACE not in head and not _has_trace(log):
-        return None  # of somebody else, or not begun
-    if len(first) < HEADER_BYTES or any(first[at : at + len(said)] != said for at, said in HEADER):
-        return "its header was damaged"
-    if first[68:72] != b"HSA1":
-        return "its header was damaged"
     page_size = struct.unpack_from(">H", first, 16)[0]
-    if page_size not in SIZES or (log is not None and log.page_size != page_size):
-        return "its header was damaged" if page_size not in SIZES else f"{log_of(path).name} was of another database"
+    if first[68:72] != MARK or page_size not in SIZES or any(first[at : at + len(said)] != said for at, said in HEADER):
+        return "its header was damaged"
+    if log is not None and log.page_size != page_size:
+        return f"{log_of(path).name} was of another database"
     counted, changed, valid_for = (struct.unpack_from(">I", first, at)[0] for at in (28, 24, 92))
-    sure = counted if changed == valid_for else 0
-    wanted = log.pages or sure if log is not None else sure
+    wanted = counted if changed == valid_for else 0
     here = size // page_size
-    missing = wanted - here if log is None else sum(n not in log.frames for n in range(here + 1, wanted + 1))
-    return "the file was cut off" if missing > 0 else None
-
-
-def is_log_missing(path: Path, notes: Notes | None) -> bool:
-    """Tell whether the log of a database that was not closed in order is gone."""
-    return notes is not None and notes.is_open and path.exists() and not log_of(path).exists()
+    if log is None:
+        return "the file was cut off" if wanted > here else None
+    missing = any(number not in log.frames for number in range(here + 1, (log.pages or wanted) + 1))
+    return "the file was cut off" if missing else None
 
 
 def check(path: Path, bulk: tuple[str, ...]) -> str | None:
@@ -206,4 +235,4 @@ def check(path: Path, bulk: tuple[str, ...]) -> str | None:
 
 def _has_trace(log: Log | None) -> bool:
     first = None if log is None else log.page(1)
-    return first is not None and (TRACE in first or first[68:72] == b"HSA1")
+    return first is not None and (TRACE in first or first[68:72] == MARK)

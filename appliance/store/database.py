@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from appliance.store.damage import is_damage
+from appliance.store.damage import MisfitError, is_damage
 from appliance.store.notes import read_notes, take_notes, write_notes
 
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
@@ -238,9 +238,17 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     from appliance.store.schema import STEPS, step_names  # noqa: PLC0415 imports sqlite_utils too
 
     database = sqlite_utils.Database(connection, execute_plugins=False)
-    if unknown := sorted({step.name for step in STEPS.applied(database)} - step_names()):
+    applied = {step.name for step in STEPS.applied(database)}
+    if unknown := newer_steps(applied):
         raise newer(path, unknown)
-    STEPS.apply(database)
+    if applied != set(sorted(step_names())[: len(applied)]):
+        raise MisfitError("its list of schema steps is damaged")
+    try:
+        STEPS.apply(database)
+    except sqlite3.OperationalError as error:
+        if "already exists" in str(error):
+            raise MisfitError("its list of schema steps is damaged") from error
+        raise
 
 
 def _applied(connection: sqlite3.Connection) -> set[str]:
@@ -250,6 +258,12 @@ def _applied(connection: sqlite3.Connection) -> set[str]:
         return {name for (name,) in rows}
     except sqlite3.OperationalError:  # no such table: a new file
         return set()
+
+
+def newer_steps(steps: Iterable[str]) -> set[str]:
+    """Give those steps that come after all that are known here; a step in between is a damaged name."""
+    number = max(STEP_NAMES)[:4]
+    return {step for step in steps if step[:4] > number}
 
 
 def newer(path: Path, unknown: Iterable[str]) -> StoreError:

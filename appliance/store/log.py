@@ -50,7 +50,7 @@ def read_log(file: int, *, page_size: int | None = None) -> Log | None:
     """Read an open log; None where it is empty. `page_size` is that of its database, should its own head be broken."""
     head = os.pread(file, HEAD_BYTES, 0)
     size = os.fstat(file).st_size
-    if len(head) < HEAD_BYTES or not any(head):
+    if len(head) < HEAD_BYTES or (not any(head) and not any(os.pread(file, LOOK_AHEAD_BYTES, HEAD_BYTES))):
         return None
     magic, _, said, _, *salts = struct.unpack_from(">IIIIII", head)
     sums: Sums = struct.unpack_from(">II", head, 24)
@@ -62,10 +62,21 @@ def read_log(file: int, *, page_size: int | None = None) -> Log | None:
     if chosen not in SIZES:
         return Log(file, 1024, damaged=True)
     log = Log(file, chosen, damaged=not whole)
-    if not whole:  # the salts are those of the first frame then
-        salts = list(struct.unpack(">II", os.pread(file, 8, HEAD_BYTES + 8).ljust(8, b"\0")))
+    if not whole:
+        salts = _find_salts(log, size)
     _read(log, size, salts, sums, order)
     return log
+
+
+def _find_salts(log: Log, size: int) -> list[int]:
+    """Give what marks the frames of the present use of the log: the first two neighbours that agree on it."""
+    before: list[int] = []
+    for at in range(HEAD_BYTES, min(size, LOOK_AHEAD_BYTES), FRAME_BYTES + log.page_size):
+        salts = list(struct.unpack(">II", os.pread(log.file, 8, at + 8).ljust(8, b"\0")))
+        if any(salts) and salts == before:
+            return salts
+        before = salts
+    return before
 
 
 def _read(log: Log, size: int, salts: list[int], sums: Sums, order: str) -> None:

@@ -27,13 +27,12 @@ from appliance.store.damage import (
     examine,
     forget_untrue,
     is_damage,
-    is_log_missing,
     last_aside,
     log_of,
     open_both,
     tell,
 )
-from appliance.store.database import Database, StoreError, create, explain, newer
+from appliance.store.database import Database, StoreError, create, explain, newer, newer_steps
 from appliance.store.notes import Notes, read_notes
 from appliance.store.pages import Harm, Pages, open_pages
 from appliance.store.salvage import BULK, Salvage, read_roots
@@ -51,13 +50,14 @@ def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
     def mend(lock: int, error: sqlite3.Error | None) -> bool:
         notes = read_notes(lock)
         complete(path)
+        seen = examine(path, notes)
         if error is not None:
-            why = str(error) if is_damage(error) else None
+            why = str(error) if seen.is_ours and is_damage(error) else None
         else:
             suspect = "" if notes is None else notes.suspect
-            why = suspect or examine(path, notes) or check(path, BULK)
-            if why is None and is_log_missing(path, notes):
-                LOG.warning("%s is gone: what was written last may be missing from %s", log_of(path).name, path)
+            why = suspect or seen.why or (check(path, BULK) if seen.is_ours else None)
+            if why is None and seen.remark:
+                LOG.warning("%s", seen.remark)
         if why is None:
             return False
         damage = rescue(path, notes, why, bulk_s=bulk_s)
@@ -75,7 +75,7 @@ def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S)
     try:
         with ExitStack() as files:
             pages, roots, steps = _look(path, notes, files)
-            if unknown := steps - step_names():
+            if unknown := newer_steps(steps):
                 raise newer(path, unknown)
             new = files.enter_context(closing(create(building, steps)))
             salvage = Salvage(pages, roots, new)

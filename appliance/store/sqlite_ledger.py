@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from appliance.broker.image import Image
 from appliance.devices import Device
+from appliance.store.damage import is_damage
 from appliance.store.database import PAGE_BYTES, Database
 from appliance.store.group import Entry, Group
 from appliance.store.loading import last_stamp, load
@@ -59,7 +60,14 @@ class SqliteLedger:
 
     def load(self, now: float) -> Image:
         """Give the state as the last group left it, `now` being monotonic; writes nothing."""
-        loaded = load(self._database.connection, now, self._age_ms(now), self._on_damage)
+        try:
+            loaded = load(self._database.connection, now, self._age_ms(now), self._on_damage)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._database.suspect(str(error))
+            self.damaged = 1
+            return Image()
         self.next_number, self.next_key, self.damaged = loaded.next_number, loaded.next_key, loaded.damaged
         if loaded.damaged:
             self._database.suspect(f"{loaded.damaged} of its records were not what was written")
@@ -126,5 +134,26 @@ def open_ledger(
     on_damage: OnDamage = lambda _: None,
 ) -> SqliteLedger:
     """Open or create the database for writing; StoreError says in one line why not."""
+    try:
+        return _open(path, age_ms, history, on_damage)
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+    return _open(path, age_ms, history, on_damage)  # salvaged, because it is suspected now
+
+
+def _open(
+    path: Path,
+    age_ms: Callable[[float], int],
+    history: Callable[[Database], Placing] | None,
+    on_damage: OnDamage,
+) -> SqliteLedger:
     database = open_sound(path)
-    return SqliteLedger(database, None if history is None else history(database), age_ms=age_ms, on_damage=on_damage)
+    try:
+        placing = None if history is None else history(database)
+        return SqliteLedger(database, placing, age_ms=age_ms, on_damage=on_damage)
+    except BaseException as error:
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            database.suspect(str(error))
+        database.close()
+        raise
