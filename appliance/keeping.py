@@ -100,7 +100,7 @@ class Keeping:
     # --- what the parts say to each other ---
 
     def _links_waiting(self) -> int:
-        return 0 if self._broker is None else len(self._broker.gate)
+        return 0 if self._broker is None else self._broker.waiting()
 
     def _submit(self, group: Group) -> None:
         self._writer.submit(group)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import packets, versions
 from virtual import VirtualServer
 
-from appliance.broker.core import FIRST_PACKET_BYTES
+from appliance.broker.entry import FIRST_PACKET_BYTES
 from appliance.mqtt.codec import decode, encode
 from appliance.mqtt.errors import MalformedPacket, MqttError, PacketTooLarge, ProtocolError, TopicAliasInvalid
 from appliance.mqtt.packets import (

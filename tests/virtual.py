@@ -31,6 +31,7 @@ class VirtualClient:
         self.received = b""
         self._stream = PacketStream(version)
         self.connection = server.broker.opened(self, peer, server.now)
+        server.clients.append(self)
         server.settle()
 
     def send(self, packet):
@@ -89,13 +90,39 @@ class VirtualServer:
         self.answer = answer  # to every Authenticate; None leaves it open
         self.asked = []
         self.closed = []
-        numbers = count(1)
-        options = {"classify": classify} if classify else {}
+        self.journal = journal  # a `journal.RecordingJournal` where there are groups to commit
+        self._numbers = count(1)
+        self._options = {"classify": classify} if classify else {}
         if authorize:
-            options["authorize"] = authorize
-        self.broker = Broker(
-            Limits(**limits), next_client_id=lambda: f"auto-{next(numbers)}", journal=journal, **options
+            self._options["authorize"] = authorize
+        self._limits = Limits(**limits)
+        self.clients = []
+        self.broker = self._start()
+
+    def _start(self):
+        return Broker(
+            self._limits,
+            next_client_id=lambda: f"auto-{next(self._numbers)}",
+            journal=self.journal,
+            **self._options,
         )
+
+    def commit(self, most=None):
+        """Have what the journal took so far become durable, or the first so many groups of it."""
+        self.journal.close(self.now)
+        if self.journal.closed:
+            self.broker.committed(self.journal.commit(most), self.now)
+        self.settle()
+
+    def crash_and_restart(self):
+        """The power fails and comes back: every link breaks, and nothing is left but what is durable."""
+        for client in self.clients:
+            client.closed = client.reads = True
+        self.clients = []
+        self.journal.crash()
+        self.broker = self._start()
+        self.broker.restore(self.journal.image(self.now), self.now)
+        self.settle()
 
     def link(self, version=V311, peer="test"):
         return VirtualClient(self, version, peer)
@@ -127,7 +154,7 @@ class VirtualServer:
     def settle(self):
         """What the edge does at the end of a turn."""
         broker = self.broker
-        while broker.effects or self._flush():
+        while broker.effects or self._flush() or self._commit():
             effects, broker.effects = broker.effects, []
             for effect in effects:
                 match effect:
@@ -139,6 +166,16 @@ class VirtualServer:
                         self._send(connection)
                         connection.link.closed = True
                         self.closed.append(why)
+
+    def _commit(self):
+        journal = self.journal
+        if not getattr(journal, "automatic", False):
+            return False
+        journal.close(self.now)
+        if not journal.closed:
+            return False
+        self.broker.committed(journal.commit(), self.now)
+        return True
 
     def _flush(self):
         broker = self.broker

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from appliance.broker.aliases import IncomingAliases, OutgoingAliases
 from appliance.broker.peer import source
-from appliance.mqtt.packets import Connect, Will
+from appliance.broker.records import WillKept
+from appliance.mqtt.packets import Connect
 from appliance.mqtt.types import Version
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Connection:
         "grace_s",
         "heard_at",
         "held",
+        "held_bytes",
         "held_pubacks",
         "link",
         "max_packet_bytes",
@@ -72,7 +74,7 @@ class Connection:
         self.client_id = ""
         self.connect: Connect | None = None  # kept until it is clear who this is
         self.session: Session | None = None
-        self.will: Will | None = None
+        self.will: WillKept | None = None
         self.routes: dict[bytes, Route] = {}  # of the topics that its user has published to and may
         self.heard_at = now  # last whole packet
         self.grace_s = connect_timeout_s  # how long after `heard_at` the link may live; 0 for ever
@@ -81,7 +83,8 @@ class Connection:
         self.output: list[bytes] = []
         self.backlog = 0  # bytes in `output` and in the socket's own buffer
         self.dirty = False  # on the core's list of links to flush
-        self.held = NOTHING_HELD  # (commit group, acknowledgement) in order
+        self.held = NOTHING_HELD  # (commit group, acknowledgement or message of QoS 2) in order
+        self.held_bytes = 0
         self.held_pubacks = 0  # how many of them answer a message of QoS 1
         self.aliases_in: IncomingAliases | None = None
         self.aliases_out: OutgoingAliases | None = None  # where the client takes them

@@ -7,6 +7,7 @@ from appliance.broker.stats import Stats
 from appliance.mqtt.errors import QuotaExceeded
 
 MOST_HELD = 65_536  # acknowledgements of one link: a client has fewer packet ids to ask for them with
+MOST_HELD_BYTES = 4_194_304  # what waits on one link may take before a further acknowledgement is too much
 PUBACK = 0x40
 
 
@@ -14,27 +15,32 @@ class Gate:
     """Holds acknowledgements back until their commit group is durable, in order on every link. [MQTT-4.6.0-2]
 
     Groups are numbered upwards; group 0 stands for "nothing to wait for", and waits only behind earlier
-    acknowledgements of its own link.
+    acknowledgements of its own link. A QoS 2 message to a durable session stands in the same line.
     """
 
     def __init__(self, dirty: list[Connection], stats: Stats) -> None:
         self._stats = stats
         self._dirty = dirty  # where a link with new output is noted
-        self._committed = 0
+        self.durable = 0  # last group that is
+        self.released = 0  # how many links the last commit let go of something for
         self._waiting: dict[Connection, None] = {}  # links with something held, longest first
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def links(self) -> list[Connection]:
+        """Give the links for which something is held, the one that has waited longest first."""
+        return list(self._waiting)
 
     def acknowledge(self, connection: Connection, packet: bytes, group: int = 0) -> None:
         """Send the acknowledgement now or when its turn comes."""
         self._stats.others_sent += 1
-        if connection.held or group > self._committed:
-            if connection.held is NOTHING_HELD:
-                connection.held = deque()
-            elif len(connection.held) >= MOST_HELD:
+        if connection.held or group > self.durable:
+            if len(connection.held) >= MOST_HELD or connection.held_bytes >= MOST_HELD_BYTES:
                 raise QuotaExceeded(f"more than {MOST_HELD} acknowledgements wait to be written down first")
-            connection.held.append((group, packet))
+            self._hold(connection, packet, group)
             if packet[0] == PUBACK:
                 connection.held_pubacks += 1
-            self._waiting[connection] = None
         else:  # as `connection.put` does, without the call: this is half of what a broker says
             connection.output.append(packet)
             connection.backlog += len(packet)
@@ -42,21 +48,43 @@ class Gate:
                 self._dirty.append(connection)
                 connection.dirty = True
 
-    def committed(self, group: int) -> None:
-        """Let go of what waited for this group and those before it."""
-        self._committed = group
+    def send(self, connection: Connection, packet: bytes, group: int) -> None:
+        """Send what is no acknowledgement in the same line; whoever sends it has bounded it."""
+        if connection.held or group > self.durable:
+            self._hold(connection, packet, group)
+        else:
+            connection.put(packet, self._dirty)
+
+    def _hold(self, connection: Connection, packet: bytes, group: int) -> None:
+        if connection.held is NOTHING_HELD:
+            connection.held = deque()
+        connection.held.append((group, packet))
+        connection.held_bytes += len(packet)
+        self._waiting[connection] = None
+
+    def committed(self, group: int) -> list[Connection]:
+        """Let go of what waited for this group and those before it; gives the links it was for."""
+        self.durable = group
+        released = []
         for connection in list(self._waiting):
             held = connection.held
+            if held[0][0] > group:
+                continue
+            released.append(connection)
             while held and held[0][0] <= group:
                 packet = held.popleft()[1]
+                connection.held_bytes -= len(packet)
                 if packet[0] == PUBACK:
                     connection.held_pubacks -= 1
                 connection.put(packet, self._dirty)
             if not held:
                 del self._waiting[connection]
+        self.released = len(released)
+        return released
 
     def forget(self, connection: Connection) -> None:
         """The link is gone, and what was held for it with it."""
         connection.held.clear()
+        connection.held_bytes = 0
         connection.held_pubacks = 0
         self._waiting.pop(connection, None)

@@ -13,10 +13,11 @@ from appliance.broker.gate import Gate
 from appliance.broker.greeting import explained
 from appliance.broker.message import Message
 from appliance.broker.outbound import NO_FORMS
+from appliance.broker.records import Done, Forgot, Received, Released
 from appliance.broker.router import NO_READERS, Router
 from appliance.broker.session import Session
 from appliance.broker.stats import Stats
-from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ProtocolError, ReceiveMaximumExceeded
+from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ProtocolError, QuotaExceeded, ReceiveMaximumExceeded
 from appliance.mqtt.packets import PubAck, PubRec
 from appliance.mqtt.publish import is_utf8, scan_properties
 from appliance.mqtt.types import ReasonCode
@@ -27,6 +28,8 @@ PINGREQ, PINGRESP = b"\xc0\x00", b"\xd0\x00"
 NOT_AUTHORIZED = int(ReasonCode.NOT_AUTHORIZED)
 PACKET_ID_NOT_FOUND = int(ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
 PAYLOAD_FORMAT_INVALID = int(ReasonCode.PAYLOAD_FORMAT_INVALID)
+QUOTA_EXCEEDED = int(ReasonCode.QUOTA_EXCEEDED)
+CANNOT_STORE = "cannot be stored at present"
 DOLLAR = b"$"
 FIRST_BYTES = b"\x30", b"\x32", b"\x34"
 """A PUBLISH's first byte by its QoS, without DUP and retain."""
@@ -43,6 +46,7 @@ class Inbound:
         self._handle = handle
         self._router = router
         self._acknowledge = gate.acknowledge
+        self._notes = router.notes
         self._outbound = router.outbound
         self._dirty = router.outbound.dirty
         self._stats = stats
@@ -58,6 +62,7 @@ class Inbound:
         v5 = connection.v5
         client_id = connection.client_id
         in_flight = session.in_flight
+        fleeting = not session.key
         smallest = 4 if v5 else 3  # body of a PUBLISH with a topic of one letter and nothing else
         limit = self._max_packet_bytes
         end = len(data)
@@ -95,7 +100,7 @@ class Inbound:
                             run_count += 1
                             published += 1
                             if route.flags:
-                                self._router.record(route, data[topic_end + v5 : stop], client_id)
+                                self._router.record(route, data[topic_end + v5 : stop], client_id, now)
                             pos = stop
                             continue
                 if run is not None:
@@ -111,7 +116,7 @@ class Inbound:
                     while True:  # they come in runs
                         packet_id = data[body] << 8 | data[body + 1]
                         delivery = in_flight.get(packet_id)
-                        if delivery is not None and delivery[1] == 1 and not session.waiting:
+                        if delivery is not None and delivery[1] == 1 and fleeting and not session.waiting:
                             del in_flight[packet_id]
                         else:
                             self.puback(session, packet_id, now)
@@ -198,7 +203,8 @@ class Inbound:
         incoming = session.incoming
         if qos and (incoming or connection.held):
             if qos == 2 and number in incoming:
-                self._acknowledge(connection, PUBREC + packet_id)  # again; not delivered again [MQTT-4.3.3-2]
+                # Again, when its first one may leave; not delivered again. [MQTT-4.3.3-2]
+                self._acknowledge(connection, PUBREC + packet_id, session.group)
                 return
             maximum = self._receive_maximum
             # Older clients are told of no maximum, and have 65,535 packet ids at the most.
@@ -213,6 +219,13 @@ class Inbound:
         if is_text and not is_utf8(payload):
             self._deny(connection, qos, packet_id, PAYLOAD_FORMAT_INVALID, "text that is not UTF-8")
             return
+        if (
+            qos
+            and (route.flags or first & 1 or route.audience.stores or (qos == 2 and session.key))
+            and self._notes.journal.refuses
+        ):
+            self._cannot_store(connection, qos, packet_id)
+            return
         message = Message(route.topic, payload, qos, first & 1 == 1, properties, expires_at, connection.client_id)
         forms = NO_FORMS[:]
         if qos and expires_at is None and not alias:  # a reader's copy differs in packet id, DUP and retain alone
@@ -226,6 +239,9 @@ class Inbound:
                 self._acknowledge(connection, PUBACK + packet_id, group)
         elif qos:
             incoming.add(number)
+            if session.key:
+                self._notes.note(session, Received(session.key, number))
+                group = session.group
             self._acknowledge(connection, PUBREC + packet_id, group)
 
     def _deny(self, connection: Connection, qos: int, packet_id: bytes, reason: int, cause: str) -> None:
@@ -236,6 +252,14 @@ class Inbound:
             self._acknowledge(connection, explained(answer, cause, connection))
         elif qos:
             self._acknowledge(connection, (PUBACK if qos == 1 else PUBREC) + packet_id)
+
+    def _cannot_store(self, connection: Connection, qos: int, packet_id: bytes) -> None:
+        """Do not take a message for which an acknowledgement could not leave; 3.1.1 has no other way than to close."""
+        self._stats.dropped[CANNOT_STORE] += 1
+        if not connection.v5:
+            raise QuotaExceeded(f"the message {CANNOT_STORE}")
+        answer = (PubAck if qos == 1 else PubRec)(int.from_bytes(packet_id, "big"), QUOTA_EXCEEDED)
+        self._acknowledge(connection, explained(answer, f"the message {CANNOT_STORE}", connection))
 
     # --- acknowledgements: of a message to the client, or the release of one from it ---
 
@@ -253,27 +277,34 @@ class Inbound:
         delivery = session.in_flight.get(number)
         if delivery is None:
             _check_packet_id(number)
-            self._stats.others_sent += 1
             if connection.v5:
-                connection.put(b"\x62\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)), self._dirty)
+                self._acknowledge(connection, b"\x62\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)))
             else:
-                connection.put(PUBREL + packet_id, self._dirty)  # so that the client can let go of it
+                self._acknowledge(connection, PUBREL + packet_id)  # so that the client can let go of it
         elif delivery[1] == 2:
-            session.in_flight[number] = (None, 2, False, (), None)
-            self._acknowledge(connection, PUBREL + packet_id)
+            message = delivery[0]
+            if not session.key:
+                session.in_flight[number] = (None, 2, False, (), None)
+            elif message is not None:
+                session.in_flight[number] = (None, 2, False, (message.number,), None)
+                self._notes.note(session, Released(session.key, number))
+            self._acknowledge(connection, PUBREL + packet_id, session.group)
 
     def pubrel(self, connection: Connection, session: Session, packet_id: bytes) -> None:
         """The client has let go of a QoS 2 message; so do we. [MQTT-4.3.3-2]"""
         number = packet_id[0] << 8 | packet_id[1]
         if number in session.incoming:
             session.incoming.remove(number)
-            self._acknowledge(connection, PUBCOMP + packet_id)
+            if session.key:
+                self._notes.note(session, Forgot(session.key, number))
+            self._acknowledge(connection, PUBCOMP + packet_id, session.group)
             return
         _check_packet_id(number)
         if connection.v5:
-            self._acknowledge(connection, b"\x70\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,)))
+            answer = b"\x70\x03" + packet_id + bytes((PACKET_ID_NOT_FOUND,))
+            self._acknowledge(connection, answer, session.group)  # that it is not known must last
         else:
-            self._acknowledge(connection, PUBCOMP + packet_id)
+            self._acknowledge(connection, PUBCOMP + packet_id, session.group)
 
     def pubcomp(self, session: Session, packet_id: int, now: float) -> None:
         """A QoS 2 message is through. [MQTT-4.3.3-1]"""
@@ -293,6 +324,8 @@ class Inbound:
 
     def _done(self, session: Session, packet_id: int, now: float) -> None:
         del session.in_flight[packet_id]
+        if session.key:
+            self._notes.mention(Done(session.key, packet_id))
         if session.waiting:
             if packet_id in session.resend:
                 session.resend.remove(packet_id)

@@ -28,17 +28,19 @@ class LastMessages:
         self._stats = stats
 
     def keep(self, message: Message, now: float) -> bool:
-        """Keep a message in place of its topic's last, or forget that; True when it is a client's."""
+        """Keep a message in place of its topic's last, or forget that; True when it is a client's and had room."""
         if message.topic[0] == "$":
             self.own.put(message, now)
             return False
+        kept = True
         if not message.payload:
             self.clients.discard(message.topic)  # [MQTT-3.3.1-10]
         elif not self.clients.put(message, now):
             self.clients.discard(message.topic)  # an older value must not pass for the last one
             self._stats.dropped["no room to retain"] += 1
+            kept = False
         self._stats.retained_now = len(self.clients)
-        return True
+        return kept
 
     def expire(self, now: float) -> None:
         """Forget the clients' whose time is over; without this they stay until there is another to keep."""

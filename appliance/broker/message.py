@@ -30,5 +30,11 @@ class Message:
         self.client_id = client_id
         self.number = 0
 
+    def copy(self) -> "Message":
+        """Give the same message once more, for the journal a new one."""
+        return Message(
+            self.topic, self.payload, self.qos, self.retain, self.properties, self.expires_at, self.client_id
+        )
+
     def __repr__(self) -> str:
         return f"Message({self.topic!r}, {self.payload!r}, qos={self.qos}, retain={self.retain})"

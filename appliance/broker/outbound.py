@@ -7,7 +7,10 @@ packets go out as they were received.
 from appliance.broker.aliases import OutgoingAliases
 from appliance.broker.audience import Audience
 from appliance.broker.connection import Connection
+from appliance.broker.gate import Gate
 from appliance.broker.message import Message
+from appliance.broker.notes import Notes
+from appliance.broker.records import Done, Dropped, Queued, Replayed, Sent
 from appliance.broker.session import Delivery, Session
 from appliance.broker.stats import Stats
 from appliance.mqtt.publish import delivered_properties, publish_parts, seconds_left, translate_run
@@ -24,8 +27,10 @@ NO_FORMS: Forms = [None] * 12
 class Outbound:
     """Puts messages on links and into sessions."""
 
-    def __init__(self, limits: Limits, stats: Stats) -> None:
+    def __init__(self, limits: Limits, stats: Stats, notes: Notes) -> None:
         self.dirty: list[Connection] = []  # links with output to flush
+        self.gate = Gate(self.dirty, stats)
+        self._notes = notes
         self._limits = limits
         self._max_output_bytes = limits.max_output_bytes
         self._stats = stats
@@ -93,7 +98,11 @@ class Outbound:
         published_qos = message.qos
         retained = message.retain
         stats = self._stats
-        for session, granted, retain_as_published, _, _ in audience.readers:
+        for session, granted, retain_as_published, _, _ in audience.durable:
+            self.deliver(
+                session, (message, min(granted, published_qos), retained and retain_as_published, (), None), now, forms
+            )
+        for session, granted, retain_as_published, _, _ in audience.fleeting:
             qos = min(granted, published_qos)
             retain = retained and retain_as_published
             delivery = message, qos, retain, (), None
@@ -128,7 +137,7 @@ class Outbound:
         if connection is None:
             if qos:  # QoS 0 is for who is there, as with Mosquitto
                 self._enqueue(session, delivery, now)
-        elif connection.backlog > self._max_output_bytes:
+        elif connection.backlog + connection.held_bytes > self._max_output_bytes:
             if qos:
                 self._enqueue(session, delivery, now)
             else:
@@ -144,14 +153,24 @@ class Outbound:
 
     def _enqueue(self, session: Session, delivery: Delivery, now: float) -> None:
         most, most_bytes = self._limits.max_queued_messages, self._limits.max_queued_bytes
-        if session.enqueue(delivery, most, most_bytes):
-            return
-        expired = session.drop_expired(now)  # what nobody will get must not keep out what somebody would
-        if expired:
-            self._stats.dropped["expired"] += expired
-            if session.enqueue(delivery, most, most_bytes):
+        if not session.enqueue(delivery, most, most_bytes):
+            expired = session.drop_expired(now)  # what nobody will get must not keep out what somebody would
+            self._stats.dropped["expired"] += len(expired)
+            if session.key:
+                for message in expired:
+                    self._notes.note(session, Dropped(session.key, message.number))
+            if not expired or not session.enqueue(delivery, most, most_bytes):
+                self._stats.dropped["queue full"] += 1
                 return
-        self._stats.dropped["queue full"] += 1
+        if session.key:
+            self._note_queued(session, delivery, 0, now)
+
+    def _note_queued(self, session: Session, delivery: Delivery, packet_id: int, now: float) -> None:
+        message, qos, retain, identifiers, shared = delivery
+        assert message is not None  # only once it was sent it can be  # noqa: S101
+        number = self._notes.number(message, now)
+        name = None if shared is None else shared.name
+        self._notes.note(session, Queued(session.key, number, int(qos), retain, identifiers, name, packet_id))
 
     def _send(
         self,
@@ -161,10 +180,12 @@ class Outbound:
         now: float,
         forms: Forms | None = None,
         dup: bool = False,  # noqa: FBT001, FBT002 hot path
+        in_line: bool = False,  # noqa: FBT001, FBT002
     ) -> bool:
         """Put one PUBLISH on the link; False when the client would not take it or its time is over.
 
-        `forms` keeps the bytes for the message's next reader; without it nobody else is expected.
+        `forms` keeps the bytes for the message's next reader; without it nobody else is expected. `in_line` is what
+        a durable session is known to hold already.
         """
         message, qos, retain, identifiers, _ = delivery
         assert message is not None  # what is sent has one  # noqa: S101
@@ -199,6 +220,20 @@ class Outbound:
             return False
         self._stats.publish_sent += 1
         self._stats.publish_bytes_sent += len(data)
+        if qos:
+            session = connection.session
+            if session is not None and session.key:
+                if not dup:
+                    if in_line:
+                        self._notes.note(session, Sent(session.key, message.number, packet_id))
+                    else:
+                        self._note_queued(session, delivery, packet_id, now)
+                if qos == 2:  # its packet id must outlive a power cut, or it would come twice
+                    self.gate.send(connection, data, session.group)
+                    return True
+                if dup:  # behind what is sent again before it [MQTT-4.6.0-1]
+                    self.gate.send(connection, data, 0)
+                    return True
         connection.output.append(data)
         connection.backlog += len(data)
         if not connection.dirty:
@@ -211,7 +246,7 @@ class Outbound:
         connection = session.connection
         if connection is None:
             return
-        while connection.backlog < PUMP_BYTES:
+        while connection.backlog + connection.held_bytes < PUMP_BYTES:
             if session.resend:
                 if session.in_flight_now() >= session.window:
                     for packet_id in session.take_releases():  # only a PUBLISH waits for the window [MQTT-3.3.4-10]
@@ -221,37 +256,50 @@ class Outbound:
             elif len(session.in_flight) >= session.window:
                 return
             elif session.queue:
-                self._send_first(session, connection, session.dequeue(), now)
+                self._send_first(session, connection, session.dequeue(), now, in_line=True)
             elif session.replays:
                 topic_filter, replay = next(iter(session.replays.items()))
                 for delivery in replay:
                     if delivery[1]:
-                        self._send_first(session, connection, delivery, now)
+                        self._send_first(session, connection, delivery, now, in_line=False)
                     else:
                         self._send(connection, delivery, 0, now)
-                    if connection.backlog >= PUMP_BYTES or len(session.in_flight) >= session.window:
+                    waiting_bytes = connection.backlog + connection.held_bytes
+                    if waiting_bytes >= PUMP_BYTES or len(session.in_flight) >= session.window:
                         break
                 else:
                     del session.replays[topic_filter]
+                    if session.key:
+                        self._notes.mention(Replayed(session.key, topic_filter))
             else:
                 session.waiting = False
                 return
 
-    def _send_first(self, session: Session, connection: Connection, delivery: Delivery, now: float) -> None:
-        if not delivery[1]:
+    def _send_first(
+        self, session: Session, connection: Connection, delivery: Delivery, now: float, *, in_line: bool
+    ) -> None:
+        message, qos, retain, identifiers, shared = delivery
+        assert message is not None  # what is sent for the first time has one  # noqa: S101
+        if not qos:
             self._send(connection, delivery, 0, now)
             return
+        if session.key and not in_line:  # what the journal held of the last message of a topic may be gone by now
+            delivery = message.copy(), qos, retain, identifiers, shared
         packet_id = session.take_packet_id()
-        if self._send(connection, delivery, packet_id, now):
+        if self._send(connection, delivery, packet_id, now, None, False, in_line):
             session.in_flight[packet_id] = delivery
+        elif session.key and in_line:
+            self._notes.note(session, Dropped(session.key, message.number))
 
     def _send_again(self, session: Session, connection: Connection, packet_id: int, now: float) -> None:
         delivery = session.in_flight[packet_id]
         if delivery[0] is None:
             self._stats.others_sent += 1
-            connection.put(b"\x62\x02" + packet_id.to_bytes(2, "big"), self.dirty)  # PUBREL
+            self.gate.send(connection, b"\x62\x02" + packet_id.to_bytes(2, "big"), session.group)  # PUBREL
         elif not self._send(connection, delivery, packet_id, now, dup=True):
             del session.in_flight[packet_id]  # [MQTT-3.3.1-1] sets DUP
+            if session.key:
+                self._notes.mention(Done(session.key, packet_id))
 
 
 def _with_alias(aliases: OutgoingAliases, packet: bytes, body: int, most: int) -> bytes:

@@ -25,8 +25,8 @@ Classify = Callable[[str], RouteFlag]
 class Journal(Protocol):
     """Takes what must outlive the process. What is taken becomes durable in groups, whole and in order.
 
-    Everything is taken at once and nothing waited for. Two calls of one turn may fall into two groups, never into a
-    later and then an earlier one.
+    Everything is taken at once and nothing waited for. A group is closed between two packets, never while the core
+    acts on one: a message, who holds it and the packet id it came with become durable together or not at all.
     """
 
     group: int

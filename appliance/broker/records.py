@@ -18,9 +18,10 @@ class Opened(NamedTuple):
 
 
 class Left(NamedTuple):
-    """The client is gone: its session's time begins to run."""
+    """The client is gone: its session's time begins to run, or began to `away_s` ago."""
 
     key: int
+    away_s: float = 0.0
 
 
 class Back(NamedTuple):

@@ -41,6 +41,10 @@ class RetainedStore:
             return None
         return message
 
+    def messages(self) -> Iterator[Message]:
+        """Give every message, whether or not its time is over."""
+        return (node.message for node in self._nodes.values() if node.message is not None)
+
     def peek(self, topic: str) -> Message | None:
         """Give the topic's message whether or not its time is over."""
         node = self._nodes.get(topic)

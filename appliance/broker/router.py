@@ -8,8 +8,10 @@ who may read the topic is decided when they are made, who may publish to it when
 from appliance.broker.audience import Audience, Reader
 from appliance.broker.last_messages import LastMessages
 from appliance.broker.message import Message
+from appliance.broker.notes import Notes
 from appliance.broker.outbound import NO_FORMS, Forms, Outbound
 from appliance.broker.ports import Classify, Journal, RouteFlag
+from appliance.broker.records import Subscribed
 from appliance.broker.rights import Rights
 from appliance.broker.session import Session
 from appliance.broker.shared import SharedGroup, Turn
@@ -44,7 +46,8 @@ class Router:
     def __init__(self, limits: Limits, stats: Stats, journal: Journal, classify: Classify) -> None:
         self.tables: Tables[Route] = Tables(limits.max_cached_topics)
         self.routes = self.tables.all
-        self.outbound = Outbound(limits, stats)
+        self.notes = Notes(journal)
+        self.outbound = Outbound(limits, stats, self.notes)
         self._audiences: dict[tuple[tuple[Reader, ...], tuple[Turn, ...]], Audience] = {}
         self._tree: TopicTree[Session | SharedGroup] = TopicTree()
         self.groups: dict[str, SharedGroup] = {}  # by `$share/group/filter`
@@ -72,6 +75,9 @@ class Router:
         if not self.subscribe(session, topic_filter, grant, subscription.retain_handling):
             self._stats.subscriptions_refused["too many subscriptions"] += 1
             return ReasonCode.QUOTA_EXCEEDED
+        if session.key:
+            replays = topic_filter in session.replays
+            self.notes.note(session, Subscribed(session.key, topic_filter, int(grant.qos), *grant[1:], replays))
         return subscription.qos
 
     def subscribe(self, session: Session, topic_filter: str, grant: Grant, retain_handling: int) -> bool:
@@ -86,7 +92,7 @@ class Router:
         session.subscriptions[topic_filter] = grant
         group, names = split_share(topic_filter)
         if group is not None:
-            shared = self.groups.setdefault(topic_filter, SharedGroup())
+            shared = self.groups.setdefault(topic_filter, SharedGroup(topic_filter))
             shared.members[session] = grant
             self._tree.subscribe(names, shared, grant)
             self._forget_routes(names)
@@ -182,9 +188,9 @@ class Router:
         key = readers, tuple(turn for turn in groups if not turn.empty)
         return self._audiences.get(key) or Audience(*key)
 
-    def record(self, route: Route, payload: bytes, client_id: str) -> None:
+    def record(self, route: Route, payload: bytes, client_id: str, now: float) -> None:
         """Hand a QoS 0 message without properties to the journal."""
-        self._journal.append(Message(route.topic, payload, 0, False, b"", None, client_id), route.flags)
+        self._journal.append(Message(route.topic, payload, 0, False, b"", None, client_id), route.flags, now)
 
     def publish(
         self, route: Route, message: Message, source: Session | None, now: float, forms: Forms | None = None
@@ -194,19 +200,29 @@ class Router:
         `forms` may hold the message's bytes as they were received, where they serve a reader as they are.
         """
         flags = route.flags
-        if message.retain and self.last.keep(message, now):
-            flags |= RETAINED
-        group = self._journal.append(message, flags) if flags else 0
         audience = route.audience
+        group = 0
+        if message.retain:
+            if self.last.keep(message, now):
+                flags |= RETAINED
+            elif message.topic[0] != "$":  # there was no room, and what was kept before is gone too
+                self._journal.append(Message(message.topic, b"", 0, True), RETAINED, now)
+        if flags:
+            if audience.stores and message.qos:  # sessions may refer to it
+                message.number = self._journal.take_number()
+            group = self._journal.group
+            self._journal.append(message, flags, now)
         if audience.empty:
             return group
         if forms is None:
             forms = NO_FORMS[:]
         published_qos = message.qos
         retained = message.retain
+        if audience.stores:
+            self.notes.group = group
         if audience.plain:
             self.outbound.deliver_plainly(audience, message, now, forms)
-            return group
+            return self.notes.group if audience.stores else group
         for session, granted, retain_as_published, identifiers, grants in audience.readers:
             if session is source and any(grant.no_local for grant in grants):
                 others = [grant for grant in grants if not grant.no_local]  # [MQTT-3.8.3-3]
@@ -221,15 +237,18 @@ class Router:
             retain = retained and retain_as_published  # else 0: [MQTT-3.3.1-9] of 3.1.1, [MQTT-3.3.1-12] of 5
             qos = min(published_qos, granted)
             self.outbound.deliver(session, (message, qos, retain, identifiers, None), now, forms)
+        is_only_copy = len(audience.readers) + len(audience.groups) == 1
         for turn in audience.groups:
-            self._share(turn, message, now, forms)
-        return group
+            self._share(turn, message, now, forms, is_only_copy=is_only_copy)
+        return self.notes.group if audience.stores else group
 
-    def _share(self, turn: Turn, message: Message, now: float, forms: Forms) -> None:
+    def _share(self, turn: Turn, message: Message, now: float, forms: Forms, *, is_only_copy: bool) -> None:
         """Deliver to the member whose turn it is."""
         member = turn.shared.next_member(self._max_output_bytes, turn.barred)
         if member is not None:
             session, grant = member
+            if session.key and message.qos and not is_only_copy:  # a session knows no number twice
+                message = message.copy()
             retain = message.retain and grant.retain_as_published
             identifiers = (grant.identifier,) if grant.identifier else ()
             delivery = message, min(grant.qos, message.qos), retain, identifiers, turn.shared  # [MQTT-4.8.2-3]
@@ -238,4 +257,4 @@ class Router:
     def share_again(self, messages: list[tuple[SharedGroup, Message]], now: float) -> None:
         """Hand on what a member could not finish."""
         for shared, message in messages:
-            self._share(shared.turn(message.topic), message, now, NO_FORMS[:])
+            self._share(shared.turn(message.topic), message, now, NO_FORMS[:], is_only_copy=False)

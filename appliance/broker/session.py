@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Delivery = tuple[Message | None, int, bool, tuple[int, ...], "SharedGroup | None"]
 """One message for one reader: message, QoS, retain, identifiers of the subscriptions that matched, shared group.
 
-The message is None once a QoS 2 reader has it and only PUBCOMP is missing. A bare tuple, since one is made for
-every QoS 1 and 2 message and reader.
+The message is None once a QoS 2 reader has it and only PUBCOMP is missing; its number, where the session is durable,
+stands in place of the identifiers then. A bare tuple, since one is made for every QoS 1 and 2 message and reader.
 """
 
 NOTHING_QUEUED: deque[Delivery] = deque(maxlen=0)
@@ -36,8 +36,11 @@ class Session:
         "connection",
         "deliver",
         "expiry_s",
+        "group",
         "in_flight",
         "incoming",
+        "key",
+        "left_at",
         "next_packet_id",
         "next_sweep",
         "queue",
@@ -59,6 +62,9 @@ class Session:
         self.connection: Connection | None = None
         self.deliver: Callable[[Message], None] | None = None  # a client inside the process takes messages as they are
         self.expiry_s = 0.0  # how long it is kept without a link
+        self.left_at: float | None = None  # since when there is none
+        self.key = 0  # what the journal knows it by; 0 for a session that ends with its link, or with the process
+        self.group = 0  # last commit group with a change of it that an answer may tell of
         self.subscriptions: dict[str, Grant] = {}
         self.subscribed_bytes = 0  # what their filters cost
         self.incoming: set[int] = set()  # QoS 2 packet ids received and not released [MQTT-4.3.3-2]
@@ -100,13 +106,21 @@ class Session:
         self.waiting = True
         return True
 
-    def drop_expired(self, now: float) -> int:
-        """Take the messages whose time is over out of the queue [MQTT-3.3.2-5] and give their number.
+    def line_up(self, queue: deque[Delivery]) -> None:
+        """Take a whole queue, whatever bounds it was made with."""
+        self.queue = queue
+        self.queued_bytes = sum(map(_size, queue))
+        self.next_sweep = 0.0  # unknown, so that the next look finds it
+        self.waiting = True
+
+    def drop_expired(self, now: float) -> list[Message]:
+        """Take the messages whose time is over out of the queue [MQTT-3.3.2-5] and give them.
 
         Costs nothing as long as there can be none, and finds those of one second together.
         """
+        dropped: list[Message] = []
         if now < self.next_sweep:
-            return 0
+            return dropped
         kept: deque[Delivery] = deque()
         self.next_sweep = inf
         for delivery in self.queue:
@@ -115,10 +129,10 @@ class Session:
             at = inf if message.expires_at is None else _swept_at(message.expires_at)
             if at <= now:
                 self.queued_bytes -= _size(delivery)
+                dropped.append(message)
             else:
                 kept.append(delivery)
                 self.next_sweep = min(self.next_sweep, at)
-        dropped = len(self.queue) - len(kept)
         self.queue = kept
         return dropped
 

@@ -11,9 +11,10 @@ from appliance.broker.topictree import Grant
 class SharedGroup:
     """The members of one `$share/group/filter`, those whose turn is next first."""
 
-    __slots__ = ("members",)
+    __slots__ = ("members", "name")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
+        self.name = name
         self.members: dict[Session, Grant] = {}
 
     @property

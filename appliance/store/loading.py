@@ -45,7 +45,7 @@ def load(connection: sqlite3.Connection, now: float, age_ms: int, on_damage: OnD
     try:
         tables = StateTables(connection, damage)
         tables.load(loaded.image, now, age_ms)
-        moved_id, moved_key = tables.mark("state_id"), tables.mark("state_key")
+        moved_id, moved_key = tables.mark("cut"), tables.mark("cut_key")
         loaded.next_number = max([tables.mark("number"), *loaded.image.messages]) + 1
         loaded.next_key = max([tables.mark("key"), *loaded.image.sessions, *loaded.image.wills]) + 1
         staging = Staging(connection)
@@ -66,7 +66,10 @@ def _apply(loaded: Loaded, staging: Staging, row: StagedRow, now: float, age_ms:
     stored = staging.message(row)
     if stored is not None:
         loaded.next_number = max(loaded.next_number, stored.number + 1)
-        loaded.image.append(stored.message(now, age_ms), stored.flags)
+        # Two of them: a number stands for what sessions hold, not for what later readers are given.
+        if stored.number:
+            loaded.image.append(stored.message(now, age_ms), 0)
+        loaded.image.append(stored._replace(number=0).message(now, age_ms), stored.flags)
     made_age_ms = row.expires_age_ms or 0
     for change in changes_of(row):
         loaded.count(change)

@@ -127,7 +127,6 @@ JOURNAL = (
     """
     CREATE TABLE retained (
       topic TEXT PRIMARY KEY,
-      number INTEGER NOT NULL,
       flags INTEGER NOT NULL,
       payload BLOB NOT NULL,
       properties BLOB NOT NULL,

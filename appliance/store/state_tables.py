@@ -4,7 +4,7 @@ Every row carries a checksum over its fields; one that does not fit is left out 
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -30,7 +30,10 @@ TABLES: Final = {  # columns without the checksum, in their order; the key first
         "due_age_ms",
     ),
     "messages": ("number", "flags", "topic", "payload", "properties", "client_id", "expires_age_ms"),
-    "retained": ("topic", "number", "flags", "payload", "properties", "client_id", "expires_age_ms"),
+    "retained": ("topic", "flags", "payload", "properties", "client_id", "expires_age_ms"),
+}  # fmt: skip
+KEY_WIDTH: Final = {
+    "sessions": 1, "subscriptions": 2, "deliveries": 3, "incoming": 2, "wills": 1, "messages": 1, "retained": 1
 }  # fmt: skip
 OF_A_SESSION: Final = ("sessions", "subscriptions", "deliveries", "incoming", "wills")
 
@@ -47,7 +50,8 @@ class StateTables:
     def rows(self, table: str, where: str = "", values: Collection[Any] = ()) -> Iterator[Row]:
         """Give the whole rows of a table, without their checksum, in the order of its key."""
         columns = TABLES[table]
-        asked = f"SELECT {', '.join(columns)}, checksum FROM {table} {where}"  # noqa: S608 our own names
+        order = "ORDER BY key, in_line, place" if table == "deliveries" else ""
+        asked = f"SELECT {', '.join(columns)}, checksum FROM {table} {where} {order}"  # noqa: S608 our own names
         for *fields, kept in self._connection.execute(asked, tuple(values)):
             if kept == checksum(*fields):
                 yield tuple(fields)
@@ -63,6 +67,16 @@ class StateTables:
         )
         self._connection.executemany(statement, ((*row, checksum(*row)) for row in rows))
 
+    def delete(self, table: str, keys: Sequence[Row]) -> None:
+        """Delete the rows with these keys."""
+        condition = " AND ".join(f"{column} = ?" for column in TABLES[table][: KEY_WIDTH[table]])
+        self._connection.executemany(f"DELETE FROM {table} WHERE {condition}", keys)  # noqa: S608 our own names
+
+    def delete_session(self, key: int) -> None:
+        """Delete a session and everything of it, damaged rows too; its will stays."""
+        for table in ("sessions", "subscriptions", "deliveries", "incoming"):
+            self._connection.execute(f"DELETE FROM {table} WHERE key = ?", (key,))  # noqa: S608 our own names
+
     def mark(self, name: str) -> int:
         """Give a number of the service itself, 0 where it was never set."""
         row = self._connection.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
@@ -72,53 +86,57 @@ class StateTables:
         """Set a number of the service itself."""
         self._connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value))
 
+    def raise_mark(self, name: str, value: int) -> None:
+        """Set a number of the service itself, if it is below this."""
+        if value > self.mark(name):
+            self.set_mark(name, value)
+
     def load(self, image: Image, now: float, age_ms: int) -> None:
         """Fill an image with everything, for the moment `now` at which the service's age is `age_ms`."""
         for row in self.rows("messages"):
             image.messages[row[0]] = StoredMessage(*row).message(now, age_ms)
         for row in self.rows("retained"):
             image.retained[row[0]] = retained_message(row).message(now, age_ms)
-        self.load_sessions(image, age_ms)
 
-    def load_sessions(self, image: Image, age_ms: int, key: int | None = None) -> None:
-        """Fill an image with all sessions and wills, or with those of one key; messages are taken from it."""
-        where, values = ("", ()) if key is None else ("WHERE key = ?", (key,))
-        for row in self.rows("sessions", where, values):
-            image.sessions[row[0]] = session(row, age_ms)
-        for key_, topic_filter, qos, no_local, as_published, identifier, replays in self.rows(
-            "subscriptions", where, values
-        ):
-            if (of := image.sessions.get(key_)) is not None:
-                of.subscriptions[topic_filter] = Grant(qos, bool(no_local), bool(as_published), identifier)
-                if replays:
-                    of.replays.add(topic_filter)
-        for row in self.rows("deliveries", f"{where} ORDER BY key, in_line, place", values):
-            of, delivery = image.sessions.get(row[0]), _delivery(row, image.messages)
-            if of is not None and delivery is not None:
-                of.deliveries.append(delivery)
-        for key_, packet_id in self.rows("incoming", where, values):
-            if (of := image.sessions.get(key_)) is not None:
-                of.incoming.add(packet_id)
-        for row in self.rows("wills", where, values):
-            image.wills[row[0]] = will(row, age_ms)
+        for table in OF_A_SESSION:
+            for row in self.rows(table):
+                fill(image, table, row, age_ms)
 
 
 def retained_message(row: Row) -> StoredMessage:
     """Give the message of a row of `retained`."""
-    topic, number, flags, *rest = row
-    return StoredMessage(number, flags, topic, *rest)
+    topic, flags, *rest = row
+    return StoredMessage(0, flags, topic, *rest)
 
 
 def retained_row(message: StoredMessage) -> Row:
     """Give the row of `retained` of a message."""
-    return (message.topic, message.number, message.flags, *message[3:])
+    return (message.topic, message.flags, *message[3:])
 
 
-def session(row: Row, age_ms: int) -> StoredSession:
-    """Give the session of a row, without what other tables hold of it."""
-    key, client_id, username, expiry_s, left_age_ms = row
-    away_s = None if left_age_ms is None else (age_ms - left_age_ms) / 1000
-    return StoredSession(key, client_id, username, expiry_s, away_s)
+def fill(image: Image, table: str, row: Row, age_ms: int) -> None:
+    """Add to the image what a row says of a session or a will, the session's own row before the others.
+
+    Deliveries take their messages from the image; one whose message is not there is left out.
+    """
+    key = row[0]
+    if table == "sessions":
+        _, client_id, username, expiry_s, left_age_ms = row
+        away_s = None if left_age_ms is None else (age_ms - left_age_ms) / 1000
+        image.sessions[key] = StoredSession(key, client_id, username, expiry_s, away_s)
+    elif table == "wills":
+        image.wills[key] = _will(row, age_ms)
+    elif (session := image.sessions.get(key)) is None:
+        pass  # its own row is damaged
+    elif table == "subscriptions":
+        _, topic_filter, qos, no_local, as_published, identifier, replays = row
+        session.subscriptions[topic_filter] = Grant(qos, bool(no_local), bool(as_published), identifier)
+        if replays:
+            session.replays.add(topic_filter)
+    elif table == "incoming":
+        session.incoming.add(row[1])
+    elif (delivery := _delivery(row, image.messages)) is not None:
+        session.deliveries.append(delivery)
 
 
 def session_row(stored: StoredSession, age_ms: int) -> Row:
@@ -127,10 +145,10 @@ def session_row(stored: StoredSession, age_ms: int) -> Row:
     return (stored.key, stored.client_id, stored.username, float(stored.expiry_s), left_age_ms)
 
 
-def subscription_rows(stored: StoredSession) -> dict[str, Row]:
-    """Give the rows of a session's subscriptions by filter."""
-    return {
-        topic_filter: (
+def subscription_rows(stored: StoredSession) -> list[Row]:
+    """Give the rows of a session's subscriptions."""
+    return [
+        (
             stored.key,
             topic_filter,
             int(grant.qos),
@@ -140,7 +158,7 @@ def subscription_rows(stored: StoredSession) -> dict[str, Row]:
             int(topic_filter in stored.replays),
         )
         for topic_filter, grant in stored.subscriptions.items()
-    }
+    ]
 
 
 def delivery_row(key: int, place: int, delivery: StoredDelivery) -> Row:
@@ -159,7 +177,12 @@ def delivery_row(key: int, place: int, delivery: StoredDelivery) -> Row:
     )
 
 
-def will(row: Row, age_ms: int) -> StoredWill:
+def is_of(row: Row, delivery: StoredDelivery) -> bool:
+    """Whether a row of `deliveries` stands for this delivery, as it was when it was sent or put in line."""
+    return (row[3], row[8], row[9]) == (delivery.number, delivery.shared, delivery.packet_id)
+
+
+def _will(row: Row, age_ms: int) -> StoredWill:
     """Give the will of a row."""
     key, client_id, username, topic, payload, qos, retain, properties, delay_s, expiry_s, due_age_ms = row
     kept = WillKept(key, client_id, username, topic, payload, qos, bool(retain), properties, delay_s, expiry_s)

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
+from . import gates
 from .brokers import (
     BrokerError,
     BrokerProcess,
@@ -52,6 +53,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--profile", action="store_true", help="profile our broker alone; its figures are then slower")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel place broker and load on one core")
+    parser.add_argument("--gates", action="store_true", help="measure only what waiting for the disk costs")
+    parser.add_argument("--no-gates", action="store_true", help="leave that out")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there too")
     options = parser.parse_args(argv)
@@ -162,6 +165,16 @@ def one_round(
             pstats.Stats(str(scratch / "profile")).sort_stats("tottime").print_stats(40)
 
 
+def print_gates(options: argparse.Namespace) -> int:
+    """Measure our broker with the gate closed and open; 1 when it failed or a message was lost."""
+    try:
+        print(gates.as_text(gates.measure(options.rounds, options.seconds, options.python)))
+    except (BrokerError, CountError) as error:
+        print(f"no figures: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main(argv: list[str]) -> int:
     """Measure and print; 1 when a broker failed or a message was lost."""
     options = arguments(argv)
@@ -171,6 +184,8 @@ def main(argv: list[str]) -> int:
         options.rounds = 1
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 8192), hard))
+    if options.gates:
+        return print_gates(options)
     chosen = [s for s in SCENARIOS if not options.only or s.name in options.only]
     measured: Rounds = defaultdict(list)
     failed: Failed = {}
@@ -178,6 +193,7 @@ def main(argv: list[str]) -> int:
         print(f"appliance: {options.command or 'Python ' + python_version(options.python) + ', ' + options.python}")
         if not (options.ours_only or options.profile):
             print(f"mosquitto: {mosquitto_version()}")
+        print("           both without a store: what they hold is gone at the end")
         print(f"machine:   {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
         print("CPU is that of the broker process, all threads, per delivered message; every message was counted.\n")
         began = time.monotonic()
@@ -195,6 +211,10 @@ def main(argv: list[str]) -> int:
         reasons[name, why].append(row)
     for (name, why), missing in reasons.items():
         print(f"\n{name} has no {', '.join(missing)}: {' '.join(why.split())[:200]}")
+    if not (options.no_gates or options.only or options.profile or options.command or options.mosquitto_only):
+        print()
+        if code := print_gates(options):
+            return code
     if options.json is not None:
         options.json.write_text(json.dumps({"/".join(key): rounds for key, rounds in measured.items()}, indent=1))
     return 0

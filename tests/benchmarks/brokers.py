@@ -31,14 +31,28 @@ port = {port}
 [web]
 port = 0
 
-[history]
-enabled = false
-
+{store}
 [limits]
 max_connections = 3_000
 max_connections_per_address = 3_000
 max_sessions = 3_000
 """
+NO_STORE = """\
+[store]
+enabled = false
+
+[history]
+enabled = false
+"""
+"""What Mosquitto does here: everything is gone at the end."""
+
+STORE = """\
+[store]
+wait = {wait}
+budget_mb_per_day = 1_000_000
+"""
+"""Everything kept and recorded, on a card that no number of writes could wear out."""
+
 OUR_RULES = f"""\
 [[rule]]
 user = "{USERNAME}"
@@ -166,14 +180,22 @@ def start_mosquitto(scratch: Path) -> BrokerProcess:
     return BrokerProcess("mosquitto", [mosquitto_path(), "-c", str(config)], port, scratch, dict(os.environ))
 
 
-def start_ours(scratch: Path, *, python: str, command: str | None = None, profile: Path | None = None) -> BrokerProcess:
+def start_ours(
+    scratch: Path,
+    *,
+    python: str,
+    command: str | None = None,
+    profile: Path | None = None,
+    store: str = NO_STORE,
+    name: str = "appliance",
+) -> BrokerProcess:
     """Start our service with only its broker on; `command` replaces it, `{port}` in it being the port."""
     port = free_port()
     if command is not None:
         arguments = [part.replace("{port}", str(port)) for part in command.split()]
     else:
         config = scratch / "appliance.toml"
-        config.write_text(OUR_CONFIG.format(port=port))
+        config.write_text(OUR_CONFIG.format(port=port, store=store))
         passwords = scratch / "passwords"
         passwords.write_text(f"{USERNAME}:{hashed(PASSWORD.encode())}\n")
         passwords.chmod(0o600)
@@ -184,7 +206,7 @@ def start_ours(scratch: Path, *, python: str, command: str | None = None, profil
     env = dict(os.environ)
     if python != sys.executable:  # another Python of the same version finds our dependencies, not its own
         env["PYTHONPATH"] = os.pathsep.join((str(ROOT), sysconfig.get_path("purelib")))
-    return BrokerProcess("appliance", arguments, port, scratch, env)
+    return BrokerProcess(name, arguments, port, scratch, env)
 
 
 def python_version(python: str) -> str:

@@ -9,7 +9,7 @@ import gc
 import tracemalloc
 from collections.abc import Callable
 
-from appliance.broker.core import FIRST_PACKET_BYTES
+from appliance.broker.entry import FIRST_PACKET_BYTES
 from appliance.mqtt.codec import encode
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.packets import Connect, Packet, PingReq, PingResp, Publish, Will

@@ -111,7 +111,7 @@ class Raising(Flaw):
     """A server that raises where it should make up a client id."""
 
     def between(self, world):
-        world.broker._next_client_id = {}.popitem
+        world.broker._entry._next_client_id = {}.popitem
 
 
 def test_what_the_server_raises_is_a_divergence(capsys):

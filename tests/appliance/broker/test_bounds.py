@@ -1,6 +1,7 @@
 """To the byte and one by one: what a client may get, what waits, and what is counted."""
 
 import pytest
+from journal import RecordingJournal
 from virtual import V5, V311, VirtualServer
 
 from appliance.broker.message import Message
@@ -13,19 +14,6 @@ from appliance.mqtt.topics import check_topic_name
 from appliance.mqtt.types import QoS
 
 BOTH = [(publisher, reader) for publisher in (V311, V5) for reader in (V311, V5)]
-
-
-class Book:
-    """Keeps what it is told."""
-
-    def __init__(self):
-        self.messages = []
-        self.flags = []
-
-    def append(self, message, flags):
-        self.messages.append(message)
-        self.flags.append(flags)
-        return 0
 
 
 def recorded(topic):
@@ -72,7 +60,7 @@ def test_a_client_gets_what_is_just_as_large_as_it_takes(qos, length):  # [MQTT-
 
 
 def test_a_message_is_recorded_as_it_is_on_the_fast_way_too():
-    book = Book()
+    book = RecordingJournal()
     server = VirtualServer(journal=book, classify=recorded)
     for version in (V311, V5):
         client = server.client("writer", version)

@@ -37,6 +37,7 @@ FRESH = {
     "output": [],
     "backlog": 0,
     "dirty": False,
+    "held_bytes": 0,
     "held_pubacks": 0,
     "aliases_in": None,
     "aliases_out": None,

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from journal import RecordingJournal
 from virtual import V5, V311, VirtualServer
 
 from appliance.broker.gate import MOST_HELD
@@ -255,16 +256,11 @@ def test_open_qos_2_ids_are_bounded_where_the_client_was_told(version):  # [MQTT
         assert client.packets() == [PubRec(number) for number in range(1, 12)]
 
 
-class Slow:
-    """A journal whose commit does not come by itself."""
-
-    def append(self, _message, _flags):
-        return 1
-
-
 def held_back(version, receive_maximum=10):
     """A client whose messages to `r` are acknowledged later."""
-    server = VirtualServer(journal=Slow(), classify=lambda _topic: RouteFlag.RECORD, receive_maximum=receive_maximum)
+    server = VirtualServer(
+        journal=RecordingJournal(), classify=lambda _topic: RouteFlag.RECORD, receive_maximum=receive_maximum
+    )
     return server, server.client("a", version)
 
 
@@ -276,7 +272,7 @@ def test_messages_whose_acknowledgement_is_held_back_count_once_each(qos):  # [M
         for number in range(2, most + 1):
             client.publish("r", qos=qos, packet_id=number)
         assert client.closed is (most == 11)
-    server.broker.gate.committed(1)
+    server.commit()
     assert [packet.reason_code for packet in client.packets()] == [ReasonCode.RECEIVE_MAXIMUM_EXCEEDED]
 
 
@@ -290,8 +286,7 @@ def test_held_back_answers_to_other_packets_count_for_nothing():
         client.publish("r", qos=1, packet_id=number)
     assert not client.closed
     assert client.packets() == []
-    server.broker.gate.committed(1)
-    server.settle()
+    server.commit()
     assert len(client.packets()) == 10 + 2 * 28
     for number in range(11, 21):  # and everything is free again
         client.publish("r", qos=1, packet_id=number)

@@ -1,6 +1,7 @@
 """Who receives what, in which form."""
 
 import pytest
+from journal import RecordingJournal
 from virtual import V5, V311, VirtualServer, pair
 
 from appliance.broker.message import Message
@@ -249,25 +250,13 @@ def test_a_topic_of_too_many_levels_closes():
 # --- journal and local readers ---
 
 
-class Book:
-    def __init__(self):
-        self.messages = []
-        self.flags = []
-        self.group = 0
-
-    def append(self, message, flags):
-        self.messages.append(message)
-        self.flags.append(flags)
-        return self.group
-
-
 def recorded(topic):
     return RouteFlag.RECORD if topic.startswith("r/") else RouteFlag.NONE
 
 
 @pytest.mark.parametrize("version", [V311, V5])
 def test_the_journal_gets_every_live_message_of_its_topics_and_no_replay(version):
-    book = Book()
+    book = RecordingJournal()
     server = VirtualServer(journal=book, classify=recorded)
     client = server.client("a", version)
     for _ in range(2):
@@ -284,7 +273,7 @@ def test_the_journal_gets_every_live_message_of_its_topics_and_no_replay(version
 
 
 def test_the_journal_is_told_what_a_message_is_for():
-    book = Book()
+    book = RecordingJournal()
     flags = {"r": RouteFlag.RECORD, "b": RouteFlag.BRIDGE | RouteFlag.RECORD}
     server = VirtualServer(journal=book, classify=lambda topic: flags.get(topic, RouteFlag.NONE))
     client = server.client("a")
@@ -299,18 +288,16 @@ def test_the_journal_is_told_what_a_message_is_for():
 
 
 def test_acknowledgements_wait_for_the_commit_and_live_delivery_does_not():
-    book = Book()
+    book = RecordingJournal()
     server = VirtualServer(journal=book, classify=recorded)
     reader = server.client("reader").subscribe("#", qos=1)
     reader.packets()
     client = server.client("a")
-    book.group = 1
     client.publish("r/x", b"1", qos=1, packet_id=1)
     client.publish("n/x", b"2", qos=1, packet_id=2)
     assert [payload for _, payload, _ in reader.messages()] == [b"1", b"2"]
     assert client.packets() == []
-    server.broker.gate.committed(1)
-    server.settle()
+    server.commit()
     assert [packet.packet_id for packet in client.packets()] == [1, 2]
 
 

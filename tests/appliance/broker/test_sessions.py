@@ -21,12 +21,11 @@ def told():
 def sessions(told):
     limits, stats = Limits(), Stats()
     router = Router(limits, stats, NoJournal(), lambda _: RouteFlag.NONE)
-    return Sessions(2, router, Wills(lambda message, *_: told.append(message.topic)), stats)
+    return Sessions(2, router, Wills(lambda message, *_: told.append(message.topic), router.notes), stats)
 
 
 def leave(sessions, client_id, now, expiry_s=100.0):
-    session = sessions.take_up(client_id, None)
-    session.expiry_s = expiry_s
+    session = sessions.take_up(client_id, None, expiry_s=expiry_s)
     sessions._router.subscribe(session, "x", Grant(1), 2)
     sessions.leave(session, "10.0.0.1", now)
     return session
@@ -38,7 +37,7 @@ def test_a_session_ends_with_its_link_or_waits(sessions):
     assert sessions.next_deadline() == 100
     assert sessions.take_up("a", None) is session
     assert sessions.next_deadline() is None
-    session.expiry_s = 0
+    assert session.expiry_s == 0
     sessions.leave(session, "10.0.0.1", 5)
     assert (sessions.by_id, sessions._stats.sessions_now) == ({}, 0)
     assert not sessions._stats.sessions_ended  # as its client wanted
@@ -73,12 +72,12 @@ def test_the_longest_absent_makes_room(sessions):
 
 def test_a_will_waits_with_the_session(sessions, told):
     will = Will("gone", properties=Properties(will_delay_interval=50))
-    session = sessions.take_up("a", None)
-    session.expiry_s = 100
-    sessions._wills.leave(session, will, 0)
-    sessions.take_up("a", None)  # back in time
+    session = sessions.take_up("a", None, expiry_s=100)
+    kept = sessions._wills.keep(session, None, will)
+    sessions._wills.leave(session, kept, 0)
+    sessions.take_up("a", None, expiry_s=100)  # back in time
     sessions._wills.tick(60)
     assert told == []
-    sessions._wills.leave(session, will, 60)
+    sessions._wills.leave(session, kept, 60)
     sessions.end(session, 70)
     assert told == ["gone"]

@@ -1,5 +1,7 @@
 import pytest
 
+from appliance.broker.notes import Notes
+from appliance.broker.ports import NoJournal
 from appliance.broker.session import Session
 from appliance.broker.wills import Wills
 from appliance.mqtt.packets import Will
@@ -8,7 +10,7 @@ from appliance.mqtt.types import QoS
 
 
 class Told(list):
-    def __call__(self, message, session, now):
+    def __call__(self, message, _rights, session, now):
         self.append((message.topic, session.client_id, now))
         self.message = message
 
@@ -23,6 +25,11 @@ def will(delay_s=None, **properties):
     return Will("t", b"gone", QoS(1), properties=Properties(will_delay_interval=delay_s, **properties))
 
 
+def lose(wills, session, will, now=0):
+    """A client came with this will, and is lost."""
+    wills.leave(session, wills.keep(session, None, will), now)
+
+
 @pytest.mark.parametrize(
     ("delay_s", "expiry_s", "told_at"),
     [
@@ -35,8 +42,8 @@ def will(delay_s=None, **properties):
 )
 def test_when_a_will_is_told(delay_s, expiry_s, told_at):
     told = Told()
-    wills = Wills(told)
-    wills.leave(session_for(expiry_s), will(delay_s), 0)
+    wills = Wills(told, Notes(NoJournal()))
+    lose(wills, session_for(expiry_s), will(delay_s))
     assert wills.next_deadline() == (told_at or None)
     if told_at:
         wills.tick(told_at - 0.1)
@@ -48,9 +55,9 @@ def test_when_a_will_is_told(delay_s, expiry_s, told_at):
 
 def test_a_client_that_is_back_in_time_revokes_it():  # [MQTT-3.1.3-9]
     told = Told()
-    wills = Wills(told)
+    wills = Wills(told, Notes(NoJournal()))
     session = session_for()
-    wills.leave(session, will(10), 0)
+    lose(wills, session, will(10))
     wills.revoke(session)
     wills.revoke(session)
     wills.tick(1000)
@@ -60,9 +67,9 @@ def test_a_client_that_is_back_in_time_revokes_it():  # [MQTT-3.1.3-9]
 
 def test_the_end_of_the_session_tells_it_at_once_and_once():
     told = Told()
-    wills = Wills(told)
+    wills = Wills(told, Notes(NoJournal()))
     session = session_for()
-    wills.leave(session, will(10), 0)
+    lose(wills, session, will(10))
     wills.end(session, 5)
     wills.end(session, 6)
     wills.tick(1000)
@@ -71,7 +78,7 @@ def test_the_end_of_the_session_tells_it_at_once_and_once():
 
 def test_the_servers_own_intervals_are_not_part_of_what_readers_get():
     told = Told()
-    Wills(told).leave(session_for(0), will(5, message_expiry_interval=9, content_type="x"), 0)
+    lose(Wills(told, Notes(NoJournal())), session_for(0), will(5, message_expiry_interval=9, content_type="x"))
     assert decode_properties(told.message.properties) == Properties(content_type="x")
     assert told.message.payload == b"gone"
 
@@ -79,9 +86,9 @@ def test_the_servers_own_intervals_are_not_part_of_what_readers_get():
 @pytest.mark.parametrize("told_at", [3, 10])
 def test_its_life_begins_when_it_is_told(told_at):  # §3.1.3.2.4
     told = Told()
-    wills = Wills(told)
+    wills = Wills(told, Notes(NoJournal()))
     session = session_for()
-    wills.leave(session, will(10, message_expiry_interval=60), 0)
+    lose(wills, session, will(10, message_expiry_interval=60))
     if told_at == 10:
         wills.tick(10)
     else:

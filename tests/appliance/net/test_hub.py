@@ -4,6 +4,7 @@ from time import monotonic
 import pytest
 from sockets import loopback, until
 
+from appliance.broker.ports import NoJournal
 from appliance.mqtt.packets import ConnAck, Connect, PingReq, PingResp, Publish, Subscribe, Subscription, Will
 from appliance.mqtt.properties import Properties
 from appliance.mqtt.types import ReasonCode, Version
@@ -156,10 +157,10 @@ def test_a_short_keep_alive_rings_after_a_slow_authentication_too(run):
 
 
 def test_a_timer_that_fails_is_not_the_last(run):
-    class Broken:
+    class Broken(NoJournal):
         asked = 0
 
-        def append(self, _message, _flags):
+        def append(self, _message, _flags, _now):
             self.asked += 1
             raise RuntimeError("planted")
 

@@ -1,0 +1,285 @@
+"""The move of sessions, wills, messages and retained messages from the journal into their tables.
+
+What the rows up to a cut say in all is worked out, and only what differs is written: first session by session in the
+order of their keys, then topic by topic; at last the rows are deleted. Two marks make that safe to interrupt anywhere:
+of the rows up to `cut`, what they say of keys below `cut_key` is in the tables; a topic's last message may be put
+there any number of times. The cut is the end of a group, and what a `Queued` refers to was taken in the same group or
+is held by another session when the group begins: no message that is still needed is taken for one nobody holds.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from appliance.broker.image import Image, StoredSession
+from appliance.broker.message import Message
+from appliance.broker.ports import RouteFlag
+from appliance.broker.records import AnyRecord, Queued
+from appliance.store.database import Database
+from appliance.store.staged import StagedRow, Staging, StoredMessage, changes_of, group_of, read
+from appliance.store.state_tables import (
+    KEY_WIDTH,
+    OF_A_SESSION,
+    OnDamage,
+    Row,
+    StateTables,
+    delivery_row,
+    fill,
+    is_of,
+    retained_row,
+    session_row,
+    subscription_rows,
+    will_row,
+)
+from appliance.store.templates import MAX_TEMPLATES
+
+SCAN_ROWS: Final = 250  # a step each of a millisecond or two
+WRITE_ROWS: Final = 200
+WRITE_BYTES: Final = 128 * 1024
+DELETE_ROWS: Final = 500
+LOOK_ROWS: Final = 2_000
+ALL_KEYS: Final = 2**62  # above every key
+SOME_MESSAGE: Final = Message("", b"")  # stands for every message while only their numbers matter
+
+
+class StateMove:
+    """One move up to a cut; every step that writes is a transaction of its own."""
+
+    def __init__(self, database: Database, staging: Staging, cut_id: int, on_damage: OnDamage) -> None:
+        self._database = database
+        self._ask = database.connection.execute
+        self._staging = staging
+        self._cut_id = cut_id
+        self._tables = StateTables(database.connection, on_damage)
+        self._on_damage = on_damage
+        self._changes: defaultdict[int, list[tuple[AnyRecord, int]]] = defaultdict(list)  # by key, with their age
+        self._topics: dict[str, int] = {}  # the row with the topic's last message
+        self._numbers: dict[int, int] = {}  # the row with the message of that number
+        self._stored: set[int] = set()  # numbers in the table of messages
+        self._known: dict[int, Message] = {}
+        self._run_id = self._tables.mark("run_id")
+        self._last_number = 0
+        self._last_key = 0
+        self._last_group = 0
+
+    def steps(self) -> Iterator[None]:
+        """Do the whole move, stopping after each small piece."""
+        yield from self._scan()
+        if self._tables.mark("cut_key") < ALL_KEYS:
+            yield from self._move_sessions()
+        yield from self._move_topics()
+        yield from self._forget_messages()
+        yield from self._delete()
+
+    def _scan(self) -> Iterator[None]:
+        """Learn what the rows are about; of messages only where they stand."""
+        after_id = 0
+        while rows := list(read(self._database.connection, after_id, self._cut_id, SCAN_ROWS)):
+            for row in rows:
+                if self._staging.is_whole(row):
+                    self._learn(row)
+                else:
+                    self._on_damage(f"row {row.id} of the journal is damaged and left out")
+            after_id = rows[-1].id
+            yield
+
+    def _learn(self, row: StagedRow) -> None:
+        stored = self._staging.message(row)
+        if stored is not None:
+            if stored.number:
+                self._numbers[stored.number] = row.id
+                self._last_number = max(self._last_number, stored.number)
+            if stored.flags & RouteFlag.RETAINED:
+                self._topics[stored.topic] = row.id
+        for change in changes_of(row):
+            self._changes[change.key].append((change, row.expires_age_ms or 0))
+            self._last_key = max(self._last_key, change.key)
+            if isinstance(change, Queued):
+                self._last_number = max(self._last_number, change.number)
+        if row.id >= self._run_id:
+            self._last_group = group_of(row) or self._last_group
+
+    def _move_sessions(self) -> Iterator[None]:
+        self._stored = {number for (number,) in self._ask("SELECT number FROM messages")}
+        self._known = dict.fromkeys(self._numbers.keys() | self._stored, SOME_MESSAGE)
+        begin_key = self._tables.mark("cut_key")
+        batch = _Batch()
+        for key in sorted(key for key in self._changes if key >= begin_key):
+            self._difference(key, batch)
+            if batch.rows >= WRITE_ROWS:
+                yield from self._write(batch, key + 1)
+                batch = _Batch()
+            elif batch.looked >= LOOK_ROWS:
+                batch.looked = 0
+                yield
+        yield from self._write(batch, ALL_KEYS)
+
+    def _difference(self, key: int, batch: "_Batch") -> None:
+        """Work out what is to be written of one session or will."""
+        before = {table: list(self._tables.rows(table, "WHERE key = ?", (key,))) for table in OF_A_SESSION}
+        image = Image(messages=self._known)
+        changes = self._changes[key]
+        age_ms = changes[-1][1]  # any moment serves: ages are counted from it, and back to it
+        for table, rows in before.items():
+            for row in rows:
+                fill(image, table, row, age_ms)
+        for change, made_age_ms in changes:
+            image.apply(change, (age_ms - made_age_ms) / 1000)
+        session, will = image.sessions.get(key), image.wills.get(key)
+        batch.compare("wills", before["wills"], [will_row(will, age_ms)] if will else [])
+        if session is None:
+            batch.end(key)
+            return
+        batch.compare("sessions", before["sessions"], [session_row(session, age_ms)])
+        batch.compare("subscriptions", before["subscriptions"], subscription_rows(session))
+        batch.compare("deliveries", before["deliveries"], self._lined_up(session, before["deliveries"]))
+        batch.compare("incoming", before["incoming"], [(key, packet_id) for packet_id in session.incoming])
+        batch.numbers.update(delivery.number for delivery in session.deliveries if delivery.message is not None)
+
+    def _lined_up(self, session: StoredSession, before: list[Row]) -> list[Row]:
+        """Give the rows of deliveries, each in its old place if it has one, else behind all others of its line."""
+        rows: list[Row] = []
+        for in_line in (0, 1):
+            old = [row for row in before if row[1] == in_line]
+            (last,) = self._ask(
+                "SELECT max(place) FROM deliveries WHERE key = ? AND in_line = ?", (session.key, in_line)
+            ).fetchone()
+            next_place = 0 if last is None else last + 1
+            at = 0
+            for delivery in session.deliveries:
+                if (not delivery.packet_id) != in_line:
+                    continue
+                while at < len(old) and not is_of(old[at], delivery):
+                    at += 1
+                if at < len(old):
+                    rows.append(delivery_row(session.key, old[at][2], delivery))
+                    at += 1
+                else:  # those behind it follow it: old ones first, then what is new
+                    rows.append(delivery_row(session.key, next_place, delivery))
+                    next_place += 1
+        return rows
+
+    def _write(self, batch: "_Batch", next_key: int) -> Iterator[None]:
+        """Write the messages that the batch's sessions hold, in steps, and then the batch itself."""
+        missing = sorted(number for number in batch.numbers - self._stored if number in self._numbers)
+        for messages in self._messages([self._numbers[number] for number in missing]):
+            with self._database.transaction():
+                self._tables.put("messages", messages)
+            self._stored.update(message.number for message in messages)
+            yield
+        with self._database.transaction():
+            batch.write(self._tables)
+            self._tables.set_mark("cut_key", next_key)
+        yield
+
+    def _messages(self, ids: list[int]) -> Iterator[list[StoredMessage]]:
+        """Read messages from rows of the journal, in pieces."""
+        piece: list[StoredMessage] = []
+        size_bytes = 0
+        for row_id in ids:
+            for row in read(self._database.connection, row_id - 1, row_id):
+                stored = self._staging.message(row) if self._staging.is_whole(row) else None
+                if stored is not None:
+                    piece.append(stored)
+                    size_bytes += len(stored.payload) + len(stored.properties)
+            if len(piece) >= WRITE_ROWS or size_bytes >= WRITE_BYTES:
+                yield piece
+                piece, size_bytes = [], 0
+        if piece:
+            yield piece
+
+    def _move_topics(self) -> Iterator[None]:
+        for messages in self._messages([self._topics[topic] for topic in sorted(self._topics)]):
+            with self._database.transaction():
+                self._tables.delete("retained", [(message.topic,) for message in messages if not message.payload])
+                self._tables.put("retained", [retained_row(message) for message in messages if message.payload])
+            yield
+
+    def _forget_messages(self) -> Iterator[None]:
+        """Delete the messages that no session holds."""
+        if not self._changes:
+            return
+        held: set[int] = set()
+        last = (-1, -1, -1)
+        while found := self._ask(
+            "SELECT key, in_line, place, number, released FROM deliveries WHERE (key, in_line, place) > (?, ?, ?)"
+            " ORDER BY key, in_line, place LIMIT ?",
+            (*last, LOOK_ROWS),
+        ).fetchall():
+            held.update(number for _, _, _, number, released in found if not released)
+            last = found[-1][:3]
+            yield
+        after = -1
+        while numbers := [
+            number
+            for (number,) in self._ask(
+                "SELECT number FROM messages WHERE number > ? ORDER BY number LIMIT ?", (after, WRITE_ROWS)
+            )
+        ]:
+            if free := [(number,) for number in numbers if number not in held]:
+                with self._database.transaction():
+                    self._tables.delete("messages", free)
+            after = numbers[-1]
+            yield
+
+    def _delete(self) -> Iterator[None]:
+        """Delete the rows, the first ones first; what they alone told of numbers is kept in marks."""
+        with self._database.transaction():
+            self._tables.raise_mark("number", self._last_number)
+            self._tables.raise_mark("key", self._last_key)
+            if self._last_group:
+                self._tables.set_mark("group", self._last_group)
+        yield
+        while True:
+            until = self._ask(
+                "SELECT max(id) FROM (SELECT id FROM journal WHERE id <= ? ORDER BY id LIMIT ?)",
+                (self._cut_id, DELETE_ROWS),
+            ).fetchone()[0]
+            if until is None:
+                break
+            with self._database.transaction():
+                self._ask("DELETE FROM journal WHERE id <= ?", (until,))
+            yield
+        self._forget_templates()
+
+    def _forget_templates(self) -> None:
+        """Make room for new templates, if there is little and no row needs an old one."""
+        if len(self._staging.templates) > MAX_TEMPLATES // 2 and not self._ask("SELECT 1 FROM journal").fetchone():
+            with self._database.transaction():
+                self._staging.templates.clear()
+
+
+class _Batch:
+    """Rows that are written in one transaction."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.looked = 0  # rows that were compared
+        self.numbers: set[int] = set()  # of messages that must be there first
+        self._ended: list[int] = []
+        self._put: dict[str, list[Row]] = {}
+        self._gone: dict[str, list[Row]] = {}
+
+    def compare(self, table: str, before: list[Row], after: list[Row]) -> None:
+        """Take up what differs."""
+        width = KEY_WIDTH[table]
+        old = {row[:width]: row for row in before}
+        put = [row for row in after if old.pop(row[:width], None) != row]
+        self._put.setdefault(table, []).extend(put)
+        self._gone.setdefault(table, []).extend(old)
+        self.rows += len(put) + len(old)
+        self.looked += len(before) + len(after) + 1
+
+    def end(self, key: int) -> None:
+        """Take up that a session is over, or never was."""
+        self._ended.append(key)
+        self.rows += 1
+
+    def write(self, tables: StateTables) -> None:
+        """Write everything."""
+        for table, keys in self._gone.items():
+            tables.delete(table, keys)
+        for key in self._ended:
+            tables.delete_session(key)
+        for table, rows in self._put.items():
+            tables.put(table, rows)
