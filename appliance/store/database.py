@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Self
 
@@ -64,6 +64,7 @@ class Database:
         self.path = path
         self.connection = connection
         self._lock = lock
+        self._failed = False  # the disk did, under this connection
 
     @classmethod
     def open(cls, path: Path, *, mend: Mend = lambda _lock, _error: False) -> Self:
@@ -82,8 +83,10 @@ class Database:
                     raise
                 connection = _connect(path)
             try:
-                write_notes(lock, take_notes(connection, sorted(_applied(connection))))
-                _to_disk(path.parent)  # the log is there, and stays until it is closed in order
+                notes = take_notes(connection, sorted(_applied(connection)))
+                with suppress(OSError):  # a full disk need not keep anybody from reading
+                    write_notes(path, notes)
+                    _to_disk(path.parent)  # the log is there, and stays until it is closed in order
             except BaseException:
                 connection.close()
                 raise
@@ -102,33 +105,65 @@ class Database:
             yield
             self.connection.execute("COMMIT")
         except BaseException as error:
-            if isinstance(error, sqlite3.Error) and is_damage(error):
-                self.suspect(str(error))
+            self._note(error)
             if self.connection.in_transaction:  # a full disk may have rolled it back already
                 self.connection.execute("ROLLBACK")
             raise
+
+    def checkpoint(self, mode: str) -> bool:
+        """Move the log into the file; False where a reader kept some of it there. sqlite3.Error."""
+        try:
+            (busy, _, _) = self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        except sqlite3.Error as error:
+            self._note(error)
+            raise
+        return not busy
+
+    def _note(self, error: BaseException) -> None:
+        """Remember what an error means for the file and for this connection."""
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            self.suspect(str(error))
+        if isinstance(error, sqlite3.OperationalError):
+            self._failed = True
 
     def suspect(self, why: str) -> None:
         """Have the file salvaged when it is opened next, because what it holds is not what was written."""
         notes = read_notes(self._lock)
         if notes is not None and not notes.suspect:
             with suppress(OSError):  # then it is found out once more
-                write_notes(self._lock, msgspec.structs.replace(notes, suspect=why))
+                write_notes(self.path, msgspec.structs.replace(notes, suspect=why))
 
     def close(self) -> None:
-        """Move the log into the file and let go of both; may be called twice."""
+        """Move the log into the file and let go of both; may be called twice.
+
+        After an error the log stays as it is: a flush that failed says nothing when it is tried again.
+        """
         if self._lock < 0:
             return
         try:
-            self.connection.close()
+            with self._unmoved() if self._failed else nullcontext():
+                self.connection.close()
             notes = read_notes(self._lock)
             if notes is not None and not self.path.with_name(f"{self.path.name}-wal").exists():
-                write_notes(self._lock, msgspec.structs.replace(notes, is_open=False))
+                write_notes(self.path, msgspec.structs.replace(notes, is_open=False))
         except OSError:  # then the next start asks for the log
             pass
         finally:
             os.close(self._lock)
             self._lock = -1
+
+    @contextmanager
+    def _unmoved(self) -> Generator[None]:
+        """Keep the log where it is: only the last connection to close moves it, and this one cannot write."""
+        try:
+            other = open_reader(self.path)
+        except StoreError:  # then SQLite may try the flush again; what it moves had been flushed before
+            yield
+            return
+        try:
+            yield
+        finally:
+            other.close()
 
 
 def create(path: Path, steps: set[str]) -> sqlite3.Connection:

@@ -5,6 +5,7 @@ Written once a start. It also tells that there was a database at all, and whethe
 
 import os
 import sqlite3
+from pathlib import Path
 
 import msgspec
 
@@ -29,12 +30,17 @@ def read_notes(lock: int) -> Notes | None:
         return None
 
 
-def write_notes(lock: int, notes: Notes) -> None:
+def write_notes(database: Path, notes: Notes) -> None:
     """Write them and have them on the disk; OSError."""
     text = msgspec.json.encode(notes)
-    os.pwrite(lock, text, 0)
-    os.ftruncate(lock, len(text))
-    os.fdatasync(lock)
+    # Opened each time: a descriptor whose flush failed once proves nothing by the next.
+    file = os.open(f"{database}.lock", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(file, text, 0)
+        os.ftruncate(file, len(text))
+        os.fdatasync(file)
+    finally:
+        os.close(file)
 
 
 def take_notes(connection: sqlite3.Connection, steps: list[str]) -> Notes:

@@ -90,8 +90,7 @@ class SqliteLedger:
 
     def settle(self) -> None:
         """Move the whole log into the file and flush it: after a failure, only then is what was found durable."""
-        (busy, _, _) = self._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
+        if not self._database.checkpoint("TRUNCATE"):
             raise sqlite3.OperationalError("the log is in use by a reader")
         self._log_bytes = 0
 
@@ -189,7 +188,7 @@ class SqliteLedger:
             self._staged_since = now
 
     def _checkpoint(self) -> None:
-        self._database.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._database.checkpoint("PASSIVE")
         self._log_bytes = 0
 
 

@@ -55,6 +55,7 @@ def open_home(path: Path) -> SqliteLedger:
 
 def held(image: Image) -> Held:
     """Look through everything that a broker would serve."""
+    image.settle()
     corrupt = sum(not is_proved(topic, message.payload) for topic, message in image.retained.items())
     corrupt += sum(message.topic != topic for topic, message in image.retained.items())
     subscriptions = deliveries = 0
