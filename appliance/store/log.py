@@ -88,7 +88,8 @@ def _read(log: Log, size: int, salts: list[int], sums: Sums, order: str) -> None
         own = struct.unpack_from(">II", head, 16)
         of_this_log = list(struct.unpack_from(">II", head, 8)) == salts
         # The sum goes on from that of the frame before, as it stands there: one broken frame spoils few others.
-        is_whole = of_this_log and number > 0 and add(page, add(head[:8], sums, order), order) == own
+        is_whole = of_this_log and number > 0 and len(page) == log.page_size
+        is_whole = is_whole and add(page, add(head[:8], sums, order), order) == own
         sums = own
         if not is_whole:
             if not of_this_log and not _goes_on(log, at, size, salts):
@@ -115,7 +116,7 @@ def _each(log: Log, size: int) -> Iterator[tuple[int, bytes, bytes]]:
     step = FRAME_BYTES + log.page_size
     for at in range(HEAD_BYTES, size - FRAME_BYTES + 1, step):
         frame = os.pread(log.file, step, at)
-        yield at, frame[:FRAME_BYTES], frame[FRAME_BYTES:].ljust(log.page_size, b"\0")
+        yield at, frame[:FRAME_BYTES], frame[FRAME_BYTES:]
 
 
 def _goes_on(log: Log, at: int, size: int, salts: list[int]) -> bool:

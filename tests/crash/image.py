@@ -87,6 +87,4 @@ def _check_deliveries(facts: Facts, name: str, state: State, deliveries) -> None
             facts.faults.add("QoS 2 lost", f"{name}: id {packet_id} ({number}) is open and not known")
     for packet_id, number in state.unacknowledged.items():
         if facts.messages[number].acknowledged and on_its_way.get(number, (0, 0))[0] != packet_id:
-            facts.faults.add(
-                "repeated without DUP or the original id", f"{name}: {number} was sent as {packet_id}"
-            )
+            facts.faults.add("repeated without DUP or the original id", f"{name}: {number} was sent as {packet_id}")

@@ -102,7 +102,12 @@ def kill_start(scratch: Path, data: Path, after_s: float, bug: str) -> None:
 
 
 if __name__ == "__main__":
-    done = campaign(int(sys.argv[1]), gentle=sys.argv[2:3]==["gentle"], bug=sys.argv[2] if len(sys.argv) > 2 and sys.argv[2]!="gentle" else "", seed=int(sys.argv[3]) if len(sys.argv) > 3 else 1)
+    done = campaign(
+        int(sys.argv[1]),
+        gentle=sys.argv[2:3] == ["gentle"],
+        bug=sys.argv[2] if len(sys.argv) > 2 and sys.argv[2] != "gentle" else "",
+        seed=int(sys.argv[3]) if len(sys.argv) > 3 else 1,
+    )
     print(done.rounds, done.acknowledged, done.delivered, done.tracebacks, dict(done.faults.counts))
     for kind, examples in done.faults.examples.items():
         print(kind, *examples, sep="\n    ")

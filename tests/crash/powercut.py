@@ -182,6 +182,17 @@ def start(facts: Facts, state: Path, dice: random.Random, scratch: Path) -> None
 if __name__ == "__main__":
     began = time.time()
     done = campaign(int(sys.argv[1]), bug=sys.argv[2] if len(sys.argv) > 2 else "")
-    print(done.states, done.services, done.operations, done.flushes, done.acknowledged, done.lies, done.missing_s, dict(done.faults.counts), dict(done.lying.counts), time.time() - began)
+    print(
+        done.states,
+        done.services,
+        done.operations,
+        done.flushes,
+        done.acknowledged,
+        done.lies,
+        done.missing_s,
+        dict(done.faults.counts),
+        dict(done.lying.counts),
+        time.time() - began,
+    )
     for kind, examples in [*done.faults.examples.items(), *done.lying.examples.items()]:
         print(kind, *examples, sep="\n    ")

@@ -336,8 +336,13 @@ class Tracebacks(logging.Handler):
 
 
 def main(argv: list[str]) -> int:
-    """Fail each operation in turn; the orders' file is the second argument, what to fail the others: errno or errno!."""
+    """Fail each operation in turn. Given are a directory, the orders' file, and errors: an errno, with ! for sticky.
+
+    With "turns" before the errors one operation fails in one of these ways, the next in the next.
+    """
     scratch, orders, plan = Path(argv[0]), Orders(Path(argv[1])), argv[2:]
+    if in_turns := plan[0] == "turns":
+        plan = plan[1:]
     Writer.__init__.__kwdefaults__["retry_s"] = RETRY_S
     log = logging.getLogger("appliance")
     log.propagate = False
@@ -355,9 +360,8 @@ def main(argv: list[str]) -> int:
         at = 0
         while any(left.values()):
             at += 1
-            # Of several, each takes its turn: every operation fails in each way that is asked for by "all".
             for place, what in enumerate(plan):
-                if left[what]:
+                if left[what] and not (in_turns and at % len(plan) != place):
                     left[what] = await visit.run(at, int(what.rstrip("!")), sticky=what.endswith("!"))
                     runs += 1
 

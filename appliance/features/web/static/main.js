@@ -4,6 +4,7 @@ import { Chart } from "./chart.js";
 import { Devices } from "./devices.js";
 import { House } from "./house.js";
 import { Live } from "./live.js";
+import { Notices } from "./notices.js";
 import { Rooms } from "./rooms.js";
 import * as words from "./words.js";
 
@@ -26,6 +27,7 @@ picker.addEventListener("change", () => show(picker.value));
 const live = new Live(onFrame, onState);
 byId("retry").addEventListener("click", () => live.retry());
 live.open();
+new Notices(byId("notices")).begin();
 setInterval(() => rooms.refresh(), 1_000);
 setInterval(() => chart.tick(), 5_000);
 
