@@ -39,7 +39,7 @@ from appliance.net.tls import listen_tls
 from appliance.places import control_path, database_path
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
-from appliance.store.history import HistoryReader
+from appliance.store.history_reader import HistoryReader
 
 LOG = logging.getLogger(__name__)
 LOCK = "appliance.lock"

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 AVAILABILITY = "availability"
 ABOUT = "about"
+HEALTH = "health"
 ONLINE = b"online"
 OFFLINE = b"offline"
 

@@ -134,7 +134,7 @@ class Keeping:
         self._journal.committed(
             number, self._broker.gate.released
         )  # the thread has its next group before the answers go out
-        self._hub.turn()
+        self._hub.settle()
 
     def _failed(self, trouble: str) -> None:
         LOG.error("nothing is acknowledged that would have to be kept: %s", trouble)
@@ -200,9 +200,15 @@ class Keeping:
             return None
 
 
-def open_sqlite(path: Path, _settings: Settings, _tally: Tally) -> Ledger:
+def open_sqlite(path: Path, settings: Settings, tally: Tally) -> Ledger:
     """Open the database for writing; StoreError says why not. Called in the writer's thread."""
-    return open_ledger(path, age_ms=lambda now: round(now * 1000))
+    return open_ledger(
+        path,
+        site=settings.site,
+        max_series=settings.history.max_series,
+        tally=tally,
+        on_damage=lambda text: LOG.error("%s: %s", path, text),
+    )
 
 
 def size_bytes(path: Path) -> int:

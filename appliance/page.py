@@ -12,7 +12,7 @@ from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
 from appliance.net.websocket import WebSocketLink
 from appliance.settings import Listener, Settings
-from appliance.store.history import HistoryReader
+from appliance.store.history_reader import HistoryReader
 
 Encrypted = tuple[Listener, ssl.SSLContext | None]
 """One more port of the page, and what encrypts it."""

@@ -11,7 +11,7 @@ from appliance.broker.image import Image
 from appliance.broker.message import Message
 from appliance.clock import rfc3339
 from appliance.store.group import Group
-from appliance.store.staged import Placed
+from appliance.store.history import Placed
 
 AT = 1_795_377_951.125  # 2026-11-22T20:05:51.125Z
 START_TICK = round(AT * 16_000)
@@ -43,10 +43,13 @@ class FakeHistory:
         self.learnt = []
         self.moves = []
 
+    def look(self, now, at):
+        pass
+
     def learn(self, device):
         self.learnt.append(device)
 
-    def place(self, entry, group):
+    def place(self, entry, _group):
         message, _, now, _ = entry
         topics = [message.topic, *(f"{message.topic}/{n}" for n in range(1, self._readings))]
         seq_at = message.properties.find(b"seq\0")
@@ -57,6 +60,9 @@ class FakeHistory:
     def move(self, cut_id):
         self.moves.append(cut_id)
         return len(self.moves) % 3 != 0
+
+    def deleted(self):
+        self.moves.append(None)
 
     def _series(self, topic):
         self._ask("INSERT OR IGNORE INTO series (topic, kind) VALUES (?, 'number')", (topic,))
@@ -123,6 +129,7 @@ def applied(groups, now):
             image.append(message, flags)
         for change in group.records:
             image.apply(change, now - group.now)
+    image.settle()
     return image
 
 
@@ -180,9 +187,8 @@ def histories_of_groups(draw, max_groups=8):
         for change in draw(st.lists(changes(st.sampled_from(numbers)), max_size=8)):
             group.records.append(change)
             image.apply(change)
+        image.settle()
         groups.append(group)
-        held = {d.number for s in image.sessions.values() for d in s.deliveries if d.message is not None}
-        image.messages = {n: message for n, message in image.messages.items() if n in held}
     return groups
 
 
@@ -195,7 +201,7 @@ def changes(numbers):
     return st.one_of(
         st.builds(records.Opened, keys, texts, st.none() | texts, st.sampled_from([0.0, 60.0, float("inf")])),
         st.builds(records.Opened, keys, texts, st.none() | texts, seconds),
-        st.builds(records.Left, keys),
+        st.builds(records.Left, keys, seconds),
         st.builds(records.Back, keys),
         st.builds(records.Ended, keys),
         st.builds(

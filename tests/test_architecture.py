@@ -47,6 +47,7 @@ ARROWS = {
         "appliance.devices",
         "appliance.exits",
         "appliance.features.doorbell",
+        "appliance.features.gaps",
         "appliance.features.recorder",
         "appliance.features.sys_topics",
         "appliance.keeping",
@@ -77,6 +78,7 @@ ARROWS = {
     "appliance.keeping": {"appliance.broker", "appliance.net", "appliance.settings", "appliance.store"},
     "appliance.features": set(),
     "appliance.features.doorbell": {"appliance.net"},
+    "appliance.features.gaps": {"appliance.broker", "appliance.devices", "appliance.store"},
     "appliance.features.recorder": {
         "appliance.broker",
         "appliance.devices",
@@ -211,6 +213,7 @@ LIBRARIES = {
         "appliance.cli",
         "appliance.config",
         "appliance.devices",
+        "appliance.features.gaps",
         "appliance.features.web",
         "appliance.listeners",
         "appliance.settings",

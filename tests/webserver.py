@@ -5,6 +5,7 @@ import json
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from keeper import Keeper
 from sockets import PATIENCE_S, loopback
 from websockets.asyncio.client import connect
 
@@ -12,9 +13,8 @@ from appliance.features.web.server import WebServer
 from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
 from appliance.net.websocket import WebSocketLink
-from appliance.store.database import Database
-from appliance.store.history import History, HistoryReader
-from appliance.store.readings import Measured, Value
+from appliance.store.gaps import Gaps
+from appliance.store.history_reader import HistoryReader
 
 
 @dataclass
@@ -86,16 +86,21 @@ async def frame(socket):
         return json.loads(await socket.recv())
 
 
-def record(path, readings):
-    """Write (topic, at, value) into a database; True and False are ON and OFF."""
-    database = Database.open(path)
+def record(path, readings, gaps=()):
+    """Write (topic, at, value) into a database; True and False are ON and OFF. Gaps are (note, since, until)."""
+    keeper = Keeper(path)
     try:
-        with database.transaction():
-            History(database.connection, max_series=100).append(
-                Measured(at, [_value(topic, value)]) for topic, at, value in readings
+        keeper.record(
+            (topic, "binary" if isinstance(value, bool) else "number", at, float(value))
+            for topic, at, value in readings
+        )
+        with keeper.database.transaction():
+            Gaps(keeper.database.connection).write(
+                [note._replace(opened=since, closed=until) for note, since, until in gaps],
+                lambda at: keeper.clock.place(round(at * 1000)).tick,
             )
     finally:
-        database.close()
+        keeper.stop()
     return path
 
 
@@ -121,7 +126,3 @@ async def page(
             yield Page(web, local, server)
         finally:
             await web.stop()
-
-
-def _value(topic, value):
-    return Value(topic, "binary" if isinstance(value, bool) else "number", float(value))

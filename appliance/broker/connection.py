@@ -46,6 +46,7 @@ class Connection:
         "heard_at",
         "held",
         "held_bytes",
+        "held_messages",
         "held_pubacks",
         "link",
         "max_packet_bytes",
@@ -83,8 +84,9 @@ class Connection:
         self.output: list[bytes] = []
         self.backlog = 0  # bytes in `output` and in the socket's own buffer
         self.dirty = False  # on the core's list of links to flush
-        self.held = NOTHING_HELD  # (commit group, acknowledgement or message of QoS 2) in order
+        self.held = NOTHING_HELD  # (commit group, acknowledgement or message) in order
         self.held_bytes = 0
+        self.held_messages = 0  # how many of them are messages to the client
         self.held_pubacks = 0  # how many of them answer a message of QoS 1
         self.aliases_in: IncomingAliases | None = None
         self.aliases_out: OutgoingAliases | None = None  # where the client takes them

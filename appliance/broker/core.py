@@ -296,7 +296,7 @@ class Broker:
             raise QuotaExceeded(f"the end of a subscription {CANNOT_STORE}")  # 3.1.1 cannot say so
         for topic_filter in packet.topic_filters:
             if refuses:
-                codes.append(ReasonCode.QUOTA_EXCEEDED)
+                codes.append(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)  # there is none for a quota, §3.11.3
             elif self.router.unsubscribe(session, topic_filter):
                 codes.append(ReasonCode.SUCCESS)
                 if session.key:

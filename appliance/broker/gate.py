@@ -9,13 +9,15 @@ from appliance.mqtt.errors import QuotaExceeded
 MOST_HELD = 65_536  # acknowledgements of one link: a client has fewer packet ids to ask for them with
 MOST_HELD_BYTES = 4_194_304  # what waits on one link may take before a further acknowledgement is too much
 PUBACK = 0x40
+PUBLISH = 3
 
 
 class Gate:
     """Holds acknowledgements back until their commit group is durable, in order on every link. [MQTT-4.6.0-2]
 
     Groups are numbered upwards; group 0 stands for "nothing to wait for", and waits only behind earlier
-    acknowledgements of its own link. A QoS 2 message to a durable session stands in the same line.
+    acknowledgements of its own link. A QoS 2 message to a durable session stands in the same line, with those
+    that come behind it.
     """
 
     def __init__(self, dirty: list[Connection], stats: Stats) -> None:
@@ -49,9 +51,11 @@ class Gate:
                 connection.dirty = True
 
     def send(self, connection: Connection, packet: bytes, group: int) -> None:
-        """Send what is no acknowledgement in the same line; whoever sends it has bounded it."""
+        """Send a message or its release, which is no acknowledgement, in the same line; the sender has bounded them."""
         if connection.held or group > self.durable:
             self._hold(connection, packet, group)
+            if packet[0] >> 4 == PUBLISH:
+                connection.held_messages += 1
         else:
             connection.put(packet, self._dirty)
 
@@ -76,6 +80,8 @@ class Gate:
                 connection.held_bytes -= len(packet)
                 if packet[0] == PUBACK:
                     connection.held_pubacks -= 1
+                elif packet[0] >> 4 == PUBLISH:
+                    connection.held_messages -= 1
                 connection.put(packet, self._dirty)
             if not held:
                 del self._waiting[connection]
@@ -86,5 +92,6 @@ class Gate:
         """The link is gone, and what was held for it with it."""
         connection.held.clear()
         connection.held_bytes = 0
+        connection.held_messages = 0
         connection.held_pubacks = 0
         self._waiting.pop(connection, None)

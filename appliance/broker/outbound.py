@@ -155,7 +155,8 @@ class Outbound:
         most, most_bytes = self._limits.max_queued_messages, self._limits.max_queued_bytes
         if not session.enqueue(delivery, most, most_bytes):
             expired = session.drop_expired(now)  # what nobody will get must not keep out what somebody would
-            self._stats.dropped["expired"] += len(expired)
+            if expired:
+                self._stats.dropped["expired"] += len(expired)
             if session.key:
                 for message in expired:
                     self._notes.note(session, Dropped(session.key, message.number))
@@ -231,7 +232,7 @@ class Outbound:
                 if qos == 2:  # its packet id must outlive a power cut, or it would come twice
                     self.gate.send(connection, data, session.group)
                     return True
-                if dup:  # behind what is sent again before it [MQTT-4.6.0-1]
+                if connection.held_messages:  # all messages keep their order, and are sent again in it [MQTT-4.6.0-1]
                     self.gate.send(connection, data, 0)
                     return True
         connection.output.append(data)

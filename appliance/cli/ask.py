@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 MAX_ROWS = 100_000
+CLOCK_UNSET = "clock unset"  # then readings are there
 DATA_HELP = "data directory of the service, where it is not one of the usual ones"
 
 
@@ -46,11 +47,11 @@ def limit(text: str) -> int:
 def status_command(arguments: argparse.Namespace) -> int:
     """Say how the service is."""
     troubles: list[str] = []
-    found = _ask(arguments.data, "/api/status", troubles)
+    found = ask_service(arguments.data, "/api/status", troubles)
     if found is None:
         raise CommandError(
             "; ".join(troubles)
-            or f"no appliance answers at {_listed(control_paths(arguments.data))}; "
+            or f"no appliance answers at {listed(control_paths(arguments.data))}; "
             "start it with `appliance run` or `appliance demo`, or name its directory with --data",
             Exit.UNAVAILABLE,
         )
@@ -172,14 +173,8 @@ def duration(seconds: float) -> str:
 
 def history_command(arguments: argparse.Namespace) -> int:
     """Print recorded readings."""
-    from appliance.timespan import parse_time  # noqa: PLC0415 commands import what they need
-
-    at, window = time.time(), {}
-    for name in ("since", "until"):
-        try:
-            window[name] = parse_time(getattr(arguments, name), at)
-        except ValueError as error:
-            raise CommandError(f"--{name}: {error}", Exit.USAGE) from None
+    at = time.time()
+    window = {name: time_argument(arguments, name, at) for name in ("since", "until")}
     if window["since"] >= window["until"]:
         raise CommandError("--since is not before --until; swap them", Exit.USAGE)
     query = {**window, "topic": arguments.topic, "limit": arguments.limit}
@@ -187,10 +182,10 @@ def history_command(arguments: argparse.Namespace) -> int:
     found = _ask_history(arguments.data, query, troubles) or _read_history(arguments.data, query, troubles)
     rows = found["rows"]
     if arguments.json:
-        say(json.dumps(rows, ensure_ascii=False))
+        say(json.dumps([gap_object(one) if "cause" in one else one for one in in_order(found)], ensure_ascii=False))
         return Exit.OK
-    for row in rows:
-        say(row_line(row, found["kind"], found["unit"]))
+    for one in in_order(found):
+        say(gap_line(one) if "cause" in one else row_line(one, found["kind"], found["unit"]))
     if not rows:
         complain(f"no readings of {arguments.topic} in that time; --since 7d looks further back")
     if any(row["clock"] == "unsynced" for row in rows):
@@ -202,7 +197,7 @@ def history_command(arguments: argparse.Namespace) -> int:
 
 def row_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
     """One reading: local time, value with its unit, and what is odd about it."""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["at"]))
+    when = local_time(row["at"])
     if row["value"] is None:
         value = printable(row["text"] or "")
     elif kind == "binary":
@@ -213,32 +208,57 @@ def row_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
     return f"{when}  {value}{odd}"
 
 
+def in_order(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows, with gaps where nothing was recorded, in the order of time."""
+    rows: list[dict[str, Any]] = found["rows"]
+    return sorted([*rows, *found["gaps"]], key=lambda one: one["since"] if "cause" in one else one["at"])
+
+
+def gap_line(gap: dict[str, Any]) -> str:
+    """One gap: from when to when, and why."""
+    begins = local_time(gap["since"])
+    if gap["until"] is None:
+        until = "until now"
+    else:
+        until = f"until {local_time(gap['until'])} ({duration(gap['until'] - gap['since'])})"
+    what = "times are not sure" if gap["cause"] == CLOCK_UNSET else "nothing"
+    return coloured(f"{begins}  -- {what} {until}: {cause(gap)}", Colour.DIM)
+
+
+def cause(gap: dict[str, Any]) -> str:
+    """Why there is a gap."""
+    whose = f" {printable(gap['name'])}" if gap["scope"] == "agent" else ""
+    detail = f" ({printable(gap['detail'])})" if gap["detail"] else ""
+    return f"{printable(gap['cause'])}{whose}{detail}"
+
+
+def gap_object(gap: dict[str, Any]) -> dict[str, Any]:
+    """Give a gap as it stands among the rows of --json: `gap` is the cause."""
+    return {"gap": gap["cause"], **{key: value for key, value in gap.items() if key != "cause"}}
+
+
+def local_time(at: float) -> str:
+    """Give a time of this computer's zone to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
 def _ask_history(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> dict[str, Any] | None:
     from appliance.timespan import rfc3339  # noqa: PLC0415
 
     times = {name: rfc3339(query[name]) for name in ("since", "until")}
-    found: dict[str, Any] | None = _ask(data_dir, "/api/history", troubles, raw=1, **{**query, **times})
+    found: dict[str, Any] | None = ask_service(data_dir, "/api/history", troubles, raw=1, **{**query, **times})
     return found
 
 
 def _read_history(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> dict[str, Any]:
     """Read the database itself, as no service runs; CommandError."""
-    path = next(filter(present, database_paths(data_dir)), None)
-    if path is None:
-        raise CommandError(
-            "; ".join(troubles)
-            or f"no appliance answers and there is no history at {_listed(database_paths(data_dir))}; "
-            "start it with `appliance run` or `appliance demo`, or name its directory with --data",
-            Exit.UNAVAILABLE,
-        )
-    from dataclasses import asdict  # noqa: PLC0415
+    from msgspec.structs import asdict  # noqa: PLC0415
 
     from appliance.store.database import StoreError  # noqa: PLC0415
-    from appliance.store.history import HistoryReader  # noqa: PLC0415
+    from appliance.store.gap_reader import GapReader  # noqa: PLC0415
+    from appliance.store.history_reader import HistoryReader  # noqa: PLC0415
 
-    for trouble in troubles:
-        complain(trouble)
-    complain(f"no appliance answers; this is from {path}")
+    path = database_without_service(data_dir, troubles)
     reader = HistoryReader(path)
     try:
         series = {one.topic: one for one in reader.topics()}
@@ -246,9 +266,59 @@ def _read_history(data_dir: Path | None, query: dict[str, Any], troubles: list[s
         if one is None:
             raise _unknown(query["topic"], series)
         rows = reader.rows(one.topic, query["since"], query["until"], query["limit"])
+        from_at = rows[0].at if len(rows) >= query["limit"] else query["since"]
+        gaps = GapReader(path).of(one.topic, [row.at for row in rows], from_at, query["until"])
     except StoreError as error:
         raise CommandError(str(error), Exit.DATA) from None
-    return {"kind": one.kind, "unit": one.unit, "rows": [asdict(row) for row in rows]}
+    return {
+        "kind": one.kind,
+        "unit": one.unit,
+        "rows": [asdict(row) for row in rows],
+        "gaps": [gap.told() for gap in gaps],
+    }
+
+
+def database_without_service(data_dir: Path | None, troubles: Iterable[str]) -> Path:
+    """Give the database to read itself, as no service answers, and say so; CommandError where there is none."""
+    path = find_database(data_dir, "; ".join(troubles))
+    for trouble in troubles:
+        complain(trouble)
+    complain(f"no appliance answers; this is from {path}")
+    return path
+
+
+def database_in_use(data_dir: Path | None) -> Path:
+    """Give the database of the service that answers, else one that lies where services keep theirs; CommandError."""
+    troubles: list[str] = []
+    status = ask_service(data_dir, "/api/status", troubles)
+    if status is None:
+        return find_database(data_dir, "; ".join(troubles))
+    return find_database(Path(status["data_dir"]))
+
+
+def find_database(data_dir: Path | None, trouble: str = "") -> Path:
+    """Give the database that a service of this user or this computer keeps; CommandError where there is none."""
+    path = next(filter(present, database_paths(data_dir)), None)
+    if path is None:
+        secret = next(filter(hidden, database_paths(data_dir)), None)
+        cure = (
+            f"{secret} may not be looked at; run the command as the user of the appliance, or with sudo"
+            if secret
+            else f"no appliance answers and there is no history at {listed(database_paths(data_dir))}; "
+            "start it with `appliance run` or `appliance demo`, or name its directory with --data"
+        )
+        raise CommandError(trouble or cure, Exit.UNAVAILABLE)
+    return path
+
+
+def time_argument(arguments: argparse.Namespace, name: str, at: float) -> float:
+    """Read a point in time of the command line; CommandError."""
+    from appliance.timespan import parse_time  # noqa: PLC0415 commands import what they need
+
+    try:
+        return parse_time(getattr(arguments, name), at)
+    except ValueError as error:
+        raise CommandError(f"--{name}: {error}", Exit.USAGE) from None
 
 
 def _unknown(topic: str, known: Iterable[str]) -> CommandError:
@@ -259,7 +329,7 @@ def _unknown(topic: str, known: Iterable[str]) -> CommandError:
     return CommandError(f"{topic} has no history; {hint}", Exit.NOTHING)
 
 
-def _ask(data_dir: Path | None, path: str, troubles: list[str], **query: object) -> Any:
+def ask_service(data_dir: Path | None, path: str, troubles: list[str], **query: object) -> Any:
     """Ask the first service that answers; None when none does, with the reasons; CommandError when it refuses."""
     from appliance.control import ControlClient, ControlRefused, ControlUnavailable  # noqa: PLC0415
 
@@ -289,5 +359,6 @@ def _topics(client: "ControlClient") -> list[str] | None:
     return [one["topic"] for one in topics]
 
 
-def _listed(paths: Iterable[Path]) -> str:
+def listed(paths: Iterable[Path]) -> str:
+    """Paths in a line."""
     return ", ".join(map(str, paths))

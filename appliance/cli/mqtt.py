@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from appliance.cli.address import UsualPort, add_address
 from appliance.exits import CommandError, Exit
@@ -14,9 +16,9 @@ VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the arguments of this file's commands."""
     sub = _add(commands, "sub", "print messages as they arrive")
-    add_address(
-        sub, sub.add_argument("-t", "--topic", action="append", required=True, metavar="FILTER", help="repeatable")
-    )
+    topic = sub.add_argument("-t", "--topic", action="append", required=True, metavar="FILTER", help="repeatable")
+    add_address(sub, topic)
+    sub.add_argument("filters", nargs="*", action=Filters, topic=topic, metavar="FILTER", help="likewise, without -t")
     sub.add_argument("-T", "--filter-out", action="append", default=[], metavar="FILTER", help="leave these topics out")
     sub.add_argument("-v", "--verbose", action="store_true", help="topic before each payload")
     sub.add_argument(
@@ -33,6 +35,10 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     only.add_argument("-R", dest="stale", action="store_false", help="no retained messages")
     only.add_argument("--retained-only", action="store_true", help="end at the first message that is not retained")
     sub.add_argument("-c", "--disable-clean-session", action="store_true", help="keep the session; needs -i")
+    sub.add_argument(
+        "--at", metavar="WHEN", help="what was retained then, from the history of this computer: 2h ago, a time"
+    )
+    sub.add_argument("--data", type=Path, metavar="DIR", help="with --at: data directory of the service")
     sub.set_defaults(command=sub_command)
 
     pub = _add(commands, "pub", "publish a message")
@@ -91,6 +97,26 @@ def _add(commands: "Commands[argparse.ArgumentParser]", name: str, help_text: st
     return parser
 
 
+class Filters(argparse.Action):
+    """Takes topic filters that stand without an option."""
+
+    def __init__(self, *, topic: argparse.Action, **options: Any) -> None:
+        super().__init__(**options)
+        self._topic = topic
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 argparse's signature
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Put them beside those of -t."""
+        if values:
+            namespace.topic = [*(namespace.topic or []), *values]
+            self._topic.required = False
+
+
 def positive(text: str) -> float:
     """Read a number above 0."""
     try:
@@ -124,7 +150,11 @@ def keep_alive(text: str) -> int:
 
 
 def sub_command(arguments: argparse.Namespace) -> int:
-    """Print messages until enough have come."""
+    """Print messages until enough have come, or what was retained at a time."""
+    if arguments.at is not None:
+        from appliance.cli.moment import show_moment  # noqa: PLC0415 commands import what they need
+
+        return show_moment(arguments)
     from appliance.cli.subscriber import Subscriber  # noqa: PLC0415 paho and json load when they are needed
 
     if arguments.disable_clean_session and not arguments.id:

@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES
 from appliance.store.log import Log, read_log
 from appliance.store.notes import Notes
-from appliance.store.pages import HEADER_BYTES, MAGIC, SIZES
 
 ASIDE: Final = ".corrupt-"
 TOLD: Final = ".json"

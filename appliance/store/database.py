@@ -18,6 +18,9 @@ BUSY_TIMEOUT_S = 5.0
 STEP_NAMES = {
     "0001_history",
     "0002_journal",
+    "0003_ticks",
+    "0004_tiers",
+    "0005_gaps",
 }  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
 PAGE_BYTES = 1024  # of a new file: a small commit writes a page or two, and on a card every byte of them counts
 LOG_BYTES = 8 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow

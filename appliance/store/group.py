@@ -8,6 +8,7 @@ from appliance.broker.message import Message
 from appliance.broker.records import AnyRecord
 from appliance.broker.rights import Rights
 from appliance.devices import Device
+from appliance.store.gaps import GapNote
 
 Entry = tuple[Message, int, float, Rights | None]
 """A message, the `RouteFlag`s that say why it is taken, the monotonic time of its arrival, and the rights of its
@@ -22,6 +23,7 @@ class Group:
     entries: list[Entry] = field(default_factory=list)
     records: list[AnyRecord] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
+    gaps: list[GapNote] = field(default_factory=list)
     size_bytes: int = 0
     run: int = 0  # of the service, so that its numbers cannot be taken for those of an earlier one
     now: float = 0.0

@@ -1,77 +1,50 @@
-"""The history: readings go in once each, and come out as rows, charts and latest values."""
+"""The history as it is written: each reading gets its place once, and staged rows are moved to where they are read."""
 
 import sqlite3
-import time
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from appliance.broker.message import Message
+from appliance.broker.rights import ALL_RIGHTS
+from appliance.clock import UNSYNCED
 from appliance.devices import Device
-from appliance.store.database import StoreError, explain, open_reader
-from appliance.store.readings import BINARY, LAST_AT, MAX_TOPIC_CHARS, NUMBER, TEXT, Measured, Origin, Value
+from appliance.store.epochs import save_epochs
+from appliance.store.group import Entry, Group
+from appliance.store.hubclock import HubClock, Moment
+from appliance.store.reading_rows import LATE_CHECK, TICKS_PER_MS, Stored, prepare, stored
+from appliance.store.readings import (
+    BINARY,
+    MAX_TOPIC_CHARS,
+    NUMBER,
+    TEXT,
+    Measured,
+    Origin,
+    Value,
+    is_backlog,
+    readings_of,
+)
+from appliance.store.received import Received
 
 KIND_OF_ROLE: Final = {"sensor": NUMBER, "binary_sensor": BINARY, "switch": BINARY, "event": TEXT}
 WIDTH_OF_KIND: Final = {TEXT: 0, BINARY: 1, NUMBER: 2}  # a series that said ON and then 0.5 is a series of numbers
-MAX_CACHED_RUNS: Final = 1_024
-MAX_ROWS: Final = 100_000
-MAX_POINTS: Final = 10_000
-READER_TIMEOUT_S: Final = 5.0  # a reader that stays longer pins the write-ahead log
-STEPS_BETWEEN_LOOKS: Final = 20_000  # of SQLite's machine, some milliseconds
+MAX_CACHED: Final = 1_024  # runs, and stretches
+EARLIEST_MS: Final = -300_000  # of the time an agent gives a live reading, against its arrival
+LATEST_MS: Final = 60_000
+MAX_LATE_MS: Final = 2**45  # fits a row's column beside its checksum
+MOVED_ROWS: Final = 1_000  # of one step of a move, or all of one series
+ALL_SERIES: Final = 2**62
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """What is known of one topic that has a history. kind: number, binary (ON is 1, OFF is 0) or text."""
+class Placed(NamedTuple):
+    """One reading as a row; `value` as it is stored. received = measured + late_ms."""
 
-    topic: str
-    kind: str
-    unit: str | None
-    name: str | None
-    quantity: str | None
-    agent: str | None
-    last_at: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One reading. `at` is Unix seconds to the millisecond; agent, run and seq are None from a stranger."""
-
-    at: float
-    value: float | None
-    text: str | None
-    quality: str
-    clock: str | None
-    agent: str | None
-    run: str | None
+    series_id: int
+    tick: int
+    value: Stored
     seq: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
-    """The readings of one stretch of a chart; `at` is the first of them, Unix seconds."""
-
-    at: float
-    min: float
-    mean: float
-    max: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """A stretch of one series in at most as many buckets as were asked for; buckets without a reading are left out.
-
-    `before` is the last reading before the stretch: what held when it began.
-    """
-
-    topic: str
-    since_at: float
-    until_at: float
-    bucket_s: float
-    before: Row | None
-    buckets: list[Bucket]
+    late_ms: int
+    stretch_id: int
 
 
 @dataclass(slots=True)
@@ -84,17 +57,67 @@ class Tally:
     forbidden: int = 0  # of topics that their publisher may not publish to
 
 
-class History:
-    """Writes readings. Call it inside a transaction, and make a new one when a transaction failed."""
+class _Share(NamedTuple):
+    """Staged rows of one series that a move is to bring over."""
 
-    def __init__(self, connection: sqlite3.Connection, *, max_series: int) -> None:
+    series_id: int
+    rows: int
+    first_tick: int
+    last_tick: int
+
+
+class History:
+    """Places readings and moves staged rows. Call it inside a transaction; make a new one when a transaction failed.
+
+    `clock` has begun. `on_moved(series_id, first_tick, last_tick)` is told what a step brought over, inside its
+    transaction. `template_of` gives what of a message is the same for a run of rows, kept with their stretch.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        clock: HubClock,
+        *,
+        site: str,
+        max_series: int,
+        on_moved: Callable[[int, int, int], None] = lambda _series_id, _first_tick, _last_tick: None,
+        template_of: Callable[[Message], bytes | None] = lambda _message: None,
+    ) -> None:
+        prepare(connection)
+        self.tally = Tally()
+        self._connection = connection
         self._ask = connection.execute
+        self._clock = clock
+        self._site = site
         self._max_series = max_series
+        self._on_moved = on_moved
+        self._template_of = template_of
+        self._looked = -1  # number of the group that the clock was last looked at with
         self._runs: dict[tuple[str, str], int] = {}
+        self._stretches: dict[tuple[int, int | None, str | None, str | None, bytes | None], int] = {}
+        self._received = Received(connection)
         # A failed transaction may leave names here whose rows were rolled back: hence "make a new one".
         self._series: dict[str, tuple[int, str]] = {
             topic: (series_id, kind) for series_id, topic, kind in self._ask("SELECT id, topic, kind FROM series")
         }
+        self._last_ticks: dict[int, int] = dict(
+            self._ask(
+                "SELECT id, tick FROM (SELECT id, (SELECT max(tick) FROM readings WHERE series_id = series.id) AS tick"
+                " FROM series) WHERE tick IS NOT NULL"
+            )
+        )
+        self._staged: dict[int, set[int]] = {}  # series -> ticks that are taken by staged rows
+        self._crowds: dict[int, tuple[int, int]] = {}  # series -> ticks that are all taken, from first to last
+        self._note_staged(after_id=0)
+        self.cut_id, self._next_series = self._ask("SELECT cut_id, series_id FROM moving").fetchone()
+        self._shares: list[_Share] | None = None  # what is left of the move, once looked up
+
+    def look(self, now: float, at: float) -> bool:
+        """See whether the hub's clock was set or stepped, and write what that means; True if it was."""
+        changed = self._clock.look(now, at)
+        if self._clock.changed:
+            save_epochs(self._connection, self._clock)
+        return changed
 
     def learn(self, device: Device) -> Tally:
         """Keep the names and units an agent gives its readings."""
@@ -112,41 +135,119 @@ class History:
                 " AND (unit, name, quantity, agent) IS NOT (?1, ?2, ?3, ?4)",
                 said,
             )
+        self.tally.refused += tally.refused
         return tally
 
-    def append(self, measured: Iterable[Measured]) -> Tally:
-        """Add readings in their order; one whose (agent, run, seq) is already here is left out."""
-        tally = Tally()
-        for one in measured:
-            run_id = None if one.origin is None else self._run_id(one.origin)
-            if one.origin is not None and run_id is not None and not self._receive(run_id, one.origin.seq):
-                tally.duplicates += len(one.values)
+    def place(self, entry: Entry, group: Group) -> list[Placed]:
+        """Give the readings of a message their places, for the caller to stage; none of what is already here."""
+        if group.number != self._looked:
+            self._looked = group.number
+            self.look(group.now, group.at)
+        message, _flags, now, rights = entry
+        may_publish = (ALL_RIGHTS if rights is None else rights).may_publish
+        arrived_ms = self._clock.unix_ms(now)
+        backlog = is_backlog(message.topic, self._site)
+        template = self._template_of(message)
+        placed: list[Placed] = []
+        for one in readings_of(
+            message.topic, message.payload, message.properties, at=arrived_ms / 1000, site=self._site
+        ):
+            if not all(may_publish(value.topic) for value in one.values):
+                self.tally.forbidden += 1
                 continue
+            run_id = None if one.origin is None else self._run_id(one.origin)
+            if one.origin is not None and run_id is not None and not self._received.add(run_id, one.origin.seq):
+                self.tally.duplicates += len(one.values)
+                continue
+            moment, late_ms = self._moment(one, now, arrived_ms, backlog=backlog)
+            stretch_id = self._stretch_id(moment.epoch_id, run_id, one, template)
+            seq = None if one.origin is None else one.origin.seq
             for value in one.values:
                 series_id = self._series_id(value.topic, value.kind)
                 if series_id is None:
-                    tally.refused += 1
-                else:
-                    self._insert(series_id, one, value, run_id)
-                    tally.rows += 1
-        return tally
+                    self.tally.refused += 1
+                    continue
+                tick = self._free_tick(series_id, moment.tick)
+                if not backlog:
+                    self._clock.passed(tick + late_ms * TICKS_PER_MS)
+                placed.append(Placed(series_id, tick, _stored(value), seq, late_ms, stretch_id))
+        self.tally.rows += len(placed)
+        return placed
 
-    def _insert(self, series_id: int, one: Measured, value: Value, run_id: int | None) -> None:
-        self._ask(
-            "INSERT INTO readings (series_id, at_ms, nth, value, text, quality, clock, run_id, seq)"
-            " SELECT ?1, ?2, coalesce(max(nth) + 1, 0), ?3, ?4, ?5, ?6, ?7, ?8"
-            " FROM readings WHERE series_id = ?1 AND at_ms = ?2",
-            (
-                series_id,
-                round(one.at * 1000),
-                value.value,
-                value.text,
-                None if one.quality == "ok" else one.quality,
-                None if one.clock == "synced" else one.clock,
-                run_id,
-                None if one.origin is None else one.origin.seq,
-            ),
-        )
+    def move(self, cut_id: int) -> bool:
+        """Take one step of bringing staged rows up to that id to where they are read; False when all are there.
+
+        Then, and only then, the rows up to `cut_id` (the attribute: a move that was begun is finished first) may be
+        deleted, with `deleted` in the transaction of the last; the next move begins after that.
+        """
+        if self._next_series >= ALL_SERIES or not self.cut_id:
+            if cut_id <= self.cut_id or self._has_staged_up_to(self.cut_id):
+                return False
+            self._mark_moved(cut_id, 0)
+            self._shares = None
+        if self._shares is None:
+            self._shares = self._left_to_move()
+        step: list[_Share] = []
+        while self._shares and (not step or sum(share.rows for share in step) + self._shares[-1].rows <= MOVED_ROWS):
+            step.append(self._shares.pop())
+        if step:
+            self._bring_over(step)
+        if self._shares:
+            self._mark_moved(self.cut_id, step[-1].series_id + 1)
+            return True
+        self._received.save()
+        self._clock.close()
+        save_epochs(self._connection, self._clock)
+        self._mark_moved(self.cut_id, ALL_SERIES)
+        self._shares = None
+        self._staged.clear()
+        self._note_staged(after_id=self.cut_id)
+        return False
+
+    def deleted(self) -> None:
+        """Know that all rows up to `cut_id` are gone, so that their ids may be used again."""
+        self._mark_moved(0, 0)
+
+    def _moment(self, one: Measured, now: float, arrived_ms: int, *, backlog: bool) -> tuple[Moment, int]:
+        """Where a reading belongs, and how many ms later it arrived."""
+        clock = self._clock
+        arrived = Moment(clock.tick(now), clock.epoch.id)
+        measured_ms = round(one.at * 1000)
+        late_ms = arrived_ms - measured_ms
+        if not late_ms:
+            return arrived, 0
+        doubtful = one.clock == UNSYNCED
+        if not backlog:
+            if doubtful or not clock.is_trusted or not EARLIEST_MS <= -late_ms <= LATEST_MS:
+                return arrived, 0
+            return Moment(arrived.tick - late_ms * TICKS_PER_MS, arrived.epoch_id), late_ms
+        if doubtful and (shown := clock.place_shown(measured_ms)) is not None:
+            return shown, max(0, arrived_ms - clock.unix_ms_of(shown))
+        # Whoever claims to come from the future is not believed where the hub knows better.
+        if late_ms < -LATEST_MS and (clock.is_trusted or doubtful):
+            return arrived, 0
+        return clock.place(measured_ms), max(-MAX_LATE_MS, min(late_ms, MAX_LATE_MS))
+
+    def _free_tick(self, series_id: int, tick: int) -> int:
+        """Give the first tick from there on that no reading of the series has, and take it."""
+        staged = self._staged.setdefault(series_id, set())
+        last = self._last_ticks.get(series_id, -1)
+        first = tick
+        start, end = self._crowds.get(series_id, (0, -1))
+        if start <= tick <= end:  # somebody's clock stands still: do not try all its readings again
+            first, tick = start, end + 1
+        while tick <= last and (tick in staged or self._is_moved(series_id, tick)):
+            tick += 1
+        if tick > first:
+            self._crowds[series_id] = (first, tick)
+        staged.add(tick)
+        if tick > last:
+            self._last_ticks[series_id] = tick
+        return tick
+
+    def _is_moved(self, series_id: int, tick: int) -> bool:
+        found = self._ask("SELECT 1 FROM readings WHERE series_id = ? AND tick = ?", (series_id, tick))
+        return found.fetchone() is not None
 
     def _series_id(self, topic: str, kind: str) -> int | None:
         """Row of the topic's series, made if there is room; None beyond the cap."""
@@ -170,141 +271,69 @@ class History:
         if run_id is None:
             self._ask("INSERT OR IGNORE INTO runs (agent, run) VALUES (?, ?)", name)
             (run_id,) = self._ask("SELECT id FROM runs WHERE agent = ? AND run = ?", name).fetchone()
-            if len(self._runs) >= MAX_CACHED_RUNS:
+            if len(self._runs) >= MAX_CACHED:
                 self._runs.clear()
             self._runs[name] = run_id
         return run_id
 
-    def _receive(self, run_id: int, seq: int) -> bool:
-        """Note a sequence number; False if it was here before. Neighbouring numbers share one row of `received`."""
-        before = self._ask(
-            "SELECT first_seq, last_seq FROM received WHERE run_id = ? AND first_seq <= ?"
-            " ORDER BY first_seq DESC LIMIT 1",
-            (run_id, seq),
-        ).fetchone()
-        if before is not None and seq <= before[1]:
-            return False
-        after = self._ask(
-            "SELECT last_seq FROM received WHERE run_id = ? AND first_seq = ?", (run_id, seq + 1)
-        ).fetchone()
-        first_seq = before[0] if before is not None and before[1] == seq - 1 else seq
-        last_seq = seq
-        if after is not None:
-            last_seq = after[0]
-            self._ask("DELETE FROM received WHERE run_id = ? AND first_seq = ?", (run_id, seq + 1))
-        self._ask("INSERT OR REPLACE INTO received VALUES (?, ?, ?)", (run_id, first_seq, last_seq))
-        return True
+    def _stretch_id(self, epoch_id: int, run_id: int | None, one: Measured, template: bytes | None) -> int:
+        same = (epoch_id, run_id, one.clock, one.quality, template)
+        stretch_id = self._stretches.get(same)
+        if stretch_id is None:
+            found = self._ask(
+                "SELECT id FROM stretches WHERE epoch_id = ? AND run_id IS ? AND clock IS ? AND quality IS ?"
+                " AND template IS ?",
+                same,
+            ).fetchone()
+            if found is None:
+                made = self._ask(
+                    "INSERT INTO stretches (epoch_id, run_id, clock, quality, template) VALUES (?, ?, ?, ?, ?)", same
+                )
+                found = (made.lastrowid,)
+            if len(self._stretches) >= MAX_CACHED:
+                self._stretches.clear()
+            stretch_id = self._stretches[same] = int(found[0])
+        return stretch_id
 
+    def _note_staged(self, *, after_id: int) -> None:
+        """Know the ticks of staged rows beyond an id."""
+        for series_id, tick in self._ask(
+            "SELECT series_id, tick FROM journal WHERE id > ? AND series_id IS NOT NULL", (after_id,)
+        ):
+            self._staged.setdefault(series_id, set()).add(tick)
+            if tick > self._last_ticks.get(series_id, -1):
+                self._last_ticks[series_id] = tick
 
-class HistoryReader:
-    """Asks the history; each question opens its own read-only connection, so any thread may ask.
+    def _has_staged_up_to(self, row_id: int) -> bool:
+        found = self._ask("SELECT 1 FROM journal WHERE id <= ? AND series_id IS NOT NULL LIMIT 1", (row_id,))
+        return found.fetchone() is not None
 
-    Every question ends within `timeout_s`; StoreError says in one line what went wrong and what to do.
-    """
-
-    def __init__(self, path: Path, *, timeout_s: float = READER_TIMEOUT_S) -> None:
-        self._path = path
-        self._timeout_s = timeout_s
-
-    def rows(self, topic: str, since_at: float, until_at: float, limit: int = MAX_ROWS) -> list[Row]:
-        """Readings of a topic from one time to another, both included, oldest first; the newest `limit` of them."""
-        with self._connection() as connection:
-            found = connection.execute(
-                f"{ROW} WHERE topic = ? AND at_ms BETWEEN ? AND ? ORDER BY at_ms DESC, nth DESC LIMIT ?",
-                (topic, _ms(since_at), _ms(until_at), max(0, min(limit, MAX_ROWS))),
-            ).fetchall()
-        return [_row(*fields) for fields in reversed(found)]
-
-    def chart(self, topic: str, since_at: float, until_at: float, points: int = 500) -> Chart:
-        """Draw a topic from one time to another, both included, in at most `points` buckets of equal length."""
-        points = max(1, min(points, MAX_POINTS))
-        since, until = _ms(since_at), _ms(until_at)
-        width = max(1, -(-(until - since + 1) // points))
-        buckets: list[Bucket] = []
-        before: Row | None = None
-        with self._connection() as connection:
-            connection.execute("BEGIN")  # one state of the history for all buckets
-            series = connection.execute("SELECT id FROM series WHERE topic = ?", (topic,)).fetchone()
-            if series is not None:
-                earlier = connection.execute(
-                    f"{ROW} WHERE topic = ? AND at_ms < ? ORDER BY at_ms DESC, nth DESC LIMIT 1",
-                    (topic, since),
-                ).fetchone()
-                before = _row(*earlier) if earlier else None
-                for start in range(since, until + 1, width):
-                    # A range of the clustered key each: nothing is sorted, nothing is gathered.
-                    first, lowest, mean, highest, count = connection.execute(
-                        "SELECT min(at_ms), min(value), avg(value), max(value), count(*) FROM readings"
-                        " WHERE series_id = ? AND at_ms BETWEEN ? AND ? AND value IS NOT NULL",
-                        (series[0], start, min(start + width - 1, until)),
-                    ).fetchone()
-                    if count:
-                        buckets.append(Bucket(at=first / 1000, min=lowest, mean=mean, max=highest, count=count))
-        return Chart(
-            topic=topic,
-            since_at=since / 1000,
-            until_at=until / 1000,
-            bucket_s=width / 1000,
-            before=before,
-            buckets=buckets,
+    def _left_to_move(self) -> list[_Share]:
+        """What of the cut is still staged, the first series last."""
+        found = self._ask(
+            "SELECT series_id, count(*), min(tick), max(tick) FROM journal WHERE id <= ? AND series_id >= ?"
+            " GROUP BY series_id ORDER BY series_id DESC",
+            (self.cut_id, self._next_series),
         )
+        return [_Share(*fields) for fields in found]
 
-    def topics(self) -> list[Series]:
-        """Everything that has a history, by topic."""
-        with self._connection() as connection:
-            found = connection.execute(
-                "SELECT topic, kind, unit, name, quantity, agent,"
-                " (SELECT max(at_ms) FROM readings WHERE series_id = series.id) FROM series ORDER BY topic"
-            ).fetchall()
-        return [
-            Series(
-                topic=topic,
-                kind=kind,
-                unit=unit,
-                name=name,
-                quantity=quantity,
-                agent=agent,
-                last_at=None if last_ms is None else last_ms / 1000,
-            )
-            for topic, kind, unit, name, quantity, agent, last_ms in found
-        ]
+    def _bring_over(self, step: list[_Share]) -> None:
+        # OR IGNORE: a salvaged file may have lost how far the move was; the rows are then the same.
+        self._ask(
+            f"INSERT OR IGNORE INTO readings SELECT series_id, tick, value, seq, {LATE_CHECK}, stretch_id"  # noqa: S608
+            " FROM journal WHERE id <= ? AND series_id BETWEEN ? AND ? ORDER BY series_id, tick",
+            (self.cut_id, step[0].series_id, step[-1].series_id),
+        )
+        for share in step:
+            self._on_moved(share.series_id, share.first_tick, share.last_tick)
 
-    def latest(self) -> dict[str, Row]:
-        """Newest reading of every topic."""
-        with self._connection() as connection:
-            found = connection.execute(f"SELECT topic, {ROW_COLUMNS} FROM latest ORDER BY topic").fetchall()  # noqa: S608
-        return {topic: _row(*fields) for topic, *fields in found}
-
-    @contextmanager
-    def _connection(self) -> Generator[sqlite3.Connection]:
-        connection = open_reader(self._path)
-        ends = time.monotonic() + self._timeout_s
-        connection.set_progress_handler(lambda: time.monotonic() > ends, STEPS_BETWEEN_LOOKS)
-        try:
-            yield connection
-        except sqlite3.Error as error:
-            raise StoreError(explain(self._path, error)) from error
-        finally:
-            connection.close()
+    def _mark_moved(self, cut_id: int, next_series: int) -> None:
+        self.cut_id, self._next_series = cut_id, next_series
+        self._ask("UPDATE moving SET cut_id = ?, series_id = ?", (cut_id, next_series))
 
 
-ROW_COLUMNS: Final = "at_ms, value, text, quality, clock, agent, run, seq"
-ROW: Final = f"SELECT {ROW_COLUMNS} FROM history"  # noqa: S608 our own names
-
-
-def _row(
-    at_ms: int,
-    value: float | None,
-    text: str | None,
-    quality: str,
-    clock: str | None,
-    agent: str | None,
-    run: str | None,
-    seq: int | None,
-) -> Row:
-    return Row(at=at_ms / 1000, value=value, text=text, quality=quality, clock=clock, agent=agent, run=run, seq=seq)
-
-
-def _ms(at: float) -> int:
-    """Unix seconds as the database counts them, within what it may hold."""
-    return round(max(0.0, min(at, LAST_AT)) * 1000)
+def _stored(value: Value) -> Stored:
+    """Value of a reading as a row holds it."""
+    if value.value is not None:
+        return stored(value.value)
+    return value.text or ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from appliance.broker.image import Image
 from appliance.broker.records import AnyRecord, Queued
-from appliance.store.staged import StagedRow, Staging, changes_of, group_of, read, read_back
+from appliance.store.staged import Moment, StagedRow, Staging, changes_of, group_of, read, read_back
 from appliance.store.state_tables import OnDamage, StateTables
 
 LAST_ID = 2**63 - 1
@@ -22,6 +22,7 @@ class Loaded:
     next_number: int = 1
     next_key: int = 1
     damaged: int = 0  # rows left out
+    damaged_ids: list[int] = field(default_factory=list)  # those of the journal
 
     def count(self, record: AnyRecord) -> None:
         """Know a key and a number as used."""
@@ -30,11 +31,8 @@ class Loaded:
             self.next_number = max(self.next_number, record.number + 1)
 
 
-def load(connection: sqlite3.Connection, now: float, age_ms: int, on_damage: OnDamage) -> Loaded:
-    """Read everything, for the monotonic moment `now` at which the service's age is `age_ms`.
-
-    A damaged row is left out, counted and reported.
-    """
+def load(connection: sqlite3.Connection, moment: Moment, on_damage: OnDamage) -> Loaded:
+    """Read everything, for that moment. A damaged row is left out, counted and reported."""
     loaded = Loaded()
 
     def damage(text: str) -> None:
@@ -44,7 +42,7 @@ def load(connection: sqlite3.Connection, now: float, age_ms: int, on_damage: OnD
     connection.execute("BEGIN")
     try:
         tables = StateTables(connection, damage)
-        tables.load(loaded.image, now, age_ms)
+        tables.load(loaded.image, moment)
         moved_id, moved_key = tables.mark("cut"), tables.mark("cut_key")
         loaded.next_number = max([tables.mark("number"), *loaded.image.messages]) + 1
         loaded.next_key = max([tables.mark("key"), *loaded.image.sessions, *loaded.image.wills]) + 1
@@ -52,29 +50,31 @@ def load(connection: sqlite3.Connection, now: float, age_ms: int, on_damage: OnD
         for row in read(connection, 0, LAST_ID):
             if not staging.is_whole(row):
                 damage(f"row {row.id} of the journal is damaged and left out")
+                loaded.damaged_ids.append(row.id)
                 continue
             skip_below = moved_key if row.id <= moved_id else 0
-            _apply(loaded, staging, row, now, age_ms, skip_below)
+            _apply(loaded, staging, row, moment, skip_below)
     finally:
         connection.execute("ROLLBACK")
+    loaded.image.settle()
     loaded.image.messages.clear()  # each delivery has its own
     return loaded
 
 
-def _apply(loaded: Loaded, staging: Staging, row: StagedRow, now: float, age_ms: int, skip_below: int) -> None:
+def _apply(loaded: Loaded, staging: Staging, row: StagedRow, moment: Moment, skip_below: int) -> None:
     """Apply one row; what it says of keys below `skip_below` is in the tables already."""
     stored = staging.message(row)
     if stored is not None:
         loaded.next_number = max(loaded.next_number, stored.number + 1)
         # Two of them: a number stands for what sessions hold, not for what later readers are given.
         if stored.number:
-            loaded.image.append(stored.message(now, age_ms), 0)
-        loaded.image.append(stored._replace(number=0).message(now, age_ms), stored.flags)
+            loaded.image.append(stored.message(moment), 0)
+        loaded.image.append(stored._replace(number=0).message(moment), stored.flags)
     made_age_ms = row.expires_age_ms or 0
     for change in changes_of(row):
         loaded.count(change)
         if change.key >= skip_below:
-            loaded.image.apply(change, (age_ms - made_age_ms) / 1000)
+            loaded.image.apply(change, (moment.age_ms - made_age_ms) / 1000)
 
 
 def last_stamp(connection: sqlite3.Connection) -> tuple[int, int]:

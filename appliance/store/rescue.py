@@ -33,8 +33,8 @@ from appliance.store.damage import (
     tell,
 )
 from appliance.store.database import Database, StoreError, create, explain, newer, newer_steps
+from appliance.store.dbpages import Harm, Pages, open_pages
 from appliance.store.notes import Notes, read_notes
-from appliance.store.pages import Harm, Pages, open_pages
 from appliance.store.salvage import BULK, Salvage, read_roots
 from appliance.store.schema import step_names
 

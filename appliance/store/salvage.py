@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from appliance.store.pages import Harm, Pages, Row, Value
+from appliance.store.dbpages import Harm, Pages, Row, Value
 from appliance.store.shape import Shape, shapes
 from appliance.store.wholeness import Judge, judges
 

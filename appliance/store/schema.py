@@ -8,7 +8,11 @@ the way they are asked.
 from sqlite_utils.db import Database
 from sqlite_utils.migrations import Migrations
 
+from appliance.store.reading_rows import prepare
+from appliance.store.schema_gaps import GAPS
 from appliance.store.schema_journal import JOURNAL
+from appliance.store.schema_ticks import TICKS
+from appliance.store.schema_tiers import ROLLUPS
 
 STEPS = Migrations("appliance")
 
@@ -29,6 +33,28 @@ def history(db: Database) -> None:
 def journal(db: Database) -> None:
     """The journal, and the tables that its sessions and messages move into."""
     for statement in JOURNAL:
+        db.execute(statement)
+
+
+@STEPS(name="0003_ticks")
+def ticks(db: Database) -> None:
+    """Readings by the hub's own clock, and the views over what is moved and what is staged."""
+    prepare(db.conn)
+    for statement in TICKS:
+        db.execute(statement)
+
+
+@STEPS(name="0004_tiers")
+def tiers(db: Database) -> None:
+    """Minutes, hours and days, and what of them is due."""
+    for statement in ROLLUPS:
+        db.execute(statement)
+
+
+@STEPS(name="0005_gaps")
+def gaps(db: Database) -> None:
+    """Stretches of which nothing was recorded, with their causes."""
+    for statement in GAPS:
         db.execute(statement)
 
 

@@ -26,7 +26,7 @@ JOURNAL = (
       client_id TEXT,
       expires_age_ms INTEGER,
       body,
-      checksum INTEGER NOT NULL
+      checksum INTEGER
     )
     """,
     # What is the same in the property blocks of one publisher's readings: everything around sequence number and time.
@@ -70,21 +70,19 @@ JOURNAL = (
       PRIMARY KEY (key, topic_filter)
     ) WITHOUT ROWID
     """,
-    # in_line: 0 sent, 1 waiting; place counts up within each. released: the client has the message, PUBCOMP is missing.
+    # packet_id: 0 while it waits in line; released: the client has the message, only PUBCOMP is missing.
     """
     CREATE TABLE deliveries (
       key INTEGER NOT NULL,
-      in_line INTEGER NOT NULL,
-      place INTEGER NOT NULL,
       number INTEGER NOT NULL,
+      packet_id INTEGER NOT NULL,
       released INTEGER NOT NULL,
       qos INTEGER NOT NULL,
       retain INTEGER NOT NULL,
       identifiers BLOB NOT NULL,
       shared TEXT,
-      packet_id INTEGER NOT NULL,
       checksum INTEGER NOT NULL,
-      PRIMARY KEY (key, in_line, place)
+      PRIMARY KEY (key, number)
     ) WITHOUT ROWID
     """,
     """

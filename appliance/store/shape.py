@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from appliance.store.pages import INDEX_LEAF, TABLE_LEAF, Row, Value
+from appliance.store.dbpages import INDEX_LEAF, TABLE_LEAF, Row, Value
 
 KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "INTEGER": (int,),

@@ -2,18 +2,22 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
 from appliance.broker.image import Image
+from appliance.clock import clock_quality
 from appliance.devices import Device
 from appliance.store.damage import is_damage
-from appliance.store.database import PAGE_BYTES, Database
+from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
+from appliance.store.epochs import load_clock
 from appliance.store.group import Entry, Group
+from appliance.store.history import History, Placed, Tally
 from appliance.store.loading import last_stamp, load
 from appliance.store.rescue import open_sound
-from appliance.store.staged import INSERT, Placed, StagedRow, Staging
+from appliance.store.staged import INSERT, Moment, StagedRow, Staging
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
 
@@ -21,6 +25,7 @@ CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is 
 MOVE_ROWS: Final = 10_000
 MOVE_BYTES: Final = 8 * 1024 * 1024
 MOVE_AFTER_S: Final = 3_600.0
+ENDED: Final = object()
 REST_S: Final = 1.0
 ROW_BYTES: Final = 50  # of a row without texts and blocks
 STEP_BYTES: Final = 64 * PAGE_BYTES  # of the log, that a step of the move takes, roughly
@@ -28,6 +33,9 @@ STEP_BYTES: Final = 64 * PAGE_BYTES  # of the log, that a step of the move takes
 
 class Placing(Protocol):
     """The history, as far as the ledger asks it: it gives rows their history columns, and moves those later."""
+
+    def look(self, now: float, at: float) -> object:
+        """See how monotonic and wall clock stand."""
 
     def learn(self, device: Device) -> object:
         """Keep the names and units an agent gives its readings."""
@@ -37,6 +45,9 @@ class Placing(Protocol):
 
     def move(self, cut_id: int) -> bool:
         """Move the history columns of some staged rows up to `cut_id`; True while there are more."""
+
+    def deleted(self) -> None:
+        """Know that all rows up to the cut are gone."""
 
 
 class SqliteLedger:
@@ -65,6 +76,8 @@ class SqliteLedger:
         self._cut_id = self._tables.mark("cut")
         self._next_id = max(last_id or 0, self._cut_id) + 1  # ids are never used again
         self.last_stamp = last_stamp(connection)
+        self._damaged_ids: list[int] = []
+        self._sound = True  # nothing failed yet
         self._log_bytes = 0
         self._staged_bytes = 0
         self._staged_since: float | None = None  # `now` of the first group that waits
@@ -76,7 +89,7 @@ class SqliteLedger:
     def load(self, now: float) -> Image:
         """Give the state as the last group left it, `now` being monotonic; writes nothing."""
         try:
-            loaded = load(self._database.connection, now, self._age_ms(now), self._on_damage)
+            loaded = load(self._database.connection, Moment(now, self._age_ms(now)), self._on_damage)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
@@ -84,6 +97,7 @@ class SqliteLedger:
             self.damaged = 1
             return Image()
         self.next_number, self.next_key, self.damaged = loaded.next_number, loaded.next_key, loaded.damaged
+        self._damaged_ids = loaded.damaged_ids
         if loaded.damaged:
             self._database.suspect(f"{loaded.damaged} of its records were not what was written")
         return loaded.image
@@ -96,14 +110,15 @@ class SqliteLedger:
 
     def write(self, group: Group) -> None:
         """Make the group durable: one transaction, one flush. sqlite3.Error says that nothing of it is."""
-        place = None if self._history is None else self._history.place
-        with self._database.transaction():
+        history = self._history
+        with self._transaction():
             if group.run != self.last_stamp[0]:
                 self._begin_run(group.run)
-            if self._history is not None:
+            if history is not None:
+                history.look(group.now, group.at)
                 for device in group.devices:
-                    self._history.learn(device)
-            rows = self._staging.rows(group, self._next_id, self._age_ms, place)
+                    history.learn(device)
+            rows = self._staging.rows(group, self._next_id, self._age_ms, None if history is None else history.place)
             self._database.connection.executemany(INSERT, rows)
         self.last_stamp = group.run, group.number
         self._wrote(rows, group.now)
@@ -112,6 +127,9 @@ class SqliteLedger:
         """Do one small piece of what may wait; False when there is nothing to do."""
         if self._log_bytes >= CHECKPOINT_BYTES:
             self._checkpoint()
+            return True
+        if self._damaged_ids:
+            self._forget_damaged()
             return True
         if self._moving is None and self._is_due():
             self._moving = self._begin_move()
@@ -132,9 +150,22 @@ class SqliteLedger:
             self._move_on()
 
     def close(self) -> None:
-        """Let go of the database; may be called twice."""
-        self._moving = None
-        self._database.close()
+        """Let go of the database, after bringing everything into its tables if it is sound; may be called twice."""
+        try:
+            if self._sound:
+                self._sound = False
+                self.rest()
+        finally:
+            self._moving = None
+            self._database.close()
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        """Make what is written inside durable at the end; after a failure the ledger is only good to be closed."""
+        sound, self._sound = self._sound, False
+        with self._database.transaction():
+            yield
+        self._sound = sound
 
     def _staged_rows(self) -> int:
         return self._next_id - 1 - self._cut_id
@@ -147,7 +178,7 @@ class SqliteLedger:
 
     def _begin_move(self) -> Iterator[None]:
         """Fix how far the move goes: everything that is written by now."""
-        with self._database.transaction():
+        with self._transaction():
             self._tables.set_mark("cut", self._next_id - 1)
             self._tables.set_mark("cut_key", 0)
         self._cut_id = self._next_id - 1
@@ -156,20 +187,33 @@ class SqliteLedger:
         return self._move()
 
     def _move(self) -> Iterator[None]:
-        """Move the history first: its columns are in no other row."""
-        if self._history is not None:
-            while self._history.move(self._cut_id):
-                yield
-        yield from StateMove(self._database, self._staging, self._cut_id, self._on_damage).steps()
+        """Move the history before the state: its columns stand in no other row."""
+        history = self._history
+        on_deleted = _nothing if history is None else history.deleted
+        move = StateMove(self._database, self._staging, self._cut_id, self._on_damage, on_deleted)
+        yield from move.scan()
+        more = True
+        while history is not None and more:
+            with self._transaction():
+                more = history.move(self._cut_id)
+            yield
+        yield from move.finish()
 
     def _move_on(self) -> bool:
         """Do one piece of the move; True, since there may be more."""
         assert self._moving is not None  # noqa: S101 asked by both callers
-        for _ in self._moving:
-            self._log_bytes += STEP_BYTES
-            return True
-        self._moving = None
+        sound, self._sound = self._sound, False
+        if next(self._moving, ENDED) is ENDED:
+            self._moving = None
+        self._sound = sound
+        self._log_bytes += STEP_BYTES
         return True
+
+    def _forget_damaged(self) -> None:
+        """Delete the rows of the journal that were found damaged, lest somebody else reads them."""
+        with self._transaction():
+            self._tables.forget(self._damaged_ids)
+        self._damaged_ids = []
 
     def _begin_run(self, run: int) -> None:
         """Know that group numbers from here on are this run's."""
@@ -195,31 +239,46 @@ class SqliteLedger:
 def open_ledger(
     path: Path,
     *,
-    age_ms: Callable[[float], int],
-    history: Callable[[Database], Placing] | None = None,
+    site: str,
+    max_series: int,
+    tally: Tally | None = None,
     on_damage: OnDamage = lambda _: None,
+    on_moved: Callable[[int, int, int], None] = lambda _series_id, _first_tick, _last_tick: None,
+    boot: str | None = None,
+    quality: Callable[[], str] = clock_quality,
+    clock: Callable[[], float] = time.monotonic,
+    wall_clock: Callable[[], float] = time.time,
 ) -> SqliteLedger:
-    """Open or create the database for writing; StoreError says in one line why not."""
-    try:
-        return _open(path, age_ms, history, on_damage)
-    except sqlite3.Error as error:
-        if not is_damage(error):
+    """Open or create the database for writing, salvaged if it is damaged; StoreError says in one line why not.
+
+    The history keeps the clock that everything is counted in, so it is there even where nothing is recorded.
+    """
+
+    def begin() -> SqliteLedger:
+        database = open_sound(path)
+        try:
+            hub_clock = load_clock(database.connection, boot=boot, quality=quality)
+            hub_clock.begin(clock(), wall_clock())  # written down with the first group: a start writes nothing
+            history = History(database.connection, hub_clock, site=site, max_series=max_series, on_moved=on_moved)
+            if tally is not None:  # it goes on counting when the ledger is made anew
+                history.tally = tally
+            return SqliteLedger(database, history, age_ms=hub_clock.age_ms, on_damage=on_damage)
+        except sqlite3.Error as error:
+            if is_damage(error):
+                database.suspect(str(error))
+            database.close()
             raise
-    return _open(path, age_ms, history, on_damage)  # salvaged, because it is suspected now
 
-
-def _open(
-    path: Path,
-    age_ms: Callable[[float], int],
-    history: Callable[[Database], Placing] | None,
-    on_damage: OnDamage,
-) -> SqliteLedger:
-    database = open_sound(path)
     try:
-        placing = None if history is None else history(database)
-        return SqliteLedger(database, placing, age_ms=age_ms, on_damage=on_damage)
-    except BaseException as error:
-        if isinstance(error, sqlite3.Error) and is_damage(error):
-            database.suspect(str(error))
-        database.close()
-        raise
+        try:
+            return begin()
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+        return begin()  # salvaged, because it is suspected now
+    except sqlite3.Error as error:
+        raise StoreError(explain(path, error)) from error
+
+
+def _nothing() -> None:
+    """Do nothing."""

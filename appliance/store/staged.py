@@ -18,6 +18,8 @@ from appliance.broker.ports import RouteFlag
 from appliance.broker.records import AnyRecord, Queued
 from appliance.store.checksum import checksum
 from appliance.store.group import Entry, Group
+from appliance.store.history import Placed
+from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.templates import Templates, cut
 
 MESSAGE: Final = 0
@@ -25,7 +27,6 @@ RECORDS: Final = 1
 FURTHER: Final = 2  # another reading of the message before it
 
 MAX_BODY_BYTES: Final = 60 * 1024
-TICKS_A_MS: Final = 16
 THOUSAND: Final = 1000  # numbers are kept as whole thousandths where that is exact
 
 ROUTE_BITS: Final = 0x0F
@@ -60,15 +61,11 @@ COLUMNS: Final = (
 INSERT: Final = f"INSERT INTO journal ({COLUMNS}) VALUES ({', '.join('?' * 17)})"  # noqa: S608 our own names
 
 
-class Placed(NamedTuple):
-    """Where a reading stands in the history; `value` is thousandths if it is whole, else the number or the text."""
+class Moment(NamedTuple):
+    """One moment on two clocks: monotonic seconds, and how long the service has run in all."""
 
-    series_id: int
-    tick: int
-    value: float | str
-    seq: int | None
-    late_ms: int
-    stretch_id: int
+    now: float
+    age_ms: int
 
 
 class StagedRow(NamedTuple):
@@ -108,8 +105,9 @@ class StoredMessage(NamedTuple):
     client_id: str
     expires_age_ms: int | None
 
-    def message(self, now: float, age_ms: int) -> Message:
-        """Give the message; its expiry is in the clock of `now`, when the service's age is `age_ms`."""
+    def message(self, moment: Moment) -> Message:
+        """Give the message; its expiry is in the clock of that moment."""
+        now, age_ms = moment
         expires_at = None if self.expires_age_ms is None else now + (self.expires_age_ms - age_ms) / 1000
         message = Message(
             self.topic,
@@ -169,13 +167,14 @@ class Staging:
         """Give the rows of a group in their order; none for a message of which nothing is to be kept."""
         rows: list[StagedRow] = []
         next_id = first_id
+        made = Moment(group.now, age_ms(group.now))
         for entry in group.entries:
             message, flags, _, _ = entry
             readings = place(entry, group) if place is not None and flags & RouteFlag.RECORD else ()
             kept = is_kept(message, flags)
             if not kept and not readings:
                 continue
-            rows.append(self._message_row(next_id, message, flags, age_ms, readings, kept=kept))
+            rows.append(self._message_row(next_id, message, flags, made, readings, kept=kept))
             next_id += 1
             for reading in readings[1:]:
                 rows.append(_further_row(next_id, reading))
@@ -183,9 +182,8 @@ class Staging:
         if not group.records:
             self._stamp(rows, group.number)
         else:
-            made_age_ms = age_ms(group.now)
             for body in bodies(group.records):
-                rows.append(_records_row(next_id, body, made_age_ms, group.number))
+                rows.append(_records_row(next_id, body, made.age_ms, group.number))
                 next_id += 1
         return rows
 
@@ -219,7 +217,7 @@ class Staging:
         row_id: int,
         message: Message,
         flags: int,
-        age_ms: Callable[[float], int],
+        made: Moment,
         readings: Sequence[Placed],
         *,
         kept: bool,
@@ -241,7 +239,7 @@ class Staging:
             if _text_of(value) == payload:
                 payload = None
             if seq is not None and tick is not None:
-                tick_ms = tick // TICKS_A_MS
+                tick_ms = tick // TICKS_PER_MS
                 found = cut(message.client_id, message.properties, seq, tick_ms)
                 if found is not None:
                     template = self.templates.take(found[0])
@@ -257,12 +255,12 @@ class Staging:
             payload,
             properties,
             client_id,
-            None if expires_at is None else age_ms(expires_at),
+            None if expires_at is None else made.age_ms + round((expires_at - made.now) * 1000),
             template,
             0,
         )
-        made = (message.topic, message.payload, message.properties, message.client_id)
-        return row._replace(checksum=_message_checksum(row, *made))
+        whole = (message.topic, message.payload, message.properties, message.client_id)
+        return row._replace(checksum=_message_checksum(row, *whole))
 
     def _made(self, row: StagedRow) -> tuple[str, bytes, bytes, str]:
         """Make topic, payload, property block and client id of a row again; LookupError where that cannot be."""
@@ -275,7 +273,7 @@ class Staging:
             template = self.templates.find(_template_id(row))
             if template is None or row.seq is None or row.tick is None:
                 raise LookupError
-            properties = template.fill(row.seq, row.tick // TICKS_A_MS if properties is None else properties)
+            properties = template.fill(row.seq, row.tick // TICKS_PER_MS if properties is None else properties)
             client_id = template.client_id
         if topic is None or payload is None or client_id is None:
             raise LookupError

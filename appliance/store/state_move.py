@@ -8,10 +8,10 @@ is held by another session when the group begins: no message that is still neede
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from appliance.broker.image import Image, StoredSession
+from appliance.broker.image import Image
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.records import AnyRecord, Queued
@@ -25,7 +25,6 @@ from appliance.store.state_tables import (
     StateTables,
     delivery_row,
     fill,
-    is_of,
     retained_row,
     session_row,
     subscription_rows,
@@ -43,15 +42,26 @@ SOME_MESSAGE: Final = Message("", b"")  # stands for every message while only th
 
 
 class StateMove:
-    """One move up to a cut; every step that writes is a transaction of its own."""
+    """One move up to a cut; every step that writes is a transaction of its own.
 
-    def __init__(self, database: Database, staging: Staging, cut_id: int, on_damage: OnDamage) -> None:
+    First `scan`, then whatever else needs the rows, then `finish`; `on_deleted` is called in the last transaction.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        staging: Staging,
+        cut_id: int,
+        on_damage: OnDamage = lambda _: None,
+        on_deleted: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._ask = database.connection.execute
         self._staging = staging
         self._cut_id = cut_id
         self._tables = StateTables(database.connection, on_damage)
         self._on_damage = on_damage
+        self._on_deleted = on_deleted
         self._changes: defaultdict[int, list[tuple[AnyRecord, int]]] = defaultdict(list)  # by key, with their age
         self._topics: dict[str, int] = {}  # the row with the topic's last message
         self._numbers: dict[int, int] = {}  # the row with the message of that number
@@ -62,26 +72,29 @@ class StateMove:
         self._last_key = 0
         self._last_group = 0
 
-    def steps(self) -> Iterator[None]:
-        """Do the whole move, stopping after each small piece."""
-        yield from self._scan()
+    def scan(self) -> Iterator[None]:
+        """Learn what the rows are about; of messages only where they stand. Damaged rows are deleted."""
+        after_id = 0
+        while rows := list(read(self._database.connection, after_id, self._cut_id, SCAN_ROWS)):
+            damaged = [row.id for row in rows if not self._staging.is_whole(row)]
+            for row in rows:
+                if row.id not in damaged:
+                    self._learn(row)
+            if damaged:
+                with self._database.transaction():
+                    self._tables.forget(damaged)
+                for row_id in damaged:
+                    self._on_damage(f"row {row_id} of the journal is damaged and left out")
+            after_id = rows[-1].id
+            yield
+
+    def finish(self) -> Iterator[None]:
+        """Do the whole move, stopping after each small piece; nothing else of the rows may be needed."""
         if self._tables.mark("cut_key") < ALL_KEYS:
             yield from self._move_sessions()
         yield from self._move_topics()
         yield from self._forget_messages()
         yield from self._delete()
-
-    def _scan(self) -> Iterator[None]:
-        """Learn what the rows are about; of messages only where they stand."""
-        after_id = 0
-        while rows := list(read(self._database.connection, after_id, self._cut_id, SCAN_ROWS)):
-            for row in rows:
-                if self._staging.is_whole(row):
-                    self._learn(row)
-                else:
-                    self._on_damage(f"row {row.id} of the journal is damaged and left out")
-            after_id = rows[-1].id
-            yield
 
     def _learn(self, row: StagedRow) -> None:
         stored = self._staging.message(row)
@@ -125,6 +138,7 @@ class StateMove:
                 fill(image, table, row, age_ms)
         for change, made_age_ms in changes:
             image.apply(change, (age_ms - made_age_ms) / 1000)
+        image.settle()
         session, will = image.sessions.get(key), image.wills.get(key)
         batch.compare("wills", before["wills"], [will_row(will, age_ms)] if will else [])
         if session is None:
@@ -132,32 +146,9 @@ class StateMove:
             return
         batch.compare("sessions", before["sessions"], [session_row(session, age_ms)])
         batch.compare("subscriptions", before["subscriptions"], subscription_rows(session))
-        batch.compare("deliveries", before["deliveries"], self._lined_up(session, before["deliveries"]))
+        batch.compare("deliveries", before["deliveries"], [delivery_row(key, one) for one in session.deliveries])
         batch.compare("incoming", before["incoming"], [(key, packet_id) for packet_id in session.incoming])
         batch.numbers.update(delivery.number for delivery in session.deliveries if delivery.message is not None)
-
-    def _lined_up(self, session: StoredSession, before: list[Row]) -> list[Row]:
-        """Give the rows of deliveries, each in its old place if it has one, else behind all others of its line."""
-        rows: list[Row] = []
-        for in_line in (0, 1):
-            old = [row for row in before if row[1] == in_line]
-            (last,) = self._ask(
-                "SELECT max(place) FROM deliveries WHERE key = ? AND in_line = ?", (session.key, in_line)
-            ).fetchone()
-            next_place = 0 if last is None else last + 1
-            at = 0
-            for delivery in session.deliveries:
-                if (not delivery.packet_id) != in_line:
-                    continue
-                while at < len(old) and not is_of(old[at], delivery):
-                    at += 1
-                if at < len(old):
-                    rows.append(delivery_row(session.key, old[at][2], delivery))
-                    at += 1
-                else:  # those behind it follow it: old ones first, then what is new
-                    rows.append(delivery_row(session.key, next_place, delivery))
-                    next_place += 1
-        return rows
 
     def _write(self, batch: "_Batch", next_key: int) -> Iterator[None]:
         """Write the messages that the batch's sessions hold, in steps, and then the batch itself."""
@@ -200,14 +191,13 @@ class StateMove:
         if not self._changes:
             return
         held: set[int] = set()
-        last = (-1, -1, -1)
+        last = (-1, -1)
         while found := self._ask(
-            "SELECT key, in_line, place, number, released FROM deliveries WHERE (key, in_line, place) > (?, ?, ?)"
-            " ORDER BY key, in_line, place LIMIT ?",
+            "SELECT key, number, released FROM deliveries WHERE (key, number) > (?, ?) ORDER BY key, number LIMIT ?",
             (*last, LOOK_ROWS),
         ).fetchall():
-            held.update(number for _, _, _, number, released in found if not released)
-            last = found[-1][:3]
+            held.update(number for _, number, released in found if not released)
+            last = found[-1][:2]
             yield
         after = -1
         while numbers := [
@@ -230,15 +220,16 @@ class StateMove:
             if self._last_group:
                 self._tables.set_mark("group", self._last_group)
         yield
-        while True:
-            until = self._ask(
-                "SELECT max(id) FROM (SELECT id FROM journal WHERE id <= ? ORDER BY id LIMIT ?)",
+        deleted = DELETE_ROWS
+        while deleted == DELETE_ROWS:
+            deleted, until = self._ask(
+                "SELECT count(*), max(id) FROM (SELECT id FROM journal WHERE id <= ? ORDER BY id LIMIT ?)",
                 (self._cut_id, DELETE_ROWS),
-            ).fetchone()[0]
-            if until is None:
-                break
+            ).fetchone()
             with self._database.transaction():
                 self._ask("DELETE FROM journal WHERE id <= ?", (until,))
+                if deleted < DELETE_ROWS:
+                    self._on_deleted()
             yield
         self._forget_templates()
 

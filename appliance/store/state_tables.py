@@ -4,7 +4,7 @@ Every row carries a checksum over its fields; one that does not fit is left out 
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,16 +14,14 @@ from appliance.broker.message import Message
 from appliance.broker.records import WillKept
 from appliance.broker.topictree import Grant
 from appliance.store.checksum import checksum
-from appliance.store.staged import StoredMessage
+from appliance.store.staged import Moment, StoredMessage
 
 OnDamage = Callable[[str], None]
 
 TABLES: Final = {  # columns without the checksum, in their order; the key first
     "sessions": ("key", "client_id", "username", "expiry_s", "left_age_ms"),
     "subscriptions": ("key", "topic_filter", "qos", "no_local", "retain_as_published", "identifier", "replays"),
-    "deliveries": (
-        "key", "in_line", "place", "number", "released", "qos", "retain", "identifiers", "shared", "packet_id"
-    ),
+    "deliveries": ("key", "number", "packet_id", "released", "qos", "retain", "identifiers", "shared"),
     "incoming": ("key", "packet_id"),
     "wills": (
         "key", "client_id", "username", "topic", "payload", "qos", "retain", "properties", "delay_s", "expiry_s",
@@ -33,7 +31,7 @@ TABLES: Final = {  # columns without the checksum, in their order; the key first
     "retained": ("topic", "flags", "payload", "properties", "client_id", "expires_age_ms"),
 }  # fmt: skip
 KEY_WIDTH: Final = {
-    "sessions": 1, "subscriptions": 2, "deliveries": 3, "incoming": 2, "wills": 1, "messages": 1, "retained": 1
+    "sessions": 1, "subscriptions": 2, "deliveries": 2, "incoming": 2, "wills": 1, "messages": 1, "retained": 1
 }  # fmt: skip
 OF_A_SESSION: Final = ("sessions", "subscriptions", "deliveries", "incoming", "wills")
 
@@ -50,8 +48,7 @@ class StateTables:
     def rows(self, table: str, where: str = "", values: Collection[Any] = ()) -> Iterator[Row]:
         """Give the whole rows of a table, without their checksum, in the order of its key."""
         columns = TABLES[table]
-        order = "ORDER BY key, in_line, place" if table == "deliveries" else ""
-        asked = f"SELECT {', '.join(columns)}, checksum FROM {table} {where} {order}"  # noqa: S608 our own names
+        asked = f"SELECT {', '.join(columns)}, checksum FROM {table} {where}"  # noqa: S608 our own names
         for *fields, kept in self._connection.execute(asked, tuple(values)):
             if kept == checksum(*fields):
                 yield tuple(fields)
@@ -77,6 +74,10 @@ class StateTables:
         for table in ("sessions", "subscriptions", "deliveries", "incoming"):
             self._connection.execute(f"DELETE FROM {table} WHERE key = ?", (key,))  # noqa: S608 our own names
 
+    def forget(self, ids: Iterable[int]) -> None:
+        """Delete rows of the journal."""
+        self._connection.executemany("DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in ids])
+
     def mark(self, name: str) -> int:
         """Give a number of the service itself, 0 where it was never set."""
         row = self._connection.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
@@ -91,16 +92,16 @@ class StateTables:
         if value > self.mark(name):
             self.set_mark(name, value)
 
-    def load(self, image: Image, now: float, age_ms: int) -> None:
-        """Fill an image with everything, for the moment `now` at which the service's age is `age_ms`."""
+    def load(self, image: Image, moment: Moment) -> None:
+        """Fill an image with everything, for that moment."""
         for row in self.rows("messages"):
-            image.messages[row[0]] = StoredMessage(*row).message(now, age_ms)
+            image.messages[row[0]] = StoredMessage(*row).message(moment)
         for row in self.rows("retained"):
-            image.retained[row[0]] = retained_message(row).message(now, age_ms)
+            image.retained[row[0]] = retained_message(row).message(moment)
 
         for table in OF_A_SESSION:
             for row in self.rows(table):
-                fill(image, table, row, age_ms)
+                fill(image, table, row, moment.age_ms)
 
 
 def retained_message(row: Row) -> StoredMessage:
@@ -117,7 +118,7 @@ def retained_row(message: StoredMessage) -> Row:
 def fill(image: Image, table: str, row: Row, age_ms: int) -> None:
     """Add to the image what a row says of a session or a will, the session's own row before the others.
 
-    Deliveries take their messages from the image; one whose message is not there is left out.
+    Deliveries take their messages from the image, which is to be settled when all is applied.
     """
     key = row[0]
     if table == "sessions":
@@ -135,8 +136,8 @@ def fill(image: Image, table: str, row: Row, age_ms: int) -> None:
             session.replays.add(topic_filter)
     elif table == "incoming":
         session.incoming.add(row[1])
-    elif (delivery := _delivery(row, image.messages)) is not None:
-        session.deliveries.append(delivery)
+    else:
+        session.deliveries.append(_delivery(row, image.messages))
 
 
 def session_row(stored: StoredSession, age_ms: int) -> Row:
@@ -161,25 +162,18 @@ def subscription_rows(stored: StoredSession) -> list[Row]:
     ]
 
 
-def delivery_row(key: int, place: int, delivery: StoredDelivery) -> Row:
+def delivery_row(key: int, delivery: StoredDelivery) -> Row:
     """Give the row of a delivery."""
     return (
         key,
-        int(not delivery.packet_id),
-        place,
         delivery.number,
+        delivery.packet_id,
         int(delivery.message is None),
         int(delivery.qos),
         int(delivery.retain),
         msgspec.msgpack.encode(delivery.identifiers),
         delivery.shared,
-        delivery.packet_id,
     )
-
-
-def is_of(row: Row, delivery: StoredDelivery) -> bool:
-    """Whether a row of `deliveries` stands for this delivery, as it was when it was sent or put in line."""
-    return (row[3], row[8], row[9]) == (delivery.number, delivery.shared, delivery.packet_id)
 
 
 def _will(row: Row, age_ms: int) -> StoredWill:
@@ -196,12 +190,9 @@ def will_row(stored: StoredWill, age_ms: int) -> Row:
     return (*kept[:5], int(kept.qos), int(kept.retain), *kept[7:], due_age_ms)
 
 
-def _delivery(row: Row, messages: dict[int, Message]) -> StoredDelivery | None:
-    """Give the delivery of a row; None where its message is not known."""
-    _, _, _, number, released, qos, retain, identifiers, shared, packet_id = row
+def _delivery(row: Row, messages: Mapping[int, Message]) -> StoredDelivery:
+    """Give the delivery of a row."""
+    _, number, packet_id, released, qos, retain, identifiers, shared = row
     message = None if released else messages.get(number)
-    if message is None and not released:
-        return None
-    return StoredDelivery(
-        number, message, qos, bool(retain), tuple(msgspec.msgpack.decode(identifiers)), shared, packet_id
-    )
+    named = tuple(msgspec.msgpack.decode(identifiers))
+    return StoredDelivery(number, message, qos, bool(retain), named, shared, packet_id)

@@ -27,8 +27,8 @@ from appliance.mqtt.codec import encode
 from appliance.mqtt.packets import Connect, Publish
 from appliance.mqtt.properties import EMPTY
 from appliance.mqtt.types import QoS, Version
-from appliance.settings import Accounts, History, Listener, Mqtt, Settings, Web
-from appliance.store.history import HistoryReader
+from appliance.settings import Accounts, History, Listener, Mqtt, Settings, Store, Web
+from appliance.store.history_reader import HistoryReader
 
 
 def local(*, mqtt=0, web=0, **more):
@@ -116,18 +116,44 @@ class TestRunning:
         assert status["data_dir"] == str(tmp_path)
         assert status["messages_received"] == 2
         assert status["retained_now"] == 2
-        assert status["history"]["trouble"] is None
+        assert status["store"]["trouble"] is None
+        assert status["store"]["commits"] >= 1
         assert [status[key] for key in TROUBLES] == [{}] * len(TROUBLES)  # all is well
         assert status["pid"] == os.getpid()
 
-    def test_without_history_nothing_is_written(self, tmp_path):
+    def test_without_history_nothing_is_recorded(self, tmp_path):
         port = free_port()
         settings = local(mqtt=port, history=History(enabled=False))
         status = with_service(
             settings, tmp_path, lambda service: (publish(port, ("home/hall/door", b"ON")), service.status())[1]
         )
         assert status["history"] is None
+        assert status["store"]["commits"] > 0
+        assert HistoryReader(tmp_path / "appliance.db").topics() == []
+
+    def test_without_a_store_nothing_is_written(self, tmp_path):
+        port = free_port()
+        settings = local(mqtt=port, history=History(enabled=False), store=Store(enabled=False))
+        status = with_service(
+            settings, tmp_path, lambda service: (publish(port, ("home/hall/door", b"ON")), service.status())[1]
+        )
+        assert (status["store"], status["history"]) == (None, None)
         assert not (tmp_path / "appliance.db").exists()
+
+    def test_a_history_needs_the_store(self, tmp_path):
+        text, code = refusal(local(store=Store(enabled=False)), tmp_path)
+        assert text.startswith("history.enabled: readings are recorded in the store, which is off; set history.enabled")
+        assert code == Exit.CONFIG
+
+    def test_retained_messages_are_there_at_the_next_start(self, tmp_path):
+        for expected, value in ((0, b"20.5"), (1, b"21")):
+            port = free_port()
+
+            def act(service, p=port, v=value, found=expected):
+                assert service.status()["retained_now"] == found
+                publish(p, ("home/hall/co2", v))
+
+            with_service(local(mqtt=port), tmp_path, act)
 
     def test_other_sites_are_served_too(self, tmp_path):
         port = free_port()

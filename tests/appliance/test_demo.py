@@ -17,7 +17,7 @@ from appliance import demo, places
 from appliance.control import ControlClient, ControlUnavailable
 from appliance.exits import CommandError, Exit
 from appliance.settings import Mqtt, Settings
-from appliance.store.history import HistoryReader
+from appliance.store.history_reader import HistoryReader
 from sensors.config import load_config
 
 

@@ -8,6 +8,7 @@ import pytest
 from webserver import page, record
 
 from appliance.devices import Device, Measurement, encode_about
+from appliance.store.gaps import GapNote
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = [
@@ -42,11 +43,14 @@ HOUSE = Device(
 )
 
 
-def history(folder):
+def history(folder, gaps=()):
+    """Readings without end, but for gaps of the whole house: (cause, seconds ago, until seconds ago)."""
     now = time.time()
     readings = [("home/kitchen/temperature", now - 20_000 + 60 * step, 20 + step % 7) for step in range(330)]
     doors = [("home/hall/door", now - 15_000, True), ("home/hall/door", now - 9_000, False)]
-    return record(folder / "history.db", readings + doors)
+    left = [one for one in readings + doors if not any(since > now - one[1] > until for _, since, until in gaps)]
+    notes = [(GapNote("hub", "", cause, None, None), now - since, now - until) for cause, since, until in gaps]
+    return record(folder / "history.db", left, notes)
 
 
 def furnish(served):
@@ -64,13 +68,13 @@ def furnish(served):
     )
 
 
-def browse(tmp_path, look, *, viewport=DESKTOP, scheme="light", user=""):
+def browse(tmp_path, look, *, viewport=DESKTOP, scheme="light", user="", gaps=()):
     """Open the page and look at it; whatever the browser complains about fails the test."""
     from playwright.async_api import async_playwright
 
     async def scenario():
         complaints, asked = [], []
-        async with page(tmp_path, history=history(tmp_path)) as served, async_playwright() as play:
+        async with page(tmp_path, history=history(tmp_path, gaps)) as served, async_playwright() as play:
             furnish(served)
             browser = await play.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
             try:
@@ -273,3 +277,27 @@ def test_it_can_be_read_and_does_not_jump(tmp_path, viewport, scheme):
 
     complaints, _ = browse(tmp_path, look, viewport=viewport, scheme=scheme)
     assert complaints == []
+
+
+@pytest.mark.parametrize("topic", ["home/kitchen/temperature", "home/hall/door"])
+def test_a_gap_is_shaded_and_says_its_cause(tmp_path, topic):
+    async def look(tab, served):  # noqa: ARG001
+        await tab.locator("#gaps").wait_for(state="visible")
+        assert await tab.locator("#gap-list b").all_text_contents() == ["The appliance was not running"]
+        await tab.locator("#series").select_option(topic)
+        await tab.locator('#ranges [data-span="6h"]').click()
+        await tab.locator('#ranges [data-span="6h"][aria-pressed="true"]').wait_for()
+        over = tab.locator("#plot .u-over")
+        box = await over.bounding_box()
+        within = lambda ago_s: {"x": box["width"] * (1 - ago_s / 21_600), "y": box["height"] / 2}  # noqa: E731
+        await over.hover(position=within(6_000))
+        await says(over.locator(".gap-tip"), "The appliance was not running")
+        assert "The appliance was not running, " in await tab.locator("#chart-facts").text_content()
+        assert "(1 h)" in await tab.locator("#chart-facts").text_content()
+        await over.hover(position=within(14_000))
+        await over.locator(".gap-tip").wait_for(state="hidden")
+        await tab.locator("#chart-facts:not(:has-text('not running'))").wait_for()
+
+    complaints, asked = browse(tmp_path, look, gaps=[("broker down", 7_800, 4_200)])
+    assert complaints == []
+    assert {url.split("/")[2].split(":")[0] for url in asked} == {"127.0.0.1"}

@@ -17,14 +17,16 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from appliance.features.web import live
+from appliance.features.web.asked import JSON_TYPE, json_answer, number_of, time_of
 from appliance.features.web.chart import MAX_STEPS, Columns, draw_line, draw_steps
 from appliance.features.web.files import INDEX, Files
 from appliance.features.web.live import LiveFeed, Local
+from appliance.features.web.past import Past
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_name
 from appliance.store.database import StoreError
-from appliance.store.history import HistoryReader, Row, Series
-from appliance.timespan import parse_time
+from appliance.store.gap_reader import GapReader
+from appliance.store.history_reader import HistoryReader, Row, Series
 
 POINTS: Final = 500
 MAX_POINTS: Final = 5_000
@@ -35,7 +37,6 @@ BODY_TIMEOUT_S: Final = 5.0
 READERS: Final = 2  # threads that ask the database
 MAX_WAITING: Final = 16  # questions to the database, waiting or running
 GRACE_S: Final = 0.4  # for a question that runs when the service stops
-JSON_TYPE: Final = "application/json"
 
 T = TypeVar("T")
 
@@ -113,6 +114,7 @@ class Api:
     def __init__(
         self,
         *,
+        site: str,
         feed: LiveFeed,
         local: Local,
         readers: Readers,
@@ -122,6 +124,7 @@ class Api:
     ) -> None:
         self._feed = feed
         self._local = local
+        self._past = Past(readers, local, site, wall_clock)
         self._readers = readers
         self._status = status
         self._files = files
@@ -134,6 +137,7 @@ class Api:
                 Route("/api/rooms", self.rooms),
                 Route("/api/history", self.history),
                 Route("/api/topics", self.topics),
+                *self._past.routes(),
                 Route("/api/status", self.status),
                 Route("/api/publish", self.publish, methods=["POST"]),
                 WebSocketRoute("/api/live", self.live),
@@ -151,15 +155,15 @@ class Api:
 
     async def rooms(self, request: Request) -> Response:  # noqa: ARG002 a route's signature
         """Everything the page shows."""
-        return _json(await self._feed.snapshot())
+        return json_answer(await self._feed.snapshot())
 
     async def status(self, request: Request) -> Response:  # noqa: ARG002
         """How the service does."""
-        return _json(self._status())
+        return json_answer(self._status())
 
     async def topics(self, request: Request) -> Response:  # noqa: ARG002
         """Everything that has a history."""
-        return _json(await self._readers.ask(lambda history: history.topics()))
+        return json_answer(await self._readers.ask(lambda history: history.topics()))
 
     async def history(self, request: Request) -> Response:
         """One topic's readings: columns for a chart, or rows with raw=1."""
@@ -167,19 +171,19 @@ class Api:
         topic = request.query_params.get("topic", "")
         if not topic:
             raise HTTPException(400, "topic is missing; /api/topics lists what has a history")
-        since_at = _time_of(request, "since", "1h", at)
-        until_at = _time_of(request, "until", "now", at)
+        since_at = time_of(request, "since", "1h", at)
+        until_at = time_of(request, "until", "now", at)
         if since_at >= until_at:
             raise HTTPException(400, "since is not before until; swap them")
         if request.query_params.get("raw", "0") in {"1", "true"}:
-            limit = _number_of(request, "limit", ROWS, MAX_ROWS)
+            limit = number_of(request, "limit", ROWS, MAX_ROWS)
             rows = await self._readers.ask(
                 lambda history: _rows(history, topic, since_at, until_at, limit),
             )
-            return _json(rows)
-        points = _number_of(request, "points", POINTS, MAX_POINTS)
+            return json_answer(rows)
+        points = number_of(request, "points", POINTS, MAX_POINTS)
         columns = await self._readers.ask(lambda history: _columns(history, topic, since_at, until_at, points))
-        return _json(columns)
+        return json_answer(columns)
 
     async def publish(self, request: Request) -> Response:
         """Publish one message as a client would."""
@@ -195,7 +199,7 @@ class Api:
         if body.topic.startswith("$"):
             raise HTTPException(400, "topics that begin with $ belong to the broker; publish elsewhere")
         self._local.publish(body.topic, body.payload.encode(), qos=body.qos, retain=body.retain)
-        return _json({"topic": body.topic})
+        return json_answer({"topic": body.topic})
 
     async def live(self, websocket: WebSocket) -> None:
         """The live feed."""
@@ -203,14 +207,14 @@ class Api:
 
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002
         """Whether the event loop turns: it did to answer."""
-        return _json({"alive": True})
+        return json_answer({"alive": True})
 
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002
         """Whether the broker answers and the history can be read."""
         self._local.retained("$SYS/broker/version")
         if self._readers.has_history:
             await self._readers.ask(lambda history: history.rows("", 0.0, 0.0, 1))
-        return _json({"ready": True})
+        return json_answer({"ready": True})
 
     async def file(self, request: Request) -> Response:
         """The page and its files."""
@@ -229,13 +233,18 @@ def _columns(history: HistoryReader, topic: str, since_at: float, until_at: floa
         rows = history.rows(topic, since_at, until_at, MAX_STEPS + 1)
         if len(rows) <= MAX_STEPS:
             before = history.rows(topic, 0.0, since_at - 0.001, 1)
-            return draw_steps(series, before[0] if before else None, rows, since_at, until_at)
-    return draw_line(series, history.chart(topic, since_at, until_at, points))
+            gaps = GapReader(history.path).of(topic, [row.at for row in rows], since_at, until_at)
+            return draw_steps(series, before[0] if before else None, rows, since_at, until_at, gaps)
+    chart = history.chart(topic, since_at, until_at, points)
+    at = [bucket.at for bucket in chart.buckets]
+    return draw_line(series, chart, GapReader(history.path).of(topic, at, since_at, until_at))
 
 
 def _rows(history: HistoryReader, topic: str, since_at: float, until_at: float, limit: int) -> dict[str, Any]:
     series = _series(history, topic)
     rows: list[Row] = history.rows(topic, since_at, until_at, limit)
+    shown_from_at = rows[0].at if len(rows) >= limit else since_at  # of what is cut off, the gaps are too
+    gaps = GapReader(history.path).of(topic, [row.at for row in rows], shown_from_at, until_at)
     return {
         "topic": topic,
         "kind": series.kind,
@@ -244,6 +253,7 @@ def _rows(history: HistoryReader, topic: str, since_at: float, until_at: float, 
         "since": since_at,
         "until": until_at,
         "rows": rows,
+        "gaps": [gap.told() for gap in gaps],
     }
 
 
@@ -252,23 +262,6 @@ def _series(history: HistoryReader, topic: str) -> Series:
         if series.topic == topic:
             return series
     raise HTTPException(404, f"'{topic[:200]}' has no history; /api/topics lists what has one")
-
-
-def _time_of(request: Request, name: str, default: str, at: float) -> float:
-    text = request.query_params.get(name, default)
-    if "T" in text:
-        text = text.replace(" ", "+")  # the time zone of somebody who did not escape it
-    try:
-        return parse_time(text, at)
-    except ValueError as error:
-        raise HTTPException(400, f"{name}: {error}") from error
-
-
-def _number_of(request: Request, name: str, default: int, most: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
-        raise HTTPException(400, f"{name} is '{text[:20]}'; write a number from 1 to {most}")
-    return int(text)
 
 
 async def _body(request: Request) -> bytes:
@@ -286,15 +279,6 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _json(answer: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(
-        msgspec.json.encode(answer),
-        status,
-        headers={**(headers or {}), "cache-control": "no-store"},
-        media_type=JSON_TYPE,
-    )
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 registered for it
     reason = error.detail
@@ -302,12 +286,12 @@ async def _refused(request: Request, error: Exception) -> Response:
         reason = "there is nothing here; the page is at /"
     if error.status_code == 405:
         reason = f"{request.method} is not possible here; use {(error.headers or {}).get('Allow', 'GET')}"
-    return _json({"error": reason}, error.status_code, dict(error.headers or {}))
+    return json_answer({"error": reason}, error.status_code, dict(error.headers or {}))
 
 
 async def _store_trouble(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    return _json({"error": str(error)}, 503)
+    return json_answer({"error": str(error)}, 503)
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:  # noqa: ARG001 the server logs it
-    return _json({"error": "something went wrong inside the appliance; its log has the details"}, 500)
+    return json_answer({"error": "something went wrong inside the appliance; its log has the details"}, 500)

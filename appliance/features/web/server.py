@@ -22,7 +22,7 @@ from appliance.features.web.login import Login, Verify
 from appliance.net.handshakes import HandshakeListener, TransportHandshake
 from appliance.net.listening import ListenerError, SocketFile, listen_tcp, peer_credentials
 from appliance.net.websocket import PATH, WebSocketLink
-from appliance.store.history import HistoryReader
+from appliance.store.history_reader import HistoryReader
 
 REQUEST_TIMEOUT_S: Final = 10.0  # for the head of a request to arrive
 KEEP_ALIVE_S: Final = 15
@@ -142,7 +142,14 @@ class WebServer:
 
     def _app(self, readers: Readers) -> Starlette:
         self._feed = LiveFeed(self._local, self._site, readers.times)
-        api = Api(feed=self._feed, local=self._local, readers=readers, status=self._status, files=Files())
+        api = Api(
+            site=self._site,
+            feed=self._feed,
+            local=self._local,
+            readers=readers,
+            status=self._status,
+            files=Files(),
+        )
         return api.app()
 
 

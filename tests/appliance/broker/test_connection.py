@@ -38,6 +38,7 @@ FRESH = {
     "backlog": 0,
     "dirty": False,
     "held_bytes": 0,
+    "held_messages": 0,
     "held_pubacks": 0,
     "aliases_in": None,
     "aliases_out": None,

@@ -1,6 +1,9 @@
+import pytest
+
 from appliance.broker.connection import Connection
-from appliance.broker.gate import Gate
+from appliance.broker.gate import MOST_HELD_BYTES, Gate
 from appliance.broker.stats import Stats
+from appliance.mqtt.errors import QuotaExceeded
 
 
 class Links:
@@ -66,3 +69,46 @@ def test_a_lost_link_holds_nothing():
     gate.committed(1)
     assert links.take() == []
     assert not link.held
+
+
+def test_a_message_stands_in_the_same_line_and_is_no_acknowledgement():
+    links = Links()
+    gate = links.gate
+    link = Connection(None, "a", 0, 5)
+    gate.send(link, b"\x34message", 1)
+    gate.acknowledge(link, b"\x40ack")
+    gate.send(link, b"\x62release", 0)
+    assert links.take() == []
+    assert (link.held_messages, link.held_pubacks, link.held_bytes) == (1, 1, 20)
+    assert gate._stats.others_sent == 1
+    gate.committed(1)
+    assert links.take() == [("a", b"\x34message"), ("a", b"\x40ack"), ("a", b"\x62release")]
+    assert (link.held_messages, link.held_pubacks, link.held_bytes) == (0, 0, 0)
+    gate.send(link, b"\x34again", 1)
+    assert links.take() == [("a", b"\x34again")]
+
+
+def test_how_many_links_wait_and_how_many_a_commit_let_go():
+    links = Links()
+    gate = links.gate
+    one, other, third = (Connection(None, name, 0, 5) for name in ("one", "other", "third"))
+    for link, group in ((one, 1), (one, 2), (other, 2), (third, 3)):
+        gate.acknowledge(link, b"1", group)
+    assert (len(gate), gate.links(), gate.released) == (3, [one, other, third], 0)
+    assert gate.committed(1) == [one]
+    assert (len(gate), gate.released) == (3, 1)
+    assert gate.committed(2) == [one, other]
+    assert (len(gate), gate.released) == (1, 2)
+    gate.forget(third)
+    assert gate.committed(3) == []
+    assert (len(gate), gate.released, gate.durable) == (0, 0, 3)
+
+
+def test_what_waits_for_one_link_is_bounded_in_bytes():
+    links = Links()
+    link = Connection(None, "a", 0, 5)
+    for _ in range(4):
+        links.gate.acknowledge(link, bytes(MOST_HELD_BYTES // 4), 1)
+    links.gate.send(link, b"\x34", 1)  # its sender has bounded it
+    with pytest.raises(QuotaExceeded):
+        links.gate.acknowledge(link, b"1", 1)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from processes import appliance, eventually, free_port, running
+from webserver import record
 
 from appliance.cli import ask, main
 from appliance.control import ControlClient, ControlUnavailable
 from appliance.exits import Exit
+from appliance.store.gaps import GapNote
 
 STATUS = {
     "version": "1.2.3",
@@ -36,14 +38,39 @@ STATUS = {
     "messages_dropped": {"queue full": 4},
     "bytes_received": 1,
     "bytes_sent": 1,
-    "history": {
-        "rows": 6,
-        "duplicates": 0,
-        "beyond_max_series": 2,
-        "not_allowed_to_publish": 3,
+    "store": {
+        "waits": False,
+        "commits": 1,
+        "size_bytes": 2_500_000,
+        "max_bytes": 4_000_000_000,
+        "free_bytes": 9_900_000,
+        "written_day_bytes": 300_000_000,
+        "device_written_day_bytes": 400_000_000,
+        "day_hours": 7.25,
+        "budget_day_bytes": 200_000_000,
+        "budget_left_bytes": -1_200_000,
+        "window_ms": 321.5,
+        "waiting_bytes": 3_000_000,
         "dropped": 1,
+        "left_out": 2,
         "trouble": "the disk is full",
+        "refuses": True,
     },
+    "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "not_allowed_to_publish": 3},
+}
+WELL = {
+    **STATUS["store"],
+    "waits": True,
+    "free_bytes": None,
+    "written_day_bytes": None,
+    "device_written_day_bytes": None,
+    "day_hours": 24,
+    "budget_left_bytes": 5,
+    "waiting_bytes": 400,
+    "dropped": 0,
+    "left_out": 0,
+    "trouble": None,
+    "refuses": False,
 }
 
 
@@ -65,11 +92,19 @@ def test_status_in_words():
         "  closed    3 connections (session taken over)",
         "  refused   6 connections (too many connections)",
         "  ended     8 sessions (expired)",
+        "  store     2.5 MB of 4000.0 MB, 1 commit since the start; acknowledgements do not wait for it",
+        "            9.9 MB free on its disk",
+        "            300.0 MB written in the last 7.2 h of 200.0 MB a day",
+        "            400.0 MB by all programs to its disk",
+        "            1.2 MB over the budget: messages wait 321.5 ms to be written together",
+        "            3.0 MB wait to be written",
+        "            1 message (QoS 0) found no room to wait",
+        "            2 messages could not be written; the log says why",
+        "            the disk is full",
+        "            nothing is acknowledged that would have to be kept",
         "  history   6 rows since the start",
         "            3 values of topics that their agent may not publish to",
         "            not recorded: 2 values of topics beyond history.max_series",
-        "            1 message could not be recorded",
-        "            the disk is full",
     ]
 
 
@@ -81,12 +116,19 @@ def test_status_of_a_bare_service():
         "listeners": [],
         "agents": {},
         **{key: {} for key in ask.TROUBLES},
+        "store": None,
         "history": None,
     }
     lines = list(ask.status_lines(bare))
     assert lines[1:3] == ["  MQTT      no port", "  page      no port"]
     assert "  agents    none yet" in lines
-    assert lines[-1] == "  history   off"
+    assert lines[-2:] == ["  store     off: everything is gone when the service ends", "  history   off"]
+
+
+def test_a_store_that_is_well_has_little_to_say():
+    assert list(ask.store_lines(WELL)) == ["  store     2.5 MB of 4000.0 MB, 1 commit since the start"]
+    written = list(ask.store_lines({**WELL, "written_day_bytes": 1_000_000}))
+    assert written[1:] == ["            1.0 MB written in the last 24 h of 200.0 MB a day"]
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows")])
@@ -128,6 +170,15 @@ def test_what_is_no_limit(text):
         ask.limit(text)
 
 
+UNSURE = "appliance: some times may be wrong: the clock of the computer that measured had not been set by the network\n"
+"""Where nothing keeps the clock of the machine that tests."""
+
+
+def readings(shown):
+    """Values of the lines that are no gaps."""
+    return [line.split("  ")[1] for line in shown.splitlines() if "  -- " not in line]
+
+
 def test_a_reading_is_asked_for_while_the_service_runs_and_afterwards(tmp_path):
     data_dir, port = tmp_path / "d", free_port()
     topic = "home/kitchen/temperature"
@@ -136,23 +187,25 @@ def test_a_reading_is_asked_for_while_the_service_runs_and_afterwards(tmp_path):
         for value in ("20.5", "21"):
             assert appliance(tmp_path, "pub", "-p", port, "-t", topic, "-m", value, "-q", "1").returncode == 0
         ask_rows = ("history", topic, "--since", "1h", "--data", data_dir)
-        eventually(lambda: appliance(tmp_path, *ask_rows).stdout.count("\n") == 2)
-        assert appliance(tmp_path, *ask_rows).stderr == ""
+        eventually(lambda: len(readings(appliance(tmp_path, *ask_rows).stdout)) == 2)
+        assert appliance(tmp_path, *ask_rows).stderr in {"", UNSURE}
         done = appliance(tmp_path, "status", "--data", data_dir)
         assert "process" in done.stdout
         assert done.returncode == 0
         service.stop()
 
     done = appliance(tmp_path, *ask_rows)
-    assert [line.split("  ")[1] for line in done.stdout.splitlines()] == ["20.5", "21"]
-    assert done.stderr == f"appliance: no appliance answers; this is from {data_dir}/appliance.db\n"
+    assert readings(done.stdout) == ["20.5", "21"]
+    assert (
+        done.stderr.removesuffix(UNSURE) == f"appliance: no appliance answers; this is from {data_dir}/appliance.db\n"
+    )
 
     newest = appliance(tmp_path, *ask_rows, "--limit", "1", "--json")
-    (row,) = json.loads(newest.stdout)
+    (row,) = (one for one in json.loads(newest.stdout) if "gap" not in one)
     assert (row["value"], row["text"], row["agent"]) == (21.0, None, None)
 
     far = appliance(tmp_path, "history", topic, "--data", data_dir, "--since", "2d", "--until", "1d")
-    assert (far.returncode, far.stdout) == (0, "")
+    assert (far.returncode, readings(far.stdout)) == (0, [])
     assert f"no readings of {topic} in that time" in far.stderr
 
     unknown = appliance(tmp_path, "history", "home/kitchen/temperatur", "--data", data_dir)
@@ -222,3 +275,72 @@ def test_a_file_that_is_no_history(tmp_path):
     done = appliance(tmp_path, "history", "home/x", "--data", tmp_path)
     assert done.returncode == Exit.DATA
     assert "is not a database" in done.stderr
+
+
+def gap(since, until, cause="agent offline", scope="agent", name="house", detail=""):
+    return {"since": since, "until": until, "cause": cause, "detail": detail, "scope": scope, "name": name}
+
+
+def test_gaps_in_words(monkeypatch):
+    monkeypatch.setattr(ask.time, "localtime", time.gmtime)
+    assert ask.gap_line(gap(0.0, 3_660.0)) == (
+        "1970-01-01 00:00:00  -- nothing until 1970-01-01 01:01:00 (1 h 1 min): agent offline house"
+    )
+    assert ask.gap_line(gap(0.0, None, "clock unset", "hub", "")) == (
+        "1970-01-01 00:00:00  -- times are not sure until now: clock unset"
+    )
+    assert ask.gap_line(gap(0.0, None, "broker down", "hub", "", "stopped\x1b")) == (
+        "1970-01-01 00:00:00  -- nothing until now: broker down (stopped\\x1b)"
+    )
+
+
+def test_gaps_stand_between_the_rows():
+    found = {"rows": [{**ROW, "at": 1.0}, {**ROW, "at": 5.0}], "gaps": [gap(2.0, 4.0), gap(6.0, None)]}
+    assert [one.get("cause", one.get("at")) for one in ask.in_order(found)] == [
+        1.0,
+        "agent offline",
+        5.0,
+        "agent offline",
+    ]
+    assert ask.gap_object(gap(2.0, 4.0)) == {
+        "gap": "agent offline",
+        "since": 2.0,
+        "until": 4.0,
+        "detail": "",
+        "scope": "agent",
+        "name": "house",
+    }
+
+
+def test_a_gap_is_shown_while_the_service_runs_and_afterwards(tmp_path):
+    at = time.time()
+    folder = tmp_path / "d"
+    folder.mkdir()
+    note = GapNote("agent", "house", "agent offline", None, None)
+    rows = [("home/a/t", at - 900, 20.0), ("home/a/t", at - 300, 21.0)]
+    record(
+        folder / "appliance.db",
+        rows,
+        [(note._replace(scope="hub", name="", cause="broker down"), at - 800, at - 400)],
+    )
+    ask_rows = ("history", "home/a/t", "--since", "1h", "--data", folder)
+    with running(tmp_path, "run", "--data", folder, "--mqtt-port", free_port(), "--http-port", "0") as service:
+        service.line()
+        shown = appliance(tmp_path, *ask_rows).stdout.splitlines()
+        assert len(readings("\n".join(shown))) == 2
+        assert shown[1].endswith("(6 min 40 s): broker down")
+        service.stop()
+    first, between, last = json.loads(appliance(tmp_path, *ask_rows, "--json").stdout)[:3]
+    assert (first["value"], last["value"]) == (20.0, 21.0)
+    assert (between["gap"], between["since"]) == ("broker down", pytest.approx(at - 800, abs=0.01))
+
+
+def test_the_database_of_the_service_that_answers(tmp_path):
+    data_dir = tmp_path / "d"
+    with running(tmp_path, "run", "--data", data_dir, "--mqtt-port", free_port(), "--http-port", "0") as service:
+        service.line()
+        assert ask.database_in_use(data_dir) == data_dir / "appliance.db"
+        service.stop()
+    assert ask.database_in_use(data_dir) == data_dir / "appliance.db"
+    with pytest.raises(ask.CommandError, match="no appliance answers and there is no history"):
+        ask.database_in_use(tmp_path / "none")

@@ -30,6 +30,12 @@ def test_defaults():
     assert arguments.protocol_version == "mqttv311"
 
 
+def test_filters_may_stand_without_an_option():
+    assert parsed("sub --at 2h home/# a/+ -v").topic == ["home/#", "a/+"]
+    assert parsed("sub -v -t a b").topic == ["a", "b"]
+    assert parsed("sub home/#").topic == ["home/#"]
+
+
 def test_long_names_of_mosquitto():
     arguments = parsed(
         "pub --host h --port 1 --topic a --message m --qos 2 --retain --id i --username u --pw p --keepalive 9"

@@ -1,7 +1,7 @@
 """Groups: two as one, one as two."""
 
 from appliance.broker.message import Message
-from appliance.broker.records import Left
+from appliance.broker.records import Back, Left
 from appliance.devices import Device
 from appliance.store.group import Group, count, halves, merged, shown
 
@@ -49,5 +49,5 @@ def test_halves_end_with_single_things_in_an_order_in_which_they_may_be_written(
 
 
 def test_what_is_shown_is_short():
-    assert shown(group(1, records=[Left(1)])) == "Left(key=1)"
+    assert shown(group(1, records=[Back(1)])) == "Back(key=1)"
     assert len(shown(group(1, b"x" * 1_000))) == 200

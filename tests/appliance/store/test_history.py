@@ -1,147 +1,197 @@
-"""Readings in, once each; rows, charts and latest values out."""
-
-import random
-import sqlite3
+"""Readings get their places once, in an order that nothing changes, and moves bring them over."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keeper import AT, TOPIC, Keeper, backlog, number, origin
 
+from appliance.broker.message import Message
+from appliance.clock import SYNCED, UNSYNCED
 from appliance.devices import Device, Measurement
-from appliance.store.database import Database, StoreError
-from appliance.store.history import MAX_CACHED_RUNS, History, HistoryReader, Tally
-from appliance.store.readings import Measured, Origin, Value
+from appliance.store.group import Group
+from appliance.store.history import MAX_CACHED, MOVED_ROWS, History, Tally
 
-TOPIC = "home/kitchen/temperature"
-AT = 1_790_000_000.0
-
-
-@pytest.fixture
-def database(tmp_path):
-    database = Database.open(tmp_path / "appliance.db")
-    yield database
-    database.close()
+BUILT = 1_700_000_000.0
+YEARS = 10 * 365 * 86_400.0
 
 
 @pytest.fixture
-def reader(database):
-    return HistoryReader(database.path)
+def keeper(tmp_path):
+    keeper = Keeper(tmp_path / "appliance.db")
+    yield keeper
+    keeper.stop()
 
 
-def number(at, value, topic=TOPIC, origin=None, **said):
-    return Measured(at, [Value(topic, "number", value)], origin=origin, **said)
+def times(keeper):
+    return [row.at for row in keeper.reader.rows(TOPIC, 0, 1e11)]
 
 
-def write(database, *measured, max_series=100):
-    with database.transaction():
-        return History(database.connection, max_series=max_series).append(measured)
+def test_a_live_reading_has_the_time_it_was_measured_at(keeper):
+    (row,) = keeper.write(number(21.4, properties=origin(7, at=AT - 2.5, clock="synced")))
+    assert (row.tick, row.late_ms, row.value, row.seq) == ((AT - 2.5) * 16_000, 2_500, 21400, 7)
+    (told,) = keeper.reader.rows(TOPIC, 0, 1e11)
+    assert (told.at, told.received) == (AT - 2.5, AT)
 
 
-def test_rows_come_back_as_they_were(database, reader):
-    write(
-        database,
-        number(AT, 21.4, origin=Origin("house", "r1", 7), quality="ok", clock="synced"),
-        number(AT + 0.001, -0.5, origin=Origin("house", "r1", 8), quality="suspect", clock="unsynced"),
-        Measured(AT + 0.002, [Value(TOPIC, "text", None, "press")]),
-    )
-    first, second, third = reader.rows(TOPIC, AT, AT + 1, 10)
-    assert (first.at, first.value, first.text, first.quality, first.clock) == (AT, 21.4, None, "ok", "synced")
-    assert (first.agent, first.run, first.seq) == ("house", "r1", 7)
-    assert (second.at, second.value, second.quality, second.clock) == (AT + 0.001, -0.5, "suspect", "unsynced")
-    assert (third.value, third.text, third.quality, third.clock) == (None, "press", "ok", None)
-    assert (third.agent, third.run, third.seq) == (None, None, None)
-
-
-def test_rows_are_the_newest_of_the_stretch_oldest_first(database, reader):
-    write(database, *(number(AT + n, n) for n in random.sample(range(10), 10)))
-    ask = lambda since, until, limit: [row.value for row in reader.rows(TOPIC, since, until, limit)]  # noqa: E731
-    assert ask(AT, AT + 9, 99) == list(range(10))
-    assert ask(AT + 2, AT + 4, 99) == [2, 3, 4]  # both ends belong to it
-    assert ask(AT, AT + 9, 3) == [7, 8, 9]
-    assert ask(AT, AT + 9, 0) == ask(AT, AT + 9, -1) == []
-    assert ask(AT + 9, AT, 99) == []
-    assert ask(float("-inf"), float("inf"), 99) == list(range(10))
-    assert reader.rows("home/elsewhere", AT, AT + 9, 99) == []
-
-
-def test_readings_of_one_millisecond_all_stay_and_keep_their_order(database, reader):
-    write(database, *(number(AT, n) for n in range(5)))
-    write(database, number(AT, 5))
-    assert [row.value for row in reader.rows(TOPIC, AT, AT, 99)] == [0, 1, 2, 3, 4, 5]
-
-
-def test_the_same_origin_twice_is_the_same_reading_twice(database, reader):
-    live = [number(AT + seq, seq, origin=Origin("house", "r1", seq)) for seq in (1, 2, 5, 6)]
-    assert write(database, *live) == Tally(rows=4)
-    backlog = [number(AT + seq, seq, origin=Origin("house", "r1", seq)) for seq in range(8)]
-    assert write(database, *backlog) == Tally(rows=4, duplicates=4)  # a new History: as after a restart
-    assert write(database, *live, *backlog) == Tally(duplicates=12)
-    assert [row.value for row in reader.rows(TOPIC, AT, AT + 9, 99)] == list(range(8))
-    assert database.connection.execute("SELECT first_seq, last_seq FROM received").fetchall() == [(0, 7)]
-
-
-def test_another_run_or_agent_is_another_reading(database):
-    origins = [Origin("house", "r1", 1), Origin("house", "r2", 1), Origin("shed", "r1", 1)]
-    assert write(database, *(number(AT, 1, origin=origin) for origin in origins)).rows == 3
-
-
-def test_all_values_of_one_message_share_its_origin(database):
-    values = [Value(f"node/{n}", "number", n) for n in range(3)]
-    origin = Origin("house", "r1", 1)
-    assert write(database, Measured(AT, values, origin=origin), Measured(AT, values, origin=origin)) == Tally(3, 3)
-
-
-def test_more_runs_than_are_kept_in_memory(database):
-    measured = [number(AT, 1, origin=Origin("house", str(n), 1)) for n in range(MAX_CACHED_RUNS + 2)]
-    assert write(database, *measured, *measured).duplicates == len(measured)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["r1", "r2"]), st.integers(0, 12) | st.just(2**62)), max_size=60))
-def test_received_is_a_set_of_numbers_in_the_fewest_ranges(seqs):
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    from appliance.store.schema import HISTORY
-
-    for statement in HISTORY:
-        connection.execute(statement)
-    history = History(connection, max_series=9)
-    seen = set()
-    for run, seq in seqs:
-        tally = history.append([number(AT, 1, origin=Origin("house", run, seq))])
-        assert tally.rows == ((run, seq) not in seen)
-        seen.add((run, seq))
-    held = set()
-    ranges = 0
-    for run, first, last in connection.execute(
-        "SELECT run, first_seq, last_seq FROM received JOIN runs ON runs.id = run_id"
-    ):
-        held.update((run, seq) for seq in range(first, last + 1))
-        ranges += 1
-    assert held == seen
-    assert ranges == sum((run, seq - 1) not in seen for run, seq in seen)
-    connection.close()
-
-
-def test_series_are_capped_and_the_cap_holds_after_a_restart(database, reader):
-    four = [number(AT, n, topic=f"home/room{n}/temperature") for n in range(4)]
-    assert write(database, *four, max_series=3) == Tally(rows=3, refused=1)
-    assert write(database, *four, max_series=3) == Tally(rows=3, refused=1)
-    assert len(reader.topics()) == 3
-
-
-KINDS = [
-    (["number"], "number"),
-    (["binary", "binary"], "binary"),
-    (["binary", "number", "binary"], "number"),  # ON, then 0.5
-    (["text", "binary"], "binary"),
-    (["number", "text"], "number"),
+DOUBTED = [
+    ({"at": AT - 2, "clock": "unsynced"}, SYNCED),  # the agent's clock is not set
+    ({"at": AT - 301, "clock": "synced"}, SYNCED),
+    ({"at": AT + 61, "clock": "synced"}, SYNCED),
+    ({"at": AT - 2, "clock": "synced"}, UNSYNCED),  # the hub's is not
+    ({}, SYNCED),
 ]
 
 
-@pytest.mark.parametrize(("kinds", "expected"), KINDS)
-def test_a_series_is_as_wide_as_its_readings(database, reader, kinds, expected):
-    write(database, *(Measured(AT, [Value(TOPIC, kind, 1.0)]) for kind in kinds))
-    (series,) = reader.topics()
+@pytest.mark.parametrize(("said", "quality"), DOUBTED)
+def test_else_the_time_it_arrived_at(keeper, said, quality):
+    keeper.restart(boot="boot 2", quality=quality)
+    (row,) = keeper.write(number(21.4, properties=origin(7, **said)))
+    assert row.late_ms == 0
+    assert times(keeper) == pytest.approx([AT], abs=0.002)
+
+
+def test_a_backlog_has_the_times_it_was_measured_at(keeper):
+    keeper.advance(86_400)
+    rows = keeper.write(number(3), backlog((AT + 60, 1, 1), (AT + 120, 2, 2)))
+    assert [row.late_ms for row in rows] == [0, 86_340_000, 86_280_000]
+    assert times(keeper) == [AT + 60, AT + 120, AT + 86_400]
+    keeper.write(backlog((AT + YEARS, 3, 9)))  # from the future: not believed
+    assert times(keeper)[-1] == AT + 86_400
+
+
+def test_a_backlog_of_this_machines_unset_clock_is_dated_with_it(keeper):
+    keeper.restart(boot="boot 2", at=BUILT, quality=UNSYNCED)
+    keeper.advance(100)
+    keeper.write(backlog((BUILT + 40, 1, 1, {"clock": "unsynced"})), number(2))
+    assert keeper.in_order() == [1, 2]
+    keeper.at, keeper.quality = AT + 10_000, SYNCED
+    keeper.look()
+    keeper.write(backlog((BUILT + 70, 2, 1.5, {"clock": "unsynced"})))
+    assert keeper.in_order() == [1, 1.5, 2]
+    assert times(keeper) == pytest.approx([AT + 9_940, AT + 9_970, AT + 10_000], abs=0.01)
+
+
+def test_readings_of_one_moment_all_stay_and_keep_their_order(keeper):
+    keeper.write(*(number(n) for n in range(40)))
+    keeper.move()
+    keeper.write(*(number(n) for n in range(40, 45)))
+    assert keeper.in_order() == list(range(45))
+    same = [number(n, properties=origin(n, at=AT - 1, clock="synced")) for n in range(100, 103)]
+    keeper.write(*same[:1])
+    keeper.move()
+    keeper.write(*same[1:])
+    assert keeper.in_order() == [100, 101, 102, *range(45)]
+
+
+def test_a_clock_that_stands_still_costs_no_search(keeper):
+    keeper.write(*(number(n, properties=origin(n, at=AT - 1, clock="synced")) for n in range(500)))
+    keeper.write(number(-1))
+    keeper.move()
+    asked = []
+    keeper.database.connection.set_trace_callback(asked.append)
+    keeper.write(*(number(n, properties=origin(n, at=AT - 1, clock="synced")) for n in range(500, 1000)))
+    keeper.database.connection.set_trace_callback(None)
+    assert len([statement for statement in asked if "SELECT 1 FROM readings" in statement]) <= 1000
+    assert keeper.in_order() == [*range(1000), -1]
+
+
+def test_the_same_origin_twice_is_the_same_reading_twice(keeper):
+    live = [number(seq, properties=origin(seq)) for seq in (1, 2, 5, 6)]
+    assert len(keeper.write(*live)) == 4
+    late = backlog(*((AT - 60 + seq, seq, seq) for seq in range(8)))
+    keeper.restart()
+    assert len(keeper.write(late)) == 4
+    assert keeper.history.tally == Tally(rows=4, duplicates=4)
+    keeper.move()
+    keeper.restart()
+    assert keeper.write(*live, late) == []
+    assert keeper.ask("SELECT first_seq, last_seq FROM received").fetchall() == [(0, 7)]
+
+
+def test_what_is_received_is_written_only_by_moves(keeper):
+    keeper.write(number(1, properties=origin(1)))
+    before = keeper.ask("SELECT count(*) FROM received").fetchone()
+    keeper.move()
+    assert (before, keeper.ask("SELECT count(*) FROM received").fetchone()) == ((0,), (1,))
+
+
+def test_another_run_or_agent_is_another_reading(keeper):
+    said = [origin(1, "house", "r1"), origin(1, "house", "r2"), origin(1, "shed", "r1")]
+    assert len(keeper.write(*(number(1, properties=properties) for properties in said))) == 3
+
+
+def test_all_values_of_one_message_share_its_origin(keeper):
+    many = Message("node", b'{"a": 1, "b": 2, "c": 3}', properties=origin(1))
+    assert len(keeper.write(many, many)) == 3
+    assert keeper.history.tally == Tally(rows=3, duplicates=3)
+
+
+def test_more_runs_and_stretches_than_are_kept_in_memory(keeper):
+    messages = [number(1, properties=origin(1, run=str(n))) for n in range(MAX_CACHED + 2)]
+    assert len(keeper.write(*messages, *messages)) == len(messages)
+    assert keeper.ask("SELECT count(*) FROM stretches").fetchone() == (len(messages),)
+
+
+def test_what_is_the_same_for_a_run_of_rows_is_stored_once(keeper):
+    keeper.write(*(number(n, properties=origin(n, quality="ok", clock="synced")) for n in range(9)))
+    keeper.write(number(9, properties=origin(9, quality="suspect", clock="synced")))
+    keeper.write(number(1))
+    keeper.restart()
+    keeper.write(number(10, properties=origin(10, quality="ok", clock="synced")))
+    asked = keeper.ask("SELECT epoch_id, run_id, clock, quality FROM stretches ORDER BY id")
+    assert asked.fetchall() == [
+        (2, 1, "synced", "ok"),
+        (2, 1, "synced", "suspect"),
+        (2, None, None, None),
+        (3, 1, "synced", "ok"),
+    ]
+
+
+def test_a_template_belongs_to_a_stretch(keeper):
+    history = History(
+        keeper.database.connection, keeper.clock, site="home", max_series=9, template_of=lambda message: message.payload
+    )
+    for payload in (b"1", b"2", b"1"):
+        history.place((Message(TOPIC, payload), 0, keeper.now, None), Group(1, now=keeper.now, at=keeper.at))
+    assert keeper.ask("SELECT template FROM stretches").fetchall() == [(b"1",), (b"2",)]
+
+
+def test_who_speaks_for_several_topics_speaks_for_its_own(keeper):
+    class Rights:
+        def may_publish(self, topic):
+            return topic == TOPIC
+
+    entries = (AT - 5, 1, 1), (AT - 4, 2, 2, {"topic": "home/attic/temperature"})
+    group = Group(1, now=keeper.now, at=keeper.at)
+    placed = keeper.history.place((backlog(*entries), 0, keeper.now, Rights()), group)
+    assert [row.value for row in placed] == [1000]
+    assert keeper.history.tally == Tally(rows=1, forbidden=1)
+
+
+def test_series_are_capped_and_the_cap_holds_after_a_restart(tmp_path):
+    keeper = Keeper(tmp_path / "appliance.db", max_series=3)
+    four = [number(n, f"home/room{n}/temperature") for n in range(4)]
+    for _ in range(2):
+        assert len(keeper.write(*four)) == 3
+        assert keeper.history.tally == Tally(rows=3, refused=1)
+        keeper.restart()
+    assert len(keeper.reader.topics()) == 3
+    keeper.stop()
+
+
+KINDS = [
+    (["1"], "number"),
+    (["ON", "OFF"], "binary"),
+    (["ON", "0.5", "OFF"], "number"),
+    (["press", "ON"], "binary"),
+    (["1", "press"], "number"),
+]
+
+
+@pytest.mark.parametrize(("payloads", "expected"), KINDS)
+def test_a_series_is_as_wide_as_its_readings(keeper, payloads, expected):
+    keeper.write(*(number(payload) for payload in payloads))
+    (series,) = keeper.reader.topics()
     assert series.kind == expected
 
 
@@ -158,15 +208,10 @@ DEVICE = Device(
 )
 
 
-def learn(database, device, max_series=100):
-    with database.transaction():
-        return History(database.connection, max_series=max_series).learn(device)
-
-
-def test_names_and_units_are_learnt_before_and_after_readings(database, reader):
-    write(database, number(AT, 21.4))
-    assert learn(database, DEVICE) == Tally()
-    found = {series.topic: series for series in reader.topics()}
+def test_names_and_units_are_learnt_before_and_after_readings(keeper):
+    keeper.write(number(21.4))
+    assert keeper.learn(DEVICE) == Tally()
+    found = {series.topic: series for series in keeper.reader.topics()}
     assert sorted(found) == ["home/hall/door", "home/hall/doorbell", TOPIC]
     kitchen = found[TOPIC]
     assert (kitchen.unit, kitchen.name, kitchen.quantity, kitchen.agent) == ("°C", "Küche", "temperature", "house")
@@ -175,108 +220,128 @@ def test_names_and_units_are_learnt_before_and_after_readings(database, reader):
     assert found["home/hall/door"].last_at is None
 
 
-def test_learning_the_same_again_writes_nothing(database):
-    learn(database, DEVICE)
-    before = database.connection.total_changes
-    learn(database, DEVICE)
-    assert database.connection.total_changes == before
+def test_learning_the_same_again_writes_nothing(keeper):
+    keeper.learn(DEVICE)
+    before = keeper.database.connection.total_changes
+    keeper.learn(DEVICE)
+    assert keeper.database.connection.total_changes == before
 
 
-def test_learning_is_capped_too(database):
-    assert learn(database, DEVICE, max_series=1) == Tally(refused=2)
+def test_learning_is_capped_too(tmp_path):
+    keeper = Keeper(tmp_path / "appliance.db", max_series=1)
+    assert keeper.learn(DEVICE) == Tally(refused=2)
+    keeper.stop()
 
 
-def test_latest(database, reader):
-    assert reader.latest() == {}
-    write(database, number(AT, 1), number(AT - 60, 2), number(AT, 3, topic="home/attic/temperature"))
-    assert {topic: row.value for topic, row in reader.latest().items()} == {"home/attic/temperature": 3, TOPIC: 1}
+def test_a_move_goes_by_series_in_small_steps_and_tells_what_it_brought(keeper):
+    topics = [f"home/room{n}/temperature" for n in range(5)]
+    for value in range(300):
+        keeper.write(*(number(value, topic) for topic in topics), apart_s=0.01)
+    cut_id = keeper.cut()
+    counts = [0]
+    while keeper.step(cut_id):
+        counts += keeper.ask("SELECT count(*) FROM readings").fetchone()
+    assert counts == [0, 900]  # never half a series
+    assert 900 <= MOVED_ROWS < 1200
+    assert [moved[0] for moved in keeper.moved] == [1, 2, 3, 4, 5]
+    first, last = keeper.ask("SELECT min(tick), max(tick) FROM readings WHERE series_id = 1").fetchone()
+    assert keeper.moved[0] == (1, first, last)
+    assert not keeper.step(cut_id)  # it is all there
 
 
-def test_a_chart_has_min_mean_and_max_of_equal_stretches(database, reader):
-    write(database, *(number(AT + second, second % 60) for second in range(0, 3600, 2)))
-    chart = reader.chart(TOPIC, AT, AT + 3600, 60)
-    assert chart.bucket_s == pytest.approx(60, abs=0.1)
-    assert len(chart.buckets) == 60
-    assert sum(bucket.count for bucket in chart.buckets) == 1800
-    first = chart.buckets[0]
-    assert (first.at, first.min, first.mean, first.max, first.count) == (AT, 0, pytest.approx(29, abs=1), 58, 31)
-    assert chart.before is None
+def test_a_move_that_was_begun_is_finished_before_the_next_begins(keeper):
+    topics = [f"home/room{n}/temperature" for n in range(3)]
+    for value in range(400):
+        keeper.write(*(number(value, topic) for topic in topics), apart_s=0.01)
+    first_cut = keeper.cut()
+    assert keeper.step(first_cut)
+    keeper.write(number(400, topics[0]))
+    keeper.restart()
+    second_cut = keeper.cut()
+    assert not keeper.step(second_cut)
+    assert keeper.history.cut_id == first_cut
+    assert not keeper.step(second_cut)  # not before the rows of the first are deleted
+    assert keeper.history.cut_id == first_cut
+    keeper.delete()
+    assert not keeper.step(second_cut)
+    assert keeper.history.cut_id == second_cut
+    keeper.delete()
+    assert [len(keeper.in_order(topic)) for topic in topics] == [401, 400, 400]
+    assert keeper.ask("SELECT count(*) FROM journal").fetchone() == (0,)
 
 
-def test_a_chart_of_few_readings_gives_them_as_they_are(database, reader):
-    write(
-        database,
-        number(AT - 7, 20.5),
-        number(AT + 1, 21.5),
-        Measured(AT + 2, [Value(TOPIC, "text", None, "offline?")]),
-        number(AT + 3000, 22.5),
-    )
-    chart = reader.chart(TOPIC, AT, AT + 3600, 500)
-    assert [(bucket.at, bucket.mean, bucket.count) for bucket in chart.buckets] == [
-        (AT + 1, 21.5, 1),
-        (AT + 3000, 22.5, 1),
-    ]
-    assert (chart.before.at, chart.before.value) == (AT - 7, 20.5)
+def test_ids_that_are_used_again_count_as_staged(keeper):
+    for value in range(5):
+        keeper.write(number(value))
+        keeper.move()
+    keeper.write(number(5))
+    assert keeper.cut() == 1
+    assert keeper.in_order() == keeper.values() == list(range(6))
 
 
-NO_CHART = [(TOPIC, AT, AT - 1, 10), ("home/elsewhere", AT, AT + 9, 10), (TOPIC, AT + 5, AT + 9, 10)]
+def test_moving_nothing_is_nothing(keeper):
+    assert not keeper.step(keeper.cut())
+    keeper.ask("INSERT INTO journal (kind) VALUES (1)")
+    assert not keeper.step(keeper.cut())
+    assert keeper.ask("SELECT count(*) FROM readings").fetchone() == (0,)
 
 
-@pytest.mark.parametrize(("topic", "since", "until", "points"), NO_CHART)
-def test_a_chart_of_nothing_is_empty(database, reader, topic, since, until, points):
-    write(database, number(AT, 1))
-    assert reader.chart(topic, since, until, points).buckets == []
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    offsets=st.lists(st.integers(0, 5_000), max_size=40),
-    since=st.integers(0, 5_000),
-    span=st.integers(0, 6_000),
-    points=st.integers(-1, 50),
+STEPS = st.one_of(
+    st.tuples(st.just("advance"), st.floats(0, 5_000)),
+    st.tuples(st.just("step"), st.sampled_from([3_600.0, -3_600.0, YEARS, -YEARS, 0.7, -0.7])),
+    st.tuples(st.just("restart"), st.booleans(), st.sampled_from([None, 0.0, BUILT, AT + YEARS])),
+    st.tuples(st.just("set"), st.booleans()),
+    st.tuples(st.just("reading"), st.integers(1, 3)),
+    st.tuples(st.just("move"), st.booleans()),
 )
-def test_any_chart_holds_each_reading_of_its_stretch_once_in_at_most_its_points(
-    tmp_path_factory, offsets, since, span, points
-):
-    database = Database.open(tmp_path_factory.mktemp("chart") / "appliance.db")
-    write(database, *(number(AT + offset / 1000, offset) for offset in offsets))
-    chart = HistoryReader(database.path).chart(TOPIC, AT + since / 1000, AT + (since + span) / 1000, points)
-    database.close()
-    inside = sorted(offset for offset in offsets if since <= offset <= since + span)
-    assert len(chart.buckets) <= max(1, points)
-    assert sum(bucket.count for bucket in chart.buckets) == len(inside)
-    assert sum(bucket.mean * bucket.count for bucket in chart.buckets) == pytest.approx(sum(inside))
-    if inside:
-        assert min(bucket.min for bucket in chart.buckets) == inside[0]
-        assert max(bucket.max for bucket in chart.buckets) == inside[-1]
-    assert [bucket.at for bucket in chart.buckets] == sorted({bucket.at for bucket in chart.buckets})
 
 
-def test_rows_and_charts_read_neighbours_and_never_sort(database):
-    asked = []
-    write(database, number(AT, 1))
-    for statement in (
-        "SELECT at_ms FROM history WHERE topic = ? AND at_ms BETWEEN 1 AND 2 ORDER BY at_ms DESC, nth DESC LIMIT 9",
-    ):
-        asked += [row[3] for row in database.connection.execute(f"EXPLAIN QUERY PLAN {statement}", (TOPIC,))]
-    assert not [step for step in asked if "TEMP B-TREE" in step or step.startswith("SCAN")]
+@settings(max_examples=30, deadline=None)
+@given(st.lists(STEPS, max_size=25))
+def test_whatever_the_clock_does_order_stays_and_nothing_is_lost(tmp_path_factory, steps):
+    path = tmp_path_factory.mktemp("clock") / "appliance.db"
+    keeper = Keeper(path, at=BUILT, quality=UNSYNCED)
+    keeper.ask("PRAGMA synchronous = OFF")
+    written = boots = 0
+    for kind, *options in steps:
+        if kind == "advance":
+            keeper.advance(*options)
+        elif kind == "step":
+            keeper.at = max(0.0, keeper.at + options[0])
+        elif kind == "set":
+            keeper.quality = SYNCED if options[0] else UNSYNCED
+            keeper.at = AT if options[0] else keeper.at
+        elif kind == "restart":
+            boots += 1
+            keeper.restart(boot=f"boot {boots + 1}" if options[0] else None, at=options[1])
+        elif kind == "reading":
+            keeper.write(*(number(written + n) for n in range(options[0])))
+            written += options[0]
+        else:
+            cut_id = keeper.cut()
+            keeper.step(cut_id)
+            if options[0] and not keeper.step(cut_id):
+                keeper.delete()
+        assert keeper.in_order() == list(range(written))
+    assert sorted(keeper.values()) == list(range(written))
+    assert keeper.values() == list(range(written))
+    keeper.stop()
 
 
-def test_a_question_that_takes_too_long_is_ended_with_the_cure(database):
-    write(database, *(number(AT + n, n) for n in range(20_000)))
-    reader = HistoryReader(database.path, timeout_s=-1)
-    with pytest.raises(StoreError, match="took too long: ask for a shorter time"):
-        reader.chart(TOPIC, AT, AT + 20_000, 2)
+@pytest.mark.parametrize("wall", [0.0, BUILT, AT + YEARS])
+def test_a_clock_set_after_ten_minutes_of_rows_dates_them_within_a_second(keeper, wall):
+    keeper.write(number(-1))
+    keeper.restart(boot="boot 2", at=wall, quality=UNSYNCED)
+    truth = AT + 7_200
+    for value in range(10):
+        keeper.write(number(value))
+        keeper.advance(60)
+    keeper.at, keeper.quality = truth + 600, SYNCED
+    keeper.write(number(10))
+    assert keeper.in_order() == keeper.values() == [-1, *range(11)]
+    assert times(keeper) == pytest.approx([AT, *(truth + 60 * n for n in range(11))], abs=1)
 
 
-def test_reading_while_a_transaction_is_open_sees_the_state_before_it(database, reader):
-    write(database, number(AT, 1))
-    with database.transaction():
-        History(database.connection, max_series=9).append([number(AT + 1, 2)])
-        assert [row.value for row in reader.rows(TOPIC, AT, AT + 9, 9)] == [1]
-    assert [row.value for row in reader.rows(TOPIC, AT, AT + 9, 9)] == [1, 2]
-
-
-def test_no_history_yet(tmp_path):
-    with pytest.raises(StoreError, match="cannot be opened"):
-        HistoryReader(tmp_path / "appliance.db").topics()
+def test_a_bad_row_of_a_message_leaves_its_neighbours(keeper):
+    keeper.write(Message(TOPIC, b"\xff"), Message(TOPIC, b"nan"), number(1))
+    assert keeper.in_order() == [1]

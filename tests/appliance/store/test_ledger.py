@@ -19,7 +19,7 @@ def test_what_is_asked():
 
 @pytest.mark.parametrize(
     "open_one",
-    [lambda path: open_ledger(path, age_ms=lambda now: round(now * 1000)), lambda path: Disk(path).open()],
+    [lambda path: open_ledger(path, site="home", max_series=9), lambda path: Disk(path).open()],
     ids=["the real one", "the one of the tests"],
 )
 def test_it_is_there(tmp_path, open_one):

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from appliance.store.pages import Row
+from appliance.store.dbpages import Row
 from appliance.store.shape import shapes
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from groups import FakeHistory, age_ms, applied, crash_copy, described, histories_of_groups
 from hypothesis import given, settings
 
+from appliance.store.database import Database
 from appliance.store.loading import load
-from appliance.store.sqlite_ledger import open_ledger
+from appliance.store.sqlite_ledger import SqliteLedger
+from appliance.store.staged import Moment
 
 NOW = 20_000.0
 
@@ -17,7 +19,7 @@ def loaded(path):
     damage = []
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        found = load(connection, NOW, age_ms(NOW), damage.append)
+        found = load(connection, Moment(NOW, age_ms(NOW)), damage.append)
     finally:
         connection.close()
     assert damage == []
@@ -25,7 +27,8 @@ def loaded(path):
 
 
 def open_at(path):
-    return open_ledger(path, age_ms=age_ms, history=FakeHistory)
+    database = Database.open(path)
+    return SqliteLedger(database, FakeHistory(database), age_ms=age_ms)
 
 
 @given(histories_of_groups())

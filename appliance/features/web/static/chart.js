@@ -112,6 +112,7 @@ export class Chart {
     const columns = this.#columns;
     const amount = Number(value.value);
     if (!columns || value.value === null || typeof value.value === "string" || value.at === null) return;
+    for (const gap of columns.gaps) if (gap.until === null && gap.cause !== "clock unset") gap.until = value.at;
     const last = columns.at.at(-1);
     if (columns.kind === "binary" && columns.at.length > 0) this.#cutTail();
     else if (last !== undefined && value.at <= last) return;
@@ -220,8 +221,48 @@ export class Chart {
         },
       ],
       bands: binary ? [] : [{ series: [1, 2], fill: color("--accent-soft") }],
-      hooks: { setCursor: [(u) => this.#point(u)] },
+      hooks: {
+        drawAxes: [(u) => this.#shade(u, color("--gap"), color("--gap-edge"))],
+        setCursor: [(u) => this.#point(u)],
+      },
     };
+  }
+
+  // Where nothing was recorded, or nobody knew the time: hatched, behind the line.
+  #shade(plot, fill, edge) {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    for (const gap of this.#columns.gaps) {
+      const left = plot.valToPos(gap.since, "x", true);
+      const width = Math.max(plot.valToPos(gap.until ?? this.#columns.until, "x", true) - left, 2 * devicePixelRatio);
+      ctx.fillStyle = gap.cause === "clock unset" ? fill : hatching(ctx, fill, edge);
+      ctx.fillRect(left, bbox.top, width, bbox.height);
+    }
+    ctx.restore();
+  }
+
+  // The gap under the cursor, the shortest where several lie over each other.
+  #gapAt(plot) {
+    if (plot.cursor.left < 0) return null;
+    const at = plot.posToVal(plot.cursor.left, "x");
+    const near = 3 * (plot.posToVal(1, "x") - plot.posToVal(0, "x"));
+    const length = (gap) => (gap.until ?? this.#columns.until) - gap.since;
+    return this.#columns.gaps
+      .filter((gap) => at >= gap.since - near && at <= (gap.until ?? this.#columns.until) + near)
+      .sort((a, b) => length(a) - length(b))[0] ?? null;
+  }
+
+  #tip(plot, gap) {
+    const tip = plot.over.querySelector(".gap-tip") ?? plot.over.appendChild(document.createElement("div"));
+    tip.className = "gap-tip";
+    tip.hidden = gap === null;
+    if (gap === null) return;
+    set(tip, words.gap(gap));
+    const room = plot.over.clientWidth - tip.offsetWidth;
+    tip.style.left = `${Math.max(0, Math.min(room, plot.cursor.left - tip.offsetWidth / 2))}px`;
   }
 
   #size() {
@@ -246,6 +287,12 @@ export class Chart {
   #point(plot) {
     const index = plot.cursor.idx;
     const { at, mean, min, max, until } = this.#columns;
+    const gap = this.#gapAt(plot);
+    this.#tip(plot, gap);
+    if (gap !== null && gap.cause !== "clock unset") {
+      this.#facts(`${words.gap(gap)}, ${words.span(gap)}`, false);
+      return;
+    }
     if (index === null || index === undefined || plot.cursor.left < 0 || mean[index] === null) {
       this.#summary();
       return;
@@ -260,10 +307,12 @@ export class Chart {
     if (this.#plot && this.#plot.cursor.left >= 0) return; // somebody is reading a point
     const known = at.map((one, index) => index).filter((index) => mean[index] !== null && at[index] >= this.#columns.since - 1);
     if (known.length === 0) {
-      this.#facts("No readings in this stretch of time.");
+      const [gap] = this.#columns.gaps;
+      this.#facts(gap ? `No readings in this stretch of time: ${words.gap(gap)}` : "No readings in this stretch of time.");
     } else if (this.#columns.kind === "binary") {
-      const changes = known.filter((index) => index > 0 && mean[index] !== mean[index - 1]).length;
-      this.#facts(`Now ${this.#word(mean.at(-1)).toLowerCase()}; changed ${changes === 1 ? "once" : `${changes} times`}`);
+      const changes = known.filter((index, place) => place > 0 && mean[index] !== mean[known[place - 1]]).length;
+      const now = mean.at(-1) === null ? `Last ${this.#word(mean[known.at(-1)])}` : `Now ${this.#word(mean.at(-1))}`;
+      this.#facts(`${now.toLowerCase().replace(/^./, (first) => first.toUpperCase())}; changed ${changes === 1 ? "once" : `${changes} times`}`);
     } else {
       const low = known.reduce((least, index) => Math.min(least, min[index]), Infinity);
       const high = known.reduce((most, index) => Math.max(most, max[index]), -Infinity);
@@ -295,6 +344,23 @@ function marker(shown) {
   const dot = document.createElement("div");
   dot.className = shown ? "marker" : "marker-none";
   return dot;
+}
+
+function hatching(ctx, fill, edge) {
+  const size = 8 * devicePixelRatio;
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = size;
+  const draw = tile.getContext("2d");
+  draw.fillStyle = fill;
+  draw.fillRect(0, 0, size, size);
+  draw.strokeStyle = edge;
+  draw.lineWidth = devicePixelRatio;
+  for (const shift of [-size, 0, size]) {
+    draw.moveTo(shift, size);
+    draw.lineTo(shift + size, 0);
+  }
+  draw.stroke();
+  return ctx.createPattern(tile, "repeat");
 }
 
 function fading(plot, color) {

@@ -2,6 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { Devices } from "./devices.js";
+import { Gaps } from "./gaps.js";
 import { House } from "./house.js";
 import { Live } from "./live.js";
 import { Notices } from "./notices.js";
@@ -14,6 +15,7 @@ const REMEMBERED = "chart-topic";
 const house = new House();
 const rooms = new Rooms(byId("rooms"), house, choose, flip);
 const devices = new Devices(byId("device-list"), byId("online"), house);
+const gaps = new Gaps(byId("gaps"), byId("gap-list"));
 const chart = new Chart(
   {
     ranges: byId("ranges"), plot: byId("plot"), facts: byId("chart-facts"), heading: byId("chart-title"),
@@ -43,6 +45,7 @@ function onFrame(frame) {
   }
   if (anew || frame.devices.length > 0) {
     devices.refresh();
+    gaps.refresh();
     rooms.refresh();
   }
   if (frame.type === "snapshot") chart.load();

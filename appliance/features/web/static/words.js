@@ -91,6 +91,32 @@ export function reading(value) {
   return [capital(value.value), ""];
 }
 
+const CAUSES = {
+  "agent offline": (gap) => `${capital(gap.name)} was offline`,
+  "broker down": () => "The appliance was not running",
+  "clock unset": () => "The clock was not set, so times are not sure",
+  "dropped by limit": () => "Readings were dropped",
+  "sensor failing": () => "The sensor was failing",
+};
+
+// Why there is a gap.
+export function gap(told) {
+  const cause = CAUSES[told.cause]?.(told) ?? capital(told.cause);
+  return told.detail ? `${cause} (${told.detail})` : cause;
+}
+
+// From when to when, and how long.
+export function span({ since, until }) {
+  if (until === null) return `since ${moment(since)}`;
+  const sameDay = day(since) === day(until);
+  return `${moment(since)} to ${sameDay ? clock(until) : moment(until)} (${length(until - since)})`;
+}
+
+function length(seconds) {
+  for (const [size, unit] of STEPS) if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
+  return `${Math.max(1, Math.round(seconds))} s`;
+}
+
 const STEPS = [[86400, "d"], [3600, "h"], [60, "min"]];
 
 // Coarse on purpose: it changes rarely and never wider than its place.

@@ -8,7 +8,7 @@ from webserver import page, record
 from appliance.features.web import api
 from appliance.features.web.api import Readers
 from appliance.store.database import StoreError
-from appliance.store.history import HistoryReader
+from appliance.store.history_reader import HistoryReader
 
 NOW = time.time()
 READINGS = [

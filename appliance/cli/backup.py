@@ -1,0 +1,68 @@
+"""`appliance backup` and `restore`: copies of the database, made while the service runs and put back while it rests."""
+
+import argparse
+from pathlib import Path
+
+from appliance.cli.ask import DATA_HELP, database_in_use
+from appliance.cli.progress import Progress
+from appliance.cli.terminal import say
+from appliance.exits import CommandError, Exit
+from appliance.places import database_path, usual_data_dir
+
+Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the arguments of this file's commands."""
+    backup = commands.add_parser("backup", help="copy the database, also while the service runs", allow_abbrev=False)
+    backup.add_argument("file", type=Path, metavar="FILE", help="the copy")
+    backup.add_argument("--force", action="store_true", help="replace FILE where it is there already")
+    backup.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    backup.set_defaults(command=backup_command)
+
+    restore = commands.add_parser("restore", help="put a copy back while the service is stopped", allow_abbrev=False)
+    restore.add_argument("file", type=Path, metavar="FILE", help="what `backup` made")
+    restore.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    restore.set_defaults(command=restore_command)
+
+
+def backup_command(arguments: argparse.Namespace) -> int:
+    """Copy the database as it is now."""
+    from appliance.store.backup import backup  # noqa: PLC0415 commands import what they need
+    from appliance.store.database import StoreError  # noqa: PLC0415
+
+    path = database_in_use(arguments.data)
+    progress = Progress()
+    try:
+        size = backup(
+            path, arguments.file, replace=arguments.force, tell=lambda share: progress.tell(f"{share:4.0%} copied")
+        )
+    except StoreError as error:
+        raise CommandError(str(error), Exit.DATA) from None
+    finally:
+        progress.end()
+    say(f"{arguments.file} is a whole copy of {path}, {size / 1e6:.1f} MB")
+    return Exit.OK
+
+
+def restore_command(arguments: argparse.Namespace) -> int:
+    """Put a copy in the place of the database."""
+    from appliance.app import held  # noqa: PLC0415
+    from appliance.store.backup import restore  # noqa: PLC0415
+    from appliance.store.database import StoreError  # noqa: PLC0415
+
+    data_dir = arguments.data or usual_data_dir()
+    progress = Progress()
+    with held(data_dir):
+        try:
+            aside = restore(
+                arguments.file, database_path(data_dir), tell=lambda share: progress.tell(f"{share:4.0%} copied")
+            )
+        except StoreError as error:
+            raise CommandError(str(error), Exit.DATA) from None
+        finally:
+            progress.end()
+    say(f"{database_path(data_dir)} is now what {arguments.file} holds")
+    if aside is not None:
+        say(f"what it was before is kept as {aside}; remove that when all is well")
+    return Exit.OK

@@ -1,0 +1,107 @@
+"""`appliance export`: the history as a file for other programs."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from appliance.cli.ask import DATA_HELP, database_in_use, time_argument
+from appliance.cli.progress import Progress
+from appliance.cli.subscriber import check_filter
+from appliance.cli.terminal import writing
+from appliance.exits import CommandError, Exit
+
+Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
+FORMATS = ("csv", "jsonl")
+PART = ".part"
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the arguments of this file's command."""
+    export = commands.add_parser("export", help="write the history as CSV or JSON lines", allow_abbrev=False)
+    export.add_argument("filter", nargs="?", default="#", metavar="TOPIC-FILTER", help="which topics (default '#')")
+    export.add_argument("--since", metavar="WHEN", help="30m, 1h, 7d ago, or a time (default: from the first reading)")
+    export.add_argument("--until", default="now", metavar="WHEN", help="likewise (default now)")
+    export.add_argument("--format", choices=FORMATS, default="csv", help="csv (default) or jsonl: an object a line")
+    export.add_argument(
+        "--every", type=span, metavar="SPAN", help="one row for each 10m, 1h or 1d: least, mean, greatest, count, last"
+    )
+    export.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="there, when whole (default: standard output)"
+    )
+    export.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    export.set_defaults(command=export_command)
+
+
+def span(text: str) -> float:
+    """Read a stretch of time, in seconds."""
+    from appliance.timespan import parse_span  # noqa: PLC0415 commands import what they need
+
+    try:
+        seconds = parse_span(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no stretch of time; write 10m, 1h or 1d")
+    return seconds
+
+
+def export_command(arguments: argparse.Namespace) -> int:
+    """Write rows as they are read."""
+    from appliance.store.database import StoreError  # noqa: PLC0415
+    from appliance.store.export import Wanted, export  # noqa: PLC0415
+
+    check_filter(arguments.filter)
+    at = time.time()
+    since_at = 0.0 if arguments.since is None else time_argument(arguments, "since", at)
+    wanted = Wanted(
+        topic_filter=arguments.filter,
+        since_at=since_at,
+        until_at=time_argument(arguments, "until", at),
+        every_s=arguments.every,
+    )
+    if wanted.since_at >= wanted.until_at:
+        raise CommandError("--since is not before --until; swap them", Exit.USAGE)
+    path = database_in_use(arguments.data)
+    progress = Progress()
+    try:
+        with _output(arguments.output) as out:
+            for piece in export(
+                path, wanted, arguments.format, lambda done, of: progress.tell(f"{done} of {of} topics")
+            ):
+                with writing():
+                    out.write(piece)
+    except StoreError as error:
+        raise CommandError(str(error), Exit.DATA) from None
+    finally:
+        progress.end()
+    return Exit.OK
+
+
+@contextmanager
+def _output(path: Path | None) -> Generator[IO[str]]:
+    """Give where to write; a file gets its name when it is whole."""
+    if path is None:
+        yield sys.stdout
+        return
+    is_device = path.exists() and not path.is_file()
+    part = path if is_device else path.with_name(path.name + PART)
+    try:
+        with part.open("w", encoding="utf-8", newline="") as out:
+            yield out
+            out.flush()
+            if not is_device:
+                os.fsync(out.fileno())
+        if not is_device:
+            part.replace(path)
+    except OSError as error:
+        raise CommandError(
+            f"{path} cannot be written ({error.strerror}); free some space, or write it elsewhere", Exit.DATA
+        ) from None
+    finally:
+        if not is_device:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,136 @@
+"""Notices gaps while they happen: agents that go offline and come back, and what is dropped here or by an agent."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from appliance.broker.message import Message
+from appliance.devices import AVAILABILITY, HEALTH, OFFLINE, ONLINE, device_topic
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, HUB, GapNote
+
+LOOK_S: Final = 10.0  # between two looks at what this service drops
+QUIET_S: Final = 60.0  # without a further loss, a gap is over
+MAX_RANGES: Final = 32  # of one health message
+MAX_AGENTS: Final = 1_000
+
+
+class Subscriber(Protocol):
+    """What is asked of a client inside the process."""
+
+    def subscribe(self, topic_filter: str, deliver: Callable[[Message], None], /) -> Callable[[], None]:
+        """Deliver retained messages now and live ones later; the answer ends it."""
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """The part of a `health` message that tells of readings an agent had to drop.
+
+    How many since its outbox was made and, where it knows, their run and the closed ranges of their numbers.
+    """
+
+    dropped: int = 0
+    run: str = ""
+    dropped_ranges: tuple[tuple[int, int], ...] = ()
+
+
+class Loss:
+    """One counter of what was dropped, watched: when its gap began and when it last grew."""
+
+    def __init__(self, total: int, now: float) -> None:
+        self._total = total
+        self._looked = now
+        self._grew: float | None = None
+
+    def look(self, total: int, now: float) -> tuple[float | None, float | None]:
+        """Give when the gap opened and when it closed, each if this look finds it."""
+        looked, self._looked = self._looked, now
+        grew, self._total = total > self._total, total
+        opened = closed = None
+        if grew:
+            opened = looked if self._grew is None else None
+            self._grew = now
+        elif self._grew is not None and now - self._grew >= QUIET_S:
+            closed, self._grew = self._grew, None
+        return opened, closed
+
+
+class GapWatch:
+    """Hands notes of gaps to `note`, on the event loop. `losses` names counters of what this service drops."""
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        note: Callable[[GapNote], None],
+        losses: Mapping[str, Callable[[], int]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._site = site
+        self._note = note
+        self._clock = clock
+        self._losses = {detail: (count, Loss(count(), clock())) for detail, count in losses.items()}
+        self._told: dict[str, tuple[Dropped, float]] = {}  # by agent: what it last told, and when
+        self._unsubscribe: list[Callable[[], None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, local: Subscriber) -> None:
+        """Listen and look from now on, on the running loop."""
+        for leaf, deliver in ((AVAILABILITY, self._on_availability), (HEALTH, self._on_health)):
+            self._unsubscribe.append(local.subscribe(device_topic(self._site, "+", leaf), deliver))
+        self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._tick)
+
+    def close(self) -> None:
+        """Stop; may be called twice."""
+        while self._unsubscribe:
+            self._unsubscribe.pop()()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def look(self) -> None:
+        """Look once at what was dropped here."""
+        now = self._clock()
+        for detail, (count, loss) in self._losses.items():
+            opened, closed = loss.look(count(), now)
+            if opened is not None:
+                self._note(GapNote(HUB, "", DROPPED, opened, None, detail))
+            if closed is not None:
+                self._note(GapNote(HUB, "", DROPPED, None, closed, detail))
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._tick)
+        self.look()
+
+    def _on_availability(self, message: Message) -> None:
+        """Offline by Last Will or goodbye; whoever is forgotten (an empty message) is missed no longer."""
+        agent, now = message.topic.split("/")[2], self._clock()
+        if message.payload == OFFLINE:
+            self._note(GapNote(AGENT, agent, AGENT_OFFLINE, now, None))
+        elif message.payload in {ONLINE, b""}:
+            self._note(GapNote(AGENT, agent, AGENT_OFFLINE, None, now))
+
+    def _on_health(self, message: Message) -> None:
+        agent, now = message.topic.split("/")[2], self._clock()
+        if not message.payload:  # forgotten
+            self._told.pop(agent, None)
+            return
+        try:
+            told = msgspec.json.decode(message.payload, type=Dropped)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return  # a stranger's word
+        last, told_at = self._told.get(agent, (None, now))
+        if last is None and len(self._told) >= MAX_AGENTS:
+            return
+        self._told[agent] = (told, now)
+        if last is None or told.dropped <= last.dropped:
+            return  # what a first message tells may be long known
+        count = told.dropped - last.dropped
+        detail = f"the outbox of {agent} was full: {count} reading{'' if count == 1 else 's'} dropped"
+        new = [one for one in told.dropped_ranges if told.run != last.run or one not in last.dropped_ranges]
+        ranges = [(first, end) for first, end in new[-MAX_RANGES:] if 0 <= first <= end < 2**62]
+        if not (ranges and told.run):
+            self._note(GapNote(AGENT, agent, DROPPED, told_at, now, detail))
+        for first, end in ranges if told.run else ():
+            self._note(GapNote(AGENT, agent, DROPPED, told_at, now, detail, told.run, first, end))

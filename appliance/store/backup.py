@@ -1,0 +1,210 @@
+"""Copies of the database: one is made while the service runs, and one is put in its place while it does not.
+
+Whatever is written has another name until it is whole, checked and flushed; then it is renamed. A cut at any moment
+leaves the old state or the new one, and at most a file `….part` that the next try takes over.
+"""
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from appliance.store.database import APPLICATION_ID, STEP_NAMES, StoreError, explain, open_reader
+
+PART: Final = ".part"
+SPARE_BYTES: Final = 1024 * 1024  # beside the copy: what the file system itself needs
+MAGIC: Final = b"SQLite format 3\0"
+STEPS_BETWEEN_LOOKS: Final = 200_000  # of SQLite's machine, some tens of milliseconds
+
+Tell = Callable[[float], None]
+"""Told how much of the copy is written, from 0 to 1."""
+
+
+def backup(source: Path, target: Path, *, replace: bool = False, tell: Tell = lambda _: None) -> int:
+    """Copy the database as it is at this moment, also while it is written to; gives the size of the copy in bytes.
+
+    The copy is compact, has its content checked, and is readable for its owner only. The log of the source cannot
+    shrink meanwhile. StoreError.
+    """
+    _check_target(source, target, replace=replace)
+    with _part(target) as (part, descriptor):
+        size = _copy(source, part, tell)
+        check(part)
+        os.fsync(descriptor)
+        if not replace and target.exists():  # made meanwhile
+            raise StoreError(_exists(target))
+        _rename(part, target)
+    return size
+
+
+def restore(source: Path, database: Path, *, tell: Tell = lambda _: None, at: float | None = None) -> Path | None:
+    """Put a copy of `source` in the place of the database; gives where the present one went, None if there was none.
+
+    Nobody else may have the database open: hold its directory. StoreError says what is wrong with the source; the
+    database is then as it was.
+    """
+    if not source.is_file():
+        raise StoreError(f"there is no file {source}: name one that `appliance backup` has made")
+    if database.exists() and source.samefile(database):
+        raise StoreError(f"{source} is the database itself: name a copy of it")
+    with _part(database) as (part, descriptor):
+        _copy(source, part, tell)
+        check(part)
+        os.fsync(descriptor)
+        aside = _put_aside(database, time.time() if at is None else at)
+        _rename(part, database)
+    return aside
+
+
+def check(path: Path) -> None:
+    """StoreError unless the file is a whole database of ours, and none that a newer version wrote."""
+    try:
+        # Nobody writes to it; so no lock and no log is looked for.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+            if application_id != APPLICATION_ID:
+                raise StoreError(f"{path} belongs to another program: name one that `appliance backup` has made")
+            applied = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'appliance'")
+            if unknown := sorted({name for (name,) in applied} - STEP_NAMES):
+                raise StoreError(
+                    f"{path} was written by a newer version (step {unknown[-1]} is unknown here): "
+                    "update this installation"
+                )
+            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} is no whole database ({error}): take another copy") from error
+    if verdict != "ok":
+        raise StoreError(f"{path} is damaged ({verdict.splitlines()[-1]}): take another copy")
+
+
+def _check_target(source: Path, target: Path, *, replace: bool) -> None:
+    if target.is_dir():
+        raise StoreError(f"{target} is a directory: name a file in it")
+    ours = {source, source.with_name(f"{source.name}-wal"), source.with_name(f"{source.name}-shm")}
+    if target.resolve() in {path.resolve() for path in ours}:
+        raise StoreError(f"{target} is the database itself: name another file")
+    if target.exists() and not replace:
+        raise StoreError(_exists(target))
+
+
+def _exists(target: Path) -> str:
+    return f"{target} is there already: name another file, or add --force"
+
+
+@contextmanager
+def _part(target: Path) -> Generator[tuple[Path, int]]:
+    """Hold the empty file that becomes `target`; it is gone afterwards, unless it was renamed or the process died."""
+    part = target.with_name(target.name + PART)
+    try:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreError(explain(part, error)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.fchmod(descriptor, 0o600)
+        os.truncate(descriptor, 0)
+        try:
+            yield part, descriptor
+        except OSError as error:
+            raise StoreError(explain(target, error)) from error
+        finally:
+            part.unlink(missing_ok=True)
+    except BlockingIOError:
+        raise StoreError(f"{part} is being written by another process: wait for its end") from None
+    finally:
+        os.close(descriptor)
+
+
+def _copy(source: Path, part: Path, tell: Tell) -> int:
+    """Write the source's content into the empty file; gives its size in bytes."""
+    with closing(open_reader(source)) as connection:
+        try:
+            connection.execute("PRAGMA query_only = OFF")  # or not even the other file could be written
+            pages, free, page_size = (
+                int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            needed = (pages - free) * page_size
+            room = shutil.disk_usage(part.parent).free
+            if room < needed + SPARE_BYTES:
+                raise StoreError(
+                    f"{part.parent} has {room >> 20} MB free and the copy needs {(needed >> 20) + 1} MB: "
+                    "free some space, or write it to another disk"
+                )
+            connection.set_progress_handler(lambda: _told(tell, part, needed), STEPS_BETWEEN_LOOKS)
+            connection.execute("VACUUM INTO ?", (str(part),))
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                raise KeyboardInterrupt from error  # nothing else ends the copying
+            full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            raise StoreError(explain(part if full else source, error)) from error
+    return part.stat().st_size
+
+
+def _told(tell: Tell, part: Path, needed: int) -> bool:
+    tell(min(1.0, part.stat().st_size / max(1, needed)))
+    return False
+
+
+def _put_aside(database: Path, at: float) -> Path | None:
+    """Give the present database a second name; it stays in its place until it is replaced."""
+    if not database.exists():
+        for left in (_beside(database, "-wal"), _beside(database, "-shm")):  # of a database that is gone
+            left.unlink(missing_ok=True)
+        return None
+    aside = database.with_name(f"{database.name}.before-restore-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(at))}")
+    if aside.exists():
+        raise StoreError(f"{aside} is there already: wait a second")
+    _settle(database)
+    for end in ("", "-wal"):
+        if (present := _beside(database, end)).exists():
+            _second_name(present, _beside(aside, end))
+    _flush_folder(database.parent)
+    # A log is left only of a database too damaged to take it in; beside the new one it would damage that too.
+    for end in ("-wal", "-shm"):
+        _beside(database, end).unlink(missing_ok=True)
+    return aside
+
+
+def _settle(database: Path) -> None:
+    """Move the log into the file, so that one file is all; a damaged database is left as it is."""
+    with database.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:  # SQLite would drop its log unread
+            return
+    try:
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error:
+        return
+
+
+def _second_name(present: Path, name: Path) -> None:
+    try:
+        os.link(present, name)
+    except OSError:  # a file system without links, as on a memory stick
+        shutil.copy2(present, name)
+        with name.open("rb") as copied:
+            os.fsync(copied.fileno())
+
+
+def _beside(database: Path, end: str) -> Path:
+    return database.with_name(database.name + end)
+
+
+def _rename(part: Path, target: Path) -> None:
+    part.replace(target)
+    _flush_folder(target.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,70 @@
+"""The epochs of the hub's clock, in the database: taken up at a start, written as they change."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from appliance.clock import clock_quality
+from appliance.store.hubclock import BEFORE_EPOCH, Epoch, HubClock
+from appliance.store.reading_rows import TICKS_PER_MS
+
+BOOT_ID_VARIABLE: Final = "APPLIANCE_BOOT_ID"  # for a sandbox that boots more often than its machine
+BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
+_COLUMNS: Final = "id, boot, first_tick, last_tick, monotonic_ms, offset_ms, clock, age_ms"
+# When a staged row of the last epoch arrived, as a tick.
+_LAST_STAGED: Final = f"""
+    SELECT max(tick + late_ms * {TICKS_PER_MS}) FROM journal JOIN stretches ON stretches.id = stretch_id
+    WHERE stretches.epoch_id = ?"""  # noqa: S608 our own number
+
+
+def boot_id() -> str:
+    """Name of the machine's present boot; its monotonic clock counts on for as long as that stays the same."""
+    if said := os.environ.get(BOOT_ID_VARIABLE):
+        return said
+    try:
+        return BOOT_ID_FILE.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return str(uuid4())  # unknown: then no two starts share a boot
+
+
+def load_clock(
+    connection: sqlite3.Connection, *, boot: str | None = None, quality: Callable[[], str] = clock_quality
+) -> HubClock:
+    """Take up the clock where the tables and the staged rows left it; then `begin` it and `save_epochs`."""
+    boot = boot_id() if boot is None else boot
+    # Epochs that nothing can change any more and that need no offset are left where they are.
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM epochs WHERE id = ? OR offset_ms <> 0 OR boot = ?"  # noqa: S608
+        " OR id = (SELECT max(id) FROM epochs) ORDER BY id",
+        (BEFORE_EPOCH, boot),
+    )
+    epochs = [Epoch(*fields) for fields in found]
+    last_tick = 0
+    if epochs:
+        (staged,) = connection.execute(_LAST_STAGED, (epochs[-1].id,)).fetchone()
+        last_tick = staged or 0
+    return HubClock(epochs, boot=boot, last_tick=last_tick, quality=quality)
+
+
+def save_epochs(connection: sqlite3.Connection, clock: HubClock) -> None:
+    """Write what changed, inside the caller's transaction. If that fails, load the clock anew."""
+    for epoch in clock.changed.values():
+        connection.execute(
+            f"INSERT INTO epochs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+            " ON CONFLICT (id) DO UPDATE SET last_tick = excluded.last_tick, offset_ms = excluded.offset_ms,"
+            " clock = excluded.clock",
+            (
+                epoch.id,
+                epoch.boot,
+                epoch.first_tick,
+                epoch.last_tick,
+                epoch.monotonic_ms,
+                epoch.offset_ms,
+                epoch.clock,
+                epoch.age_ms,
+            ),
+        )
+    clock.changed.clear()

@@ -1,0 +1,69 @@
+"""Asks for gaps: those of one series as its chart shows them, and the last ones of all."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from appliance.store.asking import asking
+from appliance.store.calendar import Calendar
+from appliance.store.gaps import CLOCK_UNSET, HUB, checksum
+from appliance.store.holes import Gap, holes
+
+MAX_GAPS: Final = 1_000  # of one answer, the newest
+COLUMNS: Final = "scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq"
+
+
+class GapReader:
+    """Each question opens its own read-only connection, so any thread may ask. StoreError as of `HistoryReader`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def of(self, topic: str, at: Sequence[float], since_at: float, until_at: float) -> list[Gap]:
+        """Give what the readings of a topic, measured `at`, leave empty of a stretch of time, with the cause."""
+        with asking(self._path) as connection:
+            found = connection.execute("SELECT agent FROM series WHERE topic = ?", (topic,)).fetchone()
+            agent = found[0] if found else None
+            gaps = gaps_between(connection, Calendar(connection), since_at, until_at)
+        mine = [gap for gap in gaps if gap.scope == HUB or gap.name in {topic, agent}]
+        filled = holes([gap for gap in mine if gap.cause != CLOCK_UNSET], at, since_at, until_at)
+        # Readings do not fill that one: they are there, it is their time that is not known.
+        unset = holes([gap for gap in mine if gap.cause == CLOCK_UNSET], [], since_at, until_at)
+        return sorted(filled + unset, key=lambda gap: (gap.since_at, gap.cause))
+
+    def last(self, since_at: float, until_at: float, limit: int = 50) -> list[Gap]:
+        """Give the newest gaps of a stretch of time, the newest first."""
+        with asking(self._path) as connection:
+            gaps = gaps_between(connection, Calendar(connection), since_at, until_at)
+        return sorted(gaps, key=lambda gap: gap.since_at, reverse=True)[:limit]
+
+
+def gaps_between(connection: sqlite3.Connection, calendar: Calendar, since_at: float, until_at: float) -> list[Gap]:
+    """Give all gaps that touch a stretch of time; one whose row is damaged is left out."""
+    rows = connection.execute(
+        f"SELECT {COLUMNS}, checksum FROM gaps WHERE to_tick IS NULL AND from_tick <= ?1"  # noqa: S608 our own columns
+        f" UNION ALL SELECT * FROM (SELECT {COLUMNS}, checksum FROM gaps WHERE to_tick >= ?2 AND from_tick <= ?1"
+        " ORDER BY to_tick DESC LIMIT ?3)",
+        (calendar.tick(until_at), calendar.tick(since_at), MAX_GAPS),
+    ).fetchall()
+    found = [
+        _gap(calendar, scope, name, cause, detail, from_tick, to_tick)
+        for scope, name, cause, detail, from_tick, to_tick, *dropped, kept in rows
+        if checksum((scope, name, cause, detail, from_tick, to_tick, *dropped)) == kept
+    ]
+    found += [_gap(calendar, HUB, "", CLOCK_UNSET, "", begins, ends) for begins, ends in calendar.unset()]
+    return [gap for gap in found if gap.since_at <= until_at and (gap.until_at is None or gap.until_at >= since_at)]
+
+
+def _gap(
+    calendar: Calendar, scope: str, name: str, cause: str, detail: str, from_tick: int, to_tick: int | None
+) -> Gap:
+    return Gap(
+        since_at=calendar.at(from_tick),
+        until_at=None if to_tick is None else calendar.at(to_tick),
+        cause=cause,
+        detail=detail,
+        scope=scope,
+        name=name,
+    )

@@ -1,0 +1,120 @@
+"""Gaps in the history are data: from when to when nothing was recorded of what, and why.
+
+They are written in the transaction of the messages that told of them. A gap that is still open has no end. While the
+service is down, its own gap is open: a clean stop opens it, a start closes it; where a start finds none, the service
+was cut, and the gap begins with the last that is known to be on disk.
+"""
+
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+SERIES, AGENT, HUB = "series", "agent", "hub"
+"""Whom a gap concerns: one topic, all topics of an agent, or everything."""
+
+AGENT_OFFLINE: Final = "agent offline"
+BROKER_DOWN: Final = "broker down"
+CLOCK_UNSET: Final = "clock unset"
+DROPPED: Final = "dropped by limit"
+SENSOR_FAILING: Final = "sensor failing"
+CAUSES: Final = (AGENT_OFFLINE, BROKER_DOWN, CLOCK_UNSET, DROPPED, SENSOR_FAILING)
+
+STOPPED: Final = "stopped"
+CUT: Final = "not stopped: power cut or crash"
+MAX_DETAIL_CHARS: Final = 200
+MAX_OPEN: Final = 10_000  # nobody has so many agents; a stranger may claim to
+
+
+class GapNote(NamedTuple):
+    """What a group says of a gap.
+
+    `opened` alone opens one unless it is open, `closed` alone closes it, both are one that is over. Times are
+    monotonic, as `now`. `run`, `first_seq` and `last_seq` name readings that an agent dropped.
+    """
+
+    scope: str
+    name: str
+    cause: str
+    opened: float | None
+    closed: float | None
+    detail: str = ""
+    run: str | None = None
+    first_seq: int | None = None
+    last_seq: int | None = None
+
+
+Key = tuple[str, str, str, str]
+"""Scope, name, cause and detail: of these, one gap is open at a time."""
+
+
+class Gaps:
+    """Writes gaps. Call it inside a transaction, and make a new one when a transaction failed.
+
+    `tick_of` gives the tick of a monotonic time. Ticks are the hub's own count of time: they never go back.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._ask = connection.execute
+        open_now = self._ask("SELECT scope, name, cause, detail, id FROM gaps WHERE to_tick IS NULL")
+        self._open: dict[Key, int] = {(scope, name, cause, detail): id_ for scope, name, cause, detail, id_ in open_now}
+
+    def write(self, notes: Iterable[GapNote], tick_of: Callable[[float], int]) -> None:
+        """Put down what a group says of gaps."""
+        for note in notes:
+            detail = note.detail[:MAX_DETAIL_CHARS]
+            key = (note.scope, note.name, note.cause, detail)
+            if note.opened is None:
+                if note.closed is not None:
+                    self._close(key, tick_of(note.closed))
+            elif note.closed is not None:
+                whole = (note.run, note.first_seq, note.last_seq)
+                self._insert(key, tick_of(note.opened), tick_of(note.closed), whole)
+            elif key not in self._open and len(self._open) < MAX_OPEN:
+                self._open[key] = self._insert(key, tick_of(note.opened), None)
+
+    def begin(self, last_tick: int | None, tick: int) -> None:
+        """Say that the service has started; `last_tick` is the last that is on disk from before, None in a new file."""
+        down = [key for key in self._open if key[2] == BROKER_DOWN]
+        for key in [key for key in self._open if key[2] == DROPPED]:  # whoever would have closed it is gone
+            self._close(key, tick if last_tick is None else last_tick)
+        for key in down:
+            self._close(key, tick)
+        if not down and last_tick is not None:
+            self._insert((HUB, "", BROKER_DOWN, CUT), last_tick, tick)
+
+    def end(self, tick: int) -> None:
+        """Say that the service stops in order; nothing may be written afterwards."""
+        key = (HUB, "", BROKER_DOWN, STOPPED)
+        if key not in self._open:
+            self._open[key] = self._insert(key, tick, None)
+
+    def _insert(
+        self,
+        key: Key,
+        from_tick: int,
+        to_tick: int | None,
+        dropped: tuple[str | None, int | None, int | None] = (None, None, None),
+    ) -> int:
+        row = (*key, from_tick, to_tick if to_tick is None else max(from_tick, to_tick), *dropped)
+        gap_id = self._ask(
+            "INSERT INTO gaps (scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq, checksum)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, checksum(row)),
+        ).lastrowid
+        assert gap_id is not None  # noqa: S101 an INSERT that did not raise has one
+        return gap_id
+
+    def _close(self, key: Key, to_tick: int) -> None:
+        gap_id = self._open.pop(key, None)
+        if gap_id is None:
+            return
+        (from_tick,) = self._ask("SELECT from_tick FROM gaps WHERE id = ?", (gap_id,)).fetchone()
+        ends = max(from_tick, to_tick)
+        row = (*key, from_tick, ends, None, None, None)
+        self._ask("UPDATE gaps SET to_tick = ?, checksum = ? WHERE id = ?", (ends, checksum(row), gap_id))
+
+
+def checksum(row: Sequence[object]) -> int:
+    """Of a row of `gaps` without its id: what damage to the file would most likely break."""
+    return zlib.crc32(repr(tuple(row)).encode())

@@ -1,0 +1,241 @@
+"""The hub's own clock: it orders the history, and nothing that happens to the wall clock makes it go back.
+
+A tick is 1/16 ms. Within an epoch ticks follow the monotonic clock; a start and every step of the wall clock begin a
+new epoch, always behind the last tick. What an epoch's ticks mean is its `offset_ms`: true Unix ms = tick / 16 +
+offset_ms. While nobody vouches for the wall clock its time is provisional: it goes on from what was known, and follows
+the wall clock only where that is ahead by a plausible time. Once the clock is set, the offset of this boot's epochs is
+found, and nothing else changes.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from appliance.clock import SYNCED, UNSYNCED, clock_quality
+from appliance.store.reading_rows import TICKS_PER_MS
+
+REDATED: Final = "redated"
+BEFORE_EPOCH: Final = 1  # of times that are known but not from this clock; its offset stays 0
+STEP_MS: Final = 500  # the wall clock moved by more than this: it was set
+RELEASED_MS: Final = 1_767_225_600_000  # 2026: what the very first start has instead of something known
+PLAUSIBLE_MS: Final = 5 * 365 * 86_400_000  # an unset clock is believed so far ahead of what was known
+RUNS_AHEAD_MS: Final = 400  # so much the ticks may run ahead of the wall clock before an offset says so
+
+
+@dataclass(slots=True)
+class Epoch:
+    """A stretch of time that the hub's clock ran through evenly; a row of `epochs`."""
+
+    id: int
+    boot: str
+    first_tick: int
+    last_tick: int
+    monotonic_ms: int
+    offset_ms: int
+    clock: str
+    age_ms: int
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether its offset is true, not only gone on from what was known."""
+        return self.clock != UNSYNCED
+
+    def tick(self, now_ms: float) -> int:
+        """Tick of a moment of the machine's same boot, in monotonic ms."""
+        return self.first_tick + int((now_ms - self.monotonic_ms) * TICKS_PER_MS)
+
+    def age(self, tick: int) -> int:
+        """How long the service had run in all at a tick of this epoch, in ms."""
+        return self.age_ms + max(0, tick - self.first_tick) // TICKS_PER_MS
+
+    def unix_ms(self, tick: int) -> int:
+        """Unix time of a tick of this epoch, in ms."""
+        return tick // TICKS_PER_MS + self.offset_ms
+
+
+class Moment(NamedTuple):
+    """A place in the history: a tick and the epoch that gives it its time."""
+
+    tick: int
+    epoch_id: int
+
+
+class HubClock:
+    """Ticks, times and ages from monotonic seconds; `begin` it once, then `look` with each group.
+
+    `known` are the epochs so far in their order; `last_tick` is the last tick that was given out, where the epochs do
+    not know of it yet. Epochs that are new or changed wait in `changed` for whoever writes them.
+    """
+
+    def __init__(
+        self,
+        known: Iterable[Epoch],
+        *,
+        boot: str,
+        last_tick: int = 0,
+        quality: Callable[[], str] = clock_quality,
+    ) -> None:
+        self.epochs = list(known)
+        self.changed: dict[int, Epoch] = {}
+        self._boot = boot
+        self._quality = quality
+        self._last_tick = max(last_tick, max((epoch.last_tick for epoch in self.epochs), default=0))
+        self._trusted = False
+        self._begun = False
+        # Wall less monotonic ms while the clock was not set: what others on this machine wrote down as the time.
+        self._shown_ms: int | None = None
+
+    @property
+    def epoch(self) -> Epoch:
+        """The one that runs now."""
+        return self.epochs[-1]
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the time is known, not only guessed; once known it stays so until the machine's next boot."""
+        return self._trusted
+
+    def begin(self, now: float, at: float) -> None:
+        """Open the epoch of this start; `now` is monotonic and `at` wall time, in seconds, read together."""
+        now_ms, wall_ms = _whole_ms(now, at)
+        before = self.epochs[-1] if self.epochs else None
+        same_boot = before is not None and before.boot == self._boot and now_ms >= before.monotonic_ms
+        # A clock that was set stays set until the power goes, whatever the kernel says after hours without a server.
+        self._trusted = self._quality() == SYNCED or (before is not None and same_boot and before.is_dated)
+        self._begun = True
+        age_ms = 0
+        if before is not None:
+            before.last_tick = max(before.last_tick, self._last_tick)
+            self.changed[before.id] = before
+            age_ms = before.age(before.last_tick)
+            if same_boot:
+                self._last_tick = max(self._last_tick, before.tick(now_ms))
+                age_ms = before.age(before.tick(now_ms))
+            elif self._trusted and before.is_dated and before.id != BEFORE_EPOCH:
+                # Time without power counts where it is known when it began and when it ended.
+                age_ms += max(0, wall_ms - before.unix_ms(before.last_tick))
+        if self._trusted:
+            if same_boot and before is not None and not before.is_dated:
+                self._redate(now_ms, wall_ms)
+            self._open(now_ms, wall_ms, age_ms, SYNCED)
+            return
+        self._shown_ms = wall_ms - now_ms
+        is_first = before is None or not self._last_tick
+        known_ms = 0 if before is None else before.unix_ms(self._last_tick)
+        if known_ms <= wall_ms <= (RELEASED_MS if is_first else known_ms) + PLAUSIBLE_MS:
+            self._open(now_ms, wall_ms, age_ms, UNSYNCED)
+            return
+        first_tick = self._last_tick + 1
+        if not same_boot:  # a whole ms, so that what the ticks of this boot mean can be found exactly
+            first_tick += -first_tick % TICKS_PER_MS
+        offset_ms = wall_ms if before is None or is_first else before.offset_ms
+        self._add(first_tick, now_ms, offset_ms, UNSYNCED, age_ms)
+
+    def look(self, now: float, at: float) -> bool:
+        """See whether the clock was set or stepped since the last look; True if epochs changed.
+
+        `now` is monotonic and `at` wall time, in seconds, read together.
+        """
+        now_ms, wall_ms = _whole_ms(now, at)
+        epoch = self.epoch
+        known_ms = epoch.unix_ms(epoch.tick(now_ms))
+        if not self._trusted and self._quality() == SYNCED:
+            self._trusted = True
+            self._redate(now_ms, wall_ms)
+        elif not self._trusted:
+            self._shown_ms = wall_ms - now_ms
+            if not STEP_MS < wall_ms - known_ms <= PLAUSIBLE_MS:
+                return False
+            self._redate(now_ms, wall_ms, UNSYNCED)  # somebody set it by hand: nearer to the truth than what was known
+        elif abs(wall_ms - known_ms) <= STEP_MS:
+            return False
+        self._last_tick = max(self._last_tick, epoch.tick(now_ms))
+        epoch.last_tick = self._last_tick
+        self.changed[epoch.id] = epoch
+        self._open(now_ms, wall_ms, epoch.age(epoch.tick(now_ms)), SYNCED if self._trusted else UNSYNCED)
+        return True
+
+    def tick(self, now: float) -> int:
+        """Tick of a moment of the running epoch."""
+        tick = max(self.epoch.first_tick, self.epoch.tick(now * 1000))
+        self._last_tick = max(self._last_tick, tick)
+        return tick
+
+    def unix_ms(self, now: float) -> int:
+        """Unix time of that moment in ms, as far as it is known."""
+        return self.epoch.unix_ms(self.tick(now))
+
+    def unix_ms_of(self, moment: Moment) -> int:
+        """Unix time of a place in one of the epochs that are kept here."""
+        return next(epoch for epoch in self.epochs if epoch.id == moment.epoch_id).unix_ms(moment.tick)
+
+    def age_ms(self, now: float) -> int:
+        """How long the service has run in all, power cuts of unknown length left out. Never goes back."""
+        return self.epoch.age(self.tick(now))
+
+    def passed(self, tick: int) -> None:
+        """Know of a tick that was given to a row, so that no later epoch begins before it."""
+        self._last_tick = max(self._last_tick, tick)
+
+    def close(self) -> None:
+        """Note in the running epoch how far it came; the next start goes on from there."""
+        if self._begun and self.epoch.last_tick != self._last_tick:
+            self.epoch.last_tick = self._last_tick
+            self.changed[self.epoch.id] = self.epoch
+
+    def place(self, unix_ms: int) -> Moment:
+        """Where in the history a time lies that somebody else measured, in whole ms."""
+        for epoch in reversed(self.epochs):
+            if not epoch.offset_ms or not epoch.is_dated:
+                continue
+            tick = (unix_ms - epoch.offset_ms) * TICKS_PER_MS
+            if epoch.first_tick <= tick <= (self._last_tick if epoch is self.epoch else epoch.last_tick):
+                return Moment(tick, epoch.id)
+        tick = unix_ms * TICKS_PER_MS
+        epoch = self.epoch
+        own = not epoch.offset_ms and epoch.is_dated and epoch.first_tick <= tick
+        return Moment(tick, epoch.id if own else BEFORE_EPOCH)
+
+    def place_shown(self, shown_ms: int) -> Moment | None:
+        """Where a time lies that was read off this machine's own clock while that was not set; None if it was not."""
+        if self._shown_ms is None:
+            return None
+        then_ms = shown_ms - self._shown_ms
+        ends_ms: int | None = None
+        for epoch in reversed(self.epochs):
+            if epoch.boot != self._boot:
+                break
+            tick = epoch.tick(then_ms)
+            is_within = tick <= self._last_tick if ends_ms is None else then_ms <= ends_ms
+            if epoch.clock != SYNCED and epoch.first_tick <= tick and is_within:
+                return Moment(tick, epoch.id)
+            ends_ms = epoch.monotonic_ms
+        return None
+
+    def _redate(self, now_ms: int, wall_ms: int, clock: str = REDATED) -> None:
+        """Find what the ticks of this boot meant: its monotonic clock ran through all its epochs."""
+        for epoch in self.epochs:
+            if epoch.boot == self._boot and not epoch.is_dated:
+                epoch.offset_ms = wall_ms - epoch.tick(now_ms) // TICKS_PER_MS
+                epoch.clock = clock
+                self.changed[epoch.id] = epoch
+
+    def _open(self, now_ms: int, wall_ms: int, age_ms: int, clock: str) -> None:
+        """Begin an epoch at a wall time, behind all that was."""
+        first_tick = max(wall_ms * TICKS_PER_MS, self._last_tick + 1)
+        first_tick += -first_tick % TICKS_PER_MS
+        ahead_ms = first_tick // TICKS_PER_MS - wall_ms
+        self._add(first_tick, now_ms, -ahead_ms if ahead_ms > RUNS_AHEAD_MS else 0, clock, age_ms)
+
+    def _add(self, first_tick: int, now_ms: int, offset_ms: int, clock: str, age_ms: int) -> None:
+        epoch_id = max((epoch.id for epoch in self.epochs), default=0) + 1
+        epoch = Epoch(epoch_id, self._boot, first_tick, first_tick, now_ms, offset_ms, clock, age_ms)
+        self.epochs.append(epoch)
+        self.changed[epoch_id] = epoch
+        self._last_tick = max(self._last_tick, first_tick)
+
+
+def _whole_ms(now: float, at: float) -> tuple[int, int]:
+    """Give a whole ms of the monotonic clock and the wall time that belongs to it, before which there is none."""
+    now_ms = int(now * 1000)
+    return now_ms, max(0, round(at * 1000 - (now * 1000 - now_ms)))

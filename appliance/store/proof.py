@@ -1,0 +1,290 @@
+"""Proves a history: an agent numbers its readings, so every number that has no row can be named and explained."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import merge
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from appliance.store.asking import asking
+from appliance.store.calendar import Calendar
+from appliance.store.database import StoreError
+from appliance.store.gap_reader import gaps_between
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, HUB
+from appliance.store.holes import Gap
+from appliance.store.pages import pages
+from appliance.store.readings import LAST_AT
+
+ROWS_AT_ONCE: Final = 100_000  # in memory, of all topics together
+SMALLEST_PAGE: Final = 500
+MOST_RANGES: Final = 100_000
+RESERVED: Final = 1_000  # numbers that an agent reserves at once, and wastes when its power is cut
+
+WAITS: Final = "still with the agent"
+REFUSED: Final = "refused"
+PRUNED: Final = "pruned by retention"
+CUT: Final = "agent cut"
+LOST: Final = "never arrived"
+EXPLANATIONS: Final = {
+    WAITS: "the agent keeps it until it can be sent",
+    REFUSED: "received, but of a topic beyond history.max_series or with a value that is no reading",
+    PRUNED: "received, and older than what is kept",
+    CUT: "numbers that the agent had reserved when its power was cut; up to its last 5 s may be among them",
+    DROPPED: "the agent's outbox was full, and it said so",
+    LOST: "nothing explains it",
+}
+
+Range = tuple[int, int]
+"""First and last number, both included."""
+
+
+class Missing(NamedTuple):
+    """Numbers without a row; `since_at` and `until_at` are the times of the rows around them, where there are any."""
+
+    first_seq: int
+    last_seq: int
+    cause: str
+    detail: str
+    since_at: float | None
+    until_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProof:
+    """One life of the agent's outbox, from the first number that should be here to the last that arrived."""
+
+    run: str
+    first_seq: int
+    last_seq: int
+    rows: int
+    missing: list[Missing]
+
+    def told(self) -> dict[str, object]:
+        """Give it as the API and the command line show it."""
+        return {
+            "run": self.run,
+            "first_seq": self.first_seq,
+            "last_seq": self.last_seq,
+            "rows": self.rows,
+            "missing": [
+                {
+                    "first_seq": one.first_seq,
+                    "last_seq": one.last_seq,
+                    "cause": one.cause,
+                    "detail": one.detail,
+                    "since": one.since_at,
+                    "until": one.until_at,
+                }
+                for one in self.missing
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """All runs of an agent, and the gaps of its time."""
+
+    agent: str
+    since_at: float | None
+    runs: list[RunProof]
+    gaps: list[Gap]
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether every missing number has its cause."""
+        return all(one.cause != LOST for run in self.runs for one in run.missing)
+
+    def told(self) -> dict[str, object]:
+        """Give it as the API and the command line show it."""
+        return {
+            "agent": self.agent,
+            "since": self.since_at,
+            "explained": self.is_explained,
+            "runs": [run.told() for run in self.runs],
+            "gaps": [gap.told() for gap in self.gaps],
+        }
+
+
+class Covered:
+    """Numbers of one run that have a row, as closed ranges, with the times of the rows at their ends.
+
+    Cheap where numbers come nearly in order, whatever their count.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.firsts: list[int] = []
+        self.lasts: list[int] = []
+        self.first_at: list[float] = []
+        self.last_at: list[float] = []
+
+    def add(self, seq: int, at: float) -> None:
+        """Take in a row; several may have one number."""
+        self.rows += 1
+        firsts, lasts = self.firsts, self.lasts
+        after = bisect_right(firsts, seq)
+        if after and seq <= lasts[after - 1]:
+            return
+        joins_before = after > 0 and lasts[after - 1] == seq - 1
+        joins_after = after < len(firsts) and firsts[after] == seq + 1
+        if joins_before and joins_after:
+            lasts[after - 1], self.last_at[after - 1] = lasts[after], self.last_at[after]
+            del firsts[after], lasts[after], self.first_at[after], self.last_at[after]
+        elif joins_before:
+            lasts[after - 1], self.last_at[after - 1] = seq, at
+        elif joins_after:
+            firsts[after], self.first_at[after] = seq, at
+        else:
+            firsts.insert(after, seq)
+            lasts.insert(after, seq)
+            self.first_at.insert(after, at)
+            self.last_at.insert(after, at)
+
+    def holes(self, first: int, last: int) -> Iterator[tuple[Range, float | None, float | None]]:
+        """Give what is missing between two numbers, and the times of the rows before and after it."""
+        before: float | None = None
+        following = first
+        for start, end, start_at, end_at in zip(self.firsts, self.lasts, self.first_at, self.last_at, strict=True):
+            if start > following:
+                yield (following, start - 1), before, start_at
+            following, before = max(following, end + 1), end_at
+        if following <= last:
+            yield (following, last), before, None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What else is known of a run: numbers that arrived, and numbers that the agent says it dropped."""
+
+    received: list[Range]
+    dropped: list[Range]
+    keeps: bool  # the agent may still have what did not arrive
+
+
+def prove(path: Path, agent: str, since_at: float | None, *, waiting: int | None = None) -> Proof | None:
+    """Match an agent's numbers with its rows from one time on, or all; None if it never sent any. StoreError.
+
+    `waiting` is how many readings the agent says it still keeps, None where nobody can be asked.
+    """
+    begins_at = since_at or 0.0
+    with asking(path) as connection:
+        names = dict(connection.execute("SELECT id, run FROM runs WHERE agent = ? ORDER BY id", (agent,)))
+        series = [series_id for (series_id,) in connection.execute("SELECT id FROM series ORDER BY id")]
+        received = connection.execute(
+            "SELECT run_id, first_seq, last_seq FROM received"
+            " WHERE run_id IN (SELECT id FROM runs WHERE agent = ?) ORDER BY first_seq",
+            (agent,),
+        ).fetchall()
+        dropped = connection.execute(
+            "SELECT run, first_seq, last_seq FROM gaps"
+            " WHERE scope = ? AND name = ? AND cause = ? AND first_seq IS NOT NULL",
+            (AGENT, agent, DROPPED),
+        ).fetchall()
+        between = gaps_between(connection, Calendar(connection), begins_at, LAST_AT)
+    if not names:
+        return None
+    gaps = sorted((gap for gap in between if gap.scope == HUB or gap.name == agent), key=lambda gap: gap.since_at)
+    covered = _covered(path, series, agent, begins_at)
+    is_away = any(gap.cause == AGENT_OFFLINE and gap.until_at is None for gap in gaps)
+    newest = max(names)
+    runs = [
+        _run_proof(
+            run,
+            covered.get(run, Covered()),
+            Told(
+                received=[(first, last) for of, first, last in received if of == run_id],
+                dropped=[(first, last) for of, first, last in dropped if of == run],
+                keeps=run_id == newest and (is_away or bool(waiting)),
+            ),
+            gaps,
+            is_whole=since_at is None,
+        )
+        for run_id, run in names.items()
+        if run in covered or since_at is None
+    ]
+    return Proof(agent=agent, since_at=since_at, runs=runs, gaps=gaps)
+
+
+def _covered(path: Path, series: list[int], agent: str, since_at: float) -> dict[str, Covered]:
+    """Read all rows of the agent, those of all topics together in order of time, so that few ranges are open."""
+    page_rows = max(SMALLEST_PAGE, ROWS_AT_ONCE // max(1, len(series)))
+    found: dict[str, Covered] = {}
+    each = (
+        (row for page in pages(path, series_id, since_at, LAST_AT, page_rows=page_rows) for row in page)
+        for series_id in series
+    )
+    for row in merge(*each, key=lambda row: row.at):
+        if row.agent == agent and row.run is not None and row.seq is not None:
+            if row.run not in found:
+                found[row.run] = Covered()
+            found[row.run].add(row.seq, row.at)
+            if len(found[row.run].firsts) > MOST_RANGES:
+                raise StoreError(f"{agent} numbers its readings without any order; say a shorter --since")
+    return found
+
+
+def _run_proof(run: str, covered: Covered, told: Told, gaps: list[Gap], *, is_whole: bool) -> RunProof:
+    ends = [last for _, last in told.received] + covered.lasts
+    starts = covered.firsts[:1] if not is_whole else [first for first, _ in told.received] + covered.firsts
+    first, last = min(starts, default=0), max(ends, default=-1)
+    missing = [
+        Missing(*piece, cause, EXPLANATIONS[cause], since_at, until_at)
+        for hole, since_at, until_at in covered.holes(first, last)
+        for piece, cause in _explained(hole, told, since_at, until_at, gaps)
+    ]
+    return RunProof(run=run, first_seq=first, last_seq=last, rows=covered.rows, missing=missing)
+
+
+def _explained(
+    hole: Range, told: Told, since_at: float | None, until_at: float | None, gaps: list[Gap]
+) -> Iterator[tuple[Range, str]]:
+    """Cut missing numbers into pieces of one cause each, in order."""
+    arrived = PRUNED if since_at is None else REFUSED
+    marked = [(piece, arrived) for piece in _inside(told.received, hole)]
+    for gone in _outside(told.received, hole):
+        marked += [(piece, DROPPED) for piece in _inside(told.dropped, gone)]
+        for lost in _outside(told.dropped, gone):
+            if told.keeps:
+                cause = WAITS
+            elif lost[1] - lost[0] < RESERVED and _was_away(gaps, since_at, until_at):
+                cause = CUT
+            else:
+                cause = LOST
+            marked.append((lost, cause))
+    yield from sorted(marked)
+
+
+def _was_away(gaps: list[Gap], since_at: float | None, until_at: float | None) -> bool:
+    """Whether the agent went offline between two rows."""
+    if since_at is None or until_at is None:
+        return False
+    return any(
+        gap.cause == AGENT_OFFLINE and gap.since_at <= until_at and (gap.until_at or until_at) >= since_at
+        for gap in gaps
+    )
+
+
+def _inside(ranges: list[Range], hole: Range) -> list[Range]:
+    """Give the parts of ranges that lie in a hole; ranges are in order, or overlap."""
+    cut = ((max(first, hole[0]), min(last, hole[1])) for first, last in sorted(ranges))
+    joined: list[Range] = []
+    for first, last in cut:
+        if joined and first <= joined[-1][1]:
+            first = joined[-1][1] + 1  # noqa: PLW2901 the rest of it
+        if first <= last:
+            joined.append((first, last))
+    return joined
+
+
+def _outside(ranges: list[Range], hole: Range) -> list[Range]:
+    """Give the parts of a hole that lie in no range."""
+    left: list[Range] = []
+    following = hole[0]
+    for first, last in _inside(ranges, hole):
+        if first > following:
+            left.append((following, first - 1))
+        following = last + 1
+    if following <= hole[1]:
+        left.append((following, hole[1]))
+    return left

@@ -1,0 +1,254 @@
+"""Readings of one series, rolled up to minutes, hours and days: pure, exact, and the same in whatever pieces.
+
+Numbers are thousandths of the series' unit, as the history keeps them: int where that is exact, else float. Sums are
+kept as exact numbers (`Fraction` where a float came in), so that the order and the grouping of the pieces cannot
+show; they are rounded once, where they are written down. Times are Unix milliseconds; a bucket is the stretch from a
+multiple of its width (UTC) up to, not including, the next one.
+
+A value holds until the next reading, but at most for `hold_ms`: longer silence is not knowing. That gives the
+time-weighted mean, in which a value that stood for an hour counts for more than one that stood for a second; for ON
+and OFF it is the share of the time that was ON.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final, NamedTuple
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+
+NUMBER_HOLD_MS: Final = HOUR_MS  # radio sensors that speak on change speak once an hour when nothing changes
+
+COUNTED_QUANTITIES: Final = frozenset({"energy", "gas", "water", "rain", "precipitation", "pulses", "count", "counter"})
+COUNTED_UNITS: Final = frozenset({"Wh", "kWh", "MWh", "m³", "m3", "ft³", "pulses", "imp"})
+
+Exact = int | Fraction
+Value = int | float | str
+
+
+class Reading(NamedTuple):
+    """One reading: a number in thousandths, or a text."""
+
+    at_ms: int
+    value: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollup:
+    """What the readings of one bucket come to; there is none for a bucket without a reading.
+
+    `area` is the value times the milliseconds that it held, `held_ms` how much of the bucket that covers. `increase`
+    is how far a counter rose, None where the series is none. For a text only `count` and the last one say anything:
+    the numbers are 0.
+    """
+
+    start_ms: int
+    width_ms: int
+    count: int
+    low: float  # int or float, as it came in
+    high: float
+    total: Exact
+    area: Exact
+    held_ms: int
+    last: Value
+    last_ms: int
+    increase: Exact | None
+
+    @property
+    def end_ms(self) -> int:
+        """Where the next bucket begins."""
+        return self.start_ms + self.width_ms
+
+
+def is_counter(kind: str, quantity: str | None, unit: str | None) -> bool:
+    """Whether a series only ever rises until its device begins again, by what its agent said of it."""
+    if kind != "number":
+        return False
+    if quantity is not None and quantity.lower() in COUNTED_QUANTITIES:
+        return unit is None or not unit.endswith(("/h", "/min", "/s"))  # a rate is none, whatever it is a rate of
+    return unit in COUNTED_UNITS and quantity is None
+
+
+def hold_ms(kind: str) -> int | None:
+    """How long a value of such a series stands for the time after it; None for ever.
+
+    A state is told when it changes, so the last one stands. A number that is no longer told is not known.
+    """
+    return NUMBER_HOLD_MS if kind == "number" else None
+
+
+def roll(
+    readings: Iterable[Reading], width_ms: int, *, before: Reading | None, hold_ms: int | None, counter: bool
+) -> Iterator[Rollup]:
+    """Roll up readings in their order, none of them earlier than `before`, into buckets of one width.
+
+    `before` is the last reading before the first of them. Readings must be all numbers or all texts; the last bucket
+    is taken to be over.
+    """
+    bucket: list[Reading] = []
+    end_ms = 0
+    for reading in readings:
+        if reading.at_ms >= end_ms:
+            if bucket:
+                yield _rollup(bucket, end_ms - width_ms, width_ms, before, hold_ms, counter)
+                before, bucket = bucket[-1], []
+            end_ms = (reading.at_ms // width_ms + 1) * width_ms
+        bucket.append(reading)
+    if bucket:
+        yield _rollup(bucket, end_ms - width_ms, width_ms, before, hold_ms, counter)
+
+
+def merge(parts: Iterable[Rollup], width_ms: int, *, before: Reading | None, hold_ms: int | None) -> Iterator[Rollup]:
+    """Merge rollups in their order into wider ones; `width_ms` is a multiple of theirs.
+
+    `before` is the last reading before the first part. What held between two parts is made up for from the last
+    reading of the earlier one.
+    """
+    group: list[Rollup] = []
+    end_ms = 0
+    for part in parts:
+        if part.start_ms >= end_ms:
+            if group:
+                yield _merged(group, end_ms - width_ms, width_ms, before, hold_ms)
+                before, group = Reading(group[-1].last_ms, group[-1].last), []
+            end_ms = (part.start_ms // width_ms + 1) * width_ms
+        group.append(part)
+    if group:
+        yield _merged(group, end_ms - width_ms, width_ms, before, hold_ms)
+
+
+def add_late(old: Rollup, late: Rollup) -> Rollup:
+    """Add late readings of a bucket whose own readings are gone. Counts and sums stay exact.
+
+    How long each of the old values stood cannot be found again, so their time stays as it was; and a counter that was
+    read later has its rise told already.
+    """
+    if isinstance(old.last, str) or isinstance(late.last, str):
+        newest = old if old.last_ms >= late.last_ms else late
+        return replace(newest, count=old.count + late.count)
+    timed = old if old.held_ms else late
+    newest = old if old.last_ms >= late.last_ms else late
+    return Rollup(
+        start_ms=old.start_ms,
+        width_ms=old.width_ms,
+        count=old.count + late.count,
+        low=min(old.low, late.low),
+        high=max(old.high, late.high),
+        total=old.total + late.total,
+        area=timed.area,
+        held_ms=timed.held_ms,
+        last=newest.last,
+        last_ms=newest.last_ms,
+        increase=late.increase if old.increase is None else old.increase,
+    )
+
+
+def _rollup(
+    readings: list[Reading],
+    start_ms: int,
+    width_ms: int,
+    before: Reading | None,
+    hold_ms: int | None,
+    counter: bool,  # noqa: FBT001 passed on in a loop
+) -> Rollup:
+    """Roll up the readings of one bucket, of which there is at least one."""
+    end_ms = start_ms + width_ms
+    last = readings[-1]
+    if isinstance(last.value, str):
+        return Rollup(
+            start_ms=start_ms,
+            width_ms=width_ms,
+            count=len(readings),
+            low=0,
+            high=0,
+            total=0,
+            area=0,
+            held_ms=0,
+            last=last.value,
+            last_ms=last.at_ms,
+            increase=None,
+        )
+    values = [value for _, value in readings if not isinstance(value, str)]
+    area: Exact = 0
+    held_ms = 0
+    standing = before
+    for reading in readings:
+        if standing is not None:
+            held, of_it = _held(standing, start_ms, reading.at_ms, hold_ms)
+            held_ms += held
+            area += of_it
+        standing = reading
+    held, of_it = _held(last, start_ms, end_ms, hold_ms)
+    return Rollup(
+        start_ms=start_ms,
+        width_ms=width_ms,
+        count=len(values),
+        low=min(values),
+        high=max(values),
+        total=sum(map(exact, values)),
+        area=area + of_it,
+        held_ms=held_ms + held,
+        last=last.value,
+        last_ms=last.at_ms,
+        increase=_increase(values, before) if counter else None,
+    )
+
+
+def _merged(parts: list[Rollup], start_ms: int, width_ms: int, before: Reading | None, hold_ms: int | None) -> Rollup:
+    """Merge the parts of one bucket, of which there is at least one."""
+    end_ms = start_ms + width_ms
+    last = parts[-1]
+    area: Exact = 0
+    held_ms = 0
+    standing, begin_ms = before, start_ms
+    for part in parts:
+        if standing is not None:
+            held, of_it = _held(standing, begin_ms, part.start_ms, hold_ms)
+            held_ms += held
+            area += of_it
+        held_ms += part.held_ms
+        area += part.area
+        standing, begin_ms = Reading(part.last_ms, part.last), part.end_ms
+    held, of_it = _held(Reading(last.last_ms, last.last), last.end_ms, end_ms, hold_ms)
+    increases = [part.increase for part in parts if part.increase is not None]
+    return Rollup(
+        start_ms=start_ms,
+        width_ms=width_ms,
+        count=sum(part.count for part in parts),
+        low=min(part.low for part in parts),
+        high=max(part.high for part in parts),
+        total=sum((part.total for part in parts), start=0),
+        area=area + of_it,
+        held_ms=held_ms + held,
+        last=last.last,
+        last_ms=last.last_ms,
+        increase=sum(increases, start=0) if increases else None,
+    )
+
+
+def _held(reading: Reading, from_ms: int, until_ms: int, hold_ms: int | None) -> tuple[int, Exact]:
+    """Milliseconds that a reading stands for between two times, and their area."""
+    if isinstance(reading.value, str):
+        return 0, 0
+    at_ms = reading.at_ms
+    if hold_ms is not None and at_ms + hold_ms < until_ms:
+        until_ms = at_ms + hold_ms
+    held = until_ms - max(at_ms, from_ms)
+    return (held, exact(reading.value) * held) if held > 0 else (0, 0)
+
+
+def _increase(values: list[int | float], before: Reading | None) -> Exact:
+    """How far a counter rose; where it fell it began again at 0."""
+    risen: Exact = 0
+    previous = values[0] if before is None or isinstance(before.value, str) else before.value
+    for value in values:
+        risen += exact(value) - exact(previous) if value >= previous else max(exact(value), 0)
+        previous = value
+    return risen
+
+
+def exact(value: float) -> Exact:
+    """Give a number as one that adds up without rounding."""
+    return value if isinstance(value, int) else Fraction(value)

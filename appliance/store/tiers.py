@@ -1,0 +1,210 @@
+"""Minutes, hours and days kept up to date: what is due is rolled up in small steps, each a transaction of its own.
+
+A trigger of the database makes the hour of every reading that gets in due (schema_tiers.py); a step takes a few hours
+that are over, rolls their readings up to minutes and to the hour, makes their days due and strikes them off, all at
+once. A late reading makes its hour due again, and one that changes what a bucket ends with, the next bucket too. So a
+crash between any two steps loses nothing, and whatever the order, the tables come out the same.
+
+Where the readings of an hour were thrown away (retention.py), a late one is added to what is there, and thrown away.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from appliance.store.database import Database
+from appliance.store.dated import DatedReadings
+from appliance.store.reading_rows import TICKS_PER_MS
+from appliance.store.rollup import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    Reading,
+    Rollup,
+    add_late,
+    hold_ms,
+    is_counter,
+    merge,
+    roll,
+)
+from appliance.store.schema_ticks import IS_STAGED
+from appliance.store.schema_tiers import DAY_DUE, EPOCH_DUE, HOUR_DUE, hour_of
+from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, MINUTES, Tier, decode, encode, insert
+
+GRACE_MS: Final = 120_000  # readings are some seconds on their way, and no hour is waited for
+HOURS_A_STEP: Final = 4  # of a series each: some 250 rows
+DAYS_A_STEP: Final = 16
+READINGS: Final = "readings"  # in `floors`, beside the names of the tables of the tiers
+INSERT: Final = {tier: insert(tier) for tier in (MINUTES, HOURS, DAYS)}
+
+UnixTime = Callable[[float], int | None]
+"""Unix ms of a monotonic time in seconds; None while the clock is not trusted."""
+
+
+class _Series(NamedTuple):
+    """What decides how a series is rolled up."""
+
+    id: int
+    is_text: bool
+    hold_ms: int | None
+    is_counter: bool
+
+
+class Tiers:
+    """The chore that rolls up."""
+
+    def __init__(self, database: Database, unix_ms: UnixTime) -> None:
+        self._database = database
+        self._ask = database.connection.execute
+        self._unix_ms = unix_ms
+        self._dated = DatedReadings(database.connection)
+
+    def step(self, now: float) -> bool:
+        """Roll up a few of what is due and over; False when there are none. `now` is monotonic."""
+        unix_ms = self._unix_ms(now)
+        if unix_ms is None:
+            return False
+        until_ms = self._moved_until(unix_ms - GRACE_MS)
+        work: Callable[[_Series, int], None]
+        if epochs := self._due(EPOCH_DUE, None, HOURS_A_STEP):
+            work, due = self._mark, epochs
+        elif hours := self._due(HOUR_DUE, until_ms // HOUR_MS, HOURS_A_STEP):
+            work, due = self._roll_hour, hours
+        elif days := self._due(DAY_DUE, until_ms // DAY_MS, DAYS_A_STEP):
+            work, due = self._roll_day, days
+        else:
+            return False
+        with self._database.transaction():
+            self._dated.forget()
+            for tier, start, series_id in due:
+                self._ask("DELETE FROM due WHERE tier = ? AND start = ? AND series_id = ?", (tier, start, series_id))
+                if (series := self._series(series_id)) is not None:
+                    work(series, start)
+        return True
+
+    def _due(self, tier: int, before: int | None, limit: int) -> list[tuple[int, int, int]]:
+        """What is due of a tier and begins before that start."""
+        return self._ask(
+            "SELECT tier, start, series_id FROM due WHERE tier = ?1 AND (?2 IS NULL OR start < ?2)"
+            " ORDER BY start, series_id LIMIT ?3",
+            (tier, before, limit),
+        ).fetchall()
+
+    def _moved_until(self, until_ms: int) -> int:
+        """Up to when all readings that came in are in their table, which is not later than that."""
+        row = self._ask(
+            "SELECT (journal.tick + journal.late_ms * ?) / ? + epochs.offset_ms FROM journal"  # noqa: S608 our own names
+            " JOIN stretches ON stretches.id = journal.stretch_id JOIN epochs ON epochs.id = stretches.epoch_id"
+            f" WHERE journal.id = (SELECT min(id) FROM journal WHERE {IS_STAGED})",
+            (TICKS_PER_MS, TICKS_PER_MS),
+        ).fetchone()
+        return until_ms if row is None else min(until_ms, row[0])
+
+    def _series(self, series_id: int) -> _Series | None:
+        row = self._ask("SELECT kind, quantity, unit FROM series WHERE id = ?", (series_id,)).fetchone()
+        if row is None:
+            return None
+        kind, quantity, unit = row
+        return _Series(series_id, kind == "text", hold_ms(kind), is_counter(kind, quantity, unit))
+
+    def _mark(self, series: _Series, epoch_id: int) -> None:
+        """Make the hours of an epoch due whose time was found."""
+        self._ask(
+            "INSERT OR IGNORE INTO due"  # noqa: S608 our own names
+            f" SELECT DISTINCT {HOUR_DUE}, {hour_of('readings.tick')}, readings.series_id"
+            " FROM epochs CROSS JOIN readings ON readings.series_id = ? AND readings.tick >= epochs.first_tick"
+            " CROSS JOIN stretches ON stretches.id = readings.stretch_id AND stretches.epoch_id = epochs.id"
+            " WHERE epochs.id = ? AND readings.tick <= epochs.last_tick + ?",
+            (series.id, epoch_id, HOUR_MS * TICKS_PER_MS),
+        )
+
+    def _roll_hour(self, series: _Series, hour: int) -> None:
+        """Roll up one hour of a series to minutes and to itself."""
+        begin_ms = hour * HOUR_MS
+        is_thrown_away = begin_ms < self._floor_ms(READINGS)
+        ask = self._dated.take_late if is_thrown_away else self._dated.between
+        told = ask(series.id, begin_ms, begin_ms + HOUR_MS)
+        readings = [reading for reading in told if isinstance(reading.value, str) == series.is_text]
+        old = self._one(HOURS, series.id, "start = ?", hour)
+        before = self._before(series, begin_ms)
+        minutes = list(self._roll(series, readings, MINUTE_MS, before))
+        hours = list(self._roll(series, readings, HOUR_MS, before))
+        if is_thrown_away:
+            if not readings:
+                return
+            minutes = [self._with_old(MINUTES, series.id, minute) for minute in minutes]
+            hours = [self._with_old(HOURS, series.id, rollup) for rollup in hours]
+        else:
+            first = begin_ms // MINUTE_MS
+            self._ask(
+                "DELETE FROM minutes WHERE series_id = ? AND start BETWEEN ? AND ?", (series.id, first, first + 59)
+            )
+            self._ask("DELETE FROM hours WHERE series_id = ? AND start = ?", (series.id, hour))
+        self._put(MINUTES, series.id, minutes)
+        self._put(HOURS, series.id, hours)
+        self._make_due(DAY_DUE, begin_ms // DAY_MS, series.id)
+        if _end(old) != _end(*hours) and (next_ := self._one(HOURS, series.id, "start > ? ORDER BY start", hour)):
+            self._make_due(HOUR_DUE, next_.start_ms // HOUR_MS, series.id)
+
+    def _roll_day(self, series: _Series, day: int) -> None:
+        """Merge the hours of one day of a series."""
+        begin_ms = day * DAY_MS
+        old = self._one(DAYS, series.id, "start = ?", day)
+        if begin_ms < self._floor_ms(HOURS.table) and old is not None:
+            return  # its hours are no longer complete
+        first = begin_ms // HOUR_MS
+        hours = self._rollups(HOURS, series.id, "start BETWEEN ? AND ? ORDER BY start", first, first + 23)
+        before = self._before(series, begin_ms)
+        same = [hour for hour in hours if isinstance(hour.last, str) == series.is_text]
+        days = list(merge(same, DAY_MS, before=before, hold_ms=series.hold_ms))
+        self._ask("DELETE FROM days WHERE series_id = ? AND start = ?", (series.id, day))
+        self._put(DAYS, series.id, days)
+        if _end(old) != _end(*days) and (next_ := self._one(DAYS, series.id, "start > ? ORDER BY start", day)):
+            self._make_due(DAY_DUE, next_.start_ms // DAY_MS, series.id)
+
+    def _roll(self, series: _Series, readings: list[Reading], width_ms: int, before: Reading | None) -> list[Rollup]:
+        rolled = roll(readings, width_ms, before=before, hold_ms=series.hold_ms, counter=series.is_counter)
+        return list(rolled)
+
+    def _before(self, series: _Series, at_ms: int) -> Reading | None:
+        """Newest reading before an hour begins; where it was thrown away, what the hours say of it."""
+        hour = self._one(HOURS, series.id, "start < ? ORDER BY start DESC", at_ms // HOUR_MS)
+        if hour is not None and isinstance(hour.last, str) == series.is_text:
+            told = Reading(hour.last_ms, hour.last)
+        else:
+            told = None
+        found = self._dated.before(series.id, at_ms, texts=series.is_text)
+        if found is None or told is None:
+            return found or told
+        return told if told.at_ms > found.at_ms else found
+
+    def _with_old(self, tier: Tier, series_id: int, late: Rollup) -> Rollup:
+        """Add a rollup of late readings to what is in the table."""
+        old = self._one(tier, series_id, "start = ?", late.start_ms // tier.width_ms)
+        return late if old is None else add_late(old, late)
+
+    def _put(self, tier: Tier, series_id: int, rollups: list[Rollup]) -> None:
+        self._database.connection.executemany(INSERT[tier], (encode(series_id, rollup) for rollup in rollups))
+
+    def _one(self, tier: Tier, series_id: int, where: str, *said: int) -> Rollup | None:
+        """Give the first rollup of a series that is asked for."""
+        return next(iter(self._rollups(tier, series_id, f"{where} LIMIT 1", *said)), None)
+
+    def _rollups(self, tier: Tier, series_id: int, where: str, *said: int) -> list[Rollup]:
+        rows = self._ask(
+            f"SELECT {COLUMNS} FROM {tier.table} WHERE series_id = ? AND {IS_WHOLE} AND {where}",  # noqa: S608
+            (series_id, *said),
+        )
+        return [decode(tier, cells) for cells in rows]
+
+    def _make_due(self, tier: int, start: int, series_id: int) -> None:
+        self._ask("INSERT OR IGNORE INTO due VALUES (?, ?, ?)", (tier, start, series_id))
+
+    def _floor_ms(self, tier: str) -> int:
+        """Before which time a table holds nothing any more."""
+        row = self._ask("SELECT at_ms FROM floors WHERE tier = ?", (tier,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+
+def _end(*rollups: Rollup | None) -> tuple[object, ...]:
+    """What the time after a bucket goes on from."""
+    return tuple((rollup.last_ms, rollup.last) for rollup in rollups if rollup is not None)

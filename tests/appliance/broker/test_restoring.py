@@ -1,0 +1,334 @@
+"""A broker that starts again with what its journal holds."""
+
+import pytest
+from durable import WHO, House, random_actions
+from journal import RecordingJournal, plain
+from virtual import V5, V311, VirtualServer, accounts
+
+from appliance.broker.image import Image
+from appliance.broker.message import Message
+from appliance.broker.records import (
+    Done,
+    Dropped,
+    Ended,
+    Left,
+    Opened,
+    Queued,
+    Subscribed,
+    Unsubscribed,
+    WillGone,
+    WillKept,
+    WillWaits,
+)
+from appliance.broker.restoring import RESTART_GRACE_S
+from appliance.broker.rights import AllRights
+from appliance.mqtt.packets import Disconnect, PubAck, Publish, PubRec, PubRel, SubAck, Will
+from appliance.mqtt.properties import Properties
+from appliance.mqtt.types import QoS
+
+
+def house(**options):
+    return VirtualServer(journal=RecordingJournal(automatic=True), **options)
+
+
+def lasting(server, client_id, version=V311, expiry_s=1_000, **fields):
+    """A client whose session outlives its link."""
+    properties = Properties(session_expiry_interval=expiry_s) if version is V5 else Properties()
+    return server.client(client_id, version, clean_start=False, properties=properties, **fields)
+
+
+@pytest.mark.parametrize("version", [V311, V5])
+def test_a_session_resumes_with_its_messages_in_order_and_under_their_ids(version):  # [MQTT-4.4.0-1], [MQTT-4.6.0-1]
+    server = house(max_inflight=3)
+    reader = lasting(server, "reader", version).subscribe("a", qos=2)
+    writer = server.client("writer")
+    for number, qos in enumerate((2, 1, 2, 1, 2), start=1):
+        writer.publish("a", b"%d" % number, qos=qos, packet_id=number)
+    reader.packets()
+    reader.send(PubRec(1))
+    assert reader.packets() == [PubRel(1)]
+    server.crash_and_restart()
+    back = lasting(server, "reader", version)
+    assert back.connack.session_present
+    told = [
+        (type(one), one.packet_id, getattr(one, "dup", None), getattr(one, "payload", None)) for one in back.resumed
+    ]
+    assert told == [(PubRel, 1, None, None), (Publish, 2, True, b"2"), (Publish, 3, True, b"3")]
+    back.send(PubAck(2))
+    back.send(PubRec(3))
+    assert [getattr(one, "payload", None) for one in back.packets()] == [b"4", None]
+
+
+def test_subscriptions_are_what_they_were():
+    server = house()
+    five = lasting(server, "five", V5).subscribe("a/#", 1, identifier=7, retain_as_published=True)
+    five.subscribe("b", 2, no_local=True).subscribe("$share/g/c", 1)
+    server.crash_and_restart()
+    back = lasting(server, "five", V5)
+    for topic in ("a/x", "b", "c"):
+        back.publish(topic, topic.encode(), qos=1, packet_id=9, retain=True)
+    told = [
+        (one.topic, one.retain, one.properties.subscription_identifier)
+        for one in back.packets()
+        if isinstance(one, Publish)
+    ]
+    assert told == [("a/x", True, (7,)), ("c", False, ())]
+
+
+def test_retained_messages_are_there_with_what_is_left_of_their_time():
+    server = house()
+    writer = server.client("writer", V5)
+    writer.publish("short", b"1", retain=True, properties=Properties(message_expiry_interval=10))
+    writer.publish("long", b"2", retain=True, properties=Properties(message_expiry_interval=100, content_type="x"))
+    writer.publish("gone", b"3", qos=1, retain=True).publish("gone", b"", qos=1, retain=True)
+    server.advance(30)
+    server.crash_and_restart()
+    reader = server.client("reader", V5).subscribe("#", 1)
+    packets = [one for one in reader.packets() if isinstance(one, Publish)]
+    assert [(one.topic, one.properties) for one in packets] == [
+        ("long", Properties(message_expiry_interval=70, content_type="x"))
+    ]
+    assert plain(server.journal.image())["retained"].keys() == {"long"}  # what is over is so on disk too
+
+
+def test_a_retained_message_that_finds_no_room_any_more_is_forgotten():
+    server = house(max_retained_messages=2)
+    writer = server.client("writer")
+    writer.publish("a", b"1", retain=True).publish("b", b"1", retain=True)
+    server._limits = type(server._limits)(max_retained_messages=1)
+    server.crash_and_restart()
+    server.advance(0)
+    assert set(plain(server.journal.image())["retained"]) == {"a"}
+
+
+def test_ids_of_messages_from_clients_are_known_still():  # [MQTT-4.3.3-2]
+    server = house()
+    reader = server.client("reader").subscribe("a", 2)
+    writer = lasting(server, "writer")
+    writer.publish("a", qos=2, packet_id=5)
+    reader.packets()
+    server.crash_and_restart()
+    reader = server.client("reader").subscribe("a", 2)
+    reader.packets()
+    writer = lasting(server, "writer").publish("a", qos=2, packet_id=5, dup=True)
+    assert writer.packets() == [PubRec(5)]
+    assert reader.packets() == []
+
+
+def test_time_away_goes_on_and_begins_anew_for_who_was_here():
+    server = house()
+    lasting(server, "away", V5, expiry_s=100).lose()
+    lasting(server, "here", V5, expiry_s=100)
+    server.advance(60)
+    server.crash_and_restart()
+    server.crash_and_restart()
+    server.advance(39)
+    assert set(server.broker.sessions) == {"away", "here"}
+    server.advance(1)
+    assert set(server.broker.sessions) == {"here"}
+    server.crash_and_restart()
+    server.advance(59)
+    assert set(server.broker.sessions) == {"here"}
+    server.advance(1)
+    assert not server.broker.sessions
+    assert server.broker.stats.sessions_ended == {"expired": 1}
+    assert plain(server.journal.image())["sessions"] == {}
+
+
+def test_a_session_that_ended_stays_ended():
+    server = house()
+    client = lasting(server, "a", V5)
+    client.subscribe("x").send(Disconnect(properties=Properties(session_expiry_interval=0)))
+    server.client("b").subscribe("x")  # ends with its link
+    server.crash_and_restart()
+    assert not server.broker.sessions
+    lasting(server, "c").subscribe("x")
+    server.client("c").lose()  # and nothing of it stays
+    server.crash_and_restart()
+    assert not lasting(server, "c").connack.session_present
+
+
+def test_a_session_that_is_taken_up_for_no_longer_than_its_link_is_gone():
+    server = house()
+    lasting(server, "a", V5).subscribe("x").lose()
+    again = server.client("a", V5, clean_start=False)
+    assert again.connack.session_present
+    server.crash_and_restart()
+    assert not lasting(server, "a", V5).connack.session_present
+
+
+class Heard(list):
+    """What comes on `w` after a restart."""
+
+    def __init__(self, server):
+        reader = server.client("reader").subscribe("w", 1)
+        reader.packets()
+        self.until = lambda seconds: (server.advance(seconds), reader.messages())[1]
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "expiry_s", "told_after"),
+    [(None, 0, RESTART_GRACE_S), (None, 100, RESTART_GRACE_S), (30, 100, 30), (30, 20, 20), (3, 100, 10), (30, 5, 5)],
+)
+def test_the_will_of_a_client_that_was_connected_is_told_once(delay_s, expiry_s, told_after):
+    server = house()
+    will = Will("w", b"gone", QoS(1), properties=Properties(will_delay_interval=delay_s))
+    server.client("a", V5, will=will, properties=Properties(session_expiry_interval=expiry_s))
+    server.crash_and_restart()
+    heard = Heard(server)
+    assert heard.until(told_after - 0.01) == []
+    assert heard.until(0.01) == [("w", b"gone", 1)]
+    assert heard.until(1_000) == []
+    server.crash_and_restart()
+    assert Heard(server).until(1_000) == []
+
+
+@pytest.mark.parametrize("expiry_s", [0, 100])
+def test_who_is_back_in_time_is_not_lost(expiry_s):  # [MQTT-3.1.3-9]
+    server = house()
+    will = Will("w", b"gone", QoS(1))
+    options = {"properties": Properties(session_expiry_interval=expiry_s), "clean_start": False}
+    server.client("a", V5, will=will, **options)
+    server.crash_and_restart()
+    server.advance(9)
+    client = server.client("a", V5, will=will, **options)
+    heard = Heard(server)
+    assert heard.until(5) == []
+    server.goodbye(client)
+    assert heard.until(1_000) == []
+    server.crash_and_restart()
+    assert Heard(server).until(1_000) == []
+
+
+def test_a_second_cut_does_not_make_a_will_wait_longer():
+    server = house()
+    server.client("a", will=Will("w", b"gone", QoS(1)))
+    server.crash_and_restart()
+    server.advance(6)
+    server.crash_and_restart()
+    heard = Heard(server)
+    assert heard.until(3.99) == []
+    assert heard.until(0.01) == [("w", b"gone", 1)]
+
+
+def test_a_will_that_waited_goes_on_waiting():
+    server = house()
+    will = Will("w", b"gone", QoS(1), properties=Properties(will_delay_interval=30))
+    server.client("a", V5, will=will, properties=Properties(session_expiry_interval=100)).lose()
+    server.advance(25)
+    server.crash_and_restart()
+    heard = Heard(server)
+    assert heard.until(4.99) == []
+    assert heard.until(0.01) == [("w", b"gone", 1)]
+
+
+def test_another_users_client_of_the_same_id_does_not_revoke_a_will():
+    server = house(authorize=accounts)
+    server.client("a", username="ann", will=Will("w", b"ann", QoS(1)))
+    server.crash_and_restart()
+    other = server.client("a", username="bob", will=Will("w", b"bob", QoS(1)))
+    heard = Heard(server)
+    other.lose()
+    assert heard.until(0) == [("w", b"ann", 1), ("w", b"bob", 1)]
+    assert heard.until(1_000) == []
+
+
+class NoWills(AllRights):
+    def may_publish(self, topic):
+        return topic != "w"
+
+
+def test_a_will_is_told_with_the_rights_of_now():
+    image = Image()
+    image.apply(WillKept(1, "a", "ann", "w", b"gone", 1, True, b"", 0, None))
+    server = house(authorize=lambda _: NoWills())
+    server.broker.restore(image, server.now)
+    server.advance(10)
+    assert len(server.broker.router.retained) == 0
+    assert server.broker.stats.dropped == {"not allowed to publish": 1}
+    assert server.journal.records == [WillWaits(1, 10.0), WillGone(1)]
+
+
+def test_what_is_damaged_or_too_much_is_left_out_and_said_so():
+    image = Image()
+    message = Message("t", b"x", 2)
+    message.number = 3
+    image.append(message, 0)
+    for record in (
+        Opened(1, "a", None, 60.0),
+        Subscribed(1, "x", 0, False, False, 0, False),
+        Subscribed(1, "y", 0, False, False, 0, False),
+        Queued(1, 1, 1, False, (), None, 4),
+        Queued(1, 2, 1, False, (), None, 0),
+        Queued(1, 3, 2, False, (), "$share/g/t", 0),
+        Opened(2, "b", None, 60.0),
+        Opened(5, "b", None, 60.0),
+        Left(1),
+    ):
+        image.apply(record)
+    server = house(max_subscriptions=1)
+    server.broker.restore(image, server.now)
+    session = server.broker.sessions["a"]
+    assert list(session.subscriptions) == ["x"]
+    assert ([*session.in_flight], [one[0].number for one in session.queue]) == ([], [3])
+    assert server.broker.sessions["b"].key == 5
+    assert set(server.journal.records) == {
+        Left(5), Ended(2), Unsubscribed(1, "y"), Done(1, 4), Dropped(1, 2)
+    }  # fmt: skip
+
+
+def test_retained_messages_that_were_not_all_sent_come_again():
+    server = house(max_inflight=1)
+    writer = server.client("writer")
+    for topic in ("a", "b", "c"):
+        writer.publish(topic, topic.encode(), qos=1, packet_id=1, retain=True)
+    reader = lasting(server, "reader").subscribe("+", 1)
+    assert [type(one) for one in reader.packets()] == [Publish, SubAck]
+    server.crash_and_restart()
+    got = []
+    back = lasting(server, "reader")
+    packets = back.resumed
+    while packets:
+        got += [(one.payload, one.dup) for one in packets]
+        back.send(PubAck(packets[0].packet_id))
+        packets = back.packets()
+    assert got == [(b"a", True), (b"a", False), (b"b", False), (b"c", False)]
+    server.crash_and_restart()
+    assert lasting(server, "reader").resumed == []
+
+
+def test_queued_messages_keep_their_bounds_and_expire():
+    server = house(max_queued_messages=2)
+    lasting(server, "reader", V5).subscribe("a", 1).lose()
+    writer = server.client("writer", V5)
+    writer.publish("a", b"1", qos=1, properties=Properties(message_expiry_interval=10)).publish("a", b"2", qos=1)
+    server.crash_and_restart()
+    writer = server.client("writer", V5)
+    writer.publish("a", b"3", qos=1)
+    assert server.broker.stats.dropped == {"queue full": 1}
+    server.advance(30)
+    writer.publish("a", b"4", qos=1)
+    assert server.broker.stats.dropped == {"queue full": 1, "expired": 1}
+    server.crash_and_restart()
+    assert [one.payload for one in lasting(server, "reader", V5).resumed] == [b"2", b"4"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_snapshot_says_what_history_says(seed):
+    """Whatever happened before, described once more it is the same, and a second broker finds the same."""
+    one = House()
+    for name, arguments in [("connect", {"who": who}) for who in WHO] + list(random_actions(seed, 150)):
+        one.do(name, arguments)
+    server = one.server
+    will = Will("w", b"gone", QoS(1), properties=Properties(will_delay_interval=30))
+    server.client("lost", V5, will=will, properties=Properties(session_expiry_interval=100)).connection.link.lose()
+    server.client("here", V5, will=will)
+    one.close()
+    one.commit(None)
+    server.advance(3)
+    again = RecordingJournal()
+    server.broker.snapshot(again, server.now)
+    again.close(server.now)
+    again.commit()
+    assert plain(again.image(server.now)) == plain(one.journal.image(server.now))
+    assert len(plain(again.image())["wills"]) == 2

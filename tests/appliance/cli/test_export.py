@@ -1,0 +1,91 @@
+"""appliance export: a whole file or none."""
+
+import argparse
+import json
+import time
+
+import pytest
+from keeper import Keeper, number
+from processes import appliance, free_port, running
+
+from appliance.cli import export
+from appliance.exits import Exit
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    keeper = Keeper(folder / "appliance.db", at=time.time() - 3600)
+    keeper.write(number("20.50", "home/a/t"), number("ON", "home/hall/door"), number("21", "home/a/t"), apart_s=1.0)
+    keeper.stop()
+    return folder
+
+
+def exported(home, data_dir, *arguments):
+    return appliance(home, "export", "--data", data_dir, *arguments)
+
+
+def test_csv_and_json_lines(tmp_path, data_dir):
+    done = exported(tmp_path, data_dir)
+    head, *lines = done.stdout.splitlines()
+    assert head == "topic,time,value,unit,quality,clock,agent,run,seq"
+    assert [line.split(",")[2] for line in lines] == ["20.5", "21", "ON"]
+    assert (done.stderr, done.returncode) == ("", Exit.OK)
+    lines = exported(tmp_path, data_dir, "home/+/t", "--format", "jsonl", "--since", "2h").stdout.splitlines()
+    assert [json.loads(line)["value"] for line in lines] == [20.5, 21]
+    assert exported(tmp_path, data_dir, "--until", "2h").stdout.count("\n") == 1
+    (row,) = exported(tmp_path, data_dir, "home/+/door", "--every", "1d").stdout.splitlines()[1:]
+    assert ",1.0,1.0,1.0,1,ON," in row
+
+
+def test_into_a_file_while_the_service_runs(tmp_path, data_dir):
+    target = tmp_path / "out.csv"
+    target.write_text("old")
+    port = free_port()
+    with running(tmp_path, "run", "--data", data_dir, "--mqtt-port", port, "--http-port", "0") as service:
+        service.line()
+        done = exported(tmp_path, data_dir, "-o", target)
+        assert (done.stdout, done.stderr, done.returncode) == ("", "", Exit.OK)
+        service.stop()
+    assert target.read_text().count("\n") == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "out.csv"]
+    assert exported(tmp_path, data_dir, "-o", "/dev/null").returncode == Exit.OK
+
+
+def test_a_file_that_cannot_be_made_or_filled(tmp_path, data_dir):
+    done = exported(tmp_path, data_dir, "-o", tmp_path / "none" / "out.csv")
+    assert done.returncode == Exit.DATA
+    assert "cannot be written (No such file or directory)" in done.stderr
+    full = exported(tmp_path, data_dir, "-o", "/dev/full")
+    assert full.returncode == Exit.DATA
+    assert "free some space" in full.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (("a#",), Exit.USAGE, "a wildcard is not alone"),
+        (("--since", "1h", "--until", "2h"), Exit.USAGE, "swap them"),
+        (("--since", "soon"), Exit.USAGE, "--since: 'soon'"),
+        (("--every", "0s"), Exit.USAGE, "is no stretch of time"),
+        (("--every", "x"), Exit.USAGE, "is not a time span"),
+        (("--format", "parquet"), Exit.USAGE, "invalid choice"),
+    ],
+)
+def test_what_cannot_be_asked(tmp_path, data_dir, arguments, code, complaint):
+    done = exported(tmp_path, data_dir, *arguments)
+    assert done.returncode == code
+    assert complaint in done.stderr
+
+
+def test_no_database(tmp_path):
+    assert exported(tmp_path, tmp_path / "none").returncode == Exit.UNAVAILABLE
+    (tmp_path / "appliance.db").write_bytes(b"no database" * 100)
+    assert exported(tmp_path, tmp_path).returncode == Exit.DATA
+
+
+def test_spans():
+    assert export.span("1h30m") == 5400
+    with pytest.raises(argparse.ArgumentTypeError):
+        export.span("0m")

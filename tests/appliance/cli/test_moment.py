@@ -1,0 +1,74 @@
+"""appliance sub --at: what was retained at a moment of the past."""
+
+import time
+
+import pytest
+from keeper import Keeper, number
+from processes import appliance, eventually, free_port, running
+
+from appliance.exits import Exit
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    keeper = Keeper(folder / "appliance.db", at=time.time() - 7200)
+    keeper.write(number("20.50", "home/a/t"), number("ON", "home/hall/door"))
+    keeper.advance(3600)
+    keeper.write(number("21", "home/a/t"), number("OFF", "home/hall/door"))
+    keeper.stop()
+    return folder
+
+
+def sub(home, data_dir, *arguments):
+    return appliance(home, "sub", "--data", data_dir, *arguments)
+
+
+def test_the_state_of_a_moment_from_the_file(tmp_path, data_dir):
+    done = sub(tmp_path, data_dir, "--at", "90m", "home/#", "-v")
+    assert done.stdout == "home/a/t 20.5\nhome/hall/door ON\n"
+    assert "this is from" in done.stderr
+    assert done.returncode == Exit.OK
+    assert sub(tmp_path, data_dir, "--at", "now", "-t", "home/+/t", "-t", "none/#").stdout == "21\n"
+    formatted = sub(tmp_path, data_dir, "--at", "90m", "-t", "#", "-F", "%t=%p %r", "-T", "home/hall/#")
+    assert formatted.stdout == "home/a/t=20.5 1\n"
+    assert sub(tmp_path, data_dir, "--at", "90m", "-v", "#", "-C", "1", "-N").stdout == "home/a/t 20.5"
+
+
+def test_a_running_service_says_the_same(tmp_path, data_dir):
+    port = free_port()
+    with running(tmp_path, "run", "--data", data_dir, "--mqtt-port", port, "--http-port", "0") as service:
+        service.line()
+        done = sub(tmp_path, data_dir, "--at", "90m", "home/#", "-v")
+        assert (done.stdout, done.stderr) == ("home/a/t 20.5\nhome/hall/door ON\n", "")
+        appliance(tmp_path, "pub", "-p", port, "-t", "home/a/t", "-m", "22", "-q", "1")
+        eventually(lambda: sub(tmp_path, data_dir, "--at", "now", "home/a/t", "home/hall/+").stdout == "22\nOFF\n")
+        service.stop()
+
+
+def test_nothing_known(tmp_path, data_dir):
+    done = sub(tmp_path, data_dir, "--at", "3h", "home/#")
+    assert (done.stdout, done.returncode) == ("", Exit.NOTHING)
+    assert "nothing is known of home/# at " in done.stderr
+    assert "the history may begin later" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--at", "soon", "#"), "--at: 'soon' is not a time"),
+        (("--at", "1h", "a/#/b"), "# is not the last level"),
+        (("--at", "1h", "#", "-F", "%z"), "-F: %z is unknown"),
+    ],
+)
+def test_what_cannot_be_asked(tmp_path, data_dir, arguments, complaint):
+    done = sub(tmp_path, data_dir, *arguments)
+    assert done.returncode == Exit.USAGE
+    assert complaint in done.stderr
+
+
+def test_nobody_there_and_no_database(tmp_path):
+    assert sub(tmp_path, tmp_path / "none", "--at", "1h", "#").returncode == Exit.UNAVAILABLE
+    (tmp_path / "appliance.db").write_bytes(b"no database" * 100)
+    assert sub(tmp_path, tmp_path, "--at", "1h", "#").returncode == Exit.DATA

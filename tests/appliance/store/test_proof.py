@@ -1,0 +1,138 @@
+"""Every number of an agent has a row or a cause."""
+
+import pytest
+from keeper import AT, TOPIC, Keeper, backlog, number, origin
+
+from appliance.store import proof as module
+from appliance.store.database import StoreError
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, GapNote, Gaps
+from appliance.store.proof import CUT, LOST, PRUNED, REFUSED, WAITS, prove
+
+
+@pytest.fixture
+def keeper(tmp_path):
+    keeper = Keeper(tmp_path / "appliance.db")
+    yield keeper
+    keeper.stop()
+
+
+def send(keeper, *seqs, topic=TOPIC, run="r1"):
+    keeper.write(*(number(seq, topic, origin(seq, run=run)) for seq in seqs), apart_s=1.0)
+
+
+def note(keeper, *notes):
+    with keeper.database.transaction():
+        Gaps(keeper.database.connection).write(notes, keeper.clock.tick)
+
+
+def shown(proof):
+    return [(one.first_seq, one.last_seq, one.cause) for run in proof.runs for one in run.missing]
+
+
+def test_nothing_is_missing(keeper):
+    send(keeper, 1, 2, 3)
+    keeper.move()
+    send(keeper, 5, 4, 6, topic="home/b/t")  # of several topics, not in order
+    proof = prove(keeper.path, "house", None)
+    (run,) = proof.runs
+    assert (run.run, run.first_seq, run.last_seq, run.rows, run.missing) == ("r1", 1, 6, 6, [])
+    assert proof.is_explained
+
+
+def test_an_agent_nobody_knows(keeper):
+    send(keeper, 1)
+    assert prove(keeper.path, "attic", None) is None
+
+
+def test_what_never_arrived_has_its_time(keeper):
+    send(keeper, 1, 2, 5, 6, 9)
+    proof = prove(keeper.path, "house", None)
+    assert shown(proof) == [(3, 4, LOST), (7, 8, LOST)]
+    assert [(one.since_at, one.until_at) for one in proof.runs[0].missing] == [(AT + 2, AT + 3), (AT + 4, AT + 5)]
+    assert not proof.is_explained
+    keeper.write(backlog((AT + 2.3, 3, 1), (AT + 2.6, 4, 1), (AT + 4.3, 7, 1), (AT + 4.6, 8, 1)))
+    assert shown(prove(keeper.path, "house", None)) == []
+
+
+def test_what_the_agent_still_has(keeper):
+    send(keeper, 1, 4)
+    keeper.advance(5)
+    note(keeper, GapNote(AGENT, "house", AGENT_OFFLINE, keeper.now, None))
+    assert shown(prove(keeper.path, "house", None)) == [(2, 3, WAITS)]
+    note(keeper, GapNote(AGENT, "house", AGENT_OFFLINE, None, keeper.now))
+    assert shown(prove(keeper.path, "house", None)) == [(2, 3, LOST)]
+    assert shown(prove(keeper.path, "house", None, waiting=2)) == [(2, 3, WAITS)]
+    assert shown(prove(keeper.path, "house", None, waiting=0)) == [(2, 3, LOST)]
+    send(keeper, 1, run="r2")  # a new outbox: of the old one nothing is kept
+    assert shown(prove(keeper.path, "house", None, waiting=2)) == [(2, 3, LOST)]
+
+
+def test_what_the_agent_dropped_and_said_so(keeper):
+    send(keeper, 1, 2, 9, 10)
+    note(keeper, GapNote(AGENT, "house", DROPPED, keeper.now, keeper.now, "full", "r1", 3, 6))
+    assert shown(prove(keeper.path, "house", None)) == [(3, 6, DROPPED), (7, 8, LOST)]
+    note(keeper, GapNote(AGENT, "house", DROPPED, keeper.now, keeper.now, "full", "r1", 5, 8))
+    assert shown(prove(keeper.path, "house", None)) == [(3, 6, DROPPED), (7, 8, DROPPED)]
+    note(keeper, GapNote(AGENT, "house", DROPPED, keeper.now, keeper.now, "full", "r2", 1, 99))  # another outbox
+    assert prove(keeper.path, "house", None).is_explained
+
+
+def test_numbers_reserved_when_the_power_of_the_agent_was_cut(keeper):
+    send(keeper, 1, 2)
+    note(keeper, GapNote(AGENT, "house", AGENT_OFFLINE, keeper.now, None))
+    keeper.advance(60)
+    note(keeper, GapNote(AGENT, "house", AGENT_OFFLINE, None, keeper.now))
+    send(keeper, 1001, 1002, 1005, 3500)
+    assert shown(prove(keeper.path, "house", None)) == [(3, 1000, CUT), (1003, 1004, LOST), (1006, 3499, LOST)]
+
+
+def test_what_was_received_and_has_no_row(keeper):
+    keeper.history._max_series = 1
+    send(keeper, 1, 2)
+    send(keeper, 3, 4, topic="home/too/many")
+    send(keeper, 5)
+    keeper.move()
+    assert shown(prove(keeper.path, "house", None)) == [(3, 4, REFUSED)]
+    keeper.ask("DELETE FROM readings WHERE seq <= 2")
+    assert shown(prove(keeper.path, "house", None)) == [(1, 4, PRUNED)]
+
+
+def test_a_run_of_which_all_is_pruned(keeper):
+    send(keeper, 1, 2)
+    keeper.move()
+    keeper.ask("DELETE FROM readings")
+    assert shown(prove(keeper.path, "house", None)) == [(1, 2, PRUNED)]
+    assert prove(keeper.path, "house", AT).runs == []
+
+
+def test_from_one_time_on(keeper):
+    send(keeper, 1, 3, 5)
+    keeper.advance(600)
+    send(keeper, 6, 8)
+    assert shown(prove(keeper.path, "house", AT + 300)) == [(7, 7, LOST)]
+    (run,) = prove(keeper.path, "house", AT + 300).runs
+    assert (run.first_seq, run.last_seq, run.rows) == (6, 8, 2)
+
+
+def test_several_values_of_one_number(keeper):
+    from appliance.broker.message import Message
+
+    keeper.write(Message("home/x/json", b'{"a": 1, "b": 2}', properties=origin(1)))
+    (run,) = prove(keeper.path, "house", None).runs
+    assert (run.rows, run.first_seq, run.last_seq) == (2, 1, 1)
+
+
+def test_numbers_without_order_do_not_fill_the_memory(keeper, monkeypatch):
+    monkeypatch.setattr(module, "MOST_RANGES", 3)
+    send(keeper, 1, 3, 5, 7, 9)
+    with pytest.raises(StoreError, match="without any order"):
+        prove(keeper.path, "house", None)
+
+
+def test_many_topics_in_small_pages(keeper, monkeypatch):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(module, "SMALLEST_PAGE", 1)
+    for seq in range(1, 41):
+        send(keeper, seq, topic=f"home/r{seq % 4}/t")
+    (run,) = prove(keeper.path, "house", None).runs
+    assert (run.rows, run.missing) == (40, [])

@@ -1,0 +1,237 @@
+"""Minutes, hours and days of real files: from readings, from late ones, from found times, and after any crash."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kept import BEGIN, Kept, every
+
+from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS
+
+
+@pytest.fixture
+def kept(tmp_path):
+    kept = Kept(tmp_path / "appliance.db")
+    yield kept
+    kept.close()
+
+
+def test_an_hour_becomes_its_minutes_itself_and_its_day(kept):
+    series = kept.series("home/kitchen/temperature", unit="°C")
+    kept.put(series, (0, 20), (30_000, 21), (90_000, 22.5), (HOUR_MS, 5))
+    kept.after(HOUR_MS)
+    kept.roll()
+    first, second = kept.rollups("minutes")
+    assert first == {
+        "topic": "home/kitchen/temperature",
+        "time": "2026-09-21T00:00Z",
+        "min": 20,
+        "mean": 20.5,
+        "max": 21,
+        "weighted_mean": 20.5,
+        "last": 21,
+        "sum": None,
+        "count": 2,
+        "unit": "°C",
+        "kind": "number",
+        "name": None,
+    }
+    assert (second["time"], second["count"], second["min"], second["weighted_mean"]) == (
+        "2026-09-21T00:01Z",
+        1,
+        22.5,
+        21.75,
+    )
+    (hour,) = kept.rollups("hours")
+    assert (hour["min"], hour["max"], hour["count"], hour["last"]) == (20, 22.5, 3, 22.5)
+    assert hour["weighted_mean"] == pytest.approx((20 * 30 + 21 * 60 + 22.5 * 3510) / 3600)
+    assert kept.rollups("days") == []  # not over
+    kept.after(DAY_MS)
+    kept.roll()
+    (day,) = kept.rollups("days")
+    assert (day["time"], day["min"], day["max"], day["count"], day["last"]) == ("2026-09-21T00:00Z", 5, 22.5, 4, 5)
+    assert kept.count("due") == 0
+
+
+def test_the_hour_that_runs_waits_for_its_end_and_a_grace(kept):
+    series = kept.series("a")
+    kept.put(series, (0, 1))
+    kept.after(HOUR_MS - 1)
+    assert kept.roll() == 0
+    kept.after(HOUR_MS)
+    assert kept.roll() == 1
+
+
+def test_nothing_is_rolled_up_while_the_clock_is_not_trusted(kept):
+    kept.put(kept.series("a"), (0, 1))
+    kept.at_ms = None
+    assert kept.roll() == 0
+
+
+def test_each_kind_of_series_is_rolled_up_as_it_is_meant(kept):
+    binary = kept.series("door", "binary")
+    event = kept.series("bell", "text")
+    meter = kept.series("meter", "number", "energy", "kWh")
+    kept.put(binary, (0, 0), (HOUR_MS + HOUR_MS // 4, 1), (HOUR_MS + HOUR_MS // 2, 0))
+    kept.put(event, (5, "press"), (9, "hold"))
+    kept.put(meter, (0, 100), (10, 101.5), (20, 0.25), (HOUR_MS, 1))
+    kept.after(DAY_MS)
+    kept.roll()
+    assert [hour["weighted_mean"] for hour in kept.rollups("hours", binary)] == [0, 0.25]
+    assert [day["weighted_mean"] for day in kept.rollups("days", binary)] == [pytest.approx(0.25 / 24)]
+    (bell,) = kept.rollups("days", event)
+    assert (bell["count"], bell["last"], bell["mean"], bell["min"]) == (2, "hold", None, None)
+    assert [hour["sum"] for hour in kept.rollups("hours", meter)] == [1.75, 0.75]
+    assert [day["sum"] for day in kept.rollups("days", meter)] == [2.5]
+
+
+def test_words_among_numbers_are_passed_over(kept):
+    series = kept.series("a", "number")
+    kept.put(series, (0, 1), (1, "press"), (2, 3))
+    kept.after(HOUR_MS)
+    kept.roll()
+    (hour,) = kept.rollups("hours")
+    assert (hour["count"], hour["min"], hour["max"], hour["last"]) == (2, 1, 3, 3)
+
+
+def test_a_late_reading_makes_its_hour_and_what_goes_on_from_it_anew(tmp_path):
+    """In whatever order they come, the tables are those of the readings in their order."""
+    at_once, late = Kept(tmp_path / "one.db"), Kept(tmp_path / "two.db")
+    readings = every(20 * MINUTE_MS, until_ms=3 * DAY_MS, value=lambda n: n * n % 17)
+    for kept in (at_once, late):
+        kept.series("meter", "number", "energy", "kWh")
+        kept.after(4 * DAY_MS)
+    at_once.put(1, *readings)
+    at_once.roll()
+    late.put(1, *readings[1::3])
+    late.roll()
+    assert late.tables() != at_once.tables()
+    late.put(1, *readings[2::3])
+    late.roll()
+    late.put(1, *readings[0::3])
+    late.roll()
+    assert late.tables() == at_once.tables()
+    at_once.close()
+    late.close()
+
+
+def test_the_next_bucket_goes_on_from_a_late_reading_across_empty_ones(kept):
+    door = kept.series("door", "binary")
+    kept.put(door, (0, 0), (2 * DAY_MS + HOUR_MS // 2, 0))
+    kept.after(3 * DAY_MS)
+    kept.roll()
+    assert [hour["weighted_mean"] for hour in kept.rollups("hours")] == [0, 0]
+    kept.put(door, (HOUR_MS, 1))
+    kept.roll()
+    assert [hour["weighted_mean"] for hour in kept.rollups("hours")] == [0, 1, 0.5]
+    assert [day["weighted_mean"] for day in kept.rollups("days")] == [
+        pytest.approx(23 / 24),
+        pytest.approx(0.5 / 24),
+    ]
+
+
+def test_readings_without_a_time_wait_until_it_is_found(kept):
+    series = kept.series("a")
+    epoch = kept.epoch(BEGIN + DAY_MS, last_ms=BEGIN + 2 * DAY_MS, clock="unsynced")
+    kept.put(series, *every(MINUTE_MS, DAY_MS, DAY_MS + 3 * HOUR_MS))
+    kept.after(3 * DAY_MS)
+    assert kept.roll() == 0
+    with kept.database.transaction():
+        kept.ask("UPDATE epochs SET clock = 'redated', offset_ms = ? WHERE id = ?", (7 * HOUR_MS + 1, epoch))
+    kept.roll()
+    first, *_, last = kept.rollups("hours")
+    assert (first["time"], last["time"]) == ("2026-09-22T07:00Z", "2026-09-22T09:00Z")
+    assert sum(hour["count"] for hour in kept.rollups("hours")) == 180
+    kept.ask("UPDATE epochs SET last_tick = last_tick + 1 WHERE id = ?", (epoch,))
+    assert kept.count("due") == 0
+
+
+def test_an_epoch_that_is_put_down_with_its_time_found_is_due_too(kept):
+    kept.series("a")
+    kept.epoch(BEGIN, clock="redated")
+    assert kept.ask("SELECT tier, series_id FROM due").fetchall() == [(0, 1)]
+
+
+def test_what_is_still_staged_is_waited_for(kept):
+    series = kept.series("a")
+    kept.put(series, (0, 1))
+    kept.ask(
+        "INSERT INTO journal (kind, series_id, tick, value, late_ms, stretch_id) VALUES (0, ?, ?, 1000, 0, ?)",
+        (series, (BEGIN + HOUR_MS - 1) * 16, kept.stretch),
+    )
+    kept.after(DAY_MS)
+    assert kept.roll() == 0
+    kept.ask("DELETE FROM journal")
+    assert kept.roll() > 0
+
+
+def test_a_damaged_reading_and_a_damaged_row_do_not_count(kept):
+    series = kept.series("a")
+    kept.put(series, (0, 1), (1, 2), (HOUR_MS, 3))
+    kept.ask("UPDATE readings SET value = 9000 WHERE value = 1000")
+    kept.after(2 * HOUR_MS)
+    kept.roll()
+    assert [hour["min"] for hour in kept.rollups("hours")] == [2, 3]
+    kept.ask("UPDATE hours SET low = 7 WHERE low = 2000")
+    kept.after(DAY_MS)
+    kept.roll()
+    assert [(day["min"], day["count"]) for day in kept.rollups("days")] == [(3, 1)]
+
+
+def test_a_crash_between_any_two_steps_changes_nothing(tmp_path):
+    whole, cut = Kept(tmp_path / "one.db"), Kept(tmp_path / "two.db")
+    for kept in (whole, cut):
+        for topic, kind in (("a", "number"), ("b", "number"), ("c", "binary")):
+            kept.put(kept.series(topic, kind), *every(7 * MINUTE_MS, until_ms=2 * DAY_MS, value=lambda n: n % 2))
+        kept.after(3 * DAY_MS)
+    steps = whole.roll()
+    done = 0
+    while cut.tiers.step(0.0):
+        done += 1
+        cut.restart()
+    assert done == steps
+    assert cut.tables() == whole.tables()
+    whole.close()
+    cut.close()
+
+
+def test_a_step_that_fails_did_nothing(kept):
+    kept.put(kept.series("a"), *every(MINUTE_MS))
+    kept.after(HOUR_MS)
+    due = kept.ask("SELECT * FROM due").fetchall()
+    kept.ask("CREATE TEMP TRIGGER broken BEFORE INSERT ON hours BEGIN SELECT RAISE(ABORT, 'disk'); END")
+    with pytest.raises(Exception, match="disk"):
+        kept.tiers.step(0.0)
+    assert kept.count("minutes") == 0
+    assert kept.ask("SELECT * FROM due").fetchall() == due
+    kept.ask("DROP TRIGGER broken")
+    kept.roll()
+    assert kept.count("minutes") == 60
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 3 * DAY_MS // 1000), st.integers(-5, 5)), min_size=1, max_size=8),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from(["energy", None]),
+)
+def test_whatever_order_readings_come_in_the_tables_are_the_same(tmp_path_factory, batches, quantity):
+    directory = tmp_path_factory.mktemp("order")
+    at_once, bit_by_bit = Kept(directory / "one.db"), Kept(directory / "two.db")
+    try:
+        told = {at_s * 1000: value for batch in batches for at_s, value in batch}
+        for kept in (at_once, bit_by_bit):
+            kept.series("a", "number", quantity)
+            kept.after(4 * DAY_MS)
+        at_once.put(1, *sorted(told.items()))
+        at_once.roll()
+        for batch in batches:
+            new = [(at_s * 1000, told.pop(at_s * 1000)) for at_s, _ in batch if at_s * 1000 in told]
+            bit_by_bit.put(1, *new)
+            bit_by_bit.roll()
+        assert bit_by_bit.tables() == at_once.tables()
+    finally:
+        at_once.close()
+        bit_by_bit.close()

@@ -1,0 +1,200 @@
+"""The store's parts together: from an append on the loop to the word that it is durable, and when the disk fails."""
+
+import asyncio
+import sqlite3
+import time
+
+import pytest
+from ledgers import Disk, disk_error
+
+from appliance import keeping as module
+from appliance.broker.message import Message
+from appliance.broker.ports import RouteFlag
+from appliance.broker.records import Back
+from appliance.broker.rights import ALL_RIGHTS
+from appliance.keeping import Keeping, size_bytes
+from appliance.settings import History, Settings, Store
+from appliance.store.database import StoreError
+
+RECORD = int(RouteFlag.RECORD)
+
+
+class Gate:
+    released = 0
+
+
+class Core:
+    """A broker and a hub, as far as the store speaks to them."""
+
+    def __init__(self):
+        self.gate = Gate()
+        self.restored = None
+        self.told = []
+        self.links = 0
+
+    def restore(self, image, _now):
+        self.restored = image
+
+    def waiting(self):
+        return self.links
+
+    def committed(self, group, _now):
+        self.told.append(group)
+        self.gate.released, self.links = self.links, 0
+
+    def cannot_store(self, _now):
+        self.told.append("cannot store")
+        self.links = 0
+
+    def settle(self):
+        pass
+
+    turn = settle
+
+
+@pytest.fixture
+def disk(tmp_path):
+    return Disk(tmp_path / "appliance.db")
+
+
+def running(disk, scenario, **store):
+    """Run `scenario(keeping, journal, core)` on a loop."""
+
+    async def run():
+        settings = Settings(store=Store(reserve_mb=0, **store), history=History(enabled=False))
+        keeping = Keeping(disk.path, settings, disk.open)
+        await keeping.open()
+        core = Core()
+        try:
+            journal = keeping.journal_for(lambda _: ALL_RIGHTS)
+            keeping.restore(core, core)
+            return await scenario(keeping, journal, core)
+        finally:
+            await keeping.close()
+            await keeping.close()
+
+    return asyncio.run(run())
+
+
+async def until(holds, what):
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 another thread brings it about
+            await asyncio.sleep(0.001)
+    assert holds(), what
+
+
+def publish(journal, core, payload=b"21.4"):
+    journal.append(Message("home/kitchen/temperature", payload, 1), RECORD, time.monotonic())
+    core.links = 1
+
+
+def test_what_is_taken_is_durable_when_it_is_said(disk):
+    async def scenario(_keeping, journal, core):
+        assert core.restored.sessions == {}
+        assert (journal.take_number(), journal.take_key()) == (40, 9)
+        publish(journal, core)
+        await until(lambda: core.told, "the commit")
+        assert core.told == [1]
+        assert disk.rows() == [b"21.4"]
+
+    running(disk, scenario)
+
+
+def test_close_writes_what_was_taken_last(disk):
+    async def scenario(_keeping, journal, core):
+        publish(journal, core, b"1")
+        journal.note(Back(3))
+
+    running(disk, scenario)
+    assert disk.rows() == [b"1", repr(Back(3))]
+
+
+def test_one_group_follows_the_other_without_a_timer(disk):
+    async def scenario(keeping, journal, core):
+        for number in range(1, 30):
+            publish(journal, core)
+            await until(lambda number=number: core.told[-1:] == [number], "the commit")
+        assert keeping.status()["commits"] == 29
+
+    running(disk, scenario)
+
+
+def test_who_does_not_wait_is_not_numbered(disk):
+    async def scenario(keeping, journal, core):
+        assert journal.group == 0
+        publish(journal, core)
+        await until(lambda: core.told, "the commit")
+        assert keeping.status()["waits"] is False
+
+    running(disk, scenario, wait=False)
+    assert disk.rows() == [b"21.4"]
+
+
+def test_a_file_that_cannot_be_opened(disk):
+    disk.faults["open"] = [StoreError("move it away")]
+    with pytest.raises(StoreError, match="move it away"):
+        running(disk, None)
+
+
+def test_a_failing_disk_closes_who_waits_and_recovers_by_itself(disk, caplog):
+    async def scenario(keeping, journal, core):
+        disk.faults["write"] = [disk_error(sqlite3.SQLITE_FULL, "database or disk is full")]
+        disk.sticky.add("write")
+        publish(journal, core)
+        await until(lambda: core.told, "the failure")
+        assert core.told == ["cannot store"]
+        assert journal.refuses
+        status = keeping.status()
+        assert status["trouble"] == keeping.trouble() == f"the disk under {disk.path} is full: free some space"
+        assert status["refuses"]
+        assert status["failures"] >= 1
+        disk.faults.clear()
+        await until(lambda: not journal.refuses, "the recovery")
+        assert core.told == ["cannot store", 1]
+        assert keeping.trouble() is None
+        assert disk.rows() == [b"21.4"]
+
+    running(disk, scenario)
+    assert "nothing is acknowledged that would have to be kept: the disk under" in caplog.text
+    assert "is written again" in caplog.text
+
+
+def test_a_disk_that_does_not_answer_is_told_and_stops_nobody(disk, caplog, monkeypatch):
+    monkeypatch.setattr(module, "SILENT_S", 0.02)
+
+    async def scenario(keeping, journal, core):
+        disk.gate.clear()
+        publish(journal, core)
+        await until(keeping.trouble, "the alarm")
+        assert "has not answered for" in keeping.trouble()
+        assert keeping.status()["waiting_bytes"] > 0
+        assert not journal.refuses
+        disk.gate.set()
+        await until(lambda: core.told, "the commit")
+        assert keeping.trouble() is None
+        await until(lambda: keeping._watch is None, "the end of looking")
+
+    running(disk, scenario)
+    assert caplog.text.count("has not answered for") == 1
+
+
+def test_status(disk):
+    async def scenario(keeping, journal, core):
+        publish(journal, core)
+        await until(lambda: core.told, "the commit")
+        status = keeping.status()
+        assert (status["commits"], status["groups"], status["failures"]) == (1, 1, 0)
+        assert (status["waits"], status["refuses"], status["trouble"]) == (True, False, None)
+        assert (status["dropped"], status["left_out"], status["waiting_bytes"]) == (0, 0, 0)
+        assert status["max_bytes"] == 4_000_000_000
+        assert status["budget_day_bytes"] == 200_000_000
+        assert status["window_ms"] == 5.0
+        assert status["size_bytes"] == size_bytes(disk.path) > 0
+        assert status["free_bytes"] > 0
+        assert keeping.history_status() is None
+
+    running(disk, scenario)
+
+
+def test_the_size_of_what_is_not_there(tmp_path):
+    assert size_bytes(tmp_path / "appliance.db") == 0
