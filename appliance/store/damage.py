@@ -8,6 +8,7 @@ import os
 import sqlite3
 import struct
 import time
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,9 +18,11 @@ import msgspec
 from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES
 from appliance.store.log import Log, read_log
 from appliance.store.notes import Notes
+from appliance.store.reading_rows import prepare
 
 ASIDE: Final = ".corrupt-"
 TOLD: Final = ".json"
+SUM_BYTES: Final = 8 * 1024 * 1024  # of a larger file rows are judged only when they are read
 CHECK_BYTES: Final = 64 * 1024 * 1024  # of a larger file only the small tables are looked through at a start
 MARK: Final = b"HSA1"  # the application id, as it stands in the header
 TRACE: Final = b"CREATE TABLE series"  # stands in the first page, or near it, of every file of ours
@@ -203,10 +206,10 @@ def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
     return "the file was cut off" if missing else None
 
 
-def check(path: Path, bulk: tuple[str, ...]) -> str | None:
+def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str]) -> str | None:
     """Have SQLite look through a file that nobody has open, without changing it: why it is damaged, None if it is not.
 
-    Of a large file the tables named `bulk` are left out.
+    Of a large file the tables named `bulk` are left out. `sums`: what is true of each whole row, of some tables.
     """
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -224,12 +227,27 @@ def check(path: Path, bulk: tuple[str, ...]) -> str | None:
             (said,) = connection.execute(f"PRAGMA quick_check{table}").fetchone()
             if said != "ok":
                 return " ".join(str(said).replace("*** in database main ***", "").split())[:80]
+        if path.stat().st_size <= SUM_BYTES:
+            return _check_sums(connection, sums)
     except sqlite3.Error as error:
         return str(error) if is_damage(error) else None
+    except UnicodeDecodeError:  # of a message of SQLite's that quotes the damaged schema
+        return "its schema was damaged"
     except OSError:
         return None
     finally:
         connection.close()
+    return None
+
+
+def _check_sums(connection: sqlite3.Connection, sums: Mapping[str, str]) -> str | None:
+    prepare(connection)
+    for table, is_whole in sums.items():
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+            asked = f"SELECT count(*) FROM {table} WHERE ({is_whole}) IS NOT TRUE"  # noqa: S608 our own names
+            (count,) = connection.execute(asked).fetchone()
+            if count:
+                return f"{count} rows of {table} were not what was written"
     return None
 
 

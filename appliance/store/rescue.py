@@ -37,6 +37,7 @@ from appliance.store.dbpages import Harm, Pages, open_pages
 from appliance.store.notes import Notes, read_notes
 from appliance.store.salvage import BULK, Salvage, read_roots
 from appliance.store.schema import step_names
+from appliance.store.wholeness import IN_SQL
 
 LOG: Final = logging.getLogger(__name__)
 BULK_S: Final = 4.0  # of a start, for history; what takes longer is copied while the service runs
@@ -55,7 +56,7 @@ def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
             why = str(error) if seen.is_ours and is_damage(error) else None
         else:
             suspect = "" if notes is None else notes.suspect
-            why = suspect or seen.why or (check(path, BULK) if seen.is_ours else None)
+            why = suspect or seen.why or (check(path, BULK, IN_SQL) if seen.is_ours else None)
             if why is None and seen.remark:
                 LOG.warning("%s", seen.remark)
         if why is None:
@@ -82,6 +83,7 @@ def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S)
             salvage.state()
             ends = monotonic() + bulk_s
             is_finished = all(monotonic() < ends for _ in salvage.bulk())
+            salvage.finish()
             damage = Damage(
                 at=at,
                 why=why,

@@ -7,7 +7,7 @@ if need be while the service runs already.
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -16,13 +16,16 @@ from appliance.store.shape import Shape, shapes
 from appliance.store.wholeness import Judge, judges
 
 BATCH_ROWS: Final = 500
-BULK: Final = ("readings", "minutes", "hours", "days")  # only history: these may follow later
+BULK: Final = ("minutes", "hours", "days", "readings")  # only history: these may follow later
 JOURNAL: Final = "journal"
+OF_JOURNAL: Final = (("series_id", "series", "id"), ("stretch_id", "stretches", "id"))  # what its rows refer to later
 MADE_ANEW: Final = {"_sqlite_migrations"}  # the new file has its own
 DEFAULTS: Final[Mapping[str, Mapping[str, Value]]] = {"series": {"kind": "number"}}  # what no index says
 MADE_UP: Final[Mapping[str, str]] = {  # rows that stand for lost ones, so that the history keeps its numbers
     "series": "INSERT INTO series (id, topic, kind) VALUES (?1, 'salvaged/series_' || ?1, 'number')",
     "runs": "INSERT INTO runs (id, agent, run) VALUES (?1, 'salvaged', 'run_' || ?1)",
+    "epochs": "INSERT INTO epochs VALUES (?1, 'salvaged', 0, 0, 0, 0, 'unsynced', 0)",
+    "stretches": "INSERT INTO stretches (id, epoch_id, quality) VALUES (?1, 1, 'ok')",
 }
 MASTER: Final = ("table", "index")
 
@@ -64,17 +67,26 @@ class Salvage:
         self._shapes = {name: shape for name, shape in shapes(new).items() if name not in MADE_ANEW}
         self._judges = judges(new, self._shapes)
         self._most = most
+        self._harmed: set[str] = set()  # tables of which pages could not be read
+        self._defaults: dict[str, list[tuple[Value, ...]]] = {}
+        self._triggers: dict[str, str] = {}
         self._known: dict[tuple[str, str], set[Value]] = {}
 
     def state(self) -> None:
         """Copy everything that is not bulk, in one transaction."""
         self._new.execute("BEGIN IMMEDIATE")
+        self._clear()
         for shape in self._shapes.values():
             if shape.name not in BULK and shape.name != JOURNAL:
                 self._copy(shape)
         if JOURNAL in self._shapes:  # its rows are judged with those of other tables
             self._judges = judges(self._new, self._shapes)
-            self._copy(self._shapes[JOURNAL])
+            shape = self._shapes[JOURNAL]
+            parents = [(shape.columns.index(column), table, key) for column, table, key in OF_JOURNAL]
+            for batch in self._batches(shape):
+                self._put(shape, [values for values in batch if self._has_parents(shape.name, parents, values)])
+        for name, rows in self._defaults.items():
+            self._new.executemany(self._shapes[name].insert(), rows)
         self._drop_orphans()
         self._new.execute("COMMIT")
 
@@ -84,16 +96,35 @@ class Salvage:
             shape = self._shapes.get(name)
             if shape is None:
                 continue
+            if name == "readings" and any(self.lost[tier] or tier in self._harmed for tier in BULK) and self._triggers:
+                self.finish()  # what is lost of the tiers is made again from the readings
             for batch in self._batches(shape):
                 self._new.execute("BEGIN IMMEDIATE")
                 try:
-                    self._put(shape, [values for values in batch if self._has_parents(shape, values)])
+                    self._put(shape, [values for values in batch if self._has_parents(name, shape.parents, values)])
                     self._new.execute("COMMIT")
                 except BaseException:
                     if self._new.in_transaction:
                         self._new.execute("ROLLBACK")
                     raise
                 yield len(batch)
+
+    def finish(self) -> None:
+        """Have the new file do by itself again what it does when rows come in."""
+        for statement in self._triggers.values():
+            self._new.execute(statement)
+        self._triggers.clear()
+
+    def _clear(self) -> None:
+        """Take out what a new file begins with, and its triggers: what is copied has been through them."""
+        triggers = self._new.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, statement in triggers:
+            self._triggers[name] = statement
+            self._new.execute(f'DROP TRIGGER "{name}"')
+        for name in self._shapes:
+            if rows := self._new.execute(f'SELECT * FROM "{name}"').fetchall():  # noqa: S608 names of our own tables
+                self._defaults[name] = rows
+                self._new.execute(f'DELETE FROM "{name}"')  # noqa: S608
 
     def _copy(self, shape: Shape) -> None:
         before = self.lost_pages + self.lost[shape.name]
@@ -136,6 +167,7 @@ class Salvage:
         self.lost[shape.name] += harm.cells
         if harm.pages:
             self.lost_pages += harm.pages
+            self._harmed.add(shape.name)
             yield from self._stray(shape, judge)
 
     def _stray(self, shape: Shape, judge: Judge | None) -> Iterator[tuple[Value, ...]]:
@@ -171,13 +203,14 @@ class Salvage:
         self._new.executemany(shape.insert(), rows)
         self.kept[shape.name] += len(rows)
 
-    def _has_parents(self, shape: Shape, values: tuple[Value, ...]) -> bool:
-        for column, table, key in shape.parents:
+    def _has_parents(self, name: str, parents: Iterable[tuple[int, str, str]], values: tuple[Value, ...]) -> bool:
+        """Tell whether what a row refers to is there, made up if need be."""
+        for column, table, key in parents:
             value = values[column]
             if value is None or value in self._keys(table, key):
                 continue
             if table not in MADE_UP or not isinstance(value, int) or value > self._highest(table):
-                self.lost[shape.name] += 1
+                self.lost[name] += 1
                 return False
             self._new.execute(MADE_UP[table], (value,))
             self._keys(table, key).add(value)
@@ -211,6 +244,13 @@ class Salvage:
                 shape = self._shapes[table]
                 column, parent, key = shape.parents[number]
                 name = shape.columns[column]
+                if parent in MADE_UP and rowid is not None:
+                    asked = f'SELECT "{name}" FROM "{table}" WHERE rowid = ?'  # noqa: S608 names of our own tables
+                    (value,) = self._new.execute(asked, (rowid,)).fetchone()
+                    known = f'SELECT 1 FROM "{parent}" WHERE "{key}" = ?'  # noqa: S608
+                    if not self._new.execute(known, (value,)).fetchone():
+                        self._new.execute(MADE_UP[parent], (value,))
+                    continue
                 gone = f'"{name}" IS NOT NULL AND "{name}" NOT IN (SELECT "{key}" FROM "{parent}")'  # noqa: S608
                 where = "rowid = ?" if rowid is not None else f"? IS NULL AND {gone}"
                 removed = self._new.execute(f'DELETE FROM "{table}" WHERE {where}', (rowid,)).rowcount  # noqa: S608

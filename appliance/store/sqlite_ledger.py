@@ -16,7 +16,7 @@ from appliance.store.epochs import load_clock
 from appliance.store.group import Entry, Group
 from appliance.store.history import History, Placed, Tally
 from appliance.store.loading import last_stamp, load
-from appliance.store.rescue import open_sound
+from appliance.store.rescue import Remainder, open_sound
 from appliance.store.staged import INSERT, Moment, StagedRow, Staging
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
@@ -77,6 +77,7 @@ class SqliteLedger:
         self._next_id = max(last_id or 0, self._cut_id) + 1  # ids are never used again
         self.last_stamp = last_stamp(connection)
         self._damaged_ids: list[int] = []
+        self._remainder = Remainder(database.path, connection)
         self._sound = True  # nothing failed yet
         self._log_bytes = 0
         self._staged_bytes = 0
@@ -127,6 +128,8 @@ class SqliteLedger:
         """Do one small piece of what may wait; False when there is nothing to do."""
         if self._log_bytes >= CHECKPOINT_BYTES:
             self._checkpoint()
+            return True
+        if self._remainder.step():
             return True
         if self._damaged_ids:
             self._forget_damaged()

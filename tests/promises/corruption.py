@@ -141,6 +141,6 @@ def _load(path: Path) -> Held:
             ledger.close()
             ledger = open_home(path)
             image = ledger.load(time.monotonic())
-        return held(image)
+        return held(image, path)
     finally:
         ledger.close()

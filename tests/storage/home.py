@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from zlib import crc32
 
 from appliance.broker.image import Image
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.records import Left, Opened, Queued, Received, Subscribed, WillKept
 from appliance.store.group import Group
+from appliance.store.history_reader import HistoryReader
 from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
 
 NAME = "appliance.db"
 CLIENTS = 6
 RUN = 77
+AGE_S = 3_600.0  # longer than any home here is used
 
 
 def prove(topic: str, number: int) -> bytes:
@@ -31,6 +34,11 @@ def is_proved(topic: str, payload: bytes) -> bool:
     return len(words) > 1 and words[1].isdigit() and payload == prove(topic, int(words[1]))
 
 
+def prove_value(topic: str, number: int) -> bytes:
+    """Give a reading that only this topic and number have."""
+    return b"%d.%03d" % (number, crc32(f"{topic} {number}".encode()) % 1000)
+
+
 @dataclass(frozen=True)
 class Held:
     """What a store gives back: how much of it, and how much of that nobody ever sent."""
@@ -40,21 +48,24 @@ class Held:
     subscriptions: int
     deliveries: int
     wills: int
+    readings: int
     corrupt: int
 
     @property
     def total(self) -> int:
         """Count everything."""
-        return len(self.retained) + len(self.sessions) + self.subscriptions + self.deliveries + self.wills
+        return (
+            len(self.retained) + len(self.sessions) + self.subscriptions + self.deliveries + self.wills + self.readings
+        )
 
 
 def open_home(path: Path) -> SqliteLedger:
     """Open the store; StoreError."""
-    return open_ledger(path, age_ms=lambda now: round(now * 1000))
+    return open_ledger(path, site="home", max_series=100)
 
 
-def held(image: Image) -> Held:
-    """Look through everything that a broker would serve."""
+def held(image: Image, database: Path) -> Held:
+    """Look through everything that a broker and its history would serve."""
     image.settle()
     corrupt = sum(not is_proved(topic, message.payload) for topic, message in image.retained.items())
     corrupt += sum(message.topic != topic for topic, message in image.retained.items())
@@ -71,14 +82,32 @@ def held(image: Image) -> Held:
                 corrupt += not is_proved(message.topic, message.payload)
                 corrupt += not message.topic.startswith(f"away/{session.client_id}/")
     corrupt += sum(not is_proved(stored.will.topic, stored.will.payload) for stored in image.wills.values())
+    readings, untrue = recorded(database)
+    corrupt += untrue
     return Held(
         frozenset(image.retained),
         frozenset(session.client_id for session in image.sessions.values()),
         subscriptions,
         deliveries,
         len(image.wills),
+        readings,
         corrupt,
     )
+
+
+def recorded(database: Path) -> tuple[int, int]:
+    """Count the readings of a home, and those of them that nobody sent, or at another time."""
+    reader = HistoryReader(database)
+    readings = untrue = 0
+    now = time.time()
+    for series in reader.topics():
+        for row in reader.rows(series.topic, 0, now + AGE_S * 1000):
+            readings += 1
+            is_true = row.value is not None and b"%.3f" % row.value == prove_value(series.topic, int(row.value))
+            if series.topic.startswith("salvaged/"):
+                is_true = row.value is not None
+            untrue += not is_true or abs(row.at - now) > AGE_S
+    return readings, untrue
 
 
 def build(directory: Path, *, topics: int = 60, rounds: int = 3, seed: int = 0) -> Held:
@@ -92,13 +121,13 @@ def build(directory: Path, *, topics: int = 60, rounds: int = 3, seed: int = 0) 
             group.number, group.run, group.now, group.at = number, RUN + seed, time.monotonic(), time.time()
             ledger.write(group)
             if number == rounds * topics // 20:
+                ledger.rest()
                 ledger.settle()
         shutil.copytree(work, directory)
-        image = ledger.load(time.monotonic())
+        return held(ledger.load(time.monotonic()), work / NAME)
     finally:
         ledger.close()
         shutil.rmtree(work)
-    return held(image)
 
 
 def groups(topics: int, rounds: int, seed: int) -> Iterator[Group]:
@@ -126,6 +155,9 @@ def groups(topics: int, rounds: int, seed: int) -> Iterator[Group]:
                 topic = f"home/room{place}/note"
                 message = Message(topic, prove(topic, sent), 1, True, b"", None, "publisher")
                 group.entries.append((message, int(RouteFlag.RETAINED), 0.0, None))
+                topic = f"home/room{place}/temperature"
+                message = Message(topic, prove_value(topic, sent), 1, False, b"", None, "publisher")
+                group.entries.append((message, int(RouteFlag.RECORD), time.monotonic(), None))
                 if place % 5 == 0:
                     _queue(group, sent)
             yield group

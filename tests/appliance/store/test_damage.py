@@ -41,7 +41,7 @@ def test_a_crash_is_no_damage(path):
     assert seen.is_ours
     assert seen.why is None
     assert seen.remark is None
-    assert check(path, ()) is None
+    assert check(path, (), {}) is None
 
 
 def test_a_clean_stop_is_no_damage_and_checking_changes_nothing(path):
@@ -49,7 +49,7 @@ def test_a_clean_stop_is_no_damage_and_checking_changes_nothing(path):
     before = path.read_bytes()
     assert examine(path, NOTES).remark.endswith("what was written last may be missing")  # they say that it is open
     assert examine(path, None) == (True, None, None)
-    assert check(path, ()) is None
+    assert check(path, (), {}) is None
     assert path.read_bytes() == before
 
 
@@ -105,7 +105,7 @@ def test_a_table_that_makes_no_sense_is_found(path):
     for start in range(4096, len(data), 1024):
         data[start + 3 : start + 5] = b"\xff\xff"
     path.write_bytes(data)
-    assert check(path, ())
+    assert check(path, (), {})
 
 
 ERRORS = [
