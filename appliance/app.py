@@ -26,6 +26,7 @@ from appliance.config import ConfigError, SettingError
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
+from appliance.features.gaps import GapWatch
 from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
 from appliance.keeping import Keeping
@@ -91,6 +92,10 @@ class Service:
         if recorder is not None:
             recorder.start(self._local)
             parts.callback(recorder.close)
+        if journal is not None and keeping is not None and settings.history.enabled:
+            watch = GapWatch(site=settings.site, note=journal.miss, losses=keeping.losses())
+            watch.start(self._local)
+            parts.callback(watch.close)
         if settings.mqtt.sys_interval_s:
             figures = SysTopics(
                 hub,

@@ -18,6 +18,7 @@ from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
+from appliance.store.retention import Terms
 from appliance.store.room import Room
 from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.wear import Wear, device_counter, process_counter
@@ -151,6 +152,16 @@ class Keeping:
 
     # --- how it is ---
 
+    def losses(self) -> dict[str, Callable[[], int]]:
+        """Give what to say of readings that are lost for want of room, and how many there were since the start."""
+        journal, tally, stats = self._journal, self.tally, self._writer.stats
+        assert journal is not None  # noqa: S101 as below
+        return {
+            "more arrived than the disk could take": lambda: journal.dropped,
+            "more series than history.max_series": lambda: tally.refused,
+            "the disk failed until the end, or a fault of ours": lambda: stats.given_up + stats.misfits,
+        }
+
     def trouble(self) -> str | None:
         """Say in one line what is wrong and what to do; None when all is well."""
         if self._writer.trouble is None and self._silent and self._journal is not None:
@@ -206,6 +217,13 @@ def open_sqlite(path: Path, settings: Settings, tally: Tally) -> Ledger:
         path,
         site=settings.site,
         max_series=settings.history.max_series,
+        terms=Terms(
+            raw_days=settings.history.raw_days,
+            minute_days=settings.history.minute_days,
+            hour_days=settings.history.hour_days,
+            day_days=settings.history.day_days,
+            max_bytes=settings.store.max_mb * 1_000_000,
+        ),
         tally=tally,
         on_damage=lambda text: LOG.error("%s: %s", path, text),
     )

@@ -37,6 +37,7 @@ def merged(groups: Sequence[Group]) -> Group:
         whole.entries += group.entries
         whole.records += group.records
         whole.devices += group.devices
+        whole.gaps += group.gaps
         whole.size_bytes += group.size_bytes
     return whole
 
@@ -51,6 +52,7 @@ def halves(group: Group) -> list[Group]:
     first, second = (Group(group.number - 1 + n, run=group.run, now=group.now, at=group.at) for n in range(2))
     kinds: list[tuple[list[Any], str]] = [
         (group.devices, "devices"),
+        (group.gaps, "gaps"),
         (group.entries, "entries"),
         (group.records, "records"),
     ]
@@ -68,11 +70,11 @@ def halves(group: Group) -> list[Group]:
 
 
 def count(group: Group) -> int:
-    """Give how many messages, changes and descriptions it holds."""
-    return len(group.entries) + len(group.records) + len(group.devices)
+    """Give how many messages, changes, descriptions and gaps it holds."""
+    return len(group.entries) + len(group.records) + len(group.devices) + len(group.gaps)
 
 
 def shown(group: Group) -> str:
     """Show what is in it, cut short."""
     entries = [entry[0] for entry in group.entries]
-    return ", ".join(map(repr, (*entries, *group.records, *group.devices)))[:200]
+    return ", ".join(map(repr, (*entries, *group.records, *group.devices, *group.gaps)))[:200]

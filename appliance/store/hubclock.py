@@ -91,6 +91,11 @@ class HubClock:
         return self.epochs[-1]
 
     @property
+    def last_tick(self) -> int:
+        """The last tick that is known to have passed; 0 before anything was."""
+        return self._last_tick
+
+    @property
     def is_trusted(self) -> bool:
         """Whether the time is known, not only guessed; once known it stays so until the machine's next boot."""
         return self._trusted

@@ -16,6 +16,7 @@ from appliance.broker.ports import RouteFlag
 from appliance.broker.records import AnyRecord, WillKept
 from appliance.broker.rights import Rights
 from appliance.devices import Device, encode_about
+from appliance.store.gaps import GapNote
 from appliance.store.group import Group
 from appliance.store.wear import WINDOW_S
 
@@ -85,6 +86,7 @@ class GroupJournal:
         self._opened_at: float | None = None
         self._handed_over: deque[tuple[int, int, float]] = deque()  # number, bytes and time of groups not written
         self._calm = True  # nobody looks at the open group before something comes
+        self._brimming = 0  # number of the group that is full and about to close
         self._released = 0  # links that the last commit let go
         self._timer: Timer | None = None
         self._due = 0.0  # when the timer rings
@@ -138,6 +140,14 @@ class GroupJournal:
         if self._calm or group.size_bytes >= FULL_BYTES:
             self._stir()
 
+    def miss(self, gap: GapNote) -> None:
+        """Take what is to be put down of a gap."""
+        group = self._open
+        group.gaps.append(gap)
+        group.size_bytes += RECORD_BYTES + len(gap.name) + len(gap.detail)
+        if self._calm or group.size_bytes >= FULL_BYTES:
+            self._stir()
+
     # --- what the writer's side calls ---
 
     def committed(self, number: int, released: int) -> None:
@@ -177,12 +187,22 @@ class GroupJournal:
     # --- when a group closes ---
 
     def _stir(self) -> None:
-        """Act on the first thing that comes, or on the last that fits."""
-        if self._open.size_bytes >= FULL_BYTES or self._closed:
+        """Act on the first thing that comes, or on the last that fits.
+
+        A group closes between two packets only: what belongs to one must not fall into two.
+        """
+        if self._closed:
             self._hand_over()
-        else:
+        elif self._open.size_bytes < FULL_BYTES:
             self._calm = False
             self._loop.call_soon(self._look)  # so that all that came with it is in
+        elif self._brimming != self._open.number:
+            self._brimming = self._open.number
+            self._loop.call_soon(self._close_full)
+
+    def _close_full(self) -> None:
+        if self._open.size_bytes >= FULL_BYTES:
+            self._hand_over()
 
     def _look(self) -> None:
         """Close the group if it is time, else see that it is looked at again."""
@@ -236,7 +256,7 @@ class GroupJournal:
 
     def _is_empty(self) -> bool:
         group = self._open
-        return not (group.entries or group.records or group.devices)
+        return not (group.entries or group.records or group.devices or group.gaps)
 
     def _disarm(self) -> None:
         if self._timer is not None:

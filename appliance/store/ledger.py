@@ -42,5 +42,8 @@ class Ledger(Protocol):
     def trim(self) -> bool:
         """Give up a small piece of the oldest history to make room in the file; False when there is enough or none."""
 
+    def finish(self) -> None:
+        """Bring everything into its tables, as far as a second allows, and note that the service stops in order."""
+
     def close(self) -> None:
         """Let go of the database; may be called twice."""

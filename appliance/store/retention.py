@@ -29,7 +29,7 @@ NEVER: Final = -(2**62)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class Terms:
     """How many days each tier is kept, 0 for ever, and how large the file may become."""
 
     raw_days: int = 90
@@ -82,7 +82,7 @@ class Retention:
     def __init__(
         self,
         database: Database,
-        keeping: Keeping,
+        terms: Terms,
         *,
         unix_ms: UnixTime,
         age_ms: Callable[[float], int],
@@ -90,7 +90,7 @@ class Retention:
     ) -> None:
         self._database = database
         self._ask = database.connection.execute
-        self._keeping = keeping
+        self._terms = terms
         self._unix_ms = unix_ms
         self._age_ms = age_ms
         self._is_short_of_space = is_short_of_space
@@ -113,6 +113,12 @@ class Retention:
             return False
         self._look_at = now + LOOK_S
         return self._decide_by_age(now) or self._decide_by_size(now)
+
+    def trim(self, now: float) -> bool:
+        """Throw some rows away at once because there is no room; False when nothing may go, or there is enough."""
+        if not self._sweeps and not self._decide_by_size(now):
+            return False
+        return self.step(now)
 
     def _go_on(self, sweep: _Sweep) -> bool:
         """Delete up to so many rows; True when none are left."""
@@ -150,9 +156,9 @@ class Retention:
         if self._raise_raw_by_age(unix_ms, self._age_ms(now)):
             return True
         for tier, days in (
-            (MINUTES, self._keeping.minute_days),
-            (HOURS, self._keeping.hour_days),
-            (DAYS, self._keeping.day_days),
+            (MINUTES, self._terms.minute_days),
+            (HOURS, self._terms.hour_days),
+            (DAYS, self._terms.day_days),
         ):
             if days and self._raise(tier, unix_ms - days * DAY_MS):
                 return True
@@ -198,13 +204,13 @@ class Retention:
         page_bytes, pages, free = (
             self._ask(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count", "freelist_count")
         )
-        if (pages - free) * page_bytes > FULL * self._keeping.max_bytes:
+        if (pages - free) * page_bytes > FULL * self._terms.max_bytes:
             return True
         return free < ROOM * pages and self._is_short_of_space()
 
     def _raise_raw_by_age(self, unix_ms: int, age_ms: int) -> bool:
         """Let readings go that are old enough, once a day of them is; False where there is not so much."""
-        days_ms = self._keeping.raw_days * DAY_MS
+        days_ms = self._terms.raw_days * DAY_MS
         floor = floor_of_age(self._epochs(), age_ms - days_ms)
         known = self._ask("SELECT tick FROM floors WHERE tier = ?", (READINGS,)).fetchone()
         oldest = self._oldest()

@@ -2,24 +2,28 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 from appliance.broker.image import Image
 from appliance.clock import clock_quality
 from appliance.devices import Device
+from appliance.store.chores import Chore, Chores
 from appliance.store.damage import is_damage
 from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
-from appliance.store.epochs import load_clock
+from appliance.store.epochs import load_clock, save_epochs
+from appliance.store.gaps import GapNote, Gaps
 from appliance.store.group import Entry, Group
 from appliance.store.history import History, Placed, Tally
+from appliance.store.hubclock import HubClock
 from appliance.store.loading import last_stamp, load
 from appliance.store.rescue import Remainder, open_sound
+from appliance.store.retention import Retention, Terms
 from appliance.store.staged import INSERT, Moment, StagedRow, Staging
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
+from appliance.store.tiers import Tiers
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is moved into the file
 MOVE_ROWS: Final = 10_000
@@ -50,6 +54,31 @@ class Placing(Protocol):
         """Know that all rows up to the cut are gone."""
 
 
+class GapBook:
+    """Gaps as the ledger writes them: the hub's clock gives them their places."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: HubClock) -> None:
+        self._connection = connection
+        self._gaps = Gaps(connection)
+        self._clock = clock  # has not begun yet
+        self._last_tick = clock.last_tick
+
+    def begin(self) -> None:
+        """Put down for how long the service was not there."""
+        self._gaps.begin(self._last_tick or None, self._clock.epoch.first_tick)
+
+    def write(self, notes: Sequence[GapNote]) -> None:
+        """Put down what a group says of gaps."""
+        if notes:
+            self._gaps.write(notes, self._clock.tick)
+
+    def end(self, now: float) -> None:
+        """Put down that the service stops in order."""
+        self._gaps.end(self._clock.tick(now))
+        self._clock.close()
+        save_epochs(self._connection, self._clock)
+
+
 class SqliteLedger:
     """Everything that is written to one open database; after an error it is closed and made anew."""
 
@@ -60,6 +89,8 @@ class SqliteLedger:
         *,
         age_ms: Callable[[float], int],
         on_damage: OnDamage = lambda _: None,
+        gaps: GapBook | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.next_number = 1
         self.next_key = 1
@@ -69,6 +100,10 @@ class SqliteLedger:
         self._history = history
         self._age_ms = age_ms
         self._on_damage = on_damage
+        self._gaps = gaps
+        self._clock = clock
+        self._chores = Chores(())
+        self._retention: Retention | None = None
         connection = database.connection
         self._tables = StateTables(connection, on_damage)
         self._staging = Staging(connection)
@@ -78,7 +113,6 @@ class SqliteLedger:
         self.last_stamp = last_stamp(connection)
         self._damaged_ids: list[int] = []
         self._remainder = Remainder(database.path, connection)
-        self._sound = True  # nothing failed yet
         self._log_bytes = 0
         self._staged_bytes = 0
         self._staged_since: float | None = None  # `now` of the first group that waits
@@ -112,13 +146,15 @@ class SqliteLedger:
     def write(self, group: Group) -> None:
         """Make the group durable: one transaction, one flush. sqlite3.Error says that nothing of it is."""
         history = self._history
-        with self._transaction():
+        with self._database.transaction():
             if group.run != self.last_stamp[0]:
                 self._begin_run(group.run)
             if history is not None:
                 history.look(group.now, group.at)
                 for device in group.devices:
                     history.learn(device)
+            if self._gaps is not None:
+                self._gaps.write(group.gaps)
             rows = self._staging.rows(group, self._next_id, self._age_ms, None if history is None else history.place)
             self._database.connection.executemany(INSERT, rows)
         self.last_stamp = group.run, group.number
@@ -129,18 +165,24 @@ class SqliteLedger:
         if self._log_bytes >= CHECKPOINT_BYTES:
             self._checkpoint()
             return True
-        if self._remainder.step():
-            return True
         if self._damaged_ids:
             self._forget_damaged()
             return True
         if self._moving is None and self._is_due():
             self._moving = self._begin_move()
-        return self._moving is not None and self._move_on()
+        if self._moving is not None:
+            return self._move_on()
+        is_left = self._remainder.step()  # a piece of each in turn: this may take days
+        return self._chores.step(self._clock()) or is_left
+
+    def work(self, chores: Sequence[Chore], retention: Retention) -> None:
+        """Have these done in turn while nothing waits, and room made by this one."""
+        self._chores = Chores([*chores, retention])
+        self._retention = retention
 
     def trim(self) -> bool:
         """Give up a small piece of the oldest history to make room in the file; False when there is enough or none."""
-        return False
+        return self._retention is not None and self._retention.trim(self._clock())
 
     def rest(self, within_s: float = REST_S) -> None:
         """Bring everything into the tables before a stop, as far as the time allows; the next start goes on."""
@@ -152,23 +194,18 @@ class SqliteLedger:
                 self._moving = self._begin_move()
             self._move_on()
 
-    def close(self) -> None:
-        """Let go of the database, after bringing everything into its tables if it is sound; may be called twice."""
-        try:
-            if self._sound:
-                self._sound = False
-                self.rest()
-        finally:
-            self._moving = None
-            self._database.close()
+    def finish(self) -> None:
+        """Bring everything into its tables, as far as a second allows, and note that the service stops in order."""
+        self.rest()
+        if self._gaps is not None:
+            with self._database.transaction():
+                self._gaps.end(self._clock())
 
-    @contextmanager
-    def _transaction(self) -> Generator[None]:
-        """Make what is written inside durable at the end; after a failure the ledger is only good to be closed."""
-        sound, self._sound = self._sound, False
-        with self._database.transaction():
-            yield
-        self._sound = sound
+    def close(self) -> None:
+        """Let go of the database; may be called twice."""
+        self._moving = None
+        self._remainder.close()
+        self._database.close()
 
     def _staged_rows(self) -> int:
         return self._next_id - 1 - self._cut_id
@@ -181,7 +218,7 @@ class SqliteLedger:
 
     def _begin_move(self) -> Iterator[None]:
         """Fix how far the move goes: everything that is written by now."""
-        with self._transaction():
+        with self._database.transaction():
             self._tables.set_mark("cut", self._next_id - 1)
             self._tables.set_mark("cut_key", 0)
         self._cut_id = self._next_id - 1
@@ -197,7 +234,7 @@ class SqliteLedger:
         yield from move.scan()
         more = True
         while history is not None and more:
-            with self._transaction():
+            with self._database.transaction():
                 more = history.move(self._cut_id)
             yield
         yield from move.finish()
@@ -205,21 +242,21 @@ class SqliteLedger:
     def _move_on(self) -> bool:
         """Do one piece of the move; True, since there may be more."""
         assert self._moving is not None  # noqa: S101 asked by both callers
-        sound, self._sound = self._sound, False
         if next(self._moving, ENDED) is ENDED:
             self._moving = None
-        self._sound = sound
         self._log_bytes += STEP_BYTES
         return True
 
     def _forget_damaged(self) -> None:
         """Delete the rows of the journal that were found damaged, lest somebody else reads them."""
-        with self._transaction():
+        with self._database.transaction():
             self._tables.forget(self._damaged_ids)
         self._damaged_ids = []
 
     def _begin_run(self, run: int) -> None:
         """Know that group numbers from here on are this run's."""
+        if self._gaps is not None:
+            self._gaps.begin()
         self._tables.set_mark("run", run)
         self._tables.set_mark("run_id", self._next_id)
         self._tables.set_mark("group", 0)
@@ -244,9 +281,9 @@ def open_ledger(
     *,
     site: str,
     max_series: int,
+    terms: Terms | None = None,
     tally: Tally | None = None,
     on_damage: OnDamage = lambda _: None,
-    on_moved: Callable[[int, int, int], None] = lambda _series_id, _first_tick, _last_tick: None,
     boot: str | None = None,
     quality: Callable[[], str] = clock_quality,
     clock: Callable[[], float] = time.monotonic,
@@ -261,16 +298,32 @@ def open_ledger(
         database = open_sound(path)
         try:
             hub_clock = load_clock(database.connection, boot=boot, quality=quality)
+            gaps = GapBook(database.connection, hub_clock)
             hub_clock.begin(clock(), wall_clock())  # written down with the first group: a start writes nothing
-            history = History(database.connection, hub_clock, site=site, max_series=max_series, on_moved=on_moved)
+            history = History(database.connection, hub_clock, site=site, max_series=max_series)
             if tally is not None:  # it goes on counting when the ledger is made anew
                 history.tally = tally
-            return SqliteLedger(database, history, age_ms=hub_clock.age_ms, on_damage=on_damage)
+            ledger = SqliteLedger(
+                database, history, age_ms=hub_clock.age_ms, on_damage=on_damage, gaps=gaps, clock=clock
+            )
+
+            def unix_ms(now: float) -> int | None:
+                return hub_clock.unix_ms(now) if hub_clock.is_trusted else None
+
+            retention = Retention(
+                database,
+                terms or Terms(),
+                unix_ms=unix_ms,
+                age_ms=hub_clock.age_ms,
+                is_short_of_space=lambda: ledger.short_of_space,
+            )
+            ledger.work([Tiers(database, unix_ms)], retention)
         except sqlite3.Error as error:
             if is_damage(error):
                 database.suspect(str(error))
             database.close()
             raise
+        return ledger
 
     try:
         try:

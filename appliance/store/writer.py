@@ -187,6 +187,9 @@ class Writer:
             if self._ledger is None and tries > 1:
                 break
         self._give_up()
+        if self._ledger is not None:
+            with suppress(sqlite3.Error, OSError):  # everything is durable; the next start does what is left
+                self._ledger.finish()
         self._let_go()
 
     def _do_next(self) -> None:

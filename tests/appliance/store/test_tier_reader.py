@@ -6,7 +6,7 @@ import pytest
 from kept import BEGIN, Kept, every
 
 from appliance.store.history_reader import HistoryReader
-from appliance.store.retention import Keeping
+from appliance.store.retention import Terms
 from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS
 from appliance.store.tier_reader import TierReader, tier_of
 from appliance.store.tierrows import DAYS, HOURS, MINUTES
@@ -17,7 +17,7 @@ DAY_S = 86_400
 
 @pytest.fixture
 def kept(tmp_path):
-    kept = Kept(tmp_path / "appliance.db", Keeping(raw_days=1, minute_days=2, hour_days=3))
+    kept = Kept(tmp_path / "appliance.db", Terms(raw_days=1, minute_days=2, hour_days=3))
     yield kept
     kept.close()
 
