@@ -110,7 +110,7 @@ def recorded(database: Path) -> tuple[int, int]:
     return readings, untrue
 
 
-def build(directory: Path, *, topics: int = 60, rounds: int = 3, seed: int = 0) -> Held:
+def build(directory: Path, *, topics: int = 40, rounds: int = 3, seed: int = 0) -> Held:
     """Write a home into `directory`, a part of it still in the log; gives what it holds."""
     work = directory.with_name(f"{directory.name}.work")
     work.mkdir()
@@ -155,7 +155,7 @@ def groups(topics: int, rounds: int, seed: int) -> Iterator[Group]:
                 topic = f"home/room{place}/note"
                 message = Message(topic, prove(topic, sent), 1, True, b"", None, "publisher")
                 group.entries.append((message, int(RouteFlag.RETAINED), 0.0, None))
-                topic = f"home/room{place}/temperature"
+                topic = f"home/room{place % 8}/temperature"
                 message = Message(topic, prove_value(topic, sent), 1, False, b"", None, "publisher")
                 group.entries.append((message, int(RouteFlag.RECORD), time.monotonic(), None))
                 if place % 5 == 0:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from appliance.app import Service, serving
 from appliance.exits import CommandError
-from appliance.settings import Mqtt, Settings, Web
+from appliance.settings import Mqtt, Settings, Store, Web
 from appliance.store.writer import Writer
 from tests.processes import free_port
 from tests.raw import connect, ack, publish, pubrel, subscribe, unsubscribe
@@ -117,7 +117,10 @@ class Guest:
 class Visit:
     """One run of the script against one failing disk."""
 
-    def __init__(self, scratch: Path, orders: Orders, faults: Counter[str], examples: dict[str, str]) -> None:
+    def __init__(
+        self, scratch: Path, orders: Orders, faults: Counter[str], examples: dict[str, str], *, waits: bool = True
+    ) -> None:
+        self.waits = waits  # False is the bug that must be caught: acknowledged before it is stored
         self.data = scratch / "data"
         self.copy = scratch / "copy"
         self.template = scratch / "template"  # what every run begins with
@@ -143,7 +146,7 @@ class Visit:
     async def service(self) -> AsyncGenerator[None]:
         """Run the service; when it does not start on the failing disk, on one that works again."""
         self._port = free_port()
-        settings = Settings(mqtt=Mqtt(port=self._port, sys_interval_s=0), web=Web(port=0))
+        settings = Settings(mqtt=Mqtt(port=self._port, sys_interval_s=0), web=Web(port=0), store=Store(wait=self.waits))
         entered = serving(settings, self.data)
         try:
             self._service = await entered.__aenter__()
@@ -341,6 +344,8 @@ def main(argv: list[str]) -> int:
     With "turns" before the errors one operation fails in one of these ways, the next in the next.
     """
     scratch, orders, plan = Path(argv[0]), Orders(Path(argv[1])), argv[2:]
+    if planted := plan[0] == "planted":
+        plan = plan[1:]
     if in_turns := plan[0] == "turns":
         plan = plan[1:]
     Writer.__init__.__kwdefaults__["retry_s"] = RETRY_S
@@ -348,7 +353,7 @@ def main(argv: list[str]) -> int:
     log.propagate = False
     tracebacks = Tracebacks()
     log.addHandler(tracebacks)
-    visit = Visit(scratch, orders, Counter(), {})
+    visit = Visit(scratch, orders, Counter(), {}, waits=not planted)
     runs = 0
     began = time.monotonic()
 
