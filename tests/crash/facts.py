@@ -136,14 +136,14 @@ class Facts:
     def _puback(self, peer: str, state: State, packet_id: int) -> None:
         outgoing = state.outgoing.pop(packet_id, None)
         if outgoing is None:
-            self.faults.add("acknowledgements of what was not sent", f"{peer}: PUBACK {packet_id}")
+            self.faults.add("answers to what was not sent", f"{peer}: PUBACK {packet_id}")
         else:
             self._acknowledge(state, outgoing.number)
 
     def _pubrec(self, peer: str, state: State, packet_id: int) -> None:
         outgoing = state.outgoing.get(packet_id)
         if outgoing is None:
-            self.faults.add("acknowledgements of what was not sent", f"{peer}: PUBREC {packet_id}")
+            self.faults.add("answers to what was not sent", f"{peer}: PUBREC {packet_id}")
             return
         self._acknowledge(state, outgoing.number)
         state.outgoing[packet_id] = outgoing._replace(released=True)
@@ -151,7 +151,7 @@ class Facts:
     def _pubcomp(self, peer: str, state: State, packet_id: int) -> None:
         outgoing = state.outgoing.pop(packet_id, None)
         if outgoing is None or not outgoing.released:
-            self.faults.add("acknowledgements of what was not sent", f"{peer}: PUBCOMP {packet_id}")
+            self.faults.add("answers to what was not sent", f"{peer}: PUBCOMP {packet_id}")
 
     # --- receiving ---
 
@@ -186,7 +186,8 @@ class Facts:
         state.got.add(number)
         state.wanted.pop(number, None)
         if number < state.newest.get(topic, 0):
-            self.faults.add("out of order", f"{peer}: {topic} {number} after {state.newest[topic]}")
+            marked = ", DUP" * dup
+            self.faults.add("out of order", f"{peer}: {topic} {number}{marked} after {state.newest[topic]}")
         state.newest[topic] = max(number, state.newest.get(topic, 0))
 
     def _acked(self, _peer: str, state: State, packet_id: int) -> None:
@@ -198,6 +199,10 @@ class Facts:
         state.open.pop(packet_id, None)
 
     # --- sessions ---
+
+    def _back(self, _peer: str, state: State) -> None:
+        """Say that it has a new link: what it has not acknowledged has to come again on this one."""
+        state.unacknowledged.clear()
 
     def _reads(self, _peer: str, state: State, filters: tuple[str, ...], qos: int) -> None:
         """Say that a subscription was acknowledged before anything was published to it."""

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from appliance.store.history import HistoryReader
+from appliance.store.history_reader import HistoryReader
 
 SOON_S = 3_600.0
 Rows = dict[str, list[tuple[float, int | None]]]  # topic -> value and sequence number, oldest first

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from appliance.broker.image import Image
+from appliance.broker.image import Image, StoredSession
 from tests.crash.facts import Facts, State, number_in, payload_of
 from tests.crash.history import recorded
-from tests.crash.house import DISCARD, READERS, check_history, check_retained, check_setting
+from tests.crash.house import DISCARD, READERS
+from tests.crash.judge import check_history, check_retained, check_setting
 
 
 def check_store(facts: Facts, image: Image, database: Path) -> None:
@@ -20,6 +21,7 @@ def check_image(facts: Facts, image: Image) -> None:
         facts, {topic: message.payload for topic, message in image.retained.items() if not topic.startswith("$")}
     )
     sessions = {session.client_id: session for session in image.sessions.values()}
+    taken = _taken(facts, sessions)
     for name, state in facts.peers.items():
         session = sessions.get(name)
         if name in ("discard", "checker"):
@@ -28,7 +30,7 @@ def check_image(facts: Facts, image: Image) -> None:
             if state.known:
                 facts.faults.add("Session Present wrong", f"{name}: unknown, though it was acknowledged something")
             continue
-        _check_incoming(facts, name, state, session.incoming)
+        _check_incoming(facts, name, state, session.incoming, taken)
         if name in READERS:
             _check_deliveries(facts, name, state, session.deliveries)
             found = {topic_filter: grant.qos for topic_filter, grant in session.subscriptions.items()}
@@ -36,17 +38,31 @@ def check_image(facts: Facts, image: Image) -> None:
                 facts.faults.add("subscriptions wrong", f"{name}: {found}")
         elif name == "churn":
             grants = session.subscriptions.items()
-            check_setting(facts, name, {key: grant.qos for key, grant in sorted(grants) if key != "marker/#"})
+            found = {key: grant.qos for key, grant in sorted(grants) if key != "marker/#"}
+            check_setting(facts, name, found, state.possible() if state.known else [found])
     session = sessions.get("discard")
     found = "none" if session is None else "subscribed" if DISCARD in session.subscriptions else "bare"
-    check_setting(facts, "discard", found)
+    possible = facts.peers["discard"].possible()
+    if possible != [None]:  # it had not moved in yet
+        check_setting(facts, "discard", found, possible)
 
 
-def _check_incoming(facts: Facts, name: str, state: State, incoming: set[int]) -> None:
-    """An id whose PUBREC was seen must be known, one whose PUBCOMP was seen must not."""
+def _taken(facts: Facts, sessions: dict[str, StoredSession]) -> set[int]:
+    """Give the numbers that have reached a reader or are on their way to one."""
+    found = {
+        number_in(delivery.message.payload)
+        for name in READERS
+        for delivery in (sessions[name].deliveries if name in sessions else ())
+        if delivery.message is not None
+    }
+    return {number for number in found if number is not None}.union(*(facts.peers[name].got for name in READERS))
+
+
+def _check_incoming(facts: Facts, name: str, state: State, incoming: set[int], taken: set[int]) -> None:
+    """The id of a message that was taken must be known until PUBREL, and after PUBCOMP it must not."""
     for packet_id, outgoing in state.outgoing.items():
-        message = facts.messages[outgoing.number]
-        if message.qos == 2 and message.acknowledged and not outgoing.released and packet_id not in incoming:
+        of_qos_2 = facts.messages[outgoing.number].qos == 2
+        if of_qos_2 and not outgoing.released and outgoing.number in taken and packet_id not in incoming:
             facts.faults.add("QoS 2 duplicates", f"{name}: id {packet_id} ({outgoing.number}) would be taken again")
     for packet_id in incoming - state.outgoing.keys():
         facts.faults.add("QoS 2 lost", f"{name}: id {packet_id} is still taken, its next message would be dropped")
@@ -86,5 +102,5 @@ def _check_deliveries(facts: Facts, name: str, state: State, deliveries) -> None
         if packet_id not in released and on_its_way.get(number, (0, 0))[0] != packet_id:
             facts.faults.add("QoS 2 lost", f"{name}: id {packet_id} ({number}) is open and not known")
     for packet_id, number in state.unacknowledged.items():
-        if facts.messages[number].acknowledged and on_its_way.get(number, (0, 0))[0] != packet_id:
+        if on_its_way.get(number, (0, 0))[0] not in (0, packet_id):  # 0: that it was sent is no promise at QoS 1
             facts.faults.add("repeated without DUP or the original id", f"{name}: {number} was sent as {packet_id}")

@@ -1,4 +1,4 @@
-"""The kill -9 loop: a service is killed at a random moment of its work, and asked afterwards for all it acknowledged."""
+"""The kill -9 loop: a service is killed at any moment of its work, and asked afterwards for all it acknowledged."""
 
 import random
 import signal
@@ -18,6 +18,8 @@ from tests.crash.victim import Victim
 
 MOST_S = 0.3  # between the first packet and the end
 DURING_START = 0.1  # share of the rounds in which the next start is killed too
+DURING_RETURN = 0.2  # share of those in which it is killed again while its clients come back
+RETURN_S = 0.05
 START_S = 0.6
 SLACK_S = 5.0  # the clock of the rows and ours
 DATABASE = "appliance.db"
@@ -29,6 +31,7 @@ class Killed:
 
     rounds: int = 0
     starts_killed: int = 0
+    returns_killed: int = 0
     acknowledged: int = 0
     delivered: int = 0
     tracebacks: int = 0
@@ -75,13 +78,19 @@ def campaign(
                     kill_start(scratch, data, dice.uniform(0, START_S), bug)
                 if not gentle:
                     victim = Victim(scratch, data, bug=bug)
+                    if dice.random() < DURING_RETURN:
+                        killed.returns_killed += 1
+                        house.stir(victim.port, dice.uniform(0, RETURN_S))
+                        victim.kill()
+                        house.last_words()
+                        victim = Victim(scratch, data, bug=bug)
                 house.check(victim.port, data / DATABASE, since_at=earlier - SLACK_S)
                 killed.acknowledged, killed.delivered = house.facts.acknowledged, house.facts.delivered
                 if progress is not None:
                     progress(killed)
             house.check_history(data / DATABASE, since_at=0)
         except (Silent, BrokerError) as error:
-            killed.faults.add("ended early", str(error))
+            killed.faults.add("ended early", f"round {killed.rounds}: {error}; its log: {victim.last_words()}")
         finally:
             house.close()
             victim.kill()
@@ -99,15 +108,3 @@ def kill_start(scratch: Path, data: Path, after_s: float, bug: str) -> None:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         process.wait()
-
-
-if __name__ == "__main__":
-    done = campaign(
-        int(sys.argv[1]),
-        gentle=sys.argv[2:3] == ["gentle"],
-        bug=sys.argv[2] if len(sys.argv) > 2 and sys.argv[2] != "gentle" else "",
-        seed=int(sys.argv[3]) if len(sys.argv) > 3 else 1,
-    )
-    print(done.rounds, done.acknowledged, done.delivered, done.tracebacks, dict(done.faults.counts))
-    for kind, examples in done.faults.examples.items():
-        print(kind, *examples, sep="\n    ")

@@ -6,7 +6,6 @@ once their directory was flushed.
 """
 
 import mmap
-import os
 import random
 import struct
 import subprocess
@@ -181,6 +180,6 @@ def rename(names: dict[str, int], op: Op) -> None:
 def write_out(files: dict[str, bytes], directory: Path) -> None:
     """Put the files there, and nothing else."""
     for old in directory.iterdir():
-        os.unlink(old)
+        old.unlink()
     for name, content in files.items():
         (directory / name).write_bytes(content)

@@ -4,13 +4,14 @@ import select
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
-from tests import raw, raw5
 from appliance.clock import rfc3339
+from tests import raw, raw5
 from tests.crash.facts import Ledger, payload_of
 
-PATIENCE_S = 20.0
+PATIENCE_S = 15.0
 SESSION_S = 100_000
 QUEUE = 8  # acknowledgements that a client may hold back
 
@@ -272,14 +273,15 @@ class Peer:
         return packet_id
 
 
-def wait(peers: list[Peer], done, what: str) -> None:
-    """Serve these clients until all is done; Silent after a while."""
-    until = time.monotonic() + PATIENCE_S
+def wait(peers: list[Peer], done: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Serve these clients until all is done; Silent when nothing has come for a while."""
+    until = time.monotonic() + patience_s
     while not done():
         sockets = {peer.socket: peer for peer in peers if peer.socket is not None}
         ready = select.select(list(sockets), [], [], 0.2)[0] if sockets else []
         for one in ready:
             if not sockets[one].pump():
                 raise Silent(f"{sockets[one].name}: closed while waiting for {what}")
+            until = time.monotonic() + patience_s
         if time.monotonic() > until or not sockets:
             raise Silent(f"waited in vain for {what}")

@@ -2,7 +2,6 @@
 
 import random
 import sqlite3
-import sys
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from tests.crash.victim import Victim
 
 STATES_A_RECORDING = 500
 BURSTS = 4
-BURST_S = 0.3
+BURST_S = 0.15
 EVERY = 50  # of the states start a whole service
 LYING = 5  # one of so many states is of a lying card
 MOST_DROPPED = 20  # flushes
@@ -44,6 +43,10 @@ class Cut:
     missing_s: float = 0.0  # longest tail that a lying card lost
     faults: Faults = field(default_factory=Faults)
     lying: Faults = field(default_factory=Faults)  # of states that lying cards left
+
+    def found(self) -> int:
+        """Give how many faults there are."""
+        return self.faults.counts.total() + self.lying.counts.total()
 
 
 @contextmanager
@@ -79,18 +82,27 @@ def record(scratch: Path, dice: random.Random, *, bug: str = "", bursts: int = B
 
 
 def campaign(
-    states: int, *, seed: int = 1, bug: str = "", every: int = EVERY, progress: Callable[[Cut], None] | None = None
+    states: int,
+    *,
+    seed: int = 1,
+    bug: str = "",
+    every: int = EVERY,
+    most_faults: int = 100_000,
+    progress: Callable[[Cut], None] | None = None,
 ) -> Cut:
-    """Check so many states, some of lying cards; of `every` so many one through the whole service."""
+    """Check so many states, some of lying cards; of `every` so many one through the whole service.
+
+    Ends early once so many faults were found.
+    """
     dice = random.Random(seed)
     cut = Cut()
-    while cut.states < states:
+    while cut.states < states and cut.found() < most_faults:
         with scratch_directory() as scratch:
             wanted = min(STATES_A_RECORDING, states - cut.states)
-            ops, entries = record(scratch, dice, bug=bug)
+            ops, entries = record(scratch, dice, bug=bug, bursts=2 if bug else BURSTS)
             cut.operations += len(ops)
             cut.flushes += sum(op.kind == FLUSH for op in ops)
-            check(cut, ops, entries, wanted, dice, scratch, every=every)
+            check(cut, ops, entries, wanted, dice, scratch, every=every, most_faults=most_faults)
             if progress is not None:
                 progress(cut)
     return cut
@@ -114,7 +126,15 @@ def moments(ops: list[Op], states: int, dice: random.Random) -> list[tuple[int, 
 
 
 def check(
-    cut: Cut, ops: list[Op], entries: list[Entry], states: int, dice: random.Random, scratch: Path, *, every: int
+    cut: Cut,
+    ops: list[Op],
+    entries: list[Entry],
+    states: int,
+    dice: random.Random,
+    scratch: Path,
+    *,
+    every: int,
+    most_faults: int,
 ) -> None:
     """Cut the power so often."""
     positions = [entry[0] for entry in entries]
@@ -122,6 +142,8 @@ def check(
     state = scratch / "state"
     state.mkdir()
     for position, missing_ns in moments(ops, states, dice):
+        if cut.found() >= most_faults:
+            break
         disk.go_on(position)
         seen = bisect_right(positions, position)
         facts.faults = Faults()  # what clients saw while it was recorded is no matter of the cut
@@ -177,22 +199,3 @@ def start(facts: Facts, state: Path, dice: random.Random, scratch: Path) -> None
         house.close()
         if victim is not None:
             victim.kill()
-
-
-if __name__ == "__main__":
-    began = time.time()
-    done = campaign(int(sys.argv[1]), bug=sys.argv[2] if len(sys.argv) > 2 else "")
-    print(
-        done.states,
-        done.services,
-        done.operations,
-        done.flushes,
-        done.acknowledged,
-        done.lies,
-        done.missing_s,
-        dict(done.faults.counts),
-        dict(done.lying.counts),
-        time.time() - began,
-    )
-    for kind, examples in [*done.faults.examples.items(), *done.lying.examples.items()]:
-        print(kind, *examples, sep="\n    ")

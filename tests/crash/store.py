@@ -10,8 +10,11 @@ from appliance.store.sqlite_ledger import open_ledger
 def load(database: Path) -> Image:
     """Give what a service would start from; StoreError."""
     now = time.monotonic()
-    ledger = open_ledger(database, age_ms=lambda at: round(at * 1000))
+    ledger = open_ledger(database, site="home", max_series=2_000)
     try:
-        return ledger.load(now)
+        image = ledger.load(now)
+        for session in image.sessions.values():
+            session.settle()
+        return image
     finally:
         ledger.close()
