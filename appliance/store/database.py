@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -68,6 +68,8 @@ class Database:
         self.connection = connection
         self._lock = lock
         self._failed = False  # the disk did, under this connection
+        # Only the last connection to close moves the log, and this one cannot write.
+        self._other: sqlite3.Connection | None = open_reader(path)
 
     @classmethod
     def open(cls, path: Path, *, mend: Mend = lambda _lock, _error: False) -> Self:
@@ -90,6 +92,7 @@ class Database:
                 with suppress(OSError):  # a full disk need not keep anybody from reading
                     write_notes(path, notes)
                     _to_disk(path.parent)  # the log is there, and stays until it is closed in order
+                return cls(path, connection, lock)
             except BaseException:
                 connection.close()
                 raise
@@ -98,7 +101,6 @@ class Database:
             if isinstance(error, (sqlite3.Error, OSError)):
                 raise StoreError(explain(path, error)) from error
             raise
-        return cls(path, connection, lock)
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -112,6 +114,11 @@ class Database:
             if self.connection.in_transaction:  # a full disk may have rolled it back already
                 self.connection.execute("ROLLBACK")
             raise
+
+    def _close_other(self) -> None:
+        other, self._other = self._other, None
+        if other is not None:
+            other.close()
 
     def checkpoint(self, mode: str) -> bool:
         """Move the log into the file; False where a reader kept some of it there. sqlite3.Error."""
@@ -144,8 +151,10 @@ class Database:
         if self._lock < 0:
             return
         try:
-            with self._unmoved() if self._failed else nullcontext():
-                self.connection.close()
+            if not self._failed:
+                self._close_other()
+            self.connection.close()
+            self._close_other()
             notes = read_notes(self._lock)
             if notes is not None and not self.path.with_name(f"{self.path.name}-wal").exists():
                 write_notes(self.path, msgspec.structs.replace(notes, is_open=False))
@@ -154,19 +163,6 @@ class Database:
         finally:
             os.close(self._lock)
             self._lock = -1
-
-    @contextmanager
-    def _unmoved(self) -> Generator[None]:
-        """Keep the log where it is: only the last connection to close moves it, and this one cannot write."""
-        try:
-            other = open_reader(self.path)
-        except StoreError:  # then SQLite may try the flush again; what it moves had been flushed before
-            yield
-            return
-        try:
-            yield
-        finally:
-            other.close()
 
 
 def create(path: Path, steps: set[str]) -> sqlite3.Connection:

@@ -174,7 +174,7 @@ class Visit:
         self.orders.fail(at, error, sticky=sticky)
         async with self.service():
             await self._script()
-            if self.orders["failed"] and sticky and self.orders["at"]:
+            if sticky:
                 await self._crash()
             was_failing = bool(self.orders["failed"])
             self.orders.end()
@@ -205,7 +205,7 @@ class Visit:
                 await guest.leave()
 
     def _guests(self) -> tuple[Guest, Guest, Guest]:
-        return Guest(self._port, HERE), Guest(self._port, AWAY, clean=False), Guest(self._port, "teller")
+        return Guest(self._port, HERE), Guest(self._port, AWAY, clean=False), Guest(self._port, "teller", clean=False)
 
     async def _do(self, guest: Guest, packet: bytes, answer: int, packet_id: int) -> bool:
         """Ask, and once more where the link was closed; an alarm must follow where nothing is answered."""
@@ -267,7 +267,7 @@ class Visit:
     async def _recover(self) -> None:
         """The disk works again: soon everything must be acknowledged as ever."""
         began = time.monotonic()
-        teller = Guest(self._port, "teller")
+        teller = Guest(self._port, "teller", clean=False)
         payload = prove("home/late/note", 99)
         while time.monotonic() - began < PATIENCE_S:
             with suppress(Gone, ConnectionError, TimeoutError):
