@@ -23,7 +23,7 @@ from appliance.exits import CommandError
 from appliance.settings import Mqtt, Settings, Store, Web
 from appliance.store.writer import Writer
 from tests.processes import free_port
-from tests.raw import connect, ack, publish, pubrel, subscribe, unsubscribe
+from tests.raw import ack, connect, publish, pubrel, subscribe, unsubscribe
 from tests.storage.faulty import Orders
 from tests.storage.home import NAME, is_proved, open_home, prove
 
