@@ -11,7 +11,7 @@ import os
 import signal
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -313,8 +313,9 @@ def held(data_dir: Path) -> Generator[None]:
 def _lock(data_dir: Path, lock: int) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.truncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())  # for the message below only; the lock is the kernel's
+        with suppress(OSError):  # a full disk; it is for the message below only, the lock is the kernel's
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            os.truncate(lock, len(f"{os.getpid()}\n"))
     except BlockingIOError:
         holder = os.read(lock, 20).decode("ascii", "replace").strip()
         raise CommandError(

@@ -134,6 +134,8 @@ def store_lines(store: dict[str, Any] | None) -> Iterable[str]:
         yield f"            {counted(store['left_out'], 'message')} could not be written; the log says why"
     if store["trouble"]:
         yield f"            {coloured(store['trouble'], Colour.RED)}"
+    for damage in store["damages"]:
+        yield f"            {coloured(damage, Colour.RED)}"
     if store["refuses"]:
         yield f"            {coloured('nothing is acknowledged that would have to be kept', Colour.RED)}"
 
