@@ -13,6 +13,7 @@ from appliance.broker.core import Broker
 from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
+from appliance.store.damage import damages
 from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
@@ -185,6 +186,7 @@ class Keeping:
             "waiting_bytes": journal.waiting_bytes,
             "refuses": journal.refuses,
             "trouble": self.trouble(),
+            "damages": [damage.line() for damage in damages(self._path)],
             **self._wear.status(),
             "size_bytes": size_bytes(self._path),
             "max_bytes": self._max_bytes,

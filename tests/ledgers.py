@@ -63,6 +63,7 @@ class TableLedger:
         self.last_stamp = stamp or (0, 0)
         self.next_number = self.next_key = 1
         self.short_of_space = False
+        self.damaged = 0
 
     def load(self, _now):
         self._disk.meet("load")
@@ -100,6 +101,9 @@ class TableLedger:
         self._disk.meet("trim")
         self._disk.trims -= 1
         return self._disk.trims > 0
+
+    def finish(self):
+        self._disk.meet("finish")
 
     def close(self):
         self._connection.close()

@@ -3,10 +3,15 @@
 import fcntl
 import os
 import sqlite3
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
+
+import msgspec
+
+from appliance.store.damage import MisfitError, is_damage
+from appliance.store.notes import read_notes, take_notes, write_notes
 
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
 BUSY_TIMEOUT_S = 5.0
@@ -35,6 +40,10 @@ CURES = {  # primary result code -> what happened and what to do; {path} and {re
 }
 
 
+Mend = Callable[[int, sqlite3.Error | None], bool]
+"""Called with the lock before the file is opened (None), and with the error when that failed; True: try once more."""
+
+
 class StoreError(Exception):
     """The database cannot be used; the text is one line that names the file and the cure."""
 
@@ -58,9 +67,12 @@ class Database:
         self.path = path
         self.connection = connection
         self._lock = lock
+        self._failed = False  # the disk did, under this connection
+        # Only the last connection to close moves the log, and this one cannot write.
+        self._other: sqlite3.Connection | None = open_reader(path)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, mend: Mend = lambda _lock, _error: False) -> Self:
         """Open or create the file, bring its schema up to date, and hold it; StoreError says why not."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,20 +80,27 @@ class Database:
         except OSError as error:
             raise StoreError(explain(path, error)) from error
         try:
-            connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-        except sqlite3.Error as error:
-            os.close(lock)
-            raise StoreError(explain(path, error)) from error
-        try:
-            _claim(path, connection)
-            _migrate(path, connection)
-        except (sqlite3.Error, StoreError) as error:
-            connection.close()
-            os.close(lock)
-            if isinstance(error, StoreError):
+            mend(lock, None)
+            try:
+                connection = _connect(path)
+            except sqlite3.Error as error:
+                if not mend(lock, error):
+                    raise
+                connection = _connect(path)
+            try:
+                notes = take_notes(connection, sorted(_applied(connection)))
+                with suppress(OSError):  # a full disk need not keep anybody from reading
+                    write_notes(path, notes)
+                    _to_disk(path.parent)  # the log is there, and stays until it is closed in order
+                return cls(path, connection, lock)
+            except BaseException:
+                connection.close()
                 raise
-            raise StoreError(explain(path, error)) from error
-        return cls(path, connection, lock)
+        except BaseException as error:
+            os.close(lock)
+            if isinstance(error, (sqlite3.Error, OSError)):
+                raise StoreError(explain(path, error)) from error
+            raise
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -90,20 +109,84 @@ class Database:
         try:
             yield
             self.connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
+            self._note(error)
             if self.connection.in_transaction:  # a full disk may have rolled it back already
                 self.connection.execute("ROLLBACK")
             raise
 
+    def _close_other(self) -> None:
+        other, self._other = self._other, None
+        if other is not None:
+            other.close()
+
+    def checkpoint(self, mode: str) -> bool:
+        """Move the log into the file; False where a reader kept some of it there. sqlite3.Error."""
+        try:
+            (busy, _, _) = self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        except sqlite3.Error as error:
+            self._note(error)
+            raise
+        return not busy
+
+    def _note(self, error: BaseException) -> None:
+        """Remember what an error means for the file and for this connection."""
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            self.suspect(str(error))
+        if isinstance(error, sqlite3.OperationalError):
+            self._failed = True
+
+    def suspect(self, why: str) -> None:
+        """Have the file salvaged when it is opened next, because what it holds is not what was written."""
+        notes = read_notes(self._lock)
+        if notes is not None and not notes.suspect:
+            with suppress(OSError):  # then it is found out once more
+                write_notes(self.path, msgspec.structs.replace(notes, suspect=why))
+
     def close(self) -> None:
-        """Move the log into the file and let go of both; may be called twice."""
+        """Move the log into the file and let go of both; may be called twice.
+
+        After an error the log stays as it is: a flush that failed says nothing when it is tried again.
+        """
         if self._lock < 0:
             return
         try:
+            if not self._failed:
+                self._close_other()
             self.connection.close()
+            self._close_other()
+            notes = read_notes(self._lock)
+            if notes is not None and not self.path.with_name(f"{self.path.name}-wal").exists():
+                write_notes(self.path, msgspec.structs.replace(notes, is_open=False))
+        except OSError:  # then the next start asks for the log
+            pass
         finally:
             os.close(self._lock)
             self._lock = -1
+
+
+def create(path: Path, steps: set[str]) -> sqlite3.Connection:
+    """Make a new file with these steps of the schema, for filling: nothing is durable before it is synced whole."""
+    import sqlite_utils  # noqa: PLC0415 as below
+
+    from appliance.store.schema import STEPS, step_names  # noqa: PLC0415
+
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        for pragma in (
+            f"page_size = {PAGE_BYTES}",
+            "journal_mode = MEMORY",
+            "synchronous = OFF",
+            f"application_id = {APPLICATION_ID}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        database = sqlite_utils.Database(connection, execute_plugins=False)
+        STEPS.apply(database, stop_before=step_names() - steps)
+        connection.execute("PRAGMA foreign_keys = OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -143,6 +226,27 @@ def _lock(path: Path) -> int:
     return lock
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file, make sure that it is ours, and bring its schema up to date."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+    try:
+        _claim(path, connection)
+        _migrate(path, connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _to_disk(directory: Path) -> None:
+    """Have the names in a directory on the disk."""
+    opened = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def _claim(path: Path, connection: sqlite3.Connection) -> None:
     """Make sure that the file is ours or empty, mark it, and set how it is written."""
     application_id = _number(connection, "PRAGMA application_id")
@@ -156,6 +260,7 @@ def _claim(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")  # a commit that returned has reached the disk
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+    connection.execute("PRAGMA secure_delete = OFF")  # some distributions write zeros over all that is deleted
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # the log moves when nobody waits for a commit: ledger.py
 
 
@@ -168,11 +273,17 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     from appliance.store.schema import STEPS, step_names  # noqa: PLC0415 imports sqlite_utils too
 
     database = sqlite_utils.Database(connection, execute_plugins=False)
-    if unknown := sorted({step.name for step in STEPS.applied(database)} - step_names()):
-        raise StoreError(
-            f"{path} was written by a newer version (step {unknown[-1]} is unknown here): update this installation"
-        )
-    STEPS.apply(database)
+    applied = {step.name for step in STEPS.applied(database)}
+    if unknown := newer_steps(applied):
+        raise newer(path, unknown)
+    if applied != set(sorted(step_names())[: len(applied)]):
+        raise MisfitError("its list of schema steps is damaged")
+    try:
+        STEPS.apply(database)
+    except sqlite3.OperationalError as error:
+        if "already exists" in str(error):
+            raise MisfitError("its list of schema steps is damaged") from error
+        raise
 
 
 def _applied(connection: sqlite3.Connection) -> set[str]:
@@ -182,6 +293,19 @@ def _applied(connection: sqlite3.Connection) -> set[str]:
         return {name for (name,) in rows}
     except sqlite3.OperationalError:  # no such table: a new file
         return set()
+
+
+def newer_steps(steps: Iterable[str]) -> set[str]:
+    """Give those steps that come after all that are known here; a step in between is a damaged name."""
+    number = max(STEP_NAMES)[:4]
+    return {step for step in steps if step[:4] > number}
+
+
+def newer(path: Path, unknown: Iterable[str]) -> StoreError:
+    """Give the refusal of a file that has steps of the schema that are unknown here."""
+    return StoreError(
+        f"{path} was written by a newer version (step {max(unknown)} is unknown here): update this installation"
+    )
 
 
 def _foreign(path: Path) -> str:

@@ -18,6 +18,9 @@ class Ledger(Protocol):
     next_key: int
     """First key for sessions and wills that was never used; known once it is loaded."""
 
+    damaged: int
+    """Records that were not as they were written when it was loaded; they are left out."""
+
     short_of_space: bool
     """Set from outside: the disk is nearly full, `step` shall make room before anything else."""
 

@@ -10,6 +10,7 @@ from appliance.broker.image import Image
 from appliance.clock import clock_quality
 from appliance.devices import Device
 from appliance.store.chores import Chore, Chores
+from appliance.store.damage import is_damage
 from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
 from appliance.store.epochs import load_clock, save_epochs
 from appliance.store.gaps import GapNote, Gaps
@@ -17,6 +18,7 @@ from appliance.store.group import Entry, Group
 from appliance.store.history import History, Placed, Tally
 from appliance.store.hubclock import HubClock
 from appliance.store.loading import last_stamp, load
+from appliance.store.rescue import Remainder, open_sound
 from appliance.store.retention import Retention, Terms
 from appliance.store.staged import INSERT, Moment, StagedRow, Staging
 from appliance.store.state_move import StateMove
@@ -110,6 +112,7 @@ class SqliteLedger:
         self._next_id = max(last_id or 0, self._cut_id) + 1  # ids are never used again
         self.last_stamp = last_stamp(connection)
         self._damaged_ids: list[int] = []
+        self._remainder = Remainder(database.path, connection)
         self._log_bytes = 0
         self._staged_bytes = 0
         self._staged_since: float | None = None  # `now` of the first group that waits
@@ -120,15 +123,23 @@ class SqliteLedger:
 
     def load(self, now: float) -> Image:
         """Give the state as the last group left it, `now` being monotonic; writes nothing."""
-        loaded = load(self._database.connection, Moment(now, self._age_ms(now)), self._on_damage)
+        try:
+            loaded = load(self._database.connection, Moment(now, self._age_ms(now)), self._on_damage)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._database.suspect(str(error))
+            self.damaged = 1
+            return Image()
         self.next_number, self.next_key, self.damaged = loaded.next_number, loaded.next_key, loaded.damaged
         self._damaged_ids = loaded.damaged_ids
+        if loaded.damaged:
+            self._database.suspect(f"{loaded.damaged} of its records were not what was written")
         return loaded.image
 
     def settle(self) -> None:
         """Move the whole log into the file and flush it: after a failure, only then is what was found durable."""
-        (busy, _, _) = self._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
+        if not self._database.checkpoint("TRUNCATE"):
             raise sqlite3.OperationalError("the log is in use by a reader")
         self._log_bytes = 0
 
@@ -161,7 +172,8 @@ class SqliteLedger:
             self._moving = self._begin_move()
         if self._moving is not None:
             return self._move_on()
-        return self._chores.step(self._clock())
+        is_left = self._remainder.step()  # a piece of each in turn: this may take days
+        return self._chores.step(self._clock()) or is_left
 
     def work(self, chores: Sequence[Chore], retention: Retention) -> None:
         """Have these done in turn while nothing waits, and room made by this one."""
@@ -192,6 +204,7 @@ class SqliteLedger:
     def close(self) -> None:
         """Let go of the database; may be called twice."""
         self._moving = None
+        self._remainder.close()
         self._database.close()
 
     def _staged_rows(self) -> int:
@@ -259,7 +272,7 @@ class SqliteLedger:
             self._staged_since = now
 
     def _checkpoint(self) -> None:
-        self._database.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._database.checkpoint("PASSIVE")
         self._log_bytes = 0
 
 
@@ -276,35 +289,51 @@ def open_ledger(
     clock: Callable[[], float] = time.monotonic,
     wall_clock: Callable[[], float] = time.time,
 ) -> SqliteLedger:
-    """Open or create the database for writing; StoreError says in one line why not.
+    """Open or create the database for writing, salvaged if it is damaged; StoreError says in one line why not.
 
     The history keeps the clock that everything is counted in, so it is there even where nothing is recorded.
     """
-    database = Database.open(path)
+
+    def begin() -> SqliteLedger:
+        database = open_sound(path)
+        try:
+            hub_clock = load_clock(database.connection, boot=boot, quality=quality)
+            gaps = GapBook(database.connection, hub_clock)
+            hub_clock.begin(clock(), wall_clock())  # written down with the first group: a start writes nothing
+            history = History(database.connection, hub_clock, site=site, max_series=max_series)
+            if tally is not None:  # it goes on counting when the ledger is made anew
+                history.tally = tally
+            ledger = SqliteLedger(
+                database, history, age_ms=hub_clock.age_ms, on_damage=on_damage, gaps=gaps, clock=clock
+            )
+
+            def unix_ms(now: float) -> int | None:
+                return hub_clock.unix_ms(now) if hub_clock.is_trusted else None
+
+            retention = Retention(
+                database,
+                terms or Terms(),
+                unix_ms=unix_ms,
+                age_ms=hub_clock.age_ms,
+                is_short_of_space=lambda: ledger.short_of_space,
+            )
+            ledger.work([Tiers(database, unix_ms)], retention)
+        except sqlite3.Error as error:
+            if is_damage(error):
+                database.suspect(str(error))
+            database.close()
+            raise
+        return ledger
+
     try:
-        hub_clock = load_clock(database.connection, boot=boot, quality=quality)
-        gaps = GapBook(database.connection, hub_clock)
-        hub_clock.begin(clock(), wall_clock())  # written down with the first group: a start writes nothing
-        history = History(database.connection, hub_clock, site=site, max_series=max_series)
-        if tally is not None:  # it goes on counting when the ledger is made anew
-            history.tally = tally
-        ledger = SqliteLedger(database, history, age_ms=hub_clock.age_ms, on_damage=on_damage, gaps=gaps, clock=clock)
-
-        def unix_ms(now: float) -> int | None:
-            return hub_clock.unix_ms(now) if hub_clock.is_trusted else None
-
-        retention = Retention(
-            database,
-            terms or Terms(),
-            unix_ms=unix_ms,
-            age_ms=hub_clock.age_ms,
-            is_short_of_space=lambda: ledger.short_of_space,
-        )
-        ledger.work([Tiers(database, unix_ms)], retention)
+        try:
+            return begin()
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+        return begin()  # salvaged, because it is suspected now
     except sqlite3.Error as error:
-        database.close()
         raise StoreError(explain(path, error)) from error
-    return ledger
 
 
 def _nothing() -> None:

@@ -160,8 +160,17 @@ class Writer:
     # --- the thread ---
 
     def _load(self, now: float) -> Loaded:
-        self._ledger = ledger = self._open_ledger()
+        try:
+            self._ledger = ledger = self._open_ledger()
+        except StoreError as error:  # the reserve is there for this
+            if error.__cause__ is None or not is_full(error.__cause__) or not self._room.give_up():
+                raise
+            self._ledger = ledger = self._open_ledger()
         image = ledger.load(now)
+        if ledger.damaged:  # opened anew, it is salvaged: what is damaged goes into a file of its own
+            self._let_go()
+            self._ledger = ledger = self._open_ledger()
+            image = ledger.load(now)
         self._room.keep()
         self._wear.look(at_once=True)
         return Loaded(image, ledger.next_number, ledger.next_key)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
-from tests.promises import conformance, crowd, durable, flat, fuzz, takeover
+from tests.promises import clock, conformance, corruption, crowd, disk, durable, flat, fuzz, takeover
 from tests.promises.finding import Finding
 from tests.promises.target import Target, target
 
@@ -20,6 +20,8 @@ PROMISES: dict[str, tuple[str, Promise]] = {
     "P3": ("retained messages and sessions", lambda _broker, o: durable.run("P3", o)),
     "P4": ("the history", lambda _broker, o: durable.run("P4", o)),
     "P5": ("a lying card", lambda _broker, o: durable.lying(o)),
+    "P6": ("damaged files", lambda _broker, o: corruption.run(o)),
+    "P7": ("a disk that fails", lambda _broker, o: disk.run(o)),
     "P8": (
         "any byte stream",
         lambda broker, o: [
@@ -39,14 +41,15 @@ PROMISES: dict[str, tuple[str, Promise]] = {
         "takeover",
         lambda broker, o: takeover.run(broker, count=o.alternations, per_second=o.alternation_rate, seconds=o.seconds),
     ),
+    "P14": ("clocks", lambda _broker, o: clock.run(o)),
     "P16": ("time to recover", lambda _broker, o: durable.start(o)),
 }
-THEIR_OWN = {"P1", "P2", "P3", "P4", "P5", "P16"}  # start services themselves
+THEIR_OWN = {"P1", "P2", "P3", "P4", "P5", "P6", "P7", "P14", "P16"}  # start services themselves
 
 SMALL = {
     "seconds": 1.0, "streams": 2_000, "links": 30, "idle": 100, "unread": 100, "half_open": 20, "shove": 8_000_000,
     "steps": 5_000, "connects": 20_000, "messages": 400_000, "alternations": 1_000,
-    "rounds": 50, "states": 200, "retained": 10_000, "queued": 1_000,
+    "damaged": 1_000, "rounds": 50, "states": 200, "retained": 10_000, "queued": 1_000,
 }  # fmt: skip
 
 
@@ -71,7 +74,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--alternation-rate", type=float, default=1_000.0, help="P12: of them a second (1,000)")
     parser.add_argument("--rounds", type=int, default=1_000, help="P1 to P4: rounds of kill -9 (1,000)")
     parser.add_argument("--states", type=int, default=10_000, help="P1 to P5: states after a power cut (10,000)")
-    parser.add_argument("--seed", type=int, default=1, help="P1 to P5: another one is another walk (1)")
+    parser.add_argument("--damaged", type=int, default=10_000, help="P6: damaged data directories (10,000)")
+    parser.add_argument("--seed", type=int, default=1, help="P1 to P6: another one is another walk (1)")
     parser.add_argument("--retained", type=int, default=100_000, help="P16: retained messages (100,000)")
     parser.add_argument("--queued", type=int, default=10_000, help="P16: messages that wait for a client (10,000)")
     options = parser.parse_args(argv)

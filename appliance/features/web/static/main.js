@@ -5,6 +5,7 @@ import { Devices } from "./devices.js";
 import { Gaps } from "./gaps.js";
 import { House } from "./house.js";
 import { Live } from "./live.js";
+import { Notices } from "./notices.js";
 import { Rooms } from "./rooms.js";
 import * as words from "./words.js";
 
@@ -28,6 +29,7 @@ picker.addEventListener("change", () => show(picker.value));
 const live = new Live(onFrame, onState);
 byId("retry").addEventListener("click", () => live.retry());
 live.open();
+new Notices(byId("notices")).begin();
 setInterval(() => rooms.refresh(), 1_000);
 setInterval(() => chart.tick(), 5_000);
 

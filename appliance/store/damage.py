@@ -1,0 +1,256 @@
+"""Whether a database is damaged, and what was done about those that were: what the owner is told.
+
+A damaged file is put aside as `<name>.corrupt-<UTC time>`, its log with it, and what happened stands beside it in a
+file of that name and `.json`, for as long as the owner leaves it there.
+"""
+
+import os
+import sqlite3
+import struct
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES
+from appliance.store.log import Log, read_log
+from appliance.store.notes import Notes
+from appliance.store.reading_rows import prepare
+
+ASIDE: Final = ".corrupt-"
+TOLD: Final = ".json"
+SUM_BYTES: Final = 8 * 1024 * 1024  # of a larger file rows are judged only when they are read
+CHECK_BYTES: Final = 64 * 1024 * 1024  # of a larger file only the small tables are looked through at a start
+MARK: Final = b"HSA1"  # the application id, as it stands in the header
+TRACE: Final = b"CREATE TABLE series"  # stands in the first page, or near it, of every file of ours
+TRACE_BYTES: Final = 256 * 1024
+DAMAGE_CODES: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+NO_TEXT: Final = "Could not decode to UTF-8"  # has no code
+READ_CODES: Final = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
+HEADER: Final = (
+    (18, b"\x02\x02\x00\x40\x20\x20"),
+    (44, b"\x00\x00\x00\x04"),
+    (52, bytes(4)),
+    (56, b"\x00\x00\x00\x01"),
+)
+"""What stands in the header of every file of ours from byte 18 on (versions, payload fractions), and so on."""
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """One damaged file. `most`: see Salvage; `is_finished`: nothing of its history is still to be copied."""
+
+    at: float
+    why: str
+    aside: str
+    kept: int
+    lost: int
+    lost_pages: int
+    is_finished: bool
+    most: dict[str, int]
+    roots: dict[str, int]
+
+    def line(self) -> str:
+        """Say it in one line for people."""
+        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.at))
+        lost = [f"{self.lost} were lost"] if self.lost else []
+        if self.lost_pages:
+            lost.append(f"{self.lost_pages} {'page' if self.lost_pages == 1 else 'pages'} could not be read")
+        more = "" if self.is_finished else ", older history is still being copied"
+        return (
+            f"the database was damaged ({self.why}): on {when} {self.kept} records were kept,"
+            f" {' and '.join(lost) or 'none was seen to be lost'}{more}; the old file is {self.aside}"
+            " (delete it to end this message)"
+        )
+
+
+class MisfitError(sqlite3.DatabaseError):
+    """The file is whole for SQLite, but what it says of itself cannot be."""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tell whether an error of SQLite's speaks of the file's content."""
+    if isinstance(error, MisfitError):
+        return True
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in DAMAGE_CODES or code in READ_CODES or str(error).startswith(NO_TEXT)
+
+
+def damages(path: Path) -> list[Damage]:
+    """Give what was put aside beside the database and is still there, the oldest first."""
+    found = []
+    for told in sorted(path.parent.glob(f"{path.name}{ASIDE}*{TOLD}")):
+        try:
+            damage = msgspec.json.decode(told.read_bytes(), type=Damage)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        if Path(damage.aside).exists():
+            found.append(damage)
+    return found
+
+
+def last_aside(path: Path) -> Path | None:
+    """Give the place that the newest account names."""
+    told = sorted(path.parent.glob(f"{path.name}{ASIDE}*{TOLD}"))
+    return told[-1].with_suffix("") if told else None
+
+
+def forget_untrue(path: Path) -> None:
+    """Remove accounts of files that are not there: the owner has deleted them, or they were never put aside."""
+    for told in path.parent.glob(f"{path.name}{ASIDE}*{TOLD}"):
+        if not told.with_suffix("").exists():
+            told.unlink()
+
+
+def tell(damage: Damage) -> None:
+    """Write down what happened, beside the file that was put aside; OSError."""
+    place = Path(f"{damage.aside}{TOLD}")
+    new = place.with_name(f"{place.name}.new")
+    with new.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(damage)))
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(place)
+
+
+def log_of(path: Path) -> Path:
+    """Give the place of a database's write-ahead log."""
+    return path.with_name(f"{path.name}-wal")
+
+
+class Seen(NamedTuple):
+    """What a look at the bytes shows. why: it is damaged; remark: it is not, but what was written last is missing."""
+
+    is_ours: bool
+    why: str | None = None
+    remark: str | None = None
+
+
+def examine(path: Path, notes: Notes | None) -> Seen:
+    """Look at a file that nobody has open, without SQLite.
+
+    SQLite itself takes no notice of a broken log, and of an empty file it throws the log away.
+    """
+    with ExitStack() as files:
+        file, log = open_both(path, notes, files)
+        head = b"" if file is None else _head(file)
+        if not head:
+            if log is not None and (log.frames or log.damaged):
+                return Seen(is_ours=True, why="the file was empty, its log was not")
+            if notes is not None and file is not None:
+                return Seen(is_ours=True, why="the file was empty")
+            return Seen(is_ours=False)
+        has_trace = TRACE in head or _has_trace(log)
+        if not head.startswith(MAGIC):
+            if notes is not None or has_trace or not any(head):
+                return Seen(is_ours=True, why="its first page was overwritten")
+            return Seen(is_ours=False)
+        assert file is not None  # noqa: S101 it had a head
+        first = log.page(1) if log is not None else None
+        first = head[:HEADER_BYTES].ljust(HEADER_BYTES, b"\0") if first is None else first
+        if first[68:72] != MARK and not has_trace:
+            return Seen(is_ours=False)
+        if why := _harm(path, first, os.fstat(file).st_size, log):
+            return Seen(is_ours=True, why=why)
+        if log is None and notes is not None and notes.is_open and not log_of(path).exists():
+            return Seen(is_ours=True, remark=f"{log_of(path)} is gone: what was written last may be missing")
+        if log is not None and log.torn:
+            remark = f"the end of {log_of(path)} is torn, as by a power cut: what was written last may be missing"
+            return Seen(is_ours=True, remark=remark)
+        return Seen(is_ours=True)
+
+
+def _head(file: int) -> bytes:
+    try:
+        return os.pread(file, TRACE_BYTES, 0)
+    except OSError:  # a bad block: zeros are no first page of anybody's
+        return bytes(HEADER_BYTES)
+
+
+def open_both(path: Path, notes: Notes | None, files: ExitStack) -> tuple[int | None, Log | None]:
+    """Open a database and its log to read their bytes; what cannot be read is None, and SQLite will say why."""
+    opened: list[int] = []
+    for one in (path, log_of(path)):
+        try:
+            opened.append(os.open(one, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            opened.append(-1)
+            continue
+        files.callback(os.close, opened[-1])
+    log = None
+    if opened[1] >= 0:
+        try:
+            log = read_log(opened[1], page_size=None if notes is None else notes.page_size)
+        except OSError:  # a bad block
+            log = Log(opened[1], 1024, damaged=True)
+    return (None if opened[0] < 0 else opened[0]), log
+
+
+def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
+    """Say what is wrong with a file of ours whose header stands in `first`."""
+    if log is not None and log.damaged:
+        return f"{log_of(path).name} was broken"
+    page_size = struct.unpack_from(">H", first, 16)[0]
+    if first[68:72] != MARK or page_size not in SIZES or any(first[at : at + len(said)] != said for at, said in HEADER):
+        return "its header was damaged"
+    if log is not None and log.page_size != page_size:
+        return f"{log_of(path).name} was of another database"
+    counted, changed, valid_for = (struct.unpack_from(">I", first, at)[0] for at in (28, 24, 92))
+    wanted = counted if changed == valid_for else 0
+    here = size // page_size
+    if log is None:
+        return "the file was cut off" if wanted > here else None
+    missing = any(number not in log.frames for number in range(here + 1, (log.pages or wanted) + 1))
+    return "the file was cut off" if missing else None
+
+
+def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str]) -> str | None:
+    """Have SQLite look through a file that nobody has open, without changing it: why it is damaged, None if it is not.
+
+    Of a large file the tables named `bulk` are left out. `sums`: what is true of each whole row, of some tables.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error:
+        return None  # it will be said where it is opened for good
+    try:
+        if path.stat().st_size <= CHECK_BYTES:
+            tables = [""]
+        else:
+            names = connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
+            )
+            tables = [f"('{name}')" for (name,) in names if name not in bulk]
+        for table in tables:
+            (said,) = connection.execute(f"PRAGMA quick_check{table}").fetchone()
+            if said != "ok":
+                return " ".join(str(said).replace("*** in database main ***", "").split())[:80]
+        if path.stat().st_size <= SUM_BYTES:
+            return _check_sums(connection, sums)
+    except sqlite3.Error as error:
+        return str(error) if is_damage(error) else None
+    except UnicodeDecodeError:  # of a message of SQLite's that quotes the damaged schema
+        return "its schema was damaged"
+    except OSError:
+        return None
+    finally:
+        connection.close()
+    return None
+
+
+def _check_sums(connection: sqlite3.Connection, sums: Mapping[str, str]) -> str | None:
+    prepare(connection)
+    for table, is_whole in sums.items():
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+            asked = f"SELECT count(*) FROM {table} WHERE ({is_whole}) IS NOT TRUE"  # noqa: S608 our own names
+            (count,) = connection.execute(asked).fetchone()
+            if count:
+                return f"{count} rows of {table} were not what was written"
+    return None
+
+
+def _has_trace(log: Log | None) -> bool:
+    first = None if log is None else log.page(1)
+    return first is not None and (TRACE in first or first[68:72] == MARK)

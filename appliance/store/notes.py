@@ -1,0 +1,50 @@
+"""What the lock file says of the database beside it: enough to find its tables when its first page is gone.
+
+Written once a start. It also tells that there was a database at all, and whether its log must still be there.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+MAX_BYTES = 65_536
+
+
+class Notes(msgspec.Struct, frozen=True, kw_only=True):
+    """is_open: the file was not closed in order, so its log must be there. suspect: why to salvage it, or empty."""
+
+    page_size: int
+    roots: dict[str, int]
+    steps: list[str]
+    is_open: bool
+    suspect: str = ""
+
+
+def read_notes(lock: int) -> Notes | None:
+    """Read an open lock file; None where it says nothing that makes sense."""
+    try:
+        return msgspec.json.decode(os.pread(lock, MAX_BYTES, 0), type=Notes)
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError):
+        return None
+
+
+def write_notes(database: Path, notes: Notes) -> None:
+    """Write them and have them on the disk; OSError."""
+    text = msgspec.json.encode(notes)
+    # Opened each time: a descriptor whose flush failed once proves nothing by the next.
+    file = os.open(f"{database}.lock", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(file, text, 0)
+        os.ftruncate(file, len(text))
+        os.fdatasync(file)
+    finally:
+        os.close(file)
+
+
+def take_notes(connection: sqlite3.Connection, steps: list[str]) -> Notes:
+    """Look at an open database."""
+    (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    roots = connection.execute("SELECT name, rootpage FROM sqlite_master WHERE rootpage > 0").fetchall()
+    return Notes(page_size=page_size, roots=dict(roots), steps=steps, is_open=True)

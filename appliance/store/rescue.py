@@ -1,0 +1,249 @@
+"""Opening a database that may be damaged: what is whole goes into a new file, the old one is put aside, and it goes on.
+
+The new file is whole and on disk, as `<name>.salvaged`, before the old one is touched; a start that was interrupted
+is taken up where it was. Foreign files and those of a newer version are refused as ever: that is no damage.
+"""
+
+import itertools
+import logging
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from appliance.store.damage import (
+    ASIDE,
+    TOLD,
+    Damage,
+    check,
+    damages,
+    examine,
+    forget_untrue,
+    is_damage,
+    last_aside,
+    log_of,
+    open_both,
+    tell,
+)
+from appliance.store.database import Database, StoreError, create, explain, newer, newer_steps
+from appliance.store.dbpages import Harm, Pages, open_pages
+from appliance.store.notes import Notes, read_notes
+from appliance.store.salvage import BULK, Salvage, read_roots
+from appliance.store.schema import step_names
+from appliance.store.wholeness import IN_SQL
+
+LOG: Final = logging.getLogger(__name__)
+BULK_S: Final = 4.0  # of a start, for history; what takes longer is copied while the service runs
+STEP: Final = re.compile(r"\d{4}_\w+")  # name of a step of the schema
+ROOM: Final = 2  # times what is still to be copied, wanted free on the disk before any of it is
+
+
+def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
+    """Open the database, salvaged if it is damaged; StoreError."""
+
+    def mend(lock: int, error: sqlite3.Error | None) -> bool:
+        notes = read_notes(lock)
+        complete(path)
+        seen = examine(path, notes)
+        if error is not None:
+            why = str(error) if seen.is_ours and is_damage(error) else None
+        else:
+            suspect = "" if notes is None else notes.suspect
+            why = suspect or seen.why or (check(path, BULK, IN_SQL) if seen.is_ours else None)
+            if why is None and seen.remark:
+                LOG.warning("%s", seen.remark)
+        if why is None:
+            return False
+        damage = rescue(path, notes, why, bulk_s=bulk_s)
+        LOG.error("%s", damage.line())
+        return True
+
+    return Database.open(path, mend=mend)
+
+
+def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S) -> Damage:
+    """Make a new file of what is whole and put the old one aside; nobody may have either open. StoreError."""
+    building = path.with_name(f"{path.name}.salvaging")
+    _remove(building)
+    at = time.time()
+    try:
+        with ExitStack() as files:
+            pages, roots, steps = _look(path, notes, files)
+            if unknown := newer_steps(steps):
+                raise newer(path, unknown)
+            new = files.enter_context(closing(create(building, steps)))
+            salvage = Salvage(pages, roots, new)
+            salvage.state()
+            ends = monotonic() + bulk_s
+            is_finished = all(monotonic() < ends for _ in salvage.bulk())
+            salvage.finish()
+            damage = Damage(
+                at=at,
+                why=why,
+                aside=str(_place_aside(path, at)),
+                kept=salvage.kept.total(),
+                lost=salvage.lost.total(),
+                lost_pages=salvage.lost_pages,
+                is_finished=is_finished,
+                most=salvage.most(),
+                roots=roots,
+            )
+        _to_disk(building)
+        tell(damage)
+        building.rename(_salvaged(path))
+        complete(path, damage)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(explain(path, error)) from error
+    return damage
+
+
+def complete(path: Path, damage: Damage | None = None) -> None:
+    """Put a salvaged file into its place and the damaged one aside, if that is still to be done; OSError."""
+    salvaged = _salvaged(path)
+    if not salvaged.exists():
+        forget_untrue(path)
+        return
+    aside = Path(damage.aside) if damage is not None else last_aside(path) or _place_aside(path, time.time())
+    with suppress(FileNotFoundError):  # each may have been done before an interruption
+        log_of(path).rename(log_of(aside))
+    with suppress(FileNotFoundError):
+        path.rename(aside)
+    aside.touch()
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    salvaged.rename(path)
+    _to_disk(path.parent)
+
+
+class Remainder:
+    """History of damaged files that is still to be copied; made where there is some, stepped while nobody waits."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._left = [damage for damage in damages(path) if not damage.is_finished]
+        self._files = ExitStack()
+        self._steps: Iterator[int] | None = None
+        self._salvage: Salvage | None = None
+
+    def step(self) -> bool:
+        """Copy some rows in a transaction of their own; False when nothing is left. sqlite3.Error."""
+        if not self._left:
+            return False
+        damage = self._left[0]
+        if self._steps is None:
+            self._steps = self._begin(damage)
+        try:
+            next(self._steps)
+        except StopIteration:
+            self._end(damage)
+        except sqlite3.Error:
+            self.close()
+            raise
+        return bool(self._left)
+
+    def close(self) -> None:
+        """Let go of the old file; may be called twice."""
+        self._files.close()
+        self._steps = None
+
+    def _begin(self, damage: Damage) -> Iterator[int]:
+        aside = Path(damage.aside)
+        pages, _, _ = _look(aside, None, self._files)
+        free = os.statvfs(self._path.parent)
+        if pages is None or free.f_bavail * free.f_frsize < ROOM * pages.count * pages.page_size:
+            LOG.warning("there is no room to copy the history of %s: free some space and start again", aside)
+            return iter(())
+        self._salvage = Salvage(pages, damage.roots, self._connection, damage.most)
+        return self._salvage.bulk()
+
+    def _end(self, damage: Damage) -> None:
+        self.close()
+        self._left.pop(0)
+        if (salvage := self._salvage) is None:
+            return
+        self._salvage = None
+        finished = msgspec.structs.replace(
+            damage,
+            kept=damage.kept + salvage.kept.total(),
+            lost=damage.lost + salvage.lost.total(),
+            lost_pages=damage.lost_pages + salvage.lost_pages,
+            is_finished=True,
+        )
+        with suppress(OSError):  # then it is copied once more after the next start, which changes nothing
+            tell(finished)
+        LOG.warning("%s", finished.line())
+
+
+def _look(path: Path, notes: Notes | None, files: ExitStack) -> tuple[Pages | None, dict[str, int], set[str]]:
+    """Give the pages of a file, the roots of its tables and the steps of its schema."""
+    file, log = open_both(path, notes, files)
+    page_size = None if notes is None else notes.page_size
+    steps = set() if notes is None else set(notes.steps)
+    noted = {} if notes is None else notes.roots
+    if file is None:
+        file = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        files.callback(os.close, file)
+    pages = open_pages(file, log, page_size=page_size)
+    if pages is not None and log is not None and not log.damaged:
+        alone = open_pages(file, None, page_size=page_size)
+        if alone is not None and (
+            log.page_size != alone.page_size or (_harm(pages, noted) and not _harm(alone, noted))
+        ):
+            pages = alone  # the log is of another file: without it this one is whole
+    if pages is None:
+        return None, dict(noted), steps or step_names()
+    roots = read_roots(pages, noted)
+    found: set[str] = set()
+    if root := roots.get("_sqlite_migrations"):
+        for row in pages.rows(root, Harm()):
+            found.update(value for value in row.values if isinstance(value, str) and STEP.fullmatch(value))
+        pages.reached.discard(root)
+    return pages, roots, found or steps or step_names()
+
+
+def _harm(pages: Pages, noted: Mapping[str, int]) -> bool:
+    """Tell whether something in these pages cannot be read."""
+    harm = Harm()
+    for root in read_roots(pages, noted).values():
+        for _ in pages.rows(root, harm):
+            pass
+        if harm:
+            break
+    pages.reached.clear()
+    return bool(harm)
+
+
+def _place_aside(path: Path, at: float) -> Path:
+    """Give a free name for the damaged file."""
+    name = f"{path.name}{ASIDE}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at))}"
+    place = path.with_name(name)
+    for number in itertools.count(2):
+        if not place.exists() and not log_of(place).exists() and not Path(f"{place}{TOLD}").exists():
+            break
+        place = path.with_name(f"{name}-{number}")
+    return place
+
+
+def _salvaged(path: Path) -> Path:
+    return path.with_name(f"{path.name}.salvaged")
+
+
+def _remove(path: Path) -> None:
+    for more in ("", "-wal", "-shm", "-journal"):
+        Path(f"{path}{more}").unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Have a file or directory on the disk."""
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -1,0 +1,140 @@
+"""What is seen at a damaged file, and what its owner is told."""
+
+import sqlite3
+import time
+
+import pytest
+from storage.corpus import foreign
+from storage.home import NAME, build
+
+from appliance.store.damage import (
+    Damage,
+    MisfitError,
+    check,
+    damages,
+    examine,
+    forget_untrue,
+    is_damage,
+    last_aside,
+    tell,
+)
+from appliance.store.database import Database
+from appliance.store.notes import Notes
+
+NOTES = Notes(page_size=1024, roots={}, steps=[], is_open=True)
+
+
+@pytest.fixture
+def path(tmp_path):
+    build(tmp_path / "home", topics=20, rounds=2)
+    return tmp_path / "home" / NAME
+
+
+def damage(path, **fields):
+    said = {"at": 1_795_000_000.0, "why": "cut", "aside": f"{path}.corrupt-1", "kept": 5, "lost": 0, "lost_pages": 0,
+            "is_finished": True, "most": {}, "roots": {}}  # fmt: skip
+    return Damage(**{**said, **fields})
+
+
+def test_a_crash_is_no_damage(path):
+    seen = examine(path, NOTES)
+    assert seen.is_ours
+    assert seen.why is None
+    assert seen.remark is None
+    assert check(path, (), {}) is None
+
+
+def test_a_clean_stop_is_no_damage_and_checking_changes_nothing(path):
+    Database.open(path).close()
+    before = path.read_bytes()
+    assert examine(path, NOTES).remark.endswith("what was written last may be missing")  # they say that it is open
+    assert examine(path, None) == (True, None, None)
+    assert check(path, (), {}) is None
+    assert path.read_bytes() == before
+
+
+WHYS = [
+    (lambda path: path.write_bytes(b""), "the file was empty, its log was not"),
+    (lambda path: path.unlink(), "the file was empty, its log was not"),
+    (lambda path: path.write_bytes(b"?" + path.read_bytes()[1:]), "its first page was overwritten"),
+    (lambda path: path.with_name(f"{NAME}-wal").write_bytes(b"?" * 60_000), f"{NAME}-wal was broken"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "why"), WHYS)
+def test_what_is_seen(path, spoil, why):
+    spoil(path)
+    assert examine(path, NOTES).why == why
+
+
+def test_a_header_and_a_size_that_cannot_be(path):
+    Database.open(path).close()
+    data = path.read_bytes()
+    for at in (16, 18, 20, 45, 58, 70):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 8]) + data[at + 1 :])
+        assert examine(path, None).why == "its header was damaged"
+    path.write_bytes(data[:-700])
+    assert examine(path, None).why == "the file was cut off"
+
+
+@pytest.mark.parametrize("content", [b"shopping list\n" * 99, foreign()])
+def test_a_strangers_file_is_not_ours(tmp_path, content):
+    path = tmp_path / NAME
+    path.write_bytes(content)
+    assert not examine(path, None).is_ours
+
+
+def test_nothing_is_nothing(tmp_path):
+    assert examine(tmp_path / NAME, None) == (False, None, None)
+    (tmp_path / NAME).touch()
+    assert examine(tmp_path / NAME, None) == (False, None, None)
+    assert examine(tmp_path / NAME, NOTES).why == "the file was empty"
+
+
+def test_a_torn_end_is_told(path):
+    log = path.with_name(f"{NAME}-wal")
+    log.write_bytes(log.read_bytes()[:-100])
+    seen = examine(path, NOTES)
+    assert seen.why is None
+    assert "torn, as by a power cut" in seen.remark
+
+
+def test_a_table_that_makes_no_sense_is_found(path):
+    Database.open(path).close()
+    data = bytearray(path.read_bytes())
+    for start in range(4096, len(data), 1024):
+        data[start + 3 : start + 5] = b"\xff\xff"
+    path.write_bytes(data)
+    assert check(path, (), {})
+
+
+ERRORS = [
+    (MisfitError("x"), True),
+    (sqlite3.OperationalError("Could not decode to UTF-8 column 'topic'"), True),
+    (sqlite3.OperationalError("disk I/O error"), False),
+    (sqlite3.DatabaseError("whatever"), False),
+]
+
+
+@pytest.mark.parametrize(("error", "expected"), ERRORS)
+def test_which_errors_speak_of_damage(error, expected):
+    assert is_damage(error) is expected
+
+
+def test_the_owner_is_told_for_as_long_as_the_file_is_there(tmp_path):
+    path = tmp_path / NAME
+    one = damage(path, lost=2, lost_pages=1, is_finished=False)
+    tell(one)
+    assert damages(path) == []
+    assert str(last_aside(path)) == one.aside
+    (tmp_path / f"{NAME}.corrupt-1").touch()
+    assert damages(path) == [one]
+    assert one.line() == (
+        "the database was damaged (cut): on 2026-11-18 11:06 UTC 5 records were kept, 2 were lost and 1 page could not"
+        f" be read, older history is still being copied; the old file is {one.aside} (delete it to end this message)"
+    )
+    (tmp_path / f"{NAME}.corrupt-1").unlink()
+    forget_untrue(path)
+    assert last_aside(path) is None
+    assert list(tmp_path.iterdir()) == []
+    assert time.gmtime(one.at).tm_year == 2026

@@ -1,0 +1,102 @@
+"""Damaged data directories, made from a good one: cut off, flipped, zeroed, swapped, taken away, foreign."""
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.storage.home import NAME
+
+LOG = f"{NAME}-wal"
+LOCK = f"{NAME}.lock"
+SECTOR = 512
+
+
+@dataclass(frozen=True)
+class Case:
+    """One damage. `contents`: what is then in the files, None for one that is gone."""
+
+    kind: str
+    contents: dict[str, bytes | None]
+
+    def make(self, good: Path, directory: Path) -> None:
+        """Copy the good files and damage them."""
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        for name in (NAME, LOG, LOCK):
+            content = self.contents.get(name, (good / name).read_bytes())
+            if content is not None:
+                (directory / name).write_bytes(content)
+
+
+def cases(good: Path, other: Path, earlier: Path, seed: int = 1) -> Iterator[Case]:
+    """Give damages without end: each cut once, and in between the others at random.
+
+    `other` is another home, `earlier` this one some time before.
+    """
+    dice = random.Random(seed)
+    files = {name: (good / name).read_bytes() for name in (NAME, LOG)}
+    cuts = [(name, at) for name, data in files.items() for at in range(0, len(data), SECTOR)]
+    dice.shuffle(cuts)
+    rare = _rare(files, other, earlier)
+    while True:
+        for case in rare:
+            yield case
+            for _ in range(7):
+                if cuts:
+                    name, at = cuts.pop()
+                    yield Case(f"{_short(name)} cut off", {name: files[name][:at]})
+                for _ in range(2):
+                    yield _flipped(files, dice)
+                yield _zeroed(files, dice)
+
+
+def _flipped(files: dict[str, bytes], dice: random.Random) -> Case:
+    name = dice.choice(list(files))
+    data = bytearray(files[name])
+    bit = dice.randrange(min(100, len(data)) * 8) if dice.random() < 0.05 else dice.randrange(len(data) * 8)
+    data[bit // 8] ^= 1 << bit % 8
+    return Case(f"{_short(name)} with a flipped bit", {name: bytes(data)})
+
+
+def _zeroed(files: dict[str, bytes], dice: random.Random) -> Case:
+    name = dice.choice(list(files))
+    data = bytearray(files[name])
+    size = dice.choice((SECTOR, 1024, 4096))
+    at = dice.randrange(len(data) // size or 1) * size
+    data[at : at + size] = bytes(len(data[at : at + size]))
+    return Case(f"{_short(name)} with zeros", {name: bytes(data)})
+
+
+def _rare(files: dict[str, bytes], other: Path, earlier: Path) -> list[Case]:
+    return [
+        Case("log taken away", {LOG: None}),
+        Case("log of another home", {LOG: (other / LOG).read_bytes()}),
+        Case("log of an earlier time", {LOG: (earlier / LOG).read_bytes()}),
+        Case("database taken away, log left", {NAME: None}),
+        Case("database empty", {NAME: b""}),
+        Case("database of zeros", {NAME: bytes(len(files[NAME]))}),
+        Case("text in the place of the database", {NAME: b"shopping: milk, bread\n" * 200, LOG: None}),
+        Case("foreign database", {NAME: foreign(), LOG: None, LOCK: None}),
+        Case("foreign text", {NAME: b"shopping: milk, bread\n" * 200, LOG: None, LOCK: None}),
+        Case("lock file empty", {LOCK: b""}),
+        Case("lock file of garbage", {LOCK: b"\xff\x00{]" * 100}),
+        Case("lock file taken away", {LOCK: None}),
+        Case("lock file taken away, first page zeros", {LOCK: None, NAME: bytes(1024) + files[NAME][1024:]}),
+    ]
+
+
+def foreign() -> bytes:
+    """Give the bytes of a database that is not ours."""
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE recipes (name)")
+    connection.execute("PRAGMA application_id = 42")
+    data = connection.serialize()
+    connection.close()
+    return data
+
+
+def _short(name: str) -> str:
+    return "log" if name == LOG else "database"
