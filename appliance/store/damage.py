@@ -38,6 +38,9 @@ HEADER: Final = (
 )
 """What stands in the header of every file of ours from byte 18 on (versions, payload fractions), and so on."""
 
+NEW_HEADER: Final = ((20, b"\x00\x40\x20\x20"), (44, bytes(4)), (56, bytes(4)))
+"""What stands in the header as long as there is no table: the power may fail while the very first start goes on."""
+
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
     """One damaged file. `most`: see Salvage; `is_finished`: nothing of its history is still to be copied."""
@@ -193,7 +196,7 @@ def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
     if log is not None and log.damaged:
         return f"{log_of(path).name} was broken"
     page_size = struct.unpack_from(">H", first, 16)[0]
-    if first[68:72] != MARK or page_size not in SIZES or any(first[at : at + len(said)] != said for at, said in HEADER):
+    if first[68:72] != MARK or page_size not in SIZES or not (_has(first, HEADER) or _has(first, NEW_HEADER)):
         return "its header was damaged"
     if log is not None and log.page_size != page_size:
         return f"{log_of(path).name} was of another database"
@@ -204,6 +207,10 @@ def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
         return "the file was cut off" if wanted > here else None
     missing = any(number not in log.frames for number in range(here + 1, (log.pages or wanted) + 1))
     return "the file was cut off" if missing else None
+
+
+def _has(first: bytes, header: Iterable[tuple[int, bytes]]) -> bool:
+    return all(first[at : at + len(said)] == said for at, said in header)
 
 
 def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str]) -> str | None:
