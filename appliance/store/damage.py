@@ -31,12 +31,13 @@ DAMAGE_CODES: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 NO_TEXT: Final = "Could not decode to UTF-8"  # has no code
 READ_CODES: Final = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 HEADER: Final = (
-    (18, b"\x02\x02\x00\x40\x20\x20"),
-    (44, b"\x00\x00\x00\x04"),
-    (52, bytes(4)),
-    (56, b"\x00\x00\x00\x01"),
+    (18, (b"\x02\x02", b"\x01\x01")),  # with a log; new, and not yet
+    (20, (b"\x00\x40\x20\x20",)),
+    (44, (b"\x00\x00\x00\x04", bytes(4))),  # format of the schema; 0 before there is one
+    (52, (bytes(4),)),
+    (56, (b"\x00\x00\x00\x01", bytes(4))),  # UTF-8, likewise
 )
-"""What stands in the header of every file of ours from byte 18 on (versions, payload fractions), and so on."""
+"""What may stand in the header of a file of ours, from each byte on."""
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,7 +194,11 @@ def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
     if log is not None and log.damaged:
         return f"{log_of(path).name} was broken"
     page_size = struct.unpack_from(">H", first, 16)[0]
-    if first[68:72] != MARK or page_size not in SIZES or any(first[at : at + len(said)] != said for at, said in HEADER):
+    if (
+        first[68:72] != MARK
+        or page_size not in SIZES
+        or any(first[at : at + len(may[0])] not in may for at, may in HEADER)
+    ):
         return "its header was damaged"
     if log is not None and log.page_size != page_size:
         return f"{log_of(path).name} was of another database"
