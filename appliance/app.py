@@ -40,7 +40,7 @@ from appliance.net.tls import listen_tls
 from appliance.places import control_path, database_path
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
-from appliance.store.history_reader import HistoryReader
+from appliance.store.tier_reader import TierReader
 
 LOG = logging.getLogger(__name__)
 LOCK = "appliance.lock"
@@ -89,7 +89,7 @@ class Service:
         hub.start()
         parts.push_async_callback(hub.stop)
         self._local = LocalClient(hub, "appliance")
-        if recorder is not None:
+        if journal is not None and recorder is not None:
             recorder.start(self._local)
             parts.callback(recorder.close)
         if journal is not None and keeping is not None and settings.history.enabled:
@@ -230,7 +230,7 @@ class Service:
             hub,
             self._local,
             control=lambda: control,
-            history=HistoryReader(database_path(self.data_dir)) if self.settings.history.enabled else None,
+            history=TierReader(database_path(self.data_dir)) if self.settings.history.enabled else None,
             status=self.status,
             listeners=listeners,
             accounts=self._accounts,

@@ -12,7 +12,7 @@ from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
 from appliance.net.websocket import WebSocketLink
 from appliance.settings import Listener, Settings
-from appliance.store.history_reader import HistoryReader
+from appliance.store.tier_reader import TierReader
 
 Encrypted = tuple[Listener, ssl.SSLContext | None]
 """One more port of the page, and what encrypts it."""
@@ -24,7 +24,7 @@ def new_page(
     local: LocalClient,
     *,
     control: Callable[[], SocketFile],
-    history: HistoryReader | None,
+    history: TierReader | None,
     status: Callable[[], dict[str, object]],
     listeners: Sequence[Encrypted],
     accounts: Accounts | None,

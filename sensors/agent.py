@@ -260,6 +260,8 @@ class Agent:
             waiting=self._outbox.waiting,
             waiting_bytes=self._outbox.waiting_bytes,
             dropped=self._outbox.dropped,
+            run=self._outbox.run,
+            dropped_ranges=self._outbox.dropped_ranges,
             outbox_problem=self._outbox.problem,
             sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),
         )

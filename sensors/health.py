@@ -63,6 +63,8 @@ class Health(msgspec.Struct, kw_only=True):
     waiting: int
     waiting_bytes: int
     dropped: int
+    run: str = ""  # of the outbox, and which of its numbers were dropped, as closed ranges
+    dropped_ranges: list[tuple[int, int]] = []
     outbox_problem: str
     sensors: dict[str, SensorHealth]
 

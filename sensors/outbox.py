@@ -6,6 +6,7 @@ can tell a repetition from a new one. One thread uses an outbox; `now` is monoto
 """
 
 import contextlib
+import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ WRITE_AFTER_S = 5.0  # what is acknowledged sooner never touches the disk
 RETRY_DISK_S = 30.0
 SEQ_BLOCK = 1_000  # numbers reserved on disk at once, so that a crash wastes numbers and never repeats one
 MEMORY_READINGS = 2_000  # more than this is written at once
+MAX_RANGES = 32  # of dropped numbers that are remembered, the newest
 ENTRY_OVERHEAD_BYTES = 96  # what a row costs beside its text, on disk and as JSON
 
 _SCHEMA = """
@@ -56,6 +58,7 @@ class Outbox:
     """The readings of one agent from their filters to the broker's acknowledgement.
 
     `problem` is a line about the disk while it cannot be written; readings then stay in memory, within the same bounds.
+    `dropped` counts what the bounds cost since the file was made, `dropped_ranges` are its numbers of the present run.
     """
 
     def __init__(self, path: Path, *, max_readings: int = 100_000, max_bytes: int = 16_777_216) -> None:
@@ -215,6 +218,7 @@ class Outbox:
             self.run = str(meta["run"])
             self._next_seq = self._reserved = int(meta["next_seq"])
             self.dropped = int(meta["dropped"])
+            self.dropped_ranges = _ranges(meta.get("dropped_ranges", "[]"))
             self._stored_count, self._stored_bytes = db.execute(
                 "SELECT count(*), coalesce(sum(size), 0) FROM readings"
             ).fetchone()
@@ -266,13 +270,14 @@ class Outbox:
         except sqlite3.Error as error:
             # Numbers that a restart might give again would be taken for repetitions; a new run cannot be.
             self.run = secrets.token_hex(8)
+            self.dropped_ranges = []
             self.problem = f"{self._path}: {error}; free or repair the disk"
         self._reserved = upto
 
     def _write(self, now: float, *, everything: bool = False, closing: bool = False) -> None:
         """Write what is old enough, delete what was acknowledged and what exceeds the bounds: one transaction."""
         old = [entry for entry, since in self._fresh.values() if everything or since + WRITE_AFTER_S <= now]
-        counted = self._stored_count, self._stored_bytes, self.dropped
+        counted = self._stored_count, self._stored_bytes, self.dropped, self.dropped_ranges
         try:
             with self._transaction() as db:
                 for seq in self._forgotten:
@@ -286,11 +291,16 @@ class Outbox:
                 self._trim(db)
                 next_seq = self._next_seq if closing else self._reserved
                 db.executemany(
-                    "UPDATE meta SET value = ? WHERE key = ?",
-                    [(self.dropped, "dropped"), (self.run, "run"), (next_seq, "next_seq")],
+                    "INSERT OR REPLACE INTO meta (value, key) VALUES (?, ?)",
+                    [
+                        (self.dropped, "dropped"),
+                        (json.dumps(self.dropped_ranges), "dropped_ranges"),
+                        (self.run, "run"),
+                        (next_seq, "next_seq"),
+                    ],
                 )
         except sqlite3.Error as error:
-            self._stored_count, self._stored_bytes, self.dropped = counted
+            self._stored_count, self._stored_bytes, self.dropped, self.dropped_ranges = counted
             self.problem = f"{self._path}: {error}; free or repair the disk, readings wait in memory meanwhile"
             self._retry_disk_at = now + RETRY_DISK_S
             self._trim_memory()
@@ -331,14 +341,28 @@ class Outbox:
             # A hundredth more than needed, so that a full outbox is not trimmed at every write.
             too_many = max(self._stored_count - self._max_readings, 0) + max(self._stored_count // 100, 1)
             oldest = "SELECT seq FROM readings ORDER BY seq LIMIT ?"
+            for seq, run in db.execute("SELECT seq, run FROM readings ORDER BY seq LIMIT ?", (too_many,)):
+                self._note_dropped(seq, run)
             self.dropped += self._uncount(
                 db.execute(f"DELETE FROM readings WHERE seq IN ({oldest}) RETURNING size", (too_many,))  # noqa: S608 constant
             )
 
     def _trim_memory(self) -> None:
         while self._fresh and (self.waiting > self._max_readings or self.waiting_bytes > self._max_bytes):
-            self._drop_fresh(next(iter(self._fresh)))
+            entry = self._drop_fresh(next(iter(self._fresh)))
+            if entry is not None:
+                self._note_dropped(entry.seq, entry.run)
             self.dropped += 1
+
+    def _note_dropped(self, seq: int, run: str) -> None:
+        """Remember a number of the present run; the list is made anew, as a write that fails takes the old one back."""
+        if run != self.run:
+            return
+        *earlier, last = self.dropped_ranges or [(seq, seq)]
+        if last[0] <= seq <= last[1] + 1:
+            self.dropped_ranges = [*earlier, (last[0], max(seq, last[1]))]
+        else:
+            self.dropped_ranges = [*earlier, last, (seq, seq)][-MAX_RANGES:]
 
     def _drop_fresh(self, seq: int) -> Entry | None:
         entry, _ = self._fresh.pop(seq, (None, 0.0))
@@ -357,3 +381,11 @@ class Outbox:
         for seq, (entry, _) in self._fresh.items():
             if seq not in self._flying:
                 yield entry
+
+
+def _ranges(text: object) -> list[tuple[int, int]]:
+    """Read remembered ranges; none where somebody else wrote there."""
+    try:
+        return [(int(first), int(last)) for first, last in json.loads(str(text))]
+    except (TypeError, ValueError):
+        return []

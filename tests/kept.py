@@ -3,7 +3,7 @@
 from appliance.store.database import Database
 from appliance.store.history_reader import HistoryReader
 from appliance.store.reading_rows import LATE_CHECK, TICKS_PER_MS, prepare, stored
-from appliance.store.retention import Keeping, Retention
+from appliance.store.retention import Retention, Terms
 from appliance.store.rollup import DAY_MS, HOUR_MS
 from appliance.store.tiers import GRACE_MS, Tiers
 
@@ -24,7 +24,7 @@ class Kept:
         self.at_ms = BEGIN
         self.age_ms = 0
         self.is_short = False
-        self.keeping = keeping or Keeping()
+        self.keeping = keeping or Terms()
         self.reader = HistoryReader(path)
         self._stretches = {}
         self.open()
@@ -35,6 +35,7 @@ class Kept:
         self.database = Database.open(self.path)
         prepare(self.database.connection)
         self.ask = self.database.connection.execute
+        self.ask("PRAGMA synchronous = OFF")  # nobody pulls a plug here
         self.tiers = Tiers(self.database, lambda _: self.at_ms)
         self.retention = Retention(
             self.database,

@@ -102,5 +102,8 @@ class TableLedger:
         self._disk.trims -= 1
         return self._disk.trims > 0
 
+    def finish(self):
+        self._disk.meet("finish")
+
     def close(self):
         self._connection.close()

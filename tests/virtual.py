@@ -114,14 +114,17 @@ class VirtualServer:
             self.broker.committed(self.journal.commit(most), self.now)
         self.settle()
 
-    def crash_and_restart(self):
+    def crash_and_restart(self, meddle=lambda _image: None):
         """The power fails and comes back: every link breaks, and nothing is left but what is durable."""
         for client in self.clients:
             client.closed = client.reads = True
         self.clients = []
         self.journal.crash()
         self.broker = self._start()
-        self.broker.restore(self.journal.image(self.now), self.now)
+        image = self.journal.image(self.now)
+        image.settle()
+        meddle(image)
+        self.broker.restore(image, self.now)
         self.settle()
 
     def link(self, version=V311, peer="test"):

@@ -14,7 +14,7 @@ from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
 from appliance.net.websocket import WebSocketLink
 from appliance.store.gaps import Gaps
-from appliance.store.history_reader import HistoryReader
+from appliance.store.tier_reader import TierReader
 
 
 @dataclass
@@ -94,11 +94,13 @@ def record(path, readings, gaps=()):
             (topic, "binary" if isinstance(value, bool) else "number", at, float(value))
             for topic, at, value in readings
         )
+        keeper.move()
         with keeper.database.transaction():
             Gaps(keeper.database.connection).write(
                 [note._replace(opened=since, closed=until) for note, since, until in gaps],
                 lambda at: keeper.clock.place(round(at * 1000)).tick,
             )
+        keeper.move()  # or a service would find rows that it has not staged
     finally:
         keeper.stop()
     return path
@@ -116,7 +118,7 @@ async def page(
             port=port,
             control=(lambda: SocketFile(tmp_path / "control.sock")) if control else None,
             local=local,
-            history=None if history is None else HistoryReader(history),
+            history=None if history is None else TierReader(history),
             status=status,
             mqtt=lambda: WebSocketLink(server.hub, server.broker._limits.max_packet_bytes),
             doors=doors,

@@ -177,7 +177,7 @@ class Entry:
         connection.routes = self._router.tables.of(session.rights)
         connection.stage = Stage.CONNECTED
         if connect.will is not None:
-            connection.will = self._wills.keep(session, connect.username, connect.will)
+            connection.will = self._wills.keep(session, connect.will)
         connection.aliases_in = IncomingAliases(self._limits.topic_alias_maximum) if connection.v5 else None
         aliases = min(connect.properties.topic_alias_maximum or 0, self._limits.topic_alias_maximum)
         connection.aliases_out = OutgoingAliases(aliases) if aliases else None

@@ -219,11 +219,7 @@ class Inbound:
         if is_text and not is_utf8(payload):
             self._deny(connection, qos, packet_id, PAYLOAD_FORMAT_INVALID, "text that is not UTF-8")
             return
-        if (
-            qos
-            and (route.flags or first & 1 or route.audience.stores or (qos == 2 and session.key))
-            and self._notes.journal.refuses
-        ):
+        if qos and (route.stores or first & 1 or (qos == 2 and session.key)) and self._notes.journal.refuses:
             self._cannot_store(connection, qos, packet_id)
             return
         message = Message(route.topic, payload, qos, first & 1 == 1, properties, expires_at, connection.client_id)

@@ -20,6 +20,11 @@ class Notes:
         self.group = session.group = self.journal.group
         self.journal.note(record)
 
+    def entrust(self, record: AnyRecord) -> None:
+        """Have written down that a session holds a message: the answer to its publisher waits for that."""
+        self.group = self.journal.group
+        self.journal.note(record)
+
     def mention(self, record: AnyRecord) -> None:
         """Have a change written down that nothing waits for."""
         self.journal.note(record)

@@ -94,14 +94,13 @@ class Outbound:
             pos = body + size
 
     def deliver_plainly(self, audience: Audience, message: Message, now: float, forms: Forms) -> None:
-        """Deliver to readers that need nothing of their own: `deliver` and `_send` at once where a link is ready."""
+        """Deliver to readers that need nothing of their own and whose sessions are not written down.
+
+        `deliver` and `_send` at once where a link is ready.
+        """
         published_qos = message.qos
         retained = message.retain
         stats = self._stats
-        for session, granted, retain_as_published, _, _ in audience.durable:
-            self.deliver(
-                session, (message, min(granted, published_qos), retained and retain_as_published, (), None), now, forms
-            )
         for session, granted, retain_as_published, _, _ in audience.fleeting:
             qos = min(granted, published_qos)
             retain = retained and retain_as_published
@@ -129,6 +128,12 @@ class Outbound:
                         connection.dirty = True
                     continue
             self.deliver(session, delivery, now, forms)
+
+    def deliver_durably(self, audience: Audience, message: Message, now: float, forms: Forms) -> None:
+        """Deliver to those readers of a plain audience whose sessions are written down."""
+        for session, granted, retain_as_published, _, _ in audience.durable:
+            retain = message.retain and retain_as_published
+            self.deliver(session, (message, min(granted, message.qos), retain, (), None), now, forms)
 
     def deliver(self, session: Session, delivery: Delivery, now: float, forms: Forms) -> None:
         """Send the message at once, or line it up behind others."""
@@ -159,19 +164,19 @@ class Outbound:
                 self._stats.dropped["expired"] += len(expired)
             if session.key:
                 for message in expired:
-                    self._notes.note(session, Dropped(session.key, message.number))
+                    self._notes.mention(Dropped(session.key, message.number))
             if not expired or not session.enqueue(delivery, most, most_bytes):
                 self._stats.dropped["queue full"] += 1
                 return
         if session.key:
-            self._note_queued(session, delivery, 0, now)
+            self._notes.entrust(self._queued(session, delivery, 0, now))
 
-    def _note_queued(self, session: Session, delivery: Delivery, packet_id: int, now: float) -> None:
+    def _queued(self, session: Session, delivery: Delivery, packet_id: int, now: float) -> Queued:
         message, qos, retain, identifiers, shared = delivery
         assert message is not None  # only once it was sent it can be  # noqa: S101
         number = self._notes.number(message, now)
         name = None if shared is None else shared.name
-        self._notes.note(session, Queued(session.key, number, int(qos), retain, identifiers, name, packet_id))
+        return Queued(session.key, number, int(qos), retain, identifiers, name, packet_id)
 
     def _send(
         self,
@@ -194,6 +199,8 @@ class Outbound:
             self._stats.dropped["expired"] += 1  # [MQTT-3.3.2-5]
             return False
         aliases = connection.aliases_out
+        if aliases is not None and qos and connection.session is not None and connection.session.key:
+            aliases = None  # it may have to wait, and what goes before it could not use an alias that it sets
         form = qos << 2 | retain << 1 | connection.v5
         if identifiers or aliases is not None:
             forms = None  # these bytes are for this link alone
@@ -225,10 +232,15 @@ class Outbound:
             session = connection.session
             if session is not None and session.key:
                 if not dup:
+                    record: Queued | Sent
                     if in_line:
-                        self._notes.note(session, Sent(session.key, message.number, packet_id))
+                        record = Sent(session.key, message.number, packet_id)
                     else:
-                        self._note_queued(session, delivery, packet_id, now)
+                        record = self._queued(session, delivery, packet_id, now)
+                    if qos == 2:
+                        self._notes.note(session, record)
+                    else:
+                        self._notes.entrust(record)
                 if qos == 2:  # its packet id must outlive a power cut, or it would come twice
                     self.gate.send(connection, data, session.group)
                     return True
@@ -290,7 +302,7 @@ class Outbound:
         if self._send(connection, delivery, packet_id, now, None, False, in_line):
             session.in_flight[packet_id] = delivery
         elif session.key and in_line:
-            self._notes.note(session, Dropped(session.key, message.number))
+            self._notes.mention(Dropped(session.key, message.number))
 
     def _send_again(self, session: Session, connection: Connection, packet_id: int, now: float) -> None:
         delivery = session.in_flight[packet_id]

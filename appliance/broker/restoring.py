@@ -57,7 +57,8 @@ def restore(image: Image, now: float, router: Router, sessions: Sessions, wills:
         away_s = stored.away_s or 0.0
         if stored.away_s is None:
             notes.mention(Left(stored.key))
-        sessions.wait(session, "", now - away_s, now + max(stored.expiry_s - away_s, 0.0))
+        # Where it came from is not known: each is held to account alone. See `Absent`.
+        sessions.wait(session, f"restored:{stored.key}", now - away_s, now + max(stored.expiry_s - away_s, 0.0))
     for stored in away:
         if newest[stored.client_id] == stored.key:
             _fill(sessions.by_id[stored.client_id], stored, router, groups)

@@ -62,11 +62,20 @@ class RetainedStore:
         node = self._nodes.get(topic)
         size = OVERHEAD_BYTES + len(topic) + len(message.payload) + len(message.properties)
         grown = self.size_bytes + size - (node.size_bytes if node is not None else 0)
-        levels = self.levels if node is not None else self.levels + self._missing(topic)
-        if grown + LEVEL_BYTES * levels > self._max_bytes or (node is None and len(self._nodes) >= self._max_messages):
+        missing: list[str] = []
+        nearest = self._root
+        if node is None:
+            if len(self._nodes) >= self._max_messages:
+                return False
+            missing = topic.split("/")
+            missing.reverse()
+            while missing and (child := nearest.children.get(missing[-1])) is not None:
+                nearest = child
+                missing.pop()
+        if grown + LEVEL_BYTES * (self.levels + len(missing)) > self._max_bytes:
             return False
         if node is None:
-            node = self._nodes[topic] = self._reach(topic)
+            node = self._nodes[topic] = self._extend(nearest, missing)
         node.message = message
         node.size_bytes = size
         self.size_bytes = grown
@@ -125,26 +134,13 @@ class RetainedStore:
                 nodes = [node.children[level] for node in nodes if level in node.children]
         return [node.message.topic for node in nodes if node.message is not None]
 
-    def _missing(self, topic: str) -> int:
-        """Count the topic's levels that are not there yet."""
-        node = self._root
-        levels = topic.split("/")
-        for depth, level in enumerate(levels):
-            child = node.children.get(level)
-            if child is None:
-                return len(levels) - depth
-            node = child
-        return 0
-
-    def _reach(self, topic: str) -> _Node:
-        node = self._root
-        for level in topic.split("/"):
-            child = node.children.get(level)
-            if child is None:
-                if node.children is NO_CHILDREN:
-                    node.children = {}
-                child = node.children[level] = _Node()
-                self.levels += 1
+    def _extend(self, node: _Node, missing: list[str]) -> _Node:
+        """Add levels below the node, the last of the list first, and give the last node."""
+        self.levels += len(missing)
+        for level in reversed(missing):
+            if node.children is NO_CHILDREN:
+                node.children = {}
+            child = node.children[level] = _Node()
             node = child
         return node
 

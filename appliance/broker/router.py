@@ -32,12 +32,13 @@ NO_READERS = int(ReasonCode.NO_MATCHING_SUBSCRIBERS)  # MQTT 5 §3.4.2.1: a succ
 class Route:
     """What is known of a topic."""
 
-    __slots__ = ("audience", "flags", "topic")
+    __slots__ = ("audience", "flags", "stores", "topic")
 
     def __init__(self, topic: str, flags: RouteFlag, audience: Audience) -> None:
         self.topic = topic
         self.flags = int(flags)  # an IntFlag computes too slowly for every message
         self.audience = audience
+        self.stores = bool(flags) or audience.stores  # whether a message of QoS 1 or 2 has to be written down
 
 
 class Router:
@@ -220,9 +221,13 @@ class Router:
         retained = message.retain
         if audience.stores:
             self.notes.group = group
-        if audience.plain:
+            if audience.plain:
+                self.outbound.deliver_durably(audience, message, now, forms)
+                self.outbound.deliver_plainly(audience, message, now, forms)
+                return self.notes.group
+        elif audience.plain:
             self.outbound.deliver_plainly(audience, message, now, forms)
-            return self.notes.group if audience.stores else group
+            return group
         for session, granted, retain_as_published, identifiers, grants in audience.readers:
             if session is source and any(grant.no_local for grant in grants):
                 others = [grant for grant in grants if not grant.no_local]  # [MQTT-3.8.3-3]

@@ -77,7 +77,7 @@ class Sessions:
             self._router.share_again(taken, now)
             if session.key:
                 for _, message in taken:
-                    self._notes.note(session, Dropped(session.key, message.number))
+                    self._notes.mention(Dropped(session.key, message.number))
         else:
             self.end(session, now)
 
@@ -110,8 +110,8 @@ class Sessions:
         self._wills.end(session, now)
 
     def _note_end(self, session: Session) -> None:
-        self._notes.note(session, Ended(session.key))
-        self._endings[session.client_id] = session.group
+        self._endings[session.client_id] = self._notes.journal.group
+        self._notes.mention(Ended(session.key))  # what waits for earlier changes does not wait for this one
         session.key = 0
 
     def ended_in(self, client_id: str) -> int:

@@ -13,6 +13,9 @@ from appliance.broker.session import Session
 from appliance.mqtt.packets import Will
 from appliance.mqtt.properties import encode_property_block
 
+Whose = tuple[str, str | None]
+"""Client id and user name. After a restart wills may wait whose session is gone, and their id is anybody's."""
+
 Tell = Callable[[Message, Rights, Session | None, float], None]
 """Publishes a will with the rights of the client that left it behind, and its session where it still has one."""
 
@@ -35,8 +38,8 @@ class Wills:
     def __init__(self, tell: Tell, notes: Notes) -> None:
         self._tell = tell
         self._notes = notes
-        self._waiting: dict[str, Waiting] = {}  # by client id
-        self._deadlines: Deadlines[str] = Deadlines()
+        self._waiting: dict[Whose, Waiting] = {}
+        self._deadlines: Deadlines[Whose] = Deadlines()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -45,13 +48,13 @@ class Wills:
         """Give those that wait."""
         return list(self._waiting.values())
 
-    def keep(self, session: Session, username: str | None, will: Will) -> WillKept:
+    def keep(self, session: Session, will: Will) -> WillKept:
         """Take a client's will, in case it is lost."""
         properties = will.properties
         kept = WillKept(
             session.key or self._notes.journal.take_key(),
             session.client_id,
-            username,
+            session.username,
             will.topic,
             will.payload,
             int(will.qos),
@@ -72,10 +75,6 @@ class Wills:
     def leave(self, session: Session, will: WillKept, now: float) -> None:
         """The client is lost: tell its will, now or later. [MQTT-3.1.2-8]"""
         delay_s = min(will.delay_s, session.expiry_s)
-        other = self._waiting.get(session.client_id)
-        if other is not None:  # since a restart, of another user's client that called itself the same
-            self._take(session.client_id)
-            self._tell_now(other.will, other.rights, other.session, now)
         if delay_s:
             self.wait(Waiting(will, session.rights, session, now + delay_s))
             if will.key:
@@ -85,23 +84,20 @@ class Wills:
 
     def wait(self, waiting: Waiting) -> None:
         """Line up a will for a client that is away."""
-        client_id = waiting.will.client_id
-        self._waiting[client_id] = waiting
-        self._deadlines.set(waiting.due, client_id)
+        whose = waiting.will.client_id, waiting.will.username
+        self._waiting[whose] = waiting
+        self._deadlines.set(waiting.due, whose)
 
     def revoke(self, session: Session) -> None:
         """The client is back in time. [MQTT-3.1.3-9]"""
-        waiting = self._waiting.get(session.client_id)
-        # After a restart there may be one without a session, whose id is anybody's.
-        if waiting is not None and waiting.will.username == session.username:
-            self._take(session.client_id)
+        waiting = self._take(session)
+        if waiting is not None:
             self.drop(waiting.will)
 
     def end(self, session: Session, now: float) -> None:
         """The session is over, and the waiting of its will with it."""
-        waiting = self._waiting.get(session.client_id)
-        if waiting is not None and waiting.session is session:
-            self._take(session.client_id)
+        waiting = self._take(session)
+        if waiting is not None:
             self._tell_now(waiting.will, waiting.rights, session, now)
 
     def next_deadline(self) -> float | None:
@@ -110,13 +106,16 @@ class Wills:
 
     def tick(self, now: float) -> None:
         """Tell those whose delay is over."""
-        for client_id in self._deadlines.due(now):
-            waiting = self._waiting.pop(client_id)
+        for whose in self._deadlines.due(now):
+            waiting = self._waiting.pop(whose)
             self._tell_now(waiting.will, waiting.rights, waiting.session, now)
 
-    def _take(self, client_id: str) -> None:
-        del self._waiting[client_id]
-        self._deadlines.cancel(client_id)
+    def _take(self, session: Session) -> Waiting | None:
+        whose = session.client_id, session.username
+        waiting = self._waiting.pop(whose, None)
+        if waiting is not None:
+            self._deadlines.cancel(whose)
+        return waiting
 
     def _tell_now(self, will: WillKept, rights: Rights, session: Session | None, now: float) -> None:
         # It lives from its publication on, §3.1.3.2.4.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 MAX_ROWS = 100_000
+ANSWER_S = 10.0  # the longest wait for an answer
 CLOCK_UNSET = "clock unset"  # then readings are there
 DATA_HELP = "data directory of the service, where it is not one of the usual ones"
 
@@ -32,6 +33,9 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     history.add_argument("--since", default="24h", metavar="WHEN", help="30m, 1h, 7d ago, or a time (default 24h)")
     history.add_argument("--until", default="now", metavar="WHEN", help="likewise (default now)")
     history.add_argument("--limit", type=limit, default=1_000, metavar="N", help="the newest N rows (default 1000)")
+    history.add_argument(
+        "--every", choices=("1m", "1h", "1d"), help="minutes, hours or days in place of readings: mean, min, max, last"
+    )
     history.add_argument("--json", action="store_true", help="as a JSON array of objects")
     history.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
     history.set_defaults(command=history_command)
@@ -178,6 +182,10 @@ def history_command(arguments: argparse.Namespace) -> int:
     if window["since"] >= window["until"]:
         raise CommandError("--since is not before --until; swap them", Exit.USAGE)
     query = {**window, "topic": arguments.topic, "limit": arguments.limit}
+    if arguments.every is not None:
+        from appliance.cli.summary import summary_command  # noqa: PLC0415 it imports this module
+
+        return summary_command(arguments, {**query, "every": arguments.every})
     troubles: list[str] = []
     found = _ask_history(arguments.data, query, troubles) or _read_history(arguments.data, query, troubles)
     rows = found["rows"]
@@ -264,7 +272,7 @@ def _read_history(data_dir: Path | None, query: dict[str, Any], troubles: list[s
         series = {one.topic: one for one in reader.topics()}
         one = series.get(query["topic"])
         if one is None:
-            raise _unknown(query["topic"], series)
+            raise unknown_topic(query["topic"], series)
         rows = reader.rows(one.topic, query["since"], query["until"], query["limit"])
         from_at = rows[0].at if len(rows) >= query["limit"] else query["since"]
         gaps = GapReader(path).of(one.topic, [row.at for row in rows], from_at, query["until"])
@@ -321,7 +329,8 @@ def time_argument(arguments: argparse.Namespace, name: str, at: float) -> float:
         raise CommandError(f"--{name}: {error}", Exit.USAGE) from None
 
 
-def _unknown(topic: str, known: Iterable[str]) -> CommandError:
+def unknown_topic(topic: str, known: Iterable[str]) -> CommandError:
+    """Say that a topic has no history, and which of those that have one it may be."""
     from difflib import get_close_matches  # noqa: PLC0415
 
     close = get_close_matches(topic, list(known), n=3)
@@ -329,21 +338,23 @@ def _unknown(topic: str, known: Iterable[str]) -> CommandError:
     return CommandError(f"{topic} has no history; {hint}", Exit.NOTHING)
 
 
-def ask_service(data_dir: Path | None, path: str, troubles: list[str], **query: object) -> Any:
+def ask_service(
+    data_dir: Path | None, path: str, troubles: list[str], *, timeout_s: float = ANSWER_S, **query: object
+) -> Any:
     """Ask the first service that answers; None when none does, with the reasons; CommandError when it refuses."""
     from appliance.control import ControlClient, ControlRefused, ControlUnavailable  # noqa: PLC0415
 
     for socket in control_paths(data_dir):
         if not present(socket) and (data_dir is None or not hidden(socket)):
             continue
-        client = ControlClient(socket)
+        client = ControlClient(socket, timeout_s)
         try:
             return client.get(path, **query)
         except ControlUnavailable as error:
             troubles.append(str(error))
         except ControlRefused as error:
             if error.status == 404 and "topic" in query and (known := _topics(client)) is not None:
-                raise _unknown(str(query["topic"]), known) from None
+                raise unknown_topic(str(query["topic"]), known) from None
             raise CommandError(str(error), Exit.NOTHING if error.status == 404 else Exit.UNAVAILABLE) from None
     return None
 

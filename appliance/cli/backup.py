@@ -5,7 +5,7 @@ from pathlib import Path
 
 from appliance.cli.ask import DATA_HELP, database_in_use
 from appliance.cli.progress import Progress
-from appliance.cli.terminal import say
+from appliance.cli.terminal import complain, say
 from appliance.exits import CommandError, Exit
 from appliance.places import database_path, usual_data_dir
 
@@ -55,7 +55,7 @@ def restore_command(arguments: argparse.Namespace) -> int:
     progress = Progress()
     with held(data_dir):
         try:
-            aside = restore(
+            aside, damaged_rows = restore(
                 arguments.file, database_path(data_dir), tell=lambda share: progress.tell(f"{share:4.0%} copied")
             )
         except StoreError as error:
@@ -63,6 +63,8 @@ def restore_command(arguments: argparse.Namespace) -> int:
         finally:
             progress.end()
     say(f"{database_path(data_dir)} is now what {arguments.file} holds")
+    if damaged_rows:
+        complain(f"{damaged_rows} of its readings are damaged; they are not shown")
     if aside is not None:
         say(f"what it was before is kept as {aside}; remove that when all is well")
     return Exit.OK

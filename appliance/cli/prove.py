@@ -13,6 +13,7 @@ from appliance.exits import CommandError, Exit
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 LOST = "never arrived"
+ANSWER_S = 600.0  # it reads every number of that time
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -81,7 +82,9 @@ def _ask(data_dir: Path | None, agent: str, since_at: float | None, troubles: li
     from appliance.timespan import rfc3339  # noqa: PLC0415 commands import what they need
 
     since = "all" if since_at is None else rfc3339(since_at)
-    proof: dict[str, Any] | None = ask_service(data_dir, "/api/prove", troubles, agent=agent, since=since)
+    proof: dict[str, Any] | None = ask_service(
+        data_dir, "/api/prove", troubles, timeout_s=ANSWER_S, agent=agent, since=since
+    )
     return proof
 
 

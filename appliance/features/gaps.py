@@ -15,6 +15,7 @@ LOOK_S: Final = 10.0  # between two looks at what this service drops
 QUIET_S: Final = 60.0  # without a further loss, a gap is over
 MAX_RANGES: Final = 32  # of one health message
 MAX_AGENTS: Final = 1_000
+LAST_SEQ: Final = 2**62
 
 
 class Subscriber(Protocol):
@@ -124,13 +125,19 @@ class GapWatch:
         if last is None and len(self._told) >= MAX_AGENTS:
             return
         self._told[agent] = (told, now)
-        if last is None or told.dropped <= last.dropped:
-            return  # what a first message tells may be long known
-        count = told.dropped - last.dropped
-        detail = f"the outbox of {agent} was full: {count} reading{'' if count == 1 else 's'} dropped"
-        new = [one for one in told.dropped_ranges if told.run != last.run or one not in last.dropped_ranges]
-        ranges = [(first, end) for first, end in new[-MAX_RANGES:] if 0 <= first <= end < 2**62]
-        if not (ranges and told.run):
-            self._note(GapNote(AGENT, agent, DROPPED, told_at, now, detail))
-        for first, end in ranges if told.run else ():
-            self._note(GapNote(AGENT, agent, DROPPED, told_at, now, detail, told.run, first, end))
+        known = last.dropped_ranges if last is not None and last.run == told.run else ()
+        news = [one for one in told.dropped_ranges if one not in known and 0 <= one[0] <= one[1] < LAST_SEQ]
+        # What a first message counts may be long known; the numbers it names are not put down twice.
+        count = 0 if last is None else told.dropped - last.dropped
+        if told.run and news:
+            for first, end in news[-MAX_RANGES:]:
+                begins = max([after + 1 for start, after in known if start <= first <= after < end], default=first)
+                self._drop(agent, told_at, now, end - begins + 1, (told.run, begins, end))
+        elif count > 0:
+            self._drop(agent, told_at, now, count)
+
+    def _drop(
+        self, agent: str, opened: float, closed: float, count: int, which: tuple[str, int, int] | None = None
+    ) -> None:
+        detail = f"its outbox was full: {count} reading{'' if count == 1 else 's'} dropped"
+        self._note(GapNote(AGENT, agent, DROPPED, opened, closed, detail, *(which or ())))

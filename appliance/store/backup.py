@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from appliance.store.database import APPLICATION_ID, STEP_NAMES, StoreError, explain, open_reader
+from appliance.store.reading_rows import IS_WHOLE, prepare
 
 PART: Final = ".part"
 SPARE_BYTES: Final = 1024 * 1024  # beside the copy: what the file system itself needs
 MAGIC: Final = b"SQLite format 3\0"
+SAMPLE_ROWS: Final = 500_000  # a second or two
 STEPS_BETWEEN_LOOKS: Final = 200_000  # of SQLite's machine, some tens of milliseconds
 
 Tell = Callable[[float], None]
@@ -42,8 +44,15 @@ def backup(source: Path, target: Path, *, replace: bool = False, tell: Tell = la
     return size
 
 
-def restore(source: Path, database: Path, *, tell: Tell = lambda _: None, at: float | None = None) -> Path | None:
-    """Put a copy of `source` in the place of the database; gives where the present one went, None if there was none.
+class Restored(NamedTuple):
+    """Where the database that was there went, None if there was none, and how many rows of a sample were damaged."""
+
+    aside: Path | None
+    damaged_rows: int
+
+
+def restore(source: Path, database: Path, *, tell: Tell = lambda _: None, at: float | None = None) -> Restored:
+    """Put a copy of `source` in the place of the database.
 
     Nobody else may have the database open: hold its directory. StoreError says what is wrong with the source; the
     database is then as it was.
@@ -55,17 +64,32 @@ def restore(source: Path, database: Path, *, tell: Tell = lambda _: None, at: fl
     with _part(database) as (part, descriptor):
         _copy(source, part, tell)
         check(part)
+        damaged_rows = damaged(part)
         os.fsync(descriptor)
         aside = _put_aside(database, time.time() if at is None else at)
         _rename(part, database)
-    return aside
+    return Restored(aside, damaged_rows)
+
+
+def damaged(path: Path) -> int:
+    """Count the readings whose checksum is wrong, among the first so many; they are never shown, whatever they say."""
+    with closing(_untouched(path)) as connection:
+        prepare(connection)
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM (SELECT * FROM readings LIMIT {SAMPLE_ROWS}) WHERE NOT {IS_WHOLE}"  # noqa: S608
+        ).fetchone()
+    return int(count)
+
+
+def _untouched(path: Path) -> sqlite3.Connection:
+    """Open a file that nobody writes to: no lock and no log is looked for."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
 def check(path: Path) -> None:
     """StoreError unless the file is a whole database of ours, and none that a newer version wrote."""
     try:
-        # Nobody writes to it; so no lock and no log is looked for.
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        with closing(_untouched(path)) as connection:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             if application_id != APPLICATION_ID:
                 raise StoreError(f"{path} belongs to another program: name one that `appliance backup` has made")

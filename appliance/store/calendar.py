@@ -43,10 +43,13 @@ class Calendar:
         return 0
 
     def unset(self) -> list[tuple[int, int | None]]:
-        """Stretches of ticks whose time nobody knows; the last may still go on."""
+        """Stretches of ticks whose time nobody knows, over several starts in a row; the last may still go on."""
         found: list[tuple[int, int | None]] = []
+        goes_on = False
         for index, epoch in enumerate(self.epochs):
             if epoch.unset:
                 follows = index + 1 < len(self.epochs)
-                found.append((epoch.first_tick, max(epoch.first_tick, epoch.last_tick) if follows else None))
+                first_tick = found.pop()[0] if goes_on else epoch.first_tick
+                found.append((first_tick, max(epoch.first_tick, epoch.last_tick) if follows else None))
+            goes_on = epoch.unset
         return found

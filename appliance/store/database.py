@@ -270,6 +270,7 @@ def _claim(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")  # a commit that returned has reached the disk
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+    connection.execute("PRAGMA secure_delete = OFF")  # some distributions write zeros over all that is deleted
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # the log moves when nobody waits for a commit: ledger.py
 
 

@@ -69,6 +69,8 @@ class Gaps:
                     self._close(key, tick_of(note.closed))
             elif note.closed is not None:
                 whole = (note.run, note.first_seq, note.last_seq)
+                if note.run is not None and self._knows(note):
+                    continue
                 self._insert(key, tick_of(note.opened), tick_of(note.closed), whole)
             elif key not in self._open and len(self._open) < MAX_OPEN:
                 self._open[key] = self._insert(key, tick_of(note.opened), None)
@@ -88,6 +90,14 @@ class Gaps:
         key = (HUB, "", BROKER_DOWN, STOPPED)
         if key not in self._open:
             self._open[key] = self._insert(key, tick, None)
+
+    def _knows(self, note: GapNote) -> bool:
+        """Whether an agent has named these readings before, maybe to an earlier life of the service."""
+        found = self._ask(
+            "SELECT 1 FROM gaps WHERE name = ? AND run = ? AND first_seq <= ? AND last_seq >= ?",
+            (note.name, note.run, note.first_seq, note.last_seq),
+        )
+        return found.fetchone() is not None
 
     def _insert(
         self,

@@ -1,8 +1,8 @@
 """A commit group: what the loop has taken and the writer's thread makes durable in one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 from appliance.broker.message import Message
 from appliance.broker.records import AnyRecord
@@ -30,14 +30,15 @@ class Group:
     at: float = 0.0
 
 
+LISTS: Final = tuple(field.name for field in fields(Group) if field.default_factory is list)
+
+
 def merged(groups: Sequence[Group]) -> Group:
     """Give the groups as one that has the last one's number and time."""
     whole = Group(groups[-1].number, run=groups[-1].run, now=groups[-1].now, at=groups[-1].at)
     for group in groups:
-        whole.entries += group.entries
-        whole.records += group.records
-        whole.devices += group.devices
-        whole.gaps += group.gaps
+        for name in LISTS:
+            getattr(whole, name).extend(getattr(group, name))
         whole.size_bytes += group.size_bytes
     return whole
 
@@ -45,36 +46,27 @@ def merged(groups: Sequence[Group]) -> Group:
 def halves(group: Group) -> list[Group]:
     """Give a group in two smaller ones, in an order in which they may be written; nothing where it cannot be divided.
 
-    The first has the number before: while the second is missing, the group is not in.
+    The first has the number before: while the second is missing, the group is not in. Messages come before the records
+    that refer to them.
     """
     if count(group) < 2:
         return []
     first, second = (Group(group.number - 1 + n, run=group.run, now=group.now, at=group.at) for n in range(2))
-    kinds: list[tuple[list[Any], str]] = [
-        (group.devices, "devices"),
-        (group.gaps, "gaps"),
-        (group.entries, "entries"),
-        (group.records, "records"),
-    ]
-    full = [(items, name) for items, name in kinds if items]
-    if len(full) > 1:  # messages before the records that refer to them
-        items, name = full.pop(0)
-        setattr(first, name, items)
-        for items, name in full:
-            setattr(second, name, items)
-    else:
-        items, name = full[0]
-        setattr(first, name, items[: len(items) // 2])
-        setattr(second, name, items[len(items) // 2 :])
+    kinds = [name for name in LISTS if getattr(group, name)]
+    for place, name in enumerate(kinds):
+        items = getattr(group, name)
+        cut = len(items) // 2 if len(kinds) == 1 else len(items) * (place == 0)
+        setattr(first, name, items[:cut])
+        setattr(second, name, items[cut:])
     return [first, second]
 
 
 def count(group: Group) -> int:
     """Give how many messages, changes, descriptions and gaps it holds."""
-    return len(group.entries) + len(group.records) + len(group.devices) + len(group.gaps)
+    return sum(len(getattr(group, name)) for name in LISTS)
 
 
 def shown(group: Group) -> str:
     """Show what is in it, cut short."""
-    entries = [entry[0] for entry in group.entries]
-    return ", ".join(map(repr, (*entries, *group.records, *group.devices, *group.gaps)))[:200]
+    items = (item[0] if name == "entries" else item for name in LISTS for item in getattr(group, name))
+    return ", ".join(map(repr, items))[:200]

@@ -2,12 +2,12 @@
 
 Every question is one state of the file, over the rows that were moved to `readings` and those still staged in
 `journal`. A time becomes one range of ticks for all epochs whose ticks are Unix time, and one more for each other
-epoch that it touches; each is a range of the clustered key, so nothing is scanned and nothing sorted.
+epoch that it touches; each is a range of the clustered key, so nothing is scanned.
 """
 
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,15 +114,19 @@ class Stretch(NamedTuple):
 Found = tuple[int, Stored, int | None, int, int]
 """A row as it is found: tick, value, seq, late_ms, stretch_id."""
 
-_MOVED: Final = f"SELECT tick, value, seq, {LATE_MS}, stretch_id FROM readings"  # noqa: S608 our own names
-_STAGED: Final = f"SELECT tick, value, seq, late_ms, stretch_id FROM journal WHERE {IS_STAGED}"  # noqa: S608
+Sum = tuple[int, float, float, float, int]
+"""Readings of one bucket: ms of the first, min, sum, max, count."""
+
+_IN_SPAN: Final = "series_id = ? AND tick BETWEEN ? AND ?"
+_MOVED: Final = f"SELECT tick, value, seq, {LATE_MS}, stretch_id FROM readings WHERE {_IN_SPAN}"  # noqa: S608 our own
+_STAGED: Final = f"SELECT tick, value, seq, late_ms, stretch_id FROM journal WHERE series_id = ? AND {IS_STAGED}"  # noqa: S608
 _OF_OFFSET: Final = (
     " AND stretch_id IN (SELECT stretches.id FROM epochs JOIN stretches ON epoch_id = epochs.id WHERE offset_ms = ?)"
 )
-_NUMBER: Final = "CASE typeof(value) WHEN 'integer' THEN value / 1000.0 ELSE value END"
-_BUCKET: Final = (
-    f"SELECT min(tick), min({_NUMBER}), total({_NUMBER}), max({_NUMBER}), count(*) FROM readings"  # noqa: S608
-    f" WHERE series_id = ? AND tick BETWEEN ? AND ? AND typeof(value) IN ('integer', 'real') AND {IS_WHOLE}"
+_KINDS: Final = (("integer", 1000), ("real", 1))  # how numbers are stored, and what of one is 1
+_BUCKETS: Final = (
+    f"SELECT (tick / {TICKS_PER_MS} + ?) / ? AS place, min(tick), min(value), total(value), max(value), count(*)"  # noqa: S608
+    f" FROM readings WHERE {_IN_SPAN} AND typeof(value) = ? AND {IS_WHOLE}"
 )
 
 
@@ -229,6 +233,7 @@ class Question:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._ask = connection.execute
         self._stretches: dict[int, Stretch] = {}
+        self._staged: dict[int, list[Found]] = {}  # by series
         self._shifted: list[Epoch] | None = None
 
     def all(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
@@ -266,18 +271,20 @@ class Question:
     def newest(self, series_id: int, spans: list[Span], limit: int) -> list[Found]:
         """Rows of a series in some spans, in the order of ticks; the last `limit` of them."""
         found: list[Found] = []
+        is_sorted = True
         for span in spans:
             where = (series_id, span.first_tick, span.last_tick, *((span.offset_ms,) if span.mixed else ()))
             of_offset = _OF_OFFSET if span.mixed else ""
             moved = self._ask(
-                f"{_MOVED} WHERE series_id = ? AND tick BETWEEN ? AND ?{of_offset} AND {IS_WHOLE}"
-                " ORDER BY tick DESC LIMIT ?",
+                f"{_MOVED}{of_offset} AND {IS_WHOLE} ORDER BY tick DESC LIMIT ?",
                 (*where, limit),
             ).fetchall()
             moved.reverse()
-            found += moved
-            found += self._ask(f"{_STAGED} AND series_id = ? AND tick BETWEEN ? AND ?{of_offset}", where)
-        found.sort(key=_tick_of)  # mostly sorted as it is: no work
+            staged = self._staged_in(series_id, span)
+            is_sorted = is_sorted and not found and (not staged or not moved or moved[-1][0] < staged[0][0])
+            found = found + moved + staged if found else moved + staged
+        if not is_sorted:
+            found.sort(key=_tick_of)
         return found[-limit:] if limit else []
 
     def last_rows(self, series: Iterable[int], spans: list[Span] | None) -> dict[int, Row]:
@@ -296,8 +303,7 @@ class Question:
                 _keep_later(last, series_id, tuple(found))
             for series_id in series:
                 moved = self._ask(
-                    f"{_MOVED} WHERE series_id = ? AND tick BETWEEN ? AND ?{of_offset} AND {IS_WHOLE}"
-                    " ORDER BY tick DESC LIMIT 1",
+                    f"{_MOVED}{of_offset} AND {IS_WHOLE} ORDER BY tick DESC LIMIT 1",
                     (series_id, span.first_tick, span.last_tick, *offset),
                 ).fetchone()
                 if moved is not None:
@@ -306,55 +312,57 @@ class Question:
 
     def raw_buckets(self, series_id: int, since_ms: int, until_ms: int, width_ms: int) -> list[Bucket]:
         """Count up the readings themselves in buckets of equal length."""
-        sums: dict[int, list[float]] = {}  # which bucket -> first ms, min, sum, max, count
+        sums: dict[int, Sum] = {}  # by the place of the bucket
         for span in self.spans(since_ms, until_ms):
-            offset_ms = span.offset_ms
-            statement = _BUCKET + (_OF_OFFSET if span.mixed else "")
-            of_offset = (offset_ms,) if span.mixed else ()
-            for start_ms, end_ms in _stretches(span, since_ms, until_ms, width_ms):
-                first = (start_ms - offset_ms) * TICKS_PER_MS
-                last = (end_ms - offset_ms) * TICKS_PER_MS + TICKS_PER_MS - 1
-                # A range of the clustered key each: nothing is sorted, nothing is gathered.
-                tick, lowest, total, highest, count = self._ask(
-                    statement, (series_id, first, last, *of_offset)
-                ).fetchone()
-                if count:
-                    at_ms = tick // TICKS_PER_MS + offset_ms
-                    _add(sums, (start_ms - since_ms) // width_ms, [at_ms, lowest, total, highest, count])
-            staged = self._ask(
-                f"{_STAGED} AND series_id = ? AND tick BETWEEN ? AND ?{_OF_OFFSET if span.mixed else ''}",
-                (series_id, span.first_tick, span.last_tick, *of_offset),
-            )
-            for tick, value, *_ in staged:
+            shift_ms = span.offset_ms - since_ms
+            of_offset = (span.offset_ms,) if span.mixed else ()
+            for kind, one in _KINDS:
+                for place, tick, lowest, total, highest, count in self._ask(
+                    f"{_BUCKETS}{_OF_OFFSET if span.mixed else ''} GROUP BY place",
+                    (shift_ms, width_ms, series_id, span.first_tick, span.last_tick, kind, *of_offset),
+                ):
+                    at_ms = tick // TICKS_PER_MS + span.offset_ms
+                    _add(sums, place, (at_ms, lowest / one, total / one, highest / one, count))
+            for tick, value, *_ in self._staged_in(series_id, span):
                 number = shown(value)
                 if number is not None:
-                    at_ms = tick // TICKS_PER_MS + offset_ms
-                    _add(sums, (at_ms - since_ms) // width_ms, [at_ms, number, number, number, 1])
+                    after_ms = tick // TICKS_PER_MS + shift_ms
+                    _add(sums, after_ms // width_ms, (after_ms + since_ms, number, number, number, 1))
         return [
-            Bucket(at=at_ms / 1000, min=lowest, mean=total / count, max=highest, count=int(count))
+            Bucket(at=at_ms / 1000, min=lowest, mean=total / count, max=highest, count=count)
             for _, (at_ms, lowest, total, highest, count) in sorted(sums.items())
         ]
 
     def told(self, found: Iterable[Found]) -> list[Row]:
         """Rows with what their stretches say of them."""
-        stretches = self._stretches
         rows = []
+        known_id = -1
+        offset_ms, quality, clock, agent, run = Stretch(0, "", None, None, None)
         for tick, value, seq, late_ms, stretch_id in found:
-            stretch = stretches.get(stretch_id) or self._stretch(stretch_id)
-            at_ms = tick // TICKS_PER_MS + stretch[0]
-            text = None
-            number: float | None = None
-            if type(value) is int:
-                number = value / 1000.0
-            elif type(value) is str:
-                text = value
-            else:
-                number = value  # type: ignore[assignment]
-            received = (at_ms + late_ms) / 1000
-            rows.append(Row(at_ms / 1000, number, text, stretch[1], stretch[2], stretch[3], stretch[4], seq, received))
+            if stretch_id != known_id:
+                known_id = stretch_id
+                offset_ms, quality, clock, agent, run = self._stretch(stretch_id)
+            at_ms = tick // TICKS_PER_MS + offset_ms
+            number = value / 1000 if type(value) is int else shown(value)
+            text = value if type(value) is str else None
+            rows.append(Row(at_ms / 1000, number, text, quality, clock, agent, run, seq, (at_ms + late_ms) / 1000))
         return rows
 
+    def _staged_in(self, series_id: int, span: Span) -> list[Found]:
+        """Rows of a series in a span that are not moved yet, in the order of ticks."""
+        if series_id not in self._staged:
+            self._staged[series_id] = sorted(self._ask(_STAGED, (series_id,)), key=_tick_of)
+        return [
+            found
+            for found in self._staged[series_id]
+            if span.first_tick <= found[0] <= span.last_tick
+            and (not span.mixed or self._stretch(found[4]).offset_ms == span.offset_ms)
+        ]
+
     def _stretch(self, stretch_id: int) -> Stretch:
+        known = self._stretches.get(stretch_id)
+        if known is not None:
+            return known
         found = self._ask(
             "SELECT offset_ms, coalesce(quality, 'ok'), stretches.clock, agent, run, epochs.clock FROM stretches"
             " JOIN epochs ON epochs.id = epoch_id LEFT JOIN runs ON runs.id = run_id WHERE stretches.id = ?",
@@ -367,29 +375,18 @@ class Question:
         return stretch
 
 
-def _stretches(span: Span, since_ms: int, until_ms: int, width_ms: int) -> Iterator[tuple[int, int]]:
-    """Stretches of time of the buckets that a span touches, cut to it."""
-    first_ms = max(since_ms, span.first_tick // TICKS_PER_MS + span.offset_ms)
-    last_ms = min(until_ms, span.last_tick // TICKS_PER_MS + span.offset_ms)
-    start_ms = first_ms
-    while start_ms <= last_ms:
-        end_ms = start_ms - (start_ms - since_ms) % width_ms + width_ms - 1
-        yield start_ms, min(end_ms, last_ms)
-        start_ms = end_ms + 1
-
-
-def _add(sums: dict[int, list[float]], place: int, more: list[float]) -> None:
+def _add(sums: dict[int, Sum], place: int, more: Sum) -> None:
     known = sums.get(place)
-    if known is None:
-        sums[place] = more
-    else:
-        sums[place] = [
-            min(known[0], more[0]),
-            min(known[1], more[1]),
-            known[2] + more[2],
-            max(known[3], more[3]),
-            known[4] + more[4],
-        ]
+    if known is not None:
+        at_ms, lowest, total, highest, count = known
+        more = (
+            min(at_ms, more[0]),
+            min(lowest, more[1]),
+            total + more[2],
+            max(highest, more[3]),
+            count + more[4],
+        )
+    sums[place] = more
 
 
 def _keep_later(last: dict[int, Found], series_id: int, found: Found) -> None:

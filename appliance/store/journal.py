@@ -17,7 +17,7 @@ from appliance.broker.records import AnyRecord, WillKept
 from appliance.broker.rights import Rights
 from appliance.devices import Device, encode_about
 from appliance.store.gaps import GapNote
-from appliance.store.group import Group
+from appliance.store.group import Group, count
 from appliance.store.wear import WINDOW_S
 
 BUNDLE: Final = int(RouteFlag.BUNDLE)  # an IntFlag computes too slowly for every message
@@ -61,7 +61,6 @@ class GroupJournal:
         rights_of: Callable[[str], Rights],
         waits: bool = True,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
-        on_dropped: Callable[[float, float, int], None] = lambda _since, _until, _messages: None,
         clock: Callable[[], float] = monotonic,
         wall_clock: Callable[[], float] = time,
     ) -> None:
@@ -75,7 +74,6 @@ class GroupJournal:
         self._rights_of = rights_of
         self._waits = waits
         self._max_waiting_bytes = max_waiting_bytes
-        self._on_dropped = on_dropped
         self._clock = clock
         self._wall_clock = wall_clock
         self.refuses = False
@@ -92,7 +90,6 @@ class GroupJournal:
         self._due = 0.0  # when the timer rings
         self._full = False  # more waits than may
         self._fails = False  # what waits cannot be written
-        self._dropped_from: tuple[float, int] | None = None  # since when, and the count before it
         self._closed = False
 
     # --- what the core calls ---
@@ -100,7 +97,7 @@ class GroupJournal:
     def append(self, message: Message, flags: int, now: float) -> None:
         """Take one message; of QoS 0 only while there is room."""
         if self._full and not message.qos:
-            self._drop(now)
+            self.dropped += 1
             return
         group = self._open
         group.entries.append((message, flags, now, self._rights_of(message.client_id) if flags & BUNDLE else None))
@@ -159,7 +156,6 @@ class GroupJournal:
         self._number(self._open.number)
         if self._full and self.waiting_bytes < self._max_waiting_bytes // 2:
             self._full = False
-            self._tell_dropped()
         self.refuses = self._full or self._fails
         self._look()
 
@@ -182,7 +178,6 @@ class GroupJournal:
         self._calm = True
         if not self._is_empty():
             self._hand_over()
-        self._tell_dropped()
 
     # --- when a group closes ---
 
@@ -255,23 +250,9 @@ class GroupJournal:
         self.group = number if self._waits or self.waiting_bytes > LAG_BYTES else 0
 
     def _is_empty(self) -> bool:
-        group = self._open
-        return not (group.entries or group.records or group.devices or group.gaps)
+        return not count(self._open)
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    # --- what finds no room ---
-
-    def _drop(self, now: float) -> None:
-        if self._dropped_from is None:
-            self._dropped_from = now, self.dropped
-        self.dropped += 1
-
-    def _tell_dropped(self) -> None:
-        if self._dropped_from is not None:
-            since, before = self._dropped_from
-            self._dropped_from = None
-            self._on_dropped(since, self._clock(), self.dropped - before)

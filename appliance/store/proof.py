@@ -13,7 +13,8 @@ from appliance.store.database import StoreError
 from appliance.store.gap_reader import gaps_between
 from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, HUB
 from appliance.store.holes import Gap
-from appliance.store.pages import pages
+from appliance.store.pages import numbers
+from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.readings import LAST_AT
 
 ROWS_AT_ONCE: Final = 100_000  # in memory, of all topics together
@@ -207,21 +208,37 @@ def prove(path: Path, agent: str, since_at: float | None, *, waiting: int | None
 
 
 def _covered(path: Path, series: list[int], agent: str, since_at: float) -> dict[str, Covered]:
-    """Read all rows of the agent, those of all topics together in order of time, so that few ranges are open."""
+    """Read all numbers of the agent, those of all topics together in order of time, so that few ranges are open."""
     page_rows = max(SMALLEST_PAGE, ROWS_AT_ONCE // max(1, len(series)))
     found: dict[str, Covered] = {}
-    each = (
-        (row for page in pages(path, series_id, since_at, LAST_AT, page_rows=page_rows) for row in page)
-        for series_id in series
-    )
-    for row in merge(*each, key=lambda row: row.at):
-        if row.agent == agent and row.run is not None and row.seq is not None:
-            if row.run not in found:
-                found[row.run] = Covered()
-            found[row.run].add(row.seq, row.at)
-            if len(found[row.run].firsts) > MOST_RANGES:
-                raise StoreError(f"{agent} numbers its readings without any order; say a shorter --since")
+    stretches: dict[int, tuple[str, int] | None] = {}  # run and offset_ms, None where it is another agent's
+    for tick, seq, stretch_id in merge(*(numbers(path, one, since_at, page_rows=page_rows) for one in series)):
+        if stretch_id not in stretches:
+            stretches |= _stretches(path, agent, stretch_id)
+        stretch = stretches[stretch_id]
+        if stretch is None:
+            continue
+        run, offset_ms = stretch
+        at = (tick // TICKS_PER_MS + offset_ms) / 1000
+        if at < since_at:
+            continue
+        if run not in found:
+            found[run] = Covered()
+        found[run].add(seq, at)
+        if len(found[run].firsts) > MOST_RANGES:
+            raise StoreError(f"{agent} numbers its readings without any order; say a shorter --since")
     return found
+
+
+def _stretches(path: Path, agent: str, stretch_id: int) -> dict[int, tuple[str, int] | None]:
+    """Look up all stretches of the agent, and the one that was met."""
+    with asking(path) as connection:
+        rows = connection.execute(
+            "SELECT stretches.id, run, offset_ms FROM stretches JOIN epochs ON epochs.id = epoch_id"
+            " JOIN runs ON runs.id = run_id WHERE agent = ?",
+            (agent,),
+        ).fetchall()
+    return {stretch_id: None, **{known: (run, offset_ms) for known, run, offset_ms in rows}}
 
 
 def _run_proof(run: str, covered: Covered, told: Told, gaps: list[Gap], *, is_whole: bool) -> RunProof:

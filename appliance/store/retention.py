@@ -64,6 +64,8 @@ def floor_of_age(epochs: list[Epoch], age_ms: int) -> int:
 
     The first of them is of the time before the service counted; its end is age 0.
     """
+    if not epochs:
+        return NEVER
     before, *counted = epochs
     for epoch in reversed(counted):
         if epoch.age_ms <= age_ms:
@@ -103,12 +105,14 @@ class Retention:
 
     def step(self, now: float) -> bool:
         """Throw some rows away, or decide which go next; False when none have to."""
-        if self._sweeps:
+        while self._sweeps:
             with self._database.transaction():
-                if self._go_on(self._sweeps[0]):
-                    del self._sweeps[0]
-                    self._look_at = now
-            return True
+                deleted, is_done = self._go_on(self._sweeps[0])
+            if is_done:
+                del self._sweeps[0]
+                self._look_at = now
+            if deleted or not is_done:
+                return True
         if now < self._look_at:
             return False
         self._look_at = now + LOOK_S
@@ -120,8 +124,8 @@ class Retention:
             return False
         return self.step(now)
 
-    def _go_on(self, sweep: _Sweep) -> bool:
-        """Delete up to so many rows; True when none are left."""
+    def _go_on(self, sweep: _Sweep) -> tuple[int, bool]:
+        """Delete up to so many rows; how many, and whether none are left."""
         room = ROWS_A_STEP
         spared = (
             ""
@@ -143,7 +147,7 @@ class Retention:
             room -= deleted
             if not room:
                 break
-        return not sweep.series
+        return ROWS_A_STEP - room, not sweep.series
 
     def _decide_by_age(self, now: float) -> bool:
         """Move a floor because of days that are over."""

@@ -6,9 +6,9 @@ A tick is 1/16 ms of the hub's own clock, which never goes back. A row's true Un
 
 from typing import Final
 
+from appliance.store.hubclock import BEFORE_EPOCH
 from appliance.store.reading_rows import LATE_CHECK, LATE_MS, MAX_INTEGER, SHOWN_TEXT, SHOWN_VALUE, TICKS_PER_MS
 
-BEFORE_EPOCH: Final = 1  # of rows whose time is known though the hub's clock did not give it; its offset stays 0
 # Whether a row of `journal` is not moved yet; of its columns id and series_id.
 IS_STAGED: Final = (
     "(series_id IS NOT NULL"

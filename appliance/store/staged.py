@@ -203,7 +203,7 @@ class Staging:
 
     def _sum(self, row: StagedRow) -> int:
         if row.kind != MESSAGE or row.flags is None or not (row.flags & RouteFlag.RETAINED or row.number):
-            return checksum(*row[1:-1])
+            return checksum(*row[:-1])
         return _message_checksum(row, *self._made(row))
 
     def _stamp(self, rows: list[StagedRow], group: int) -> None:
@@ -227,7 +227,7 @@ class Staging:
         history = (row_id, MESSAGE, tick, late_ms, series_id, value, seq, stretch_id)
         if not kept:
             row = StagedRow(*history, *NO_MESSAGE, 0)
-            return row._replace(checksum=checksum(*row[1:-1]))
+            return row._replace(checksum=checksum(*row[:-1]))
         topic: str | None = message.topic
         payload: bytes | None = message.payload
         properties: bytes | int | None = message.properties
@@ -339,18 +339,18 @@ def _change(place: int, *fields: Any) -> AnyRecord:
 
 def _records_row(row_id: int, body: bytes, made_age_ms: int, group: int) -> StagedRow:
     row = StagedRow(row_id, RECORDS, *(None,) * 7, group, None, None, None, None, made_age_ms, body, 0)
-    return row._replace(checksum=checksum(*row[1:-1]))
+    return row._replace(checksum=checksum(*row[:-1]))
 
 
 def _further_row(row_id: int, reading: Placed) -> StagedRow:
     series_id, tick, value, seq, late_ms, stretch_id = reading
     row = StagedRow(row_id, FURTHER, tick, late_ms, series_id, value, seq, stretch_id, *NO_MESSAGE, 0)
-    return row._replace(checksum=checksum(*row[1:-1]))
+    return row._replace(checksum=checksum(*row[:-1]))
 
 
 def _message_checksum(row: StagedRow, topic: str, payload: bytes, properties: bytes, client_id: str) -> int:
     """Sum up what is stored and what is made of it."""
-    return checksum(*row[1:10], row.expires_age_ms, row.body, topic, payload, properties, client_id)
+    return checksum(*row[:10], row.expires_age_ms, row.body, topic, payload, properties, client_id)
 
 
 def _template_id(row: StagedRow) -> int:

@@ -2,13 +2,15 @@
 
 What the rows up to a cut say in all is worked out, and only what differs is written: first session by session in the
 order of their keys, then topic by topic; at last the rows are deleted. Two marks make that safe to interrupt anywhere:
-of the rows up to `cut`, what they say of keys below `cut_key` is in the tables; a topic's last message may be put
-there any number of times. The cut is the end of a group, and what a `Queued` refers to was taken in the same group or
-is held by another session when the group begins: no message that is still needed is taken for one nobody holds.
+of the rows up to `cut`, what they say of keys below `cut_key` is in the tables; what they say of others may be there in
+part, and is applied over it (`image.py`). A topic's last message may be put there any number of times.
+
+The cut is the end of a group, and what a `Queued` refers to was taken in the same group or is held by another session
+when the group begins: no message that is still needed is taken for one that nobody holds.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from appliance.broker.image import Image
@@ -16,7 +18,7 @@ from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.records import AnyRecord, Queued
 from appliance.store.database import Database
-from appliance.store.staged import StagedRow, Staging, StoredMessage, changes_of, group_of, read
+from appliance.store.staged import INSERT, StagedRow, Staging, StoredMessage, changes_of, group_of, read
 from appliance.store.state_tables import (
     KEY_WIDTH,
     OF_A_SESSION,
@@ -35,8 +37,10 @@ from appliance.store.templates import MAX_TEMPLATES
 SCAN_ROWS: Final = 250  # a step each of a millisecond or two
 WRITE_ROWS: Final = 200
 WRITE_BYTES: Final = 128 * 1024
-DELETE_ROWS: Final = 500
+DELETE_ROWS: Final = 2_000
+TAIL_ROWS: Final = 500
 LOOK_ROWS: Final = 2_000
+LAST_ID: Final = 2**63 - 1
 ALL_KEYS: Final = 2**62  # above every key
 SOME_MESSAGE: Final = Message("", b"")  # stands for every message while only their numbers matter
 
@@ -142,7 +146,7 @@ class StateMove:
         session, will = image.sessions.get(key), image.wills.get(key)
         batch.compare("wills", before["wills"], [will_row(will, age_ms)] if will else [])
         if session is None:
-            batch.end(key)
+            batch.end(key, before)
             return
         batch.compare("sessions", before["sessions"], [session_row(session, age_ms)])
         batch.compare("subscriptions", before["subscriptions"], subscription_rows(session))
@@ -158,8 +162,14 @@ class StateMove:
                 self._tables.put("messages", messages)
             self._stored.update(message.number for message in messages)
             yield
+        # One of many deliveries in pieces: until the mark is set, the rows of the journal are applied over them.
+        while batch.rows > WRITE_ROWS * 2:
+            with self._database.transaction():
+                batch.write(self._tables, WRITE_ROWS)
+            yield
         with self._database.transaction():
-            batch.write(self._tables)
+            batch.write(self._tables, batch.rows)
+            batch.forget_ended(self._tables)
             self._tables.set_mark("cut_key", next_key)
         yield
 
@@ -213,13 +223,35 @@ class StateMove:
             yield
 
     def _delete(self) -> Iterator[None]:
-        """Delete the rows, the first ones first; what they alone told of numbers is kept in marks."""
+        """Delete the rows; what they alone told of numbers is kept in marks."""
         with self._database.transaction():
             self._tables.raise_mark("number", self._last_number)
             self._tables.raise_mark("key", self._last_key)
             if self._last_group:
                 self._tables.set_mark("group", self._last_group)
         yield
+        # A table is emptied without a word about its pages, but row by row each page is written once more.
+        if self._is_tail_small():
+            with self._database.transaction():
+                tail = list(read(self._database.connection, self._cut_id, LAST_ID))
+                self._ask("DELETE FROM journal")
+                self._database.connection.executemany(INSERT, tail)
+                self._on_deleted()
+        else:
+            yield from self._delete_in_steps()
+        self._forget_templates()
+
+    def _is_tail_small(self) -> bool:
+        """Whether what came after the cut is quickly written again."""
+        rows, size_bytes = self._ask(
+            "SELECT count(*), total(coalesce(length(payload), 0) + coalesce(length(properties), 0)"
+            " + coalesce(length(body), 0)) FROM (SELECT payload, properties, body FROM journal WHERE id > ? LIMIT ?)",
+            (self._cut_id, TAIL_ROWS + 1),
+        ).fetchone()
+        return bool(rows <= TAIL_ROWS and size_bytes <= WRITE_BYTES)
+
+    def _delete_in_steps(self) -> Iterator[None]:
+        """Delete the rows, the first ones first."""
         deleted = DELETE_ROWS
         while deleted == DELETE_ROWS:
             deleted, until = self._ask(
@@ -231,7 +263,6 @@ class StateMove:
                 if deleted < DELETE_ROWS:
                     self._on_deleted()
             yield
-        self._forget_templates()
 
     def _forget_templates(self) -> None:
         """Make room for new templates, if there is little and no row needs an old one."""
@@ -241,36 +272,45 @@ class StateMove:
 
 
 class _Batch:
-    """Rows that are written in one transaction."""
+    """Rows that are written together."""
 
     def __init__(self) -> None:
-        self.rows = 0
         self.looked = 0  # rows that were compared
         self.numbers: set[int] = set()  # of messages that must be there first
         self._ended: list[int] = []
-        self._put: dict[str, list[Row]] = {}
-        self._gone: dict[str, list[Row]] = {}
+        self._gone: list[tuple[str, Row]] = []
+        self._put: list[tuple[str, Row]] = []
+
+    @property
+    def rows(self) -> int:
+        """How many are to be written or deleted."""
+        return len(self._gone) + len(self._put) + len(self._ended)
 
     def compare(self, table: str, before: list[Row], after: list[Row]) -> None:
         """Take up what differs."""
         width = KEY_WIDTH[table]
         old = {row[:width]: row for row in before}
-        put = [row for row in after if old.pop(row[:width], None) != row]
-        self._put.setdefault(table, []).extend(put)
-        self._gone.setdefault(table, []).extend(old)
-        self.rows += len(put) + len(old)
+        self._put += [(table, row) for row in after if old.pop(row[:width], None) != row]
+        self._gone += [(table, key) for key in old]
         self.looked += len(before) + len(after) + 1
 
-    def end(self, key: int) -> None:
+    def end(self, key: int, before: Mapping[str, list[Row]]) -> None:
         """Take up that a session is over, or never was."""
+        for table in OF_A_SESSION[:-1]:
+            self.compare(table, before[table], [])
         self._ended.append(key)
-        self.rows += 1
 
-    def write(self, tables: StateTables) -> None:
-        """Write everything."""
-        for table, keys in self._gone.items():
-            tables.delete(table, keys)
+    def write(self, tables: StateTables, most: int) -> None:
+        """Write up to so many rows, and know them as written."""
+        for rows, act in ((self._gone, tables.delete), (self._put, tables.put)):
+            piece = rows[:most]
+            del rows[:most]
+            most -= len(piece)
+            for table in OF_A_SESSION:
+                act(table, [row for name, row in piece if name == table])
+
+    def forget_ended(self, tables: StateTables) -> None:
+        """Delete whatever is left of sessions that are over: damaged rows, which nobody compared."""
         for key in self._ended:
             tables.delete_session(key)
-        for table, rows in self._put.items():
-            tables.put(table, rows)
+        self._ended.clear()

@@ -1,7 +1,8 @@
 """The history as it is read where there is much of it: from minutes, hours and days, the newest from the readings.
 
-A chart takes the tier whose buckets fit its points, and a coarser one where the finer was thrown away already; its first
-and its last bucket are whole, also where the stretch that was asked for begins or ends within them. What is rolled up ends with the last full hour of a series; the rest is read as it came in, so nothing is missing at the end.
+A chart takes the tier whose buckets fit its points, and a coarser one where the finer was thrown away already; its
+first and its last bucket are whole, also where the stretch that was asked for begins or ends within them. What is
+rolled up ends with the last full hour of a series; the rest is read as it came in, so nothing is missing at the end.
 """
 
 from dataclasses import dataclass

@@ -32,6 +32,7 @@ from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, MINUTES, Ti
 
 GRACE_MS: Final = 120_000  # readings are some seconds on their way, and no hour is waited for
 HOURS_A_STEP: Final = 4  # of a series each: some 250 rows
+READINGS_A_STEP: Final = 500  # or one hour
 DAYS_A_STEP: Final = 16
 READINGS: Final = "readings"  # in `floors`, beside the names of the tables of the tiers
 INSERT: Final = {tier: insert(tier) for tier in (MINUTES, HOURS, DAYS)}
@@ -63,8 +64,10 @@ class Tiers:
         unix_ms = self._unix_ms(now)
         if unix_ms is None:
             return False
-        until_ms = self._moved_until(unix_ms - GRACE_MS)
-        work: Callable[[_Series, int], None]
+        until_ms = unix_ms - GRACE_MS
+        if self._due(HOUR_DUE, until_ms // HOUR_MS, 1):
+            until_ms = self._moved_until(until_ms)
+        work: Callable[[_Series, int], int]
         if epochs := self._due(EPOCH_DUE, None, HOURS_A_STEP):
             work, due = self._mark, epochs
         elif hours := self._due(HOUR_DUE, until_ms // HOUR_MS, HOURS_A_STEP):
@@ -75,10 +78,13 @@ class Tiers:
             return False
         with self._database.transaction():
             self._dated.forget()
+            done = 0
             for tier, start, series_id in due:
+                if done >= READINGS_A_STEP:
+                    break
                 self._ask("DELETE FROM due WHERE tier = ? AND start = ? AND series_id = ?", (tier, start, series_id))
                 if (series := self._series(series_id)) is not None:
-                    work(series, start)
+                    done += work(series, start)
         return True
 
     def _due(self, tier: int, before: int | None, limit: int) -> list[tuple[int, int, int]]:
@@ -106,9 +112,9 @@ class Tiers:
         kind, quantity, unit = row
         return _Series(series_id, kind == "text", hold_ms(kind), is_counter(kind, quantity, unit))
 
-    def _mark(self, series: _Series, epoch_id: int) -> None:
+    def _mark(self, series: _Series, epoch_id: int) -> int:
         """Make the hours of an epoch due whose time was found."""
-        self._ask(
+        marked = self._ask(
             "INSERT OR IGNORE INTO due"  # noqa: S608 our own names
             f" SELECT DISTINCT {HOUR_DUE}, {hour_of('readings.tick')}, readings.series_id"
             " FROM epochs CROSS JOIN readings ON readings.series_id = ? AND readings.tick >= epochs.first_tick"
@@ -116,9 +122,10 @@ class Tiers:
             " WHERE epochs.id = ? AND readings.tick <= epochs.last_tick + ?",
             (series.id, epoch_id, HOUR_MS * TICKS_PER_MS),
         )
+        return marked.rowcount
 
-    def _roll_hour(self, series: _Series, hour: int) -> None:
-        """Roll up one hour of a series to minutes and to itself."""
+    def _roll_hour(self, series: _Series, hour: int) -> int:
+        """Roll up one hour of a series to minutes and to itself; how many readings it took."""
         begin_ms = hour * HOUR_MS
         is_thrown_away = begin_ms < self._floor_ms(READINGS)
         ask = self._dated.take_late if is_thrown_away else self._dated.between
@@ -130,7 +137,7 @@ class Tiers:
         hours = list(self._roll(series, readings, HOUR_MS, before))
         if is_thrown_away:
             if not readings:
-                return
+                return 0
             minutes = [self._with_old(MINUTES, series.id, minute) for minute in minutes]
             hours = [self._with_old(HOURS, series.id, rollup) for rollup in hours]
         else:
@@ -144,13 +151,14 @@ class Tiers:
         self._make_due(DAY_DUE, begin_ms // DAY_MS, series.id)
         if _end(old) != _end(*hours) and (next_ := self._one(HOURS, series.id, "start > ? ORDER BY start", hour)):
             self._make_due(HOUR_DUE, next_.start_ms // HOUR_MS, series.id)
+        return len(told)
 
-    def _roll_day(self, series: _Series, day: int) -> None:
-        """Merge the hours of one day of a series."""
+    def _roll_day(self, series: _Series, day: int) -> int:
+        """Merge the hours of one day of a series; how many there were."""
         begin_ms = day * DAY_MS
         old = self._one(DAYS, series.id, "start = ?", day)
         if begin_ms < self._floor_ms(HOURS.table) and old is not None:
-            return  # its hours are no longer complete
+            return 0  # its hours are no longer complete
         first = begin_ms // HOUR_MS
         hours = self._rollups(HOURS, series.id, "start BETWEEN ? AND ? ORDER BY start", first, first + 23)
         before = self._before(series, begin_ms)
@@ -160,6 +168,7 @@ class Tiers:
         self._put(DAYS, series.id, days)
         if _end(old) != _end(*days) and (next_ := self._one(DAYS, series.id, "start > ? ORDER BY start", day)):
             self._make_due(DAY_DUE, next_.start_ms // DAY_MS, series.id)
+        return len(hours)
 
     def _roll(self, series: _Series, readings: list[Reading], width_ms: int, before: Reading | None) -> list[Rollup]:
         rolled = roll(readings, width_ms, before=before, hold_ms=series.hold_ms, counter=series.is_counter)

@@ -101,6 +101,6 @@ def as_text(measured: Measured) -> str:
             f"{statistics.median(f['cpu_us'] for f in rounds):>6.1f} µs"
             for rounds in (closed, opened)
         )
-        title = f"{publishers} publishers, {in_flight} in flight each"
+        title = f"{publishers} clients, {in_flight} in flight each"
         lines.append(f"{title:34} {cells} {ratio:>7.2f} {added / 1000:>6.2f} ms  ≥ {GOAL:g}")
     return "\n".join(lines)

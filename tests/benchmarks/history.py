@@ -1,7 +1,8 @@
 """How much room a reading takes and how long a topic's day takes: `python -m tests.benchmarks.history`.
 
 Two hundred topics of twenty agents speak every 30 s; an agent is away now and then and sends what it measured
-meanwhile as its backlog. Rows are placed, staged and moved as the service does, once an hour.
+meanwhile as its backlog. Rows are placed, staged and moved as the service does, once an hour; those that are still
+staged when questions are asked went through the service's own ledger, whole messages as they are.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 from appliance.broker.message import Message
+from appliance.broker.ports import RouteFlag
 from appliance.clock import SYNCED, rfc3339
 from appliance.mqtt.wire import Writer
 from appliance.store.database import Database
@@ -22,7 +24,9 @@ from appliance.store.epochs import load_clock, save_epochs
 from appliance.store.group import Group
 from appliance.store.history import History
 from appliance.store.history_reader import HistoryReader
+from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
 
+RECORD, RETAINED = int(RouteFlag.RECORD), int(RouteFlag.RETAINED)
 STAGE = "INSERT INTO journal (kind, series_id, tick, value, seq, late_ms, stretch_id) VALUES (0, ?, ?, ?, ?, ?, ?)"
 AT = 1_790_000_000
 INTERVAL_S = 30
@@ -61,7 +65,7 @@ class Home:
         self.kept: list[list[dict]] = [[] for _ in range(AGENTS)]
         self.seqs = [0] * AGENTS
         self.round = self.rows = self.staged = self.late_rows = 0
-        self.moved_rows = self.moved_bytes = self.moves = 0
+        self.moved_rows = self.moved_bytes = 0
         self.step_s: list[float] = []
         self.database = Database.open(path)
         self.ask = self.database.connection.execute
@@ -80,16 +84,41 @@ class Home:
             if self.staged >= self.move_rows:
                 self.move()
 
-    def stage(self, rows: int) -> None:
-        """Measure on without moving."""
+    def stage(self, rows: int) -> SqliteLedger:
+        """Measure on without moving, into the ledger that is given back."""
+        self.ask("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.database.close()
+        now = (self.round + 1) * INTERVAL_S - 1.0
+        ledger = open_ledger(
+            self.path,
+            site="home",
+            max_series=TOPICS,
+            boot="benchmark",
+            quality=lambda: SYNCED,
+            clock=lambda: now,
+            wall_clock=lambda: AT + now,
+        )
+        ledger.load(now)
         ends = self.rows + rows
         while self.rows < ends:
-            self.measure()
+            group = self.group()
+            ledger.write(group)
+            self.rows += len(group.entries)
+        return ledger
 
     def measure(self) -> None:
-        """One round of all agents, in one group."""
+        """One round of all agents, written as one group."""
+        group = self.group()
+        with self.database.transaction():
+            placed = [row for entry in group.entries for row in self.history.place(entry, group)]
+            self.database.connection.executemany(STAGE, placed)
+        self.rows += len(placed)
+        self.staged += len(placed)
+
+    def group(self) -> Group:
+        """One round of all agents."""
         self.round += 1
-        group = Group(self.round)
+        group = Group(self.round, run=1)
         for agent in range(AGENTS):
             begin = self.round * INTERVAL_S + agent
             if not self.away[agent] and self.random.random() < self.away_chance:
@@ -102,19 +131,15 @@ class Home:
             kept = self.kept[agent]
             for start in range(0, len(kept), BACKLOG_ENTRIES):
                 entries = json.dumps(kept[start : start + BACKLOG_ENTRIES]).encode()
-                group.entries.append((backlog(agent, entries), 0, begin, None))
+                group.entries.append((backlog(agent, entries), RECORD, begin, None))
             self.late_rows += len(kept)
             kept.clear()
             for place, one in enumerate(readings):
                 now = begin + place * 0.1 + self.random.uniform(0.005, 0.2)
-                group.entries.append((live(agent, one), 0, now, None))
+                group.entries.append((live(agent, one), RECORD | RETAINED, now, None))
         group.now = self.round * INTERVAL_S + AGENTS + 1.5
         group.at = group.now + AT
-        with self.database.transaction():
-            placed = [row for entry in group.entries for row in self.history.place(entry, group)]
-            self.database.connection.executemany(STAGE, placed)
-        self.rows += len(placed)
-        self.staged += len(placed)
+        return group
 
     def reading(self, agent: int, now: float, kind: str, middle: float, width: float, decimals: int) -> dict:
         """One reading as an agent keeps it."""
@@ -130,9 +155,8 @@ class Home:
 
     def move(self) -> None:
         """Bring all that is staged over, and count what that writes: the log, then the file."""
-        measured = self.moves % 20 == 0
-        self.moves += 1
         self.ask("PRAGMA wal_checkpoint(TRUNCATE)")
+        before = written_bytes()
         (cut_id,) = self.ask("SELECT max(id) FROM journal").fetchone()
         more = True
         while more:
@@ -143,9 +167,9 @@ class Home:
         with self.database.transaction():
             self.ask("DELETE FROM journal WHERE id <= ?", (self.history.cut_id,))
             self.history.deleted()
-        if measured:
-            self.moved_bytes += log_bytes(self.path, self.page_size)
-            self.moved_rows += self.staged
+        self.ask("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.moved_bytes += written_bytes() - before
+        self.moved_rows += self.staged
         self.staged = 0
 
     def bytes_per_row(self) -> tuple[float, float]:
@@ -177,11 +201,10 @@ def backlog(agent: int, entries: bytes) -> Message:
     return Message(f"home/devices/agent{agent}/backlog", entries, qos=1, properties=bytes(writer.buffer))
 
 
-def log_bytes(path: Path, page_size: int) -> int:
-    """Bytes of the write-ahead log, and of the pages that a checkpoint then writes."""
-    log = path.with_name(f"{path.name}-wal").read_bytes()
-    pages = {log[at : at + 4] for at in range(32, len(log), page_size + 24)}
-    return len(log) + len(pages) * page_size
+def written_bytes() -> int:
+    """Bytes that this process has written so far, the log and the file."""
+    found = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(found["wchar"])
 
 
 def days(reader: HistoryReader, until: float) -> dict[str, float]:
@@ -235,9 +258,9 @@ def main(argv: list[str]) -> int:
             home.move()
         took_s = time.perf_counter() - begun
         file_bytes, table_bytes = home.bytes_per_row()
-        home.stage(options.staged)
+        ledger = home.stage(options.staged)
         asked = days(HistoryReader(home.path), home.round * INTERVAL_S + AT)
-        home.database.close()
+        ledger._database.close()
     print(
         f"{home.rows:,} readings of {TOPICS} topics, {home.late_rows / home.rows:.1%} of them late, pages of "
         f"{options.page_size} bytes, placed, staged and moved in {took_s:.0f} s"

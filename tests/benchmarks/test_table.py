@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from benchmarks.__main__ import main
 from benchmarks.brokers import BrokerProcess, free_port
+from benchmarks.gates import CROWDS, GOAL
 from benchmarks.rivals import RIVALS
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.table import as_markdown, as_text, rows
@@ -111,3 +112,4 @@ def test_every_scenario_counts_every_message():
     assert len(shown) == len(SCENARIOS)
     for row in shown:
         assert " - " not in row, row
+    assert run.stdout.count(f"≥ {GOAL:g}") == len(CROWDS)

@@ -63,6 +63,7 @@ class State:
     got: set[int] = field(default_factory=set)
     newest: dict[str, int] = field(default_factory=dict)  # by topic
     settings: list[Any] = field(default_factory=lambda: [None])  # what its session was asked to be, one after another
+    settled_link: bool = False  # something was acknowledged on its present link: what it said at its CONNECT is known
     settled: int = 0  # index of the last of them that was acknowledged
     filters: tuple[str, ...] = ()
     qos: int = 0
@@ -124,7 +125,7 @@ class Facts:
 
     def _acknowledge(self, state: State, number: int) -> None:
         message = self.messages[number]
-        state.known = True
+        state.known = state.settled_link = True
         if message.acknowledged:
             return
         message.acknowledged = True
@@ -203,6 +204,11 @@ class Facts:
     def _back(self, _peer: str, state: State) -> None:
         """Say that it has a new link: what it has not acknowledged has to come again on this one."""
         state.unacknowledged.clear()
+        state.settled_link = False
+
+    def _gone(self, _peer: str, state: State) -> None:
+        """Say that its link broke off."""
+        state.settled_link = False
 
     def _reads(self, _peer: str, state: State, filters: tuple[str, ...], qos: int) -> None:
         """Say that a subscription was acknowledged before anything was published to it."""

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from tests.crash.facts import CLEARED, Ledger, payload_of
-from tests.crash.history import recorded
+from tests.crash.history import recorded, viewed
 from tests.crash.judge import check_history, check_retained, check_setting
 from tests.crash.peer import Mention, Peer, Silent, wait
 
@@ -168,7 +168,8 @@ class House:
 
     def hang_up(self) -> None:
         """Break every link off."""
-        for peer in self.peers.values():
+        for name, peer in self.peers.items():
+            self.ledger.note("gone", name)
             peer.close()
 
     def last_words(self) -> None:
@@ -332,3 +333,13 @@ class House:
     def check_history(self, database: Path, *, since_at: float) -> None:
         """Hold the rows of the last rounds to what was acknowledged."""
         check_history(self.facts, recorded(database, list(self.facts.series), since_at), forget=True)
+
+    def check_view(self, database: Path) -> None:
+        """See that the view for other programs shows the same rows as the page."""
+        topics = list(self.facts.series)
+        shown, asked = viewed(database, topics), recorded(database, topics, 0)
+        for topic in topics:
+            for number in {row[0] for row in asked[topic]} ^ {row[0] for row in shown[topic]}:
+                self.facts.faults.add("history rows lost", f"{topic}: {number} is in the view or the rows, not in both")
+            if shown[topic] != asked[topic]:
+                self.facts.faults.add("history out of order", f"{topic}: the view has another order than the rows")

@@ -5,8 +5,9 @@ from pathlib import Path
 from appliance.broker.image import Image, StoredSession
 from tests.crash.facts import Facts, State, number_in, payload_of
 from tests.crash.history import recorded
-from tests.crash.house import DISCARD, READERS
+from tests.crash.house import AGENTS, DISCARD, READERS
 from tests.crash.judge import check_history, check_retained, check_setting
+from tests.crash.peer import WILL
 
 
 def check_store(facts: Facts, image: Image, database: Path) -> None:
@@ -21,6 +22,11 @@ def check_image(facts: Facts, image: Image) -> None:
         facts, {topic: message.payload for topic, message in image.retained.items() if not topic.startswith("$")}
     )
     sessions = {session.client_id: session for session in image.sessions.values()}
+    for topic, message in image.retained.items():
+        sent = facts.messages.get(number_in(message.payload) or 0)
+        if sent is not None and sent.seq is not None and b"\x00\x03seq\x00" not in message.properties:
+            facts.faults.add("retained value wrong", f"{topic}: {message.payload!r} without its properties")
+    wills = {(stored.will.client_id, stored.will.topic, stored.will.payload) for stored in image.wills.values()}
     taken = _taken(facts, sessions)
     for name, state in facts.peers.items():
         session = sessions.get(name)
@@ -31,6 +37,8 @@ def check_image(facts: Facts, image: Image) -> None:
                 facts.faults.add("Session Present wrong", f"{name}: unknown, though it was acknowledged something")
             continue
         _check_incoming(facts, name, state, session.incoming, taken)
+        if name in AGENTS and state.settled_link and (name, f"{WILL}{name}", b"offline") not in wills:
+            facts.faults.add("wills lost", name)
         if name in READERS:
             _check_deliveries(facts, name, state, session.deliveries)
             found = {topic_filter: grant.qos for topic_filter, grant in session.subscriptions.items()}
@@ -39,12 +47,10 @@ def check_image(facts: Facts, image: Image) -> None:
         elif name == "churn":
             grants = session.subscriptions.items()
             found = {key: grant.qos for key, grant in sorted(grants) if key != "marker/#"}
-            check_setting(facts, name, found, state.possible() if state.known else [found])
+            check_setting(facts, name, found, state.possible())
     session = sessions.get("discard")
     found = "none" if session is None else "subscribed" if DISCARD in session.subscriptions else "bare"
-    possible = facts.peers["discard"].possible()
-    if possible != [None]:  # it had not moved in yet
-        check_setting(facts, "discard", found, possible)
+    check_setting(facts, "discard", found, facts.peers["discard"].possible())
 
 
 def _taken(facts: Facts, sessions: dict[str, StoredSession]) -> set[int]:
@@ -55,7 +61,8 @@ def _taken(facts: Facts, sessions: dict[str, StoredSession]) -> set[int]:
         for delivery in (sessions[name].deliveries if name in sessions else ())
         if delivery.message is not None
     }
-    return {number for number in found if number is not None}.union(*(facts.peers[name].got for name in READERS))
+    seen = (facts.peers[name].got for name, qos in READERS.items() if qos == 2)  # QoS 1 does not wait for the disk
+    return {number for number in found if number is not None}.union(*seen)
 
 
 def _check_incoming(facts: Facts, name: str, state: State, incoming: set[int], taken: set[int]) -> None:

@@ -1,9 +1,7 @@
 """The kill -9 loop: a service is killed at any moment of its work, and asked afterwards for all it acknowledged."""
 
 import random
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,12 +12,15 @@ from tests.benchmarks.brokers import BrokerError
 from tests.crash.facts import Facts, Faults, Ledger
 from tests.crash.house import House
 from tests.crash.peer import Silent
-from tests.crash.victim import Victim
+from tests.crash.victim import Victim, command
 
 MOST_S = 0.3  # between the first packet and the end
 DURING_START = 0.1  # share of the rounds in which the next start is killed too
 DURING_RETURN = 0.2  # share of those in which it is killed again while its clients come back
 RETURN_S = 0.05
+DURING_STOP = 0.1  # share of the rounds in which it has been told to stop
+STOP_S = 0.15
+RESTLESS = 0.5  # share of the starts in which it moves and checkpoints all the time
 START_S = 0.6
 SLACK_S = 5.0  # the clock of the rows and ours
 DATABASE = "appliance.db"
@@ -32,6 +33,7 @@ class Killed:
     rounds: int = 0
     starts_killed: int = 0
     returns_killed: int = 0
+    stops_killed: int = 0
     acknowledged: int = 0
     delivered: int = 0
     tracebacks: int = 0
@@ -58,7 +60,11 @@ def campaign(
     with TemporaryDirectory(prefix="kill-") as directory:
         scratch = Path(directory)
         data = scratch / "data"
-        victim = Victim(scratch, data, bug=bug)
+
+        def start() -> Victim:
+            return Victim(scratch, data, bug, "restless" if dice.random() < RESTLESS else "")
+
+        victim = start()
         try:
             house.move_in(victim.port)
             earlier = began_at = time.time()
@@ -68,6 +74,9 @@ def campaign(
                 if gentle:
                     house.hang_up()
                     time.sleep(0.4)
+                elif dice.random() < DURING_STOP:
+                    killed.stops_killed += 1
+                    victim.kill_while_it_stops(dice.uniform(0, STOP_S))
                 else:
                     victim.kill()
                 killed.rounds += 1
@@ -77,18 +86,19 @@ def campaign(
                     killed.starts_killed += 1
                     kill_start(scratch, data, dice.uniform(0, START_S), bug)
                 if not gentle:
-                    victim = Victim(scratch, data, bug=bug)
+                    victim = start()
                     if dice.random() < DURING_RETURN:
                         killed.returns_killed += 1
                         house.stir(victim.port, dice.uniform(0, RETURN_S))
                         victim.kill()
                         house.last_words()
-                        victim = Victim(scratch, data, bug=bug)
+                        victim = start()
                 house.check(victim.port, data / DATABASE, since_at=earlier - SLACK_S)
                 killed.acknowledged, killed.delivered = house.facts.acknowledged, house.facts.delivered
                 if progress is not None:
                     progress(killed)
             house.check_history(data / DATABASE, since_at=0)
+            house.check_view(data / DATABASE)
         except (Silent, BrokerError) as error:
             killed.faults.add("ended early", f"round {killed.rounds}: {error}; its log: {victim.last_words()}")
         finally:
@@ -99,12 +109,14 @@ def campaign(
 
 def kill_start(scratch: Path, data: Path, after_s: float, bug: str) -> None:
     """Start it and kill it before it can have got far."""
-    config = scratch / "appliance.toml"
-    module = ["tests.crash.planted", bug] if bug else ["appliance"]
-    command = [sys.executable, "-m", *module, "run", "--config", str(config), "--data", str(data), "--mqtt-port", "0"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(scratch, data, 0, bug),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         process.wait(after_s)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()

@@ -13,6 +13,7 @@ from tests.crash.facts import Ledger, payload_of
 
 PATIENCE_S = 15.0
 SESSION_S = 100_000
+WILL = "will/"
 QUEUE = 8  # acknowledgements that a client may hold back
 
 
@@ -65,6 +66,8 @@ class Peer:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.mentions.clear()
         more = {"properties": raw5.session_expiry(SESSION_S)} if self.version == 5 else {}
+        if self.agent:
+            more["will"] = (f"{WILL}{self.name}", b"offline", 1, False)
         self._socket.sendall(self._make.connect(self.name, clean=clean, **more))
         while (packet := self._next()) is None:
             if not self._read():

@@ -1,6 +1,7 @@
-"""A service with one bug planted, so that each harness is seen to catch it: `python -m tests.crash.planted BUG run …`.
+"""A service that was changed from outside: `python -m tests.crash.planted NAME[,NAME] run …`.
 
-Nothing of the product knows of these; they are put in from outside, when the process begins.
+Bugs are planted so that each harness is seen to catch them. `restless` is no bug: what a service does now and then, it
+does all the time, so that it is killed in the middle of that too. Nothing of the product knows of these.
 """
 
 import sqlite3
@@ -106,14 +107,27 @@ def hasty() -> None:
     SqliteLedger.load = some
 
 
-BUGS: dict[str, Callable[[], None]] = {
-    bug.__name__: bug for bug in (early, unflushed, in_place, forgetful, swapped, unrecorded, hasty)
+def restless() -> None:
+    """Move and checkpoint as often as there is anything to move, and in the smallest of steps."""
+    from appliance.store import history, sqlite_ledger, state_move, writer
+
+    sqlite_ledger.MOVE_ROWS = 30
+    sqlite_ledger.CHECKPOINT_BYTES = 60_000
+    state_move.SCAN_ROWS = state_move.WRITE_ROWS = 5
+    state_move.DELETE_ROWS = history.MOVED_ROWS = 10
+    writer.AFTER_S = writer.REST = 0.0
+    writer.IDLE_S = 0.005
+
+
+CHANGES: dict[str, Callable[[], None]] = {
+    change.__name__: change for change in (restless, early, unflushed, in_place, forgetful, swapped, unrecorded, hasty)
 }
 
 
 def main() -> int:
-    """Plant the bug, then be the appliance."""
-    BUGS[sys.argv.pop(1)]()
+    """Make the changes, then be the appliance."""
+    for name in sys.argv.pop(1).split(","):
+        CHANGES[name]()
     from appliance.cli import main as appliance
 
     return appliance()

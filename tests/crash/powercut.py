@@ -21,7 +21,7 @@ from tests.crash.peer import Silent
 from tests.crash.store import load
 from tests.crash.victim import Victim
 
-STATES_A_RECORDING = 500
+STATES_A_RECORDING = 100
 BURSTS = 4
 BURST_S = 0.15
 EVERY = 50  # of the states start a whole service
@@ -36,6 +36,7 @@ class Cut:
 
     states: int = 0
     services: int = 0
+    recordings: int = 0
     operations: int = 0
     flushes: int = 0
     acknowledged: int = 0
@@ -56,7 +57,7 @@ def scratch_directory() -> Iterator[Path]:
         yield Path(directory)
 
 
-def record(scratch: Path, dice: random.Random, *, bug: str = "", bursts: int = BURSTS) -> tuple[list[Op], list[Entry]]:
+def record(scratch: Path, dice: random.Random, *changes: str, bursts: int = BURSTS) -> tuple[list[Op], list[Entry]]:
     """Let a home live on a new data directory for a while; gives what was written and what clients saw."""
     data = scratch / "data"
     recorder = Recorder(scratch, data)
@@ -64,7 +65,7 @@ def record(scratch: Path, dice: random.Random, *, bug: str = "", bursts: int = B
     house = House(ledger, dice)
     victim = None
     try:
-        victim = Victim(scratch, data, bug=bug, env=recorder.env)
+        victim = Victim(scratch, data, *changes, env=recorder.env)
         house.move_in(victim.port)
         for burst in range(bursts):
             began_at = time.time()
@@ -99,7 +100,9 @@ def campaign(
     while cut.states < states and cut.found() < most_faults:
         with scratch_directory() as scratch:
             wanted = min(STATES_A_RECORDING, states - cut.states)
-            ops, entries = record(scratch, dice, bug=bug, bursts=2 if bug else BURSTS)
+            restless = "restless" if cut.recordings % 2 == 0 else ""
+            cut.recordings += 1
+            ops, entries = record(scratch, dice, bug, restless, bursts=2 if bug else BURSTS)
             cut.operations += len(ops)
             cut.flushes += sum(op.kind == FLUSH for op in ops)
             check(cut, ops, entries, wanted, dice, scratch, every=every, most_faults=most_faults)

@@ -11,6 +11,7 @@ from tests.crash.victim import Victim
 from tests.raw import publish
 
 BURST = 500  # messages in flight
+QUIET_S = 5.0
 READER, WRITER = "startup-reader", "startup-writer"
 
 
@@ -19,7 +20,9 @@ class Started:
     """Seconds from the start of the process to CONNACK, and what was there."""
 
     killed_s: float = 0.0
+    killed_cpu_s: float = 0.0  # of the service's alone, whatever else the machine does
     stopped_s: float = 0.0
+    stopped_cpu_s: float = 0.0
     retained: int = 0
     queued: int = 0
 
@@ -55,21 +58,20 @@ class Counting(Peer):
             wait([self], lambda done=done: self.acknowledged >= done, "PUBACK")
 
 
-def measure(*, retained: int, queued: int, bug: str = "", stop: bool = True) -> Started:
+def measure(*, retained: int, queued: int, bug: str = "") -> Started:
     """Fill a service, kill it, and measure how it comes back; then once more after a clean stop."""
     started = Started()
     with TemporaryDirectory(prefix="startup-") as directory:
         scratch, data = Path(directory), Path(directory) / "data"
         reader, writer = Counting(READER), Counting(WRITER)
-        victim = Victim(scratch, data, bug=bug)
+        victim = Victim(scratch, data, bug)
         try:
             fill(victim.port, reader, writer, retained, queued)
             victim.kill()
-            victim, started.killed_s = start(scratch, data, bug, writer)
-            if stop:
-                writer.close()
-                victim.stop()
-                victim, started.stopped_s = start(scratch, data, bug, writer)
+            victim, started.killed_s, started.killed_cpu_s = start(scratch, data, bug, writer)
+            writer.close()
+            victim.stop()
+            victim, started.stopped_s, started.stopped_cpu_s = start(scratch, data, bug, writer)
             started.retained, started.queued = count(victim.port, reader, writer, retained, queued)
         finally:
             reader.close()
@@ -89,12 +91,12 @@ def fill(port: int, reader: Counting, writer: Counting, retained: int, queued: i
     writer.stream([f"queued/{number % 100}/set" for number in range(queued)], retain=False)
 
 
-def start(scratch: Path, data: Path, bug: str, writer: Counting) -> tuple[Victim, float]:
-    """Start it; give it and the seconds until a CONNECT was answered."""
+def start(scratch: Path, data: Path, bug: str, writer: Counting) -> tuple[Victim, float, float]:
+    """Start it; give it and the seconds until a CONNECT was answered, by the clock and of its processor."""
     began = time.monotonic()
-    victim = Victim(scratch, data, bug=bug)
+    victim = Victim(scratch, data, bug)
     writer.connect(victim.port, clean=True)
-    return victim, time.monotonic() - began
+    return victim, time.monotonic() - began, victim.cpu_s()
 
 
 def count(port: int, reader: Counting, writer: Counting, retained: int, queued: int) -> tuple[int, int]:
@@ -109,14 +111,10 @@ def count(port: int, reader: Counting, writer: Counting, retained: int, queued: 
 
 def settle(peer: Counting, expected: int) -> None:
     """Serve it until all is there, or nothing came for a second."""
-    before, until = -1, time.monotonic() + 1.0
+    before, until = -1, time.monotonic() + QUIET_S
     while peer.counted < expected and time.monotonic() < until:
         pongs = peer.pongs
         peer.send(b"\xc0\x00")
         wait([peer], lambda pongs=pongs: peer.pongs > pongs, "PINGRESP")
         if peer.counted > before:
-            before, until = peer.counted, time.monotonic() + 1.0
-
-
-if __name__ == "__main__":
-    print(measure(retained=100_000, queued=10_000))
+            before, until = peer.counted, time.monotonic() + QUIET_S

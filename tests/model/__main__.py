@@ -10,6 +10,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # as pytest has it
 
 from model.rules import shown
 from model.walk import HarnessError, fault, shortest, walk
+from model.world import Durable
 
 
 def main(argv=None, flaw=None):
@@ -17,6 +18,7 @@ def main(argv=None, flaw=None):
     parser.add_argument("--steps", type=int, default=10_000, help="how many steps to do (10000)")
     parser.add_argument("--seed", type=int, default=1, help="which walk (1)")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument("--crashes", action="store_true", help="with a journal, and a power cut now and then")
     options = parser.parse_args(argv)
     began = time.monotonic()
 
@@ -26,6 +28,7 @@ def main(argv=None, flaw=None):
             print(f"\r{done:,} of {options.steps:,} steps, {rate:,.0f} a second ", end="", file=sys.stderr, flush=True)
 
     try:
+        flaw = flaw or (Durable() if options.crashes else None)
         trace = walk(options.seed, options.steps, flaw=flaw, progress=progress)
     except HarnessError as error:
         print(f"seed {options.seed}: no verdict, the model itself failed in\n\n{shown(error.trace)}\n")

@@ -22,6 +22,8 @@ class Judge:
         self.links = []
         self.groups = {}
         self.retained = {}
+        self.orphans = {}  # (client id, user name) -> Orphan
+        self.has_crashed = False
 
     def saw(self, link, packet, size):
         """The server put this packet on the link; Divergence if it must not."""
@@ -286,7 +288,8 @@ class Judge:
         if delivery.message.expires_at < self.now and not again:
             return True
         size = self._size(link, delivery)
-        if link.alias_maximum and link.max_packet_bytes < NEVER:
+        is_written = delivery.qos and self.oracle.flaw.durable and link.session.expiry_s  # then without an alias
+        if link.alias_maximum and link.max_packet_bytes < NEVER and not is_written:
             topic = delivery.message.topic
             size += -len(topic.encode()) + 3 if topic in link.aliases_out.values() else 0
             size += 3 if topic not in link.aliases_out.values() and len(link.aliases_out) < link.alias_maximum else 0

@@ -21,6 +21,7 @@ from model.state import (
     Group,
     Link,
     Message,
+    Orphan,
     Replay,
     Session,
     Wanted,
@@ -41,6 +42,8 @@ from appliance.mqtt.packets import (
 )
 from appliance.mqtt.properties import EMPTY, Properties
 from appliance.mqtt.types import ReasonCode
+
+GRACE_S = 10  # what clients have to come back after a crash before their wills are told
 
 
 class Model(Judge):
@@ -63,6 +66,9 @@ class Model(Judge):
         for session in self.sessions.values():
             if session.will is not None and session.will[1] < session.left_at + session.expiry_s:
                 yield session.will[1], 1, session
+        for orphan in self.orphans.values():
+            yield orphan.due, 1, orphan
+        for session in self.sessions.values():
             if session.left_at is not None:
                 yield session.left_at + session.expiry_s, 2, session
 
@@ -70,9 +76,11 @@ class Model(Judge):
         """Let the clock go on to `now`; no moment of an event may lie before it."""
         self.now = now
         while due := [event for event in self._events() if event[0] <= now]:
-            _, kind, what = min(due, key=lambda event: event[:2])
+            _, kind, what = min(due, key=lambda event: (*event[:2], kind_order(event[2])))
             if kind == 0:
                 self.server_closes(what, ReasonCode.KEEP_ALIVE_TIMEOUT)  # [MQTT-3.1.2-22]
+            elif isinstance(what, Orphan):
+                self._tell_orphan(what)
             elif kind == 1:
                 self._tell_waiting_will(what)
             else:
@@ -124,6 +132,40 @@ class Model(Judge):
         for delivery in served:
             self._share([delivery.group], delivery.message)
 
+    def crash(self, replaying):
+        """The power fails and comes back. What outlives its link outlives the server; every client is lost.
+
+        `replaying` are the filters whose retained messages the server had not all sent, by client id.
+        """
+        self.has_crashed = True
+        self.links = []
+        for session in list(self.sessions.values()):
+            link, session.link = session.link, None
+            session.resend = []
+            if link is not None:
+                session.left_at = self.now
+                will_s = 0 if link.will is None else link.will.properties.will_delay_interval or 0
+                due = self.now + max(GRACE_S, min(will_s, session.expiry_s))
+                if link.will is not None and session.expiry_s:
+                    session.will = link.will, due
+                elif link.will is not None:
+                    whose = session.client_id, session.username
+                    self.orphans[whose] = Orphan(*whose, link.will, due, session.will_order)
+            if not session.expiry_s:
+                for topic_filter in list(session.subscriptions):
+                    self._unsubscribe(session, topic_filter)
+                del self.sessions[session.client_id]
+                continue
+            again = {}
+            for name in replaying[session.client_id]:
+                due = {topic for topic in self.retained if matches(name, topic) and self._retained(topic)}
+                again[name] = Replay(session.subscriptions[name], due)
+            session.replays = again
+
+    def _tell_orphan(self, orphan):
+        del self.orphans[orphan.client_id, orphan.username]
+        self._publish_will(orphan.will, None)
+
     def _tell(self, session, will):
         delay_s = min(will.properties.will_delay_interval or 0, session.expiry_s)
         session.will = will, self.now + delay_s
@@ -132,11 +174,14 @@ class Model(Judge):
 
     def _tell_waiting_will(self, session):
         (will, _), session.will = session.will, None
+        self._publish_will(will, session.client_id)
+
+    def _publish_will(self, will, source):
         expiry_s = will.properties.message_expiry_interval  # from now on, §3.1.3.2.4
         own = replace(will.properties, will_delay_interval=None, message_expiry_interval=None)
         expires_at = NEVER if expiry_s is None else self.now + expiry_s
         message = Message(will.topic, will.payload, int(will.qos), will.retain, own, expires_at)
-        self.publish(message, session.client_id)
+        self.publish(message, source)
 
     def _end(self, session):
         """Nothing of a session stays; its shares go to others, its will is told now."""
@@ -164,7 +209,9 @@ class Model(Judge):
             absent = [session for session in self.sessions.values() if session.link is None]
             if not absent:
                 return self._turn_away(link, ReasonCode.QUOTA_EXCEEDED, 3)
-            self._end(min(absent, key=lambda session: session.left_at))
+            longest = min(absent, key=lambda session: session.left_at)
+            gone = [session for session in absent if not self.oracle.knows(session.client_id)]
+            self._end(gone[0] if self.has_crashed and gone else longest)  # after that, who came from where is unknown
         if known is not None and known.username != connect.username:
             return self._turn_away(link, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, 2)
         if known is not None and known.link is not None:
@@ -178,6 +225,8 @@ class Model(Judge):
         session = known or Session(client_id, connect.username)
         self.sessions[client_id] = session
         session.will = None  # [MQTT-3.1.3-9]: it came back in time
+        session.will_order = link.number
+        self.orphans.pop((client_id, session.username), None)
         session.left_at = None
         session.link = link
         if link.version is V5:
@@ -410,6 +459,8 @@ class Model(Judge):
 
     def _may_drop(self, session, delivery, chosen):
         link = session.link
+        if self.has_crashed and not self.oracle.knows(session.client_id):
+            return True  # lost with the server at one moment, both sessions end at one moment too
         if link is not None and self._undeliverable(link, delivery):
             return True
         if delivery.qos:
@@ -465,6 +516,10 @@ class Model(Judge):
     def pinged(self, link):
         link.heard_at = self.now
         link.answers.append(PingResp())
+
+
+def kind_order(what):
+    return getattr(what, "will_order", 0)
 
 
 def _same(one, other):

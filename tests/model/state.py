@@ -103,7 +103,19 @@ class Session:
         self.queue = []
         self.replays = {}  # filter -> Replay
         self.will = None  # (Message, moment), waiting for its delay
+        self.will_order = 0  # number of the link that brought it: those of one moment are told in this order
         self.window = 65_535
+
+
+@dataclass(eq=False)
+class Orphan:
+    """The will of a client whose session went with the server; who comes back in time revokes it."""
+
+    client_id: str
+    username: str | None
+    will: object
+    due: float
+    will_order: int
 
 
 class Link:

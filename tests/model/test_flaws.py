@@ -6,12 +6,15 @@ remembers is changed, so that to its clients it is a server with that bug.
 
 from dataclasses import replace
 from itertools import count
+from typing import get_args
 
 import pytest
+from journal import RecordingJournal
 from model.state import Divergence
 from model.walk import fault, shortest, walk
-from model.world import LIMITS, Flaw
+from model.world import LIMITS, Durable, Flaw
 
+from appliance.broker.records import AnyRecord, Back, Dropped, Unsubscribed
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, PubAck, Publish, PubRec, Subscribe
 from appliance.mqtt.properties import EMPTY
 from appliance.mqtt.types import ReasonCode, Version
@@ -260,6 +263,70 @@ FLAWS = [
 ]  # fmt: skip
 
 
+class Restarted(Durable):
+    """Finds something else after a crash than what was written."""
+
+
+class OrderLost(Restarted):
+    def restored(self, image):
+        for session in image.sessions.values():
+            session.deliveries.reverse()
+
+
+class IdsLost(Restarted):
+    def restored(self, image):
+        for session in image.sessions.values():
+            session.incoming.clear()
+
+
+class OtherPacketIds(Restarted):
+    def restored(self, image):
+        for session in image.sessions.values():
+            for delivery in session.deliveries:
+                delivery.packet_id += 1_000 if delivery.packet_id else 0
+
+
+class RetainedLost(Restarted):
+    def restored(self, image):
+        image.retained.clear()
+
+
+class WillsLost(Restarted):
+    def restored(self, image):
+        image.wills.clear()
+
+
+class SubscriptionsLost(Restarted):
+    def restored(self, image):
+        for session in image.sessions.values():
+            session.subscriptions.clear()
+
+
+class TimeLost(Restarted):
+    """A session's time begins anew with every start."""
+
+    def restored(self, image):
+        for session in image.sessions.values():
+            session.away_s = None
+
+
+def forgets(kind):
+    """A server that forgets to have such changes written down."""
+
+    class Forgetful(RecordingJournal):
+        def note(self, record):
+            if not isinstance(record, kind):
+                super().note(record)
+
+    return type(f"Forgets{kind.__name__}", (Durable,), {"journal": Forgetful})
+
+
+CRASH_FLAWS = [
+    OrderLost, IdsLost, OtherPacketIds, RetainedLost, WillsLost, SubscriptionsLost, TimeLost,
+    *(forgets(kind) for kind in get_args(AnyRecord) if kind not in {Back, Dropped, Unsubscribed}),  # see test_records
+]  # fmt: skip
+
+
 def caught(flaw):
     """Give what a walk finds of it."""
     trace = walk(1, WITHIN, flaw=flaw())
@@ -269,6 +336,11 @@ def caught(flaw):
 
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_a_server_that_breaks_a_rule_is_caught(flaw):
+    assert isinstance(caught(flaw), Divergence)
+
+
+@pytest.mark.parametrize("flaw", CRASH_FLAWS)
+def test_a_server_that_remembers_wrongly_is_caught(flaw):
     assert isinstance(caught(flaw), Divergence)
 
 

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from model.__main__ import main
 from model.rules import RULES, random_step, shown
 from model.walk import fault, shortest, walk
-from model.world import Flaw, World
+from model.world import Durable, Flaw, World
 
 from appliance.mqtt.types import Version
 
@@ -63,6 +63,20 @@ def test_ten_thousand_steps_go_everywhere_without_a_divergence():
     trace = walk(1, STEPS, met=met)
     assert trace is None, f"{fault(trace)}\n{shown(shortest(trace))}"
     assert set(met) >= MET
+
+
+def test_a_server_with_a_journal_outlives_crashes():
+    met = Counter()
+    trace = walk(1, STEPS // 2, flaw=Durable(), met=met)
+    assert trace is None, f"{fault(trace, Durable())}\n{shown(shortest(trace, Durable()))}"
+    assert met["crash"] > 50
+    assert set(met) >= {"Publish qos 1 again", "Publish qos 2 again", "PubRel", "ConnAck"}
+
+
+@pytest.mark.soak
+def test_a_million_steps_with_crashes(capsys):
+    assert main(["--steps", "1000000", "--quiet", "--crashes"]) == 0
+    assert capsys.readouterr().out == "seed 1: 1,000,000 steps, no divergence\n"
 
 
 @pytest.mark.soak

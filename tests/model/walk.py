@@ -10,6 +10,9 @@ from model.world import World
 STEPS_A_WORLD = 400  # then a new one is made, so that a trace stays short enough to be understood
 
 
+CRASH_WEIGHT = 2  # of a server that outlives it
+
+
 class HarnessError(Exception):
     """Model, judge or world failed, which says nothing of the server; the cause is what they raised."""
 
@@ -51,7 +54,7 @@ def walk(seed, steps, *, flaw=None, met=None, progress=lambda _done: None):
         size = min(STEPS_A_WORLD, steps - done)
         try:
             while len(trace) < size:
-                name, arguments = random_step(rng)
+                name, arguments = random_step(rng, CRASH_WEIGHT) if world.flaw.durable else random_step(rng)
                 if world.can(name, arguments):  # what does nothing is no step
                     trace.append((name, arguments))
                     world.do(name, arguments)

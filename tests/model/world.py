@@ -6,6 +6,7 @@ sense, so that any part of a trace is a trace.
 
 from collections import Counter
 
+from journal import RecordingJournal
 from model.reference import Model
 from model.rules import CLIENTS
 from model.state import NEVER, V5, V31, V311, Divergence
@@ -97,6 +98,8 @@ class Flaw:
     """A fault planted between the server and its clients; this one is none. See test_flaws."""
 
     limits = LIMITS  # what the server goes by, whatever the model expects
+    journal = RecordingJournal
+    durable = False  # what it acknowledged is there after a crash; else nothing is
 
     def incoming(self, packet):
         """What reaches the server of a packet that a client sends."""
@@ -109,6 +112,15 @@ class Flaw:
     def between(self, world):
         """Meddle with the server between two steps."""
 
+    def restored(self, image):
+        """Meddle with what the server finds after a crash."""
+
+
+class Durable(Flaw):
+    """No fault either: a server with a journal, and crashes that it outlives."""
+
+    durable = True
+
 
 class World:
     """One server, its clients, and the model that judges it. `met` counts what came up."""
@@ -120,6 +132,10 @@ class World:
         self._numbers = 0
         self.server = None
         self.crash()
+
+    @property
+    def broker(self):
+        return self.server.broker
 
     def can(self, name, arguments):
         """Whether the step would do anything now."""
@@ -211,6 +227,10 @@ class World:
             if isinstance(packet, Publish) and not packet.qos
         ]
 
+    def knows(self, client_id):
+        """Whether it has a session for a client."""
+        return client_id in self.broker.sessions
+
     def queued(self, client_id):
         """How many messages wait for a client."""
         return len(self.broker.sessions[client_id].queue)
@@ -254,19 +274,37 @@ class World:
     # --- steps: the server ---
 
     def crash(self):
-        """The power fails; the core is in memory, so nothing is left."""
+        """The power fails; without a journal nothing is left."""
         if self.server is not None:
             self.met.update(self.broker.stats.dropped)
-        self.server = VirtualServer(authorize=accounts, **self.flaw.limits)
-        self.broker = self.server.broker
+            if self.flaw.durable:
+                self._crash_and_restart()
+                return
+        journal = self.flaw.journal(automatic=True) if self.flaw.durable else None
+        self.server = VirtualServer(authorize=accounts, journal=journal, **self.flaw.limits)
         self.model = self.server.model = Model(Limits(**LIMITS), self.server.now, self)
         self.links = {}  # by client
         self.strangers = []
         self.unreleased = {client: {} for client in CLIENTS}  # their QoS 2 messages without PUBCOMP, by packet id
         self._sent = {}
 
+    def _crash_and_restart(self):
+        self._pass(TICK_S)
+        self.met["crash"] += 1
+        replaying = {name: set(session.replays) for name, session in self.broker.sessions.items()}
+        self.server.crash_and_restart(self.flaw.restored)
+        for name, session in self.broker.sessions.items():  # which of them go first is the server's choice
+            line = list(session.replays)
+            replaying[name] = sorted(replaying.get(name, ()), key=lambda one: line.index(one) if one in line else 0)
+        self.model.crash(replaying)
+        self.links, self.strangers = {}, []
+        self._judge()
+
     def stop(self):
         """The server ends in an orderly way: whoever can be told is told why."""
+        if self.flaw.durable:  # a cut is harder
+            self._crash_and_restart()
+            return
         present = list(self.links.values())
         self.broker.stop(self.server.now)
         self.server.settle()
@@ -426,6 +464,8 @@ class World:
         version = self._version(who)
         if version is None:
             return
+        if qos and version is V5 and self.flaw.durable:  # none is acknowledged before all of them are read
+            topics = topics[: max(1, LIMITS["receive_maximum"] - len(self.links[who].judged.session.incoming))]
         packets = [
             Publish(topic, self._payload(size), QoS(qos), packet_id=1_000 + number if qos else None)
             for number, topic in enumerate(topics)

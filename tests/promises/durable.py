@@ -13,7 +13,7 @@ from tests.promises.finding import Finding
 KINDS = {
     "P1": ("acknowledged and lost", "payloads that nobody sent", "answers to what was not sent", "out of order"),
     "P2": ("QoS 2 lost", "QoS 2 duplicates", "repeated without DUP or the original id"),
-    "P3": ("retained value wrong", "subscriptions wrong", "Session Present wrong"),
+    "P3": ("retained value wrong", "subscriptions wrong", "Session Present wrong", "wills lost"),
     "P4": ("history rows lost", "history rows twice", "history out of order"),
 }  # fmt: skip
 ALWAYS = ("ended early", "did not open", "errors of the service's own")
@@ -43,6 +43,7 @@ def run(name: str, options: Namespace) -> list[Finding]:
         Finding("kill -9: rounds", killed.rounds, least=None if options.planted else rounds),
         Finding("starts that were killed too", killed.starts_killed),
         Finding("returns of the clients that were", killed.returns_killed),
+        Finding("stops that were", killed.stops_killed),
         Finding("messages acknowledged", killed.acknowledged, least=1),
         Finding("messages delivered", killed.delivered, least=1),
         *findings(killed.faults, kinds),
@@ -77,7 +78,9 @@ def start(options: Namespace) -> list[Finding]:
         Finding("retained messages", started.retained, least=retained),
         Finding("messages queued for an absent client", started.queued, least=queued),
         Finding("from the start to CONNACK, after kill -9", started.killed_s, "s", most=3, timed=True),
+        Finding("processor time of it", started.killed_cpu_s, "s"),
         Finding("from the start to CONNACK, after a clean stop", started.stopped_s, "s", most=3, timed=True),
+        Finding("processor time of it", started.stopped_cpu_s, "s"),
     ]
 
 

@@ -55,7 +55,9 @@ def test_health_is_json():
         connects=1,
         waiting=2,
         waiting_bytes=300,
-        dropped=0,
+        dropped=3,
+        run="r1",
+        dropped_ranges=[(4, 6)],
         outbox_problem="",
         sensors=encode_sensors({"kitchen": standing, "hall": Standing(3)}),
     )
@@ -65,7 +67,9 @@ def test_health_is_json():
         "connects": 1,
         "waiting": 2,
         "waiting_bytes": 300,
-        "dropped": 0,
+        "dropped": 3,
+        "run": "r1",
+        "dropped_ranges": [[4, 6]],
         "outbox_problem": "",
         "sensors": {
             "kitchen": {"online": False, "ok": 0, "failed": {"bad_frame": 1}, "trouble": "checksum of 01"},

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sensors.outbox import MEMORY_READINGS, RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
+from sensors.outbox import MAX_RANGES, MEMORY_READINGS, RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
 
 ROOT = Path(__file__).parents[2]
 TIME = "2026-11-22T20:05:51.120Z"
@@ -150,8 +150,28 @@ def test_oldest_go_first_and_are_counted_across_restarts(opened):
     assert outbox.waiting <= 100
     assert outbox.dropped == 250 - outbox.waiting
     assert seqs(outbox.backlog(1000)) == kept[outbox.dropped :]
+    assert outbox.dropped_ranges == [(kept[0], kept[outbox.dropped - 1])]
     outbox.close(6.0)
-    assert opened().dropped == outbox.dropped
+    again = opened()
+    assert (again.dropped, again.dropped_ranges) == (outbox.dropped, outbox.dropped_ranges)
+
+
+def test_which_numbers_were_dropped_is_remembered_within_bounds(opened):
+    outbox = opened()
+    for seq in (1, 2, 3, 3, 7, *range(10, 100, 2)):
+        outbox._note_dropped(seq, outbox.run)
+    outbox._note_dropped(200, "another run")
+    assert len(outbox.dropped_ranges) == MAX_RANGES
+    assert outbox.dropped_ranges[-2:] == [(96, 96), (98, 98)]
+    outbox._note_dropped(99, outbox.run)
+    assert outbox.dropped_ranges[-2:] == [(96, 96), (98, 99)]
+
+
+def test_what_somebody_else_wrote_there_is_no_range(opened):
+    outbox = opened()
+    outbox._db.execute("INSERT OR REPLACE INTO meta VALUES ('dropped_ranges', '[[1]]')")
+    outbox.close(1.0)
+    assert opened().dropped_ranges == []
 
 
 def test_bytes_are_bounded_too(opened):
@@ -181,6 +201,7 @@ def test_a_disk_that_fails_keeps_readings_in_memory_until_it_recovers(opened):
     outbox.tick(5.0 + RETRY_DISK_S)
     assert outbox.waiting == 100
     assert outbox.dropped == 53
+    assert outbox.dropped_ranges == [(kept[0], kept[52])]
     outbox._db = real
     outbox.tick(5.0 + 2 * RETRY_DISK_S)
     assert outbox.problem == ""

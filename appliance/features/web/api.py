@@ -27,6 +27,7 @@ from appliance.mqtt.topics import check_topic_name
 from appliance.store.database import StoreError
 from appliance.store.gap_reader import GapReader
 from appliance.store.history_reader import HistoryReader, Row, Series
+from appliance.store.tier_reader import EVERY, TierReader
 
 POINTS: Final = 500
 MAX_POINTS: Final = 5_000
@@ -53,7 +54,7 @@ class PublishBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Readers:
     """Asks the database in threads of its own, a bounded number of questions at a time."""
 
-    def __init__(self, history: HistoryReader | None) -> None:
+    def __init__(self, history: TierReader | None) -> None:
         self._history = history
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="web-history")
         self._asked: set[Future[Any]] = set()
@@ -64,7 +65,7 @@ class Readers:
         """Whether anything is recorded."""
         return self._history is not None
 
-    async def ask(self, question: Callable[[HistoryReader], T]) -> T:
+    async def ask(self, question: Callable[[TierReader], T]) -> T:
         """Answer of the history; HTTPException when there is none, StoreError when the database is in trouble."""
         if self._history is None:
             raise HTTPException(404, "nothing is recorded; set history.enabled to true in the configuration")
@@ -166,7 +167,7 @@ class Api:
         return json_answer(await self._readers.ask(lambda history: history.topics()))
 
     async def history(self, request: Request) -> Response:
-        """One topic's readings: columns for a chart, or rows with raw=1."""
+        """One topic's readings: columns for a chart, rows with raw=1, or what a period comes to with every=1h."""
         at = self._wall_clock()
         topic = request.query_params.get("topic", "")
         if not topic:
@@ -181,6 +182,14 @@ class Api:
                 lambda history: _rows(history, topic, since_at, until_at, limit),
             )
             return json_answer(rows)
+        if (every := request.query_params.get("every")) is not None:
+            if every not in EVERY:
+                raise HTTPException(400, f"every is '{every[:20]}'; write {', '.join(EVERY)}")
+            limit = number_of(request, "limit", ROWS, MAX_ROWS)
+            told = await self._readers.ask(
+                lambda history: _summaries(history, topic, every, since_at, until_at, limit),
+            )
+            return json_answer(told)
         points = number_of(request, "points", POINTS, MAX_POINTS)
         columns = await self._readers.ask(lambda history: _columns(history, topic, since_at, until_at, points))
         return json_answer(columns)
@@ -227,9 +236,9 @@ def _forget(answer: "asyncio.Future[Any]") -> None:
         answer.exception()
 
 
-def _columns(history: HistoryReader, topic: str, since_at: float, until_at: float, points: int) -> Columns:
+def _columns(history: TierReader, topic: str, since_at: float, until_at: float, points: int) -> Columns:
     series = _series(history, topic)
-    if series.kind == "binary":
+    if series.kind == "binary" and since_at >= history.readings_since():
         rows = history.rows(topic, since_at, until_at, MAX_STEPS + 1)
         if len(rows) <= MAX_STEPS:
             before = history.rows(topic, 0.0, since_at - 0.001, 1)
@@ -254,6 +263,22 @@ def _rows(history: HistoryReader, topic: str, since_at: float, until_at: float, 
         "until": until_at,
         "rows": rows,
         "gaps": [gap.told() for gap in gaps],
+    }
+
+
+def _summaries(
+    history: TierReader, topic: str, every: str, since_at: float, until_at: float, limit: int
+) -> dict[str, Any]:
+    series = _series(history, topic)
+    return {
+        "topic": topic,
+        "kind": series.kind,
+        "unit": series.unit,
+        "name": series.name,
+        "since": since_at,
+        "until": until_at,
+        "every": every,
+        "rows": history.summaries(topic, every, since_at, until_at, limit),
     }
 
 

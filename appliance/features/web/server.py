@@ -22,7 +22,7 @@ from appliance.features.web.login import Login, Verify
 from appliance.net.handshakes import HandshakeListener, TransportHandshake
 from appliance.net.listening import ListenerError, SocketFile, listen_tcp, peer_credentials
 from appliance.net.websocket import PATH, WebSocketLink
-from appliance.store.history_reader import HistoryReader
+from appliance.store.tier_reader import TierReader
 
 REQUEST_TIMEOUT_S: Final = 10.0  # for the head of a request to arrive
 KEEP_ALIVE_S: Final = 15
@@ -66,7 +66,7 @@ class WebServer:
         port: int | None,
         control: Callable[[], SocketFile] | None,
         local: Local,
-        history: HistoryReader | None,
+        history: TierReader | None,
         status: Callable[[], dict[str, object]],
         mqtt: MqttLink | None = None,
         doors: Sequence[Door] = (),

@@ -2,7 +2,7 @@ from journal import RecordingJournal
 
 from appliance.broker.message import Message
 from appliance.broker.notes import Notes
-from appliance.broker.records import Forgot, Left
+from appliance.broker.records import Forgot, Left, Queued
 from appliance.broker.session import Session
 
 
@@ -14,9 +14,11 @@ def test_a_change_is_in_the_group_that_is_open():
     journal.close()
     notes.mention(Left(1))
     assert (notes.group, session.group) == (1, 1)  # nothing waits for that
+    notes.entrust(Queued(1, 1, 1, False, (), None, 0))
+    assert (notes.group, session.group) == (2, 1)  # its publisher waits, its reader does not
     notes.note(session, Forgot(1, 3))
     assert (notes.group, session.group) == (2, 2)
-    assert journal.records == [Forgot(1, 2), Left(1), Forgot(1, 3)]
+    assert journal.records == [Forgot(1, 2), Left(1), Queued(1, 1, 1, False, (), None, 0), Forgot(1, 3)]
 
 
 def test_a_message_is_handed_over_once_and_keeps_its_number():

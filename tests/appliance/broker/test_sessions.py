@@ -73,7 +73,7 @@ def test_the_longest_absent_makes_room(sessions):
 def test_a_will_waits_with_the_session(sessions, told):
     will = Will("gone", properties=Properties(will_delay_interval=50))
     session = sessions.take_up("a", None, expiry_s=100)
-    kept = sessions._wills.keep(session, None, will)
+    kept = sessions._wills.keep(session, will)
     sessions._wills.leave(session, kept, 0)
     sessions.take_up("a", None, expiry_s=100)  # back in time
     sessions._wills.tick(60)

@@ -223,3 +223,15 @@ def test_one_call_takes_a_message_that_no_session_holds():
         writer.publish(topic, qos=qos, packet_id=qos + 10 * calls if qos else None)
         assert journal.calls == calls
     assert len(reader.packets()) == 6
+
+
+def test_what_waits_sets_no_alias_for_what_does_not():
+    house = House()
+    properties = Properties(session_expiry_interval=100, topic_alias_maximum=5)
+    reader = house.server.client("reader", V5, clean_start=False, properties=properties).subscribe("x", 2)
+    house.commit()
+    reader.packets()
+    house.server.client("writer").publish("x", b"1", qos=2, packet_id=1).publish("x", b"2")
+    assert [(packet.topic, packet.payload) for packet in reader.packets()] == [("x", b"2")]
+    house.commit()
+    assert [(packet.topic, packet.payload) for packet in reader.packets()] == [("x", b"1")]

@@ -27,7 +27,7 @@ def will(delay_s=None, **properties):
 
 def lose(wills, session, will, now=0):
     """A client came with this will, and is lost."""
-    wills.leave(session, wills.keep(session, None, will), now)
+    wills.leave(session, wills.keep(session, will), now)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ def data_dir(tmp_path):
     keeper.write(number("20.50", "home/a/t"), number("ON", "home/hall/door"))
     keeper.advance(3600)
     keeper.write(number("21", "home/a/t"), number("OFF", "home/hall/door"))
+    keeper.move()  # or a service would find rows that it has not staged
     keeper.stop()
     return folder
 

@@ -23,6 +23,7 @@ def keep(data_dir, *seqs, away=False):
             Gaps(keeper.database.connection).write(
                 [GapNote(AGENT, "house", AGENT_OFFLINE, keeper.now, None)], keeper.clock.tick
             )
+    keeper.move()  # or a service would find rows that it has not staged
     keeper.stop()
 
 

@@ -68,21 +68,35 @@ def test_what_an_agent_says_it_dropped():
         local.publish(health, b'{"dropped": 7}', retain=True)
         clock.now = 160.0
         local.publish(health, b'{"dropped": 8}', retain=True)
-        detail = "the outbox of attic was full: 1 reading dropped"
+        detail = "its outbox was full: 1 reading dropped"
         assert notes == [GapNote(AGENT, "attic", DROPPED, 130.0, 160.0, detail)]
         notes.clear()
-        local.publish(health, b'{"dropped": 18, "run": "r1", "dropped_ranges": [[5, 9], [20, 24]]}', retain=True)
-        local.publish(health, b'{"dropped": 20, "run": "r1", "dropped_ranges": [[20, 24], [30, 31]]}', retain=True)
-        assert [(note.run, note.first_seq, note.last_seq) for note in notes] == [
-            ("r1", 5, 9),
-            ("r1", 20, 24),
-            ("r1", 30, 31),
-        ]
-        notes.clear()
-        for nonsense in (b"", b"[1]", b"\xff", b'{"dropped": "many"}', b'{"dropped": 2}'):
+        for nonsense in (b"", b"[1]", b"\xff", b'{"dropped": "many"}', b'{"dropped": 2}', b'{"dropped": 1}'):
             local.publish(health, nonsense, retain=True)
-        local.publish(health, b'{"dropped": 99, "run": "r1", "dropped_ranges": [[9, 5], [-1, 3]]}', retain=True)
-        assert [note.first_seq for note in notes] == [None]
+        assert notes == []
+
+    watched(scenario)
+
+
+def named(notes):
+    return [(note.run, note.first_seq, note.last_seq, note.detail.split(": ")[1].split()[0]) for note in notes]
+
+
+def test_which_readings_an_agent_says_it_dropped():
+    async def scenario(local, notes, clock, watch):  # noqa: ARG001
+        health = "home/devices/attic/health"
+        notes.clear()
+        local.publish(health, b'{"dropped": 5, "run": "r1", "dropped_ranges": [[5, 9]]}', retain=True)
+        assert named(notes) == [("r1", 5, 9, "5")]  # even at first: nobody may have been there to hear it
+        notes.clear()
+        local.publish(health, b'{"dropped": 12, "run": "r1", "dropped_ranges": [[5, 11], [20, 24]]}', retain=True)
+        assert named(notes) == [("r1", 10, 11, "2"), ("r1", 20, 24, "5")]
+        notes.clear()
+        local.publish(health, b'{"dropped": 13, "run": "r2", "dropped_ranges": [[5, 5]]}', retain=True)
+        assert named(notes) == [("r2", 5, 5, "1")]
+        notes.clear()
+        local.publish(health, b'{"dropped": 99, "run": "r2", "dropped_ranges": [[9, 5], [-1, 3]]}', retain=True)
+        assert named(notes) == [(None, None, None, "86")]
 
     watched(scenario)
 

@@ -8,6 +8,7 @@ import stat
 import threading
 
 import pytest
+from keeper import Keeper, number
 
 from appliance.store import backup as module
 from appliance.store.backup import backup, check, restore
@@ -145,7 +146,8 @@ def test_a_copy_is_put_back_and_the_present_one_aside(database, tmp_path):
     copy = tmp_path / "copy.db"
     backup(database, copy)
     fill(database, "two", 7)
-    aside = restore(copy, database, at=0.0)
+    aside, damaged_rows = restore(copy, database, at=0.0)
+    assert damaged_rows == 0
     assert aside.name == "appliance.db.before-restore-19700101T000000"
     assert content(database) == ({"one"}, SOME)
     assert content(aside) == ({"two"}, 7)
@@ -164,7 +166,7 @@ def test_a_log_left_by_a_cut_goes_with_the_database_it_belongs_to(database, tmp_
     writing.close()
     cut = kept / database.name
     assert (kept / "appliance.db-wal").stat().st_size
-    aside = restore(copy, cut)
+    aside, _ = restore(copy, cut)
     assert content(cut) == ({"one"}, SOME)
     assert content(aside) == ({"cut"}, 1)
     assert not (kept / "appliance.db-wal").exists()
@@ -173,7 +175,7 @@ def test_a_log_left_by_a_cut_goes_with_the_database_it_belongs_to(database, tmp_
 def test_into_an_empty_place(database, tmp_path):
     target = tmp_path / "new.db"
     (tmp_path / "new.db-wal").write_bytes(b"of a database that is gone")
-    assert restore(database, target) is None
+    assert restore(database, target) == (None, 0)
     assert content(target) == ({"one"}, SOME)
 
 
@@ -182,7 +184,7 @@ def test_even_a_ruined_database_is_put_aside(database, tmp_path):
     backup(database, copy)
     database.write_bytes(b"ruined" * 1000)
     database.with_name("appliance.db-wal").write_bytes(b"log")
-    aside = restore(copy, database)
+    aside, _ = restore(copy, database)
     assert content(database) == ({"one"}, SOME)
     assert aside.read_bytes() == b"ruined" * 1000
     assert aside.with_name(f"{aside.name}-wal").read_bytes() == b"log"
@@ -262,8 +264,19 @@ def test_a_file_system_without_links(database, tmp_path, monkeypatch):
         raise OSError("no links here")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert content(restore(copy, database)) == ({"two"}, 7)
+    assert content(restore(copy, database).aside) == ({"two"}, 7)
     assert content(database) == ({"one"}, SOME)
+
+
+def test_damaged_readings_are_counted_and_kept_back(tmp_path):
+    keeper = Keeper(tmp_path / "appliance.db")
+    keeper.write(*map(number, range(5)), apart_s=1.0)
+    keeper.move()
+    keeper.ask("UPDATE readings SET value = value + 1 WHERE value > 2000")
+    keeper.stop()
+    copy = tmp_path / "copy.db"
+    backup(keeper.path, copy)  # the rest of it is worth keeping
+    assert restore(copy, tmp_path / "new.db") == (None, 2)
 
 
 def test_it_checks_what_it_copied(database, tmp_path):

@@ -56,6 +56,19 @@ def test_a_clock_that_was_never_set(keeper):
     assert first <= last
 
 
+def test_several_starts_in_a_row_that_nobody_set_the_clock_for(keeper):
+    keeper.restart(boot="boot 2", at=1000.0, quality=UNSYNCED)
+    ((first, _),) = calendar(keeper).unset()
+    keeper.restart(boot="boot 3", at=1000.0, quality=UNSYNCED)
+    assert calendar(keeper).unset() == [(first, None)]
+    keeper.restart(boot="boot 4", at=AT + 9000, quality=SYNCED)
+    ((again, last),) = calendar(keeper).unset()
+    assert again == first
+    assert last is not None
+    keeper.restart(boot="boot 5", at=1000.0, quality=UNSYNCED)
+    assert len(calendar(keeper).unset()) == 2
+
+
 def test_nothing_known(keeper):
     with keeper.database.transaction():
         keeper.ask("DELETE FROM epochs")

@@ -55,6 +55,14 @@ def test_a_gap_that_is_over_and_one_that_never_was(keeper):
     assert keeper.ask("SELECT run, first_seq, last_seq FROM gaps").fetchall() == [("r1", 5, 9)]
 
 
+def test_readings_that_an_agent_names_again_are_put_down_once(keeper):
+    named = GapNote(AGENT, "attic", DROPPED, 1.0, 2.0, "full", "r1", 5, 9)
+    write(keeper, named, named, named._replace(first_seq=6))
+    write(keeper, named, named._replace(last_seq=10), named._replace(run="r2"))
+    kept = keeper.ask("SELECT run, first_seq, last_seq FROM gaps").fetchall()
+    assert kept == [("r1", 5, 9), ("r1", 5, 10), ("r2", 5, 9)]
+
+
 def test_no_gap_ends_before_it_began(keeper):
     write(keeper, GapNote(*OFFLINE, 5.0, None), GapNote(*OFFLINE, None, 4.0), GapNote(HUB, "", DROPPED, 9.0, 8.0))
     assert [row[-2:] for row in rows(keeper)] == [(50, 50), (90, 90)]

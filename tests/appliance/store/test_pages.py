@@ -1,10 +1,10 @@
 """All rows of a series in pages, whatever moves meanwhile."""
 
 import pytest
-from keeper import AT, TOPIC, Keeper, number
+from keeper import AT, TOPIC, Keeper, number, origin
 
 from appliance.clock import SYNCED, UNSYNCED
-from appliance.store.pages import pages
+from appliance.store.pages import numbers, pages
 
 
 @pytest.fixture
@@ -60,3 +60,24 @@ def test_a_damaged_row_is_left_out(keeper):
     keeper.move()
     keeper.ask("UPDATE readings SET value = 7000 WHERE value = 2000")
     assert values(keeper) == [[1, 3]]
+
+
+def test_numbers_of_moved_and_staged_rows(keeper):
+    keeper.write(number(1, properties=origin(7)), number(2), number(3, properties=origin(8)), apart_s=1.0)
+    keeper.move()
+    keeper.write(number(4, properties=origin(9)), apart_s=1.0)
+    found = list(numbers(keeper.path, series_id(keeper), 0.0, page_rows=2))
+    assert [seq for _, seq, _ in found] == [7, 8, 9]
+    assert [tick for tick, _, _ in found] == sorted(tick for tick, _, _ in found)
+    assert [seq for _, seq, _ in numbers(keeper.path, series_id(keeper), AT + 2)] == [8, 9]
+
+
+@pytest.mark.parametrize("ask", [lambda *of: pages(*of, 1e11, page_rows=2), lambda *of: numbers(*of, page_rows=2)])
+def test_no_connection_is_open_while_a_page_is_looked_at(keeper, ask):
+    """Or a slow reader would keep the log from being moved into the file."""
+    keeper.write(*(number(step, properties=origin(step)) for step in range(9)), apart_s=1.0)
+    reading = ask(keeper.path, series_id(keeper), 0.0)
+    next(reading)
+    keeper.write(number(9))
+    busy, in_log, moved = keeper.ask("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert (busy, in_log, moved) == (0, 0, 0)

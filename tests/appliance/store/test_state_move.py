@@ -2,12 +2,19 @@
 
 import sqlite3
 import tempfile
+from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
-from groups import FakeHistory, age_ms, applied, crash_copy, described, histories_of_groups
+import pytest
+from groups import AT, FakeHistory, age_ms, applied, crash_copy, described, histories_of_groups, provenance, told
 from hypothesis import given, settings
 
+from appliance.broker.message import Message
+from appliance.broker.records import Dropped, Ended, Opened, Queued
+from appliance.store import state_move
 from appliance.store.database import Database
+from appliance.store.group import Group
 from appliance.store.loading import load
 from appliance.store.sqlite_ledger import SqliteLedger
 from appliance.store.staged import Moment
@@ -28,13 +35,15 @@ def loaded(path):
 
 def open_at(path):
     database = Database.open(path)
+    database.connection.execute("PRAGMA synchronous = OFF")  # files are copied here, no power is cut
     return SqliteLedger(database, FakeHistory(database), age_ms=age_ms)
 
 
-@given(histories_of_groups())
-@settings(max_examples=25, deadline=None)
-def test_a_move_changes_nothing_wherever_it_is_interrupted(groups):
-    with tempfile.TemporaryDirectory() as directory:
+@pytest.mark.parametrize("write_rows", [state_move.WRITE_ROWS, 1])
+@given(groups=histories_of_groups())
+@settings(max_examples=20, deadline=None)
+def test_a_move_changes_nothing_wherever_it_is_interrupted(write_rows, groups):
+    with mock.patch.object(state_move, "WRITE_ROWS", write_rows), tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "appliance.db"
         ledger = open_at(path)
         for group in groups:
@@ -63,3 +72,106 @@ def test_a_move_changes_nothing_wherever_it_is_interrupted(groups):
                 again.close()
         assert described(ledger.load(NOW)) == expected
         ledger.close()
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = open_at(tmp_path / "appliance.db")
+    yield ledger
+    ledger.close()
+
+
+def ask(ledger, statement):
+    return ledger._database.connection.execute(statement).fetchone()[0]
+
+
+def queued(first, last, payload=b"p", key=1):
+    """Give messages with these numbers, and that they wait for a session."""
+    entries, records = [], []
+    for number in range(first, last + 1):
+        message = Message("t", payload, 1)
+        message.number = number
+        entries.append((message, 0, 1.0, None))
+        records.append(Queued(key, number, 1, False, (), None, 0))
+    return entries, records
+
+
+def move(ledger):
+    ledger._moving = ledger._begin_move()
+    while ledger.step():
+        pass
+
+
+def test_a_message_stays_for_as_long_as_somebody_holds_it(ledger):
+    entries, records = queued(1, 3)
+    others = [Opened(2, "d", None, 9.0), Queued(2, 2, 0, False, (), None, 0)]
+    ledger.write(Group(1, entries=entries, records=[Opened(1, "c", None, 9.0), *records, *others], run=5))
+    move(ledger)
+    assert ask(ledger, "SELECT group_concat(number) FROM messages") == "1,2,3"
+    ledger.write(Group(2, records=[Dropped(1, 1), Dropped(1, 2)], run=5))
+    move(ledger)
+    assert ask(ledger, "SELECT group_concat(number) FROM messages") == "2,3"
+    ledger.write(Group(3, records=[Ended(1)], run=5))
+    move(ledger)
+    assert ask(ledger, "SELECT group_concat(number) FROM messages") == "2"
+    assert [one.number for one in ledger.load(NOW).sessions[2].deliveries] == [2]
+
+
+def test_what_passes_through_between_two_moves_never_reaches_the_tables(ledger):
+    entries, records = queued(1, 50)
+    over = [Dropped(1, number) for number in range(1, 51)]
+    ledger.write(Group(1, entries=entries, records=[Opened(1, "c", None, 9.0), *records, *over], run=5))
+    ledger._database.connection.execute("CREATE TEMP TABLE seen (number)")
+    ledger._database.connection.execute(
+        "CREATE TEMP TRIGGER watch AFTER INSERT ON messages BEGIN INSERT INTO seen VALUES (new.number); END"
+    )
+    move(ledger)
+    assert ask(ledger, "SELECT count(*) FROM temp.seen") == 0
+
+
+def test_no_step_writes_much(ledger):
+    entries, records = queued(1, 2_000)
+    ledger.write(Group(1, entries=entries, records=[Opened(1, "c", None, 9.0), *records], run=5))
+    ledger._moving = ledger._begin_move()
+    changes = [ledger._database.connection.total_changes]
+    while ledger.step():
+        changes.append(ledger._database.connection.total_changes)
+    steps = [after - before for before, after in pairwise(changes)]
+    deleted = steps.index(max(steps))  # all at once, which writes no page of them
+    assert steps[deleted] >= 2_000
+    assert max(steps[:deleted] + steps[deleted + 1 :]) <= 2 * state_move.WRITE_ROWS + 10
+    assert len(ledger.load(NOW).sessions[1].deliveries) == 2_000
+
+
+def test_large_messages_are_moved_a_few_at_a_time(ledger):
+    entries, records = queued(1, 12, bytes(60_000))
+    ledger.write(Group(1, entries=entries, records=[Opened(1, "c", None, 9.0), *records], run=5))
+    ledger._moving = ledger._begin_move()
+    counts = [0]
+    while ledger.step():
+        counts.append(ask(ledger, "SELECT count(*) FROM messages"))
+    assert max(after - before for before, after in pairwise(counts)) <= 3
+    assert counts[-1] == 12
+
+
+def test_templates_make_room_when_no_row_needs_them(ledger, monkeypatch):
+    monkeypatch.setattr(state_move, "MAX_TEMPLATES", 4)
+    entries = [
+        (Message("t", b"1", 1, True, provenance(n, AT, run=f"run{n}"), None, "house"), 3, 1.0, None) for n in range(3)
+    ]
+    ledger.write(Group(1, entries=entries, run=5))
+    assert ask(ledger, "SELECT count(*) FROM templates") == 3
+    move(ledger)
+    assert ask(ledger, "SELECT count(*) FROM templates") == 0
+    ledger.write(Group(2, entries=entries[:1], run=5))
+    assert told(ledger.load(NOW).retained["t"]) == told(entries[0][0])
+
+
+def test_messages_of_damaged_rows_go_and_the_others_stay(ledger):
+    entries, records = queued(1, 3)
+    ledger.write(Group(1, entries=entries, records=[Opened(1, "c", None, 9.0), *records], run=5))
+    ledger._database.connection.execute("UPDATE journal SET payload = CAST('x' AS BLOB) WHERE number = 2 AND kind = 0")
+    move(ledger)
+    assert ask(ledger, "SELECT group_concat(number) FROM messages") == "1,3"
+    found = ledger.load(NOW).sessions[1].deliveries
+    assert [(one.number, one.message is None) for one in found] == [(1, False), (2, True), (3, False)]

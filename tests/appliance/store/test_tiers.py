@@ -5,7 +5,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kept import BEGIN, Kept, every
 
+from appliance.broker.message import Message
+from appliance.broker.ports import RouteFlag
+from appliance.store.group import Group
+from appliance.store.retention import Terms
 from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS
+from appliance.store.sqlite_ledger import open_ledger
+from appliance.store.tier_reader import TierReader
+from appliance.store.tiers import HOURS_A_STEP
 
 
 @pytest.fixture
@@ -235,3 +242,55 @@ def test_whatever_order_readings_come_in_the_tables_are_the_same(tmp_path_factor
     finally:
         at_once.close()
         bit_by_bit.close()
+
+
+def test_a_ledger_rolls_up_and_throws_away_what_it_wrote(tmp_path):
+    """All of it together: groups, the hourly move, tiers and retention, in a time that only the test moves."""
+    time = {"now": 1_000.0, "at": BEGIN / 1000}
+    ledger = open_ledger(
+        tmp_path / "appliance.db",
+        site="home",
+        max_series=10,
+        terms=Terms(raw_days=1, minute_days=2),
+        boot="boot",
+        quality=lambda: "synced",
+        clock=lambda: time["now"],
+        wall_clock=lambda: time["at"],
+    )
+    ledger.load(time["now"])
+    reader = TierReader(tmp_path / "appliance.db")
+    for quarter in range(4 * 24 * 4):
+        group = Group(quarter + 1, run=7, now=time["now"], at=time["at"])
+        message = Message("home/kitchen/temperature", str(20 + quarter % 10).encode())
+        group.entries.append((message, int(RouteFlag.RECORD), time["now"], None))
+        ledger.write(group)
+        while ledger.step():
+            pass
+        time["now"] += 900
+        time["at"] += 900
+    ledger.finish()
+    ledger.close()
+    at = BEGIN / 1000
+    until = at + 4 * 86_400
+    assert [day.count for day in reader.summaries("home/kitchen/temperature", "1d", at, until)] == [96] * 4
+    assert sum(hour.count for hour in reader.summaries("home/kitchen/temperature", "1h", at, until)) == 4 * 96
+    assert at + 86_400 < reader.readings_since() <= until - 86_400
+    assert reader.rows("home/kitchen/temperature", at, until)[0].at >= reader.readings_since()
+    minutes = reader.summaries("home/kitchen/temperature", "1m", at, until)
+    assert minutes[0].at >= at + 86_400
+    drawn = reader.chart("home/kitchen/temperature", at, until - 0.001, 4)
+    assert [bucket.count for bucket in drawn.buckets] == [96] * 4
+
+
+def test_a_step_takes_a_few_hours_or_one_that_is_full(kept):
+    for topic in ("a", "b", "c", "d", "e"):
+        kept.put(kept.series(topic), *every(30_000))
+    kept.after(HOUR_MS)
+    kept.tiers.step(0.0)
+    assert kept.count("hours") == HOURS_A_STEP
+    kept.tiers.step(0.0)
+    assert kept.count("hours") == 5
+    for topic in ("f", "g"):
+        kept.put(kept.series(topic), *every(5_000))  # 720
+    kept.tiers.step(0.0)
+    assert kept.count("hours") == 6

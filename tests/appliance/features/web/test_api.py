@@ -8,7 +8,7 @@ from webserver import page, record
 from appliance.features.web import api
 from appliance.features.web.api import Readers
 from appliance.store.database import StoreError
-from appliance.store.history_reader import HistoryReader
+from appliance.store.tier_reader import TierReader
 
 NOW = time.time()
 READINGS = [
@@ -85,6 +85,15 @@ def test_rows(tmp_path, database):
     assert answer["rows"][0]["quality"] == "ok"
 
 
+def test_what_a_period_comes_to(tmp_path, database):
+    answer = one(tmp_path, "/api/history?topic=home/a/temperature&since=1h&every=1d", history=database).json
+    assert (answer["every"], answer["kind"]) == ("1d", "number")
+    assert sum(row["count"] for row in answer["rows"]) == 100
+    assert max(row["max"] for row in answer["rows"]) == 9.9
+    limited = one(tmp_path, "/api/history?topic=home/a/temperature&since=1h&every=1m&limit=2", history=database).json
+    assert len(limited["rows"]) == 2
+
+
 TIMES = ["since=2026-11-22T20:00:00%2B01:00", "since=2026-11-22T20:00:00+01:00", "since=2026-11-22%2020:00", "since=7d"]
 
 
@@ -104,6 +113,9 @@ REFUSED = [
     ("/api/history?topic=home/a/door&points=99999999999", 400, "points"),
     ("/api/history?topic=home/a/door&points=x", 400, "points"),
     ("/api/history?topic=home/a/door&raw=1&limit=-1", 400, "limit"),
+    ("/api/history?topic=home/a/door&every=5m", 400, "every is '5m'; write 1m, 1h, 1d"),
+    ("/api/history?topic=home/a/door&every=1h&limit=0", 400, "limit"),
+    ("/api/history?topic=none&every=1h", 404, "has no history"),
     ("/api/none", 404, "nothing here"),
     ("/api/publish", 405, "use POST"),
 ]
@@ -222,7 +234,7 @@ def test_questions_to_the_database_are_bounded_and_end_with_the_service(database
     monkeypatch.setattr(api, "MAX_WAITING", 1)
 
     async def scenario():
-        readers = Readers(HistoryReader(database))
+        readers = Readers(TierReader(database))
         release = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -249,7 +261,7 @@ def test_questions_to_the_database_are_bounded_and_end_with_the_service(database
 
 def test_trouble_of_the_store_reaches_the_asker(tmp_path):
     async def scenario():
-        readers = Readers(HistoryReader(tmp_path / "none.db"))
+        readers = Readers(TierReader(tmp_path / "none.db"))
         with pytest.raises(StoreError):
             await readers.ask(lambda history: history.topics())
         await readers.close()

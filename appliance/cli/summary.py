@@ -1,0 +1,79 @@
+"""`appliance history --every`: minutes, hours or days of a topic, one line each."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from appliance.cli.ask import ask_service, counted, database_without_service, local_time, unknown_topic
+from appliance.cli.terminal import complain, printable, say
+from appliance.exits import CommandError, Exit
+from appliance.timespan import rfc3339
+
+PERIODS: Final = {"1m": "minute", "1h": "hour", "1d": "day"}
+
+
+def summary_command(arguments: argparse.Namespace, query: dict[str, Any]) -> int:
+    """Print what the readings of each period come to."""
+    troubles: list[str] = []
+    found = _ask(arguments.data, query, troubles) or _read(arguments.data, query, troubles)
+    rows = found["rows"]
+    if arguments.json:
+        say(json.dumps(rows, ensure_ascii=False))
+        return Exit.OK
+    for row in rows:
+        say(summary_line(row, found["kind"], found["unit"]))
+    if not rows:
+        complain(f"no readings of {arguments.topic} in that time; --since 7d looks further back")
+    if len(rows) >= arguments.limit:
+        complain(f"only the newest {arguments.limit} rows; --limit gives more")
+    return Exit.OK
+
+
+def summary_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
+    """One period: its begin in local time, and what is worth telling of such a series."""
+    told: list[str] = []
+    last = row["last"]
+    if row["mean"] is not None:
+        # What stood longer counts for more; where nothing stood, every reading counts the same.
+        mean = row["mean"] if row["weighted_mean"] is None else row["weighted_mean"]
+        if kind == "binary":
+            told.append(f"ON {mean:.1%} of the time")
+            last = "ON" if last else "OFF"
+        else:
+            if row["sum"] is not None:
+                told.append(f"sum {_number(row['sum'], unit)}")
+            told.append(f"mean {_number(mean, unit)}")
+            told += [f"min {_number(row['min'])}", f"max {_number(row['max'])}"]
+            last = _number(last)
+    told += [f"last {printable(str(last))}", counted(row["count"], "reading")]
+    return f"{local_time(row['at'])}  {', '.join(told)}"
+
+
+def _number(value: float, unit: str | None = None) -> str:
+    return f"{value:.6g}" + (f" {printable(unit)}" if unit else "")
+
+
+def _ask(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> dict[str, Any] | None:
+    times = {name: rfc3339(query[name]) for name in ("since", "until")}
+    found: dict[str, Any] | None = ask_service(data_dir, "/api/history", troubles, **{**query, **times})
+    return found
+
+
+def _read(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> dict[str, Any]:
+    """Read the database itself, as no service runs; CommandError."""
+    from dataclasses import asdict  # noqa: PLC0415 commands import what they need
+
+    from appliance.store.database import StoreError  # noqa: PLC0415
+    from appliance.store.tier_reader import TierReader  # noqa: PLC0415
+
+    reader = TierReader(database_without_service(data_dir, troubles))
+    try:
+        series = {one.topic: one for one in reader.topics()}
+        one = series.get(query["topic"])
+        if one is None:
+            raise unknown_topic(query["topic"], series)
+        rows = reader.summaries(one.topic, query["every"], query["since"], query["until"], query["limit"])
+    except StoreError as error:
+        raise CommandError(str(error), Exit.DATA) from None
+    return {"kind": one.kind, "unit": one.unit, "rows": [asdict(row) for row in rows]}
