@@ -28,7 +28,11 @@ MARK: Final = b"HSA1"  # the application id, as it stands in the header
 TRACE: Final = b"CREATE TABLE series"  # stands in the first page, or near it, of every file of ours
 TRACE_BYTES: Final = 256 * 1024
 DAMAGE_CODES: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-NO_TEXT: Final = "Could not decode to UTF-8"  # has no code
+NONSENSE: Final = (  # what tells of damage without a code of its own; our statements fit our schema
+    "Could not decode to UTF-8",
+    "no such column",
+    "no such table",
+)
 READ_CODES: Final = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 HEADER: Final = (
     (18, (b"\x02\x02", b"\x01\x01")),  # with a log; new, and not yet
@@ -76,7 +80,7 @@ def is_damage(error: sqlite3.Error) -> bool:
     if isinstance(error, MisfitError):
         return True
     code = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF in DAMAGE_CODES or code in READ_CODES or str(error).startswith(NO_TEXT)
+    return code & 0xFF in DAMAGE_CODES or code in READ_CODES or str(error).startswith(NONSENSE)
 
 
 def damages(path: Path) -> list[Damage]:

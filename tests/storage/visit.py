@@ -278,8 +278,8 @@ class Visit:
         else:
             self.fault("no recovery", self._service.status()["store"]["trouble"])
         await teller.leave()
-        while self._service.status()["store"]["trouble"] and time.monotonic() - began < PATIENCE_S:
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 as any client would have to ask
+        while self._service.status()["store"]["trouble"] and time.monotonic() - began < PATIENCE_S:  # noqa: ASYNC110 as any client
+            await asyncio.sleep(0.005)
         if trouble := self._service.status()["store"]["trouble"]:
             self.fault("no recovery", trouble)
         self.slowest_recovery_s = max(self.slowest_recovery_s, time.monotonic() - began)
