@@ -17,7 +17,7 @@ import msgspec
 
 from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES
 from appliance.store.log import Log, read_log
-from appliance.store.notes import Notes
+from appliance.store.notes import Notes, read_texts
 from appliance.store.reading_rows import prepare
 
 ASIDE: Final = ".corrupt-"
@@ -215,7 +215,7 @@ def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
     return "the file was cut off" if missing else None
 
 
-def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str]) -> str | None:
+def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str], notes: Notes | None = None) -> str | None:
     """Have SQLite look through a file that nobody has open, without changing it: why it is damaged, None if it is not.
 
     Of a large file the tables named `bulk` are left out. `sums`: what is true of each whole row, of some tables.
@@ -232,6 +232,8 @@ def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str]) -> str | Non
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
             )
             tables = [f"('{name}')" for (name,) in names if name not in bulk]
+        if notes is not None and _has_other_texts(connection, notes):
+            return "its schema was damaged"
         for table in tables:
             (said,) = connection.execute(f"PRAGMA quick_check{table}").fetchone()
             if said != "ok":
@@ -247,6 +249,15 @@ def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str]) -> str | Non
     finally:
         connection.close()
     return None
+
+
+def _has_other_texts(connection: sqlite3.Connection, notes: Notes) -> bool:
+    """Tell whether a statement of the schema is another than when the file was last opened, at the same steps."""
+    found = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'appliance'")
+    if sorted(name for (name,) in found) != sorted(notes.steps):
+        return False  # another version's file was put here
+    texts = read_texts(connection)
+    return any(texts.get(name, text) != text for name, text in notes.texts.items())
 
 
 def _check_sums(connection: sqlite3.Connection, sums: Mapping[str, str]) -> str | None:

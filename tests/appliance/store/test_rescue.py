@@ -54,6 +54,14 @@ def test_what_is_suspected_is_salvaged_at_the_next_start(home):
     assert len(damages(home)) == 1
 
 
+def test_a_changed_letter_in_the_schema_is_noticed(home):
+    open_sound(home).close()  # notes what it is
+    home.write_bytes(home.read_bytes().replace(b"quantity TEXT", b"quantitz TEXT"))
+    with closing(open_sound(home)) as database:
+        assert database.connection.execute("SELECT count(quantity) FROM series").fetchone() == (0,)
+    assert [damage.why for damage in damages(home)] == ["its schema was damaged"]
+
+
 def test_two_in_one_second_are_both_kept(home):
     for at in (30_000, 20_000):
         spoil(home, at)
