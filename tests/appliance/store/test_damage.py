@@ -127,6 +127,7 @@ def test_a_table_that_makes_no_sense_is_found(path):
 ERRORS = [
     (MisfitError("x"), True),
     (sqlite3.OperationalError("Could not decode to UTF-8 column 'topic'"), True),
+    (sqlite3.OperationalError("no such column: quantity"), True),
     (sqlite3.OperationalError("disk I/O error"), False),
     (sqlite3.DatabaseError("whatever"), False),
 ]
