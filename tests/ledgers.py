@@ -26,6 +26,7 @@ class Disk:
         self.calls = []
         self.steps = 0  # pieces of work that wait
         self.trims = 0
+        self.suspected = []  # why the file is to be salvaged
         self.tight = []  # what ledgers were told
         self.gate = threading.Event()
         self.gate.set()
@@ -90,6 +91,9 @@ class TableLedger:
             self._connection.execute("ROLLBACK")
             raise
         self._disk.meet("written")
+
+    def suspect(self, why):
+        self._disk.suspected.append(why)
 
     def step(self):
         self._disk.tight.append(self.short_of_space)

@@ -133,11 +133,11 @@ class Database:
     def checkpoint(self, mode: str) -> bool:
         """Move the log into the file; False where a reader kept some of it there. sqlite3.Error."""
         try:
-            (busy, _, _) = self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            busy, logged, moved = self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
             self._note(error)
             raise
-        return not busy
+        return not busy or 0 <= logged == moved  # a reader may hold a log that is in the file and flushed
 
     def _note(self, error: BaseException) -> None:
         """Remember what an error means for the file and for this connection."""

@@ -66,6 +66,11 @@ def count(group: Group) -> int:
     return sum(len(getattr(group, name)) for name in LISTS)
 
 
+def is_promised(group: Group) -> bool:
+    """Tell whether somebody waits until it is durable: for a message with QoS 1 or 2, or for a change of a session."""
+    return bool(group.records) or any(getattr(entry[0], "qos", 1) for entry in group.entries)
+
+
 def shown(group: Group) -> str:
     """Show what is in it, cut short."""
     items = (item[0] if name == "entries" else item for name in LISTS for item in getattr(group, name))

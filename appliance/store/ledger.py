@@ -28,10 +28,16 @@ class Ledger(Protocol):
         """Give the state as the last group left it, `now` being monotonic; asked once, at the start."""
 
     def settle(self) -> None:
-        """Move the whole log into the file and flush it: after a failure, only then is what was found durable."""
+        """Move the whole log into the file and flush it: after a failure, only then is what was found durable.
+
+        StoreError says that a reader keeps some of it there.
+        """
 
     def write(self, group: Group) -> None:
         """Make the group durable: one transaction, one flush. sqlite3.Error says that nothing of it is."""
+
+    def suspect(self, why: str) -> None:
+        """Have the file salvaged when it is opened next."""
 
     def step(self) -> bool:
         """Do one small piece of what may wait (moving, rolling up, pruning, checkpoints), some milliseconds at most.

@@ -140,7 +140,8 @@ class SqliteLedger:
     def settle(self) -> None:
         """Move the whole log into the file and flush it: after a failure, only then is what was found durable."""
         if not self._database.checkpoint("TRUNCATE"):
-            raise sqlite3.OperationalError("the log is in use by a reader")
+            path = self._database.path
+            raise StoreError(f"a reader holds the log of {path}: it ends by itself, or close the program that reads it")
         self._log_bytes = 0
 
     def write(self, group: Group) -> None:
@@ -159,6 +160,10 @@ class SqliteLedger:
             self._database.connection.executemany(INSERT, rows)
         self.last_stamp = group.run, group.number
         self._wrote(rows, group.now)
+
+    def suspect(self, why: str) -> None:
+        """Have the file salvaged when it is opened next."""
+        self._database.suspect(why)
 
     def step(self) -> bool:
         """Do one small piece of what may wait; False when there is nothing to do."""

@@ -19,7 +19,7 @@ from typing import Final
 
 from appliance.broker.image import Image
 from appliance.store.database import StoreError, explain
-from appliance.store.group import Group, count, halves, merged, shown
+from appliance.store.group import Group, count, halves, is_promised, merged, shown
 from appliance.store.ledger import Ledger
 from appliance.store.room import Room, is_full
 from appliance.store.wear import Wear
@@ -106,6 +106,8 @@ class Writer:
         self._next_look = 0.0
         self._refused = False  # the loop was told of a failure and not yet of its end
         self._full = False  # it failed for want of room
+        self._suspected = False  # the file, because a row did not fit that must fit
+        self._owed = False  # something was left out that somebody waits for
 
     # --- for the loop ---
 
@@ -222,10 +224,10 @@ class Writer:
         try:
             ledger.write(batch)
         except (sqlite3.Error, OSError) as error:
-            if isinstance(error, MISUSE):
-                self._misfit(batch, error)
-            else:
+            if not isinstance(error, MISUSE) or self._suspect(error):
                 self._fail(error)
+            else:
+                self._misfit(batch, error)
         except Exception as error:  # noqa: BLE001 one bad group must not end the writing of all later ones
             self._misfit(batch, error)
         else:
@@ -297,6 +299,8 @@ class Writer:
         if cause is not None and is_full(cause):
             self._full = True
         trouble = str(error) if isinstance(error, StoreError) else explain(self._path, error)
+        if isinstance(error, sqlite3.IntegrityError):
+            trouble = f"{self._path} is damaged ({error}): what is whole is copied into a new file"
         self._complain(trouble)
         if not self._refused:
             self._refused = True
@@ -335,16 +339,33 @@ class Writer:
             self._next_look = 0.0
             self._tell(self._on_recovery)
 
+    def _suspect(self, error: Exception) -> bool:
+        """Have the file salvaged where a broken rule of the schema may come of damage.
+
+        Once: it may as well be a fault of ours, and that comes again in a file that is whole.
+        """
+        if self._suspected or self._ledger is None or not isinstance(error, sqlite3.IntegrityError):
+            return False
+        self._suspected = True
+        self._ledger.suspect(str(error))
+        return True
+
     def _misfit(self, batch: Group, error: Exception) -> None:
-        """Write what can be written of a group that a fault of ours keeps from being written whole."""
+        """Write what can be written of a group that a fault of ours keeps from being written whole.
+
+        Links that wait for what is left out are closed, with all others that wait: it must not count as kept.
+        """
         LOG.error("a group of %d could not be written as it is", count(batch), exc_info=error)
         self._let_go()  # with what it believed to have written
+        self._owed = False
         try:
-            for part in halves(batch):
-                self._write_what_fits(part)
+            self._write_what_fits(batch)
         except (sqlite3.Error, OSError, StoreError) as trouble:
             self._fail(trouble)
             return
+        if self._owed:
+            self._refused = True
+            self._tell(self._on_failure, f"a message or change does not fit into {self._path}: the log shows it")
         self._done(batch.number)
         self._recover()
 
@@ -356,7 +377,7 @@ class Writer:
         try:
             self._ledger.write(part)
         except (OSError, sqlite3.Error) as error:
-            if not isinstance(error, MISUSE):
+            if not isinstance(error, MISUSE) or self._suspect(error):
                 raise
         except Exception as error:  # noqa: BLE001 told already, by who found the group
             LOG.debug("a part of it cannot be written either: %s", error)
@@ -366,6 +387,7 @@ class Writer:
         parts = halves(part)
         if not parts:
             self.stats.misfits += 1
+            self._owed |= is_promised(part)
             LOG.error("left out: %s", shown(part))
         for smaller in parts:
             self._write_what_fits(smaller)

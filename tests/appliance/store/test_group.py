@@ -3,7 +3,7 @@
 from appliance.broker.message import Message
 from appliance.broker.records import Back, Left
 from appliance.devices import Device
-from appliance.store.group import Group, count, halves, merged, shown
+from appliance.store.group import Group, count, halves, is_promised, merged, shown
 
 RUN = 7
 
@@ -51,3 +51,10 @@ def test_halves_end_with_single_things_in_an_order_in_which_they_may_be_written(
 def test_what_is_shown_is_short():
     assert shown(group(1, records=[Back(1)])) == "Back(key=1)"
     assert len(shown(group(1, b"x" * 1_000))) == 200
+
+
+def test_who_waits_for_a_group():
+    once = [(Message("t", b"1", 0), 2, 1.0, None)]
+    assert not is_promised(Group(1, once, devices=[Device(agent="a", site="home")]))
+    assert is_promised(Group(1, once, [Left(1)]))
+    assert is_promised(group(1, b"1"))

@@ -12,7 +12,7 @@ from appliance.clock import SYNCED
 from appliance.devices import Device
 from appliance.store import sqlite_ledger, state_move
 from appliance.store.damage import damages
-from appliance.store.database import Database, open_reader
+from appliance.store.database import Database, StoreError, open_reader
 from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.history_reader import HistoryReader
@@ -297,11 +297,26 @@ def test_settling_empties_the_log_unless_somebody_reads(ledgers):
     reader.execute("SELECT count(*) FROM journal").fetchone()
     ledger._database.connection.execute("PRAGMA busy_timeout = 0")
     ledger.write(Group(2, entries=[retained("b")], run=7))
-    with pytest.raises(sqlite3.OperationalError, match="reader"):
+    with pytest.raises(StoreError, match="a reader holds the log of"):
         ledger.settle()
+    reader.execute("COMMIT")
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM journal").fetchone()
+    ledger.settle()  # the reader holds a log whose pages are all in the file
+    assert log.stat().st_size
     reader.close()
     ledger.settle()
     assert log.stat().st_size == 0
+
+
+def test_what_is_suspected_is_salvaged_when_it_is_opened_again(tmp_path):
+    path = tmp_path / "appliance.db"
+    ledger = open_ledger(path, site="home", max_series=9)
+    ledger.suspect("UNIQUE constraint failed: journal.id")
+    ledger.close()
+    assert damages(path) == []
+    open_ledger(path, site="home", max_series=9).close()
+    assert [damage.why for damage in damages(path)] == ["UNIQUE constraint failed: journal.id"]
 
 
 def test_at_a_stop_everything_comes_into_its_tables(ledgers):
@@ -439,4 +454,4 @@ class TestWithItsHistory:
         ledger._database.connection.execute("DROP TABLE epochs")
         ledger._database.close()
         self.open(path, time).close()
-        assert [damage.why for damage in damages(path)] == ["no such table: epochs"]
+        assert [damage.why for damage in damages(path)] == ["its schema was damaged"]

@@ -353,7 +353,40 @@ class TestMisfits:
         assert len(disk.rows()) == 6
         assert writer.stats.misfits == 1
         assert "could not be written as it is" in caplog.text
-        assert [told for told in loop.told if isinstance(told, str)] == []
+        refusal = f"a message or change does not fit into {disk.path}: the log shows it"
+        assert loop.told[0] == refusal  # whoever waits is refused before anything is acknowledged
+        assert loop.told[-1] in {2, "recovered"}
+        assert loop.told.count("recovered") == 1
+
+    def test_nobody_waits_for_what_needs_no_acknowledgement(self, writer, disk, loop):
+        bad = group(1, b"1", b"2")
+        bad.entries[1] = (Message("t", ["no payload"], 0), 2, 1.0, None)
+        writer.submit(bad)
+        until(lambda: 1 in loop.told, "the commit")
+        assert loop.told == [1]
+        assert writer.stats.misfits == 1
+        assert disk.rows() == [b"1"]
+
+    def test_a_broken_rule_is_first_taken_for_damage(self, writer, disk, loop):
+        disk.faults["write"] = [sqlite3.IntegrityError("UNIQUE constraint failed: series.topic")]
+        writer.submit(group(1, b"1"))
+        until(lambda: "recovered" in loop.told, "the recovery")
+        assert disk.suspected == ["UNIQUE constraint failed: series.topic"]
+        assert disk.calls.count("open") == 2
+        assert disk.rows() == [b"1"]
+        assert writer.stats.misfits == 0
+
+    def test_one_that_is_broken_in_a_sound_file_too_is_left_out_and_refused(self, writer, disk, loop):
+        disk.faults["write"] = [sqlite3.IntegrityError("NOT NULL constraint failed")]
+        disk.sticky.add("write")
+        writer.submit(group(1, b"1"))
+        until(lambda: 1 in loop.told, "the end of it")
+        assert len(disk.suspected) == 1  # salvaging for ever would help nobody
+        assert writer.stats.misfits == 1
+        assert (
+            loop.told[loop.told.index(1) - 1] == f"a message or change does not fit into {disk.path}: the log shows it"
+        )
+        assert disk.rows() == []
 
     def test_a_wrong_statement_is_no_failing_disk(self, writer, disk, loop):
         disk.faults["write"] = [sqlite3.IntegrityError("NOT NULL constraint failed")]
