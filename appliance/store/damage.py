@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES
+from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES, has_any_page
 from appliance.store.log import Log, read_log
 from appliance.store.notes import Notes, read_texts
 from appliance.store.reading_rows import prepare
@@ -141,7 +141,7 @@ def examine(path: Path, notes: Notes | None) -> Seen:
     with ExitStack() as files:
         file, log = open_both(path, notes, files)
         head = b"" if file is None else _head(file)
-        if not head:
+        if file is None or not head:
             if log is not None and (log.frames or log.damaged):
                 return Seen(is_ours=True, why="the file was empty, its log was not")
             if notes is not None and file is not None:
@@ -149,10 +149,9 @@ def examine(path: Path, notes: Notes | None) -> Seen:
             return Seen(is_ours=False)
         has_trace = TRACE in head or _has_trace(log)
         if not head.startswith(MAGIC):
-            if notes is not None or has_trace or not any(head):
+            if has_trace or not any(head) or (notes is not None and _has_any_page(file, log, notes)):
                 return Seen(is_ours=True, why="its first page was overwritten")
             return Seen(is_ours=False)
-        assert file is not None  # noqa: S101 it had a head
         first = log.page(1) if log is not None else None
         first = head[:HEADER_BYTES].ljust(HEADER_BYTES, b"\0") if first is None else first
         if first[68:72] != MARK and not has_trace:
@@ -269,6 +268,11 @@ def _check_sums(connection: sqlite3.Connection, sums: Mapping[str, str]) -> str 
             if count:
                 return f"{count} rows of {table} were not what was written"
     return None
+
+
+def _has_any_page(file: int, log: Log | None, notes: Notes) -> bool:
+    """Tell whether anything of a file could be a page of the database that was noted: else it is somebody else's."""
+    return (log is not None and bool(log.frames)) or has_any_page(file, notes.page_size)
 
 
 def _has_trace(log: Log | None) -> bool:

@@ -258,14 +258,23 @@ def _likely(file: int, size: int, page_size: int, log: Log | None) -> int:
     """Count the pages that look like those of a table or index at this size; a log's count as they are."""
     if log is not None and log.page_size == page_size and log.frames:
         return 1
-    found = 0
-    for at in range(0, min(size, 256 * page_size), page_size):
-        start = HEADER_BYTES if at == 0 else 0
-        try:
-            head = os.pread(file, 8, at + start)
-        except OSError:
-            continue
-        if len(head) == 8 and head[0] in KINDS:
-            cells, content = struct.unpack_from(">HH", head, 3)
-            found += 8 + 2 * cells <= content <= page_size
-    return found
+    return sum(_looks_like_one(file, at, page_size) for at in range(0, min(size, 256 * page_size), page_size))
+
+
+def has_any_page(file: int, page_size: int) -> bool:
+    """Tell whether any page of an open file looks like one of a table or index."""
+    if page_size not in SIZES:
+        return False
+    size = os.fstat(file).st_size
+    return any(_looks_like_one(file, at, page_size) for at in range(0, size, page_size))
+
+
+def _looks_like_one(file: int, at: int, page_size: int) -> bool:
+    try:
+        head = os.pread(file, 8, at + (HEADER_BYTES if at == 0 else 0))
+    except OSError:
+        return False
+    if len(head) < 8 or head[0] not in KINDS:
+        return False
+    cells, content = struct.unpack_from(">HH", head, 3)
+    return bool(8 + 2 * cells <= content <= page_size)

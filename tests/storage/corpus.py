@@ -78,7 +78,7 @@ def _rare(files: dict[str, bytes], other: Path, earlier: Path) -> list[Case]:
         Case("database taken away, log left", {NAME: None}),
         Case("database empty", {NAME: b""}),
         Case("database of zeros", {NAME: bytes(len(files[NAME]))}),
-        Case("text in the place of the database", {NAME: b"shopping: milk, bread\n" * 200, LOG: None}),
+        Case("foreign text, the lock left", {NAME: b"shopping: milk, bread\n" * 200, LOG: None}),
         Case("foreign database", {NAME: foreign(), LOG: None, LOCK: None}),
         Case("foreign text", {NAME: b"shopping: milk, bread\n" * 200, LOG: None, LOCK: None}),
         Case("lock file empty", {LOCK: b""}),

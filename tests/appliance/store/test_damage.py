@@ -98,6 +98,16 @@ def test_a_strangers_file_is_not_ours(tmp_path, content):
     path = tmp_path / NAME
     path.write_bytes(content)
     assert not examine(path, None).is_ours
+    assert not examine(path, NOTES).is_ours  # whatever stood there before
+
+
+def test_of_a_file_of_ours_one_page_is_enough(path):
+    Database.open(path).close()
+    last = path.read_bytes()[-40 * 1024 :]
+    path.write_bytes(b"\xff" * 300 * 1024 + last)
+    assert examine(path, NOTES).why == "its first page was overwritten"
+    path.write_bytes(b"\xff" * 300 * 1024)
+    assert not examine(path, NOTES).is_ours
 
 
 def test_nothing_is_nothing(tmp_path):
