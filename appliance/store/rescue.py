@@ -35,6 +35,7 @@ from appliance.store.damage import (
 from appliance.store.database import Database, StoreError, create, explain, newer, newer_steps
 from appliance.store.dbpages import Harm, Pages, open_pages
 from appliance.store.notes import Notes, read_notes
+from appliance.store.room import is_full
 from appliance.store.salvage import BULK, Salvage, read_roots
 from appliance.store.schema import step_names
 from appliance.store.wholeness import IN_SQL
@@ -42,6 +43,7 @@ from appliance.store.wholeness import IN_SQL
 LOG: Final = logging.getLogger(__name__)
 BULK_S: Final = 4.0  # of a start, for history; what takes longer is copied while the service runs
 STEP: Final = re.compile(r"\d{4}_\w+")  # name of a step of the schema
+SPARE_BYTES: Final = 4_000_000  # left free for the service when history is copied at the start
 ROOM: Final = 2  # times what is still to be copied, wanted free on the disk before any of it is
 
 
@@ -50,6 +52,7 @@ def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
 
     def mend(lock: int, error: sqlite3.Error | None) -> bool:
         notes = read_notes(lock)
+        _remove(_building(path))  # of a try that was cut off
         complete(path)
         seen = examine(path, notes)
         if error is not None:
@@ -70,7 +73,7 @@ def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
 
 def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S) -> Damage:
     """Make a new file of what is whole and put the old one aside; nobody may have either open. StoreError."""
-    building = path.with_name(f"{path.name}.salvaging")
+    building = _building(path)
     _remove(building)
     at = time.time()
     try:
@@ -82,7 +85,7 @@ def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S)
             salvage = Salvage(pages, roots, new)
             salvage.state()
             ends = monotonic() + bulk_s
-            is_finished = all(monotonic() < ends for _ in salvage.bulk())
+            is_finished = _copy_bulk(path, salvage, ends)
             salvage.finish()
             damage = Damage(
                 at=at,
@@ -100,8 +103,40 @@ def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S)
         building.rename(_salvaged(path))
         complete(path, damage)
     except (OSError, sqlite3.Error) as error:
+        if is_full(error):
+            raise StoreError(
+                f"{path} is damaged ({why}) and there is no room to save what is whole of it:"
+                f" free up to {_size_mb(path)} MB on its disk and start again"
+            ) from error
         raise StoreError(explain(path, error)) from error
+    finally:
+        with suppress(OSError):
+            _remove(building)
     return damage
+
+
+def _copy_bulk(path: Path, salvage: Salvage, ends: float) -> bool:
+    """Copy history until that time and while there is room; False when some is left. sqlite3.Error."""
+    try:
+        for _ in salvage.bulk():
+            if monotonic() >= ends:
+                return False
+            free = os.statvfs(path.parent)
+            if free.f_bavail * free.f_frsize < SPARE_BYTES:
+                LOG.warning("there is no room to copy all history of %s: the rest stays in the old file", path)
+                return False
+    except sqlite3.Error as error:
+        if not is_full(error):
+            raise
+        LOG.warning("there is no room to copy all history of %s: the rest stays in the old file", path)
+        return False
+    return True
+
+
+def _size_mb(path: Path) -> int:
+    """Give the size of a file and its log in MB, rounded up."""
+    size = sum(one.stat().st_size for one in (path, log_of(path)) if one.exists())
+    return -(-size // 1_000_000)
 
 
 def complete(path: Path, damage: Damage | None = None) -> None:
@@ -229,6 +264,10 @@ def _place_aside(path: Path, at: float) -> Path:
             break
         place = path.with_name(f"{name}-{number}")
     return place
+
+
+def _building(path: Path) -> Path:
+    return path.with_name(f"{path.name}.salvaging")
 
 
 def _salvaged(path: Path) -> Path:

@@ -133,9 +133,32 @@ def test_no_room_for_the_new_file_is_told_in_one_line(home, monkeypatch):
 
     monkeypatch.setattr(module, "create", full)
     bad = spoil(home)
-    with pytest.raises(StoreError, match="is full: free some space"):
+    with pytest.raises(StoreError, match=r"is damaged \(.*no room to save .*free up to 1 MB"):
         open_sound(home)
     assert home.read_bytes() == bad
+
+
+def test_history_is_copied_only_as_far_as_there_is_room(home, monkeypatch):
+    bad = spoil(home)
+    monkeypatch.setattr(salvage, "BATCH_ROWS", 4)
+    monkeypatch.setattr(module, "SPARE_BYTES", 1 << 62)
+    with closing(open_sound(home)) as database:
+        assert database.connection.execute("SELECT count(*) FROM retained").fetchone()[0]
+    (damage,) = damages(home)
+    assert not damage.is_finished
+    assert Path(damage.aside).read_bytes() == bad
+
+
+def test_what_a_try_left_is_removed(home, monkeypatch):
+    building = home.with_name(f"{NAME}.salvaging")
+    building.write_bytes(b"left")
+    open_sound(home).close()
+    assert not building.exists()
+    spoil(home)
+    monkeypatch.setattr(module, "tell", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StoreError, match="no room to save"):
+        open_sound(home)
+    assert not building.exists()
 
 
 def test_much_history_follows_while_the_service_runs(home, monkeypatch):
