@@ -9,7 +9,7 @@ import sqlite3
 import struct
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,6 +22,7 @@ from appliance.store.reading_rows import prepare
 
 ASIDE: Final = ".corrupt-"
 TOLD: Final = ".json"
+KEPT: Final = 3  # damaged files, with all that belongs to them
 SUM_BYTES: Final = 8 * 1024 * 1024  # of a larger file rows are judged only when they are read
 CHECK_BYTES: Final = 64 * 1024 * 1024  # of a larger file only the small tables are looked through at a start
 MARK: Final = b"HSA1"  # the application id, as it stands in the header
@@ -107,6 +108,21 @@ def forget_untrue(path: Path) -> None:
     for told in path.parent.glob(f"{path.name}{ASIDE}*{TOLD}"):
         if not told.with_suffix("").exists():
             told.unlink()
+
+
+def forget_oldest(path: Path) -> list[Path]:
+    """Delete all damaged files but the newest, with their logs and accounts; gives what is gone."""
+    gone = []
+    for damage in sorted(damages(path), key=lambda one: one.at)[:-KEPT]:
+        aside = Path(damage.aside)
+        if aside.parent != path.parent or not aside.name.startswith(f"{path.name}{ASIDE}"):
+            continue  # the directory was moved: only what is named so is ours to delete
+        with suppress(OSError):  # the next time, then
+            log_of(aside).unlink(missing_ok=True)
+            aside.unlink()
+            Path(f"{aside}{TOLD}").unlink(missing_ok=True)
+            gone.append(aside)
+    return gone
 
 
 def tell(damage: Damage) -> None:

@@ -20,11 +20,13 @@ import msgspec
 
 from appliance.store.damage import (
     ASIDE,
+    KEPT,
     TOLD,
     Damage,
     check,
     damages,
     examine,
+    forget_oldest,
     forget_untrue,
     is_damage,
     last_aside,
@@ -66,6 +68,8 @@ def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
             return False
         damage = rescue(path, notes, why, bulk_s=bulk_s)
         LOG.error("%s", damage.line())
+        for old in forget_oldest(path):
+            LOG.warning("%s was deleted: only the newest %d damaged files are kept", old, KEPT)
         return True
 
     return Database.open(path, mend=mend)

@@ -69,6 +69,18 @@ def test_two_in_one_second_are_both_kept(home):
     assert len(damages(home)) == 2
 
 
+def test_only_the_newest_three_are_kept_and_the_owner_is_told(home, caplog):
+    for at in (20_000, 22_000, 24_000, 30_000):
+        oldest = [damage.aside for damage in damages(home)][:1]
+        spoil(home, at)
+        open_sound(home).close()
+    assert len(damages(home)) == 3
+    asides = [one for one in home.parent.iterdir() if ".corrupt-" in one.name]
+    assert len({one.name.removesuffix(".json").removesuffix("-wal") for one in asides}) == 3
+    assert len(oldest) == 1
+    assert caplog.text.count("was deleted: only the newest 3 damaged files are kept") == 1
+
+
 def interrupted(monkeypatch, number):
     """Let the renames and flushes of a rescue end at one of them, as a power cut does."""
     left = [number]
