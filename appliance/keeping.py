@@ -18,6 +18,7 @@ from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
+from appliance.store.missing import missings
 from appliance.store.retention import Terms
 from appliance.store.room import Room
 from appliance.store.sqlite_ledger import open_ledger
@@ -188,7 +189,7 @@ class Keeping:
             "waiting_bytes": journal.waiting_bytes,
             "refuses": journal.refuses,
             "trouble": self.trouble(),
-            "damages": [damage.line() for damage in damages(self._path)],
+            "damages": [told.line() for told in (*damages(self._path), *missings(self._path))],
             **self._wear.status(),
             "size_bytes": size_bytes(self._path),
             "max_bytes": self._max_bytes,

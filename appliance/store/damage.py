@@ -162,6 +162,8 @@ def examine(path: Path, notes: Notes | None) -> Seen:
                 return Seen(is_ours=True, why="the file was empty, its log was not")
             if notes is not None and file is not None:
                 return Seen(is_ours=True, why="the file was empty")
+            if notes is not None and not path.exists():
+                return Seen(is_ours=False, remark=f"{path} is gone: a new one was begun")
             return Seen(is_ours=False)
         has_trace = TRACE in head or _has_trace(log)
         if not head.startswith(MAGIC):

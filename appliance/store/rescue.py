@@ -36,6 +36,7 @@ from appliance.store.damage import (
 )
 from appliance.store.database import Database, StoreError, create, explain, newer, newer_steps
 from appliance.store.dbpages import Harm, Pages, open_pages
+from appliance.store.missing import tell_missing
 from appliance.store.notes import Notes, read_notes
 from appliance.store.room import is_full
 from appliance.store.salvage import BULK, Salvage, read_roots
@@ -64,6 +65,9 @@ def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
             why = suspect or seen.why or (check(path, BULK, IN_SQL, notes) if seen.is_ours else None)
             if why is None and seen.remark:
                 LOG.warning("%s", seen.remark)
+                if " is gone: " in seen.remark:
+                    with suppress(OSError):  # on a full disk the log alone says it
+                        tell_missing(path, seen.remark, time.time())
         if why is None:
             return False
         damage = rescue(path, notes, why, bulk_s=bulk_s)

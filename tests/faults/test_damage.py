@@ -67,6 +67,7 @@ def test_the_service_on_damaged_files(homes, tmp_path, number):
             assert "was damaged" in said or "may be missing" in said, case.kind
         damages = ControlClient(control_path(scratch / "data")).get("/api/status")["store"]["damages"]
         asides = list((scratch / "data").glob("*.corrupt-*Z"))
+        damages = [damage for damage in damages if "was damaged" in damage]
         assert len(damages) == len(asides) <= 1
         assert all(str(aside) in damage for aside, damage in zip(asides, damages, strict=True))
         service.check_health()
