@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import raw5
 from journal import RecordingJournal
-from raw import DISCONNECT, PINGREQ, PINGRESP, connect, publish
+from raw import DISCONNECT, PINGREQ, PINGRESP, connect, publish, subscribe
 from virtual import V5, V311, VirtualServer
 
 from appliance.broker.restoring import RESTART_GRACE_S
@@ -22,9 +22,11 @@ WILL = Will("home/attic/availability", b"offline", QoS(1))
 
 def test_f50_after_a_power_cut_whoever_comes_back_in_time_is_known_and_its_will_stays_unsaid(own):
     service = own()
-    service.client("f50", clean=False, will=("f50", b"gone", 1, True))
+    link = service.client("f50", clean=False, will=("f50", b"gone", 1, True))
+    link.send(subscribe("x"))
+    assert link.packet() == b"\x90\x03\x00\x01\x00"  # and with it the session and its will are on disk
     os.kill(service.pid, signal.SIGKILL)
-    assert service.links[0].until_closed() == b""
+    assert link.until_closed() == b""
     service = own()
     watcher = service.reader("f50", "#")
     link = service.link()
