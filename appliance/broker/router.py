@@ -260,6 +260,9 @@ class Router:
             self.outbound.deliver(session, delivery, now, forms)
 
     def share_again(self, messages: list[tuple[SharedGroup, Message]], now: float) -> None:
-        """Hand on what a member could not finish."""
+        """Hand on what a member could not finish, but for what nobody may get any more. [MQTT-3.3.2-5]"""
         for shared, message in messages:
+            if message.expires_at is not None and message.expires_at < now:
+                self._stats.dropped["expired"] += 1
+                continue
             self._share(shared.turn(message.topic), message, now, NO_FORMS[:], is_only_copy=False)

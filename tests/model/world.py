@@ -227,10 +227,6 @@ class World:
             if isinstance(packet, Publish) and not packet.qos
         ]
 
-    def knows(self, client_id):
-        """Whether it has a session for a client."""
-        return client_id in self.broker.sessions
-
     def queued(self, client_id):
         """How many messages wait for a client."""
         return len(self.broker.sessions[client_id].queue)
