@@ -133,8 +133,6 @@ class Entry:
         known = self._sessions.by_id.get(connection.client_id)
         rights = self._authorize(connect.username)
         refused_for = not_entitled(connect, known, rights, accounts=self._has_accounts)
-        if refused_for is None and known is None and not self._sessions.has_room(now):
-            refused_for = ReasonCode.QUOTA_EXCEEDED, f"there are {len(self._sessions.by_id)} sessions already"
         if refused_for is not None:
             self._leaving.refuse_connect(connection, *refused_for)
             return
@@ -142,6 +140,10 @@ class Entry:
         discards = known is not None and known.key and connect.clean_start
         if self._notes.journal.refuses and (discards or (expiry_s and (known is None or not known.key))):
             self._refuse_to_store(connection)
+            return
+        if known is None and not self._sessions.has_room(now):  # asked last, since room is made at another's cost
+            why = f"there are {len(self._sessions.by_id)} sessions already"
+            self._leaving.refuse_connect(connection, ReasonCode.QUOTA_EXCEEDED, why)
             return
         self._make_way(connection, connect, known, now)
         ended_in = self._sessions.ended_in(connection.client_id)

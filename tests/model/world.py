@@ -298,18 +298,21 @@ class World:
 
     def stop(self):
         """The server ends in an orderly way: whoever can be told is told why."""
-        if self.flaw.durable:  # a cut is harder
-            self._crash_and_restart()
-            return
+        self._pass(TICK_S)
         present = list(self.links.values())
         self.broker.stop(self.server.now)
         self.server.settle()
+        self._look(*present)
         for link in present:
-            packets = link.sent()
             if not link.closed:
                 raise Divergence(f"{link.judged} is open after the server stopped")
-            if link.version is V5 and packets[-1].reason_code != ReasonCode.SERVER_SHUTTING_DOWN:
-                raise Divergence(f"{link.judged} was told {packets[-1]} when the server stopped")
+            packets = [packet for packet, _ in self._sent[link]]
+            if link.version is V5 and (not packets or packets[-1] != Disconnect(ReasonCode.SERVER_SHUTTING_DOWN)):
+                raise Divergence(f"{link.judged} was sent {packets} when the server stopped")
+        if self.flaw.durable:
+            self.model.stop()
+            self._judge()
+        self.met["stop"] += 1
         self.crash()
 
     def wait(self, seconds):

@@ -132,3 +132,27 @@ def test_who_may_come_in_while_nothing_can_be_stored(server, version, fields, re
     if reason and version is V5:
         assert answer.properties.reason_string == "its session cannot be stored at present"
     assert "a" in server.broker.sessions
+
+
+def test_nobody_loses_a_session_for_one_that_cannot_be_stored():
+    server = VirtualServer(journal=RecordingJournal(), max_sessions=1)
+    server.client("a", clean_start=False).lose()
+    server.commit()
+    server.journal.refuses = True
+    link = server.link()
+    link.send(Connect("b", clean_start=False, version=V311))
+    assert link.expect(ConnAck).reason_code == 3
+    assert set(server.broker.sessions) == {"a"}
+
+
+def test_the_session_that_made_room_is_not_there_after_a_cut_if_its_client_was_told():
+    server = VirtualServer(journal=RecordingJournal(), max_sessions=1)
+    server.client("a", clean_start=False).lose()
+    server.commit()
+    server.client("b").lose()
+    link = coming(server, clean_start=False)
+    assert link.packets() == []
+    server.commit()
+    assert not link.expect(ConnAck).session_present
+    server.crash_and_restart()
+    assert not any(session.subscriptions for session in server.broker.sessions.values())
