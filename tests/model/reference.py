@@ -131,11 +131,6 @@ class Model(Judge):
         session.queue = [one for one in session.queue if one not in served]
         self._share_again(served)
 
-    def stop(self):
-        """The server ends in an orderly way: its clients are parted from it one by one, and their wills are told."""
-        for link in list(self.links):
-            self.server_closes(link, ReasonCode.SERVER_SHUTTING_DOWN)
-
     def crash(self, replaying):
         """The power fails and comes back. What outlives its link outlives the server; every client is lost.
 

@@ -94,13 +94,13 @@ RULES = {
 WEIGHTS = {
     "connect": 6, "disconnect": 2, "lose": 3, "subscribe": 10, "unsubscribe": 3, "publish": 30, "burst": 4,
     "repeat": 3, "release": 5, "acknowledge": 20, "ping": 2, "stall": 2, "read": 3, "offend": 0.5, "stranger": 0.3,
-    "wait": 3, "stop": 2, "crash": 0.1,
+    "wait": 3, "stop": 0.1, "crash": 0.1,
 }  # fmt: skip
 
 
 def random_step(rng: random.Random, crash_weight=WEIGHTS["crash"]):
     """One step of any kind as (name, arguments)."""
-    (name,) = rng.choices(list(RULES), [crash_weight if name == "crash" else WEIGHTS[name] for name in RULES])
+    (name,) = rng.choices(list(RULES), [crash_weight if name in {"stop", "crash"} else WEIGHTS[name] for name in RULES])
     return name, {argument: rng.choice(values) for argument, values in RULES[name].items()}
 
 

@@ -299,21 +299,29 @@ class World:
     def stop(self):
         """The server ends in an orderly way: whoever can be told is told why."""
         self._pass(TICK_S)
+        if self.flaw.durable:
+            self._stop_one_by_one()
         present = list(self.links.values())
         self.broker.stop(self.server.now)
         self.server.settle()
-        self._look(*present)
         for link in present:
+            packets = link.sent()
             if not link.closed:
                 raise Divergence(f"{link.judged} is open after the server stopped")
-            packets = [packet for packet, _ in self._sent[link]]
-            if link.version is V5 and (not packets or packets[-1] != Disconnect(ReasonCode.SERVER_SHUTTING_DOWN)):
-                raise Divergence(f"{link.judged} was sent {packets} when the server stopped")
-        if self.flaw.durable:
-            self.model.stop()
-            self._judge()
+            if link.version is V5 and packets[-1].reason_code != ReasonCode.SERVER_SHUTTING_DOWN:
+                raise Divergence(f"{link.judged} was told {packets[-1]} when the server stopped")
         self.met["stop"] += 1
         self.crash()
+
+    def _stop_one_by_one(self):
+        """Part the clients from the server as a stop does, each judged at its own moment: wills are told."""
+        for link in sorted(self.links.values(), key=lambda link: link.judged.number):
+            reason = ReasonCode.SERVER_SHUTTING_DOWN
+            self.broker.end_client(link.connection.client_id, reason, "the server is shutting down", self.server.now)
+            self.server.settle()
+            self._look()
+            self.model.server_closes(link.judged, reason)
+            self._judge()
 
     def wait(self, seconds):
         self._pass(seconds)
