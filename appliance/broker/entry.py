@@ -141,14 +141,15 @@ class Entry:
         if self._notes.journal.refuses and (discards or (expiry_s and (known is None or not known.key))):
             self._refuse_to_store(connection)
             return
-        if known is None and not self._sessions.has_room(now):  # asked last, since room is made at another's cost
-            why = f"there are {len(self._sessions.by_id)} sessions already"
-            self._leaving.refuse_connect(connection, ReasonCode.QUOTA_EXCEEDED, why)
-            return
         self._make_way(connection, connect, known, now)
         ended_in = self._sessions.ended_in(connection.client_id)
         if ended_in:  # nothing may be said before CONNACK, so the client is not yet in
             self._waiting.append((ended_in, connection))
+            return
+        is_new = connection.client_id not in self._sessions.by_id
+        if is_new and not self._sessions.has_room(now):  # asked last, since room is made at another's cost
+            why = f"there are {len(self._sessions.by_id)} sessions already"
+            self._leaving.refuse_connect(connection, ReasonCode.QUOTA_EXCEEDED, why)
             return
         connection.connect = None
         self._enter(connection, connect, rights, expiry_s, now)

@@ -156,3 +156,29 @@ def test_the_session_that_made_room_is_not_there_after_a_cut_if_its_client_was_t
     assert not link.expect(ConnAck).session_present
     server.crash_and_restart()
     assert not any(session.subscriptions for session in server.broker.sessions.values())
+
+
+def test_room_is_made_for_who_comes_in_and_not_for_who_waits():
+    server = VirtualServer(journal=RecordingJournal(), max_sessions=2)
+    for client_id in ("a", "b"):
+        server.client(client_id, clean_start=False).lose()
+    server.commit()
+    other = server.client("c")  # in the place of a
+    link = coming(server, clean_start=False)
+    other.lose()
+    server.commit()
+    assert not link.expect(ConnAck).session_present
+    assert set(server.broker.sessions) == {"a", "b"}
+
+
+def test_who_waited_and_finds_no_room_is_turned_away():
+    server = VirtualServer(journal=RecordingJournal(), max_sessions=1)
+    server.client("a", clean_start=False).lose()
+    server.commit()
+    other = server.client("c")
+    link = coming(server, V5)
+    assert link.packets() == []
+    server.commit()
+    assert link.expect(ConnAck).reason_code == ReasonCode.QUOTA_EXCEEDED
+    assert link.closed
+    assert not other.closed
