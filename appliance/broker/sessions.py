@@ -73,7 +73,7 @@ class Sessions:
             self.wait(session, address, now, now + session.expiry_s)
             if session.key:
                 self._notes.mention(Left(session.key))
-            taken = take_waiting(session)
+            taken = take_waiting(session, self._router.groups)
             self._router.share_again(taken, now)
             if session.key:
                 for _, message in taken:
@@ -95,7 +95,7 @@ class Sessions:
         Messages that its client would have come back for are dropped for the `cause`.
         """
         self._unsubscribe(session)
-        left, lost = unfinished(session)
+        left, lost = unfinished(session, self._router.groups)
         self._router.share_again(left, now)
         if session.key:
             self._note_end(session)

@@ -127,7 +127,8 @@ class Model(Judge):
 
     def _hand_on(self, session):
         """What waits for an absent client in a group's name goes to a member that is here, if there is one."""
-        served = [one for one in session.queue if one.group and any(member.link for member in one.group.members)]
+        groups = {one: self._now(one.group) for one in session.queue if one.group}
+        served = [one for one, group in groups.items() if any(member.link for member in group.members)]
         session.queue = [one for one in session.queue if one not in served]
         self._share_again(served)
 
@@ -411,7 +412,11 @@ class Model(Judge):
         """Hand on what a member could not finish, but for what nobody may get any more [MQTT-3.3.2-5]."""
         for delivery in deliveries:
             if delivery.message.expires_at >= self.now:
-                self._share([delivery.group], delivery.message)
+                self._share([self._now(delivery.group)], delivery.message)
+
+    def _now(self, group):
+        """The group as it is now: all may have left it, and others have joined under its name."""
+        return self.groups.get(group.topic_filter) or Group(group.topic_filter)
 
     def _offers(self, group, message):
         """What each member of the group would get; absent ones nothing where somebody is there.
@@ -446,7 +451,7 @@ class Model(Judge):
             in_flight = [delivery for delivery in session.in_flight.values() if not delivery.released]
             known = [*session.queue, *in_flight, *taken]
             there = self.oracle.holds(session.client_id, part.group.topic_filter, part.message)
-            return there > sum(one.group is part.group and _same(one.message, part.message) for one in known)
+            return there > sum(_is_for(one, part.group) and _same(one.message, part.message) for one in known)
         if session.link is None:
             return False
         looks = self._looks(session.link, part)
@@ -531,6 +536,10 @@ def _turn(event):
     """Wills of one moment are told in the order they came; sessions of one moment end in the order they began."""
     at, kind, what = event
     return at, kind, what.will_order if kind == 1 else 0
+
+
+def _is_for(delivery, group):
+    return delivery.group is not None and delivery.group.topic_filter == group.topic_filter
 
 
 def _same(one, other):

@@ -204,7 +204,8 @@ class World:
         kept = [*session.queue, *session.in_flight.values()] if session is not None and shared is not None else []
         expires_at = None if message.expires_at == NEVER else message.expires_at
         return sum(
-            one[4] is shared
+            one[4] is not None
+            and one[4].name == group
             and one[0] is not None
             and (one[0].topic, one[0].payload, one[0].expires_at) == (message.topic, message.payload, expires_at)
             for one in kept
@@ -214,8 +215,8 @@ class World:
         """For which shared group a message is in flight, if for any that still is."""
         session = self.broker.sessions.get(client_id)
         delivery = session.in_flight.get(packet_id) if session is not None else None
-        groups = self.broker.router.groups.items()
-        return next((name for name, shared in groups if delivery is not None and delivery[4] is shared), None)
+        name = delivery[4].name if delivery is not None and delivery[4] is not None else None
+        return name if name in self.broker.router.groups else None
 
     def sent(self, client_id):
         """What messages of QoS 0 it has sent to a client in this step."""

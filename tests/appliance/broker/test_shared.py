@@ -1,6 +1,7 @@
 from collections import Counter
 
 import pytest
+from journal import RecordingJournal
 from virtual import V5, V311, VirtualServer
 
 from appliance.broker.session import Session
@@ -182,6 +183,23 @@ def test_what_waits_stays_where_no_member_is_here():
         client.lose()
     waiting = [delivery[0].payload for client_id in "ab" for delivery in server.broker.sessions[client_id].queue]
     assert sorted(waiting) == [b"2", b"3"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_waits_goes_to_who_has_joined_since_all_had_left(restarts):
+    server = VirtualServer(journal=RecordingJournal(automatic=True))
+    one = member(server, "one", expiry_s=5)
+    one.lose()
+    server.client("p").publish("work/1", b"1", qos=1)
+    member(server, "one", expiry_s=5, topic_filter="other").send(Unsubscribe(3, ("$share/g/work/#",)))
+    assert not server.broker.router.groups
+    member(server, "two", expiry_s=50)
+    if restarts:
+        server.crash_and_restart()
+    for client in server.clients:
+        client.lose()
+    server.advance(5)
+    assert [delivery[0].payload for delivery in server.broker.sessions["two"].queue] == [b"1"]
 
 
 def test_what_is_over_is_not_handed_on():  # [MQTT-3.3.2-5]
