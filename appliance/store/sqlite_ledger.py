@@ -230,7 +230,9 @@ class SqliteLedger:
         """Move the history before the state: its columns stand in no other row."""
         history = self._history
         on_deleted = _nothing if history is None else history.deleted
-        move = StateMove(self._database, self._staging, self._cut_id, self._on_damage, on_deleted)
+        # Of a move that a start goes on with, the next one sees what is over.
+        age_ms = self._age_ms(self._staged_until) if self._staged_until else 0
+        move = StateMove(self._database, self._staging, self._cut_id, self._on_damage, on_deleted, age_ms)
         yield from move.scan()
         more = True
         while history is not None and more:
