@@ -1,5 +1,7 @@
 """Groups as rows of the journal, and rows as what was in the groups."""
 
+from types import SimpleNamespace
+
 import pytest
 from groups import AT, START_TICK, FakeHistory, age_ms, histories_of_groups, provenance, told
 from hypothesis import given, settings
@@ -63,7 +65,7 @@ def test_every_kind_of_change_has_its_place():
 @given(histories_of_groups(max_groups=3))
 @settings(max_examples=60, deadline=None)
 def test_any_group_comes_back_as_it_was(groups):
-    database = Database(None, _connection(), -1)
+    database = SimpleNamespace(connection=_connection())
     history = FakeHistory(database, readings=2)
     staging = Staging(database.connection)
     next_id = 1
@@ -105,7 +107,7 @@ def _connection():
 
 @given(texts)
 def test_a_change_may_hold_any_text(text):
-    database = Database(None, _connection(), -1)
+    database = SimpleNamespace(connection=_connection())
     change = records.WillKept(1, text, None, "t/" + text, b"\0\xff", 1, True, b"", 2, None)
     (row,) = Staging(database.connection).rows(Group(1, records=[change]), 1, age_ms, None)
     assert changes_of(row) == [change]
