@@ -112,7 +112,7 @@ class History:
         self._on_moved = on_moved
         self._template_of = template_of
         self._looked = (-1.0, 0.0)  # monotonic and wall time that the clock was last looked at with
-        self._now, self._tick, self._arrived_ms = -1.0, 0, 0  # of the last message
+        self._now, self._tick, self._arrived_ms, self._epoch_id = -1.0, 0, 0, 0  # of the last message
         self._sources: dict[tuple[bytes, bytes, bytes], _Source | None] = {}
         self._nobody = _Source(Frame(), None)
         self._runs: dict[tuple[str, str], int] = {}
@@ -170,7 +170,9 @@ class History:
         if now != self._now:
             self._now = now
             self._tick = self._clock.tick(now)
-            self._arrived_ms = self._clock.epoch.unix_ms(self._tick)
+            epoch = self._clock.epoch
+            self._arrived_ms = epoch.unix_ms(self._tick)
+            self._epoch_id = epoch.id
         if rights is None and self._template_of is None:
             placed = self._place_one(message)
             if placed is not None:
@@ -188,7 +190,9 @@ class History:
         value = plain(message.payload)
         if value is None or value[0] != series[1]:
             return None
-        tick, late_ms, seq = self._tick, 0, None
+        tick = self._tick
+        late_ms = 0
+        seq: int | None = None
         if not message.properties:
             source = self._nobody
         else:
@@ -208,7 +212,7 @@ class History:
             if source.unsynced or not EARLIEST_MS <= -late_ms <= LATEST_MS or not self._clock.is_trusted:
                 late_ms = 0
             tick -= late_ms * TICKS_PER_MS
-        epoch_id = self._clock.epoch.id
+        epoch_id = self._epoch_id
         if source.epoch_id != epoch_id:
             source.stretch_id = self._stretch_id(epoch_id, source.run_id, source.frame, None)
             source.epoch_id = epoch_id
