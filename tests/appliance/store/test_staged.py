@@ -16,7 +16,6 @@ from appliance.store.database import Database
 from appliance.store.group import Group
 from appliance.store.staged import (
     FURTHER,
-    INSERT,
     MAX_BODY_BYTES,
     RECORD_TYPES,
     RECORDS,
@@ -24,6 +23,7 @@ from appliance.store.staged import (
     Staging,
     changes_of,
     group_of,
+    insert,
     is_kept,
     read,
     read_back,
@@ -45,7 +45,7 @@ def stage(database, group, first_id=1, history=None):
     staging = Staging(database.connection)
     with database.transaction():
         rows = staging.rows(group, first_id, age_ms, None if history is None else history.place)
-        database.connection.executemany(INSERT, rows)
+        insert(database.connection, rows)
     found = list(read(database.connection, first_id - 1, LAST))
     assert found == rows
     return found
@@ -71,7 +71,7 @@ def test_any_group_comes_back_as_it_was(groups):
     next_id = 1
     for group in groups:
         rows = staging.rows(group, next_id, age_ms, history.place)
-        database.connection.executemany(INSERT, rows)
+        insert(database.connection, rows)
         found = list(read(database.connection, next_id - 1, LAST))
         assert all(staging.is_whole(row) for row in found)
         assert [change for row in found for change in changes_of(row)] == group.records

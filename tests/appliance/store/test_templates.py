@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from strategies import texts
 
 from appliance.store.database import Database
-from appliance.store.templates import MAX_TEMPLATES, Template, Templates, cut
+from appliance.store.templates import MAX_TEMPLATES, Template, Templates, apart, cut
 
 
 @given(st.integers(0, 2**62), st.integers(0, 253_402_300_799_999), texts, texts)
@@ -22,6 +22,14 @@ def test_whatever_is_cut_gives_the_same_bytes(block):
     found = cut("", block, 7)
     if found is not None:
         assert found[0].fill(7, found[1]) == block
+
+
+def test_the_parts_of_a_block_give_it_again():
+    block = provenance(7, AT)
+    frame, seq, time_ms = apart(block)
+    assert (seq, time_ms) == (7, round(AT * 1000))
+    assert Template("", *frame).fill(seq, time_ms) == block
+    assert apart(provenance(123, AT + 1)) == (frame, 123, time_ms + 1000)
 
 
 WHOLE = provenance(7, AT)
