@@ -20,6 +20,10 @@ class _Ranges:
     def add(self, seq: int) -> bool:
         """Put a number in; False if it is in already."""
         firsts, lasts = self.firsts, self.lasts
+        if lasts and seq == lasts[-1] + 1:  # almost always
+            lasts[-1] = seq
+            self.changed.add(firsts[-1])
+            return True
         after = bisect_right(firsts, seq)
         if after and seq <= lasts[after - 1]:
             return False

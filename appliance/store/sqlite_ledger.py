@@ -20,7 +20,7 @@ from appliance.store.hubclock import HubClock
 from appliance.store.loading import last_stamp, load
 from appliance.store.rescue import Remainder, open_sound
 from appliance.store.retention import Retention, Terms
-from appliance.store.staged import INSERT, Moment, StagedRow, Staging
+from appliance.store.staged import Moment, StagedRow, Staging, insert
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
 from appliance.store.tiers import Tiers
@@ -156,7 +156,7 @@ class SqliteLedger:
             if self._gaps is not None:
                 self._gaps.write(group.gaps)
             rows = self._staging.rows(group, self._next_id, self._age_ms, None if history is None else history.place)
-            self._database.connection.executemany(INSERT, rows)
+            insert(self._database.connection, rows)
         self.last_stamp = group.run, group.number
         self._wrote(rows, group.now)
 
@@ -265,7 +265,7 @@ class SqliteLedger:
 
     def _wrote(self, rows: list[StagedRow], now: float) -> None:
         """Count what waits now, and what the commit adds to the log: pages for its rows, and the one it begins on."""
-        size_bytes = sum(ROW_BYTES + sum(len(field) for field in row if isinstance(field, bytes | str)) for row in rows)
+        size_bytes = sum(map(bytes_of, rows))
         self._next_id += len(rows)
         self._log_bytes += size_bytes + 2 * PAGE_BYTES
         self._staged_bytes += size_bytes
@@ -336,6 +336,25 @@ def open_ledger(
         return begin()  # salvaged, because it is suspected now
     except sqlite3.Error as error:
         raise StoreError(explain(path, error)) from error
+
+
+def bytes_of(row: StagedRow) -> int:
+    """Give about what a row takes in the file."""
+    size_bytes = ROW_BYTES
+    _, _, _, _, _, value, _, _, _, _, topic, payload, properties, client_id, _, body, _ = row
+    if topic is not None:
+        size_bytes += len(topic)
+    if payload is not None:
+        size_bytes += len(payload)
+    if client_id is not None:
+        size_bytes += len(client_id)
+    if properties.__class__ is bytes:
+        size_bytes += len(properties)
+    if body.__class__ is bytes:
+        size_bytes += len(body)
+    if value.__class__ is str:
+        size_bytes += len(value)
+    return size_bytes
 
 
 def _nothing() -> None:

@@ -1,5 +1,7 @@
 """Groups as rows of the journal, and rows as what was in the groups."""
 
+from types import SimpleNamespace
+
 import pytest
 from groups import AT, START_TICK, FakeHistory, age_ms, histories_of_groups, provenance, told
 from hypothesis import given, settings
@@ -14,7 +16,6 @@ from appliance.store.database import Database
 from appliance.store.group import Group
 from appliance.store.staged import (
     FURTHER,
-    INSERT,
     MAX_BODY_BYTES,
     RECORD_TYPES,
     RECORDS,
@@ -22,6 +23,7 @@ from appliance.store.staged import (
     Staging,
     changes_of,
     group_of,
+    insert,
     is_kept,
     read,
     read_back,
@@ -43,7 +45,7 @@ def stage(database, group, first_id=1, history=None):
     staging = Staging(database.connection)
     with database.transaction():
         rows = staging.rows(group, first_id, age_ms, None if history is None else history.place)
-        database.connection.executemany(INSERT, rows)
+        insert(database.connection, rows)
     found = list(read(database.connection, first_id - 1, LAST))
     assert found == rows
     return found
@@ -63,13 +65,13 @@ def test_every_kind_of_change_has_its_place():
 @given(histories_of_groups(max_groups=3))
 @settings(max_examples=60, deadline=None)
 def test_any_group_comes_back_as_it_was(groups):
-    database = Database(None, _connection(), -1)
+    database = SimpleNamespace(connection=_connection())
     history = FakeHistory(database, readings=2)
     staging = Staging(database.connection)
     next_id = 1
     for group in groups:
         rows = staging.rows(group, next_id, age_ms, history.place)
-        database.connection.executemany(INSERT, rows)
+        insert(database.connection, rows)
         found = list(read(database.connection, next_id - 1, LAST))
         assert all(staging.is_whole(row) for row in found)
         assert [change for row in found for change in changes_of(row)] == group.records
@@ -105,7 +107,7 @@ def _connection():
 
 @given(texts)
 def test_a_change_may_hold_any_text(text):
-    database = Database(None, _connection(), -1)
+    database = SimpleNamespace(connection=_connection())
     change = records.WillKept(1, text, None, "t/" + text, b"\0\xff", 1, True, b"", 2, None)
     (row,) = Staging(database.connection).rows(Group(1, records=[change]), 1, age_ms, None)
     assert changes_of(row) == [change]
