@@ -68,12 +68,6 @@ def test_the_hour_that_runs_waits_for_its_end_and_a_grace(kept):
     assert kept.roll() == 1
 
 
-def test_nothing_is_rolled_up_while_the_clock_is_not_trusted(kept):
-    kept.put(kept.series("a"), (0, 1))
-    kept.at_ms = None
-    assert kept.roll() == 0
-
-
 def test_each_kind_of_series_is_rolled_up_as_it_is_meant(kept):
     binary = kept.series("door", "binary")
     event = kept.series("bell", "text")
@@ -136,20 +130,100 @@ def test_the_next_bucket_goes_on_from_a_late_reading_across_empty_ones(kept):
     ]
 
 
-def test_readings_without_a_time_wait_until_it_is_found(kept):
+def test_readings_have_hours_by_a_provisional_time_until_the_true_one_is_found(kept):
     series = kept.series("a")
     epoch = kept.epoch(BEGIN + DAY_MS, last_ms=BEGIN + 2 * DAY_MS, clock="unsynced")
     kept.put(series, *every(MINUTE_MS, DAY_MS, DAY_MS + 3 * HOUR_MS))
     kept.after(3 * DAY_MS)
-    assert kept.roll() == 0
+    kept.roll()
+    assert [hour["time"] for hour in kept.rollups("hours")] == [f"2026-09-22T0{hour}:00Z" for hour in range(3)]
     with kept.database.transaction():
         kept.ask("UPDATE epochs SET clock = 'redated', offset_ms = ? WHERE id = ?", (7 * HOUR_MS + 1, epoch))
     kept.roll()
     first, *_, last = kept.rollups("hours")
     assert (first["time"], last["time"]) == ("2026-09-22T07:00Z", "2026-09-22T09:00Z")
     assert sum(hour["count"] for hour in kept.rollups("hours")) == 180
-    kept.ask("UPDATE epochs SET last_tick = last_tick + 1 WHERE id = ?", (epoch,))
+    assert kept.count("redated") == 0
+    kept.ask("UPDATE epochs SET last_tick = last_tick + 1, clock = 'synced' WHERE id = ?", (epoch,))
     assert kept.count("due") == 0
+
+
+def test_hours_that_a_wrong_time_put_ahead_of_now_are_taken_back(kept):
+    """Nothing is seen of tomorrow, and today's hour is whole when it is over."""
+    series = kept.series("a")
+    epoch = kept.epoch(BEGIN + 40 * DAY_MS, last_ms=BEGIN + 43 * DAY_MS, clock="unsynced")
+    kept.put(series, *every(10 * MINUTE_MS, 40 * DAY_MS, 42 * DAY_MS + 30 * MINUTE_MS))
+    kept.after(42 * DAY_MS + HOUR_MS)
+    kept.roll()
+    assert kept.count("days") == 2
+    kept.ask("UPDATE epochs SET clock = 'redated', offset_ms = ? WHERE id = ?", (-HOUR_MS, epoch))
+    kept.after(42 * DAY_MS - 30 * MINUTE_MS)
+    kept.roll()
+    assert [day["count"] for day in kept.rollups("days")] == [6, 144]
+    assert kept.rollups("hours")[-1]["time"] == "2026-11-01T22:00Z"
+    kept.after(43 * DAY_MS)
+    kept.roll()
+    assert sum(hour["count"] for hour in kept.rollups("hours")) == 2 * 144 + 3
+    assert kept.count("due") == 0
+
+
+EPOCH_TICKS = 30 * HOUR_MS  # of each of the property's epochs, in ms
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["put", "date", "roll", "restart"]),
+            st.integers(0, 2),  # which epoch
+            st.integers(-50 * 60, 50 * 60).map(lambda minutes: minutes * MINUTE_MS + 7),  # its offset
+            st.integers(0, EPOCH_TICKS // MINUTE_MS - 1),
+            st.integers(-5, 5),
+        ),
+        max_size=25,
+    ),
+    st.sampled_from(["energy", None]),
+)
+def test_whatever_becomes_of_clocks_the_tables_are_those_of_the_last_times(tmp_path_factory, deeds, quantity):
+    directory = tmp_path_factory.mktemp("clocks")
+    lived, afresh = Kept(directory / "one.db"), Kept(directory / "two.db")
+    offsets, told = {}, {}
+    try:
+        for kept in (lived, afresh):
+            kept.series("a", "number", quantity)
+        stretches = []
+        for n in range(3):
+            first_ms = BEGIN + (4 + 2 * n) * DAY_MS
+            lived.epoch(first_ms, last_ms=first_ms + EPOCH_TICKS, clock="unsynced", age_ms=n * EPOCH_TICKS)
+            stretches.append(lived.stretch)
+        for deed, n, offset_ms, minute, value in deeds:
+            at_ms = (4 + 2 * n) * DAY_MS + minute * MINUTE_MS
+            if deed == "put" and at_ms not in told:
+                lived.put(1, (at_ms, value), stretch=stretches[n])
+                told[at_ms] = (n, value)
+            elif deed == "date":
+                said = "redated" if value > 0 else "unsynced"
+                with lived.database.transaction():
+                    lived.ask("UPDATE epochs SET offset_ms = ?, clock = ? WHERE id = ?", (offset_ms, said, n + 3))
+                offsets[n] = offset_ms
+            elif deed == "roll":
+                lived.after(minute * 8 * MINUTE_MS)
+                lived.roll()
+            elif deed == "restart":
+                lived.tiers.step(0.0)
+                lived.restart()
+        for n in range(3):
+            first_ms = BEGIN + (4 + 2 * n) * DAY_MS
+            afresh.epoch(first_ms, last_ms=first_ms + EPOCH_TICKS, offset_ms=offsets.get(n, 0))
+            afresh.put(1, *((at_ms, value) for at_ms, (of, value) in sorted(told.items()) if of == n))
+        for kept in (lived, afresh):
+            kept.after(30 * DAY_MS)
+            kept.roll()
+            assert kept.count("due") == 0
+        assert lived.tables() == afresh.tables()
+    finally:
+        lived.close()
+        afresh.close()
 
 
 def test_an_epoch_that_is_put_down_with_its_time_found_is_due_too(kept):
