@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from appliance.store.belief import Belief, believe
 from appliance.store.database import Database
+from appliance.store.gaps import prune
 from appliance.store.hubclock import BEFORE_EPOCH
 from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.rollup import DAY_MS, HOUR_MS
@@ -128,7 +129,7 @@ class Retention:
         if now < self._look_at:
             return False
         self._look_at = now + LOOK_S
-        return self._decide_by_age(now) or self._decide_by_size(now)
+        return self._decide_by_age(now) or self._decide_by_size(now) or self._prune_gaps(now)
 
     def trim(self, now: float) -> bool:
         """Throw some rows away at once because there is no room; False when nothing may go, or there is enough."""
@@ -182,6 +183,17 @@ class Retention:
             if self._raise(tier, floor_ms):
                 return True
         return False
+
+    def _prune_gaps(self, now: float) -> bool:
+        """Throw gaps away that are older than days are kept, and the oldest of too many."""
+        floor = NEVER
+        if self._terms.day_days and (not self._is_trusted() or self._belief().is_sure):
+            floor = floor_of_age(self._epochs(), self._age_ms(now) - self._terms.day_days * DAY_MS)
+        with self._database.transaction():
+            pruned = prune(self._database.connection, floor, ROWS_A_STEP)
+        if pruned:
+            self._look_at = now
+        return pruned > 0
 
     def _decide_by_size(self, now: float) -> bool:
         """Move a floor because there is no room: the readings' first, then those of minutes and hours."""
@@ -287,12 +299,15 @@ class Retention:
 
     def _believe(self, unix_ms: int, age_ms: int) -> Belief:
         """Know how far the clock is believed, and write it down now and then."""
-        belief = Belief(*self._ask("SELECT at_ms, doubted_age_ms FROM believed").fetchone())
+        belief = self._belief()
         next_ = believe(belief, unix_ms, age_ms)
         moved_ms = abs((next_.at_ms or 0) - (belief.at_ms or 0))
         if next_.doubted_age_ms != belief.doubted_age_ms or moved_ms >= HOUR_MS:
             self._ask("UPDATE believed SET at_ms = ?, doubted_age_ms = ?", next_)
         return next_
+
+    def _belief(self) -> Belief:
+        return Belief(*self._ask("SELECT at_ms, doubted_age_ms FROM believed").fetchone())
 
     def _epochs(self) -> list[Epoch]:
         return [

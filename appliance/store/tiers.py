@@ -52,7 +52,8 @@ _NEW_HOURS: Final = f"""
       epoch AS (SELECT * FROM epochs WHERE id = ?2),
       first_of(hour) AS (
         SELECT (SELECT {_TICK_HOUR} FROM readings, epoch AS epochs
-          WHERE series_id = ?1 AND tick >= epochs.first_tick - {MARGIN_TICKS} AND tick <= epochs.last_tick + {MARGIN_TICKS}
+          WHERE series_id = ?1 AND tick >= epochs.first_tick - {MARGIN_TICKS}
+            AND tick <= epochs.last_tick + {MARGIN_TICKS}
           ORDER BY tick LIMIT 1)
         UNION ALL
         SELECT (SELECT {_TICK_HOUR} FROM readings, epoch AS epochs

@@ -3,6 +3,7 @@
 import pytest
 from kept import BEFORE, BEGIN, TABLES, Kept, every
 
+from appliance.store.gaps import DROPPED, HUB, GapNote, Gaps
 from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.retention import LOOK_S, ROWS_A_STEP, Epoch, Terms, earliest_ms, epoch_of, floor_of_age
 from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS
@@ -290,6 +291,29 @@ def test_a_disk_that_is_short_of_space_is_not_needed_for_growth(tmp_path):
     used, size = used_bytes(kept)
     assert size - used >= size * 0.05
     assert 0 < first_day(kept) < 2  # not all of it for another program's sake
+    kept.close()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_gaps_go_with_the_days_and_an_open_one_stays(kept, trusted):
+    kept.is_trusted = trusted
+    live(kept, 12)
+    ticks = [(BEGIN + day * DAY_MS) * TICKS_PER_MS for day in range(12)]
+    with kept.database.transaction():
+        for tick in ticks:
+            Gaps(kept.database.connection).write([GapNote(HUB, "", DROPPED, tick, tick)], lambda tick: tick)
+        Gaps(kept.database.connection).write([GapNote(HUB, "", DROPPED, ticks[0], None, "lasts")], lambda tick: tick)
+    kept.throw_away(1e6)
+    assert kept.ask("SELECT to_tick FROM gaps ORDER BY to_tick").fetchall() == [(None,), *((t,) for t in ticks[5:])]
+
+
+def test_gaps_are_kept_as_long_as_days_are(tmp_path):
+    kept = Kept(tmp_path / "appliance.db", Terms(day_days=0))
+    with kept.database.transaction():
+        Gaps(kept.database.connection).write([GapNote(HUB, "", DROPPED, 0, 1)], int)
+    kept.after(TEN_YEARS_MS)
+    kept.throw_away(1e9)
+    assert kept.count("gaps") == 1
     kept.close()
 
 
