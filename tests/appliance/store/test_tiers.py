@@ -1,5 +1,7 @@
 """Minutes, hours and days of real files: from readings, from late ones, from found times, and after any crash."""
 
+import sqlite3
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -354,6 +356,48 @@ def test_a_ledger_rolls_up_and_throws_away_what_it_wrote(tmp_path):
     assert minutes[0].at >= at + 86_400
     drawn = reader.chart("home/kitchen/temperature", at, until - 0.001, 4)
     assert [bucket.count for bucket in drawn.buckets] == [96] * 4
+
+
+def test_a_ledger_without_a_time_server_rolls_up_and_moves_all_when_the_clock_is_set(tmp_path):
+    time = {"now": 1_000.0, "at": BEGIN / 1000, "quality": "unsynced"}
+    ledger = open_ledger(
+        tmp_path / "appliance.db",
+        site="home",
+        max_series=10,
+        boot="boot",
+        quality=lambda: time["quality"],
+        clock=lambda: time["now"],
+        wall_clock=lambda: time["at"],
+    )
+    ledger.load(time["now"])
+    reader = TierReader(tmp_path / "appliance.db")
+    topic, at = "home/kitchen/temperature", BEGIN / 1000
+
+    def live(first, last):
+        for number in range(first, last):
+            group = Group(number, run=7, now=time["now"], at=time["at"])
+            group.entries.append((Message(topic, b"20"), int(RouteFlag.RECORD), time["now"], None))
+            ledger.write(group)
+            time["now"] += 900
+            time["at"] += 900
+            while ledger.step():
+                pass
+
+    live(1, 4 * 30)
+    provisional = reader.summaries(topic, "1h", 0, at + 10 * 86_400)
+    assert [(hour.at, hour.count) for hour in provisional[:3]] == [(at + 3_600 * n, 4) for n in range(3)]
+    connection = sqlite3.connect(tmp_path / "appliance.db")
+    assert connection.execute("SELECT count(*) FROM hours").fetchone()[0] >= 27
+    time["at"] += 7 * 86_400 - 3_600
+    time["quality"] = "synced"
+    live(4 * 30, 4 * 40)
+    hours = connection.execute("SELECT min(start) - ?, max(start) - ?, sum(count) FROM hours", (BEGIN // HOUR_MS,) * 2)
+    first, last, count = hours.fetchone()
+    assert (first, count) == (7 * 24 - 1, 4 * (last - first + 1) - (last - first + 1 == 40))
+    assert connection.execute("SELECT count(*) FROM redated").fetchone() == (0,)
+    connection.close()
+    ledger.finish()
+    ledger.close()
 
 
 def test_a_step_takes_a_few_hours_or_one_that_is_full(kept):
