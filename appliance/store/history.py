@@ -249,13 +249,17 @@ class History:
         for one in readings_of(
             message.topic, message.payload, message.properties, at=arrived_ms / 1000, site=self._site
         ):
-            if not all(may_publish(value.topic) for value in one.values):
-                self.tally.forbidden += 1
-                continue
+            is_forbidden = not all(may_publish(value.topic) for value in one.values)
             run_id = None if one.origin is None else self._run_id(one.origin[:2])
             if one.origin is not None and run_id is not None and not self._received.add(run_id, one.origin.seq):
                 self.tally.duplicates += len(one.values)
                 continue
+            if is_forbidden:
+                self.tally.forbidden += 1
+                if run_id is not None:
+                    self._received.save_run(run_id)
+                continue
+            rows = len(placed)
             moment, late_ms = self._moment(one, now, arrived_ms, backlog=backlog)
             stretch_id = self._stretch_id(moment.epoch_id, run_id, one, template)
             seq = None if one.origin is None else one.origin.seq
@@ -268,6 +272,8 @@ class History:
                 if not backlog:
                     self._clock.passed(tick + late_ms * TICKS_PER_MS)
                 placed.append(Placed(series_id, tick, stored_value(value), seq, late_ms, stretch_id))
+            if run_id is not None and len(placed) == rows:
+                self._received.save_run(run_id)
         self.tally.rows += len(placed)
         return placed
 

@@ -308,18 +308,15 @@ def open_ledger(
             ledger = SqliteLedger(
                 database, history, age_ms=hub_clock.age_ms, on_damage=on_damage, gaps=gaps, clock=clock
             )
-
-            def unix_ms(now: float) -> int | None:
-                return hub_clock.unix_ms(now) if hub_clock.is_trusted else None
-
             retention = Retention(
                 database,
                 terms or Terms(),
-                unix_ms=unix_ms,
+                unix_ms=hub_clock.unix_ms,
+                is_trusted=lambda: hub_clock.is_trusted,
                 age_ms=hub_clock.age_ms,
                 is_short_of_space=lambda: ledger.short_of_space,
             )
-            ledger.work([Tiers(database, unix_ms)], retention)
+            ledger.work([Tiers(database, hub_clock.unix_ms)], retention)
         except sqlite3.Error as error:
             if is_damage(error):
                 database.suspect(str(error))

@@ -223,6 +223,10 @@ def test_who_speaks_for_several_topics_speaks_for_its_own(keeper):
     placed = keeper.history.place((backlog(*entries), 0, keeper.now, Rights()), group)
     assert [row.value for row in placed] == [1000]
     assert keeper.history.tally == Tally(rows=1, forbidden=1)
+    # It came, and will not come again: at once in the table, since no row says so.
+    assert keeper.ask("SELECT first_seq, last_seq FROM received").fetchall() == [(1, 2)]
+    assert keeper.history.place((backlog(*entries), 0, keeper.now, Rights()), group) == []
+    assert keeper.history.tally == Tally(rows=1, forbidden=1, duplicates=2)
 
 
 def test_series_are_capped_and_the_cap_holds_after_a_restart(tmp_path):

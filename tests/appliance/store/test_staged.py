@@ -14,6 +14,8 @@ from appliance.broker.ports import RouteFlag
 from appliance.broker.records import AnyRecord, Opened, Queued
 from appliance.store.database import Database
 from appliance.store.group import Group
+from appliance.store.schema import HISTORY
+from appliance.store.schema_journal import JOURNAL
 from appliance.store.staged import (
     FURTHER,
     MAX_BODY_BYTES,
@@ -87,22 +89,19 @@ def test_any_group_comes_back_as_it_was(groups):
                 len(found) - 1 - _records(found[:-1])
             )
         next_id += len(rows)
+    database.connection.close()
 
 
 def _records(rows):
     return sum(row.kind == RECORDS for row in rows)
 
 
-def _connection():
-    import sqlite3
-
-    from appliance.store.schema import HISTORY
-    from appliance.store.schema_journal import JOURNAL
-
+def _memory():
+    """A database in memory, as far as rows are made and read: an example is soon over."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for statement in (*HISTORY, *JOURNAL):
         connection.execute(statement)
-    return connection
+    return SimpleNamespace(connection=connection)
 
 
 @given(texts)
@@ -111,6 +110,7 @@ def test_a_change_may_hold_any_text(text):
     change = records.WillKept(1, text, None, "t/" + text, b"\0\xff", 1, True, b"", 2, None)
     (row,) = Staging(database.connection).rows(Group(1, records=[change]), 1, age_ms, None)
     assert changes_of(row) == [change]
+    database.connection.close()
 
 
 def test_of_an_agents_reading_only_what_is_new_is_written(database):
