@@ -15,7 +15,20 @@ from appliance import build
 from appliance.cli import build_parser, main, service
 from appliance.exits import CommandError, Exit
 
-COMMANDS = ["demo", "run", "check", "passwd", "status", "history", "sub", "pub"]
+COMMANDS = [
+    "demo",
+    "run",
+    "check",
+    "passwd",
+    "status",
+    "history",
+    "prove",
+    "export",
+    "backup",
+    "restore",
+    "sub",
+    "pub",
+]
 
 
 def test_version_and_help_come_from_standard_output(capsys):
