@@ -6,7 +6,6 @@ epoch that it touches; each is a range of the clustered key, so nothing is scann
 """
 
 import sqlite3
-import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,16 +16,24 @@ import msgspec
 
 from appliance.clock import UNSYNCED
 from appliance.mqtt.topics import matches
-from appliance.store.database import StoreError, explain, open_reader
+from appliance.store.asking import READER_TIMEOUT_S, Asker
 from appliance.store.hubclock import Epoch
-from appliance.store.reading_rows import IS_WHOLE, LATE_MS, TICKS_PER_MS, Stored, prepare, shown
+from appliance.store.reading_rows import (
+    IS_LIKELY_WHOLE,
+    IS_WHOLE,
+    LATE_BIAS_MS,
+    TICKS_PER_MS,
+    Stored,
+    is_whole,
+    key_sum,
+    shown,
+)
 from appliance.store.readings import LAST_AT
 from appliance.store.schema_ticks import IS_STAGED
+from appliance.store.staged import COLUMNS, StagedRow, Staging
 
 MAX_ROWS: Final = 100_000
 MAX_POINTS: Final = 10_000
-READER_TIMEOUT_S: Final = 5.0  # a reader that stays longer pins the write-ahead log
-STEPS_BETWEEN_LOOKS: Final = 20_000  # of SQLite's machine, some milliseconds
 ENDLESS: Final = 2**62
 MARGIN_TICKS: Final = 360_000 * TICKS_PER_MS  # a reading may be placed so far outside its epoch
 
@@ -44,7 +51,7 @@ class Series:
     last_at: float | None
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One reading. `at` and `received` are Unix seconds to the ms; agent, run and seq are None from a stranger.
 
     clock: what the time rests on. The agent's word, synced or unsynced, or None; unsynced too while the hub's own
@@ -112,39 +119,49 @@ class Stretch(NamedTuple):
 
 
 Found = tuple[int, Stored, int | None, int, int]
-"""A row as it is found: tick, value, seq, late_ms, stretch_id."""
+"""A row as it is found, moved or staged: tick, value, seq, late_check, stretch_id."""
 
 Sum = tuple[int, float, float, float, int]
 """Readings of one bucket: ms of the first, min, sum, max, count."""
 
 _IN_SPAN: Final = "series_id = ? AND tick BETWEEN ? AND ?"
-_MOVED: Final = f"SELECT tick, value, seq, {LATE_MS}, stretch_id FROM readings WHERE {_IN_SPAN}"  # noqa: S608 our own
-_STAGED: Final = f"SELECT tick, value, seq, late_ms, stretch_id FROM journal WHERE series_id = ? AND {IS_STAGED}"  # noqa: S608
+_MOVED: Final = f"SELECT tick, value, seq, late_check, stretch_id FROM readings WHERE {_IN_SPAN}"  # noqa: S608 our own
+_NEWEST: Final = "ORDER BY tick DESC LIMIT ?"
+# Numbers in thousandths are told quickly; `is_whole` looks at all others, which SQLite could only ask Python about.
+_NOT_DAMAGED: Final = f"({IS_LIKELY_WHOLE} OR typeof(value) <> 'integer' OR {IS_WHOLE})"
+_STAGED: Final = f"SELECT {COLUMNS} FROM journal WHERE series_id = ? AND {IS_STAGED}"  # noqa: S608
+_LAST_STAGED: Final = (
+    f"SELECT {COLUMNS}, max(tick) FROM journal WHERE {IS_STAGED} AND tick BETWEEN ? AND ?"  # noqa: S608
+)
 _OF_OFFSET: Final = (
     " AND stretch_id IN (SELECT stretches.id FROM epochs JOIN stretches ON epoch_id = epochs.id WHERE offset_ms = ?)"
 )
-_KINDS: Final = (("integer", 1000), ("real", 1))  # how numbers are stored, and what of one is 1
-_BUCKETS: Final = (
-    f"SELECT (tick / {TICKS_PER_MS} + ?) / ? AS place, min(tick), min(value), total(value), max(value), count(*)"  # noqa: S608
-    f" FROM readings WHERE {_IN_SPAN} AND typeof(value) = ? AND {IS_WHOLE}"
+_PLACE: Final = f"(tick / {TICKS_PER_MS} + ?) / ? AS place"
+_BUCKETS: Final = f"SELECT {_PLACE}, min(tick), min(value), total(value), max(value), count(*) FROM readings"  # noqa: S608
+_THOUSANDTHS: Final = (
+    f"{_BUCKETS} WHERE {_IN_SPAN} AND typeof(value) = 'integer' AND ({IS_LIKELY_WHOLE} OR {IS_WHOLE})"
 )
+_REALS: Final = f"{_BUCKETS} WHERE {_IN_SPAN} AND typeof(value) = 'real' AND {IS_WHOLE}"
 
 
 class HistoryReader:
-    """Asks the history; each question opens its own read-only connection, so any thread may ask.
+    """Asks the history; each question has a read-only connection to itself, so any thread may ask.
 
     Every question ends within `timeout_s`; StoreError says in one line what went wrong and what to do. A row whose
-    checksum is wrong is never given.
+    checksum is wrong is never given. keeps: see `Asker`; then it must be closed.
     """
 
-    def __init__(self, path: Path, *, timeout_s: float = READER_TIMEOUT_S) -> None:
-        self._path = path
-        self._timeout_s = timeout_s
+    def __init__(self, path: Path, *, timeout_s: float = READER_TIMEOUT_S, keeps: bool = False) -> None:
+        self._asker = Asker(path, timeout_s=timeout_s, keeps=keeps)
 
     @property
     def path(self) -> Path:
         """Where the database lies, for questions of other kinds."""
-        return self._path
+        return self._asker.path
+
+    def close(self) -> None:
+        """Keep no connection between questions any more; may be called twice."""
+        self._asker.close()
 
     def rows(self, topic: str, since_at: float, until_at: float, limit: int = MAX_ROWS) -> list[Row]:
         """Readings of a topic from one time to another, both included, oldest first; the newest `limit` of them."""
@@ -214,26 +231,19 @@ class HistoryReader:
 
     @contextmanager
     def _question(self) -> "Generator[Question]":
-        connection = open_reader(self._path)
-        prepare(connection)
-        ends = time.monotonic() + self._timeout_s
-        connection.set_progress_handler(lambda: time.monotonic() > ends, STEPS_BETWEEN_LOOKS)
-        try:
-            connection.execute("BEGIN")  # one state of the history for the whole answer
+        with self._asker.question() as connection:
             yield Question(connection)
-        except sqlite3.Error as error:
-            raise StoreError(explain(self._path, error)) from error
-        finally:
-            connection.close()
 
 
 class Question:
     """One state of the history, on an open connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
         self._ask = connection.execute
         self._stretches: dict[int, Stretch] = {}
         self._staged: dict[int, list[Found]] = {}  # by series
+        self._staging: Staging | None = None
         self._shifted: list[Epoch] | None = None
 
     def all(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
@@ -275,10 +285,7 @@ class Question:
         for span in spans:
             where = (series_id, span.first_tick, span.last_tick, *((span.offset_ms,) if span.mixed else ()))
             of_offset = _OF_OFFSET if span.mixed else ""
-            moved = self._ask(
-                f"{_MOVED}{of_offset} AND {IS_WHOLE} ORDER BY tick DESC LIMIT ?",
-                (*where, limit),
-            ).fetchall()
+            moved = self._moved(series_id, where, of_offset, limit)
             moved.reverse()
             staged = self._staged_in(series_id, span)
             is_sorted = is_sorted and not found and (not staged or not moved or moved[-1][0] < staged[0][0])
@@ -294,19 +301,19 @@ class Question:
         for span in everything:
             of_offset = _OF_OFFSET if span.mixed else ""
             offset = (span.offset_ms,) if span.mixed else ()
-            staged = self._ask(
-                f"SELECT series_id, max(tick), value, seq, late_ms, stretch_id FROM journal WHERE {IS_STAGED}"  # noqa: S608
-                f" AND tick BETWEEN ? AND ?{of_offset} GROUP BY series_id",
-                (span.first_tick, span.last_tick, *offset),
-            )
-            for series_id, *found in staged:
-                _keep_later(last, series_id, tuple(found))
+            ticks = (span.first_tick, span.last_tick, *offset)
+            for fields in self.all(f"{_LAST_STAGED}{of_offset} GROUP BY series_id", ticks):
+                row = StagedRow(*fields[:-1])
+                if row.series_id is None:
+                    continue
+                found = self._found(row)
+                if found is None:  # the last whole one, in the place of a damaged one
+                    before = self._staged_in(row.series_id, span)
+                    found = before[-1] if before else None
+                if found is not None:
+                    _keep_later(last, row.series_id, found)
             for series_id in series:
-                moved = self._ask(
-                    f"{_MOVED}{of_offset} AND {IS_WHOLE} ORDER BY tick DESC LIMIT 1",
-                    (series_id, span.first_tick, span.last_tick, *offset),
-                ).fetchone()
-                if moved is not None:
+                for moved in self._moved(series_id, (series_id, *ticks), of_offset, 1):
                     _keep_later(last, series_id, moved)
         return dict(zip(last, self.told(last.values()), strict=True))
 
@@ -316,10 +323,11 @@ class Question:
         for span in self.spans(since_ms, until_ms):
             shift_ms = span.offset_ms - since_ms
             of_offset = (span.offset_ms,) if span.mixed else ()
-            for kind, one in _KINDS:
+            of_series = shift_ms, width_ms, series_id, span.first_tick, span.last_tick
+            ending = f"{_OF_OFFSET if span.mixed else ''} GROUP BY place"
+            for statement, one, sums_asked in ((_THOUSANDTHS, 1000, (key_sum(series_id),)), (_REALS, 1, ())):
                 for place, tick, lowest, total, highest, count in self._ask(
-                    f"{_BUCKETS}{_OF_OFFSET if span.mixed else ''} GROUP BY place",
-                    (shift_ms, width_ms, series_id, span.first_tick, span.last_tick, kind, *of_offset),
+                    f"{statement}{ending}", (*of_series, *sums_asked, *of_offset)
                 ):
                     at_ms = tick // TICKS_PER_MS + span.offset_ms
                     _add(sums, place, (at_ms, lowest / one, total / one, highest / one, count))
@@ -338,26 +346,49 @@ class Question:
         rows = []
         known_id = -1
         offset_ms, quality, clock, agent, run = Stretch(0, "", None, None, None)
-        for tick, value, seq, late_ms, stretch_id in found:
+        append = rows.append
+        for tick, value, seq, late_check, stretch_id in found:
             if stretch_id != known_id:
                 known_id = stretch_id
                 offset_ms, quality, clock, agent, run = self._stretch(stretch_id)
             at_ms = tick // TICKS_PER_MS + offset_ms
-            number = value / 1000 if type(value) is int else shown(value)
-            text = value if type(value) is str else None
-            rows.append(Row(at_ms / 1000, number, text, quality, clock, agent, run, seq, (at_ms + late_ms) / 1000))
+            received = (at_ms + (late_check >> 16) + LATE_BIAS_MS) / 1000
+            if type(value) is int:
+                append(Row(at_ms / 1000, value / 1000, None, quality, clock, agent, run, seq, received))
+            else:
+                text = value if type(value) is str else None
+                append(Row(at_ms / 1000, shown(value), text, quality, clock, agent, run, seq, received))
         return rows
 
     def _staged_in(self, series_id: int, span: Span) -> list[Found]:
         """Rows of a series in a span that are not moved yet, in the order of ticks."""
         if series_id not in self._staged:
-            self._staged[series_id] = sorted(self._ask(_STAGED, (series_id,)), key=_tick_of)
+            rows = map(self._found, map(StagedRow._make, self.all(_STAGED, (series_id,))))
+            self._staged[series_id] = sorted((found for found in rows if found is not None), key=_tick_of)
         return [
             found
             for found in self._staged[series_id]
             if span.first_tick <= found[0] <= span.last_tick
             and (not span.mixed or self._stretch(found[4]).offset_ms == span.offset_ms)
         ]
+
+    def _moved(self, series_id: int, where: tuple[object, ...], of_offset: str, limit: int) -> list[Found]:
+        """Rows of a series that were moved, the newest first; at most `limit` of them."""
+        asked = f"{_MOVED}{of_offset} AND {_NOT_DAMAGED} {_NEWEST}"
+        found: list[Found] = self.all(asked, (*where, key_sum(series_id), limit))
+        if all(type(row[1]) is int or is_whole(series_id, *row) for row in found):
+            return found
+        return self.all(f"{_MOVED}{of_offset} AND {IS_WHOLE} {_NEWEST}", (*where, limit))
+
+    def _found(self, row: StagedRow) -> Found | None:
+        """Give what a row of the journal says; None where it is damaged."""
+        if self._staging is None:
+            self._staging = Staging(self._connection)
+        if row.tick is None or row.value is None or row.late_ms is None or row.stretch_id is None:
+            return None
+        if not self._staging.is_whole(row):
+            return None
+        return row.tick, row.value, row.seq, row.late_ms - LATE_BIAS_MS << 16, row.stretch_id
 
     def _stretch(self, stretch_id: int) -> Stretch:
         known = self._stretches.get(stretch_id)

@@ -177,7 +177,7 @@ class Staging:
             rows.append(self._message_row(next_id, message, flags, made, readings, kept=kept))
             next_id += 1
             for reading in readings[1:]:
-                rows.append(_further_row(next_id, reading))
+                rows.append(further_row(next_id, reading))
                 next_id += 1
         if not group.records:
             self._stamp(rows, group.number)
@@ -342,7 +342,8 @@ def _records_row(row_id: int, body: bytes, made_age_ms: int, group: int) -> Stag
     return row._replace(checksum=checksum(*row[:-1]))
 
 
-def _further_row(row_id: int, reading: Placed) -> StagedRow:
+def further_row(row_id: int, reading: Placed) -> StagedRow:
+    """Give the row of a reading alone."""
     series_id, tick, value, seq, late_ms, stretch_id = reading
     row = StagedRow(row_id, FURTHER, tick, late_ms, series_id, value, seq, stretch_id, *NO_MESSAGE, 0)
     return row._replace(checksum=checksum(*row[:-1]))
