@@ -6,7 +6,7 @@ epoch that it touches; each is a range of the clustered key, so nothing is scann
 """
 
 import sqlite3
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import msgspec
 
 from appliance.clock import UNSYNCED
 from appliance.mqtt.topics import matches
+from appliance.store import columns
 from appliance.store.asking import READER_TIMEOUT_S, Asker
 from appliance.store.hubclock import Epoch
 from appliance.store.reading_rows import (
@@ -34,6 +35,7 @@ from appliance.store.staged import COLUMNS, StagedRow, Staging
 
 MAX_ROWS: Final = 100_000
 MAX_POINTS: Final = 10_000
+FEW: Final = 100  # rows are not worth another way
 ENDLESS: Final = 2**62
 MARGIN_TICKS: Final = 360_000 * TICKS_PER_MS  # a reading may be placed so far outside its epoch
 
@@ -69,8 +71,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     received: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The readings of one stretch of a chart; `at` is the first of them, or begins what is rolled up; Unix seconds.
 
     In `weighted_mean` each value counts for as long as it stood; None where the readings themselves are drawn.
@@ -170,7 +171,7 @@ class HistoryReader:
             if series_id is None:
                 return []
             limit = max(0, min(limit, MAX_ROWS))
-            return ask.told(ask.newest(series_id, ask.spans(to_ms(since_at), to_ms(until_at)), limit))
+            return ask.rows(series_id, ask.spans(to_ms(since_at), to_ms(until_at)), limit)
 
     def chart(self, topic: str, since_at: float, until_at: float, points: int = 500) -> Chart:
         """Draw a topic from one time to another, both included, in at most `points` buckets of equal length."""
@@ -278,6 +279,34 @@ class Question:
                 by_offset[epoch.offset_ms] = min(known[0], inside[0]), max(known[1], inside[1])
         return spans + [Span(offset_ms, *ticks, mixed=True) for offset_ms, ticks in by_offset.items()]
 
+    def rows(self, series_id: int, spans: list[Span], limit: int) -> list[Row]:
+        """Readings of a series in some spans, oldest first; the last `limit` of them."""
+        (span, *others) = spans
+        if not others and not span.mixed and limit >= FEW:
+            found = columns.columns(self._connection, columns.Span(series_id, *span[1:3]), limit)
+            staged = self._staged_in(series_id, span) if found is not None else []
+            if found is not None and (not staged or not found.ticks or found.ticks[-1] < staged[0][0]):
+                return (self._alike(found) + self.told(staged))[-limit:]
+        return self.told(self.newest(series_id, spans, limit))
+
+    def _alike(self, found: columns.Columns) -> list[Row]:
+        """Rows of columns."""
+        ticks, values, seqs, late, first_stretch, last_stretch = found
+        if not ticks:
+            return []
+        if first_stretch != last_stretch:
+            ids = map(columns.stretch_of, late)
+            checks = [one - columns.late_base(id) - LATE_BIAS_MS << 16 for one, id in zip(late, ids, strict=True)]
+            return self.told(zip(ticks, values, seqs, checks, map(columns.stretch_of, late), strict=True))
+        offset_ms, quality, clock, agent, run = self._stretch(first_stretch)
+        less = columns.late_base(first_stretch)
+        return [
+            Row(ms / 1000, value / 1000, None, quality, clock, agent, run, seq, (ms + one - less) / 1000)
+            for ms, value, seq, one in zip(
+                [tick // TICKS_PER_MS + offset_ms for tick in ticks], values, seqs, late, strict=True
+            )
+        ]
+
     def newest(self, series_id: int, spans: list[Span], limit: int) -> list[Found]:
         """Rows of a series in some spans, in the order of ticks; the last `limit` of them."""
         found: list[Found] = []
@@ -322,15 +351,9 @@ class Question:
         sums: dict[int, Sum] = {}  # by the place of the bucket
         for span in self.spans(since_ms, until_ms):
             shift_ms = span.offset_ms - since_ms
-            of_offset = (span.offset_ms,) if span.mixed else ()
-            of_series = shift_ms, width_ms, series_id, span.first_tick, span.last_tick
-            ending = f"{_OF_OFFSET if span.mixed else ''} GROUP BY place"
-            for statement, one, sums_asked in ((_THOUSANDTHS, 1000, (key_sum(series_id),)), (_REALS, 1, ())):
-                for place, tick, lowest, total, highest, count in self._ask(
-                    f"{statement}{ending}", (*of_series, *sums_asked, *of_offset)
-                ):
-                    at_ms = tick // TICKS_PER_MS + span.offset_ms
-                    _add(sums, place, (at_ms, lowest / one, total / one, highest / one, count))
+            for place, tick, lowest, total, highest, count, one in self._buckets(series_id, span, shift_ms, width_ms):
+                at_ms = tick // TICKS_PER_MS + span.offset_ms
+                _add(sums, place, (at_ms, lowest / one, total / one, highest / one, count))
             for tick, value, *_ in self._staged_in(series_id, span):
                 number = shown(value)
                 if number is not None:
@@ -340,6 +363,23 @@ class Question:
             Bucket(at=at_ms / 1000, min=lowest, mean=total / count, max=highest, count=count)
             for _, (at_ms, lowest, total, highest, count) in sorted(sums.items())
         ]
+
+    def _buckets(self, series_id: int, span: Span, shift_ms: int, width_ms: int) -> Iterator[tuple[Any, ...]]:
+        """Sums of what was moved: place, first tick, min, sum, max, count, and what of these numbers is 1."""
+        ticks = span.first_tick, span.last_tick
+        quick = None
+        if not span.mixed:
+            quick = columns.buckets(self._connection, columns.Span(series_id, *ticks), shift_ms, width_ms)
+        if quick is not None:
+            for bucket in quick:
+                yield *bucket, 1000
+            return
+        ending = f"{_OF_OFFSET if span.mixed else ''} GROUP BY place"
+        of_offset = (span.offset_ms,) if span.mixed else ()
+        for statement, one, sums in ((_THOUSANDTHS, 1000, (key_sum(series_id),)), (_REALS, 1, ())):
+            values = (shift_ms, width_ms, series_id, *ticks, *sums, *of_offset)
+            for bucket in self._ask(f"{statement}{ending}", values):
+                yield *bucket, one
 
     def told(self, found: Iterable[Found]) -> list[Row]:
         """Rows with what their stretches say of them."""
