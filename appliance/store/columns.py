@@ -10,18 +10,22 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from appliance.store.reading_rows import IS_LIKELY_WHOLE, LATE_BIAS_MS, TICKS_PER_MS, key_sum
+from appliance.store.reading_rows import LATE_BIAS_MS, MODULUS, TICKS_PER_MS, key_sum
 
 MOST: Final = 100_000  # rows; beyond, the texts would take more memory than they are worth
-STRETCH_BITS: Final = 40  # of a number that holds a stretch and how late a reading was, which is no whole 2**39 ms
+LATE_BITS: Final = 16  # of late_check, for the checksum
 
 _IN_SPAN: Final = "FROM readings WHERE series_id = ?1 AND tick BETWEEN ?2 AND ?3"
 _COUNT: Final = f"SELECT count(*) FROM (SELECT 1 {_IN_SPAN} LIMIT ?4)"  # noqa: S608 our own
-_WHOLE: Final = f"{_IN_SPAN} AND typeof(value) = 'integer' AND {IS_LIKELY_WHOLE.replace('?', '?4')}"
-_VALUES: Final = f"SELECT json_group_array(tick), json_group_array(value) {_WHOLE}"  # noqa: S608
+# What `reading_rows.CHECKSUM` takes of the columns beside tick and value, less the checksums: added up for all rows.
+_OTHERS: Final = (
+    f"sum(ifnull(seq, -1) % {MODULUS}) * 13 + sum(late_check >> 16) * 17 + sum(stretch_id) * 19"
+    " - sum(late_check & 65535)"
+)
+_VALUES: Final = f"SELECT json_group_array(tick), json_group_array(value), {_OTHERS} {_IN_SPAN}"  # noqa: S608
 _ALL: Final = (
     "SELECT json_group_array(tick), json_group_array(value), json_group_array(seq),"  # noqa: S608
-    f" json_group_array((stretch_id << {STRETCH_BITS}) + (late_check >> 16)), min(stretch_id), max(stretch_id) {_WHOLE}"
+    f" json_group_array(late_check), json_group_array(stretch_id) {_IN_SPAN}"
 )
 _numbers: Final = msgspec.json.Decoder(list[int]).decode
 _seqs: Final = msgspec.json.Decoder(list[int | None]).decode
@@ -36,28 +40,13 @@ class Span(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """All readings of a span in the order of ticks.
-
-    late: how many ms later each arrived, plus what `late_base` gives for the stretches, of which the first and the
-    last id are told.
-    """
+    """All readings of a span in the order of ticks; late_ms less LATE_BIAS_MS."""
 
     ticks: list[int]
     values: list[int]
     seqs: list[int | None]
     late: list[int]
-    first_stretch: int
-    last_stretch: int
-
-
-def late_base(stretch_id: int) -> int:
-    """Give what a reading of that stretch has in `late` when it was not late."""
-    return (stretch_id << STRETCH_BITS) - LATE_BIAS_MS
-
-
-def stretch_of(late: int) -> int:
-    """Give the stretch of a reading."""
-    return late + LATE_BIAS_MS + (1 << STRETCH_BITS - 1) >> STRETCH_BITS
+    stretch_ids: list[int]
 
 
 def columns(connection: sqlite3.Connection, span: Span, most: int = MOST) -> Columns | None:
@@ -65,8 +54,21 @@ def columns(connection: sqlite3.Connection, span: Span, most: int = MOST) -> Col
     told = _ask(connection, span, min(most, MOST), _ALL)
     if told is None:
         return None
-    seqs, late, first_stretch, last_stretch = told[2:]
-    return Columns(*told[:2], _seqs(seqs), _numbers(late), first_stretch or 0, last_stretch or 0)
+    ticks, values, *texts = told
+    try:
+        seqs, late_checks, stretch_ids = _seqs(texts[0]), _numbers(texts[1]), _numbers(texts[2])
+    except msgspec.DecodeError:
+        return None
+    late = [one >> LATE_BITS for one in late_checks]
+    total_late = sum(late)
+    others = (
+        sum(seq for seq in seqs if seq is not None) * 13
+        - seqs.count(None) * 13
+        + total_late * 17
+        + sum(stretch_ids) * 19
+        - (sum(late_checks) - (total_late << LATE_BITS))
+    )
+    return Columns(ticks, values, seqs, late, stretch_ids) if _are_whole(span, ticks, values, others) else None
 
 
 def buckets(
@@ -77,7 +79,15 @@ def buckets(
     A bucket's place is its number from where a tick of `-shift_ms` begins the first. None as of `columns`.
     """
     told = _ask(connection, span, MOST, _VALUES)
-    return None if told is None else _buckets(told[0], told[1], shift_ms, width_ms)
+    if told is None:
+        return None
+    ticks, values, others = told
+    return _buckets(ticks, values, shift_ms, width_ms) if _are_whole(span, ticks, values, others or 0) else None
+
+
+def _are_whole(span: Span, ticks: list[int], values: list[int], others: int) -> bool:
+    """Tell whether all rows have their checksums, by their sum: as one damaged row changes its own, it changes that."""
+    return not (len(ticks) * key_sum(span.series_id) + sum(ticks) * 7 + sum(values) * 11 + others) % MODULUS
 
 
 def _buckets(
@@ -93,12 +103,20 @@ def _buckets(
 
 
 def _ask(connection: sqlite3.Connection, span: Span, most: int, statement: str) -> tuple[Any, ...] | None:
-    """Give the columns with ticks and values read; None as of `columns`."""
+    """Give ticks and values and what else was asked for; None as of `columns`."""
     (count,) = connection.execute(_COUNT, (*span, most + 1)).fetchone()
     if count > most:
         return None
-    ticks, values, *others = connection.execute(statement, (*span, key_sum(span.series_id))).fetchone()
-    told = _numbers(ticks)
-    if len(told) != count or told != sorted(told):
+    try:
+        ticks, values, *others = connection.execute(statement, span).fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise
+        return None  # something of a damaged row that has no place in a text or a sum
+    if "." in values:
         return None
-    return told, _numbers(values), *others
+    try:
+        told = _numbers(ticks), _numbers(values), *others
+    except msgspec.DecodeError:
+        return None
+    return told if told[0] == sorted(told[0]) else None

@@ -131,17 +131,13 @@ _NEWEST: Final = "ORDER BY tick DESC LIMIT ?"
 # Numbers in thousandths are told quickly; `is_whole` looks at all others, which SQLite could only ask Python about.
 _NOT_DAMAGED: Final = f"({IS_LIKELY_WHOLE} OR typeof(value) <> 'integer' OR {IS_WHOLE})"
 _STAGED: Final = f"SELECT {COLUMNS} FROM journal WHERE series_id = ? AND {IS_STAGED}"  # noqa: S608
-_LAST_STAGED: Final = (
-    f"SELECT {COLUMNS}, max(tick) FROM journal WHERE {IS_STAGED} AND tick BETWEEN ? AND ?"  # noqa: S608
-)
+_LAST_STAGED: Final = f"SELECT {COLUMNS}, max(tick) FROM journal WHERE {IS_STAGED} AND tick BETWEEN ? AND ?"  # noqa: S608
 _OF_OFFSET: Final = (
     " AND stretch_id IN (SELECT stretches.id FROM epochs JOIN stretches ON epoch_id = epochs.id WHERE offset_ms = ?)"
 )
 _PLACE: Final = f"(tick / {TICKS_PER_MS} + ?) / ? AS place"
 _BUCKETS: Final = f"SELECT {_PLACE}, min(tick), min(value), total(value), max(value), count(*) FROM readings"  # noqa: S608
-_THOUSANDTHS: Final = (
-    f"{_BUCKETS} WHERE {_IN_SPAN} AND typeof(value) = 'integer' AND ({IS_LIKELY_WHOLE} OR {IS_WHOLE})"
-)
+_THOUSANDTHS: Final = f"{_BUCKETS} WHERE {_IN_SPAN} AND typeof(value) = 'integer' AND ({IS_LIKELY_WHOLE} OR {IS_WHOLE})"
 _REALS: Final = f"{_BUCKETS} WHERE {_IN_SPAN} AND typeof(value) = 'real' AND {IS_WHOLE}"
 
 
@@ -291,20 +287,16 @@ class Question:
 
     def _alike(self, found: columns.Columns) -> list[Row]:
         """Rows of columns."""
-        ticks, values, seqs, late, first_stretch, last_stretch = found
+        ticks, values, seqs, late, stretch_ids = found
         if not ticks:
             return []
-        if first_stretch != last_stretch:
-            ids = map(columns.stretch_of, late)
-            checks = [one - columns.late_base(id) - LATE_BIAS_MS << 16 for one, id in zip(late, ids, strict=True)]
-            return self.told(zip(ticks, values, seqs, checks, map(columns.stretch_of, late), strict=True))
-        offset_ms, quality, clock, agent, run = self._stretch(first_stretch)
-        less = columns.late_base(first_stretch)
+        if stretch_ids.count(stretch_ids[0]) < len(ticks):
+            return self.told(zip(ticks, values, seqs, [one << 16 for one in late], stretch_ids, strict=True))
+        offset_ms, quality, clock, agent, run = self._stretch(stretch_ids[0])
+        at = [tick // TICKS_PER_MS + offset_ms for tick in ticks]
         return [
-            Row(ms / 1000, value / 1000, None, quality, clock, agent, run, seq, (ms + one - less) / 1000)
-            for ms, value, seq, one in zip(
-                [tick // TICKS_PER_MS + offset_ms for tick in ticks], values, seqs, late, strict=True
-            )
+            Row(ms / 1000, value / 1000, None, quality, clock, agent, run, seq, (ms + one + LATE_BIAS_MS) / 1000)
+            for ms, value, seq, one in zip(at, values, seqs, late, strict=True)
         ]
 
     def newest(self, series_id: int, spans: list[Span], limit: int) -> list[Found]:
