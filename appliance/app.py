@@ -40,7 +40,6 @@ from appliance.net.tls import listen_tls
 from appliance.places import control_path, database_path
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
-from appliance.store.tier_reader import TierReader
 
 LOG = logging.getLogger(__name__)
 LOCK = "appliance.lock"
@@ -223,6 +222,7 @@ class Service:
         self, hub: Hub, listeners: Sequence[tuple[Listener, ssl.SSLContext | None]], control: SocketFile
     ) -> Callable[[], Awaitable[None]]:
         from appliance.page import new_page  # noqa: PLC0415 a quarter of the memory, for who has a page
+        from appliance.store.tier_reader import TierReader  # noqa: PLC0415 likewise
 
         assert self._local is not None  # noqa: S101 made before
         page = new_page(
@@ -230,7 +230,7 @@ class Service:
             hub,
             self._local,
             control=lambda: control,
-            history=TierReader(database_path(self.data_dir)) if self.settings.history.enabled else None,
+            history=TierReader(database_path(self.data_dir), keeps=True) if self.settings.history.enabled else None,
             status=self.status,
             listeners=listeners,
             accounts=self._accounts,

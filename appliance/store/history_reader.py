@@ -8,15 +8,13 @@ epoch that it touches; each is a range of the clustered key, so nothing is scann
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-
-import msgspec
 
 from appliance.clock import UNSYNCED
 from appliance.mqtt.topics import matches
 from appliance.store import columns
+from appliance.store.answers import Bucket, Chart, Row, Series
 from appliance.store.asking import READER_TIMEOUT_S, Asker
 from appliance.store.hubclock import Epoch
 from appliance.store.reading_rows import (
@@ -38,66 +36,6 @@ MAX_POINTS: Final = 10_000
 FEW: Final = 100  # rows are not worth another way
 ENDLESS: Final = 2**62
 MARGIN_TICKS: Final = 360_000 * TICKS_PER_MS  # a reading may be placed so far outside its epoch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """What is known of one topic that has a history. kind: number, binary (ON is 1, OFF is 0) or text."""
-
-    topic: str
-    kind: str
-    unit: str | None
-    name: str | None
-    quantity: str | None
-    agent: str | None
-    last_at: float | None
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """One reading. `at` and `received` are Unix seconds to the ms; agent, run and seq are None from a stranger.
-
-    clock: what the time rests on. The agent's word, synced or unsynced, or None; unsynced too while the hub's own
-    clock is not set, and redated where it was set later.
-    """
-
-    at: float
-    value: float | None
-    text: str | None
-    quality: str
-    clock: str | None
-    agent: str | None
-    run: str | None
-    seq: int | None
-    received: float | None = None
-
-
-class Bucket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The readings of one stretch of a chart; `at` is the first of them, or begins what is rolled up; Unix seconds.
-
-    In `weighted_mean` each value counts for as long as it stood; None where the readings themselves are drawn.
-    """
-
-    at: float
-    min: float
-    mean: float
-    max: float
-    count: int
-    weighted_mean: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """A stretch of one series in at most as many buckets as were asked for; buckets without a reading are left out.
-
-    `before` is the last reading before the stretch: what held when it began.
-    """
-
-    topic: str
-    since_at: float
-    until_at: float
-    bucket_s: float
-    before: Row | None
-    buckets: list[Bucket]
 
 
 class Span(NamedTuple):
@@ -375,7 +313,7 @@ class Question:
 
     def told(self, found: Iterable[Found]) -> list[Row]:
         """Rows with what their stretches say of them."""
-        rows = []
+        rows: list[Row] = []
         known_id = -1
         offset_ms, quality, clock, agent, run = Stretch(0, "", None, None, None)
         append = rows.append

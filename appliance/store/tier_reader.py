@@ -8,15 +8,13 @@ rolled up ends with the last full hour of a series; the rest is read as it came 
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.store.answers import Bucket, Chart, Row
 from appliance.store.dated import scaled
 from appliance.store.history_reader import (
     MAX_POINTS,
     MAX_ROWS,
-    Bucket,
-    Chart,
     HistoryReader,
     Question,
-    Row,
     to_ms,
 )
 from appliance.store.reading_rows import stored
