@@ -31,6 +31,7 @@ from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
 from appliance.keeping import Keeping
 from appliance.listeners import faults, url, where
+from appliance.memory import share_arenas
 from appliance.net.certificates import CertificateError, server_context
 from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
@@ -283,6 +284,7 @@ async def until_signal() -> None:
 
 async def run(settings: Settings, data_dir: Path, started: Callable[[Service], None] = lambda _: None) -> None:
     """Serve until a signal comes; CommandError. `started` is called when everything can be used."""
+    share_arenas()
     stopped = asyncio.ensure_future(until_signal())  # from the first moment, a signal stops it in order
     await asyncio.sleep(0)  # that moment is now
     try:

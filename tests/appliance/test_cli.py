@@ -137,7 +137,7 @@ def test_a_service_runs_on_where_nobody_hears_it(tmp_path, redirection):
     assert service.returncode == Exit.OK
 
 
-HEAVY = ("asyncio", "msgspec", "paho", "sqlite3", "starlette", "uvicorn", "ssl", "http.client")
+HEAVY = ("asyncio", "msgspec", "paho", "shutil", "sqlite3", "starlette", "uvicorn", "ssl", "http.client")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"], ["sub", "--help"]])
