@@ -19,7 +19,7 @@ from appliance.store.history_reader import (
 )
 from appliance.store.reading_rows import stored
 from appliance.store.rollup import DAY_MS, HOUR_MS, Reading, Rollup, hold_ms, is_counter, merge, roll
-from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, MINUTES, TIERS, Tier, decode
+from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, IS_WHOLE_QUICKLY, MINUTES, TIERS, Tier, decode
 from appliance.store.tiers import READINGS
 
 BEHIND_MS: Final = 6 * HOUR_MS  # of readings that are not rolled up yet: then the whole chart is drawn from readings
@@ -181,7 +181,7 @@ def _buckets(
     for part, first_ms, end_ms in segments:
         if first_ms > end_ms:
             continue
-        statement = _SEGMENT.format(width=part.width_ms, table=part.table, whole=IS_WHOLE)
+        statement = _SEGMENT.format(width=part.width_ms, table=part.table, whole=IS_WHOLE_QUICKLY)
         first, last = first_ms // part.width_ms, end_ms // part.width_ms
         for place, start, low, total, high, *rest in ask.all(statement, (begin_ms, width_ms, series_id, first, last)):
             _add(sums, place, [start * part.width_ms, low / 1000, total / 1000, high / 1000, *rest])

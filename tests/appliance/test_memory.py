@@ -23,7 +23,9 @@ taken.wait()
 
 def arenas(shares):
     code = ARENAS.replace("SHARES", str(shares))
-    told, count = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    told, count = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     return told, int(count)
 
 

@@ -24,8 +24,8 @@ from appliance.features.web.live import LiveFeed, Local
 from appliance.features.web.past import Past
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_name
-from appliance.store.database import StoreError
 from appliance.store.answers import Row, Series
+from appliance.store.database import StoreError
 from appliance.store.gap_reader import GapReader
 from appliance.store.history_reader import HistoryReader
 from appliance.store.tier_reader import EVERY, TierReader

@@ -116,5 +116,3 @@ def test_a_live_row_keeps_its_lateness_in_three_bytes(table):
     for late_ms in (0, 255):
         put(table, 1, 1, 1, 1, late_ms, 1)
     assert all(-(2**23) <= kept < 2**23 for (kept,) in table.execute("SELECT late_check FROM readings"))
-
-
