@@ -1,6 +1,5 @@
-"""A question to the database: a read-only connection with one state of the file, and an end so that no log is pinned."""
+"""A question to the database: a read-only connection with one state of the file, that ends before it pins the log."""
 
-import os
 import sqlite3
 import threading
 import time
@@ -66,7 +65,7 @@ class Asker:
             file = (0, 0)
         else:
             try:
-                status = os.stat(self.path)
+                status = self.path.stat()
                 file = status.st_dev, status.st_ino
             except OSError:  # opening it says what is wrong
                 file = (0, 0)

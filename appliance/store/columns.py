@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from appliance.store.reading_rows import LATE_BIAS_MS, MODULUS, TICKS_PER_MS, key_sum
+from appliance.store.reading_rows import MODULUS, TICKS_PER_MS, key_sum
 
 MOST: Final = 100_000  # rows; beyond, the texts would take more memory than they are worth
 LATE_BITS: Final = 16  # of late_check, for the checksum
