@@ -119,7 +119,9 @@ class Keeping:
         if waits_s >= SILENT_S and not self._silent:
             self._silent = True
             LOG.warning("%s", self.trouble())
-        self._watch = self._loop.call_later(SILENT_S, self._look)
+        # What waits now will have waited too long then, not only at the look after that.
+        delay_s = SILENT_S if waits_s >= SILENT_S else SILENT_S - waits_s
+        self._watch = self._loop.call_later(delay_s, self._look)
 
     def _soon(self, callback: Callable[..., None], *arguments: object) -> None:
         assert self._loop is not None  # noqa: S101 opened before

@@ -17,7 +17,7 @@ import msgspec
 
 from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES
 from appliance.store.log import Log, read_log
-from appliance.store.notes import Notes
+from appliance.store.notes import Notes, read_texts
 from appliance.store.reading_rows import prepare
 
 ASIDE: Final = ".corrupt-"
@@ -28,15 +28,20 @@ MARK: Final = b"HSA1"  # the application id, as it stands in the header
 TRACE: Final = b"CREATE TABLE series"  # stands in the first page, or near it, of every file of ours
 TRACE_BYTES: Final = 256 * 1024
 DAMAGE_CODES: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-NO_TEXT: Final = "Could not decode to UTF-8"  # has no code
+NONSENSE: Final = (  # what tells of damage without a code of its own; our statements fit our schema
+    "Could not decode to UTF-8",
+    "no such column",
+    "no such table",
+)
 READ_CODES: Final = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 HEADER: Final = (
-    (18, b"\x02\x02\x00\x40\x20\x20"),
-    (44, b"\x00\x00\x00\x04"),
-    (52, bytes(4)),
-    (56, b"\x00\x00\x00\x01"),
+    (18, (b"\x02\x02", b"\x01\x01")),  # with a log; new, and not yet
+    (20, (b"\x00\x40\x20\x20",)),
+    (44, (b"\x00\x00\x00\x04", bytes(4))),  # format of the schema; 0 before there is one
+    (52, (bytes(4),)),
+    (56, (b"\x00\x00\x00\x01", bytes(4))),  # UTF-8, likewise
 )
-"""What stands in the header of every file of ours from byte 18 on (versions, payload fractions), and so on."""
+"""What may stand in the header of a file of ours, from each byte on."""
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +80,7 @@ def is_damage(error: sqlite3.Error) -> bool:
     if isinstance(error, MisfitError):
         return True
     code = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF in DAMAGE_CODES or code in READ_CODES or str(error).startswith(NO_TEXT)
+    return code & 0xFF in DAMAGE_CODES or code in READ_CODES or str(error).startswith(NONSENSE)
 
 
 def damages(path: Path) -> list[Damage]:
@@ -193,7 +198,11 @@ def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
     if log is not None and log.damaged:
         return f"{log_of(path).name} was broken"
     page_size = struct.unpack_from(">H", first, 16)[0]
-    if first[68:72] != MARK or page_size not in SIZES or any(first[at : at + len(said)] != said for at, said in HEADER):
+    if (
+        first[68:72] != MARK
+        or page_size not in SIZES
+        or any(first[at : at + len(may[0])] not in may for at, may in HEADER)
+    ):
         return "its header was damaged"
     if log is not None and log.page_size != page_size:
         return f"{log_of(path).name} was of another database"
@@ -206,7 +215,7 @@ def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
     return "the file was cut off" if missing else None
 
 
-def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str]) -> str | None:
+def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str], notes: Notes | None = None) -> str | None:
     """Have SQLite look through a file that nobody has open, without changing it: why it is damaged, None if it is not.
 
     Of a large file the tables named `bulk` are left out. `sums`: what is true of each whole row, of some tables.
@@ -223,6 +232,8 @@ def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str]) -> str | Non
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
             )
             tables = [f"('{name}')" for (name,) in names if name not in bulk]
+        if notes is not None and _has_other_texts(connection, notes):
+            return "its schema was damaged"
         for table in tables:
             (said,) = connection.execute(f"PRAGMA quick_check{table}").fetchone()
             if said != "ok":
@@ -238,6 +249,15 @@ def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str]) -> str | Non
     finally:
         connection.close()
     return None
+
+
+def _has_other_texts(connection: sqlite3.Connection, notes: Notes) -> bool:
+    """Tell whether a statement of the schema is another than when the file was last opened, at the same steps."""
+    found = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'appliance'")
+    if sorted(name for (name,) in found) != sorted(notes.steps):
+        return False  # another version's file was put here
+    texts = read_texts(connection)
+    return any(texts.get(name) != text for name, text in notes.texts.items())
 
 
 def _check_sums(connection: sqlite3.Connection, sums: Mapping[str, str]) -> str | None:

@@ -1,5 +1,6 @@
 """The one SQLite file: the one connection that writes, read-only ones beside it, and what to say when it fails."""
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -40,6 +41,13 @@ CURES = {  # primary result code -> what happened and what to do; {path} and {re
 }
 
 
+CODES = {  # errno -> the result code that says the same
+    errno.EROFS: sqlite3.SQLITE_READONLY,
+    errno.ENOSPC: sqlite3.SQLITE_FULL,
+    errno.EDQUOT: sqlite3.SQLITE_FULL,
+    errno.EIO: sqlite3.SQLITE_IOERR,
+}
+
 Mend = Callable[[int, sqlite3.Error | None], bool]
 """Called with the lock before the file is opened (None), and with the error when that failed; True: try once more."""
 
@@ -51,6 +59,8 @@ class StoreError(Exception):
 def explain(path: Path, error: sqlite3.Error | OSError) -> str:
     """Say in one line what is wrong with the database at `path` and what to do."""
     if isinstance(error, OSError):
+        if (code := CODES.get(error.errno or 0)) is not None:
+            return CURES[code].format(path=path, reason=error.strerror)
         return f"{path} cannot be used ({error.strerror or error}): check its directory, its rights and its disk"
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # an extended code's low byte is the primary one
     cure = CURES.get(code, "{path} cannot be used ({reason}): check its disk")

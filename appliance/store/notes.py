@@ -5,6 +5,7 @@ Written once a start. It also tells that there was a database at all, and whethe
 
 import os
 import sqlite3
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -13,13 +14,17 @@ MAX_BYTES = 65_536
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True):
-    """is_open: the file was not closed in order, so its log must be there. suspect: why to salvage it, or empty."""
+    """is_open: the file was not closed in order, so its log must be there. suspect: why to salvage it, or empty.
+
+    texts: a checksum of each statement that made a table or view.
+    """
 
     page_size: int
     roots: dict[str, int]
     steps: list[str]
     is_open: bool
     suspect: str = ""
+    texts: dict[str, int] = {}
 
 
 def read_notes(lock: int) -> Notes | None:
@@ -47,4 +52,10 @@ def take_notes(connection: sqlite3.Connection, steps: list[str]) -> Notes:
     """Look at an open database."""
     (page_size,) = connection.execute("PRAGMA page_size").fetchone()
     roots = connection.execute("SELECT name, rootpage FROM sqlite_master WHERE rootpage > 0").fetchall()
-    return Notes(page_size=page_size, roots=dict(roots), steps=steps, is_open=True)
+    return Notes(page_size=page_size, roots=dict(roots), steps=steps, is_open=True, texts=read_texts(connection))
+
+
+def read_texts(connection: sqlite3.Connection) -> dict[str, int]:
+    """Give a checksum of each statement of the schema."""
+    found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {name: zlib.crc32(statement.encode()) for name, statement in found}

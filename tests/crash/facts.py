@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 Entry = tuple[int, str, str, tuple[Any, ...]]  # position in the log of storage operations, kind, peer, details
 
 BIG = "big/"  # topics whose payloads vary in size and are no readings
+SEVERAL = "tele/"  # topics whose messages hold two readings each
+LEAVES = "/inside", "/outside"
 CLEARED = "clear/"  # topics whose retained message is taken back now and then
+
+
+def reading_of(number: int) -> bytes:
+    """Give the reading in a message."""
+    return b"%d.%03d" % (number, number % 1_000)
 
 
 def payload_of(number: int, topic: str) -> bytes:
@@ -22,13 +29,21 @@ def payload_of(number: int, topic: str) -> bytes:
         return b"%d:" % number + b"x" * (number * 37 % 3_000)
     if topic.startswith(CLEARED) and number % 3 == 0:
         return b""
-    return b"%d.%03d" % (number, number % 1_000)
+    reading = reading_of(number)
+    return b'{"inside": %s, "outside": %s}' % (reading, reading) if topic.startswith(SEVERAL) else reading
 
 
 def number_in(payload: bytes) -> int | None:
     """Give the number that a payload begins with."""
-    digits = payload.partition(b":")[0].partition(b".")[0]
+    digits = payload.removeprefix(b'{"inside": ').partition(b":")[0].partition(b".")[0]
     return int(digits) if digits.isdigit() else None
+
+
+def series_of(topic: str) -> list[str]:
+    """Give the series that the messages of a topic hold readings of."""
+    if topic.startswith(SEVERAL):
+        return [topic + leaf for leaf in LEAVES]
+    return [topic] if topic.startswith("home/") else []
 
 
 @dataclass(slots=True)
@@ -113,8 +128,8 @@ class Facts:
         state.outgoing[packet_id] = Outgoing(number, released=False)
         if message.retain:
             self.retained[message.topic].append(number)
-        if message.topic.startswith("home/"):
-            self.series[message.topic].add(number)
+        for series in series_of(message.topic):
+            self.series[series].add(number)
         if message.qos:
             for reader in self.readers:
                 if any(message.topic.startswith(prefix) for prefix in reader.filters):

@@ -5,7 +5,7 @@ import select
 import time
 from pathlib import Path
 
-from tests.crash.facts import CLEARED, Ledger, payload_of
+from tests.crash.facts import CLEARED, Ledger, number_in, payload_of
 from tests.crash.history import recorded, viewed
 from tests.crash.judge import check_history, check_retained, check_setting
 from tests.crash.peer import Mention, Peer, Silent, wait
@@ -13,7 +13,7 @@ from tests.crash.peer import Mention, Peer, Silent, wait
 WINDOW = 4  # messages of one publisher in flight
 MARKER_S = 6.0  # without anything new, after which it counts as lost
 CHURN = 6  # filters that are subscribed to and given up again
-EVERYTHING = ("home/", "big/", "marker/")
+EVERYTHING = ("home/", "big/", "tele/", "marker/")
 MARKER = "marker/set"  # not recorded, as everything with a level that says so
 DISCARD = "discard/set"
 
@@ -21,9 +21,9 @@ AGENTS = ("agent0", "agent1")
 PUBLISHERS = {  # topics, QoS, retained
     "agent0": (("home/room0/temperature",), 1, True),
     "agent1": (("home/room1/temperature", "home/room1/humidity"), 1, True),
-    "plain": (("home/shed0/temperature", "home/shed1/temperature"), 1, True),
+    "plain": (("home/shed0/temperature", "home/shed1/temperature", "tele/porch/SENSOR"), 1, True),
     "big": (("big/one/set", f"{CLEARED}0/set", f"{CLEARED}1/set"), 1, False),
-    "twice": (("home/two0/count",), 2, True),
+    "twice": (("home/two0/count", "tele/roof/SENSOR"), 2, True),
     "twice5": (("big/two/set",), 2, False),
 }
 READERS = {"stays1": 1, "stays2": 2, "away1": 1, "away2": 2}
@@ -226,7 +226,7 @@ class House:
         checker.connect(port, clean=True)
         checker.state.outgoing.clear()
         checker.retained.clear()
-        checker.subscribe("home/#", "big/#", f"{CLEARED}#", qos=0)
+        checker.subscribe("home/#", "big/#", "tele/#", f"{CLEARED}#", qos=0)
         expected = {
             topic
             for topic, numbers in self.facts.retained.items()
@@ -241,7 +241,7 @@ class House:
                 raise Silent("checker: closed while it was sent retained messages")
         check_retained(self.facts, {topic: payload for topic, (payload, _) in checker.retained.items()})
         for topic, (payload, properties) in checker.retained.items():
-            sent = self.facts.messages.get(int(payload.split(b".")[0].split(b":")[0]))
+            sent = self.facts.messages.get(number_in(payload) or 0)
             if sent is not None and sent.seq is not None and b"\x00\x03seq\x00" not in properties:
                 self.facts.faults.add("retained value wrong", f"{topic}: {payload!r} without its properties")
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from appliance.clock import rfc3339
 from tests import raw, raw5
-from tests.crash.facts import Ledger, payload_of
+from tests.crash.facts import Ledger, number_in, payload_of
 
 PATIENCE_S = 15.0
 SESSION_S = 100_000
@@ -216,7 +216,7 @@ class Peer:
         if packet[0] & 1 and not qos:
             self.retained[topic] = (payload, properties)
             return
-        number = int(payload.split(b".")[0].split(b":")[0] or b"0")
+        number = number_in(payload) or 0
         self.mentions.append(Mention(packet_id, number, qos, dup))
         self.ledger.note("received", self.name, packet_id, topic, payload, qos, dup)
         if topic.startswith("marker/"):

@@ -92,6 +92,20 @@ def unrecorded() -> None:
     writing(change)
 
 
+def hurried() -> None:
+    """Note that sessions were moved to their tables before they are, moving all the time."""
+    from appliance.store.state_move import ALL_KEYS, StateMove
+
+    restless()
+
+    def move(self):
+        with self._database.transaction():
+            self._tables.set_mark("cut_key", ALL_KEYS)
+        yield
+
+    StateMove._move_sessions = move
+
+
 def hasty() -> None:
     """Listen before everything is loaded."""
     from appliance.store.sqlite_ledger import SqliteLedger
@@ -120,7 +134,8 @@ def restless() -> None:
 
 
 CHANGES: dict[str, Callable[[], None]] = {
-    change.__name__: change for change in (restless, early, unflushed, in_place, forgetful, swapped, unrecorded, hasty)
+    change.__name__: change
+    for change in (restless, hurried, early, unflushed, in_place, forgetful, swapped, unrecorded, hasty)
 }
 
 

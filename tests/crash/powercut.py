@@ -175,8 +175,15 @@ def examine(facts: Facts, database: Path) -> None:
     try:
         image = load(database)
         check_store(facts, image, database)
+        _find_alarm(facts, database)
     except (StoreError, sqlite3.Error) as error:
         facts.faults.add("did not open", str(error))
+
+
+def _find_alarm(facts: Facts, database: Path) -> None:
+    """See that nobody was told of damage: losing what was not flushed is none."""
+    for aside in database.parent.glob("*.corrupt-*"):
+        facts.faults.add("told of damage where is none", aside.name)
 
 
 def facts_at(entries: list[Entry]) -> Facts:
@@ -194,6 +201,7 @@ def start(facts: Facts, state: Path, dice: random.Random, scratch: Path) -> None
     try:
         victim = Victim(scratch, state)
         house.check(victim.port, state / DATABASE, since_at=0)
+        _find_alarm(facts, state / DATABASE)
         if "Traceback" in victim.last_words():
             facts.faults.add("errors of the service's own", victim.last_words()[-300:])
     except (Silent, BrokerError) as error:

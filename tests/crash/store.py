@@ -1,10 +1,13 @@
 """The store's own way back: what it loads from a data directory."""
 
+import logging
 import time
 from pathlib import Path
 
 from appliance.broker.image import Image
 from appliance.store.sqlite_ledger import open_ledger
+
+logging.getLogger("appliance").addHandler(logging.NullHandler())  # a torn log is told of, and is what we are here for
 
 
 def load(database: Path) -> Image:

@@ -1,4 +1,4 @@
-"""P14: rows from before the clock was set get their true time, and no jump loses, reorders, drops or expires anything."""
+"""P14: rows from before the clock was set get their true time; no jump loses, reorders, drops or expires anything."""
 
 import shutil
 import tempfile
@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance.store.reading_rows import prepare
 from appliance.store.database import open_reader
 from appliance.store.history_reader import HistoryReader
+from appliance.store.reading_rows import prepare
 from tests import raw5
 from tests.promises.finding import Finding
 from tests.raw import PINGREQ, PINGRESP, Raw

@@ -16,11 +16,11 @@ KINDS = {
     "P3": ("retained value wrong", "subscriptions wrong", "Session Present wrong", "wills lost"),
     "P4": ("history rows lost", "history rows twice", "history out of order"),
 }  # fmt: skip
-ALWAYS = ("ended early", "did not open", "errors of the service's own")
+ALWAYS = ("ended early", "did not open", "told of damage where is none", "errors of the service's own")
 PLANTED = {  # what each promise must notice: in the kill loop, and when the power is cut
     "P1": ("early", "unflushed"),
     "P2": ("forgetful", "forgetful"),
-    "P3": ("swapped", "swapped"),
+    "P3": ("swapped", "hurried"),
     "P4": ("unrecorded", "unrecorded"),
     "P5": ("", "in_place"),
     "P16": ("hasty", ""),

@@ -4,15 +4,16 @@ from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 
 from appliance.store import state_tables, wholeness
+from appliance.store.checksum import checksum
 from appliance.store.staged import Staging
 
 nothing = nullcontext
 
 
-class Anything:
-    """Equal to whatever it is held against."""
+class Anything(int):
+    """A number that is equal to whatever it is held against."""
 
-    __hash__ = None
+    __hash__ = int.__hash__
 
     def __eq__(self, _other):
         return True
@@ -22,7 +23,7 @@ class Anything:
 def unverified() -> Generator[None]:
     """Believe every checksum."""
     kept = state_tables.checksum, wholeness.checksum, Staging.is_whole
-    state_tables.checksum = wholeness.checksum = lambda *_fields: Anything()
+    state_tables.checksum = wholeness.checksum = lambda *fields: Anything(checksum(*fields))
     Staging.is_whole = lambda _self, _row: True
     try:
         yield

@@ -278,7 +278,7 @@ class Visit:
         else:
             self.fault("no recovery", self._service.status()["store"]["trouble"])
         await teller.leave()
-        while self._service.status()["store"]["trouble"] and time.monotonic() - began < PATIENCE_S:
+        while self._service.status()["store"]["trouble"] and time.monotonic() - began < PATIENCE_S:  # noqa: ASYNC110 as any client
             await asyncio.sleep(0.005)
         if trouble := self._service.status()["store"]["trouble"]:
             self.fault("no recovery", trouble)

@@ -54,6 +54,7 @@ STATUS = {
         "dropped": 1,
         "left_out": 2,
         "trouble": "the disk is full",
+        "damages": ["the database was damaged (its header was damaged)"],
         "refuses": True,
     },
     "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "not_allowed_to_publish": 3},
@@ -70,6 +71,7 @@ WELL = {
     "dropped": 0,
     "left_out": 0,
     "trouble": None,
+    "damages": [],
     "refuses": False,
 }
 
@@ -101,6 +103,7 @@ def test_status_in_words():
         "            1 message (QoS 0) found no room to wait",
         "            2 messages could not be written; the log says why",
         "            the disk is full",
+        "            the database was damaged (its header was damaged)",
         "            nothing is acknowledged that would have to be kept",
         "  history   6 rows since the start",
         "            3 values of topics that their agent may not publish to",

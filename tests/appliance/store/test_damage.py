@@ -44,6 +44,22 @@ def test_a_crash_is_no_damage(path):
     assert check(path, (), {}) is None
 
 
+NEW = [("PRAGMA application_id",), ("PRAGMA application_id", "PRAGMA journal_mode")]
+
+
+@pytest.mark.parametrize("done", NEW, ids=len)
+def test_a_first_start_that_was_cut_short_is_no_damage(tmp_path, done):
+    path = tmp_path / "appliance.db"
+    values = {"PRAGMA application_id": int.from_bytes(b"HSA1", "big"), "PRAGMA journal_mode": "WAL"}
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in done:
+        connection.execute(f"{statement} = {values[statement]}")
+    connection.close()
+    seen = examine(path, None)
+    assert seen.is_ours
+    assert seen.why is None
+
+
 def test_a_clean_stop_is_no_damage_and_checking_changes_nothing(path):
     Database.open(path).close()
     before = path.read_bytes()
@@ -111,6 +127,7 @@ def test_a_table_that_makes_no_sense_is_found(path):
 ERRORS = [
     (MisfitError("x"), True),
     (sqlite3.OperationalError("Could not decode to UTF-8 column 'topic'"), True),
+    (sqlite3.OperationalError("no such column: quantity"), True),
     (sqlite3.OperationalError("disk I/O error"), False),
     (sqlite3.DatabaseError("whatever"), False),
 ]

@@ -6,8 +6,8 @@ import sqlite3
 
 import pytest
 
-from appliance.store.log import read_log
 from appliance.store.dbpages import Harm, open_pages, record, varint
+from appliance.store.log import read_log
 
 VALUES = [None, 0, 1, -1, 127, -(2**40), 2**63 - 1, 2.5, -0.125, "", "Küche", b"", b"\x00\xff", "x" * 700, b"y" * 9000]
 

@@ -1,0 +1,167 @@
+"""A damaged database never stops a start: salvaged, put aside, told; interrupted at any point and taken up again."""
+
+import logging
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from storage.home import NAME, build, held, open_home
+
+from appliance.store import rescue as module
+from appliance.store import salvage
+from appliance.store.damage import damages
+from appliance.store.database import Database, StoreError
+from appliance.store.rescue import Remainder, complete, open_sound, rescue
+
+
+@pytest.fixture
+def home(tmp_path):
+    build(tmp_path / "home", topics=20, rounds=2)
+    path = tmp_path / "home" / NAME
+    Database.open(path).close()
+    return path
+
+
+def spoil(path, at=30_000):
+    data = bytearray(path.read_bytes())
+    data[at : at + 1024] = bytes(1024)
+    path.write_bytes(data)
+    return bytes(data)
+
+
+def test_it_starts_keeps_the_bad_file_and_says_so(home, caplog):
+    bad = spoil(home)
+    with caplog.at_level(logging.ERROR), closing(open_sound(home)) as database:
+        assert database.connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    (damage,) = damages(home)
+    assert Path(damage.aside).read_bytes() == bad
+    assert damage.kept > 50
+    assert damage.line() in caplog.text
+    caplog.clear()
+    open_sound(home).close()
+    assert not caplog.records  # said once, in the log
+    assert len(damages(home)) == 1
+
+
+def test_what_is_suspected_is_salvaged_at_the_next_start(home):
+    with closing(open_sound(home)) as database:
+        database.suspect("a row was not what was written")
+    assert damages(home) == []
+    open_sound(home).close()
+    assert [damage.why for damage in damages(home)] == ["a row was not what was written"]
+    open_sound(home).close()
+    assert len(damages(home)) == 1
+
+
+def test_a_changed_letter_in_the_schema_is_noticed(home):
+    open_sound(home).close()  # notes what it is
+    home.write_bytes(home.read_bytes().replace(b"quantity TEXT", b"quantitz TEXT"))
+    with closing(open_sound(home)) as database:
+        assert database.connection.execute("SELECT count(quantity) FROM series").fetchone() == (0,)
+    assert [damage.why for damage in damages(home)] == ["its schema was damaged"]
+
+
+def test_two_in_one_second_are_both_kept(home):
+    for at in (30_000, 20_000):
+        spoil(home, at)
+        open_sound(home).close()
+    assert len(damages(home)) == 2
+
+
+def interrupted(monkeypatch, number):
+    """Let the renames and flushes of a rescue end at one of them, as a power cut does."""
+    left = [number]
+
+    class Cut(BaseException):
+        pass
+
+    def counted(real):
+        def call(*arguments):
+            if not left[0]:
+                raise Cut
+            left[0] -= 1
+            return real(*arguments)
+
+        return call
+
+    monkeypatch.setattr(Path, "rename", counted(Path.rename))
+    monkeypatch.setattr(module, "_to_disk", counted(module._to_disk))
+    monkeypatch.setattr(module, "tell", counted(module.tell))
+    return Cut
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_an_interruption_at_any_point_is_taken_up(tmp_path, monkeypatch, number):
+    build(tmp_path / "home", topics=20, rounds=2)
+    home = tmp_path / "home" / NAME
+    spoil(home)
+    with monkeypatch.context() as patch:
+        cut = interrupted(patch, number)
+        try:
+            open_sound(home).close()
+        except cut:
+            pass
+        else:
+            assert number >= 5
+    ledger = open_home(home)
+    try:
+        found = held(ledger.load(time.monotonic()), home)
+    finally:
+        ledger.close()
+    assert found.corrupt == 0
+    assert found.total > 50
+    (damage,) = damages(home)
+    assert Path(damage.aside).stat().st_size
+    assert not home.with_name(f"{NAME}.salvaged").exists()
+
+
+def test_a_newer_file_is_refused_even_if_it_is_damaged(home):
+    with closing(Database.open(home)) as database:
+        database.connection.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('appliance', '9999_x', '')"
+        )
+    spoil(home)
+    with pytest.raises(StoreError, match="written by a newer version"):
+        open_sound(home)
+    assert damages(home) == []
+
+
+def test_no_room_for_the_new_file_is_told_in_one_line(home, monkeypatch):
+    def full(_path, _steps):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "create", full)
+    bad = spoil(home)
+    with pytest.raises(StoreError, match="is full: free some space"):
+        open_sound(home)
+    assert home.read_bytes() == bad
+
+
+def test_much_history_follows_while_the_service_runs(home, monkeypatch):
+    monkeypatch.setattr(salvage, "BATCH_ROWS", 4)
+    with closing(Database.open(home)) as database:
+        before = database.connection.execute("SELECT * FROM readings").fetchall()
+    spoil(home)
+    rescue(home, None, "told by a test", bulk_s=-1)
+    assert not damages(home)[0].is_finished
+    with closing(Database.open(home)) as database:
+        connection = database.connection
+        first = connection.execute("SELECT count(*) FROM readings").fetchone()[0]
+        assert first < len(before)
+        # A new series gets no rows of an old one whose name was lost.
+        connection.execute("INSERT INTO series (topic, kind) VALUES ('home/new/temperature', 'number')")
+        remainder = Remainder(home, connection)
+        steps = 0
+        while remainder.step():
+            steps += 1
+        remainder.close()
+        assert not remainder.step()
+        after = connection.execute("SELECT * FROM readings").fetchall()
+        assert set(after) <= set(before)
+        assert len(after) > len(before) / 2
+    assert damages(home)[0].is_finished
+    assert steps
+    kept = sorted(home.parent.iterdir())
+    complete(home)
+    assert sorted(home.parent.iterdir()) == kept  # nothing was left to do
