@@ -16,15 +16,15 @@ MOST: Final = 100_000  # rows; beyond, the texts would take more memory than the
 LATE_BITS: Final = 16  # of late_check, for the checksum
 
 _IN_SPAN: Final = "FROM readings WHERE series_id = ?1 AND tick BETWEEN ?2 AND ?3"
-_COUNT: Final = f"SELECT count(*) FROM (SELECT 1 {_IN_SPAN} LIMIT ?4)"  # noqa: S608 our own
+_COUNT: Final = f"SELECT count(*) FROM (SELECT 1 {_IN_SPAN} LIMIT ?4)"
 # What `reading_rows.CHECKSUM` takes of the columns beside tick and value, less the checksums: added up for all rows.
 _OTHERS: Final = (
     f"sum(ifnull(seq, -1) % {MODULUS}) * 13 + sum(late_check >> 16) * 17 + sum(stretch_id) * 19"
     " - sum(late_check & 65535)"
 )
-_VALUES: Final = f"SELECT json_group_array(tick), json_group_array(value), {_OTHERS} {_IN_SPAN}"  # noqa: S608
+_VALUES: Final = f"SELECT json_group_array(tick), json_group_array(value), {_OTHERS} {_IN_SPAN}"
 _ALL: Final = (
-    "SELECT json_group_array(tick), json_group_array(value), json_group_array(seq),"  # noqa: S608
+    "SELECT json_group_array(tick), json_group_array(value), json_group_array(seq),"
     f" json_group_array(late_check), json_group_array(stretch_id) {_IN_SPAN}"
 )
 _numbers: Final = msgspec.json.Decoder(list[int]).decode
