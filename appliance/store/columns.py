@@ -16,7 +16,7 @@ MOST: Final = 100_000  # rows; beyond, the texts would take more memory than the
 LATE_BITS: Final = 16  # of late_check, for the checksum
 
 _IN_SPAN: Final = "FROM readings WHERE series_id = ?1 AND tick BETWEEN ?2 AND ?3"
-_COUNT: Final = f"SELECT count(*) FROM (SELECT 1 {_IN_SPAN} LIMIT ?4)"
+_COUNT: Final = f"SELECT count(*) FROM (SELECT 1 {_IN_SPAN} LIMIT ?4)"  # noqa: S608 our own
 # What `reading_rows.CHECKSUM` takes of the columns beside tick and value, less the checksums: added up for all rows.
 _OTHERS: Final = (
     f"sum(ifnull(seq, -1) % {MODULUS}) * 13 + sum(late_check >> 16) * 17 + sum(stretch_id) * 19"

@@ -22,7 +22,7 @@ LATE_BIAS_MS: Final = 128
 LATE_MS: Final = f"((late_check >> 16) + {LATE_BIAS_MS})"
 LATE_CHECK: Final = f"(late_ms - {LATE_BIAS_MS} << 16 | {CHECKSUM})"
 IS_WHOLE: Final = f"(late_check & 65535) = {CHECKSUM.replace('late_ms', LATE_MS)}"
-# The same sum where the value is an integer, in half the time; `?` is `key_sum(series_id)`. Of other rows it says nothing.
+# The same sum where the value is an integer, in half the time; `?` is `key_sum(series_id)`. Else it says nothing.
 IS_LIKELY_WHOLE: Final = (
     f"(late_check & 65535) = (? + tick * 7 + value * 11 + ifnull(seq, -1) % {MODULUS} * 13"
     f" + (late_check >> 16) * 17 + stretch_id * 19) % {MODULUS}"
