@@ -185,7 +185,7 @@ class Staging:
             next_id += 1
             if len(readings) > 1:
                 for reading in readings[1:]:
-                    rows.append(_reading_row(next_id, FURTHER, reading))
+                    rows.append(further_row(next_id, reading))
                     next_id += 1
         if not group.records:
             self._stamp(rows, group.number)
@@ -372,6 +372,11 @@ def _reading_row(row_id: int, kind: int, reading: Placed) -> StagedRow:
     series_id, tick, value, seq, late_ms, stretch_id = reading
     fields = (row_id, kind, tick, late_ms, series_id, value, seq, stretch_id, *NO_MESSAGE)
     return StagedRow(*fields, checksum(*fields))
+
+
+def further_row(row_id: int, reading: Placed) -> StagedRow:
+    """Give the row of a further reading of a message."""
+    return _reading_row(row_id, FURTHER, reading)
 
 
 def _message_checksum(row: StagedRow, topic: str, payload: bytes, properties: bytes, client_id: str) -> int:
