@@ -1,5 +1,6 @@
 """Groups as rows of the journal, and rows as what was in the groups."""
 
+import sqlite3
 from types import SimpleNamespace
 
 import pytest
@@ -67,7 +68,7 @@ def test_every_kind_of_change_has_its_place():
 @given(histories_of_groups(max_groups=3))
 @settings(max_examples=60, deadline=None)
 def test_any_group_comes_back_as_it_was(groups):
-    database = SimpleNamespace(connection=_connection())
+    database = _memory()
     history = FakeHistory(database, readings=2)
     staging = Staging(database.connection)
     next_id = 1
@@ -106,7 +107,7 @@ def _memory():
 
 @given(texts)
 def test_a_change_may_hold_any_text(text):
-    database = SimpleNamespace(connection=_connection())
+    database = _memory()
     change = records.WillKept(1, text, None, "t/" + text, b"\0\xff", 1, True, b"", 2, None)
     (row,) = Staging(database.connection).rows(Group(1, records=[change]), 1, age_ms, None)
     assert changes_of(row) == [change]
