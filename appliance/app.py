@@ -31,7 +31,7 @@ from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
 from appliance.keeping import Keeping
 from appliance.listeners import faults, url, where
-from appliance.memory import share_arenas
+from appliance.memory import give_back, share_arenas
 from appliance.net.certificates import CertificateError, server_context
 from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
@@ -289,6 +289,7 @@ async def run(settings: Settings, data_dir: Path, started: Callable[[Service], N
     await asyncio.sleep(0)  # that moment is now
     try:
         async with serving(settings, data_dir) as service:
+            give_back()
             started(service)
             notify.ready(f"MQTT on port {service.mqtt_port}, page on port {service.web_port}")
             await stopped

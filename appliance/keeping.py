@@ -13,13 +13,13 @@ from appliance.broker.core import Broker
 from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
+from appliance.store.chores import Terms
 from appliance.store.damage import damages
 from appliance.store.gaps import HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
-from appliance.store.retention import Terms
 from appliance.store.room import Room
 from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.wear import Wear, device_counter, process_counter

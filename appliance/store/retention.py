@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from appliance.store.belief import Belief, believe
+from appliance.store.chores import Terms
 from appliance.store.database import Database
 from appliance.store.gaps import prune
 from appliance.store.hubclock import BEFORE_EPOCH
@@ -29,17 +30,6 @@ ROOM: Final = 0.05  # of the file that is to be free when the disk is short of s
 SLICE: Final = 50  # one part in so many of the time that is kept goes at once for want of room
 KEPT_MS: Final = DAY_MS  # of the newest readings stay, whatever the size
 NEVER: Final = -(2**62)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """How many days each tier is kept, 0 for ever, and how large the file may become."""
-
-    raw_days: int = 90
-    minute_days: int = 365
-    hour_days: int = 3_650
-    day_days: int = 0
-    max_bytes: int = 4_000_000_000
 
 
 class Epoch(NamedTuple):

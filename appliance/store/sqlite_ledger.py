@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from appliance.broker.image import Image
 from appliance.clock import clock_quality
 from appliance.devices import Device
-from appliance.store.chores import Chore, Chores
+from appliance.store.chores import Chores, Terms, Trimming
 from appliance.store.damage import is_damage
 from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
 from appliance.store.epochs import load_clock, save_epochs
@@ -19,11 +19,9 @@ from appliance.store.history import History, Placed, Tally
 from appliance.store.hubclock import HubClock
 from appliance.store.loading import last_stamp, load
 from appliance.store.rescue import Remainder, open_sound
-from appliance.store.retention import Retention, Terms
 from appliance.store.staged import Moment, StagedRow, Staging, insert
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
-from appliance.store.tiers import Tiers
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is moved into the file
 MOVE_ROWS: Final = 10_000
@@ -103,7 +101,8 @@ class SqliteLedger:
         self._gaps = gaps
         self._clock = clock
         self._chores = Chores(())
-        self._retention: Retention | None = None
+        self._retention: Trimming | None = None
+        self._hire: Callable[[], tuple[Chores, Trimming]] | None = None
         connection = database.connection
         self._tables = StateTables(connection, on_damage)
         self._staging = Staging(connection)
@@ -173,15 +172,20 @@ class SqliteLedger:
         if self._moving is not None:
             return self._move_on()
         is_left = self._remainder.step()  # a piece of each in turn: this may take days
+        self._begin_work()
         return self._chores.step(self._clock()) or is_left
 
-    def work(self, chores: Sequence[Chore], retention: Retention) -> None:
-        """Have these done in turn while nothing waits, and room made by this one."""
-        self._chores = Chores([*chores, retention])
-        self._retention = retention
+    def work(self, hire: Callable[[], tuple[Chores, Trimming]]) -> None:
+        """Have what this gives done while nothing waits: all chores, and the one of them that makes room."""
+        self._hire = hire
+
+    def _begin_work(self) -> None:
+        if self._hire is not None:
+            (self._chores, self._retention), self._hire = self._hire(), None
 
     def trim(self) -> bool:
         """Give up a small piece of the oldest history to make room in the file; False when there is enough or none."""
+        self._begin_work()
         return self._retention is not None and self._retention.trim(self._clock())
 
     def rest(self, within_s: float = REST_S) -> None:
@@ -308,15 +312,22 @@ def open_ledger(
             ledger = SqliteLedger(
                 database, history, age_ms=hub_clock.age_ms, on_damage=on_damage, gaps=gaps, clock=clock
             )
-            retention = Retention(
-                database,
-                terms or Terms(),
-                unix_ms=hub_clock.unix_ms,
-                is_trusted=lambda: hub_clock.is_trusted,
-                age_ms=hub_clock.age_ms,
-                is_short_of_space=lambda: ledger.short_of_space,
-            )
-            ledger.work([Tiers(database, hub_clock.unix_ms)], retention)
+
+            def hire() -> tuple[Chores, Trimming]:
+                from appliance.store.retention import Retention  # noqa: PLC0415 when there is something to do
+                from appliance.store.tiers import Tiers  # noqa: PLC0415 likewise
+
+                retention = Retention(
+                    database,
+                    terms or Terms(),
+                    unix_ms=hub_clock.unix_ms,
+                    is_trusted=lambda: hub_clock.is_trusted,
+                    age_ms=hub_clock.age_ms,
+                    is_short_of_space=lambda: ledger.short_of_space,
+                )
+                return Chores([Tiers(database, hub_clock.unix_ms), retention]), retention
+
+            ledger.work(hire)
         except sqlite3.Error as error:
             if is_damage(error):
                 database.suspect(str(error))
