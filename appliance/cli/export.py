@@ -55,7 +55,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     from appliance.store.database import StoreError  # noqa: PLC0415
     from appliance.store.export import Wanted, export  # noqa: PLC0415
 
-    check_filter(arguments.filter)
+    check_filter(arguments.filter, "TOPIC-FILTER")
     at = time.time()
     since_at = 0.0 if arguments.since is None else time_argument(arguments, "since", at)
     wanted = Wanted(
