@@ -79,7 +79,7 @@ CLIENT_ONLY: Final = {
     "-W": ("timeout_s", None),
     "--insecure": ("insecure", False),
 }
-"""What only a connection to a broker can obey: flag -> where argparse keeps it, and what it is where nobody gives it."""
+"""What only a connection to a broker can obey: flag -> where argparse keeps it, and its default."""
 
 
 def check_fits(arguments: argparse.Namespace) -> None:

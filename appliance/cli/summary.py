@@ -27,7 +27,7 @@ def summary_command(arguments: argparse.Namespace, query: dict[str, Any]) -> int
         complain(f"no readings of {arguments.topic} in that time; --since 7d looks further back")
     if len(rows) >= arguments.limit:
         complain(f"only the newest {arguments.limit} rows; --limit gives more")
-    return Exit.OK
+    return Exit.OK if rows else Exit.NOTHING
 
 
 def summary_line(row: dict[str, Any], kind: str, unit: str | None) -> str:

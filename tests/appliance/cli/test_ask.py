@@ -208,7 +208,7 @@ def test_a_reading_is_asked_for_while_the_service_runs_and_afterwards(tmp_path):
     assert (row["value"], row["text"], row["agent"]) == (21.0, None, None)
 
     far = appliance(tmp_path, "history", topic, "--data", data_dir, "--since", "2d", "--until", "1d")
-    assert (far.returncode, readings(far.stdout)) == (0, [])
+    assert (far.returncode, readings(far.stdout)) == (Exit.NOTHING, [])
     assert f"no readings of {topic} in that time" in far.stderr
 
     unknown = appliance(tmp_path, "history", "home/kitchen/temperatur", "--data", data_dir)
@@ -242,6 +242,7 @@ def test_a_service_that_records_nothing_says_so(tmp_path):
     [
         (("--since", "soon"), "--since: 'soon' is not a time"),
         (("--until", "?"), "--until: '?' is not a time"),
+        (("--since", "9999-01-01"), "--since: 9999-01-01 00:00:00 is still to come; give"),
         (("--since", "1h", "--until", "2h"), "--since is not before --until; swap them"),
     ],
 )

@@ -55,7 +55,7 @@ def test_hours_and_days_of_a_file(tmp_path):
 def test_what_there_is_none_of(tmp_path):
     record(tmp_path / "appliance.db", [("home/a/b", time.time() - 90 * 86_400, 1)])
     done = appliance(tmp_path, "history", "home/a/b", "--every", "1h", "--data", tmp_path)
-    assert (done.returncode, done.stdout) == (Exit.OK, "")
+    assert (done.returncode, done.stdout) == (Exit.NOTHING, "")
     assert "no readings of home/a/b in that time" in done.stderr
     done = appliance(tmp_path, "history", "home/a/c", "--every", "1h", "--data", tmp_path)
     assert done.returncode == Exit.NOTHING
