@@ -36,7 +36,10 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     export.add_argument("--until", default="now", metavar="WHEN", help="likewise (default now)")
     export.add_argument("--format", choices=FORMATS, default="csv", help="csv (default) or jsonl: an object a line")
     export.add_argument(
-        "--every", type=span, metavar="SPAN", help="one row for each 10m, 1h or 1d: least, mean, greatest, count, last"
+        "--every",
+        type=span,
+        metavar="SPAN",
+        help="one row for each 10m, 1h or 1d: least, mean, mean over time, greatest, rise of a counter, count, last",
     )
     export.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="there, when whole (default: standard output)"

@@ -36,14 +36,16 @@ def summary_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
     last = row["last"]
     if row["mean"] is not None:
         # What stood longer counts for more; where nothing stood, every reading counts the same.
-        mean = row["mean"] if row["weighted_mean"] is None else row["weighted_mean"]
+        which, mean = "mean over time", row["weighted_mean"]
+        if mean is None:
+            which, mean = "mean", row["mean"]
         if kind == "binary":
             told.append(f"ON {mean:.1%} of the time")
             last = "ON" if last else "OFF"
         else:
             if row["sum"] is not None:
                 told.append(f"sum {_number(row['sum'], unit)}")
-            told.append(f"mean {_number(mean, unit)}")
+            told.append(f"{which} {_number(mean, unit)}")
             told += [f"min {_number(row['min'])}", f"max {_number(row['max'])}"]
             last = _number(last)
     told += [f"last {printable(str(last))}", counted(row["count"], "reading")]

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -202,6 +203,10 @@ def test_a_reading_is_asked_for_while_the_service_runs_and_afterwards(tmp_path):
     assert (
         done.stderr.removesuffix(UNSURE) == f"appliance: no appliance answers; this is from {data_dir}/appliance.db\n"
     )
+
+    with socket.socket(socket.AF_UNIX) as left:  # as of a service that was killed
+        left.bind(str(data_dir / "control.sock"))
+    assert appliance(tmp_path, *ask_rows).stderr == done.stderr
 
     newest = appliance(tmp_path, *ask_rows, "--limit", "1", "--json")
     (row,) = (one for one in json.loads(newest.stdout) if "gap" not in one)

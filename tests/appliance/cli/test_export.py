@@ -40,7 +40,7 @@ def test_csv_and_json_lines(tmp_path, data_dir):
     assert "no readings of # in that time" in none.stderr
     assert exported(tmp_path, data_dir, "nothing/#", "--format", "jsonl").returncode == Exit.NOTHING
     (row,) = exported(tmp_path, data_dir, "home/+/door", "--every", "1d").stdout.splitlines()[1:]
-    assert ",1.0,1.0,1.0,1,ON," in row
+    assert ",1.0,1.0,1.0,1.0,,1,ON," in row
 
 
 def test_into_a_file_while_the_service_runs(tmp_path, data_dir):

@@ -17,13 +17,13 @@ ROW = {"at": 0.0, "min": 1.5, "mean": 2.0, "max": 3.25, "weighted_mean": 2.125, 
 @pytest.mark.parametrize(
     ("row", "kind", "unit", "told"),
     [
-        ({}, "number", "°C", "mean 2.125 °C, min 1.5, max 3.25, last 3, 1 reading"),
+        ({}, "number", "°C", "mean over time 2.125 °C, min 1.5, max 3.25, last 3, 1 reading"),
         ({"weighted_mean": None, "count": 2}, "number", None, "mean 2, min 1.5, max 3.25, last 3, 2 readings"),
         (
             {"sum": 0.75},
             "number",
             "kWh\x1b",
-            "sum 0.75 kWh\\x1b, mean 2.125 kWh\\x1b, min 1.5, max 3.25, last 3, 1 reading",
+            "sum 0.75 kWh\\x1b, mean over time 2.125 kWh\\x1b, min 1.5, max 3.25, last 3, 1 reading",
         ),
         ({"weighted_mean": 0.25, "last": 1.0}, "binary", None, "ON 25.0% of the time, last ON, 1 reading"),
         ({"mean": None, "last": "press\x1b"}, "text", None, "last press\\x1b, 1 reading"),
@@ -41,8 +41,8 @@ def test_hours_and_days_of_a_file(tmp_path):
     done = appliance(tmp_path, "history", "home/a/b", "--every", "1h", "--since", "3h", "--data", tmp_path)
     assert done.returncode == Exit.OK
     first, second = done.stdout.splitlines()
-    assert first.endswith(" mean 2.5, min 0, max 5, last 5, 6 readings")
-    assert second.endswith(" mean 7.8, min 6, max 9, last 9, 4 readings") or "last 9, 4 readings" in second
+    assert first.endswith(" mean over time 2.5, min 0, max 5, last 5, 6 readings")
+    assert second.endswith(" mean over time 7.8, min 6, max 9, last 9, 4 readings") or "last 9, 4 readings" in second
     done = appliance(tmp_path, "history", "home/a/b", "--every", "1d", "--since", "2d", "--json", "--data", tmp_path)
     rows = json.loads(done.stdout)
     assert sum(row["count"] for row in rows) == 10
