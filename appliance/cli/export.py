@@ -12,7 +12,6 @@ from typing import IO
 
 from appliance.cli.ask import DATA_HELP, check_order, counted, database_in_use, time_argument
 from appliance.cli.progress import Progress
-from appliance.cli.subscriber import check_filter
 from appliance.cli.terminal import complain, say, writing
 from appliance.exits import CommandError, Exit
 
@@ -64,6 +63,7 @@ def span(text: str) -> float:
 
 def export_command(arguments: argparse.Namespace) -> int:
     """Write rows as they are read."""
+    from appliance.cli.subscriber import check_filter  # noqa: PLC0415 loads the client
     from appliance.store.database import StoreError  # noqa: PLC0415
     from appliance.store.export import Wanted, export  # noqa: PLC0415
 
@@ -83,14 +83,13 @@ def export_command(arguments: argparse.Namespace) -> int:
     path = database_in_use(arguments.data)
     progress = Progress()
     try:
-        written = rows = 0
+        rows = 0
         with _output(output) as out:
             for piece in export(
                 path, wanted, arguments.format, lambda done, of: progress.tell(f"{done} of {of} topics")
             ):
                 with writing():
                     out.write(piece)
-                written += len(piece.encode())
                 rows += piece.count("\n")
     except StoreError as error:
         raise CommandError(str(error), Exit.DATA) from None
@@ -101,7 +100,7 @@ def export_command(arguments: argparse.Namespace) -> int:
         complain(f"no readings of {arguments.filter} in that time; `appliance sub --at now -v` shows what there is")
         return Exit.NOTHING
     if output is not None:
-        say(f"{output} has {counted(rows, 'row')}, {written / 1e6:.1f} MB")
+        say(f"{output} has {counted(rows, 'row')}, {output.stat().st_size / 1e6:.1f} MB")
     return Exit.OK
 
 

@@ -199,11 +199,18 @@ def create(path: Path, steps: set[str]) -> sqlite3.Connection:
     return connection
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
-    """Open the file for reading only; the connection cannot write and never moves the log. StoreError says why not."""
+def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
+    """Open the file for reading only; the connection cannot write and never moves the log. StoreError says why not.
+
+    any_thread: it may be used by one thread after another.
+    """
     try:
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=BUSY_TIMEOUT_S,
+            check_same_thread=not any_thread,
         )
     except sqlite3.Error as error:
         raise StoreError(explain(path, error)) from error

@@ -11,7 +11,7 @@ from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.database import StoreError
 from appliance.store.gap_reader import gaps_between
-from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, HUB
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, HUB, UNKEPT
 from appliance.store.holes import Gap
 from appliance.store.pages import numbers
 from appliance.store.reading_rows import TICKS_PER_MS
@@ -29,7 +29,7 @@ CUT: Final = "agent cut"
 LOST: Final = "never arrived"
 EXPLANATIONS: Final = {
     WAITS: "the agent keeps it until it can be sent",
-    REFUSED: "received, but of a topic beyond history.max_series or with a value that is no reading",
+    REFUSED: "received, but no reading, or of a topic beyond history.max_series or not the agent's to publish to",
     PRUNED: "received, and older than what is kept",
     CUT: "numbers that the agent had reserved when its power was cut; up to its last 5 s may be among them",
     DROPPED: "the agent's outbox was full, and it said so",
@@ -185,7 +185,9 @@ def prove(path: Path, agent: str, since_at: float | None, *, waiting: int | None
         between = gaps_between(connection, Calendar(connection), begins_at, LAST_AT)
     if not names:
         return None
-    gaps = sorted((gap for gap in between if gap.scope == HUB or gap.name == agent), key=lambda gap: gap.since_at)
+    gaps = sorted(
+        (gap for gap in between if gap.scope in {HUB, UNKEPT} or gap.name == agent), key=lambda gap: gap.since_at
+    )
     covered = _covered(path, series, agent, begins_at)
     is_away = any(gap.cause == AGENT_OFFLINE and gap.until_at is None for gap in gaps)
     newest = max(names)

@@ -5,7 +5,7 @@ from keeper import AT, TOPIC, Keeper, backlog, number, origin
 
 from appliance.store import proof as module
 from appliance.store.database import StoreError
-from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, GapNote, Gaps
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, UNKEPT, GapNote, Gaps
 from appliance.store.proof import CUT, LOST, PRUNED, REFUSED, WAITS, prove
 
 
@@ -90,11 +90,19 @@ def test_what_was_received_and_has_no_row(keeper):
     keeper.history._max_series = 1
     send(keeper, 1, 2)
     send(keeper, 3, 4, topic="home/too/many")
+    assert shown(prove(keeper.path, "house", None)) == [(3, 4, REFUSED)]  # before anything is moved
     send(keeper, 5)
+    assert shown(prove(keeper.path, "house", None)) == [(3, 4, REFUSED)]
     keeper.move()
     assert shown(prove(keeper.path, "house", None)) == [(3, 4, REFUSED)]
     keeper.ask("DELETE FROM readings WHERE seq <= 2")
     assert shown(prove(keeper.path, "house", None)) == [(1, 4, PRUNED)]
+
+
+def test_what_is_lost_of_topics_without_a_series_is_told_too(keeper):
+    send(keeper, 1)
+    note(keeper, GapNote(UNKEPT, "", DROPPED, keeper.now, keeper.now, "more series"))
+    assert [gap.scope for gap in prove(keeper.path, "house", None).gaps] == [UNKEPT]
 
 
 def test_a_run_of_which_all_is_pruned(keeper):
