@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from appliance.store.history_reader import HistoryReader, Series
+from appliance.store.answers import Series
+from appliance.store.history_reader import HistoryReader
 from appliance.store.readings import BINARY, EVENT_KEYS, TEXT
 
 

@@ -315,7 +315,7 @@ def test_trouble_of_the_store_shows_above_everything_while_the_page_is_open(tmp_
         notices = tab.locator("#notices")
         assert await notices.is_hidden()
         status["store"] = full
-        await says(tab.locator("#link .word"), "Not stored")
+        await says(tab.locator("#link .word"), "Unsaved")
         refuses = "nothing is acknowledged that would have to be kept"
         assert await notices.locator("li").all_text_contents() == [full["trouble"], refuses, full["damages"][0]]
         over, rooms, side = [await tab.locator(which).bounding_box() for which in ("#notices", "#rooms", ".side")]

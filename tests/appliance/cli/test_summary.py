@@ -10,6 +10,7 @@ from webserver import record
 
 from appliance.cli import summary
 from appliance.exits import Exit
+from appliance.store.gaps import GapNote
 
 ROW = {"at": 0.0, "min": 1.5, "mean": 2.0, "max": 3.25, "weighted_mean": 2.125, "count": 1, "last": 3.0, "sum": None}
 
@@ -76,7 +77,25 @@ def test_a_running_service_is_asked(tmp_path):
 
         def hours():
             done = appliance(tmp_path, "history", "home/a/b", "--every", "1h", "--json", "--data", tmp_path / "d")
-            return json.loads(done.stdout) if done.returncode == Exit.OK and not done.stderr else None
+            rows = [one for one in json.loads(done.stdout or "[]") if "gap" not in one]
+            return rows if done.returncode == Exit.OK and not done.stderr else None
 
         (row,) = eventually(hours)
         assert (row["count"], row["min"], row["last"]) == (1, 1.5, 1.5)
+
+
+def test_gaps_stand_between_the_periods(tmp_path):
+    now = time.time() // 3600 * 3600
+    readings = [("home/a/b", now - 7200 + 60 * minute, 1.0) for minute in range(120) if not 20 <= minute < 50]
+    gaps = [
+        (GapNote("hub", "", "broker down", None, None), now - 7200 + 60 * a, now - 7200 + 60 * b)
+        for a, b in ((19, 50), (70, 80))
+    ]  # the second one was filled later
+    record(tmp_path / "appliance.db", readings, gaps)
+    asked = ("history", "home/a/b", "--every", "1h", "--since", "3h", "--data", tmp_path)
+    first, between, second = appliance(tmp_path, *asked).stdout.splitlines()
+    assert "30 readings" in first
+    assert between.endswith("(31 min 0 s): broker down")
+    assert "60 readings" in second
+    told = json.loads(appliance(tmp_path, *asked, "--json").stdout)
+    assert [one.get("gap", one.get("count")) for one in told] == [30, "broker down", 60]

@@ -83,7 +83,7 @@ function showLink() {
   const link = byId("link");
   if (link.dataset.state === state) return;
   link.dataset.state = state;
-  link.querySelector(".word").textContent = { live: "Live", lost: "Offline", unstored: "Not stored" }[state] ?? "Connecting";
+  link.querySelector(".word").textContent = { live: "Live", lost: "Offline", unstored: "Unsaved" }[state] ?? "Connecting";
 }
 
 // In the example of how to publish: only a port that a client would not guess.
