@@ -9,9 +9,11 @@ from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.checksum import checksum
 from appliance.store.gaps import CLOCK_UNSET, HUB, UNKEPT
+from appliance.store.history_reader import HistoryReader
 from appliance.store.holes import Gap, holes
 
 MAX_GAPS: Final = 1_000  # of one answer, the newest
+LOOKED_AT: Final = 10_000  # readings that fill one gap
 COLUMNS: Final = "scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq"
 
 
@@ -32,6 +34,17 @@ class GapReader:
         # Readings do not fill that one: they are there, it is their time that is not known.
         unset = holes([gap for gap in mine if gap.cause == CLOCK_UNSET], [], since_at, until_at)
         return sorted(filled + unset, key=lambda gap: (gap.since_at, gap.cause))
+
+    def of_periods(self, history: HistoryReader, topic: str, since_at: float, until_at: float) -> list[Gap]:
+        """Give them where no single readings are at hand; those that lie in a gap are looked up, so far as kept."""
+        gaps = self.of(topic, [], since_at, until_at)
+        inside = {
+            row.at
+            for gap in gaps
+            if gap.cause != CLOCK_UNSET
+            for row in history.rows(topic, gap.since_at, until_at if gap.until_at is None else gap.until_at, LOOKED_AT)
+        }
+        return self.of(topic, sorted(inside), since_at, until_at) if inside else gaps
 
     def last(self, since_at: float, until_at: float, limit: int = 50) -> list[Gap]:
         """Give the newest gaps of a stretch of time, the newest first."""

@@ -273,6 +273,9 @@ def _summaries(
     history: TierReader, topic: str, every: str, since_at: float, until_at: float, limit: int
 ) -> dict[str, Any]:
     series = _series(history, topic)
+    rows = history.summaries(topic, every, since_at, until_at, limit)
+    shown_from_at = max(since_at, rows[0].at) if len(rows) >= limit else since_at
+    gaps = GapReader(history.path).of_periods(history, topic, shown_from_at, until_at)
     return {
         "topic": topic,
         "kind": series.kind,
@@ -281,7 +284,8 @@ def _summaries(
         "since": since_at,
         "until": until_at,
         "every": every,
-        "rows": history.summaries(topic, every, since_at, until_at, limit),
+        "rows": rows,
+        "gaps": [gap.told() for gap in gaps],
     }
 
 

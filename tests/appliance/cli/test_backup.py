@@ -67,9 +67,28 @@ def test_into_a_new_place(tmp_path):
 def test_what_cannot_be_done(tmp_path):
     keep(tmp_path / "d", "20")
     none = appliance(tmp_path, "restore", tmp_path / "none", "--data", tmp_path / "d")
-    assert none.returncode == Exit.DATA
+    assert none.returncode == Exit.NOTHING
     assert "there is no file" in none.stderr
-    assert appliance(tmp_path, "backup", tmp_path / "c", "--data", tmp_path / "none").returncode == Exit.UNAVAILABLE
+    assert appliance(tmp_path, "backup", tmp_path / "c", "--data", tmp_path / "none").returncode == Exit.NOTHING
     folder = appliance(tmp_path, "backup", tmp_path, "--data", tmp_path / "d")
     assert folder.returncode == Exit.DATA
     assert "is a directory: name a file in it" in folder.stderr
+
+
+def test_both_find_the_same_place(tmp_path):
+    demo = tmp_path / "data" / "appliance-demo"
+    demo.mkdir(parents=True)
+    keep(demo, "20")
+    copy = tmp_path / "copy.db"
+    assert f"copy of {demo}/appliance.db" in appliance(tmp_path, "backup", copy).stdout
+    assert appliance(tmp_path, "restore", copy).stdout.startswith(f"{demo}/appliance.db is now what {copy} holds")
+    assert not (demo.parent / "appliance").exists()
+
+
+def test_a_file_of_another_kind_is_called_by_its_name(tmp_path):
+    other = tmp_path / "other.db"
+    other.write_bytes(b"no database" * 100)
+    done = appliance(tmp_path, "restore", other, "--data", tmp_path / "d")
+    assert done.returncode == Exit.DATA
+    assert f"{other} is no whole database" in done.stderr
+    assert "take another copy" in done.stderr

@@ -234,8 +234,10 @@ def test_what_is_no_good_copy_is_refused(database, tmp_path, spoil, says):
     backup(database, copy)
     spoil(copy)
     fill(database, "two", 7)
-    with pytest.raises(StoreError, match=says):
+    with pytest.raises(StoreError, match=says) as refused:
         restore(copy, database)
+    assert str(refused.value).startswith(f"{copy} ")  # the file that was named, not the one it was copied into
+    assert "a new history then begins" not in str(refused.value)
     assert content(database) == ({"two"}, 7)
     assert not [path.name for path in database.parent.iterdir() if "restore" in path.name or "part" in path.name]
 
