@@ -33,3 +33,25 @@ def test_threads_have_no_arenas_of_their_own():
     told, shared = arenas(shares=True)
     _, apart = arenas(shares=False)
     assert apart - shared >= (4 if told == "True" else 0)
+
+
+def test_what_only_the_start_needed_is_given_back():
+    code = """
+from pathlib import Path
+from appliance.memory import give_back
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+kept = [bytes(60_000) for _ in range(400)]  # below what is mapped on its own
+last = bytes(60_000)  # nothing before it goes by itself
+high = resident()
+del kept
+told = give_back()
+print(told, high - resident())
+"""
+    told, freed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert told == "True"
+    assert int(freed) > 20_000_000
