@@ -43,8 +43,8 @@ from appliance.memory import give_back
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
-kept = [bytes(60_000) for _ in range(400)]  # below what is mapped on its own
-last = bytes(60_000)  # nothing before it goes by itself
+kept = [b"%d" % n * 20_000 for n in range(100, 500)]  # below what is mapped on its own
+last = b"last" * 15_000  # nothing before it goes by itself
 high = resident()
 del kept
 told = give_back()
