@@ -14,6 +14,7 @@ from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
 from appliance.store.damage import damages
+from appliance.store.gaps import BEYOND_SERIES
 from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
@@ -160,7 +161,7 @@ class Keeping:
         assert journal is not None  # noqa: S101 as below
         return {
             "more arrived than the disk could take": lambda: journal.dropped,
-            "more series than history.max_series": lambda: tally.refused,
+            BEYOND_SERIES: lambda: tally.refused,
             "the disk failed until the end, or a fault of ours": lambda: stats.given_up + stats.misfits,
         }
 

@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from appliance.store.breaks import leave_open, write_breaks
 from appliance.store.damage import (
     ASIDE,
     TOLD,
@@ -34,14 +35,16 @@ from appliance.store.damage import (
 )
 from appliance.store.database import Database, StoreError, create, explain, newer, newer_steps
 from appliance.store.dbpages import Harm, Pages, open_pages
+from appliance.store.gaps import DAMAGED
 from appliance.store.notes import Notes, read_notes
-from appliance.store.salvage import BULK, Salvage, read_roots
+from appliance.store.salvage import BULK, JOURNAL, READINGS, Salvage, read_roots
 from appliance.store.schema import step_names
 from appliance.store.wholeness import IN_SQL
 
 LOG: Final = logging.getLogger(__name__)
 BULK_S: Final = 4.0  # of a start, for history; what takes longer is copied while the service runs
 STEP: Final = re.compile(r"\d{4}_\w+")  # name of a step of the schema
+GAPS_STEP: Final = "0005_gaps"  # the step from which there is a table for them
 ROOM: Final = 2  # times what is still to be copied, wanted free on the disk before any of it is
 
 
@@ -84,6 +87,11 @@ def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S)
             ends = monotonic() + bulk_s
             is_finished = all(monotonic() < ends for _ in salvage.bulk())
             salvage.finish()
+            if GAPS_STEP in steps:
+                write_breaks(new, salvage.breaks[JOURNAL], why)
+                if is_finished:
+                    write_breaks(new, salvage.breaks[READINGS], why)
+                leave_open(new, DAMAGED, why, is_stop=False)
             damage = Damage(
                 at=at,
                 why=why,
@@ -169,6 +177,7 @@ class Remainder:
         if (salvage := self._salvage) is None:
             return
         self._salvage = None
+        write_breaks(self._connection, salvage.breaks[READINGS], damage.why)
         finished = msgspec.structs.replace(
             damage,
             kept=damage.kept + salvage.kept.total(),
