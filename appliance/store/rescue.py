@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from time import monotonic
@@ -48,8 +48,13 @@ GAPS_STEP: Final = "0005_gaps"  # the step from which there is a table for them
 ROOM: Final = 2  # times what is still to be copied, wanted free on the disk before any of it is
 
 
-def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
-    """Open the database, salvaged if it is damaged; StoreError."""
+def log_remark(text: str) -> None:
+    """Say in the log what was noticed of a database that is whole."""
+    LOG.warning("%s", text)
+
+
+def open_sound(path: Path, *, bulk_s: float = BULK_S, remark: Callable[[str], None] = log_remark) -> Database:
+    """Open the database, salvaged if it is damaged; `remark` hears what else was noticed. StoreError."""
 
     def mend(lock: int, error: sqlite3.Error | None) -> bool:
         notes = read_notes(lock)
@@ -61,7 +66,7 @@ def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
             suspect = "" if notes is None else notes.suspect
             why = suspect or seen.why or (check(path, BULK, IN_SQL, notes) if seen.is_ours else None)
             if why is None and seen.remark:
-                LOG.warning("%s", seen.remark)
+                remark(seen.remark)
         if why is None:
             return False
         damage = rescue(path, notes, why, bulk_s=bulk_s)

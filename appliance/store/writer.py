@@ -22,6 +22,7 @@ from appliance.store.database import StoreError, explain
 from appliance.store.group import Group, count, halves, merged, shown
 from appliance.store.ledger import Ledger
 from appliance.store.room import Room, is_full
+from appliance.store.still import cannot_write
 from appliance.store.wear import Wear
 
 LOG: Final = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ class Writer:
     """Writes groups in a thread of its own; `run` tells them from those of an earlier start.
 
     on_committed: the groups up to this number are durable. on_failure: what waits cannot be written now; a line for
-    people says why and what to do, and stands in `trouble` too. on_recovery: it is written again.
+    people says why and what to do, and stands in `trouble` too. on_recovery: it is written again. read: gives what
+    is in the file where it cannot be written at the start, so that there is one.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Writer:
         on_committed: Callable[[int], None],
         on_failure: Callable[[str], None],
         on_recovery: Callable[[], None],
+        read: Callable[[float], Loaded] | None = None,
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -86,6 +89,7 @@ class Writer:
         self.trouble: str | None = None
         self._path = path
         self._open_ledger = open_ledger
+        self._read = read
         self._run_id = run
         self._room = room
         self._wear = wear
@@ -160,6 +164,22 @@ class Writer:
     # --- the thread ---
 
     def _load(self, now: float) -> Loaded:
+        try:
+            return self._load_to_write(now)
+        except (StoreError, sqlite3.Error, OSError) as error:
+            cause = error.__cause__ if isinstance(error, StoreError) else error
+            if self._read is None or cause is None or not cannot_write(cause):
+                raise
+            self._let_go()
+            try:
+                found = self._read(now)
+            except (sqlite3.Error, OSError):
+                raise error from cause
+            self._fail(error)
+            self._next_try = self._clock() + self._retry_s
+            return found
+
+    def _load_to_write(self, now: float) -> Loaded:
         try:
             self._ledger = ledger = self._open_ledger()
         except StoreError as error:  # the reserve is there for this

@@ -138,7 +138,7 @@ def test_no_room_at_the_start(path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
     try:
-        with pytest.raises(StoreError, match="check its free space"):
+        with pytest.raises(StoreError, match="free some space"):
             Database.open(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -148,7 +148,7 @@ def test_no_room_at_the_start(path):
 CAUSES = [
     (sqlite3.SQLITE_FULL, "is full: free some space"),
     (sqlite3.SQLITE_READONLY, "cannot be written: mount its disk writable"),
-    (sqlite3.SQLITE_IOERR_FSYNC, "check its free space, then the disk or card"),
+    (sqlite3.SQLITE_IOERR_FSYNC, "free some space, then the disk or card"),
     (sqlite3.SQLITE_CORRUPT, "is damaged"),
     (sqlite3.SQLITE_MISUSE, "cannot be used"),
 ]
