@@ -32,6 +32,7 @@ from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
 from appliance.keeping import Keeping
 from appliance.listeners import faults, url, where
+from appliance.memory import share_arenas
 from appliance.net.certificates import CertificateError, server_context
 from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
@@ -41,7 +42,6 @@ from appliance.net.tls import listen_tls
 from appliance.places import control_path, database_path
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
-from appliance.store.tier_reader import TierReader
 
 LOG = logging.getLogger(__name__)
 LOCK = "appliance.lock"
@@ -221,6 +221,7 @@ class Service:
         self, hub: Hub, listeners: Sequence[tuple[Listener, ssl.SSLContext | None]], control: SocketFile
     ) -> Callable[[], Awaitable[None]]:
         from appliance.page import new_page  # noqa: PLC0415 a quarter of the memory, for who has a page
+        from appliance.store.tier_reader import TierReader  # noqa: PLC0415 likewise
 
         assert self._local is not None  # noqa: S101 made before
         page = new_page(
@@ -228,7 +229,7 @@ class Service:
             hub,
             self._local,
             control=lambda: control,
-            history=TierReader(database_path(self.data_dir)) if self.settings.history.enabled else None,
+            history=TierReader(database_path(self.data_dir), keeps=True) if self.settings.history.enabled else None,
             status=self.status,
             listeners=listeners,
             accounts=self._accounts,
@@ -298,6 +299,7 @@ async def until_signal() -> None:
 
 async def run(settings: Settings, data_dir: Path, started: Callable[[Service], None] = lambda _: None) -> None:
     """Serve until a signal comes; CommandError. `started` is called when everything can be used."""
+    share_arenas()
     stopped = asyncio.ensure_future(until_signal())  # from the first moment, a signal stops it in order
     await asyncio.sleep(0)  # that moment is now
     try:

@@ -14,7 +14,7 @@ from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
 from appliance.store.damage import damages
-from appliance.store.gaps import BEYOND_SERIES
+from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
@@ -168,14 +168,15 @@ class Keeping:
 
     # --- how it is ---
 
-    def losses(self) -> dict[str, Callable[[], int]]:
-        """Give what to say of readings that are lost for want of room, and how many there were since the start."""
+    def losses(self) -> dict[tuple[str, str], Callable[[], int]]:
+        """Give whom it concerns and what to say of readings that are lost for want of room, and how many there were."""
         journal, tally, stats = self._journal, self.tally, self._writer.stats
         assert journal is not None  # noqa: S101 as below
         return {
-            "more arrived than the disk could take": lambda: journal.dropped,
-            BEYOND_SERIES: lambda: tally.refused,
-            "the disk failed until the end, or a fault of ours": lambda: stats.given_up + stats.misfits,
+            (HUB, "more arrived than the disk could take"): lambda: journal.dropped,
+            (UNKEPT, BEYOND_SERIES): lambda: tally.refused,
+            (UNKEPT, FORBIDDEN): lambda: tally.forbidden,
+            (HUB, "the disk failed until the end, or a fault of ours"): lambda: stats.given_up + stats.misfits,
         }
 
     def trouble(self) -> str | None:

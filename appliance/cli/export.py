@@ -11,7 +11,6 @@ from typing import IO
 
 from appliance.cli.ask import DATA_HELP, database_in_use, time_argument
 from appliance.cli.progress import Progress
-from appliance.cli.subscriber import check_filter
 from appliance.cli.terminal import writing
 from appliance.exits import CommandError, Exit
 
@@ -52,6 +51,7 @@ def span(text: str) -> float:
 
 def export_command(arguments: argparse.Namespace) -> int:
     """Write rows as they are read."""
+    from appliance.cli.subscriber import check_filter  # noqa: PLC0415 loads the client
     from appliance.store.database import StoreError  # noqa: PLC0415
     from appliance.store.export import Wanted, export  # noqa: PLC0415
 

@@ -257,7 +257,7 @@ def _has_other_texts(connection: sqlite3.Connection, notes: Notes) -> bool:
     if sorted(name for (name,) in found) != sorted(notes.steps):
         return False  # another version's file was put here
     texts = read_texts(connection)
-    return any(texts.get(name, text) != text for name, text in notes.texts.items())
+    return any(texts.get(name) != text for name, text in notes.texts.items())
 
 
 def _check_sums(connection: sqlite3.Connection, sums: Mapping[str, str]) -> str | None:

@@ -203,10 +203,13 @@ def create(path: Path, steps: set[str]) -> sqlite3.Connection:
     return connection
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
-    """Open the file for reading only; the connection cannot write and never moves the log. StoreError says why not."""
+def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
+    """Open the file for reading only; the connection cannot write and never moves the log. StoreError says why not.
+
+    any_thread: it may be used by one thread after another.
+    """
     try:
-        connection = _reader(path)
+        connection = _reader(path, any_thread=any_thread)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(explain(path, error)) from error
     try:
@@ -220,9 +223,13 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _reader(path: Path) -> sqlite3.Connection:
+def _reader(path: Path, *, any_thread: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_TIMEOUT_S,
+        check_same_thread=not any_thread,
     )
     try:
         connection.execute("PRAGMA query_only = ON")
@@ -230,7 +237,7 @@ def _reader(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         connection.close()
         if path.exists() and (is_full(error) or (cannot_write(error) and is_read_only(path))):
-            return open_still(path)
+            return open_still(path, any_thread=any_thread)
         raise
     return connection
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from appliance.mqtt.topics import matches
+from appliance.store.answers import Row
 from appliance.store.asking import asking
-from appliance.store.history_reader import Row
 from appliance.store.pages import pages
 from appliance.store.readings import NUMBER
 from appliance.store.travel import published

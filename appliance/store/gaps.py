@@ -6,12 +6,13 @@ was cut, and the gap begins with the last that is known to be on disk.
 """
 
 import sqlite3
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-SERIES, AGENT, HUB = "series", "agent", "hub"
-"""Whom a gap concerns: one topic, all topics of an agent, or everything."""
+from appliance.store.checksum import checksum
+
+SERIES, AGENT, HUB, UNKEPT = "series", "agent", "hub", "unkept"
+"""Whom a gap concerns: one topic, all topics of an agent, everything, or only topics that have no history."""
 
 AGENT_OFFLINE: Final = "agent offline"
 BROKER_DOWN: Final = "broker down"
@@ -23,11 +24,13 @@ RESTORED: Final = "restored from a backup"
 CAUSES: Final = (AGENT_OFFLINE, BROKER_DOWN, CLOCK_UNSET, DROPPED, SENSOR_FAILING, DAMAGED, RESTORED)
 UNTIL_START: Final = (BROKER_DOWN, DAMAGED, RESTORED)  # where open, they end with the next start
 
-BEYOND_SERIES: Final = "more series than history.max_series"  # a detail of DROPPED
+BEYOND_SERIES: Final = "more series than history.max_series"  # details of DROPPED, of what is UNKEPT
+FORBIDDEN: Final = "not the publisher's to record"
 
 STOPPED: Final = "stopped"
 CUT: Final = "not stopped: power cut or crash"
 MAX_DETAIL_CHARS: Final = 200
+MOST: Final = 100_000  # rows; the oldest go first
 MAX_OPEN: Final = 10_000  # nobody has so many agents; a stranger may claim to
 
 
@@ -121,7 +124,7 @@ class Gaps:
         (from_tick,) = self._ask("SELECT from_tick FROM gaps WHERE id = ?", (gap_id,)).fetchone()
         ends = max(from_tick, to_tick)
         row = (*key, from_tick, ends, None, None, None)
-        self._ask("UPDATE gaps SET to_tick = ?, checksum = ? WHERE id = ?", (ends, checksum(row), gap_id))
+        self._ask("UPDATE gaps SET to_tick = ?, checksum = ? WHERE id = ?", (ends, checksum(*row), gap_id))
 
 
 def insert(
@@ -138,12 +141,24 @@ def insert(
     gap_id = connection.execute(
         "INSERT INTO gaps (scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq, checksum)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*row, checksum(row)),
+        (*row, checksum(*row)),
     ).lastrowid
     assert gap_id is not None  # noqa: S101 an INSERT that did not raise has one
     return gap_id
 
 
-def checksum(row: Sequence[object]) -> int:
-    """Of a row of `gaps` without its id: what damage to the file would most likely break."""
-    return zlib.crc32(repr(tuple(row)).encode())
+def prune(connection: sqlite3.Connection, before_tick: int, limit: int, most: int = MOST) -> int:
+    """Throw away gaps that ended before a tick, and the oldest of too many; how many, of each up to `limit`.
+
+    One that is still open stays. Call it inside a transaction.
+    """
+    (old,) = connection.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM gaps WHERE to_tick < ? LIMIT ?)", (before_tick, limit)
+    ).fetchone()
+    (rows,) = connection.execute("SELECT count(*) FROM gaps").fetchone()
+    gone = max(old, min(rows - most, limit))
+    if gone <= 0:
+        return 0
+    return connection.execute(
+        "DELETE FROM gaps WHERE id IN (SELECT id FROM gaps WHERE to_tick IS NOT NULL ORDER BY to_tick LIMIT ?)", (gone,)
+    ).rowcount

@@ -11,7 +11,7 @@ from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.database import StoreError
 from appliance.store.gap_reader import gaps_between
-from appliance.store.gaps import AGENT, AGENT_OFFLINE, BEYOND_SERIES, DAMAGED, DROPPED, HUB, RESTORED, SERIES
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DAMAGED, DROPPED, HUB, RESTORED, SERIES, UNKEPT
 from appliance.store.holes import Gap
 from appliance.store.pages import numbers
 from appliance.store.reading_rows import TICKS_PER_MS
@@ -32,7 +32,7 @@ GONE: Final = "received and gone"
 UNEXPLAINED: Final = (LOST, GONE)
 EXPLANATIONS: Final = {
     WAITS: "the agent keeps it until it can be sent",
-    REFUSED: "received, but of a topic beyond history.max_series",
+    REFUSED: "received, but no reading, or of a topic beyond history.max_series or not the agent's to publish to",
     PRUNED: "received, and older than what is kept",
     CUT: "numbers that the agent had reserved when its power was cut; up to its last 5 s may be among them",
     DROPPED: "the agent's outbox was full, and it said so",
@@ -285,7 +285,7 @@ def _explained(
 
 def _concerns(gap: Gap, agent: str, topics: set[str]) -> bool:
     """Whether a gap is one of everything, of the agent, or of one of its topics."""
-    return gap.scope == HUB or gap.name == agent or (gap.scope == SERIES and gap.name in topics)
+    return gap.scope in {HUB, UNKEPT} or gap.name == agent or (gap.scope == SERIES and gap.name in topics)
 
 
 def _why_gone(gaps: list[Gap], since_at: float | None, until_at: float | None) -> str:
@@ -298,7 +298,7 @@ def _why_gone(gaps: list[Gap], since_at: float | None, until_at: float | None) -
         return DAMAGED if reaches else PRUNED
     if cause := _cause_between(gaps, (DAMAGED, RESTORED), since_at, until_at):
         return cause
-    refused = [gap for gap in gaps if gap.cause == DROPPED and gap.detail == BEYOND_SERIES]
+    refused = [gap for gap in gaps if gap.cause == DROPPED and gap.scope == UNKEPT]
     return REFUSED if _cause_between(refused, (DROPPED,), since_at, until_at) else GONE
 
 

@@ -33,12 +33,11 @@ from appliance.store.damage import (
     open_both,
     tell,
 )
-from appliance.store.database import Database, StoreError, create, explain, newer, newer_steps
+from appliance.store.database import STEP_NAMES, Database, StoreError, create, explain, newer, newer_steps
 from appliance.store.dbpages import Harm, Pages, open_pages
 from appliance.store.gaps import DAMAGED
 from appliance.store.notes import Notes, read_notes
 from appliance.store.salvage import BULK, JOURNAL, READINGS, Salvage, read_roots
-from appliance.store.schema import step_names
 from appliance.store.wholeness import IN_SQL
 
 LOG: Final = logging.getLogger(__name__)
@@ -212,14 +211,14 @@ def _look(path: Path, notes: Notes | None, files: ExitStack) -> tuple[Pages | No
         ):
             pages = alone  # the log is of another file: without it this one is whole
     if pages is None:
-        return None, dict(noted), steps or step_names()
+        return None, dict(noted), steps or STEP_NAMES
     roots = read_roots(pages, noted)
     found: set[str] = set()
     if root := roots.get("_sqlite_migrations"):
         for row in pages.rows(root, Harm()):
             found.update(value for value in row.values if isinstance(value, str) and STEP.fullmatch(value))
         pages.reached.discard(root)
-    return pages, roots, found or steps or step_names()
+    return pages, roots, found or steps or STEP_NAMES
 
 
 def _harm(pages: Pages, noted: Mapping[str, int]) -> bool:

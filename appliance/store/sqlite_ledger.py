@@ -21,7 +21,7 @@ from appliance.store.hubclock import HubClock
 from appliance.store.loading import Loaded, last_stamp, load
 from appliance.store.rescue import Remainder, log_remark, open_sound
 from appliance.store.retention import Retention, Terms
-from appliance.store.staged import INSERT, Moment, StagedRow, Staging
+from appliance.store.staged import Moment, StagedRow, Staging, insert
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
 from appliance.store.still import open_still
@@ -158,7 +158,7 @@ class SqliteLedger:
             if self._gaps is not None:
                 self._gaps.write(group.gaps)
             rows = self._staging.rows(group, self._next_id, self._age_ms, None if history is None else history.place)
-            self._database.connection.executemany(INSERT, rows)
+            insert(self._database.connection, rows)
         self.last_stamp = group.run, group.number
         self._wrote(rows, group.now)
 
@@ -232,7 +232,9 @@ class SqliteLedger:
         """Move the history before the state: its columns stand in no other row."""
         history = self._history
         on_deleted = _nothing if history is None else history.deleted
-        move = StateMove(self._database, self._staging, self._cut_id, self._on_damage, on_deleted)
+        # Of a move that a start goes on with, the next one sees what is over.
+        age_ms = self._age_ms(self._staged_until) if self._staged_until else 0
+        move = StateMove(self._database, self._staging, self._cut_id, self._on_damage, on_deleted, age_ms)
         yield from move.scan()
         more = True
         while history is not None and more:
@@ -265,7 +267,7 @@ class SqliteLedger:
 
     def _wrote(self, rows: list[StagedRow], now: float) -> None:
         """Count what waits now, and what the commit adds to the log: pages for its rows, and the one it begins on."""
-        size_bytes = sum(ROW_BYTES + sum(len(field) for field in row if isinstance(field, bytes | str)) for row in rows)
+        size_bytes = sum(map(bytes_of, rows))
         self._next_id += len(rows)
         self._log_bytes += size_bytes + 2 * PAGE_BYTES
         self._staged_bytes += size_bytes
@@ -309,18 +311,15 @@ def open_ledger(
             ledger = SqliteLedger(
                 database, history, age_ms=hub_clock.age_ms, on_damage=on_damage, gaps=gaps, clock=clock
             )
-
-            def unix_ms(now: float) -> int | None:
-                return hub_clock.unix_ms(now) if hub_clock.is_trusted else None
-
             retention = Retention(
                 database,
                 terms or Terms(),
-                unix_ms=unix_ms,
+                unix_ms=hub_clock.unix_ms,
+                is_trusted=lambda: hub_clock.is_trusted,
                 age_ms=hub_clock.age_ms,
                 is_short_of_space=lambda: ledger.short_of_space,
             )
-            ledger.work([Tiers(database, unix_ms)], retention)
+            ledger.work([Tiers(database, hub_clock.unix_ms)], retention)
         except sqlite3.Error as error:
             if is_damage(error):
                 database.suspect(str(error))
@@ -352,6 +351,25 @@ def read_only(
         hub_clock = load_clock(connection)
         hub_clock.begin(clock(), wall_clock())
         return load(connection, Moment(now, hub_clock.age_ms(now)), on_damage)
+
+
+def bytes_of(row: StagedRow) -> int:
+    """Give about what a row takes in the file."""
+    size_bytes = ROW_BYTES
+    _, _, _, _, _, value, _, _, _, _, topic, payload, properties, client_id, _, body, _ = row
+    if topic is not None:
+        size_bytes += len(topic)
+    if payload is not None:
+        size_bytes += len(payload)
+    if client_id is not None:
+        size_bytes += len(client_id)
+    if properties.__class__ is bytes:
+        size_bytes += len(properties)
+    if body.__class__ is bytes:
+        size_bytes += len(body)
+    if value.__class__ is str:
+        size_bytes += len(value)
+    return size_bytes
 
 
 def _nothing() -> None:

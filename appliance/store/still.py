@@ -26,12 +26,14 @@ def is_read_only(path: Path) -> bool:
         return False
 
 
-def open_still(path: Path) -> sqlite3.Connection:
+def open_still(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
     """Open a file that nobody writes to meanwhile, with its log; writes nothing. sqlite3.Error, OSError."""
     log = path.with_name(f"{path.name}-wal")
     has_log = log.exists() and log.stat().st_size > 0
     way = "vfs=unix-none" if has_log else "immutable=1"
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&{way}", uri=True, isolation_level=None)
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro&{way}", uri=True, isolation_level=None, check_same_thread=not any_thread
+    )
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # the index of the log is then kept in memory
         connection.execute("PRAGMA query_only = ON")

@@ -15,6 +15,7 @@ from appliance.broker.rights import ALL_RIGHTS
 from appliance.keeping import Keeping, size_bytes
 from appliance.settings import History, Settings, Store
 from appliance.store.database import StoreError
+from appliance.store.gaps import HUB, UNKEPT
 
 RECORD = int(RouteFlag.RECORD)
 
@@ -198,3 +199,15 @@ def test_status(disk):
 
 def test_the_size_of_what_is_not_there(tmp_path):
     assert size_bytes(tmp_path / "appliance.db") == 0
+
+
+def test_losses_say_whom_they_concern(disk):
+    async def scenario(keeping, _journal, _core):
+        losses = keeping.losses()
+        assert {scope for scope, _ in losses} == {HUB, UNKEPT}
+        keeping.tally.refused = 3
+        assert {named: count() for named, count in losses.items() if count()} == {
+            (UNKEPT, "more series than history.max_series"): 3
+        }
+
+    running(disk, scenario)

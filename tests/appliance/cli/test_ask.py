@@ -130,6 +130,8 @@ def test_status_of_a_bare_service():
 
 def test_a_store_that_is_well_has_little_to_say():
     assert list(ask.store_lines(WELL)) == ["  store     2.5 MB of 4000.0 MB, 1 commit since the start"]
+    *_, damage = ask.store_lines({**WELL, "damages": ["the database was damaged"]})
+    assert "the database was damaged" in damage
     written = list(ask.store_lines({**WELL, "written_day_bytes": 1_000_000}))
     assert written[1:] == ["            1.0 MB written in the last 24 h of 200.0 MB a day"]
 

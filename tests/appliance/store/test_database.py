@@ -148,7 +148,7 @@ def test_no_room_at_the_start(path):
 CAUSES = [
     (sqlite3.SQLITE_FULL, "is full: free some space"),
     (sqlite3.SQLITE_READONLY, "cannot be written: mount its disk writable"),
-    (sqlite3.SQLITE_IOERR_FSYNC, "free some space, then the disk or card"),
+    (sqlite3.SQLITE_IOERR_FSYNC, "check its free space, then the disk or card"),
     (sqlite3.SQLITE_CORRUPT, "is damaged"),
     (sqlite3.SQLITE_MISUSE, "cannot be used"),
 ]

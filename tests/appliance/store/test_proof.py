@@ -14,6 +14,7 @@ from appliance.store.gaps import (
     HUB,
     RESTORED,
     SERIES,
+    UNKEPT,
     GapNote,
     Gaps,
 )
@@ -101,11 +102,13 @@ def test_what_was_received_and_has_no_row(keeper):
     keeper.history._max_series = 1
     send(keeper, 1, 2)
     send(keeper, 3, 4, topic="home/too/many")
-    send(keeper, 5)
-    keeper.move()
     assert shown(prove(keeper.path, "house", None)) == [(3, 4, GONE)]  # nothing says that they were refused
     assert not prove(keeper.path, "house", None).is_explained
-    note(keeper, GapNote(HUB, "", DROPPED, keeper.now - 3, keeper.now, BEYOND_SERIES))
+    note(keeper, GapNote(UNKEPT, "", DROPPED, keeper.now - 2, None, BEYOND_SERIES))
+    assert shown(prove(keeper.path, "house", None)) == [(3, 4, REFUSED)]  # before anything is moved
+    send(keeper, 5)
+    assert shown(prove(keeper.path, "house", None)) == [(3, 4, REFUSED)]
+    keeper.move()
     assert shown(prove(keeper.path, "house", None)) == [(3, 4, REFUSED)]
     keeper.ask("DELETE FROM readings WHERE seq <= 2")
     assert shown(prove(keeper.path, "house", None)) == [(1, 4, PRUNED)]
@@ -134,6 +137,12 @@ def test_what_is_not_even_known_any_more(keeper, cause):
     note(keeper, GapNote(HUB, "", cause, opened, keeper.now))
     send(keeper, 5, 6, 9)
     assert shown(prove(keeper.path, "house", None)) == [(3, 4, cause), (7, 8, LOST)]
+
+
+def test_what_is_lost_of_topics_without_a_series_is_told_too(keeper):
+    send(keeper, 1)
+    note(keeper, GapNote(UNKEPT, "", DROPPED, keeper.now, keeper.now, "more series"))
+    assert [gap.scope for gap in prove(keeper.path, "house", None).gaps] == [UNKEPT]
 
 
 def test_a_run_of_which_all_is_pruned(keeper):

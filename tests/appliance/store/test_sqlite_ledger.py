@@ -439,4 +439,4 @@ class TestWithItsHistory:
         ledger._database.connection.execute("DROP TABLE epochs")
         ledger._database.close()
         self.open(path, time).close()
-        assert [damage.why for damage in damages(path)] == ["no such table: epochs"]
+        assert [damage.why for damage in damages(path)] == ["its schema was damaged"]
