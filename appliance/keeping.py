@@ -203,6 +203,7 @@ class Keeping:
             "waiting_bytes": journal.waiting_bytes,
             "refuses": journal.refuses,
             "trouble": self.trouble(),
+            "reserve": self._room.lack(),
             "damages": [damage.line() for damage in damages(self._path)],
             **self._wear.status(),
             "size_bytes": size_bytes(self._path),

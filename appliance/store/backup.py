@@ -192,6 +192,11 @@ def _copy(source: Path, part: Path, tell: Tell) -> int:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 raise KeyboardInterrupt from error  # nothing else ends the copying
             full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            if full and shutil.disk_usage(part.parent).free >= SPARE_BYTES:  # what SQLite says of some damage too
+                raise StoreError(
+                    f"{source} is damaged and cannot be copied: start the service anew, which saves what is whole,"
+                    " then make the copy"
+                ) from error
             raise StoreError(explain(part if full else source, error)) from error
     return part.stat().st_size
 

@@ -104,6 +104,7 @@ class Writer:
         self._thread: Thread | None = None
         # What only the thread touches once it runs. Without a ledger the file must be opened again first.
         self._ledger: Ledger | None = None
+        self._place: tuple[int, int] | None = None  # device and number of the file that is open
         self._next_try = 0.0
         self._next_step = 0.0
         self._no_step_before = 0.0
@@ -191,6 +192,7 @@ class Writer:
             self._let_go()
             self._ledger = ledger = self._open_ledger()
             image = ledger.load(now)
+        self._place = self._look_at_place()
         self._room.keep()
         self._wear.look(at_once=True)
         return Loaded(image, ledger.next_number, ledger.next_key)
@@ -240,8 +242,9 @@ class Writer:
     def _write(self, ledger: Ledger) -> None:
         batch = self._next_batch()
         try:
+            self._check_place()
             ledger.write(batch)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, StoreError) as error:
             if isinstance(error, MISUSE):
                 self._misfit(batch, error)
             else:
@@ -287,9 +290,13 @@ class Writer:
         try:
             if now >= self._next_look:
                 self._next_look = now + LOOK_S
+                self._check_place()
                 ledger.short_of_space = self._room.is_tight()
                 self._room.keep()
             more = (ledger.short_of_space and ledger.trim()) or ledger.step()
+        except StoreError as error:
+            self._fail(error)
+            return
         except Exception as error:  # nothing of it waited; what waits next finds out how the disk is
             if not isinstance(error, (sqlite3.Error, OSError)) or isinstance(error, MISUSE):
                 LOG.exception("what may wait in %s could not be done", self._path)
@@ -327,7 +334,10 @@ class Writer:
         if self._full:
             self._room.give_up()
         try:
+            if not self._path.exists():
+                self._check_place()  # not a new one: it would lack what everybody believes to be kept
             self._ledger = ledger = self._open_ledger()
+            self._place = self._look_at_place()
             ledger.settle()
             run, number = ledger.last_stamp
             if run == self._run_id:
@@ -346,6 +356,21 @@ class Writer:
             self._full = False
             if not self._groups:
                 self._recover()
+
+    def _look_at_place(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_place(self) -> None:
+        """StoreError where the file is no longer where it was opened: what is written to it would be lost."""
+        if self._place is not None and self._look_at_place() != self._place:
+            raise StoreError(
+                f"{self._path} was moved or deleted while it was in use: put it back,"
+                " or restart the service to begin a new history"
+            )
 
     def _recover(self) -> None:
         """Tell that all is well again."""

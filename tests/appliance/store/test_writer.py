@@ -414,3 +414,18 @@ def test_what_is_damaged_is_no_matter_of_writing(make_writer, disk):
     disk.faults["open"] = [disk_error(sqlite3.SQLITE_CORRUPT)]
     with pytest.raises(StoreError, match="is damaged"):
         make_writer(read=lambda _now: Loaded(Image(), 1, 1)).start(0.0)
+
+
+def test_a_file_that_is_moved_away_is_missed_and_taken_up_again_where_it_is_put_back(writer, disk, loop):
+    writer.submit(group(1, b"a"))
+    until(lambda: loop.told == [1], "not written")
+    elsewhere = disk.path.with_name("elsewhere.db")
+    disk.path.rename(elsewhere)
+    writer.submit(group(2, b"b"))
+    until(lambda: len(loop.told) > 1, "nobody was told")
+    assert "was moved or deleted while it was in use: put it back" in loop.told[1]
+    until(lambda: writer.stats.failures > 2, "it does not try again")
+    assert not disk.path.exists()
+    elsewhere.rename(disk.path)
+    until(lambda: 2 in loop.told and "recovered" in loop.told, "not taken up again")
+    assert disk.rows() == [b"a", b"b"]
