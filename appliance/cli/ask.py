@@ -115,7 +115,7 @@ def store_lines(store: dict[str, Any] | None) -> Iterable[str]:
     if store["free_bytes"] is not None:
         yield f"            {megabytes(store['free_bytes'])} free on its disk"
     hours = store["day_hours"]
-    span = "24 h" if hours >= 24 else f"{hours:.1f} h"
+    span = "24 h" if hours >= 24 else f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(hours * 60))} min"
     if store["written_day_bytes"] is not None:
         yield (
             f"            {megabytes(store['written_day_bytes'])} written in the last {span} "
@@ -134,6 +134,8 @@ def store_lines(store: dict[str, Any] | None) -> Iterable[str]:
         yield f"            {counted(store['left_out'], 'message')} could not be written; the log says why"
     if store["trouble"]:
         yield f"            {coloured(store['trouble'], Colour.RED)}"
+    if lack := store.get("reserve"):
+        yield f"            {coloured(lack, Colour.RED)}"
     for damage in store["damages"]:
         yield f"            {coloured(damage, Colour.RED)}"
     if store["refuses"]:

@@ -14,7 +14,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from appliance.store.breaks import leave_open
 from appliance.store.database import APPLICATION_ID, STEP_NAMES, StoreError, explain, open_reader
+from appliance.store.gaps import RESTORED
 from appliance.store.reading_rows import IS_WHOLE, prepare
 
 PART: Final = ".part"
@@ -72,10 +74,34 @@ def restore(source: Path, database: Path, *, tell: Tell = lambda _: None, at: fl
             raise
         check(part, source)
         damaged_rows = damaged(part)
+        _mark(part, source)
         os.fsync(descriptor)
         aside = _put_aside(database, time.time() if at is None else at)
+        _forget_notes(database)
         _rename(part, database)
     return Restored(aside, damaged_rows)
+
+
+def _mark(part: Path, source: Path) -> None:
+    """Put down as a gap that what came after this copy is not in it."""
+    try:
+        with closing(sqlite3.connect(part, isolation_level=None)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'gaps'").fetchone():
+                return  # an old copy
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.execute("PRAGMA synchronous = OFF")  # it is flushed whole
+            connection.execute("BEGIN IMMEDIATE")
+            leave_open(connection, RESTORED, source.name, is_stop=True)
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StoreError(explain(part, error)) from error
+
+
+def _forget_notes(database: Path) -> None:
+    """Forget what is known of the database that was there: its tables, its log, its damage."""
+    lock = _beside(database, ".lock")
+    if lock.exists():
+        os.truncate(lock, 0)
 
 
 def damaged(path: Path) -> int:
@@ -174,6 +200,11 @@ def _copy(source: Path, part: Path, tell: Tell) -> int:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 raise KeyboardInterrupt from error  # nothing else ends the copying
             full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            if full and shutil.disk_usage(part.parent).free >= SPARE_BYTES:  # what SQLite says of some damage too
+                raise StoreError(
+                    f"{source} is damaged and cannot be copied: start the service anew, which saves what is whole,"
+                    " then make the copy"
+                ) from error
             raise StoreError(explain(part if full else source, error)) from error
     return part.stat().st_size
 

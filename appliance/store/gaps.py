@@ -19,7 +19,13 @@ BROKER_DOWN: Final = "broker down"
 CLOCK_UNSET: Final = "clock unset"
 DROPPED: Final = "dropped by limit"
 SENSOR_FAILING: Final = "sensor failing"
-CAUSES: Final = (AGENT_OFFLINE, BROKER_DOWN, CLOCK_UNSET, DROPPED, SENSOR_FAILING)
+DAMAGED: Final = "lost to damage"
+RESTORED: Final = "restored from a backup"
+CAUSES: Final = (AGENT_OFFLINE, BROKER_DOWN, CLOCK_UNSET, DROPPED, SENSOR_FAILING, DAMAGED, RESTORED)
+UNTIL_START: Final = (BROKER_DOWN, DAMAGED, RESTORED)  # where open, they end with the next start
+
+BEYOND_SERIES: Final = "more series than history.max_series"  # details of DROPPED, of what is UNKEPT
+FORBIDDEN: Final = "not the publisher's to record"
 
 STOPPED: Final = "stopped"
 CUT: Final = "not stopped: power cut or crash"
@@ -57,6 +63,7 @@ class Gaps:
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
         self._ask = connection.execute
         open_now = self._ask("SELECT scope, name, cause, detail, id FROM gaps WHERE to_tick IS NULL")
         self._open: dict[Key, int] = {(scope, name, cause, detail): id_ for scope, name, cause, detail, id_ in open_now}
@@ -79,7 +86,7 @@ class Gaps:
 
     def begin(self, last_tick: int | None, tick: int) -> None:
         """Say that the service has started; `last_tick` is the last that is on disk from before, None in a new file."""
-        down = [key for key in self._open if key[2] == BROKER_DOWN]
+        down = [key for key in self._open if key[2] in UNTIL_START]
         for key in [key for key in self._open if key[2] == DROPPED]:  # whoever would have closed it is gone
             self._close(key, tick if last_tick is None else last_tick)
         for key in down:
@@ -108,14 +115,7 @@ class Gaps:
         to_tick: int | None,
         dropped: tuple[str | None, int | None, int | None] = (None, None, None),
     ) -> int:
-        row = (*key, from_tick, to_tick if to_tick is None else max(from_tick, to_tick), *dropped)
-        gap_id = self._ask(
-            "INSERT INTO gaps (scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq, checksum)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*row, checksum(*row)),
-        ).lastrowid
-        assert gap_id is not None  # noqa: S101 an INSERT that did not raise has one
-        return gap_id
+        return insert(self._connection, key, from_tick, to_tick, dropped)
 
     def _close(self, key: Key, to_tick: int) -> None:
         gap_id = self._open.pop(key, None)
@@ -125,6 +125,26 @@ class Gaps:
         ends = max(from_tick, to_tick)
         row = (*key, from_tick, ends, None, None, None)
         self._ask("UPDATE gaps SET to_tick = ?, checksum = ? WHERE id = ?", (ends, checksum(*row), gap_id))
+
+
+def insert(
+    connection: sqlite3.Connection,
+    key: Key,
+    from_tick: int,
+    to_tick: int | None,
+    dropped: tuple[str | None, int | None, int | None] = (None, None, None),
+) -> int:
+    """Write one gap, inside the caller's transaction; gives its id."""
+    *named, detail = key
+    row = (*named, detail[:MAX_DETAIL_CHARS], from_tick, to_tick if to_tick is None else max(from_tick, to_tick))
+    row += dropped
+    gap_id = connection.execute(
+        "INSERT INTO gaps (scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq, checksum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*row, checksum(*row)),
+    ).lastrowid
+    assert gap_id is not None  # noqa: S101 an INSERT that did not raise has one
+    return gap_id
 
 
 def prune(connection: sqlite3.Connection, before_tick: int, limit: int, most: int = MOST) -> int:

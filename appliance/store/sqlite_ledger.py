@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -17,11 +18,12 @@ from appliance.store.gaps import GapNote, Gaps
 from appliance.store.group import Entry, Group
 from appliance.store.history import History, Placed, Tally
 from appliance.store.hubclock import HubClock
-from appliance.store.loading import last_stamp, load
-from appliance.store.rescue import Remainder, open_sound
+from appliance.store.loading import Loaded, last_stamp, load
+from appliance.store.rescue import Remainder, log_remark, open_sound
 from appliance.store.staged import Moment, StagedRow, Staging, insert
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
+from appliance.store.still import open_still
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is moved into the file
 MOVE_ROWS: Final = 10_000
@@ -290,6 +292,7 @@ def open_ledger(
     terms: Terms | None = None,
     tally: Tally | None = None,
     on_damage: OnDamage = lambda _: None,
+    remark: Callable[[str], None] = log_remark,
     boot: str | None = None,
     quality: Callable[[], str] = clock_quality,
     clock: Callable[[], float] = time.monotonic,
@@ -301,7 +304,7 @@ def open_ledger(
     """
 
     def begin() -> SqliteLedger:
-        database = open_sound(path)
+        database = open_sound(path, remark=remark)
         try:
             hub_clock = load_clock(database.connection, boot=boot, quality=quality)
             gaps = GapBook(database.connection, hub_clock)
@@ -344,6 +347,21 @@ def open_ledger(
         return begin()  # salvaged, because it is suspected now
     except sqlite3.Error as error:
         raise StoreError(explain(path, error)) from error
+
+
+def read_only(
+    path: Path,
+    now: float,
+    *,
+    on_damage: OnDamage = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+    wall_clock: Callable[[], float] = time.time,
+) -> Loaded:
+    """Load the state of a database that cannot be written; nobody may write it meanwhile. sqlite3.Error, OSError."""
+    with closing(open_still(path)) as connection:
+        hub_clock = load_clock(connection)
+        hub_clock.begin(clock(), wall_clock())
+        return load(connection, Moment(now, hub_clock.age_ms(now)), on_damage)
 
 
 def bytes_of(row: StagedRow) -> int:

@@ -135,6 +135,10 @@ def test_a_store_that_is_well_has_little_to_say():
     assert "the database was damaged" in damage
     written = list(ask.store_lines({**WELL, "written_day_bytes": 1_000_000}))
     assert written[1:] == ["            1.0 MB written in the last 24 h of 200.0 MB a day"]
+    written = list(ask.store_lines({**WELL, "written_day_bytes": 1_000_000, "day_hours": 0.01}))
+    assert written[1:] == ["            1.0 MB written in the last 1 min of 200.0 MB a day"]
+    *_, lack = ask.store_lines({**WELL, "reserve": "the reserve does not fit"})
+    assert "the reserve does not fit" in lack
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows")])

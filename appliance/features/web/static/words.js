@@ -94,6 +94,8 @@ export function reading(value) {
 const CAUSES = {
   "agent offline": (gap, house) => `${capital(house.devices.get(gap.name)?.name ?? gap.name)} was offline`,
   "broker down": () => "The appliance was not running",
+  "lost to damage": () => "The database was damaged",
+  "restored from a backup": () => "A backup was put back",
   "clock unset": () => "The clock was not set, so times are not sure",
   "dropped by limit": () => "Readings were dropped",
   "sensor failing": () => "The sensor was failing",
