@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequ
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 
 from appliance import __version__, build, notify
@@ -31,6 +32,7 @@ from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
 from appliance.keeping import Keeping
 from appliance.listeners import faults, url, where
+from appliance.memory import give_back, share_arenas
 from appliance.net.certificates import CertificateError, server_context
 from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
@@ -40,7 +42,6 @@ from appliance.net.tls import listen_tls
 from appliance.places import control_path, database_path
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
-from appliance.store.tier_reader import TierReader
 
 LOG = logging.getLogger(__name__)
 LOCK = "appliance.lock"
@@ -196,10 +197,7 @@ class Service:
     async def _open_page(self, hub: Hub, contexts: list[ssl.SSLContext | None], parts: AsyncExitStack) -> None:
         """Open the page, or only the control socket, where what answers is loaded for the first who asks."""
         settings = self.settings
-        try:
-            control = SocketFile(control_path(self.data_dir))
-        except SocketFileError as error:
-            raise CommandError(str(error), Exit.DATA) from None
+        control = open_control(control_path(self.data_dir), parts)
         numbers = [number for number, one in enumerate(settings.listener) if one.serve == "web"]
         if not settings.web.port and not numbers:
             bell = Doorbell(control, partial(self._open_web, hub, []))
@@ -223,6 +221,7 @@ class Service:
         self, hub: Hub, listeners: Sequence[tuple[Listener, ssl.SSLContext | None]], control: SocketFile
     ) -> Callable[[], Awaitable[None]]:
         from appliance.page import new_page  # noqa: PLC0415 a quarter of the memory, for who has a page
+        from appliance.store.tier_reader import TierReader  # noqa: PLC0415 likewise
 
         assert self._local is not None  # noqa: S101 made before
         page = new_page(
@@ -230,7 +229,7 @@ class Service:
             hub,
             self._local,
             control=lambda: control,
-            history=TierReader(database_path(self.data_dir)) if self.settings.history.enabled else None,
+            history=TierReader(database_path(self.data_dir), keeps=True) if self.settings.history.enabled else None,
             status=self.status,
             listeners=listeners,
             accounts=self._accounts,
@@ -238,6 +237,23 @@ class Service:
         await page.start()
         self.web_port = page.port if self.settings.web.port else None
         return page.stop
+
+
+def open_control(path: Path, parts: AsyncExitStack) -> SocketFile:
+    """Open the control socket, where the disk cannot take it in a folder of its own; CommandError."""
+    try:
+        return SocketFile(path)
+    except OSError as error:
+        trouble = str(error) if isinstance(error, SocketFileError) else f"{path} cannot be made ({error.strerror})"
+        if error.errno not in {errno.EROFS, errno.ENOSPC}:
+            raise CommandError(trouble, Exit.DATA) from None
+    try:
+        folder = Path(parts.enter_context(TemporaryDirectory(prefix="appliance-")))
+        control = SocketFile(folder / path.name)
+    except OSError:
+        raise CommandError(trouble, Exit.DATA) from None
+    LOG.warning("`appliance status` cannot ask this service before its next start: %s", trouble)
+    return control
 
 
 def unclassified(_topic: str) -> RouteFlag:
@@ -283,10 +299,12 @@ async def until_signal() -> None:
 
 async def run(settings: Settings, data_dir: Path, started: Callable[[Service], None] = lambda _: None) -> None:
     """Serve until a signal comes; CommandError. `started` is called when everything can be used."""
+    share_arenas()
     stopped = asyncio.ensure_future(until_signal())  # from the first moment, a signal stops it in order
     await asyncio.sleep(0)  # that moment is now
     try:
         async with serving(settings, data_dir) as service:
+            give_back()
             started(service)
             notify.ready(f"MQTT on port {service.mqtt_port}, page on port {service.web_port}")
             await stopped
@@ -300,7 +318,7 @@ def held(data_dir: Path) -> Generator[None]:
     """Make the data directory if need be and keep other services out of it; CommandError."""
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = _open_lock(data_dir / LOCK)
     except OSError as error:
         raise unusable(data_dir, error) from None
     try:
@@ -308,6 +326,15 @@ def held(data_dir: Path) -> Generator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS or not path.exists():
+            raise
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it can be held all the same
 
 
 def _lock(data_dir: Path, lock: int) -> None:

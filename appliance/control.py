@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from appliance.places import reachable
 
 TIMEOUT_S: Final = 10.0
+NOBODY: Final = "no appliance is running at"  # how it is told that a socket was left behind
 
 
 class ControlUnavailable(Exception):
@@ -87,7 +88,7 @@ def _why(path: Path, error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"the appliance at {path} does not answer; look at its log, then restart it"
     if code in {errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR}:
-        return f"no appliance is running at {path}; start it, or name its data directory with --data"
+        return f"{NOBODY} {path}; start it, or name its data directory with --data"
     if code in {errno.EACCES, errno.EPERM}:
         return f"not allowed to open {path}; run the command as the user of the appliance, or with sudo"
     return f"the appliance at {path} does not answer as expected ({error}); restart it"

@@ -13,15 +13,16 @@ from appliance.broker.core import Broker
 from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
+from appliance.store.chores import Terms
 from appliance.store.damage import damages
+from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
 from appliance.store.missing import missings
-from appliance.store.retention import Terms
 from appliance.store.room import Room
-from appliance.store.sqlite_ledger import open_ledger
+from appliance.store.sqlite_ledger import open_ledger, read_only
 from appliance.store.wear import Wear, device_counter, process_counter
 from appliance.store.writer import Loaded, Writer
 
@@ -47,7 +48,8 @@ class Keeping:
         self._wear = Wear(store.budget_mb_per_day, process_counter(), device_counter(path.parent))
         self._writer = Writer(
             path,
-            open_ledger or partial(open_sqlite, path, settings, self.tally),
+            open_ledger or partial(open_sqlite, path, settings, self.tally, self._remark),
+            read=None if open_ledger else partial(read_sqlite, path),
             run=self._run,
             room=self._room,
             wear=self._wear,
@@ -62,11 +64,14 @@ class Keeping:
         self._hub: Hub | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._silent = False  # the disk does not answer
+        self._fails = False  # nothing can be written
+        self._is_open = False
 
     async def open(self) -> None:
         """Open the database and read what is in it; StoreError says why not."""
         self._loop = asyncio.get_running_loop()
         self._loaded = await asyncio.to_thread(self._writer.start, monotonic())
+        self._is_open = True
 
     def journal_for(self, rights_of: Callable[[str], Rights]) -> GroupJournal:
         """Give the journal for the broker."""
@@ -82,6 +87,8 @@ class Keeping:
             rights_of=rights_of,
             waits=self._waits,
         )
+        if self._fails:  # from the start
+            self._journal.failed()
         return self._journal
 
     def restore(self, broker: Broker, hub: Hub) -> None:
@@ -141,6 +148,7 @@ class Keeping:
         self._hub.settle()
 
     def _failed(self, trouble: str) -> None:
+        self._fails = True
         LOG.error("nothing is acknowledged that would have to be kept: %s", trouble)
         if self._journal is not None:
             self._journal.failed()
@@ -148,21 +156,28 @@ class Keeping:
             self._broker.cannot_store(monotonic())
             self._hub.turn()
 
+    def _remark(self, text: str) -> None:
+        """Say what was noticed at the start; what looks like that when the file is opened again was our own doing."""
+        if not self._is_open:
+            LOG.warning("%s", text)
+
     def _recovered(self) -> None:
+        self._fails = False
         LOG.warning("%s is written again", self._path)
         if self._journal is not None:
             self._journal.recovered()
 
     # --- how it is ---
 
-    def losses(self) -> dict[str, Callable[[], int]]:
-        """Give what to say of readings that are lost for want of room, and how many there were since the start."""
+    def losses(self) -> dict[tuple[str, str], Callable[[], int]]:
+        """Give whom it concerns and what to say of readings that are lost for want of room, and how many there were."""
         journal, tally, stats = self._journal, self.tally, self._writer.stats
         assert journal is not None  # noqa: S101 as below
         return {
-            "more arrived than the disk could take": lambda: journal.dropped,
-            "more series than history.max_series": lambda: tally.refused,
-            "the disk failed until the end, or a fault of ours": lambda: stats.given_up + stats.misfits,
+            (HUB, "more arrived than the disk could take"): lambda: journal.dropped,
+            (UNKEPT, BEYOND_SERIES): lambda: tally.refused,
+            (UNKEPT, FORBIDDEN): lambda: tally.forbidden,
+            (HUB, "the disk failed until the end, or a fault of ours"): lambda: stats.given_up + stats.misfits,
         }
 
     def trouble(self) -> str | None:
@@ -189,7 +204,11 @@ class Keeping:
             "waiting_bytes": journal.waiting_bytes,
             "refuses": journal.refuses,
             "trouble": self.trouble(),
-            "damages": [told.line() for told in (*damages(self._path), *missings(self._path))],
+            "reserve": self._room.lack(),
+            "damages": [
+                *(damage.line() for damage in damages(self._path)),
+                *(missing.line() for missing in missings(self._path)),
+            ],
             **self._wear.status(),
             "size_bytes": size_bytes(self._path),
             "max_bytes": self._max_bytes,
@@ -214,7 +233,13 @@ class Keeping:
             return None
 
 
-def open_sqlite(path: Path, settings: Settings, tally: Tally) -> Ledger:
+def read_sqlite(path: Path, now: float) -> Loaded:
+    """Read a database that cannot be written; sqlite3.Error, OSError. Called in the writer's thread."""
+    found = read_only(path, now, on_damage=lambda text: LOG.error("%s: %s", path, text))
+    return Loaded(found.image, found.next_number, found.next_key)
+
+
+def open_sqlite(path: Path, settings: Settings, tally: Tally, remark: Callable[[str], None]) -> Ledger:
     """Open the database for writing; StoreError says why not. Called in the writer's thread."""
     return open_ledger(
         path,
@@ -228,6 +253,7 @@ def open_sqlite(path: Path, settings: Settings, tally: Tally) -> Ledger:
             max_bytes=settings.store.max_mb * 1_000_000,
         ),
         tally=tally,
+        remark=remark,
         on_damage=lambda text: LOG.error("%s: %s", path, text),
     )
 

@@ -12,8 +12,8 @@ from appliance.store.history import History, Placed
 from appliance.store.history_reader import HistoryReader
 from appliance.store.reading_rows import stored
 from appliance.store.readings import Measured, Value
+from appliance.store.staged import INSERT, further_row
 
-STAGE = "INSERT INTO journal (kind, series_id, tick, value, seq, late_ms, stretch_id) VALUES (0, ?, ?, ?, ?, ?, ?)"
 AT = 1_790_000_000.0
 TOPIC = "home/kitchen/temperature"
 
@@ -120,7 +120,9 @@ class Keeper:
             self.ask_many(placed)
 
     def ask_many(self, placed):
-        self.database.connection.executemany(STAGE, placed)
+        first_id = self.cut() + 1
+        rows = [further_row(first_id + n, reading) for n, reading in enumerate(placed)]
+        self.database.connection.executemany(INSERT, rows)
 
     def learn(self, device):
         with self.database.transaction():

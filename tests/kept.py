@@ -17,11 +17,12 @@ TABLES = ("minutes", "hours", "days")
 
 
 class Kept:
-    """`at_ms` is the time, None while the clock is not trusted; `age_ms` how long the service has run."""
+    """`at_ms` is the time, provisional while not `is_trusted`; `age_ms` how long the service has run."""
 
     def __init__(self, path, keeping=None):
         self.path = path
         self.at_ms = BEGIN
+        self.is_trusted = True
         self.age_ms = 0
         self.is_short = False
         self.keeping = keeping or Terms()
@@ -41,6 +42,7 @@ class Kept:
             self.database,
             self.keeping,
             unix_ms=lambda _: self.at_ms,
+            is_trusted=lambda: self.is_trusted,
             age_ms=lambda _: self.age_ms,
             is_short_of_space=lambda: self.is_short,
         )

@@ -133,8 +133,6 @@ class Entry:
         known = self._sessions.by_id.get(connection.client_id)
         rights = self._authorize(connect.username)
         refused_for = not_entitled(connect, known, rights, accounts=self._has_accounts)
-        if refused_for is None and known is None and not self._sessions.has_room(now):
-            refused_for = ReasonCode.QUOTA_EXCEEDED, f"there are {len(self._sessions.by_id)} sessions already"
         if refused_for is not None:
             self._leaving.refuse_connect(connection, *refused_for)
             return
@@ -147,6 +145,11 @@ class Entry:
         ended_in = self._sessions.ended_in(connection.client_id)
         if ended_in:  # nothing may be said before CONNACK, so the client is not yet in
             self._waiting.append((ended_in, connection))
+            return
+        is_new = connection.client_id not in self._sessions.by_id
+        if is_new and not self._sessions.has_room(now):  # asked last, since room is made at another's cost
+            why = f"there are {len(self._sessions.by_id)} sessions already"
+            self._leaving.refuse_connect(connection, ReasonCode.QUOTA_EXCEEDED, why)
             return
         connection.connect = None
         self._enter(connection, connect, rights, expiry_s, now)

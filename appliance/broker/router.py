@@ -207,6 +207,7 @@ class Router:
             if self.last.keep(message, now):
                 flags |= RETAINED
             elif message.topic[0] != "$":  # there was no room, and what was kept before is gone too
+                group = self._journal.group
                 self._journal.append(Message(message.topic, b"", 0, True), RETAINED, now)
         if flags:
             if audience.stores and message.qos:  # sessions may refer to it
@@ -237,7 +238,9 @@ class Router:
                 retain_as_published = any(grant.retain_as_published for grant in others)  # noqa: PLW2901
                 identifiers = tuple(grant.identifier for grant in others if grant.identifier)  # noqa: PLW2901
             if session.deliver is not None:
-                session.deliver(message)
+                noted = self.notes.group
+                session.deliver(message)  # its owner may publish in turn
+                self.notes.group = max(noted, self.notes.group)
                 continue
             retain = retained and retain_as_published  # else 0: [MQTT-3.3.1-9] of 3.1.1, [MQTT-3.3.1-12] of 5
             qos = min(published_qos, granted)
@@ -260,6 +263,9 @@ class Router:
             self.outbound.deliver(session, delivery, now, forms)
 
     def share_again(self, messages: list[tuple[SharedGroup, Message]], now: float) -> None:
-        """Hand on what a member could not finish."""
+        """Hand on what a member could not finish, but for what nobody may get any more. [MQTT-3.3.2-5]"""
         for shared, message in messages:
+            if message.expires_at is not None and message.expires_at < now:
+                self._stats.dropped["expired"] += 1
+                continue
             self._share(shared.turn(message.topic), message, now, NO_FORMS[:], is_only_copy=False)

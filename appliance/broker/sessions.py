@@ -73,7 +73,7 @@ class Sessions:
             self.wait(session, address, now, now + session.expiry_s)
             if session.key:
                 self._notes.mention(Left(session.key))
-            taken = take_waiting(session)
+            taken = take_waiting(session, self._router.groups)
             self._router.share_again(taken, now)
             if session.key:
                 for _, message in taken:
@@ -94,9 +94,8 @@ class Sessions:
 
         Messages that its client would have come back for are dropped for the `cause`.
         """
-        for topic_filter in list(session.subscriptions):
-            self._router.unsubscribe(session, topic_filter)
-        left, lost = unfinished(session)
+        self._unsubscribe(session)
+        left, lost = unfinished(session, self._router.groups)
         self._router.share_again(left, now)
         if session.key:
             self._note_end(session)
@@ -108,6 +107,10 @@ class Sessions:
         self._deadlines.cancel(session)
         self._absent.discard(session)
         self._wills.end(session, now)
+
+    def _unsubscribe(self, session: Session) -> None:
+        for topic_filter in list(session.subscriptions):
+            self._router.unsubscribe(session, topic_filter)
 
     def _note_end(self, session: Session) -> None:
         self._endings[session.client_id] = self._notes.journal.group
@@ -128,7 +131,10 @@ class Sessions:
         return self._deadlines.next()
 
     def tick(self, now: float) -> None:
-        """End those whose time is over."""
-        for session in self._deadlines.due(now):
+        """End those whose time is over; none of them gets what another one leaves to its groups."""
+        over = list(self._deadlines.due(now))  # many at once where a power cut took them all
+        for session in over:
+            self._unsubscribe(session)
+        for session in over:
             self._stats.sessions_ended["expired"] += 1
             self.end(session, now, "session expired")

@@ -1,6 +1,7 @@
 """Shared subscriptions: one of a group's members gets each message. MQTT 5 §4.8.2"""
 
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from appliance.broker.message import Message
@@ -65,9 +66,11 @@ class Turn(NamedTuple):
         return len(self.barred) >= len(self.shared.members)
 
 
-def unfinished(session: Session) -> tuple[list[tuple[SharedGroup, Message]], int]:
+def unfinished(session: Session, groups: Mapping[str, SharedGroup]) -> tuple[list[tuple[SharedGroup, Message]], int]:
     """Give what a session that ends leaves to its groups, and how many messages are lost with it.
 
+    A group is who has joined under its name now, whether or not all had left it meanwhile: no more is known of one
+    after a restart.
     Of what was sent only QoS 1 goes on: nobody else may get a QoS 2 message that the client may have. [MQTT-4.8.2-5]
     """
     left = []
@@ -76,22 +79,24 @@ def unfinished(session: Session) -> tuple[list[tuple[SharedGroup, Message]], int
         for message, qos, _, _, shared in deliveries:
             if message is None:  # the client has it
                 continue
-            if shared is None or shared.turn(message.topic).empty or (sent and qos == 2):
+            group = None if shared is None else groups.get(shared.name)
+            if group is None or group.turn(message.topic).empty or (sent and qos == 2):
                 lost += 1
             else:
-                left.append((shared, message))
+                left.append((group, message))
     return left, lost
 
 
-def take_waiting(session: Session) -> list[tuple[SharedGroup, Message]]:
+def take_waiting(session: Session, groups: Mapping[str, SharedGroup]) -> list[tuple[SharedGroup, Message]]:
     """Take out of an absent client's queue what its groups have members here for."""
     taken = []
     kept = []
     for delivery in session.queue:
         message, shared = delivery[0], delivery[4]
-        if message is not None and shared is not None and shared.is_served:
+        group = None if shared is None else groups.get(shared.name)
+        if message is not None and group is not None and group.is_served:
             session.queued_bytes -= len(message.topic) + len(message.payload) + len(message.properties)
-            taken.append((shared, message))
+            taken.append((group, message))
         else:
             kept.append(delivery)
     if taken:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from appliance import build
 from appliance.cli import ask, backup, export, mqtt, passwd, prove, service
-from appliance.cli.terminal import complain, drop_output, open_closed_outputs, writing
+from appliance.cli.terminal import complain, drop_output, line_columns, open_closed_outputs, writing
 from appliance.exits import CommandError, Exit
 
 EPILOG = """\
@@ -15,9 +15,18 @@ or nothing answers; 73 data directory, database or output cannot be used; 78 wro
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells argparse how wide lines are: what it would ask itself loads half a megabyte of compressors."""
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        raw = self.formatter_class is argparse.RawDescriptionHelpFormatter
+        formatter = argparse.RawDescriptionHelpFormatter if raw else argparse.HelpFormatter
+        return formatter(self.prog, width=line_columns() - 2)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Every command with its arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="appliance",
         description="The sensor hub of the home: MQTT broker, history and page.",
         epilog=EPILOG,

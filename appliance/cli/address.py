@@ -56,7 +56,7 @@ class Url(argparse.Action):
         option_string: str | None = None,  # noqa: ARG002 argparse's signature
     ) -> None:
         """Set everything that the URL says."""
-        text = str(values)
+        text = namespace.url = str(values)
         try:
             url = urlsplit(text)
             port = url.port

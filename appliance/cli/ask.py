@@ -115,7 +115,7 @@ def store_lines(store: dict[str, Any] | None) -> Iterable[str]:
     if store["free_bytes"] is not None:
         yield f"            {megabytes(store['free_bytes'])} free on its disk"
     hours = store["day_hours"]
-    span = "24 h" if hours >= 24 else f"{hours:.1f} h"
+    span = "24 h" if hours >= 24 else f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(hours * 60))} min"
     if store["written_day_bytes"] is not None:
         yield (
             f"            {megabytes(store['written_day_bytes'])} written in the last {span} "
@@ -134,6 +134,8 @@ def store_lines(store: dict[str, Any] | None) -> Iterable[str]:
         yield f"            {counted(store['left_out'], 'message')} could not be written; the log says why"
     if store["trouble"]:
         yield f"            {coloured(store['trouble'], Colour.RED)}"
+    if lack := store.get("reserve"):
+        yield f"            {coloured(lack, Colour.RED)}"
     for damage in store["damages"]:
         yield f"            {coloured(damage, Colour.RED)}"
     if store["refuses"]:
@@ -179,8 +181,7 @@ def history_command(arguments: argparse.Namespace) -> int:
     """Print recorded readings."""
     at = time.time()
     window = {name: time_argument(arguments, name, at) for name in ("since", "until")}
-    if window["since"] >= window["until"]:
-        raise CommandError("--since is not before --until; swap them", Exit.USAGE)
+    check_order(window["since"], window["until"], at)
     query = {**window, "topic": arguments.topic, "limit": arguments.limit}
     if arguments.every is not None:
         from appliance.cli.summary import summary_command  # noqa: PLC0415 it imports this module
@@ -200,7 +201,7 @@ def history_command(arguments: argparse.Namespace) -> int:
         complain("some times may be wrong: the clock of the computer that measured had not been set by the network")
     if len(rows) >= arguments.limit:
         complain(f"only the newest {arguments.limit} rows; --limit gives more")
-    return Exit.OK
+    return Exit.OK if found["rows"] or found["gaps"] else Exit.NOTHING
 
 
 def row_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
@@ -288,9 +289,12 @@ def _read_history(data_dir: Path | None, query: dict[str, Any], troubles: list[s
 
 def database_without_service(data_dir: Path | None, troubles: Iterable[str]) -> Path:
     """Give the database to read itself, as no service answers, and say so; CommandError where there is none."""
+    from appliance.control import NOBODY  # noqa: PLC0415 as above
+
     path = find_database(data_dir, "; ".join(troubles))
     for trouble in troubles:
-        complain(trouble)
+        if not trouble.startswith(NOBODY):  # which the next line says too
+            complain(trouble)
     complain(f"no appliance answers; this is from {path}")
     return path
 
@@ -300,12 +304,15 @@ def database_in_use(data_dir: Path | None) -> Path:
     troubles: list[str] = []
     status = ask_service(data_dir, "/api/status", troubles)
     if status is None:
-        return find_database(data_dir, "; ".join(troubles))
+        return find_database(data_dir, "; ".join(troubles), Exit.NOTHING)
     return find_database(Path(status["data_dir"]))
 
 
-def find_database(data_dir: Path | None, trouble: str = "") -> Path:
-    """Give the database that a service of this user or this computer keeps; CommandError where there is none."""
+def find_database(data_dir: Path | None, trouble: str = "", missing: Exit = Exit.UNAVAILABLE) -> Path:
+    """Give the database that a service of this user or this computer keeps; CommandError where there is none.
+
+    `missing` is the exit code where there is none: a command that needs no service misses a file.
+    """
     path = next(filter(present, database_paths(data_dir)), None)
     if path is None:
         secret = next(filter(hidden, database_paths(data_dir)), None)
@@ -315,8 +322,17 @@ def find_database(data_dir: Path | None, trouble: str = "") -> Path:
             else f"no appliance answers and there is no history at {listed(database_paths(data_dir))}; "
             "start it with `appliance run` or `appliance demo`, or name its directory with --data"
         )
-        raise CommandError(trouble or cure, Exit.UNAVAILABLE)
+        raise CommandError(trouble or cure, Exit.UNAVAILABLE if trouble or secret else missing)
     return path
+
+
+def check_order(since_at: float, until_at: float, now: float) -> None:
+    """Raise CommandError where nothing can lie between two times of the command line."""
+    if since_at < until_at:
+        return
+    if since_at >= now:
+        raise CommandError(f"--since: {local_time(since_at)} is still to come; give a time that has passed", Exit.USAGE)
+    raise CommandError("--since is not before --until; swap them", Exit.USAGE)
 
 
 def time_argument(arguments: argparse.Namespace, name: str, at: float) -> float:

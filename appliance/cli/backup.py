@@ -7,7 +7,7 @@ from appliance.cli.ask import DATA_HELP, database_in_use
 from appliance.cli.progress import Progress
 from appliance.cli.terminal import complain, say
 from appliance.exits import CommandError, Exit
-from appliance.places import database_path, usual_data_dir
+from appliance.places import database_path, database_paths, hidden, present, usual_data_dir
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 
@@ -51,7 +51,11 @@ def restore_command(arguments: argparse.Namespace) -> int:
     from appliance.store.backup import restore  # noqa: PLC0415
     from appliance.store.database import StoreError  # noqa: PLC0415
 
-    data_dir = arguments.data or usual_data_dir()
+    if not arguments.file.is_file():
+        raise CommandError(
+            f"there is no file {arguments.file}; name one that `appliance backup` has made", Exit.NOTHING
+        )
+    data_dir = arguments.data or _data_dir()
     progress = Progress()
     with held(data_dir):
         try:
@@ -68,3 +72,10 @@ def restore_command(arguments: argparse.Namespace) -> int:
     if aside is not None:
         say(f"what it was before is kept as {aside}; remove that when all is well")
     return Exit.OK
+
+
+def _data_dir() -> Path:
+    """Give the directory that `backup` would copy from; where there is no database yet, that of `run`. CommandError."""
+    if any(present(path) or hidden(path) for path in database_paths(None)):
+        return database_in_use(None).parent
+    return usual_data_dir()

@@ -14,9 +14,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from appliance.cli.address import PATH
 from appliance.cli.mqtt import VERSIONS
+from appliance.cli.terminal import printable
 from appliance.exits import CommandError, Exit
 from appliance.mqtt.wire import MAX_STRING_BYTES
 
+QUOTA_EXCEEDED = 0x97  # MQTT 5 §2.4
 KEPT_SESSION_S = 0xFFFF_FFFF  # as long as the broker allows
 FIRST_RETRY_S, LONGEST_RETRY_S = 1, 5
 
@@ -152,9 +154,13 @@ def shut(arguments: argparse.Namespace) -> CommandError:
     )
 
 
-def refused(arguments: argparse.Namespace, what: str, reason: ReasonCode | str) -> CommandError:
-    """Say that the broker said no."""
+def refused(arguments: argparse.Namespace, what: str, reason: ReasonCode | str, words: str = "") -> CommandError:
+    """Say that the broker said no, with its own words where it gave some."""
+    cure = "check -u, -P and what this client may do"
+    if isinstance(reason, ReasonCode) and reason.value == QUOTA_EXCEEDED:
+        cure = "its disk may be full: `appliance status` there says so"
+    said = f"{reason}: {printable(words)}" if words else f"{reason}"
     return CommandError(
-        f"{arguments.host}:{arguments.port} refused {what} ({reason}); check -u, -P and what this client may do",
+        f"{arguments.host}:{arguments.port} refused {what} ({said}); {cure}",
         Exit.UNAVAILABLE,
     )

@@ -1,6 +1,7 @@
 """`appliance export`: the history as a file for other programs."""
 
 import argparse
+import errno
 import os
 import sys
 import time
@@ -9,15 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from appliance.cli.ask import DATA_HELP, database_in_use, time_argument
+from appliance.cli.ask import DATA_HELP, check_order, counted, database_in_use, time_argument
 from appliance.cli.progress import Progress
-from appliance.cli.subscriber import check_filter
-from appliance.cli.terminal import writing
+from appliance.cli.terminal import complain, say, writing
 from appliance.exits import CommandError, Exit
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 FORMATS = ("csv", "jsonl")
 PART = ".part"
+CURES = {
+    errno.ENOSPC: "free some space, or write it elsewhere",
+    errno.EDQUOT: "free some space, or write it elsewhere",
+    errno.ENOENT: "make its directory first, or name another",
+    errno.EACCES: "name a directory that you may write to",
+    errno.EROFS: "name a directory that you may write to",
+}
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -28,11 +35,15 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     export.add_argument("--until", default="now", metavar="WHEN", help="likewise (default now)")
     export.add_argument("--format", choices=FORMATS, default="csv", help="csv (default) or jsonl: an object a line")
     export.add_argument(
-        "--every", type=span, metavar="SPAN", help="one row for each 10m, 1h or 1d: least, mean, greatest, count, last"
+        "--every",
+        type=span,
+        metavar="SPAN",
+        help="one row for each 10m, 1h or 1d: least, mean, mean over time, greatest, rise of a counter, count, last",
     )
     export.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="there, when whole (default: standard output)"
     )
+    export.add_argument("--force", action="store_true", help="replace FILE where it is there already")
     export.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
     export.set_defaults(command=export_command)
 
@@ -52,10 +63,11 @@ def span(text: str) -> float:
 
 def export_command(arguments: argparse.Namespace) -> int:
     """Write rows as they are read."""
+    from appliance.cli.subscriber import check_filter  # noqa: PLC0415 loads the client
     from appliance.store.database import StoreError  # noqa: PLC0415
     from appliance.store.export import Wanted, export  # noqa: PLC0415
 
-    check_filter(arguments.filter)
+    check_filter(arguments.filter, "TOPIC-FILTER")
     at = time.time()
     since_at = 0.0 if arguments.since is None else time_argument(arguments, "since", at)
     wanted = Wanted(
@@ -64,21 +76,31 @@ def export_command(arguments: argparse.Namespace) -> int:
         until_at=time_argument(arguments, "until", at),
         every_s=arguments.every,
     )
-    if wanted.since_at >= wanted.until_at:
-        raise CommandError("--since is not before --until; swap them", Exit.USAGE)
+    check_order(wanted.since_at, wanted.until_at, at)
+    output = arguments.output
+    if output is not None and output.is_file() and not arguments.force:
+        raise CommandError(f"{output} is there already; name another file, or add --force", Exit.DATA)
     path = database_in_use(arguments.data)
     progress = Progress()
     try:
-        with _output(arguments.output) as out:
+        rows = 0
+        with _output(output) as out:
             for piece in export(
                 path, wanted, arguments.format, lambda done, of: progress.tell(f"{done} of {of} topics")
             ):
                 with writing():
                     out.write(piece)
+                rows += piece.count("\n")
     except StoreError as error:
         raise CommandError(str(error), Exit.DATA) from None
     finally:
         progress.end()
+    rows -= arguments.format == "csv"  # its head
+    if rows <= 0:
+        complain(f"no readings of {arguments.filter} in that time; `appliance sub --at now -v` shows what there is")
+        return Exit.NOTHING
+    if output is not None:
+        say(f"{output} has {counted(rows, 'row')}, {output.stat().st_size / 1e6:.1f} MB")
     return Exit.OK
 
 
@@ -99,9 +121,8 @@ def _output(path: Path | None) -> Generator[IO[str]]:
         if not is_device:
             part.replace(path)
     except OSError as error:
-        raise CommandError(
-            f"{path} cannot be written ({error.strerror}); free some space, or write it elsewhere", Exit.DATA
-        ) from None
+        cure = CURES.get(error.errno or 0, "write it elsewhere")
+        raise CommandError(f"{path} cannot be written ({error.strerror}); {cure}", Exit.DATA) from None
     finally:
         if not is_device:
             part.unlink(missing_ok=True)

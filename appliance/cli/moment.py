@@ -4,10 +4,11 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from paho.mqtt.client import MQTTMessage
 
+from appliance.cli.address import UsualPort
 from appliance.cli.ask import ask_service, database_without_service, local_time, time_argument
 from appliance.cli.formats import check_format, rendered
 from appliance.cli.subscriber import check_filter
@@ -17,12 +18,23 @@ from appliance.mqtt.topics import matches
 
 
 def show_moment(arguments: argparse.Namespace) -> int:
-    """Print what every topic that matches held at that time; %I and %U give when it was measured."""
-    for topic_filter in (*arguments.topic, *arguments.filter_out):
-        check_filter(topic_filter)
+    """Print what every topic that matches held at that time; %I and %U give when it was measured.
+
+    The history does not keep whether a message was retained. What has a state counts as retained: numbers, ON and
+    OFF, words; events never do. That a retained message was deleted later is not known either.
+    """
+    check_fits(arguments)
+    arguments.topic = arguments.topic or ["#"]
+    for topic_filter in arguments.topic:
+        check_filter(topic_filter, "FILTER")
+    for topic_filter in arguments.filter_out:
+        check_filter(topic_filter, "-T")
     if arguments.format is not None:
         check_format(arguments.format)
-    at = time_argument(arguments, "at", time.time())
+    now = time.time()
+    at = time_argument(arguments, "at", now)
+    if at > now:
+        raise CommandError(f"--at: {local_time(at)} is still to come; give a time that has passed", Exit.USAGE)
     troubles: list[str] = []
     held = _ask(arguments.data, arguments.topic, at, troubles)
     if held is None:
@@ -45,6 +57,38 @@ def show_moment(arguments: argparse.Namespace) -> int:
         complain(f"nothing is known of {', '.join(arguments.topic)} at {local_time(at)}; the history may begin later")
         return Exit.NOTHING
     return Exit.OK
+
+
+CLIENT_ONLY: Final = {
+    "-L": ("url", None),
+    "--cafile": ("cafile", None),
+    "--cert": ("cert", None),
+    "--key": ("key", None),
+    "-h": ("host", "localhost"),
+    "-p": ("port", UsualPort(1883)),
+    "-i": ("id", ""),
+    "-u": ("username", None),
+    "-P": ("pw", None),
+    "--pw-file": ("pw_file", None),
+    "-V": ("protocol_version", "mqttv311"),
+    "-k": ("keepalive", 60),
+    "-q": ("qos", 0),
+    "-c": ("disable_clean_session", False),
+    "-R": ("stale", True),
+    "--retained-only": ("retained_only", False),
+    "-W": ("timeout_s", None),
+    "--insecure": ("insecure", False),
+}
+"""What only a connection to a broker can obey: flag -> where argparse keeps it, and its default."""
+
+
+def check_fits(arguments: argparse.Namespace) -> None:
+    """Raise CommandError where an option asks something of a broker: the past is asked of this computer's history."""
+    for flag, (name, unsaid) in CLIENT_ONLY.items():
+        if getattr(arguments, name) != unsaid:
+            raise CommandError(
+                f"{flag} does not go with --at, which asks the history of this computer; leave it out", Exit.USAGE
+            )
 
 
 def _ask(data_dir: Path | None, filters: list[str], at: float, troubles: list[str]) -> list[dict[str, Any]] | None:

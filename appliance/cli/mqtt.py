@@ -36,7 +36,12 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     only.add_argument("--retained-only", action="store_true", help="end at the first message that is not retained")
     sub.add_argument("-c", "--disable-clean-session", action="store_true", help="keep the session; needs -i")
     sub.add_argument(
-        "--at", metavar="WHEN", help="what was retained then, from the history of this computer: 2h ago, a time"
+        "--at",
+        action=Moment,
+        topic=topic,
+        metavar="WHEN",
+        help="the states that topics had then, from the history of this computer: 2h ago, a time; whether a message "
+        "was retained, and whether it was deleted, is not recorded: events are left out, all else counts as retained",
     )
     sub.add_argument("--data", type=Path, metavar="DIR", help="with --at: data directory of the service")
     sub.set_defaults(command=sub_command)
@@ -115,6 +120,25 @@ class Filters(argparse.Action):
         if values:
             namespace.topic = [*(namespace.topic or []), *values]
             self._topic.required = False
+
+
+class Moment(argparse.Action):
+    """Takes a time of the past, where every topic is meant unless some are named."""
+
+    def __init__(self, *, topic: argparse.Action, **options: Any) -> None:
+        super().__init__(**options)
+        self._topic = topic
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 argparse's signature
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Note it."""
+        namespace.at = values
+        self._topic.required = False
 
 
 def positive(text: str) -> float:

@@ -12,7 +12,7 @@ from appliance.cli.terminal import Colour, coloured, printable, say
 from appliance.exits import CommandError, Exit
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
-LOST = "never arrived"
+UNEXPLAINED = ("never arrived", "received and gone")
 ANSWER_S = 600.0  # it reads every number of that time
 
 
@@ -57,7 +57,7 @@ def proof_lines(proof: dict[str, Any]) -> Iterable[str]:
         for one in missing:
             count = one["last_seq"] - one["first_seq"] + 1
             span = f"{one['first_seq']}" if count == 1 else f"{one['first_seq']} to {one['last_seq']} ({count})"
-            colour = Colour.RED if one["cause"] == LOST else Colour.DIM
+            colour = Colour.RED if one["cause"] in UNEXPLAINED else Colour.DIM
             yield f"  {span}{_between(one)}: {coloured(one['cause'], colour)}, {one['detail']}"
     if not proof["runs"]:
         yield f"{agent} sent nothing in that time; --since all looks at everything"

@@ -1,12 +1,15 @@
 """`appliance pub`: messages to a broker."""
 
 import argparse
+import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from paho.mqtt.client import Client, MQTTMessageInfo
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from appliance.cli.client import connect, new_client, refused, shut
@@ -15,6 +18,8 @@ from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_name
 
 MAX_UNACKNOWLEDGED = 1_000
+MAX_CLOSES = 3  # one may be the broker's restart
+LOOK_S = 0.2
 
 
 def publish(arguments: argparse.Namespace, stdin: BinaryIO) -> int:
@@ -26,12 +31,21 @@ def publish(arguments: argparse.Namespace, stdin: BinaryIO) -> int:
     messages = payloads(arguments, stdin)
     client = new_client(arguments)
     answers: SimpleQueue[ReasonCode | None] = SimpleQueue()  # None: closed instead
-    failures: deque[ReasonCode] = deque(maxlen=1)
+    failures: deque[tuple[ReasonCode, str]] = deque(maxlen=1)
     client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.put(reason)
-    client.on_disconnect = lambda *_: answers.put(None)
-    client.on_publish = lambda _client, _data, _mid, reason, _properties: (
-        failures.append(reason) if reason.is_failure else None
-    )
+    closes = Closes()
+
+    def on_disconnect(*_: object) -> None:
+        closes.in_a_row += 1
+        answers.put(None)
+
+    def on_publish(_client: Client, _data: Any, _mid: int, reason: ReasonCode, said: Properties | None) -> None:
+        closes.in_a_row = 0
+        if reason.is_failure:
+            failures.append((reason, getattr(said, "ReasonString", "")))
+
+    client.on_disconnect = on_disconnect
+    client.on_publish = on_publish
     connect(client, arguments)
     client.loop_start()
     try:
@@ -43,17 +57,25 @@ def publish(arguments: argparse.Namespace, stdin: BinaryIO) -> int:
             raise shut(arguments)
         if answer.is_failure:
             raise refused(arguments, "the connection", answer)
-        send(client, arguments, messages)
+        send(client, arguments, messages, closes)
         if failures:
-            raise refused(arguments, f"a message on {arguments.topic}", failures[0])
+            reason, words = failures[0]
+            raise refused(arguments, f"a message on {arguments.topic}", reason, words)
     finally:
         client.disconnect()  # or the loop would go on waiting for what was not acknowledged
         client.loop_stop()
     return Exit.OK
 
 
-def send(client: Client, arguments: argparse.Namespace, messages: Iterator[bytes]) -> None:
-    """Publish all; CommandError when the broker stays silent."""
+@dataclass
+class Closes:
+    """How often the broker closed the connection since it last acknowledged something."""
+
+    in_a_row: int = 0
+
+
+def send(client: Client, arguments: argparse.Namespace, messages: Iterator[bytes], closes: Closes) -> None:
+    """Publish all; CommandError when the broker stays silent, or closes the connection again and again."""
     waiting: deque[MQTTMessageInfo] = deque()
     for payload in messages:
         try:
@@ -61,15 +83,23 @@ def send(client: Client, arguments: argparse.Namespace, messages: Iterator[bytes
         except ValueError as error:
             raise CommandError(f"the message cannot be sent: {error}", Exit.USAGE) from None
         if len(waiting) >= MAX_UNACKNOWLEDGED:
-            settle(arguments, waiting.popleft())
+            settle(arguments, waiting.popleft(), closes)
     for info in waiting:
-        settle(arguments, info)
+        settle(arguments, info, closes)
 
 
-def settle(arguments: argparse.Namespace, info: MQTTMessageInfo) -> None:
+def settle(arguments: argparse.Namespace, info: MQTTMessageInfo, closes: Closes) -> None:
     """Wait until the broker has one message; CommandError."""
+    ends = time.monotonic() + arguments.timeout_s
     try:
-        info.wait_for_publish(arguments.timeout_s)
+        while not info.is_published() and (left_s := ends - time.monotonic()) > 0:
+            if closes.in_a_row >= MAX_CLOSES:
+                raise CommandError(
+                    f"{arguments.host}:{arguments.port} closes the connection instead of acknowledging the message; "
+                    "its disk may be full: `appliance status` there says so, and -V mqttv5 gives its reason",
+                    Exit.UNAVAILABLE,
+                )
+            info.wait_for_publish(min(left_s, LOOK_S))
     except (RuntimeError, ValueError) as error:
         raise CommandError(f"the message could not be sent: {error}", Exit.UNAVAILABLE) from None
     if not info.is_published():

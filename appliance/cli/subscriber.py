@@ -39,8 +39,7 @@ class Subscriber:
     def run(self) -> int:
         """Print until enough messages came, the time ran out, or Ctrl-C."""
         arguments = self._arguments
-        for topic_filter in (*arguments.topic, *arguments.filter_out):
-            check_filter(topic_filter)
+        check_filters(arguments)
         if arguments.format is not None:
             check_format(arguments.format)
         timer = None
@@ -123,9 +122,17 @@ class Subscriber:
             )
 
 
-def check_filter(topic_filter: str) -> None:
-    """Raise CommandError unless it is a topic filter."""
+def check_filters(arguments: argparse.Namespace) -> None:
+    """Raise CommandError unless what is asked for and what is left out are topic filters."""
+    for topic_filter in arguments.topic:
+        check_filter(topic_filter, "-t")
+    for topic_filter in arguments.filter_out:
+        check_filter(topic_filter, "-T")
+
+
+def check_filter(topic_filter: str, argument: str) -> None:
+    """Raise CommandError unless it is a topic filter; `argument` is what the command line calls it."""
     try:
         check_topic_filter(topic_filter)
     except MqttError as error:
-        raise CommandError(f"-t: {error}", Exit.USAGE) from None
+        raise CommandError(f"{argument}: {error}", Exit.USAGE) from None

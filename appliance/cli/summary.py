@@ -5,7 +5,16 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.cli.ask import ask_service, counted, database_without_service, local_time, unknown_topic
+from appliance.cli.ask import (
+    ask_service,
+    counted,
+    database_without_service,
+    gap_line,
+    gap_object,
+    in_order,
+    local_time,
+    unknown_topic,
+)
 from appliance.cli.terminal import complain, printable, say
 from appliance.exits import CommandError, Exit
 from appliance.timespan import rfc3339
@@ -19,15 +28,15 @@ def summary_command(arguments: argparse.Namespace, query: dict[str, Any]) -> int
     found = _ask(arguments.data, query, troubles) or _read(arguments.data, query, troubles)
     rows = found["rows"]
     if arguments.json:
-        say(json.dumps(rows, ensure_ascii=False))
+        say(json.dumps([gap_object(one) if "cause" in one else one for one in in_order(found)], ensure_ascii=False))
         return Exit.OK
-    for row in rows:
-        say(summary_line(row, found["kind"], found["unit"]))
+    for one in in_order(found):
+        say(gap_line(one) if "cause" in one else summary_line(one, found["kind"], found["unit"]))
     if not rows:
         complain(f"no readings of {arguments.topic} in that time; --since 7d looks further back")
     if len(rows) >= arguments.limit:
         complain(f"only the newest {arguments.limit} rows; --limit gives more")
-    return Exit.OK
+    return Exit.OK if rows or found["gaps"] else Exit.NOTHING
 
 
 def summary_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
@@ -36,14 +45,16 @@ def summary_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
     last = row["last"]
     if row["mean"] is not None:
         # What stood longer counts for more; where nothing stood, every reading counts the same.
-        mean = row["mean"] if row["weighted_mean"] is None else row["weighted_mean"]
+        which, mean = "mean over time", row["weighted_mean"]
+        if mean is None:
+            which, mean = "mean", row["mean"]
         if kind == "binary":
             told.append(f"ON {mean:.1%} of the time")
             last = "ON" if last else "OFF"
         else:
             if row["sum"] is not None:
                 told.append(f"sum {_number(row['sum'], unit)}")
-            told.append(f"mean {_number(mean, unit)}")
+            told.append(f"{which} {_number(mean, unit)}")
             told += [f"min {_number(row['min'])}", f"max {_number(row['max'])}"]
             last = _number(last)
     told += [f"last {printable(str(last))}", counted(row["count"], "reading")]
@@ -65,6 +76,7 @@ def _read(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> 
     from dataclasses import asdict  # noqa: PLC0415 commands import what they need
 
     from appliance.store.database import StoreError  # noqa: PLC0415
+    from appliance.store.gap_reader import GapReader  # noqa: PLC0415
     from appliance.store.tier_reader import TierReader  # noqa: PLC0415
 
     reader = TierReader(database_without_service(data_dir, troubles))
@@ -74,6 +86,13 @@ def _read(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> 
         if one is None:
             raise unknown_topic(query["topic"], series)
         rows = reader.summaries(one.topic, query["every"], query["since"], query["until"], query["limit"])
+        from_at = max(query["since"], rows[0].at) if len(rows) >= query["limit"] else query["since"]
+        gaps = GapReader(reader.path).of_periods(reader, one.topic, from_at, query["until"])
     except StoreError as error:
         raise CommandError(str(error), Exit.DATA) from None
-    return {"kind": one.kind, "unit": one.unit, "rows": [asdict(row) for row in rows]}
+    return {
+        "kind": one.kind,
+        "unit": one.unit,
+        "rows": [asdict(row) for row in rows],
+        "gaps": [gap.told() for gap in gaps],
+    }

@@ -58,6 +58,17 @@ def open_closed_outputs() -> None:
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
+def line_columns() -> int:
+    """Columns of the terminal; 80 where there is none."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isascii() and said.isdigit() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80 if sys.__stdout__ else 80
+    except (OSError, ValueError):  # no terminal, or closed
+        return 80
+
+
 def complain(text: str) -> None:
     """Write one line about what went wrong."""
     line = " ".join(text.splitlines())

@@ -9,7 +9,7 @@ import msgspec
 
 from appliance.broker.message import Message
 from appliance.devices import AVAILABILITY, HEALTH, OFFLINE, ONLINE, device_topic
-from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, HUB, GapNote
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, GapNote
 
 LOOK_S: Final = 10.0  # between two looks at what this service drops
 QUIET_S: Final = 60.0  # without a further loss, a gap is over
@@ -58,20 +58,20 @@ class Loss:
 
 
 class GapWatch:
-    """Hands notes of gaps to `note`, on the event loop. `losses` names counters of what this service drops."""
+    """Hands notes of gaps to `note`, on the event loop. `losses` gives scopes, names and counters of its drops."""
 
     def __init__(
         self,
         *,
         site: str,
         note: Callable[[GapNote], None],
-        losses: Mapping[str, Callable[[], int]],
+        losses: Mapping[tuple[str, str], Callable[[], int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._site = site
         self._note = note
         self._clock = clock
-        self._losses = {detail: (count, Loss(count(), clock())) for detail, count in losses.items()}
+        self._losses = {named: (count, Loss(count(), clock())) for named, count in losses.items()}
         self._told: dict[str, tuple[Dropped, float]] = {}  # by agent: what it last told, and when
         self._unsubscribe: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -93,12 +93,12 @@ class GapWatch:
     def look(self) -> None:
         """Look once at what was dropped here."""
         now = self._clock()
-        for detail, (count, loss) in self._losses.items():
+        for (scope, detail), (count, loss) in self._losses.items():
             opened, closed = loss.look(count(), now)
             if opened is not None:
-                self._note(GapNote(HUB, "", DROPPED, opened, None, detail))
+                self._note(GapNote(scope, "", DROPPED, opened, None, detail))
             if closed is not None:
-                self._note(GapNote(HUB, "", DROPPED, None, closed, detail))
+                self._note(GapNote(scope, "", DROPPED, None, closed, detail))
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._tick)

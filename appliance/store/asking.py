@@ -1,6 +1,7 @@
-"""A question to the database: a read-only connection of its own that ends in time, so that it cannot pin the log."""
+"""A question to the database: a read-only connection with one state of the file, that ends before it pins the log."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,17 +15,79 @@ READER_TIMEOUT_S: Final = 5.0  # a reader that stays longer pins the write-ahead
 STEPS_BETWEEN_LOOKS: Final = 20_000  # of SQLite's machine, some milliseconds
 
 
+class Asker:
+    """Asks one file, from any thread. Each question has a connection to itself.
+
+    keeps: one connection stays open between questions, outside any transaction, so that it holds up no checkpoint.
+    It must be closed before the service's own, which moves the log only when it is the last one.
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float = READER_TIMEOUT_S, keeps: bool = False) -> None:
+        self.path = path
+        self._timeout_s = timeout_s
+        self._keeps = keeps
+        self._lock = threading.Lock()
+        self._kept: tuple[sqlite3.Connection, tuple[int, int]] | None = None  # and which file it is of
+
+    @contextmanager
+    def question(self) -> Generator[sqlite3.Connection]:
+        """Give a connection; what runs longer is interrupted. StoreError says what was wrong."""
+        connection, file = self._take()
+        ends = time.monotonic() + self._timeout_s
+        connection.set_progress_handler(lambda: time.monotonic() > ends, STEPS_BETWEEN_LOOKS)
+        is_done = False
+        try:
+            connection.execute("BEGIN")  # one state of the file for the whole answer
+            yield connection
+            connection.execute("COMMIT")
+            is_done = True
+        except sqlite3.Error as error:
+            raise StoreError(explain(self.path, error)) from error
+        finally:
+            self._give_back(connection, file, is_done=is_done)
+
+    def close(self) -> None:
+        """Keep no connection any more; may be called twice."""
+        with self._lock:
+            self._keeps = False
+            kept, self._kept = self._kept, None
+        if kept is not None:
+            kept[0].close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _take(self) -> tuple[sqlite3.Connection, tuple[int, int]]:
+        """Give the connection that was kept, or a new one, and the file that it is of."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        if not self._keeps:
+            file = (0, 0)
+        else:
+            try:
+                status = self.path.stat()
+                file = status.st_dev, status.st_ino
+            except OSError:  # opening it says what is wrong
+                file = (0, 0)
+        if kept is not None:
+            if kept[1] == file:
+                return kept
+            kept[0].close()  # another file has taken its place
+        connection = open_reader(self.path, any_thread=True)
+        prepare(connection)
+        return connection, file
+
+    def _give_back(self, connection: sqlite3.Connection, file: tuple[int, int], *, is_done: bool) -> None:
+        if is_done:
+            with self._lock:
+                if self._keeps and self._kept is None:
+                    self._kept = connection, file
+                    return
+        connection.close()
+
+
 @contextmanager
 def asking(path: Path, timeout_s: float = READER_TIMEOUT_S) -> Generator[sqlite3.Connection]:
-    """Give a connection with one state of the file; what runs longer is interrupted. StoreError says what was wrong."""
-    connection = open_reader(path)
-    prepare(connection)
-    ends = time.monotonic() + timeout_s
-    connection.set_progress_handler(lambda: time.monotonic() > ends, STEPS_BETWEEN_LOOKS)
-    try:
-        connection.execute("BEGIN")
+    """Give a connection for one question; StoreError."""
+    with Asker(path, timeout_s=timeout_s).question() as connection:
         yield connection
-    except sqlite3.Error as error:
-        raise StoreError(explain(path, error)) from error
-    finally:
-        connection.close()

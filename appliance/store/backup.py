@@ -14,10 +14,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from appliance.store.breaks import leave_open
 from appliance.store.database import APPLICATION_ID, STEP_NAMES, StoreError, explain, open_reader
+from appliance.store.gaps import RESTORED
 from appliance.store.reading_rows import IS_WHOLE, prepare
 
 PART: Final = ".part"
+NOT_WHOLE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 SPARE_BYTES: Final = 1024 * 1024  # beside the copy: what the file system itself needs
 MAGIC: Final = b"SQLite format 3\0"
 SAMPLE_ROWS: Final = 500_000  # a second or two
@@ -62,13 +65,43 @@ def restore(source: Path, database: Path, *, tell: Tell = lambda _: None, at: fl
     if database.exists() and source.samefile(database):
         raise StoreError(f"{source} is the database itself: name a copy of it")
     with _part(database) as (part, descriptor):
-        _copy(source, part, tell)
-        check(part)
+        try:
+            _copy(source, part, tell)
+        except StoreError as error:
+            if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in NOT_WHOLE:
+                cause = error.__cause__
+                raise StoreError(f"{source} is no whole database ({cause}): take another copy") from cause
+            raise
+        check(part, source)
         damaged_rows = damaged(part)
+        _mark(part, source)
         os.fsync(descriptor)
         aside = _put_aside(database, time.time() if at is None else at)
+        _forget_notes(database)
         _rename(part, database)
     return Restored(aside, damaged_rows)
+
+
+def _mark(part: Path, source: Path) -> None:
+    """Put down as a gap that what came after this copy is not in it."""
+    try:
+        with closing(sqlite3.connect(part, isolation_level=None)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'gaps'").fetchone():
+                return  # an old copy
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.execute("PRAGMA synchronous = OFF")  # it is flushed whole
+            connection.execute("BEGIN IMMEDIATE")
+            leave_open(connection, RESTORED, source.name, is_stop=True)
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StoreError(explain(part, error)) from error
+
+
+def _forget_notes(database: Path) -> None:
+    """Forget what is known of the database that was there: its tables, its log, its damage."""
+    lock = _beside(database, ".lock")
+    if lock.exists():
+        os.truncate(lock, 0)
 
 
 def damaged(path: Path) -> int:
@@ -86,24 +119,25 @@ def _untouched(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
-def check(path: Path) -> None:
-    """StoreError unless the file is a whole database of ours, and none that a newer version wrote."""
+def check(path: Path, name: Path | None = None) -> None:
+    """StoreError unless the file is a whole database of ours, none of a newer version; it is called `name`."""
+    name = name or path
     try:
         with closing(_untouched(path)) as connection:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             if application_id != APPLICATION_ID:
-                raise StoreError(f"{path} belongs to another program: name one that `appliance backup` has made")
+                raise StoreError(f"{name} belongs to another program: name one that `appliance backup` has made")
             applied = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'appliance'")
             if unknown := sorted({name for (name,) in applied} - STEP_NAMES):
                 raise StoreError(
-                    f"{path} was written by a newer version (step {unknown[-1]} is unknown here): "
+                    f"{name} was written by a newer version (step {unknown[-1]} is unknown here): "
                     "update this installation"
                 )
             (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.Error as error:
-        raise StoreError(f"{path} is no whole database ({error}): take another copy") from error
+        raise StoreError(f"{name} is no whole database ({error}): take another copy") from error
     if verdict != "ok":
-        raise StoreError(f"{path} is damaged ({verdict.splitlines()[-1]}): take another copy")
+        raise StoreError(f"{name} is damaged ({verdict.splitlines()[-1]}): take another copy")
 
 
 def _check_target(source: Path, target: Path, *, replace: bool) -> None:
@@ -166,6 +200,11 @@ def _copy(source: Path, part: Path, tell: Tell) -> int:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 raise KeyboardInterrupt from error  # nothing else ends the copying
             full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            if full and shutil.disk_usage(part.parent).free >= SPARE_BYTES:  # what SQLite says of some damage too
+                raise StoreError(
+                    f"{source} is damaged and cannot be copied: start the service anew, which saves what is whole,"
+                    " then make the copy"
+                ) from error
             raise StoreError(explain(part if full else source, error)) from error
     return part.stat().st_size
 

@@ -1,7 +1,19 @@
 """Chores: what is done to the database in small steps while nothing waits to be written."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How many days each tier is kept, 0 for ever, and how large the file may become."""
+
+    raw_days: int = 90
+    minute_days: int = 365
+    hour_days: int = 3_650
+    day_days: int = 0
+    max_bytes: int = 4_000_000_000
 
 
 class Chore(Protocol):
@@ -12,6 +24,13 @@ class Chore(Protocol):
 
         `now` is monotonic. sqlite3.Error says that nothing of the piece was done.
         """
+
+
+class Trimming(Chore, Protocol):
+    """The chore that throws away."""
+
+    def trim(self, now: float) -> bool:
+        """Throw some rows away at once because there is no room; False when nothing may go, or there is enough."""
 
 
 class Chores:

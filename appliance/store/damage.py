@@ -4,6 +4,7 @@ A damaged file is put aside as `<name>.corrupt-<UTC time>`, its log with it, and
 file of that name and `.json`, for as long as the owner leaves it there.
 """
 
+import logging
 import os
 import sqlite3
 import struct
@@ -20,6 +21,7 @@ from appliance.store.log import Log, read_log
 from appliance.store.notes import Notes, read_texts
 from appliance.store.reading_rows import prepare
 
+LOG: Final = logging.getLogger(__name__)
 ASIDE: Final = ".corrupt-"
 TOLD: Final = ".json"
 KEPT: Final = 3  # damaged files, with all that belongs to them
@@ -65,9 +67,11 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
         if self.lost_pages:
             lost.append(f"{self.lost_pages} {'page' if self.lost_pages == 1 else 'pages'} could not be read")
         more = "" if self.is_finished else ", older history is still being copied"
+        became = f"{self.kept} records were kept, {' and '.join(lost) or 'none was seen to be lost'}"
+        if not self.kept and not self.lost:
+            became = "nothing could be saved of it, a new history began"
         return (
-            f"the database was damaged ({self.why}): on {when} {self.kept} records were kept,"
-            f" {' and '.join(lost) or 'none was seen to be lost'}{more}; the old file is {self.aside}"
+            f"the database was damaged ({self.why}): on {when} {became}{more}; the old file is {self.aside}"
             " (delete it to end this message)"
         )
 
@@ -106,7 +110,8 @@ def last_aside(path: Path) -> Path | None:
 def forget_untrue(path: Path) -> None:
     """Remove accounts of files that are not there: the owner has deleted them, or they were never put aside."""
     for told in path.parent.glob(f"{path.name}{ASIDE}*{TOLD}"):
-        if not told.with_suffix("").exists():
+        if not (aside := told.with_suffix("")).exists():
+            log_of(aside).unlink(missing_ok=True)
             told.unlink()
 
 
@@ -162,8 +167,10 @@ def examine(path: Path, notes: Notes | None) -> Seen:
                 return Seen(is_ours=True, why="the file was empty, its log was not")
             if notes is not None and file is not None:
                 return Seen(is_ours=True, why="the file was empty")
-            if notes is not None and not path.exists():
-                return Seen(is_ours=False, remark=f"{path} is gone: a new one was begun")
+            if file is not None:
+                return Seen(is_ours=False, remark=f"{path} was there and empty: a new history begins in it")
+            if notes is not None:
+                return Seen(is_ours=False, remark=f"{path} is gone: a new history begins")
             return Seen(is_ours=False)
         has_trace = TRACE in head or _has_trace(log)
         if not head.startswith(MAGIC):
@@ -254,7 +261,8 @@ def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str], notes: Notes
         for table in tables:
             (said,) = connection.execute(f"PRAGMA quick_check{table}").fetchone()
             if said != "ok":
-                return " ".join(str(said).replace("*** in database main ***", "").split())[:80]
+                LOG.warning("%s: %s", path, " ".join(str(said).replace("*** in database main ***", "").split()))
+                return "some of its pages or rows do not fit together"
         if path.stat().st_size <= SUM_BYTES:
             return _check_sums(connection, sums)
     except sqlite3.Error as error:

@@ -13,6 +13,8 @@ import msgspec
 
 from appliance.store.damage import MisfitError, is_damage
 from appliance.store.notes import read_notes, take_notes, write_notes
+from appliance.store.room import is_full
+from appliance.store.still import cannot_write, is_read_only, open_still
 
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
 BUSY_TIMEOUT_S = 5.0
@@ -63,6 +65,8 @@ def explain(path: Path, error: sqlite3.Error | OSError) -> str:
             return CURES[code].format(path=path, reason=error.strerror)
         return f"{path} cannot be used ({error.strerror or error}): check its directory, its rights and its disk"
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # an extended code's low byte is the primary one
+    if is_full(error):
+        code = sqlite3.SQLITE_FULL
     cure = CURES.get(code, "{path} cannot be used ({reason}): check its disk")
     return cure.format(path=path, reason=error)
 
@@ -199,16 +203,16 @@ def create(path: Path, steps: set[str]) -> sqlite3.Connection:
     return connection
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
-    """Open the file for reading only; the connection cannot write and never moves the log. StoreError says why not."""
+def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
+    """Open the file for reading only; the connection cannot write and never moves the log. StoreError says why not.
+
+    any_thread: it may be used by one thread after another.
+    """
     try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
-        )
-    except sqlite3.Error as error:
+        connection = _reader(path, any_thread=any_thread)
+    except (sqlite3.Error, OSError) as error:
         raise StoreError(explain(path, error)) from error
     try:
-        connection.execute("PRAGMA query_only = ON")
         ours = _number(connection, "PRAGMA application_id") == APPLICATION_ID
     except sqlite3.Error as error:
         connection.close()
@@ -216,6 +220,25 @@ def open_reader(path: Path) -> sqlite3.Connection:
     if not ours:
         connection.close()
         raise StoreError(_foreign(path))
+    return connection
+
+
+def _reader(path: Path, *, any_thread: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_TIMEOUT_S,
+        check_same_thread=not any_thread,
+    )
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        _number(connection, "PRAGMA application_id")
+    except sqlite3.Error as error:
+        connection.close()
+        if path.exists() and (is_full(error) or (cannot_write(error) and is_read_only(path))):
+            return open_still(path, any_thread=any_thread)
+        raise
     return connection
 
 

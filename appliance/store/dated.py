@@ -26,7 +26,10 @@ def scaled(value: Value) -> Value:
 
 
 class DatedReadings:
-    """Asks `readings` by Unix milliseconds. Readings whose epoch is not dated do not exist for it; damaged ones too."""
+    """Asks `readings` by Unix milliseconds, as far as these are known: where the clock is not set they are provisional.
+
+    Damaged readings do not exist for it.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._ask = connection.execute
@@ -34,15 +37,15 @@ class DatedReadings:
         self._spans: list[_Span] = []
         self.forget()
 
-    def forget(self) -> None:
-        """Look at the epochs anew; call it in each transaction before asking."""
+    def forget(self, *, all_offsets: bool = False) -> None:
+        """Look at the epochs anew; call it in each transaction before asking, with `all_offsets` where one changed."""
         spans = self._ask(
             "SELECT offset_ms, min(first_tick),"
             " CASE WHEN max(id) < (SELECT max(id) FROM epochs) THEN max(last_tick) END"
-            " FROM epochs WHERE clock <> 'unsynced' GROUP BY offset_ms"
+            " FROM epochs GROUP BY offset_ms"
         )
         found = [_Span(*span) for span in spans]
-        if found != self._spans or len(self._offsets) > MAX_STRETCHES:
+        if all_offsets or found != self._spans or len(self._offsets) > MAX_STRETCHES:
             self._offsets.clear()
             self._spans = found
 
@@ -85,7 +88,7 @@ class DatedReadings:
                 "SELECT tick, value FROM readings CROSS JOIN stretches ON stretches.id = readings.stretch_id"  # noqa: S608
                 " JOIN epochs ON epochs.id = stretches.epoch_id"
                 " WHERE series_id = ? AND tick >= ? AND tick < ? AND (typeof(value) = 'text') = ?"
-                f" AND offset_ms = ? AND epochs.clock <> 'unsynced' AND {IS_WHOLE} ORDER BY tick DESC LIMIT 1",
+                f" AND offset_ms = ? AND {IS_WHOLE} ORDER BY tick DESC LIMIT 1",
                 (series_id, *self._ticks(span, 0, at_ms), texts, span.offset_ms),
             ).fetchone()
             if row is not None:
@@ -102,14 +105,13 @@ class DatedReadings:
         return first, end if span.last_tick is None else min(end, span.last_tick + MARGIN_TICKS)
 
     def _offset(self, stretch_id: int) -> int | None:
-        """Offset of a stretch; None where its epoch is not dated."""
+        """Offset of a stretch; None where there is no such stretch."""
         if stretch_id not in self._offsets:
             row = self._ask(
-                "SELECT CASE WHEN epochs.clock <> 'unsynced' THEN offset_ms END FROM stretches"
-                " JOIN epochs ON epochs.id = stretches.epoch_id WHERE stretches.id = ?",
+                "SELECT offset_ms FROM stretches JOIN epochs ON epochs.id = epoch_id WHERE stretches.id = ?",
                 (stretch_id,),
             ).fetchone()
-            if row is None or row[0] is None:
-                return None  # not noted: its time may be found
+            if row is None:
+                return None
             self._offsets[stretch_id] = row[0]
         return self._offsets[stretch_id]

@@ -1,11 +1,11 @@
 """The epochs of the hub's clock, in the database: taken up at a start, written as they change."""
 
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 from appliance.clock import clock_quality
 from appliance.store.hubclock import BEFORE_EPOCH, Epoch, HubClock
@@ -27,7 +27,7 @@ def boot_id() -> str:
     try:
         return BOOT_ID_FILE.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
-        return str(uuid4())  # unknown: then no two starts share a boot
+        return secrets.token_hex(16)  # unknown: then no two starts share a boot
 
 
 def load_clock(

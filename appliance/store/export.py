@@ -6,19 +6,21 @@ import json
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from appliance.mqtt.topics import matches
+from appliance.store.answers import Row
 from appliance.store.asking import asking
-from appliance.store.history_reader import Row
 from appliance.store.pages import pages
 from appliance.store.readings import NUMBER
+from appliance.store.rollup import hold_ms, is_counter
 from appliance.store.travel import published
 
 FORMATS: Final = ("csv", "jsonl")
 ROW_COLUMNS: Final = ("topic", "time", "value", "unit", "quality", "clock", "agent", "run", "seq")
-BUCKET_COLUMNS: Final = ("topic", "time", "min", "mean", "max", "count", "last", "unit")
+BUCKET_COLUMNS: Final = ("topic", "time", "min", "mean", "weighted_mean", "max", "sum", "count", "last", "unit")
 
 Fields = tuple[str | float | int | None, ...]
 
@@ -40,6 +42,7 @@ class Exported(NamedTuple):
     topic: str
     kind: str
     unit: str | None
+    quantity: str | None
 
 
 def export(
@@ -59,7 +62,7 @@ def export(
 
 def _series(path: Path, topic_filter: str) -> list[Exported]:
     with asking(path) as connection:
-        rows = connection.execute("SELECT id, topic, kind, unit FROM series ORDER BY topic").fetchall()
+        rows = connection.execute("SELECT id, topic, kind, unit, quantity FROM series ORDER BY topic").fetchall()
     return [Exported(*row) for row in rows if matches(topic_filter, row[1])]
 
 
@@ -90,7 +93,7 @@ def _buckets(path: Path, series: Exported, wanted: Wanted, every_s: float) -> It
             if bucket is None or bucket.begins_at != begins_at:
                 if bucket is not None:
                     full.append(bucket.fields(series))
-                bucket = Bucket(begins_at)
+                bucket = Bucket(series, begins_at, every_s, None if bucket is None else bucket.last)
             bucket.add(row)
         yield full
     if bucket is not None:
@@ -98,32 +101,63 @@ def _buckets(path: Path, series: Exported, wanted: Wanted, every_s: float) -> It
 
 
 class Bucket:
-    """The readings of one stretch of `every_s`; its time is its beginning, counted from 1970 in UTC."""
+    """The readings of one stretch of `every_s`; its time is its beginning, counted from 1970 in UTC.
 
-    def __init__(self, begins_at: float) -> None:
+    Its numbers are those of the minutes, hours and days that the history keeps (`rollup.py`): `mean` counts every
+    reading the same, `weighted_mean` each value for as long as it stood, `sum` is how far a counter rose. `before` is
+    the last reading of the bucket before; of the first one nothing earlier is known.
+    """
+
+    def __init__(self, series: Exported, begins_at: float, every_s: float, before: Row | None) -> None:
         self.begins_at = begins_at
-        self._last: Row | None = None
+        self.last = before
+        self._ends_at = begins_at + every_s
+        self._hold_s = inf if (held_ms := hold_ms(series.kind)) is None else held_ms / 1000
         self._rows = 0
         self._numbers = 0
         self._sum = 0.0
         self._low: float | None = None
         self._high: float | None = None
+        self._area = self._held_s = 0.0
+        self._rise: float | None = 0.0 if is_counter(series.kind, series.quantity, series.unit) else None
 
     def add(self, row: Row) -> None:
         """Take the next reading."""
-        self._last = row
+        before, self.last = self.last, row
         self._rows += 1
-        if row.value is not None:
-            self._numbers += 1
-            self._sum += row.value
-            self._low = row.value if self._low is None else min(self._low, row.value)
-            self._high = row.value if self._high is None else max(self._high, row.value)
+        self._stand(before, row.at)
+        if row.value is None:
+            return
+        self._numbers += 1
+        self._sum += row.value
+        self._low = row.value if self._low is None else min(self._low, row.value)
+        self._high = row.value if self._high is None else max(self._high, row.value)
+        if self._rise is not None and before is not None and before.value is not None:
+            # A counter that begins again has risen from 0 since.
+            self._rise += row.value - before.value if row.value >= before.value else max(0.0, row.value)
+
+    def _stand(self, row: Row | None, until_at: float) -> None:
+        """Let a value stand until then, as far as it lies in the bucket and the value is still known."""
+        if row is not None and row.value is not None:
+            held_s = max(0.0, min(until_at, row.at + self._hold_s, self._ends_at) - max(row.at, self.begins_at))
+            self._held_s += held_s
+            self._area += row.value * held_s
 
     def fields(self, series: Exported) -> Fields:
-        """Give its row."""
-        mean = self._sum / self._numbers if self._numbers else None
-        last = None if self._last is None else _value(series, self._last)
-        return series.topic, _time(self.begins_at), self._low, mean, self._high, self._rows, last, series.unit
+        """Give its row, once no more follow."""
+        self._stand(self.last, self._ends_at)
+        return (
+            series.topic,
+            _time(self.begins_at),
+            self._low,
+            self._sum / self._numbers if self._numbers else None,
+            self._area / self._held_s if self._held_s else None,
+            self._high,
+            self._rise,
+            self._rows,
+            None if self.last is None else _value(series, self.last),
+            series.unit,
+        )
 
 
 def _value(series: Exported, row: Row) -> str | float | int:

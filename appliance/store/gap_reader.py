@@ -7,10 +7,13 @@ from typing import Final
 
 from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
-from appliance.store.gaps import CLOCK_UNSET, HUB, checksum
+from appliance.store.checksum import checksum
+from appliance.store.gaps import CLOCK_UNSET, HUB, UNKEPT
+from appliance.store.history_reader import HistoryReader
 from appliance.store.holes import Gap, holes
 
 MAX_GAPS: Final = 1_000  # of one answer, the newest
+LOOKED_AT: Final = 10_000  # readings that fill one gap
 COLUMNS: Final = "scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq"
 
 
@@ -26,11 +29,22 @@ class GapReader:
             found = connection.execute("SELECT agent FROM series WHERE topic = ?", (topic,)).fetchone()
             agent = found[0] if found else None
             gaps = gaps_between(connection, Calendar(connection), since_at, until_at)
-        mine = [gap for gap in gaps if gap.scope == HUB or gap.name in {topic, agent}]
+        mine = [gap for gap in gaps if gap.scope == HUB or (gap.scope != UNKEPT and gap.name in {topic, agent})]
         filled = holes([gap for gap in mine if gap.cause != CLOCK_UNSET], at, since_at, until_at)
         # Readings do not fill that one: they are there, it is their time that is not known.
         unset = holes([gap for gap in mine if gap.cause == CLOCK_UNSET], [], since_at, until_at)
         return sorted(filled + unset, key=lambda gap: (gap.since_at, gap.cause))
+
+    def of_periods(self, history: HistoryReader, topic: str, since_at: float, until_at: float) -> list[Gap]:
+        """Give them where no single readings are at hand; those that lie in a gap are looked up, so far as kept."""
+        gaps = self.of(topic, [], since_at, until_at)
+        inside = {
+            row.at
+            for gap in gaps
+            if gap.cause != CLOCK_UNSET
+            for row in history.rows(topic, gap.since_at, until_at if gap.until_at is None else gap.until_at, LOOKED_AT)
+        }
+        return self.of(topic, sorted(inside), since_at, until_at) if inside else gaps
 
     def last(self, since_at: float, until_at: float, limit: int = 50) -> list[Gap]:
         """Give the newest gaps of a stretch of time, the newest first."""
@@ -50,7 +64,7 @@ def gaps_between(connection: sqlite3.Connection, calendar: Calendar, since_at: f
     found = [
         _gap(calendar, scope, name, cause, detail, from_tick, to_tick)
         for scope, name, cause, detail, from_tick, to_tick, *dropped, kept in rows
-        if checksum((scope, name, cause, detail, from_tick, to_tick, *dropped)) == kept
+        if checksum(scope, name, cause, detail, from_tick, to_tick, *dropped) == kept
     ]
     found += [_gap(calendar, HUB, "", CLOCK_UNSET, "", begins, ends) for begins, ends in calendar.unset()]
     return [gap for gap in found if gap.since_at <= until_at and (gap.until_at is None or gap.until_at >= since_at)]

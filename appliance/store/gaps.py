@@ -6,23 +6,31 @@ was cut, and the gap begins with the last that is known to be on disk.
 """
 
 import sqlite3
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-SERIES, AGENT, HUB = "series", "agent", "hub"
-"""Whom a gap concerns: one topic, all topics of an agent, or everything."""
+from appliance.store.checksum import checksum
+
+SERIES, AGENT, HUB, UNKEPT = "series", "agent", "hub", "unkept"
+"""Whom a gap concerns: one topic, all topics of an agent, everything, or only topics that have no history."""
 
 AGENT_OFFLINE: Final = "agent offline"
 BROKER_DOWN: Final = "broker down"
 CLOCK_UNSET: Final = "clock unset"
 DROPPED: Final = "dropped by limit"
 SENSOR_FAILING: Final = "sensor failing"
-CAUSES: Final = (AGENT_OFFLINE, BROKER_DOWN, CLOCK_UNSET, DROPPED, SENSOR_FAILING)
+DAMAGED: Final = "lost to damage"
+RESTORED: Final = "restored from a backup"
+CAUSES: Final = (AGENT_OFFLINE, BROKER_DOWN, CLOCK_UNSET, DROPPED, SENSOR_FAILING, DAMAGED, RESTORED)
+UNTIL_START: Final = (BROKER_DOWN, DAMAGED, RESTORED)  # where open, they end with the next start
+
+BEYOND_SERIES: Final = "more series than history.max_series"  # details of DROPPED, of what is UNKEPT
+FORBIDDEN: Final = "not the publisher's to record"
 
 STOPPED: Final = "stopped"
 CUT: Final = "not stopped: power cut or crash"
 MAX_DETAIL_CHARS: Final = 200
+MOST: Final = 100_000  # rows; the oldest go first
 MAX_OPEN: Final = 10_000  # nobody has so many agents; a stranger may claim to
 
 
@@ -55,6 +63,7 @@ class Gaps:
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
         self._ask = connection.execute
         open_now = self._ask("SELECT scope, name, cause, detail, id FROM gaps WHERE to_tick IS NULL")
         self._open: dict[Key, int] = {(scope, name, cause, detail): id_ for scope, name, cause, detail, id_ in open_now}
@@ -77,7 +86,7 @@ class Gaps:
 
     def begin(self, last_tick: int | None, tick: int) -> None:
         """Say that the service has started; `last_tick` is the last that is on disk from before, None in a new file."""
-        down = [key for key in self._open if key[2] == BROKER_DOWN]
+        down = [key for key in self._open if key[2] in UNTIL_START]
         for key in [key for key in self._open if key[2] == DROPPED]:  # whoever would have closed it is gone
             self._close(key, tick if last_tick is None else last_tick)
         for key in down:
@@ -106,14 +115,7 @@ class Gaps:
         to_tick: int | None,
         dropped: tuple[str | None, int | None, int | None] = (None, None, None),
     ) -> int:
-        row = (*key, from_tick, to_tick if to_tick is None else max(from_tick, to_tick), *dropped)
-        gap_id = self._ask(
-            "INSERT INTO gaps (scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq, checksum)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*row, checksum(row)),
-        ).lastrowid
-        assert gap_id is not None  # noqa: S101 an INSERT that did not raise has one
-        return gap_id
+        return insert(self._connection, key, from_tick, to_tick, dropped)
 
     def _close(self, key: Key, to_tick: int) -> None:
         gap_id = self._open.pop(key, None)
@@ -122,9 +124,41 @@ class Gaps:
         (from_tick,) = self._ask("SELECT from_tick FROM gaps WHERE id = ?", (gap_id,)).fetchone()
         ends = max(from_tick, to_tick)
         row = (*key, from_tick, ends, None, None, None)
-        self._ask("UPDATE gaps SET to_tick = ?, checksum = ? WHERE id = ?", (ends, checksum(row), gap_id))
+        self._ask("UPDATE gaps SET to_tick = ?, checksum = ? WHERE id = ?", (ends, checksum(*row), gap_id))
 
 
-def checksum(row: Sequence[object]) -> int:
-    """Of a row of `gaps` without its id: what damage to the file would most likely break."""
-    return zlib.crc32(repr(tuple(row)).encode())
+def insert(
+    connection: sqlite3.Connection,
+    key: Key,
+    from_tick: int,
+    to_tick: int | None,
+    dropped: tuple[str | None, int | None, int | None] = (None, None, None),
+) -> int:
+    """Write one gap, inside the caller's transaction; gives its id."""
+    *named, detail = key
+    row = (*named, detail[:MAX_DETAIL_CHARS], from_tick, to_tick if to_tick is None else max(from_tick, to_tick))
+    row += dropped
+    gap_id = connection.execute(
+        "INSERT INTO gaps (scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq, checksum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*row, checksum(*row)),
+    ).lastrowid
+    assert gap_id is not None  # noqa: S101 an INSERT that did not raise has one
+    return gap_id
+
+
+def prune(connection: sqlite3.Connection, before_tick: int, limit: int, most: int = MOST) -> int:
+    """Throw away gaps that ended before a tick, and the oldest of too many; how many, of each up to `limit`.
+
+    One that is still open stays. Call it inside a transaction.
+    """
+    (old,) = connection.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM gaps WHERE to_tick < ? LIMIT ?)", (before_tick, limit)
+    ).fetchone()
+    (rows,) = connection.execute("SELECT count(*) FROM gaps").fetchone()
+    gone = max(old, min(rows - most, limit))
+    if gone <= 0:
+        return 0
+    return connection.execute(
+        "DELETE FROM gaps WHERE id IN (SELECT id FROM gaps WHERE to_tick IS NOT NULL ORDER BY to_tick LIMIT ?)", (gone,)
+    ).rowcount

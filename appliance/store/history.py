@@ -6,25 +6,31 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from appliance.broker.message import Message
-from appliance.broker.rights import ALL_RIGHTS
+from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.clock import UNSYNCED
 from appliance.devices import Device
 from appliance.store.epochs import save_epochs
 from appliance.store.group import Entry, Group
 from appliance.store.hubclock import HubClock, Moment
-from appliance.store.reading_rows import LATE_CHECK, TICKS_PER_MS, Stored, prepare, stored
+from appliance.store.reading_rows import LATE_CHECK, TICKS_PER_MS, Stored, prepare
 from appliance.store.readings import (
     BINARY,
+    LAST_AT,
+    MAX_SEQ,
+    MAX_TEXT_CHARS,
     MAX_TOPIC_CHARS,
     NUMBER,
     TEXT,
+    Frame,
     Measured,
-    Origin,
-    Value,
+    frame_of,
     is_backlog,
+    plain,
     readings_of,
+    stored_value,
 )
 from appliance.store.received import Received
+from appliance.store.templates import Parts, apart
 
 KIND_OF_ROLE: Final = {"sensor": NUMBER, "binary_sensor": BINARY, "switch": BINARY, "event": TEXT}
 WIDTH_OF_KIND: Final = {TEXT: 0, BINARY: 1, NUMBER: 2}  # a series that said ON and then 0.5 is a series of numbers
@@ -66,6 +72,19 @@ class _Share(NamedTuple):
     last_tick: int
 
 
+class _Source:
+    """Who publishes readings that come one to a message, and where the last of them went."""
+
+    __slots__ = ("epoch_id", "frame", "run_id", "stretch_id", "unsynced")
+
+    def __init__(self, frame: Frame, run_id: int | None) -> None:
+        self.frame = frame
+        self.run_id = run_id
+        self.unsynced = frame.clock == UNSYNCED
+        self.epoch_id = 0  # which `stretch_id` is of
+        self.stretch_id = 0
+
+
 class History:
     """Places readings and moves staged rows. Call it inside a transaction; make a new one when a transaction failed.
 
@@ -81,7 +100,7 @@ class History:
         site: str,
         max_series: int,
         on_moved: Callable[[int, int, int], None] = lambda _series_id, _first_tick, _last_tick: None,
-        template_of: Callable[[Message], bytes | None] = lambda _message: None,
+        template_of: Callable[[Message], bytes | None] | None = None,
     ) -> None:
         prepare(connection)
         self.tally = Tally()
@@ -92,7 +111,10 @@ class History:
         self._max_series = max_series
         self._on_moved = on_moved
         self._template_of = template_of
-        self._looked = -1  # number of the group that the clock was last looked at with
+        self._looked = (-1.0, 0.0)  # monotonic and wall time that the clock was last looked at with
+        self._now, self._tick, self._arrived_ms, self._epoch_id = -1.0, 0, 0, 0  # of the last message
+        self._sources: dict[tuple[bytes, bytes, bytes], _Source | None] = {}
+        self._nobody = _Source(Frame(), None)
         self._runs: dict[tuple[str, str], int] = {}
         self._stretches: dict[tuple[int, int | None, str | None, str | None, bytes | None], int] = {}
         self._received = Received(connection)
@@ -114,6 +136,8 @@ class History:
 
     def look(self, now: float, at: float) -> bool:
         """See whether the hub's clock was set or stepped, and write what that means; True if it was."""
+        self._looked = (now, at)
+        self._now = -1.0
         changed = self._clock.look(now, at)
         if self._clock.changed:
             save_epochs(self._connection, self._clock)
@@ -140,25 +164,102 @@ class History:
 
     def place(self, entry: Entry, group: Group) -> list[Placed]:
         """Give the readings of a message their places, for the caller to stage; none of what is already here."""
-        if group.number != self._looked:
-            self._looked = group.number
+        if (group.now, group.at) != self._looked:
             self.look(group.now, group.at)
         message, _flags, now, rights = entry
-        may_publish = (ALL_RIGHTS if rights is None else rights).may_publish
-        arrived_ms = self._clock.unix_ms(now)
+        if now != self._now:
+            self._now = now
+            self._tick = self._clock.tick(now)
+            epoch = self._clock.epoch
+            self._arrived_ms = epoch.unix_ms(self._tick)
+            self._epoch_id = epoch.id
+        if rights is None and self._template_of is None:
+            placed = self._place_one(message)
+            if placed is not None:
+                return placed
+        return self._place_all(message, ALL_RIGHTS if rights is None else rights)
+
+    def _place_one(self, message: Message) -> list[Placed] | None:
+        """Place the reading of the usual message: a plain value of a series that is known. None of any other message.
+
+        What `_place_all` does, for most of all messages, in a third of the time.
+        """
+        series = self._series.get(message.topic)
+        if series is None or len(message.payload) > MAX_TEXT_CHARS:
+            return None
+        value = plain(message.payload)
+        if value is None or value[0] != series[1]:
+            return None
+        tick = self._tick
+        late_ms = 0
+        seq: int | None = None
+        if not message.properties:
+            source = self._nobody
+        else:
+            parts = apart(message.properties)
+            if parts is None or not 0 <= parts.time_ms <= LAST_AT * 1000 or parts.seq > MAX_SEQ:
+                return None
+            known = self._sources.get(parts.frame) or self._source(message.properties, parts)
+            if known is None:
+                return None
+            source = known
+            if source.run_id is not None:
+                seq = parts.seq
+                if not self._received.add(source.run_id, seq):
+                    self.tally.duplicates += 1
+                    return []
+            late_ms = self._arrived_ms - parts.time_ms
+            if source.unsynced or not EARLIEST_MS <= -late_ms <= LATEST_MS or not self._clock.is_trusted:
+                late_ms = 0
+            tick -= late_ms * TICKS_PER_MS
+        epoch_id = self._epoch_id
+        if source.epoch_id != epoch_id:
+            source.stretch_id = self._stretch_id(epoch_id, source.run_id, source.frame, None)
+            source.epoch_id = epoch_id
+        series_id = series[0]
+        if tick > self._last_ticks.get(series_id, -1):
+            self._last_ticks[series_id] = tick
+            self._staged.setdefault(series_id, set()).add(tick)
+        else:
+            tick = self._free_tick(series_id, tick)
+        self._clock.passed(tick + late_ms * TICKS_PER_MS)
+        self.tally.rows += 1
+        return [Placed(series_id, tick, value[1], seq, late_ms, source.stretch_id)]
+
+    def _source(self, properties: bytes, parts: Parts) -> _Source | None:
+        """Give who sends blocks of this frame; None where one cannot be taken for another."""
+        if parts.frame in self._sources:
+            return self._sources[parts.frame]
+        frame = frame_of(properties, parts)
+        source = None
+        if frame is not None:
+            source = _Source(frame, None if frame.origin is None else self._run_id(frame.origin))
+        if len(self._sources) >= MAX_CACHED:
+            self._sources.clear()
+        self._sources[parts.frame] = source
+        return source
+
+    def _place_all(self, message: Message, rights: Rights) -> list[Placed]:
+        """Place all readings of any message."""
+        now, arrived_ms = self._now, self._arrived_ms
+        may_publish = rights.may_publish
         backlog = is_backlog(message.topic, self._site)
-        template = self._template_of(message)
+        template = None if self._template_of is None else self._template_of(message)
         placed: list[Placed] = []
         for one in readings_of(
             message.topic, message.payload, message.properties, at=arrived_ms / 1000, site=self._site
         ):
-            if not all(may_publish(value.topic) for value in one.values):
-                self.tally.forbidden += 1
-                continue
-            run_id = None if one.origin is None else self._run_id(one.origin)
+            is_forbidden = not all(may_publish(value.topic) for value in one.values)
+            run_id = None if one.origin is None else self._run_id(one.origin[:2])
             if one.origin is not None and run_id is not None and not self._received.add(run_id, one.origin.seq):
                 self.tally.duplicates += len(one.values)
                 continue
+            if is_forbidden:
+                self.tally.forbidden += 1
+                if run_id is not None:
+                    self._received.save_run(run_id)
+                continue
+            rows = len(placed)
             moment, late_ms = self._moment(one, now, arrived_ms, backlog=backlog)
             stretch_id = self._stretch_id(moment.epoch_id, run_id, one, template)
             seq = None if one.origin is None else one.origin.seq
@@ -170,7 +271,9 @@ class History:
                 tick = self._free_tick(series_id, moment.tick)
                 if not backlog:
                     self._clock.passed(tick + late_ms * TICKS_PER_MS)
-                placed.append(Placed(series_id, tick, _stored(value), seq, late_ms, stretch_id))
+                placed.append(Placed(series_id, tick, stored_value(value), seq, late_ms, stretch_id))
+            if run_id is not None and len(placed) == rows:
+                self._received.save_run(run_id)
         self.tally.rows += len(placed)
         return placed
 
@@ -265,8 +368,7 @@ class History:
             self._series[topic] = (series_id, kind)
         return series_id
 
-    def _run_id(self, origin: Origin) -> int:
-        name = (origin.agent, origin.run)
+    def _run_id(self, name: tuple[str, str]) -> int:
         run_id = self._runs.get(name)
         if run_id is None:
             self._ask("INSERT OR IGNORE INTO runs (agent, run) VALUES (?, ?)", name)
@@ -276,7 +378,7 @@ class History:
             self._runs[name] = run_id
         return run_id
 
-    def _stretch_id(self, epoch_id: int, run_id: int | None, one: Measured, template: bytes | None) -> int:
+    def _stretch_id(self, epoch_id: int, run_id: int | None, one: Measured | Frame, template: bytes | None) -> int:
         same = (epoch_id, run_id, one.clock, one.quality, template)
         stretch_id = self._stretches.get(same)
         if stretch_id is None:
@@ -330,10 +432,3 @@ class History:
     def _mark_moved(self, cut_id: int, next_series: int) -> None:
         self.cut_id, self._next_series = cut_id, next_series
         self._ask("UPDATE moving SET cut_id = ?, series_id = ?", (cut_id, next_series))
-
-
-def _stored(value: Value) -> Stored:
-    """Value of a reading as a row holds it."""
-    if value.value is not None:
-        return stored(value.value)
-    return value.text or ""

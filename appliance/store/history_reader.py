@@ -6,90 +6,36 @@ epoch that it touches; each is a range of the clustered key, so nothing is scann
 """
 
 import sqlite3
-import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from appliance.clock import UNSYNCED
 from appliance.mqtt.topics import matches
-from appliance.store.database import StoreError, explain, open_reader
+from appliance.store import columns
+from appliance.store.answers import Bucket, Chart, Row, Series
+from appliance.store.asking import READER_TIMEOUT_S, Asker
 from appliance.store.hubclock import Epoch
-from appliance.store.reading_rows import IS_WHOLE, LATE_MS, TICKS_PER_MS, Stored, prepare, shown
+from appliance.store.reading_rows import (
+    IS_LIKELY_WHOLE,
+    IS_WHOLE,
+    LATE_BIAS_MS,
+    TICKS_PER_MS,
+    Stored,
+    is_whole,
+    key_sum,
+    shown,
+)
 from appliance.store.readings import LAST_AT
 from appliance.store.schema_ticks import IS_STAGED
+from appliance.store.staged import COLUMNS, StagedRow, Staging
 
 MAX_ROWS: Final = 100_000
 MAX_POINTS: Final = 10_000
-READER_TIMEOUT_S: Final = 5.0  # a reader that stays longer pins the write-ahead log
-STEPS_BETWEEN_LOOKS: Final = 20_000  # of SQLite's machine, some milliseconds
+FEW: Final = 100  # rows are not worth another way
 ENDLESS: Final = 2**62
 MARGIN_TICKS: Final = 360_000 * TICKS_PER_MS  # a reading may be placed so far outside its epoch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """What is known of one topic that has a history. kind: number, binary (ON is 1, OFF is 0) or text."""
-
-    topic: str
-    kind: str
-    unit: str | None
-    name: str | None
-    quantity: str | None
-    agent: str | None
-    last_at: float | None
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One reading. `at` and `received` are Unix seconds to the ms; agent, run and seq are None from a stranger.
-
-    clock: what the time rests on. The agent's word, synced or unsynced, or None; unsynced too while the hub's own
-    clock is not set, and redated where it was set later.
-    """
-
-    at: float
-    value: float | None
-    text: str | None
-    quality: str
-    clock: str | None
-    agent: str | None
-    run: str | None
-    seq: int | None
-    received: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
-    """The readings of one stretch of a chart; `at` is the first of them, or begins what is rolled up; Unix seconds.
-
-    In `weighted_mean` each value counts for as long as it stood; None where the readings themselves are drawn.
-    """
-
-    at: float
-    min: float
-    mean: float
-    max: float
-    count: int
-    weighted_mean: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """A stretch of one series in at most as many buckets as were asked for; buckets without a reading are left out.
-
-    `before` is the last reading before the stretch: what held when it began.
-    """
-
-    topic: str
-    since_at: float
-    until_at: float
-    bucket_s: float
-    before: Row | None
-    buckets: list[Bucket]
 
 
 class Span(NamedTuple):
@@ -112,39 +58,45 @@ class Stretch(NamedTuple):
 
 
 Found = tuple[int, Stored, int | None, int, int]
-"""A row as it is found: tick, value, seq, late_ms, stretch_id."""
+"""A row as it is found, moved or staged: tick, value, seq, late_check, stretch_id."""
 
 Sum = tuple[int, float, float, float, int]
 """Readings of one bucket: ms of the first, min, sum, max, count."""
 
 _IN_SPAN: Final = "series_id = ? AND tick BETWEEN ? AND ?"
-_MOVED: Final = f"SELECT tick, value, seq, {LATE_MS}, stretch_id FROM readings WHERE {_IN_SPAN}"  # noqa: S608 our own
-_STAGED: Final = f"SELECT tick, value, seq, late_ms, stretch_id FROM journal WHERE series_id = ? AND {IS_STAGED}"  # noqa: S608
+_MOVED: Final = f"SELECT tick, value, seq, late_check, stretch_id FROM readings WHERE {_IN_SPAN}"  # noqa: S608 our own
+_NEWEST: Final = "ORDER BY tick DESC LIMIT ?"
+# Numbers in thousandths are told quickly; `is_whole` looks at all others, which SQLite could only ask Python about.
+_NOT_DAMAGED: Final = f"({IS_LIKELY_WHOLE} OR typeof(value) <> 'integer' OR {IS_WHOLE})"
+_STAGED: Final = f"SELECT {COLUMNS} FROM journal WHERE series_id = ? AND {IS_STAGED}"  # noqa: S608
+_LAST_STAGED: Final = f"SELECT {COLUMNS}, max(tick) FROM journal WHERE {IS_STAGED} AND tick BETWEEN ? AND ?"  # noqa: S608
 _OF_OFFSET: Final = (
     " AND stretch_id IN (SELECT stretches.id FROM epochs JOIN stretches ON epoch_id = epochs.id WHERE offset_ms = ?)"
 )
-_KINDS: Final = (("integer", 1000), ("real", 1))  # how numbers are stored, and what of one is 1
-_BUCKETS: Final = (
-    f"SELECT (tick / {TICKS_PER_MS} + ?) / ? AS place, min(tick), min(value), total(value), max(value), count(*)"  # noqa: S608
-    f" FROM readings WHERE {_IN_SPAN} AND typeof(value) = ? AND {IS_WHOLE}"
-)
+_PLACE: Final = f"(tick / {TICKS_PER_MS} + ?) / ? AS place"
+_BUCKETS: Final = f"SELECT {_PLACE}, min(tick), min(value), total(value), max(value), count(*) FROM readings"  # noqa: S608
+_THOUSANDTHS: Final = f"{_BUCKETS} WHERE {_IN_SPAN} AND typeof(value) = 'integer' AND ({IS_LIKELY_WHOLE} OR {IS_WHOLE})"
+_REALS: Final = f"{_BUCKETS} WHERE {_IN_SPAN} AND typeof(value) = 'real' AND {IS_WHOLE}"
 
 
 class HistoryReader:
-    """Asks the history; each question opens its own read-only connection, so any thread may ask.
+    """Asks the history; each question has a read-only connection to itself, so any thread may ask.
 
     Every question ends within `timeout_s`; StoreError says in one line what went wrong and what to do. A row whose
-    checksum is wrong is never given.
+    checksum is wrong is never given. keeps: see `Asker`; then it must be closed.
     """
 
-    def __init__(self, path: Path, *, timeout_s: float = READER_TIMEOUT_S) -> None:
-        self._path = path
-        self._timeout_s = timeout_s
+    def __init__(self, path: Path, *, timeout_s: float = READER_TIMEOUT_S, keeps: bool = False) -> None:
+        self._asker = Asker(path, timeout_s=timeout_s, keeps=keeps)
 
     @property
     def path(self) -> Path:
         """Where the database lies, for questions of other kinds."""
-        return self._path
+        return self._asker.path
+
+    def close(self) -> None:
+        """Keep no connection between questions any more; may be called twice."""
+        self._asker.close()
 
     def rows(self, topic: str, since_at: float, until_at: float, limit: int = MAX_ROWS) -> list[Row]:
         """Readings of a topic from one time to another, both included, oldest first; the newest `limit` of them."""
@@ -153,7 +105,7 @@ class HistoryReader:
             if series_id is None:
                 return []
             limit = max(0, min(limit, MAX_ROWS))
-            return ask.told(ask.newest(series_id, ask.spans(to_ms(since_at), to_ms(until_at)), limit))
+            return ask.rows(series_id, ask.spans(to_ms(since_at), to_ms(until_at)), limit)
 
     def chart(self, topic: str, since_at: float, until_at: float, points: int = 500) -> Chart:
         """Draw a topic from one time to another, both included, in at most `points` buckets of equal length."""
@@ -214,26 +166,19 @@ class HistoryReader:
 
     @contextmanager
     def _question(self) -> "Generator[Question]":
-        connection = open_reader(self._path)
-        prepare(connection)
-        ends = time.monotonic() + self._timeout_s
-        connection.set_progress_handler(lambda: time.monotonic() > ends, STEPS_BETWEEN_LOOKS)
-        try:
-            connection.execute("BEGIN")  # one state of the history for the whole answer
+        with self._asker.question() as connection:
             yield Question(connection)
-        except sqlite3.Error as error:
-            raise StoreError(explain(self._path, error)) from error
-        finally:
-            connection.close()
 
 
 class Question:
     """One state of the history, on an open connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
         self._ask = connection.execute
         self._stretches: dict[int, Stretch] = {}
         self._staged: dict[int, list[Found]] = {}  # by series
+        self._staging: Staging | None = None
         self._shifted: list[Epoch] | None = None
 
     def all(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
@@ -268,6 +213,30 @@ class Question:
                 by_offset[epoch.offset_ms] = min(known[0], inside[0]), max(known[1], inside[1])
         return spans + [Span(offset_ms, *ticks, mixed=True) for offset_ms, ticks in by_offset.items()]
 
+    def rows(self, series_id: int, spans: list[Span], limit: int) -> list[Row]:
+        """Readings of a series in some spans, oldest first; the last `limit` of them."""
+        (span, *others) = spans
+        if not others and not span.mixed and limit >= FEW:
+            found = columns.columns(self._connection, columns.Span(series_id, *span[1:3]), limit)
+            staged = self._staged_in(series_id, span) if found is not None else []
+            if found is not None and (not staged or not found.ticks or found.ticks[-1] < staged[0][0]):
+                return (self._alike(found) + self.told(staged))[-limit:]
+        return self.told(self.newest(series_id, spans, limit))
+
+    def _alike(self, found: columns.Columns) -> list[Row]:
+        """Rows of columns."""
+        ticks, values, seqs, late, stretch_ids = found
+        if not ticks:
+            return []
+        if stretch_ids.count(stretch_ids[0]) < len(ticks):
+            return self.told(zip(ticks, values, seqs, [one << 16 for one in late], stretch_ids, strict=True))
+        offset_ms, quality, clock, agent, run = self._stretch(stretch_ids[0])
+        at = [tick // TICKS_PER_MS + offset_ms for tick in ticks]
+        return [
+            Row(ms / 1000, value / 1000, None, quality, clock, agent, run, seq, (ms + one + LATE_BIAS_MS) / 1000)
+            for ms, value, seq, one in zip(at, values, seqs, late, strict=True)
+        ]
+
     def newest(self, series_id: int, spans: list[Span], limit: int) -> list[Found]:
         """Rows of a series in some spans, in the order of ticks; the last `limit` of them."""
         found: list[Found] = []
@@ -275,10 +244,7 @@ class Question:
         for span in spans:
             where = (series_id, span.first_tick, span.last_tick, *((span.offset_ms,) if span.mixed else ()))
             of_offset = _OF_OFFSET if span.mixed else ""
-            moved = self._ask(
-                f"{_MOVED}{of_offset} AND {IS_WHOLE} ORDER BY tick DESC LIMIT ?",
-                (*where, limit),
-            ).fetchall()
+            moved = self._moved(series_id, where, of_offset, limit)
             moved.reverse()
             staged = self._staged_in(series_id, span)
             is_sorted = is_sorted and not found and (not staged or not moved or moved[-1][0] < staged[0][0])
@@ -294,19 +260,19 @@ class Question:
         for span in everything:
             of_offset = _OF_OFFSET if span.mixed else ""
             offset = (span.offset_ms,) if span.mixed else ()
-            staged = self._ask(
-                f"SELECT series_id, max(tick), value, seq, late_ms, stretch_id FROM journal WHERE {IS_STAGED}"  # noqa: S608
-                f" AND tick BETWEEN ? AND ?{of_offset} GROUP BY series_id",
-                (span.first_tick, span.last_tick, *offset),
-            )
-            for series_id, *found in staged:
-                _keep_later(last, series_id, tuple(found))
+            ticks = (span.first_tick, span.last_tick, *offset)
+            for fields in self.all(f"{_LAST_STAGED}{of_offset} GROUP BY series_id", ticks):
+                row = StagedRow(*fields[:-1])
+                if row.series_id is None:
+                    continue
+                found = self._found(row)
+                if found is None:  # the last whole one, in the place of a damaged one
+                    before = self._staged_in(row.series_id, span)
+                    found = before[-1] if before else None
+                if found is not None:
+                    _keep_later(last, row.series_id, found)
             for series_id in series:
-                moved = self._ask(
-                    f"{_MOVED}{of_offset} AND {IS_WHOLE} ORDER BY tick DESC LIMIT 1",
-                    (series_id, span.first_tick, span.last_tick, *offset),
-                ).fetchone()
-                if moved is not None:
+                for moved in self._moved(series_id, (series_id, *ticks), of_offset, 1):
                     _keep_later(last, series_id, moved)
         return dict(zip(last, self.told(last.values()), strict=True))
 
@@ -315,14 +281,9 @@ class Question:
         sums: dict[int, Sum] = {}  # by the place of the bucket
         for span in self.spans(since_ms, until_ms):
             shift_ms = span.offset_ms - since_ms
-            of_offset = (span.offset_ms,) if span.mixed else ()
-            for kind, one in _KINDS:
-                for place, tick, lowest, total, highest, count in self._ask(
-                    f"{_BUCKETS}{_OF_OFFSET if span.mixed else ''} GROUP BY place",
-                    (shift_ms, width_ms, series_id, span.first_tick, span.last_tick, kind, *of_offset),
-                ):
-                    at_ms = tick // TICKS_PER_MS + span.offset_ms
-                    _add(sums, place, (at_ms, lowest / one, total / one, highest / one, count))
+            for place, tick, lowest, total, highest, count, one in self._buckets(series_id, span, shift_ms, width_ms):
+                at_ms = tick // TICKS_PER_MS + span.offset_ms
+                _add(sums, place, (at_ms, lowest / one, total / one, highest / one, count))
             for tick, value, *_ in self._staged_in(series_id, span):
                 number = shown(value)
                 if number is not None:
@@ -333,31 +294,71 @@ class Question:
             for _, (at_ms, lowest, total, highest, count) in sorted(sums.items())
         ]
 
+    def _buckets(self, series_id: int, span: Span, shift_ms: int, width_ms: int) -> Iterator[tuple[Any, ...]]:
+        """Sums of what was moved: place, first tick, min, sum, max, count, and what of these numbers is 1."""
+        ticks = span.first_tick, span.last_tick
+        quick = None
+        if not span.mixed:
+            quick = columns.buckets(self._connection, columns.Span(series_id, *ticks), shift_ms, width_ms)
+        if quick is not None:
+            for bucket in quick:
+                yield *bucket, 1000
+            return
+        ending = f"{_OF_OFFSET if span.mixed else ''} GROUP BY place"
+        of_offset = (span.offset_ms,) if span.mixed else ()
+        for statement, one, sums in ((_THOUSANDTHS, 1000, (key_sum(series_id),)), (_REALS, 1, ())):
+            values = (shift_ms, width_ms, series_id, *ticks, *sums, *of_offset)
+            for bucket in self._ask(f"{statement}{ending}", values):
+                yield *bucket, one
+
     def told(self, found: Iterable[Found]) -> list[Row]:
         """Rows with what their stretches say of them."""
-        rows = []
+        rows: list[Row] = []
         known_id = -1
         offset_ms, quality, clock, agent, run = Stretch(0, "", None, None, None)
-        for tick, value, seq, late_ms, stretch_id in found:
+        append = rows.append
+        for tick, value, seq, late_check, stretch_id in found:
             if stretch_id != known_id:
                 known_id = stretch_id
                 offset_ms, quality, clock, agent, run = self._stretch(stretch_id)
             at_ms = tick // TICKS_PER_MS + offset_ms
-            number = value / 1000 if type(value) is int else shown(value)
-            text = value if type(value) is str else None
-            rows.append(Row(at_ms / 1000, number, text, quality, clock, agent, run, seq, (at_ms + late_ms) / 1000))
+            received = (at_ms + (late_check >> 16) + LATE_BIAS_MS) / 1000
+            if type(value) is int:
+                append(Row(at_ms / 1000, value / 1000, None, quality, clock, agent, run, seq, received))
+            else:
+                text = value if type(value) is str else None
+                append(Row(at_ms / 1000, shown(value), text, quality, clock, agent, run, seq, received))
         return rows
 
     def _staged_in(self, series_id: int, span: Span) -> list[Found]:
         """Rows of a series in a span that are not moved yet, in the order of ticks."""
         if series_id not in self._staged:
-            self._staged[series_id] = sorted(self._ask(_STAGED, (series_id,)), key=_tick_of)
+            rows = map(self._found, map(StagedRow._make, self.all(_STAGED, (series_id,))))
+            self._staged[series_id] = sorted((found for found in rows if found is not None), key=_tick_of)
         return [
             found
             for found in self._staged[series_id]
             if span.first_tick <= found[0] <= span.last_tick
             and (not span.mixed or self._stretch(found[4]).offset_ms == span.offset_ms)
         ]
+
+    def _moved(self, series_id: int, where: tuple[object, ...], of_offset: str, limit: int) -> list[Found]:
+        """Rows of a series that were moved, the newest first; at most `limit` of them."""
+        asked = f"{_MOVED}{of_offset} AND {_NOT_DAMAGED} {_NEWEST}"
+        found: list[Found] = self.all(asked, (*where, key_sum(series_id), limit))
+        if all(type(row[1]) is int or is_whole(series_id, *row) for row in found):
+            return found
+        return self.all(f"{_MOVED}{of_offset} AND {IS_WHOLE} {_NEWEST}", (*where, limit))
+
+    def _found(self, row: StagedRow) -> Found | None:
+        """Give what a row of the journal says; None where it is damaged."""
+        if self._staging is None:
+            self._staging = Staging(self._connection)
+        if row.tick is None or row.value is None or row.late_ms is None or row.stretch_id is None:
+            return None
+        if not self._staging.is_whole(row):
+            return None
+        return row.tick, row.value, row.seq, row.late_ms - LATE_BIAS_MS << 16, row.stretch_id
 
     def _stretch(self, stretch_id: int) -> Stretch:
         known = self._stretches.get(stretch_id)

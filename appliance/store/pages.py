@@ -5,9 +5,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
+from appliance.store.answers import Row
 from appliance.store.asking import asking
-from appliance.store.history_reader import Found, Question, Row
-from appliance.store.reading_rows import IS_WHOLE, LATE_MS
+from appliance.store.history_reader import Found, Question
+from appliance.store.reading_rows import IS_WHOLE, LATE_BIAS_MS
 from appliance.store.readings import LAST_AT
 from appliance.store.schema_ticks import IS_STAGED
 
@@ -17,11 +18,11 @@ PAGE_ROWS: Final = 20_000  # of one question, some tenths of a second
 # Each half is a range in the order of its key, or of few rows; so neither page is sorted for long.
 PAGE: Final = f"""
     SELECT * FROM (
-      SELECT tick, value, seq, {LATE_MS}, stretch_id FROM readings
+      SELECT tick, value, seq, late_check, stretch_id FROM readings
       WHERE series_id = ?1 AND tick > ?2 AND tick <= ?3 AND {IS_WHOLE} ORDER BY tick LIMIT ?4)
     UNION ALL
     SELECT * FROM (
-      SELECT tick, value, seq, late_ms, stretch_id FROM journal
+      SELECT tick, value, seq, late_ms - {LATE_BIAS_MS} << 16, stretch_id FROM journal
       WHERE {IS_STAGED} AND series_id = ?1 AND tick > ?2 AND tick <= ?3 ORDER BY tick LIMIT ?4)
     ORDER BY tick LIMIT ?4"""  # noqa: S608 our own columns
 

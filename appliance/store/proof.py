@@ -11,7 +11,7 @@ from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.database import StoreError
 from appliance.store.gap_reader import gaps_between
-from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, HUB
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DAMAGED, DROPPED, HUB, RESTORED, SERIES, UNKEPT
 from appliance.store.holes import Gap
 from appliance.store.pages import numbers
 from appliance.store.reading_rows import TICKS_PER_MS
@@ -21,19 +21,25 @@ ROWS_AT_ONCE: Final = 100_000  # in memory, of all topics together
 SMALLEST_PAGE: Final = 500
 MOST_RANGES: Final = 100_000
 RESERVED: Final = 1_000  # numbers that an agent reserves at once, and wastes when its power is cut
+SLIVER_S: Final = 0.001  # a gap that only touches a row is none of the next hole
 
 WAITS: Final = "still with the agent"
 REFUSED: Final = "refused"
 PRUNED: Final = "pruned by retention"
 CUT: Final = "agent cut"
 LOST: Final = "never arrived"
+GONE: Final = "received and gone"
+UNEXPLAINED: Final = (LOST, GONE)
 EXPLANATIONS: Final = {
     WAITS: "the agent keeps it until it can be sent",
-    REFUSED: "received, but of a topic beyond history.max_series or with a value that is no reading",
+    REFUSED: "received, but no reading, or of a topic beyond history.max_series or not the agent's to publish to",
     PRUNED: "received, and older than what is kept",
     CUT: "numbers that the agent had reserved when its power was cut; up to its last 5 s may be among them",
     DROPPED: "the agent's outbox was full, and it said so",
+    DAMAGED: "the database was damaged there",
+    RESTORED: "it came after the backup that was put back",
     LOST: "nothing explains it",
+    GONE: "it was acknowledged, its row is not there, and nothing explains it",
 }
 
 Range = tuple[int, int]
@@ -94,7 +100,7 @@ class Proof:
     @property
     def is_explained(self) -> bool:
         """Whether every missing number has its cause."""
-        return all(one.cause != LOST for run in self.runs for one in run.missing)
+        return all(one.cause not in UNEXPLAINED for run in self.runs for one in run.missing)
 
     def told(self) -> dict[str, object]:
         """Give it as the API and the command line show it."""
@@ -183,9 +189,10 @@ def prove(path: Path, agent: str, since_at: float | None, *, waiting: int | None
             (AGENT, agent, DROPPED),
         ).fetchall()
         between = gaps_between(connection, Calendar(connection), begins_at, LAST_AT)
+        topics = {topic for (topic,) in connection.execute("SELECT topic FROM series WHERE agent = ?", (agent,))}
     if not names:
         return None
-    gaps = sorted((gap for gap in between if gap.scope == HUB or gap.name == agent), key=lambda gap: gap.since_at)
+    gaps = sorted((gap for gap in between if _concerns(gap, agent, topics)), key=lambda gap: gap.since_at)
     covered = _covered(path, series, agent, begins_at)
     is_away = any(gap.cause == AGENT_OFFLINE and gap.until_at is None for gap in gaps)
     newest = max(names)
@@ -257,19 +264,55 @@ def _explained(
     hole: Range, told: Told, since_at: float | None, until_at: float | None, gaps: list[Gap]
 ) -> Iterator[tuple[Range, str]]:
     """Cut missing numbers into pieces of one cause each, in order."""
-    arrived = PRUNED if since_at is None else REFUSED
-    marked = [(piece, arrived) for piece in _inside(told.received, hole)]
+    marked = [(piece, _why_gone(gaps, since_at, until_at)) for piece in _inside(told.received, hole)]
+    undone = _cause_between(gaps, (RESTORED,), since_at, until_at) or _cause_between(
+        [gap for gap in gaps if gap.scope == HUB], (DAMAGED,), since_at, until_at
+    )
     for gone in _outside(told.received, hole):
         marked += [(piece, DROPPED) for piece in _inside(told.dropped, gone)]
         for lost in _outside(told.dropped, gone):
             if told.keeps:
                 cause = WAITS
+            elif undone is not None:
+                cause = undone
             elif lost[1] - lost[0] < RESERVED and _was_away(gaps, since_at, until_at):
                 cause = CUT
             else:
                 cause = LOST
             marked.append((lost, cause))
     yield from sorted(marked)
+
+
+def _concerns(gap: Gap, agent: str, topics: set[str]) -> bool:
+    """Whether a gap is one of everything, of the agent, or of one of its topics."""
+    return gap.scope in {HUB, UNKEPT} or gap.name == agent or (gap.scope == SERIES and gap.name in topics)
+
+
+def _why_gone(gaps: list[Gap], since_at: float | None, until_at: float | None) -> str:
+    """Say why what was received between two rows has none."""
+    if since_at is None:  # older than any row: retention took it, unless damage reaches up to that row
+        reaches = any(
+            gap.cause == DAMAGED and until_at is not None and gap.until_at is not None and gap.until_at >= until_at
+            for gap in gaps
+        )
+        return DAMAGED if reaches else PRUNED
+    if cause := _cause_between(gaps, (DAMAGED, RESTORED), since_at, until_at):
+        return cause
+    refused = [gap for gap in gaps if gap.cause == DROPPED and gap.scope == UNKEPT]
+    return REFUSED if _cause_between(refused, (DROPPED,), since_at, until_at) else GONE
+
+
+def _cause_between(
+    gaps: list[Gap], causes: tuple[str, ...], since_at: float | None, until_at: float | None
+) -> str | None:
+    """Give the cause of the first gap of these causes that shares time with what lies between two rows."""
+    begins, ends = since_at or 0.0, LAST_AT if until_at is None else until_at
+    least_s = SLIVER_S if ends - begins > 2 * SLIVER_S else -SLIVER_S
+    for gap in gaps:
+        shared_s = min(ends, LAST_AT if gap.until_at is None else gap.until_at) - max(begins, gap.since_at)
+        if gap.cause in causes and shared_s > least_s:
+            return gap.cause
+    return None
 
 
 def _was_away(gaps: list[Gap], since_at: float | None, until_at: float | None) -> bool:

@@ -10,11 +10,14 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from math import inf, isfinite
 from typing import NamedTuple
 
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.properties import decode_properties
+from appliance.store.reading_rows import Stored, stored
+from appliance.store.templates import SEQ, TIME, Parts
 
 NUMBER, BINARY, TEXT = "number", "binary", "text"
 
@@ -56,6 +59,14 @@ class Value(NamedTuple):
     kind: str
     value: float | None
     text: str | None = None
+
+
+class Frame(NamedTuple):
+    """What the blocks of a run of readings say of all of them; origin: agent and run."""
+
+    origin: tuple[str, str] | None = None
+    quality: str | None = None
+    clock: str | None = None
 
 
 class Measured(NamedTuple):
@@ -109,6 +120,40 @@ def readings_of(topic: str, payload: bytes, properties: bytes, *, at: float, sit
             origin=origin,
         )
     ]
+
+
+@lru_cache(maxsize=1_024)  # a home's values come again and again
+def plain(payload: bytes) -> tuple[str, Stored] | None:
+    """Kind and value, as it is stored, of a payload that is one word or number; None of any other."""
+    if len(payload) > MAX_TEXT_CHARS:
+        return None
+    found = _values("", payload) if payload.lstrip()[:1] not in (b"{", b"[") else []
+    return (found[0].kind, stored_value(found[0])) if found else None
+
+
+def stored_value(value: Value) -> Stored:
+    """Give the value as a row holds it."""
+    return (value.text or "") if value.value is None else stored(value.value)
+
+
+def frame_of(properties: bytes, parts: Parts) -> Frame | None:
+    """Give what a block says that was taken apart at its sequence number and time, other than those.
+
+    None where that is not certain to be the same for all blocks of this frame.
+    """
+    head, middle, tail = parts.frame
+    before, between = head.removesuffix(SEQ), middle.removesuffix(TIME)
+    said = _user_properties(properties)
+    first, second = _user_properties(before), _user_properties(between)
+    if said.get("seq") != str(parts.seq) or "time" not in said:
+        return None
+    if any(part and not _user_properties(part) for part in (before, between, tail)):
+        return None
+    if {"seq", "time"} & first.keys() or "time" in second:
+        return None
+    agent, run = _name(said.get("agent")), _name(said.get("run"))
+    origin = None if agent is None or run is None else (agent, run)
+    return Frame(origin, _name(said.get("quality")), _name(said.get("clock")))
 
 
 def _is_backlog(levels: list[str]) -> bool:

@@ -1,4 +1,7 @@
-"""Which sequence numbers of each agent's run are here: ranges in memory, written where staged rows are moved."""
+"""Which sequence numbers of each agent's run are here: ranges in memory, written where staged rows are moved.
+
+A number that leaves no row is written at once: nothing else would tell that it came.
+"""
 
 import sqlite3
 from bisect import bisect_right
@@ -20,6 +23,10 @@ class _Ranges:
     def add(self, seq: int) -> bool:
         """Put a number in; False if it is in already."""
         firsts, lasts = self.firsts, self.lasts
+        if lasts and seq == lasts[-1] + 1:  # almost always
+            lasts[-1] = seq
+            self.changed.add(firsts[-1])
+            return True
         after = bisect_right(firsts, seq)
         if after and seq <= lasts[after - 1]:
             return False
@@ -61,16 +68,21 @@ class Received:
 
     def save(self) -> None:
         """Write what is new, inside the caller's transaction."""
-        for run_id, ranges in self._runs.items():
-            for first in ranges.changed:
-                at = bisect_right(ranges.firsts, first) - 1
-                if at >= 0 and ranges.firsts[at] == first:
-                    self._ask("INSERT OR REPLACE INTO received VALUES (?, ?, ?)", (run_id, first, ranges.lasts[at]))
-                else:
-                    self._ask("DELETE FROM received WHERE run_id = ? AND first_seq = ?", (run_id, first))
-            ranges.changed.clear()
+        for run_id in self._runs:
+            self.save_run(run_id)
         if len(self._runs) > MAX_RUNS:
             self._runs.clear()
+
+    def save_run(self, run_id: int) -> None:
+        """Write what is new of a run that a number was added to: where no row will tell of that."""
+        ranges = self._runs[run_id]
+        for first in ranges.changed:
+            at = bisect_right(ranges.firsts, first) - 1
+            if at >= 0 and ranges.firsts[at] == first:
+                self._ask("INSERT OR REPLACE INTO received VALUES (?, ?, ?)", (run_id, first, ranges.lasts[at]))
+            else:
+                self._ask("DELETE FROM received WHERE run_id = ? AND first_seq = ?", (run_id, first))
+        ranges.changed.clear()
 
     def _load(self, run_id: int) -> _Ranges:
         if len(self._runs) >= MAX_RUNS:

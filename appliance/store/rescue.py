@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from time import monotonic
@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from appliance.store.breaks import leave_open, write_breaks
 from appliance.store.damage import (
     ASIDE,
     KEPT,
@@ -34,24 +35,30 @@ from appliance.store.damage import (
     open_both,
     tell,
 )
-from appliance.store.database import Database, StoreError, create, explain, newer, newer_steps
+from appliance.store.database import STEP_NAMES, Database, StoreError, create, explain, newer, newer_steps
 from appliance.store.dbpages import Harm, Pages, open_pages
+from appliance.store.gaps import DAMAGED
 from appliance.store.missing import tell_missing
 from appliance.store.notes import Notes, read_notes
 from appliance.store.room import is_full
-from appliance.store.salvage import BULK, Salvage, read_roots
-from appliance.store.schema import step_names
+from appliance.store.salvage import BULK, JOURNAL, READINGS, Salvage, read_roots
 from appliance.store.wholeness import IN_SQL
 
 LOG: Final = logging.getLogger(__name__)
 BULK_S: Final = 4.0  # of a start, for history; what takes longer is copied while the service runs
 STEP: Final = re.compile(r"\d{4}_\w+")  # name of a step of the schema
 SPARE_BYTES: Final = 4_000_000  # left free for the service when history is copied at the start
+GAPS_STEP: Final = "0005_gaps"  # the step from which there is a table for them
 ROOM: Final = 2  # times what is still to be copied, wanted free on the disk before any of it is
 
 
-def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
-    """Open the database, salvaged if it is damaged; StoreError."""
+def log_remark(text: str) -> None:
+    """Say in the log what was noticed of a database that is whole."""
+    LOG.warning("%s", text)
+
+
+def open_sound(path: Path, *, bulk_s: float = BULK_S, remark: Callable[[str], None] = log_remark) -> Database:
+    """Open the database, salvaged if it is damaged; `remark` hears what else was noticed. StoreError."""
 
     def mend(lock: int, error: sqlite3.Error | None) -> bool:
         notes = read_notes(lock)
@@ -64,7 +71,7 @@ def open_sound(path: Path, *, bulk_s: float = BULK_S) -> Database:
             suspect = "" if notes is None else notes.suspect
             why = suspect or seen.why or (check(path, BULK, IN_SQL, notes) if seen.is_ours else None)
             if why is None and seen.remark:
-                LOG.warning("%s", seen.remark)
+                remark(seen.remark)
                 if " is gone: " in seen.remark:
                     with suppress(OSError):  # on a full disk the log alone says it
                         tell_missing(path, seen.remark, time.time())
@@ -95,6 +102,11 @@ def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S)
             ends = monotonic() + bulk_s
             is_finished = _copy_bulk(path, salvage, ends)
             salvage.finish()
+            if GAPS_STEP in steps:
+                write_breaks(new, salvage.breaks[JOURNAL], why)
+                if is_finished:
+                    write_breaks(new, salvage.breaks[READINGS], why)
+                leave_open(new, DAMAGED, why, is_stop=False)
             damage = Damage(
                 at=at,
                 why=why,
@@ -212,6 +224,7 @@ class Remainder:
         if (salvage := self._salvage) is None:
             return
         self._salvage = None
+        write_breaks(self._connection, salvage.breaks[READINGS], damage.why)
         finished = msgspec.structs.replace(
             damage,
             kept=damage.kept + salvage.kept.total(),
@@ -241,14 +254,14 @@ def _look(path: Path, notes: Notes | None, files: ExitStack) -> tuple[Pages | No
         ):
             pages = alone  # the log is of another file: without it this one is whole
     if pages is None:
-        return None, dict(noted), steps or step_names()
+        return None, dict(noted), steps or STEP_NAMES
     roots = read_roots(pages, noted)
     found: set[str] = set()
     if root := roots.get("_sqlite_migrations"):
         for row in pages.rows(root, Harm()):
             found.update(value for value in row.values if isinstance(value, str) and STEP.fullmatch(value))
         pages.reached.discard(root)
-    return pages, roots, found or steps or step_names()
+    return pages, roots, found or steps or STEP_NAMES
 
 
 def _harm(pages: Pages, noted: Mapping[str, int]) -> bool:

@@ -2,8 +2,9 @@
 
 A decision moves a floor (the table `floors`) and then the rows below it go, some hundred in a transaction. Nothing goes
 before it was rolled up. Age is the age of the service, which no jump of a clock moves, and only a clock that is
-believed (belief.py) lets anything go for its age. Pages that become free are used again, so the file needs no VACUUM.
-The tables of the broker's state are never touched.
+believed (belief.py) lets anything go for its age. Where the clock is not set, the age of the service alone decides:
+what it has kept through so many days of running is old in any clock. Pages that become free are used again, so the file
+needs no VACUUM. The tables of the broker's state are never touched.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from appliance.store.belief import Belief, believe
+from appliance.store.chores import Terms
 from appliance.store.database import Database
+from appliance.store.gaps import prune
+from appliance.store.hubclock import BEFORE_EPOCH
 from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.rollup import DAY_MS, HOUR_MS
 from appliance.store.schema_tiers import EPOCH_DUE, HOUR_DUE
@@ -26,17 +30,6 @@ ROOM: Final = 0.05  # of the file that is to be free when the disk is short of s
 SLICE: Final = 50  # one part in so many of the time that is kept goes at once for want of room
 KEPT_MS: Final = DAY_MS  # of the newest readings stay, whatever the size
 NEVER: Final = -(2**62)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """How many days each tier is kept, 0 for ever, and how large the file may become."""
-
-    raw_days: int = 90
-    minute_days: int = 365
-    hour_days: int = 3_650
-    day_days: int = 0
-    max_bytes: int = 4_000_000_000
 
 
 class Epoch(NamedTuple):
@@ -56,7 +49,7 @@ class _Sweep:
     key: str
     below: int
     series: list[int]
-    undated_too: bool = True
+    strangers_too: bool  # those that others measured, of which the age of the service says nothing
 
 
 def floor_of_age(epochs: list[Epoch], age_ms: int) -> int:
@@ -78,6 +71,14 @@ def epoch_of(epochs: list[Epoch], tick: int) -> Epoch:
     return next((epoch for epoch in reversed(epochs) if epoch.first_tick <= tick), epochs[0])
 
 
+def earliest_ms(epochs: list[Epoch], tick: int) -> int:
+    """Give the earliest Unix ms, as it is known, of anything that the service noted at a tick or later."""
+    if not epochs:
+        return NEVER
+    later = [epoch for epoch in epochs[1:] if epoch.last_tick >= tick] or epochs[-1:]
+    return min(max(epoch.first_tick, tick) // TICKS_PER_MS + epoch.offset_ms for epoch in later)
+
+
 class Retention:
     """The chore that throws away. `age_ms` gives how long the service has run in all at a monotonic time."""
 
@@ -87,6 +88,7 @@ class Retention:
         terms: Terms,
         *,
         unix_ms: UnixTime,
+        is_trusted: Callable[[], bool],
         age_ms: Callable[[float], int],
         is_short_of_space: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -94,6 +96,7 @@ class Retention:
         self._ask = database.connection.execute
         self._terms = terms
         self._unix_ms = unix_ms
+        self._is_trusted = is_trusted
         self._age_ms = age_ms
         self._is_short_of_space = is_short_of_space
         self._look_at = NEVER * 1.0
@@ -116,7 +119,7 @@ class Retention:
         if now < self._look_at:
             return False
         self._look_at = now + LOOK_S
-        return self._decide_by_age(now) or self._decide_by_size(now)
+        return self._decide_by_age(now) or self._decide_by_size(now) or self._prune_gaps(now)
 
     def trim(self, now: float) -> bool:
         """Throw some rows away at once because there is no room; False when nothing may go, or there is enough."""
@@ -129,9 +132,8 @@ class Retention:
         room = ROWS_A_STEP
         spared = (
             ""
-            if sweep.undated_too
-            else " AND stretch_id NOT IN"
-            " (SELECT stretches.id FROM stretches JOIN epochs ON epochs.id = epoch_id WHERE epochs.clock = 'unsynced')"
+            if sweep.strangers_too or sweep.table != READINGS
+            else f" AND stretch_id NOT IN (SELECT id FROM stretches WHERE epoch_id = {BEFORE_EPOCH})"  # noqa: S608
         )
         if sweep.table == READINGS:
             spared += " AND tick NOT IN (SELECT tick FROM late WHERE late.series_id = readings.series_id)"
@@ -151,22 +153,37 @@ class Retention:
 
     def _decide_by_age(self, now: float) -> bool:
         """Move a floor because of days that are over."""
-        unix_ms = self._unix_ms(now)
-        if unix_ms is None:
+        unix_ms, age_ms = self._unix_ms(now), self._age_ms(now)
+        is_trusted = self._is_trusted()
+        if is_trusted and not self._believe(unix_ms, age_ms).is_sure:
             return False
-        belief = self._believe(unix_ms, self._age_ms(now))
-        if not belief.is_sure:
-            return False
-        if self._raise_raw_by_age(unix_ms, self._age_ms(now)):
+        if self._raise_raw_by_age(unix_ms, age_ms):
             return True
+        epochs = self._epochs()
         for tier, days in (
             (MINUTES, self._terms.minute_days),
             (HOURS, self._terms.hour_days),
             (DAYS, self._terms.day_days),
         ):
-            if days and self._raise(tier, unix_ms - days * DAY_MS):
+            if not days:
+                continue
+            floor_ms = unix_ms - days * DAY_MS
+            if not is_trusted:
+                floor_ms = min(floor_ms, earliest_ms(epochs, floor_of_age(epochs, age_ms - days * DAY_MS)))
+            if self._raise(tier, floor_ms):
                 return True
         return False
+
+    def _prune_gaps(self, now: float) -> bool:
+        """Throw gaps away that are older than days are kept, and the oldest of too many."""
+        floor = NEVER
+        if self._terms.day_days and (not self._is_trusted() or self._belief().is_sure):
+            floor = floor_of_age(self._epochs(), self._age_ms(now) - self._terms.day_days * DAY_MS)
+        with self._database.transaction():
+            pruned = prune(self._database.connection, floor, ROWS_A_STEP)
+        if pruned:
+            self._look_at = now
+        return pruned > 0
 
     def _decide_by_size(self, now: float) -> bool:
         """Move a floor because there is no room: the readings' first, then those of minutes and hours."""
@@ -180,7 +197,7 @@ class Retention:
             ).fetchone()
             floor = oldest + max((last - oldest) // SLICE, HOUR_MS * TICKS_PER_MS)
             if floor <= last - KEPT_MS * TICKS_PER_MS:
-                return self._raise_raw(floor, None if unix_ms is None else unix_ms - KEPT_MS)
+                return self._raise_raw(floor, unix_ms - KEPT_MS)
         for tier in (MINUTES, HOURS):
             first, end = self._ask(
                 f"SELECT min(first), max(last) FROM (SELECT"  # noqa: S608 our own names
@@ -222,25 +239,26 @@ class Retention:
             return False
         return self._raise_raw(floor, unix_ms - days_ms, for_room=False)
 
-    def _raise_raw(self, tick: int, latest_ms: int | None, *, for_room: bool = True) -> bool:
+    def _raise_raw(self, tick: int, latest_ms: int, *, for_room: bool = True) -> bool:
         """Let readings go that lie before a tick, up to the begin of its hour; False where it has to wait.
 
-        `latest_ms` is the latest time that the floor can mean; None while the clock is not trusted.
+        `latest_ms` is the latest time that the floor can mean.
         """
         epochs = self._epochs()
         epoch = epoch_of(epochs, tick)
         unix_ms = tick // TICKS_PER_MS + epoch.offset_ms
         tick = (unix_ms // HOUR_MS * HOUR_MS - epoch.offset_ms) * TICKS_PER_MS
-        at_ms = min(unix_ms, unix_ms if latest_ms is None else latest_ms) // HOUR_MS * HOUR_MS
+        if not (is_trusted := self._is_trusted()):
+            latest_ms = min(latest_ms, earliest_ms(epochs, tick))
+        at_ms = min(unix_ms, latest_ms) // HOUR_MS * HOUR_MS
         with self._database.transaction():
             known = self._ask("SELECT at_ms, tick FROM floors WHERE tier = ?", (READINGS,)).fetchone()
             if known is not None:
                 at_ms, tick = max(at_ms, known[0]), max(tick, known[1])
-            # What is due waits for a trusted clock; room may be needed before there is one.
-            if latest_ms is not None and self._is_due_before(at_ms):
+            if self._is_due_before(at_ms):
                 return False
             self._ask("INSERT OR REPLACE INTO floors VALUES (?, ?, ?)", (READINGS, at_ms, tick))
-        self._sweeps.append(self._sweep(READINGS, at_ms, tick, undated_too=for_room))
+        self._sweeps.append(self._sweep(READINGS, at_ms, tick, strangers_too=for_room or is_trusted))
         return True
 
     def _is_due_before(self, at_ms: int) -> bool:
@@ -262,21 +280,24 @@ class Retention:
         self._sweeps.append(self._sweep(tier.table, at_ms, None))
         return True
 
-    def _sweep(self, table: str, at_ms: int, tick: int | None, *, undated_too: bool = False) -> _Sweep:
+    def _sweep(self, table: str, at_ms: int, tick: int | None, *, strangers_too: bool = False) -> _Sweep:
         series = [series_id for (series_id,) in self._ask("SELECT id FROM series ORDER BY id DESC")]
         if table == READINGS:
-            return _Sweep(table, "tick", tick or 0, series, undated_too)
+            return _Sweep(table, "tick", tick or 0, series, strangers_too)
         width_ms = next(tier.width_ms for tier in (MINUTES, HOURS, DAYS) if tier.table == table)
-        return _Sweep(table, "start", at_ms // width_ms, series)
+        return _Sweep(table, "start", at_ms // width_ms, series, strangers_too)
 
     def _believe(self, unix_ms: int, age_ms: int) -> Belief:
         """Know how far the clock is believed, and write it down now and then."""
-        belief = Belief(*self._ask("SELECT at_ms, doubted_age_ms FROM believed").fetchone())
+        belief = self._belief()
         next_ = believe(belief, unix_ms, age_ms)
         moved_ms = abs((next_.at_ms or 0) - (belief.at_ms or 0))
         if next_.doubted_age_ms != belief.doubted_age_ms or moved_ms >= HOUR_MS:
             self._ask("UPDATE believed SET at_ms = ?, doubted_age_ms = ?", next_)
         return next_
+
+    def _belief(self) -> Belief:
+        return Belief(*self._ask("SELECT at_ms, doubted_age_ms FROM believed").fetchone())
 
     def _epochs(self) -> list[Epoch]:
         return [

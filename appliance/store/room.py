@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import logging
 import os
 import sqlite3
 from pathlib import Path
 from typing import Final
 
+LOG: Final = logging.getLogger(__name__)
 RESERVE: Final = "appliance.reserve"
 MB: Final = 1_000_000
 TIGHT: Final = 0.90  # of the disk in use, from which the history makes room by itself
@@ -28,6 +30,7 @@ class Room:
         self._directory = directory
         self._path = directory / RESERVE
         self._size = reserve_mb * MB
+        self._has_told = False
 
     def keep(self) -> None:
         """Set the reserve aside, if there is room for it and as much again."""
@@ -39,6 +42,18 @@ class Room:
                 self._path.unlink()
             if self._size and self.free_bytes() >= 2 * self._size:
                 self._allocate()
+            elif self._size and not self._has_told:
+                self._has_told = True
+                LOG.warning("%s", self.lack())
+
+    def lack(self) -> str | None:
+        """Say in one line that the reserve is not there and what to do; None where it is, or none is wanted."""
+        if not self._size or self._path.exists():
+            return None
+        return (
+            f"the reserve of {self._size // MB} MB does not fit on the disk under {self._directory}, which needs twice"
+            " that: free some space, or set store.reserve_mb lower"
+        )
 
     def _allocate(self) -> None:
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

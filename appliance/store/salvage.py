@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
+from appliance.store.breaks import Breaks, Place
 from appliance.store.dbpages import Harm, Pages, Row, Value
 from appliance.store.shape import Shape, shapes
 from appliance.store.wholeness import Judge, judges
@@ -18,6 +19,7 @@ from appliance.store.wholeness import Judge, judges
 BATCH_ROWS: Final = 500
 BULK: Final = ("minutes", "hours", "days", "readings")  # only history: these may follow later
 JOURNAL: Final = "journal"
+READINGS: Final = "readings"
 OF_JOURNAL: Final = (("series_id", "series", "id"), ("stretch_id", "stretches", "id"))  # what its rows refer to later
 MADE_ANEW: Final = {"_sqlite_migrations"}  # the new file has its own
 DEFAULTS: Final[Mapping[str, Mapping[str, Value]]] = {"series": {"kind": "number"}}  # what no index says
@@ -48,7 +50,7 @@ class Salvage:
     `new` does not check its foreign keys meanwhile.
 
     `most`: the highest key of each table that other tables refer to, should newer ones have been added since.
-    `kept` and `lost` count rows by table; what stood in pages that cannot be read has no number.
+    `kept` and `lost` count rows by table; what stood in pages that cannot be read has no number. `breaks`: where.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Salvage:
         self.kept: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self.lost_pages = 0
+        self.breaks = {name: Breaks() for name in (READINGS, JOURNAL)}
         self._pages = pages
         self._roots = roots
         self._new = new
@@ -155,15 +158,20 @@ class Salvage:
         root = self._roots.get(shape.name)
         if self._pages is None:
             return
+        breaks = self.breaks.get(shape.name, Breaks())
         if root is None:
             harm.pages += 1
         else:
             for row in self._pages.rows(root, harm):
                 values = shape.values(row)
                 if values is not None and (judge is None or judge(values)):
+                    if (place := _place(shape, values)) is not None:
+                        breaks.row(place, harm.pages + harm.cells)
                     yield values
                 else:
+                    breaks.row(None, harm.pages + harm.cells)
                     self.lost[shape.name] += 1
+        breaks.end(harm.pages + harm.cells)
         self.lost[shape.name] += harm.cells
         if harm.pages:
             self.lost_pages += harm.pages
@@ -256,3 +264,12 @@ class Salvage:
                 removed = self._new.execute(f'DELETE FROM "{table}" WHERE {where}', (rowid,)).rowcount  # noqa: S608
                 self.lost[table] += removed
                 self.kept[table] -= removed
+
+
+def _place(shape: Shape, values: tuple[Value, ...]) -> Place | None:
+    """Say where in the history a row belongs, None of one that has no place there."""
+    if shape.name not in (READINGS, JOURNAL):
+        return None
+    tick = values[shape.columns.index("tick")]
+    series_id = values[shape.columns.index("series_id")] if shape.name == READINGS else 0
+    return (series_id, tick) if isinstance(series_id, int) and isinstance(tick, int) else None

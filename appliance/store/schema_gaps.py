@@ -8,12 +8,12 @@ _TIME = (
 )
 
 GAPS: Final = (
-    # scope: series, agent or hub; name: the topic or the agent. to_tick: NULL while the gap lasts. run, first_seq and
-    # last_seq: readings that an agent says it dropped.
+    # scope: series, agent, hub, or unkept for topics without a series; name: the topic or the agent. to_tick: NULL
+    # while the gap lasts. run, first_seq and last_seq: readings that an agent says it dropped.
     """
     CREATE TABLE gaps (
       id INTEGER PRIMARY KEY,
-      scope TEXT NOT NULL CHECK (scope IN ('series', 'agent', 'hub')),
+      scope TEXT NOT NULL CHECK (scope IN ('series', 'agent', 'hub', 'unkept')),
       name TEXT NOT NULL,
       cause TEXT NOT NULL,
       detail TEXT NOT NULL,

@@ -6,13 +6,11 @@ from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.rollup import HOUR_MS
 from appliance.store.tierrows import TIERS, Tier
 
-# What of a series is to be rolled up anew, in this order: the readings of an epoch whose time was found (start is the
+# What of a series is to be rolled up anew, in this order: the readings of an epoch whose time has changed (start is the
 # epoch's id), then hours, then days (start counts them from 1970).
 EPOCH_DUE: Final = 0
 HOUR_DUE: Final = 1
 DAY_DUE: Final = 2
-
-_DATED: Final = "epochs.clock <> 'unsynced'"  # while nobody knows when it was, it belongs into no hour
 
 
 def hour_of(tick: str) -> str:
@@ -76,6 +74,14 @@ ROLLUPS: Final = (
       PRIMARY KEY (tier, start, series_id)
     ) WITHOUT ROWID
     """,
+    # Offsets that an epoch had before: the hours that its readings were in then are to be rolled up anew.
+    """
+    CREATE TABLE redated (
+      epoch_id INTEGER NOT NULL,
+      offset_ms INTEGER NOT NULL,
+      PRIMARY KEY (epoch_id, offset_ms)
+    ) WITHOUT ROWID
+    """,
     # Before which time a table holds nothing any more; of readings also before which tick, and `late` those that came
     # in since then: they are added to what was rolled up of them, and go too.
     "CREATE TABLE floors (tier TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, tick INTEGER) WITHOUT ROWID",
@@ -95,7 +101,6 @@ ROLLUPS: Final = (
     FROM readings
     JOIN stretches ON stretches.id = readings.stretch_id
     JOIN epochs ON epochs.id = stretches.epoch_id
-    WHERE {_DATED}
     """,  # noqa: S608 our own names
     # A row that gets in makes its hour due, in the same transaction: no crash can part the two.
     f"""
@@ -103,15 +108,20 @@ ROLLUPS: Final = (
       INSERT OR IGNORE INTO due
       SELECT {HOUR_DUE}, {hour_of("NEW.tick")}, NEW.series_id
       FROM stretches JOIN epochs ON epochs.id = stretches.epoch_id
-      WHERE stretches.id = NEW.stretch_id AND {_DATED};
+      WHERE stretches.id = NEW.stretch_id;
       INSERT OR IGNORE INTO late
       SELECT NEW.series_id, NEW.tick FROM floors WHERE tier = 'readings' AND NEW.tick < tick;
     END
     """,  # noqa: S608 our own names
+    # An epoch that gets another time is due with both, in the same transaction. What was thrown away of its readings
+    # keeps the time that it had; the floor must not hide those that are left.
     f"""
-    CREATE TRIGGER redated_is_due AFTER UPDATE ON epochs
-    WHEN NEW.clock = 'redated' AND (OLD.clock, OLD.offset_ms) IS NOT (NEW.clock, NEW.offset_ms) BEGIN
+    CREATE TRIGGER redated_is_due AFTER UPDATE ON epochs WHEN OLD.offset_ms <> NEW.offset_ms BEGIN
+      INSERT OR IGNORE INTO redated VALUES (NEW.id, OLD.offset_ms);
       INSERT OR IGNORE INTO due SELECT {EPOCH_DUE}, NEW.id, id FROM series;
+      UPDATE floors SET at_ms = min(at_ms, max(0,
+        (max(tick, NEW.first_tick) / {TICKS_PER_MS} + NEW.offset_ms) / {HOUR_MS} * {HOUR_MS}))
+      WHERE tier = 'readings' AND (NEW.last_tick >= tick OR NEW.id = (SELECT max(id) FROM epochs));
     END
     """,  # noqa: S608 our own names
     f"""

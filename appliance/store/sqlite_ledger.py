@@ -3,13 +3,14 @@
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, Protocol
 
 from appliance.broker.image import Image
 from appliance.clock import clock_quality
 from appliance.devices import Device
-from appliance.store.chores import Chore, Chores
+from appliance.store.chores import Chores, Terms, Trimming
 from appliance.store.damage import is_damage
 from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
 from appliance.store.epochs import load_clock, save_epochs
@@ -17,13 +18,12 @@ from appliance.store.gaps import GapNote, Gaps
 from appliance.store.group import Entry, Group
 from appliance.store.history import History, Placed, Tally
 from appliance.store.hubclock import HubClock
-from appliance.store.loading import last_stamp, load
-from appliance.store.rescue import Remainder, open_sound
-from appliance.store.retention import Retention, Terms
-from appliance.store.staged import INSERT, Moment, StagedRow, Staging
+from appliance.store.loading import Loaded, last_stamp, load
+from appliance.store.rescue import Remainder, log_remark, open_sound
+from appliance.store.staged import Moment, StagedRow, Staging, insert
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
-from appliance.store.tiers import Tiers
+from appliance.store.still import open_still
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is moved into the file
 MOVE_ROWS: Final = 10_000
@@ -103,7 +103,8 @@ class SqliteLedger:
         self._gaps = gaps
         self._clock = clock
         self._chores = Chores(())
-        self._retention: Retention | None = None
+        self._retention: Trimming | None = None
+        self._hire: Callable[[], tuple[Chores, Trimming]] | None = None
         connection = database.connection
         self._tables = StateTables(connection, on_damage)
         self._staging = Staging(connection)
@@ -157,7 +158,7 @@ class SqliteLedger:
             if self._gaps is not None:
                 self._gaps.write(group.gaps)
             rows = self._staging.rows(group, self._next_id, self._age_ms, None if history is None else history.place)
-            self._database.connection.executemany(INSERT, rows)
+            insert(self._database.connection, rows)
         self.last_stamp = group.run, group.number
         self._wrote(rows, group.now)
 
@@ -178,15 +179,20 @@ class SqliteLedger:
         if self._moving is not None:
             return self._move_on()
         is_left = self._remainder.step()  # a piece of each in turn: this may take days
+        self._begin_work()
         return self._chores.step(self._clock()) or is_left
 
-    def work(self, chores: Sequence[Chore], retention: Retention) -> None:
-        """Have these done in turn while nothing waits, and room made by this one."""
-        self._chores = Chores([*chores, retention])
-        self._retention = retention
+    def work(self, hire: Callable[[], tuple[Chores, Trimming]]) -> None:
+        """Have what this gives done while nothing waits: all chores, and the one of them that makes room."""
+        self._hire = hire
+
+    def _begin_work(self) -> None:
+        if self._hire is not None:
+            (self._chores, self._retention), self._hire = self._hire(), None
 
     def trim(self) -> bool:
         """Give up a small piece of the oldest history to make room in the file; False when there is enough or none."""
+        self._begin_work()
         return self._retention is not None and self._retention.trim(self._clock())
 
     def rest(self, within_s: float = REST_S) -> None:
@@ -235,7 +241,9 @@ class SqliteLedger:
         """Move the history before the state: its columns stand in no other row."""
         history = self._history
         on_deleted = _nothing if history is None else history.deleted
-        move = StateMove(self._database, self._staging, self._cut_id, self._on_damage, on_deleted)
+        # Of a move that a start goes on with, the next one sees what is over.
+        age_ms = self._age_ms(self._staged_until) if self._staged_until else 0
+        move = StateMove(self._database, self._staging, self._cut_id, self._on_damage, on_deleted, age_ms)
         yield from move.scan()
         more = True
         while history is not None and more:
@@ -268,7 +276,7 @@ class SqliteLedger:
 
     def _wrote(self, rows: list[StagedRow], now: float) -> None:
         """Count what waits now, and what the commit adds to the log: pages for its rows, and the one it begins on."""
-        size_bytes = sum(ROW_BYTES + sum(len(field) for field in row if isinstance(field, bytes | str)) for row in rows)
+        size_bytes = sum(map(bytes_of, rows))
         self._next_id += len(rows)
         self._log_bytes += size_bytes + 2 * PAGE_BYTES
         self._staged_bytes += size_bytes
@@ -289,6 +297,7 @@ def open_ledger(
     terms: Terms | None = None,
     tally: Tally | None = None,
     on_damage: OnDamage = lambda _: None,
+    remark: Callable[[str], None] = log_remark,
     boot: str | None = None,
     quality: Callable[[], str] = clock_quality,
     clock: Callable[[], float] = time.monotonic,
@@ -300,7 +309,7 @@ def open_ledger(
     """
 
     def begin() -> SqliteLedger:
-        database = open_sound(path)
+        database = open_sound(path, remark=remark)
         try:
             hub_clock = load_clock(database.connection, boot=boot, quality=quality)
             gaps = GapBook(database.connection, hub_clock)
@@ -312,17 +321,21 @@ def open_ledger(
                 database, history, age_ms=hub_clock.age_ms, on_damage=on_damage, gaps=gaps, clock=clock
             )
 
-            def unix_ms(now: float) -> int | None:
-                return hub_clock.unix_ms(now) if hub_clock.is_trusted else None
+            def hire() -> tuple[Chores, Trimming]:
+                from appliance.store.retention import Retention  # noqa: PLC0415 when there is something to do
+                from appliance.store.tiers import Tiers  # noqa: PLC0415 likewise
 
-            retention = Retention(
-                database,
-                terms or Terms(),
-                unix_ms=unix_ms,
-                age_ms=hub_clock.age_ms,
-                is_short_of_space=lambda: ledger.short_of_space,
-            )
-            ledger.work([Tiers(database, unix_ms)], retention)
+                retention = Retention(
+                    database,
+                    terms or Terms(),
+                    unix_ms=hub_clock.unix_ms,
+                    is_trusted=lambda: hub_clock.is_trusted,
+                    age_ms=hub_clock.age_ms,
+                    is_short_of_space=lambda: ledger.short_of_space,
+                )
+                return Chores([Tiers(database, hub_clock.unix_ms), retention]), retention
+
+            ledger.work(hire)
         except sqlite3.Error as error:
             if is_damage(error):
                 database.suspect(str(error))
@@ -339,6 +352,40 @@ def open_ledger(
         return begin()  # salvaged, because it is suspected now
     except sqlite3.Error as error:
         raise StoreError(explain(path, error)) from error
+
+
+def read_only(
+    path: Path,
+    now: float,
+    *,
+    on_damage: OnDamage = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+    wall_clock: Callable[[], float] = time.time,
+) -> Loaded:
+    """Load the state of a database that cannot be written; nobody may write it meanwhile. sqlite3.Error, OSError."""
+    with closing(open_still(path)) as connection:
+        hub_clock = load_clock(connection)
+        hub_clock.begin(clock(), wall_clock())
+        return load(connection, Moment(now, hub_clock.age_ms(now)), on_damage)
+
+
+def bytes_of(row: StagedRow) -> int:
+    """Give about what a row takes in the file."""
+    size_bytes = ROW_BYTES
+    _, _, _, _, _, value, _, _, _, _, topic, payload, properties, client_id, _, body, _ = row
+    if topic is not None:
+        size_bytes += len(topic)
+    if payload is not None:
+        size_bytes += len(payload)
+    if client_id is not None:
+        size_bytes += len(client_id)
+    if properties.__class__ is bytes:
+        size_bytes += len(properties)
+    if body.__class__ is bytes:
+        size_bytes += len(body)
+    if value.__class__ is str:
+        size_bytes += len(value)
+    return size_bytes
 
 
 def _nothing() -> None:

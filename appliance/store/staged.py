@@ -8,6 +8,9 @@ is made, so a damaged template or series cannot make a wrong message.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import compress
+from operator import is_not
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -29,6 +32,8 @@ FURTHER: Final = 2  # another reading of the message before it
 MAX_BODY_BYTES: Final = 60 * 1024
 THOUSAND: Final = 1000  # numbers are kept as whole thousandths where that is exact
 
+RETAINED: Final = int(RouteFlag.RETAINED)  # an IntFlag computes too slowly for every message
+RECORD: Final = int(RouteFlag.RECORD)
 ROUTE_BITS: Final = 0x0F
 QOS_SHIFT: Final = 4
 RETAIN_BIT: Final = 0x40
@@ -129,7 +134,7 @@ def flags_of(message: Message, flags: int) -> int:
 
 def is_kept(message: Message, flags: int) -> bool:
     """Whether the message itself must outlive the process, and not only its readings."""
-    return bool(flags & RouteFlag.RETAINED or message.number)
+    return bool(flags & RETAINED or message.number)
 
 
 class SeriesTopics:
@@ -170,15 +175,18 @@ class Staging:
         made = Moment(group.now, age_ms(group.now))
         for entry in group.entries:
             message, flags, _, _ = entry
-            readings = place(entry, group) if place is not None and flags & RouteFlag.RECORD else ()
-            kept = is_kept(message, flags)
-            if not kept and not readings:
+            readings = place(entry, group) if place is not None and flags & RECORD else ()
+            if flags & RETAINED or message.number:  # is_kept, without the call
+                rows.append(self._message_row(next_id, message, flags, made, readings))
+            elif readings:
+                rows.append(_reading_row(next_id, MESSAGE, readings[0]))
+            else:
                 continue
-            rows.append(self._message_row(next_id, message, flags, made, readings, kept=kept))
             next_id += 1
-            for reading in readings[1:]:
-                rows.append(_further_row(next_id, reading))
-                next_id += 1
+            if len(readings) > 1:
+                for reading in readings[1:]:
+                    rows.append(further_row(next_id, reading))
+                    next_id += 1
         if not group.records:
             self._stamp(rows, group.number)
         else:
@@ -190,7 +198,7 @@ class Staging:
     def message(self, row: StagedRow) -> StoredMessage | None:
         """Give the message that a row holds; None where it holds readings only. Asks nothing of its checksum."""
         flags = row.flags
-        if flags is None or not (flags & RouteFlag.RETAINED or row.number):
+        if flags is None or not (flags & RETAINED or row.number):
             return None
         return StoredMessage(row.number or 0, flags, *self._made(row), row.expires_age_ms)
 
@@ -202,7 +210,7 @@ class Staging:
             return False
 
     def _sum(self, row: StagedRow) -> int:
-        if row.kind != MESSAGE or row.flags is None or not (row.flags & RouteFlag.RETAINED or row.number):
+        if row.kind != MESSAGE or row.flags is None or not (row.flags & RETAINED or row.number):
             return checksum(*row[:-1])
         return _message_checksum(row, *self._made(row))
 
@@ -219,48 +227,42 @@ class Staging:
         flags: int,
         made: Moment,
         readings: Sequence[Placed],
-        *,
-        kept: bool,
     ) -> StagedRow:
-        reading = readings[0] if readings else NOTHING_PLACED
-        series_id, tick, value, seq, late_ms, stretch_id = reading
-        history = (row_id, MESSAGE, tick, late_ms, series_id, value, seq, stretch_id)
-        if not kept:
-            row = StagedRow(*history, *NO_MESSAGE, 0)
-            return row._replace(checksum=checksum(*row[:-1]))
-        topic: str | None = message.topic
-        payload: bytes | None = message.payload
-        properties: bytes | int | None = message.properties
-        client_id: str | None = message.client_id
+        """Give the row of a message that is kept."""
+        series_id, tick, value, seq, late_ms, stretch_id = readings[0] if readings else NOTHING_PLACED
+        topic, payload, properties, client_id = message.topic, message.payload, message.properties, message.client_id
+        kept_topic: str | None = topic
+        kept_payload: bytes | None = payload
+        kept_properties: bytes | int | None = properties
+        kept_client_id: str | None = client_id
         template: int | None = None
         if series_id is not None:
             if self._topics.find(series_id) == topic:
-                topic = None
+                kept_topic = None
             if _text_of(value) == payload:
-                payload = None
+                kept_payload = None
             if seq is not None and tick is not None:
-                tick_ms = tick // TICKS_PER_MS
-                found = cut(message.client_id, message.properties, seq, tick_ms)
+                found = cut(client_id, properties, seq)
                 if found is not None:
                     template = self.templates.take(found[0])
                     if template is not None:
-                        properties = None if found[1] == tick_ms else found[1]
-                        client_id = None
+                        kept_properties = None if found[1] == tick // TICKS_PER_MS else found[1]
+                        kept_client_id = None
         expires_at = message.expires_at
-        row = StagedRow(
+        expires_age_ms = None if expires_at is None else made.age_ms + round((expires_at - made.now) * 1000)
+        flags = flags & ROUTE_BITS | message.qos << QOS_SHIFT | (RETAIN_BIT if message.retain else 0)  # as flags_of
+        number = message.number or None
+        history = (row_id, MESSAGE, tick, late_ms, series_id, value, seq, stretch_id, flags, number)
+        return StagedRow(
             *history,
-            flags_of(message, flags),
-            message.number or None,
-            topic,
-            payload,
-            properties,
-            client_id,
-            None if expires_at is None else made.age_ms + round((expires_at - made.now) * 1000),
+            kept_topic,
+            kept_payload,
+            kept_properties,
+            kept_client_id,
+            expires_age_ms,
             template,
-            0,
+            checksum(*history, expires_age_ms, template, topic, payload, properties, client_id),
         )
-        whole = (message.topic, message.payload, message.properties, message.client_id)
-        return row._replace(checksum=_message_checksum(row, *whole))
 
     def _made(self, row: StagedRow) -> tuple[str, bytes, bytes, str]:
         """Make topic, payload, property block and client id of a row again; LookupError where that cannot be."""
@@ -284,6 +286,29 @@ TEMPLATE_BITS: Final = 12  # of a message's body; above them the number of the g
 TEMPLATE_MASK: Final = (1 << TEMPLATE_BITS) - 1
 NOTHING_PLACED: Final = (None, None, None, None, None, None)
 NO_MESSAGE: Final = (None,) * 8
+NONES: Final = (None,) * 17
+
+
+def insert(connection: sqlite3.Connection, rows: Iterable[StagedRow]) -> None:
+    """Write rows in their order. Each names only what it has: the driver takes longer over a NULL than over a value."""
+    shape: tuple[bool, ...] = ()
+    alike: list[tuple[object, ...]] = []
+    for row in rows:
+        its = tuple(map(is_not, row, NONES))
+        if its != shape:
+            if alike:
+                connection.executemany(_insert(shape), alike)
+                alike = []
+            shape = its
+        alike.append(tuple(compress(row, its)))
+    if alike:
+        connection.executemany(_insert(shape), alike)
+
+
+@lru_cache(maxsize=256)
+def _insert(shape: tuple[bool, ...]) -> str:
+    names = list(compress(COLUMNS.split(", "), shape))
+    return f"INSERT INTO journal ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 our own
 
 
 def read(connection: sqlite3.Connection, after_id: int, until_id: int, limit: int = -1) -> Iterator[StagedRow]:
@@ -342,10 +367,16 @@ def _records_row(row_id: int, body: bytes, made_age_ms: int, group: int) -> Stag
     return row._replace(checksum=checksum(*row[:-1]))
 
 
-def _further_row(row_id: int, reading: Placed) -> StagedRow:
+def _reading_row(row_id: int, kind: int, reading: Placed) -> StagedRow:
+    """Give the row of a reading and nothing else."""
     series_id, tick, value, seq, late_ms, stretch_id = reading
-    row = StagedRow(row_id, FURTHER, tick, late_ms, series_id, value, seq, stretch_id, *NO_MESSAGE, 0)
-    return row._replace(checksum=checksum(*row[:-1]))
+    fields = (row_id, kind, tick, late_ms, series_id, value, seq, stretch_id, *NO_MESSAGE)
+    return StagedRow(*fields, checksum(*fields))
+
+
+def further_row(row_id: int, reading: Placed) -> StagedRow:
+    """Give the row of a further reading of a message."""
+    return _reading_row(row_id, FURTHER, reading)
 
 
 def _message_checksum(row: StagedRow, topic: str, payload: bytes, properties: bytes, client_id: str) -> int:
@@ -357,6 +388,7 @@ def _template_id(row: StagedRow) -> int:
     return row.body & TEMPLATE_MASK if isinstance(row.body, int) else 0
 
 
+@lru_cache(maxsize=1_024, typed=True)  # a home's values come again and again
 def _text_of(value: float | str | None) -> bytes | None:
     """Write a reading's value the way its publisher most likely did."""
     if isinstance(value, str):

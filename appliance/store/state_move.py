@@ -49,6 +49,8 @@ class StateMove:
     """One move up to a cut; every step that writes is a transaction of its own.
 
     First `scan`, then whatever else needs the rows, then `finish`; `on_deleted` is called in the last transaction.
+    `age_ms` is of the last group: retained messages whose time was over by then are deleted, which the broker forgot
+    without a word.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class StateMove:
         cut_id: int,
         on_damage: OnDamage = lambda _: None,
         on_deleted: Callable[[], None] = lambda: None,
+        age_ms: int = 0,
     ) -> None:
         self._database = database
         self._ask = database.connection.execute
@@ -66,6 +69,7 @@ class StateMove:
         self._tables = StateTables(database.connection, on_damage)
         self._on_damage = on_damage
         self._on_deleted = on_deleted
+        self._age_ms = age_ms
         self._changes: defaultdict[int, list[tuple[AnyRecord, int]]] = defaultdict(list)  # by key, with their age
         self._topics: dict[str, int] = {}  # the row with the topic's last message
         self._numbers: dict[int, int] = {}  # the row with the message of that number
@@ -97,6 +101,7 @@ class StateMove:
         if self._tables.mark("cut_key") < ALL_KEYS:
             yield from self._move_sessions()
         yield from self._move_topics()
+        yield from self._forget_topics()
         yield from self._forget_messages()
         yield from self._delete()
 
@@ -194,6 +199,21 @@ class StateMove:
             with self._database.transaction():
                 self._tables.delete("retained", [(message.topic,) for message in messages if not message.payload])
                 self._tables.put("retained", [retained_row(message) for message in messages if message.payload])
+            yield
+
+    def _forget_topics(self) -> Iterator[None]:
+        """Delete the last messages whose time is over."""
+        after = ""
+        while found := self._ask(
+            "SELECT topic, expires_age_ms FROM retained WHERE topic > ? ORDER BY topic LIMIT ?", (after, LOOK_ROWS)
+        ).fetchall():
+            after = found[-1][0]
+            over = [(topic,) for topic, expires_ms in found if expires_ms is not None and expires_ms < self._age_ms]
+            while over:
+                with self._database.transaction():
+                    self._tables.delete("retained", over[:WRITE_ROWS])
+                del over[:WRITE_ROWS]
+                yield
             yield
 
     def _forget_messages(self) -> Iterator[None]:

@@ -16,6 +16,9 @@ SEQ = b"\x26\x00\x03seq"  # a user property's id and its name, MQTT 5 §3.3.2.3.
 TIME = b"\x26\x00\x04time"
 TIME_CHARS = 24  # 2026-11-22T20:05:51.120Z
 TIME_LENGTH = TIME_CHARS.to_bytes(2, "big")
+SEQ_BYTES, TIME_BYTES, STAMP_BYTES = len(SEQ), len(TIME), len(TIME_LENGTH) + TIME_CHARS
+MAX_DIGITS = 19  # of a sequence number
+ZERO = 0x30
 
 
 class Template(NamedTuple):
@@ -31,24 +34,40 @@ class Template(NamedTuple):
         return b"".join((self.head, _number(seq), self.middle, TIME_LENGTH, _stamp(time_ms), self.tail))
 
 
-def cut(client_id: str, properties: bytes, seq: int, likely_ms: int) -> tuple[Template, int] | None:
-    """Take a block with this `seq` apart into its template and its time; None where it is none of that form.
+class Parts(NamedTuple):
+    """A block taken apart: `frame` is its head, middle and tail, as a template has them."""
 
-    likely_ms: the time it probably carries.
-    """
-    number = _number(seq)
-    start = properties.find(SEQ) + len(SEQ)
-    stop = start + len(number)
-    named = properties.find(TIME, stop) + len(TIME)
-    begin = named + len(TIME_LENGTH)
-    end = begin + TIME_CHARS
-    if start < len(SEQ) or named < len(TIME) or properties[start:stop] != number or len(properties) < end:
+    frame: tuple[bytes, bytes, bytes]
+    seq: int
+    time_ms: int
+
+
+@lru_cache(maxsize=1)  # history and journal ask for the same message's one behind the other
+def apart(properties: bytes) -> Parts | None:
+    """Take a block apart at its sequence number and its time (Unix); None where it is none of that form."""
+    start = properties.find(SEQ) + SEQ_BYTES
+    named = properties.find(TIME, start) + TIME_BYTES
+    end = named + STAMP_BYTES
+    if start < SEQ_BYTES or named < TIME_BYTES or len(properties) < end:
         return None
-    written = properties[begin:end]
-    time_ms = likely_ms if written == _stamp(likely_ms) else _milliseconds(written)
-    if time_ms is None or properties[named:begin] != TIME_LENGTH:
+    stop = start + 2 + (properties[start] << 8 | properties[start + 1])
+    digits = properties[start + 2 : stop]
+    if stop > named - TIME_BYTES or not digits.isdigit() or len(digits) > MAX_DIGITS:
         return None
-    return Template(client_id, properties[:start], properties[stop:named], properties[end:]), time_ms
+    if (digits[0] == ZERO and digits != b"0") or properties[named : named + 2] != TIME_LENGTH:
+        return None
+    time_ms = _milliseconds(properties[named + 2 : end])
+    if time_ms is None:
+        return None
+    return Parts((properties[:start], properties[stop:named], properties[end:]), int(digits), time_ms)
+
+
+def cut(client_id: str, properties: bytes, seq: int) -> tuple[Template, int] | None:
+    """Take a block with this `seq` apart into its template and its time; None where it is none of that form."""
+    parts = apart(properties)
+    if parts is None or parts.seq != seq:
+        return None
+    return Template(client_id, *parts.frame), parts.time_ms
 
 
 class Templates:
@@ -101,6 +120,7 @@ def _stamp(time_ms: int) -> bytes:
 
 @lru_cache(maxsize=64)
 def _second(at: int) -> bytes:
+    """Write whole Unix seconds as UTC; empty where they are beyond any year that can be written."""
     try:
         return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)).encode()
     except (OverflowError, OSError, ValueError):
@@ -109,8 +129,18 @@ def _second(at: int) -> bytes:
 
 def _milliseconds(written: bytes) -> int | None:
     """Read what `_stamp` writes; None for everything else, also for the same time in another form."""
+    second = _read_second(written[:20])
+    milliseconds = written[20:23]
+    if second is None or not milliseconds.isdigit() or written[23:] != b"Z":
+        return None
+    return second * 1000 + int(milliseconds)
+
+
+@lru_cache(maxsize=64)
+def _read_second(written: bytes) -> int | None:
+    """Read what `_second` writes, with the point behind it."""
     try:
-        time_ms = round(datetime.fromisoformat(written.decode()).timestamp() * 1000)
+        second = round(datetime.fromisoformat(written[:19].decode() + "+00:00").timestamp())
     except (ValueError, OverflowError):
         return None
-    return time_ms if _stamp(time_ms) == written else None
+    return second if _second(second) + b"." == written else None

@@ -8,20 +8,18 @@ rolled up ends with the last full hour of a series; the rest is read as it came 
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.store.answers import Bucket, Chart, Row
 from appliance.store.dated import scaled
 from appliance.store.history_reader import (
     MAX_POINTS,
     MAX_ROWS,
-    Bucket,
-    Chart,
     HistoryReader,
     Question,
-    Row,
     to_ms,
 )
 from appliance.store.reading_rows import stored
 from appliance.store.rollup import DAY_MS, HOUR_MS, Reading, Rollup, hold_ms, is_counter, merge, roll
-from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, MINUTES, TIERS, Tier, decode
+from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, IS_WHOLE_QUICKLY, MINUTES, TIERS, Tier, decode
 from appliance.store.tiers import READINGS
 
 BEHIND_MS: Final = 6 * HOUR_MS  # of readings that are not rolled up yet: then the whole chart is drawn from readings
@@ -183,7 +181,7 @@ def _buckets(
     for part, first_ms, end_ms in segments:
         if first_ms > end_ms:
             continue
-        statement = _SEGMENT.format(width=part.width_ms, table=part.table, whole=IS_WHOLE)
+        statement = _SEGMENT.format(width=part.width_ms, table=part.table, whole=IS_WHOLE_QUICKLY)
         first, last = first_ms // part.width_ms, end_ms // part.width_ms
         for place, start, low, total, high, *rest in ask.all(statement, (begin_ms, width_ms, series_id, first, last)):
             _add(sums, place, [start * part.width_ms, low / 1000, total / 1000, high / 1000, *rest])

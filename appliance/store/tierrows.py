@@ -50,6 +50,9 @@ _TERMS = " + ".join(
 )
 CHECKSUM: Final = f"((({_TERMS}) % {MODULUS} & 65535) - 32768)"
 IS_WHOLE: Final = f"checksum = {CHECKSUM}"
+# The same of a row without fractions and texts in a third of the time, tried first.
+_QUICK_TERMS = " + ".join(f"ifnull({name} % {MODULUS}, -1) * {2 * place + 3}" for place, name in enumerate(_NAMES))
+IS_WHOLE_QUICKLY: Final = f"(checksum = ((({_QUICK_TERMS}) % {MODULUS} & 65535) - 32768) OR {IS_WHOLE})"
 
 
 def insert(tier: "Tier") -> str:

@@ -5,6 +5,9 @@ that are over, rolls their readings up to minutes and to the hour, makes their d
 once. A late reading makes its hour due again, and one that changes what a bucket ends with, the next bucket too. So a
 crash between any two steps loses nothing, and whatever the order, the tables come out the same.
 
+While the hub's clock is not set, its provisional time counts as any other: a home without a time server has hours too.
+When an epoch gets another time, the hours of its readings are made due by the old and by the new one.
+
 Where the readings of an hour were thrown away (retention.py), a late one is added to what is there, and thrown away.
 """
 
@@ -12,7 +15,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from appliance.store.database import Database
-from appliance.store.dated import DatedReadings
+from appliance.store.dated import MARGIN_TICKS, DatedReadings
 from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.rollup import (
     DAY_MS,
@@ -32,13 +35,46 @@ from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, MINUTES, Ti
 
 GRACE_MS: Final = 120_000  # readings are some seconds on their way, and no hour is waited for
 HOURS_A_STEP: Final = 4  # of a series each: some 250 rows
+OLD_HOURS_A_STEP: Final = 8  # whose minutes are taken back
 READINGS_A_STEP: Final = 500  # or one hour
 DAYS_A_STEP: Final = 16
 READINGS: Final = "readings"  # in `floors`, beside the names of the tables of the tiers
 INSERT: Final = {tier: insert(tier) for tier in (MINUTES, HOURS, DAYS)}
 
-UnixTime = Callable[[float], int | None]
-"""Unix ms of a monotonic time in seconds; None while the clock is not trusted."""
+UnixTime = Callable[[float], int]
+"""Unix ms of a monotonic time in seconds; provisional while the clock is not trusted."""
+
+# The hours that a series has readings in within an epoch: from the first reading of one to the first of a later one.
+_TICK_HOUR: Final = hour_of("tick")
+_NEW_HOURS: Final = f"""
+    INSERT OR IGNORE INTO due
+    WITH RECURSIVE
+      epoch AS (SELECT * FROM epochs WHERE id = ?2),
+      first_of(hour) AS (
+        SELECT (SELECT {_TICK_HOUR} FROM readings, epoch AS epochs
+          WHERE series_id = ?1 AND tick >= epochs.first_tick - {MARGIN_TICKS}
+            AND tick <= epochs.last_tick + {MARGIN_TICKS}
+          ORDER BY tick LIMIT 1)
+        UNION ALL
+        SELECT (SELECT {_TICK_HOUR} FROM readings, epoch AS epochs
+          WHERE series_id = ?1 AND tick >= ((first_of.hour + 1) * {HOUR_MS} - epochs.offset_ms) * {TICKS_PER_MS}
+            AND tick <= epochs.last_tick + {MARGIN_TICKS}
+          ORDER BY tick LIMIT 1)
+        FROM first_of WHERE first_of.hour IS NOT NULL
+      )
+    SELECT {HOUR_DUE}, hour, ?1 FROM first_of WHERE hour IS NOT NULL
+"""  # noqa: S608 our own names
+# Those that they were in by the epoch's earlier offsets, as far as they are rolled up and their readings still here.
+_OLD_HOURS: Final = f"""
+    SELECT DISTINCT hours.start
+    FROM epochs JOIN redated ON redated.epoch_id = epochs.id
+    CROSS JOIN hours ON hours.series_id = ?1
+      AND hours.start >= max(0, max(first_tick - {MARGIN_TICKS}, coalesce(
+        (SELECT tick FROM floors WHERE tier = 'readings'), first_tick - {MARGIN_TICKS}))
+        / {TICKS_PER_MS} + redated.offset_ms) / {HOUR_MS}
+      AND hours.start <= max(0, (last_tick + {MARGIN_TICKS}) / {TICKS_PER_MS} + redated.offset_ms) / {HOUR_MS}
+    WHERE epochs.id = ?2 LIMIT {OLD_HOURS_A_STEP}
+"""  # noqa: S608 our own names
 
 
 class _Series(NamedTuple):
@@ -61,10 +97,7 @@ class Tiers:
 
     def step(self, now: float) -> bool:
         """Roll up a few of what is due and over; False when there are none. `now` is monotonic."""
-        unix_ms = self._unix_ms(now)
-        if unix_ms is None:
-            return False
-        until_ms = unix_ms - GRACE_MS
+        until_ms = self._unix_ms(now) - GRACE_MS
         if self._due(HOUR_DUE, until_ms // HOUR_MS, 1):
             until_ms = self._moved_until(until_ms)
         work: Callable[[_Series, int], int]
@@ -113,16 +146,32 @@ class Tiers:
         return _Series(series_id, kind == "text", hold_ms(kind), is_counter(kind, quantity, unit))
 
     def _mark(self, series: _Series, epoch_id: int) -> int:
-        """Make the hours of an epoch due whose time was found."""
-        marked = self._ask(
-            "INSERT OR IGNORE INTO due"  # noqa: S608 our own names
-            f" SELECT DISTINCT {HOUR_DUE}, {hour_of('readings.tick')}, readings.series_id"
-            " FROM epochs CROSS JOIN readings ON readings.series_id = ? AND readings.tick >= epochs.first_tick"
-            " CROSS JOIN stretches ON stretches.id = readings.stretch_id AND stretches.epoch_id = epochs.id"
-            " WHERE epochs.id = ? AND readings.tick <= epochs.last_tick + ?",
-            (series.id, epoch_id, HOUR_MS * TICKS_PER_MS),
+        """Make the hours of an epoch due that got another time; the old ones are taken back, some at a time."""
+        self._dated.forget(all_offsets=True)
+        old = self._ask(_OLD_HOURS, (series.id, epoch_id)).fetchall()
+        for (hour,) in old:
+            self._take_back(series, hour)
+        if len(old) == OLD_HOURS_A_STEP:
+            self._make_due(EPOCH_DUE, epoch_id, series.id)
+            return READINGS_A_STEP
+        marked = self._ask(_NEW_HOURS, (series.id, epoch_id)).rowcount
+        self._ask(
+            "DELETE FROM redated WHERE epoch_id = ?1 AND NOT EXISTS (SELECT 1 FROM due WHERE tier = ?2 AND start = ?1)",
+            (epoch_id, EPOCH_DUE),
         )
-        return marked.rowcount
+        return marked
+
+    def _take_back(self, series: _Series, hour: int) -> None:
+        """Empty an hour and its day: what was in them may belong elsewhere now, even to a time that is not over."""
+        day = hour * HOUR_MS // DAY_MS
+        self._delete_minutes(series.id, hour)
+        self._ask("DELETE FROM hours WHERE series_id = ? AND start = ?", (series.id, hour))
+        self._make_due(HOUR_DUE, hour, series.id)
+        self._next_is_due(HOURS, series.id, hour)
+        if day * DAY_MS >= self._floor_ms(HOURS.table):
+            self._ask("DELETE FROM days WHERE series_id = ? AND start = ?", (series.id, day))
+            self._make_due(DAY_DUE, day, series.id)
+            self._next_is_due(DAYS, series.id, day)
 
     def _roll_hour(self, series: _Series, hour: int) -> int:
         """Roll up one hour of a series to minutes and to itself; how many readings it took."""
@@ -132,6 +181,8 @@ class Tiers:
         told = ask(series.id, begin_ms, begin_ms + HOUR_MS)
         readings = [reading for reading in told if isinstance(reading.value, str) == series.is_text]
         old = self._one(HOURS, series.id, "start = ?", hour)
+        if not readings and old is not None:
+            return 0  # they were thrown away by a time that has changed since
         before = self._before(series, begin_ms)
         minutes = list(self._roll(series, readings, MINUTE_MS, before))
         hours = list(self._roll(series, readings, HOUR_MS, before))
@@ -141,16 +192,13 @@ class Tiers:
             minutes = [self._with_old(MINUTES, series.id, minute) for minute in minutes]
             hours = [self._with_old(HOURS, series.id, rollup) for rollup in hours]
         else:
-            first = begin_ms // MINUTE_MS
-            self._ask(
-                "DELETE FROM minutes WHERE series_id = ? AND start BETWEEN ? AND ?", (series.id, first, first + 59)
-            )
+            self._delete_minutes(series.id, hour)
             self._ask("DELETE FROM hours WHERE series_id = ? AND start = ?", (series.id, hour))
         self._put(MINUTES, series.id, minutes)
         self._put(HOURS, series.id, hours)
         self._make_due(DAY_DUE, begin_ms // DAY_MS, series.id)
-        if _end(old) != _end(*hours) and (next_ := self._one(HOURS, series.id, "start > ? ORDER BY start", hour)):
-            self._make_due(HOUR_DUE, next_.start_ms // HOUR_MS, series.id)
+        if _end(old) != _end(*hours):
+            self._next_is_due(HOURS, series.id, hour)
         return len(told)
 
     def _roll_day(self, series: _Series, day: int) -> int:
@@ -166,8 +214,8 @@ class Tiers:
         days = list(merge(same, DAY_MS, before=before, hold_ms=series.hold_ms))
         self._ask("DELETE FROM days WHERE series_id = ? AND start = ?", (series.id, day))
         self._put(DAYS, series.id, days)
-        if _end(old) != _end(*days) and (next_ := self._one(DAYS, series.id, "start > ? ORDER BY start", day)):
-            self._make_due(DAY_DUE, next_.start_ms // DAY_MS, series.id)
+        if _end(old) != _end(*days):
+            self._next_is_due(DAYS, series.id, day)
         return len(hours)
 
     def _roll(self, series: _Series, readings: list[Reading], width_ms: int, before: Reading | None) -> list[Rollup]:
@@ -204,6 +252,15 @@ class Tiers:
             (series_id, *said),
         )
         return [decode(tier, cells) for cells in rows]
+
+    def _delete_minutes(self, series_id: int, hour: int) -> None:
+        first = hour * HOUR_MS // MINUTE_MS
+        self._ask("DELETE FROM minutes WHERE series_id = ? AND start BETWEEN ? AND ?", (series_id, first, first + 59))
+
+    def _next_is_due(self, tier: Tier, series_id: int, start: int) -> None:
+        """What goes on from the end of a bucket is to be rolled up anew."""
+        if next_ := self._one(tier, series_id, "start > ? ORDER BY start", start):
+            self._make_due(HOUR_DUE if tier is HOURS else DAY_DUE, next_.start_ms // tier.width_ms, series_id)
 
     def _make_due(self, tier: int, start: int, series_id: int) -> None:
         self._ask("INSERT OR IGNORE INTO due VALUES (?, ?, ?)", (tier, start, series_id))

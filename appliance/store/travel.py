@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from appliance.store.answers import Series
 from appliance.store.history_reader import HistoryReader
-from appliance.store.readings import BINARY, TEXT
+from appliance.store.readings import BINARY, EVENT_KEYS, TEXT
 
 
 class Held(NamedTuple):
@@ -18,16 +19,22 @@ class Held(NamedTuple):
 def held_at(history: HistoryReader, filters: Iterable[str], at: float) -> list[Held]:
     """Give what the topics that match held at a time, by topic; StoreError.
 
-    The events of our agents, such as a press of a button, hold nothing and are left out.
+    Whether a message was retained is not recorded: a topic counts where it has a state. Events, such as a press of a
+    button, hold nothing and are left out.
     """
     series = {one.topic: one for one in history.topics()}
     held: dict[str, Held] = {}
     for topic_filter in filters:
         for topic, row in history.at(at, topic_filter).items():
             known = series.get(topic)
-            if known is not None and not (known.kind == TEXT and known.agent is not None):
+            if known is not None and not is_event(known):
                 held[topic] = Held(topic, published(known.kind, row.value, row.text), row.at)
     return sorted(held.values())
+
+
+def is_event(series: Series) -> bool:
+    """Whether a series tells what happened and not how something is: words of our agents, or of a key for events."""
+    return series.kind == TEXT and (series.agent is not None or series.topic.rpartition("/")[2] in EVENT_KEYS)
 
 
 def published(kind: str, value: float | None, text: str | None) -> str:

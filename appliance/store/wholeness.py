@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from appliance.store import gaps, tierrows
+from appliance.store import tierrows
 from appliance.store.checksum import checksum
 from appliance.store.reading_rows import IS_WHOLE, prepare
 from appliance.store.shape import Shape
@@ -23,7 +23,7 @@ def judges(connection: sqlite3.Connection, shapes: Mapping[str, Shape]) -> dict[
     for name in IN_SQL.keys() & shapes.keys():
         found[name] = _in_sql(connection, shapes[name])
     if "gaps" in shapes:
-        found["gaps"] = lambda values: bool(values[-1] == gaps.checksum(values[1:-1]))
+        found["gaps"] = lambda values: bool(values[-1] == checksum(*values[1:-1]))
     if "journal" in shapes:
         staging = Staging(connection)
         found["journal"] = lambda values: staging.is_whole(StagedRow(*values))

@@ -22,6 +22,7 @@ from appliance.store.database import StoreError, explain
 from appliance.store.group import Group, count, halves, is_promised, merged, shown
 from appliance.store.ledger import Ledger
 from appliance.store.room import Room, is_full
+from appliance.store.still import cannot_write
 from appliance.store.wear import Wear
 
 LOG: Final = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ class Writer:
     """Writes groups in a thread of its own; `run` tells them from those of an earlier start.
 
     on_committed: the groups up to this number are durable. on_failure: what waits cannot be written now; a line for
-    people says why and what to do, and stands in `trouble` too. on_recovery: it is written again.
+    people says why and what to do, and stands in `trouble` too. on_recovery: it is written again. read: gives what
+    is in the file where it cannot be written at the start, so that there is one.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Writer:
         on_committed: Callable[[int], None],
         on_failure: Callable[[str], None],
         on_recovery: Callable[[], None],
+        read: Callable[[float], Loaded] | None = None,
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -86,6 +89,7 @@ class Writer:
         self.trouble: str | None = None
         self._path = path
         self._open_ledger = open_ledger
+        self._read = read
         self._run_id = run
         self._room = room
         self._wear = wear
@@ -100,6 +104,7 @@ class Writer:
         self._thread: Thread | None = None
         # What only the thread touches once it runs. Without a ledger the file must be opened again first.
         self._ledger: Ledger | None = None
+        self._place: tuple[int, int] | None = None  # device and number of the file that is open
         self._next_try = 0.0
         self._next_step = 0.0
         self._no_step_before = 0.0
@@ -163,6 +168,22 @@ class Writer:
 
     def _load(self, now: float) -> Loaded:
         try:
+            return self._load_to_write(now)
+        except (StoreError, sqlite3.Error, OSError) as error:
+            cause = error.__cause__ if isinstance(error, StoreError) else error
+            if self._read is None or cause is None or not cannot_write(cause):
+                raise
+            self._let_go()
+            try:
+                found = self._read(now)
+            except (sqlite3.Error, OSError):
+                raise error from cause
+            self._fail(error)
+            self._next_try = self._clock() + self._retry_s
+            return found
+
+    def _load_to_write(self, now: float) -> Loaded:
+        try:
             self._ledger = ledger = self._open_ledger()
         except StoreError as error:  # the reserve is there for this
             if error.__cause__ is None or not is_full(error.__cause__) or not self._room.give_up():
@@ -173,6 +194,7 @@ class Writer:
             self._let_go()
             self._ledger = ledger = self._open_ledger()
             image = ledger.load(now)
+        self._place = self._look_at_place()
         self._room.keep()
         self._wear.look(at_once=True)
         return Loaded(image, ledger.next_number, ledger.next_key)
@@ -222,8 +244,9 @@ class Writer:
     def _write(self, ledger: Ledger) -> None:
         batch = self._next_batch()
         try:
+            self._check_place()
             ledger.write(batch)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, StoreError) as error:
             if not isinstance(error, MISUSE) or self._suspect(error):
                 self._fail(error)
             else:
@@ -269,9 +292,13 @@ class Writer:
         try:
             if now >= self._next_look:
                 self._next_look = now + LOOK_S
+                self._check_place()
                 ledger.short_of_space = self._room.is_tight()
                 self._room.keep()
             more = (ledger.short_of_space and ledger.trim()) or ledger.step()
+        except StoreError as error:
+            self._fail(error)
+            return
         except Exception as error:  # nothing of it waited; what waits next finds out how the disk is
             if not isinstance(error, (sqlite3.Error, OSError)) or isinstance(error, MISUSE):
                 LOG.exception("what may wait in %s could not be done", self._path)
@@ -311,7 +338,10 @@ class Writer:
         if self._full:
             self._room.give_up()
         try:
+            if not self._path.exists():
+                self._check_place()  # not a new one: it would lack what everybody believes to be kept
             self._ledger = ledger = self._open_ledger()
+            self._place = self._look_at_place()
             ledger.settle()
             run, number = ledger.last_stamp
             if run == self._run_id:
@@ -330,6 +360,21 @@ class Writer:
             self._full = False
             if not self._groups:
                 self._recover()
+
+    def _look_at_place(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_place(self) -> None:
+        """StoreError where the file is no longer where it was opened: what is written to it would be lost."""
+        if self._place is not None and self._look_at_place() != self._place:
+            raise StoreError(
+                f"{self._path} was moved or deleted while it was in use: put it back,"
+                " or restart the service to begin a new history"
+            )
 
     def _recover(self) -> None:
         """Tell that all is well again."""

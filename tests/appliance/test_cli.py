@@ -15,7 +15,20 @@ from appliance import build
 from appliance.cli import build_parser, main, service
 from appliance.exits import CommandError, Exit
 
-COMMANDS = ["demo", "run", "check", "passwd", "status", "history", "sub", "pub"]
+COMMANDS = [
+    "demo",
+    "run",
+    "check",
+    "passwd",
+    "status",
+    "history",
+    "prove",
+    "export",
+    "backup",
+    "restore",
+    "sub",
+    "pub",
+]
 
 
 def test_version_and_help_come_from_standard_output(capsys):
@@ -124,7 +137,7 @@ def test_a_service_runs_on_where_nobody_hears_it(tmp_path, redirection):
     assert service.returncode == Exit.OK
 
 
-HEAVY = ("asyncio", "msgspec", "paho", "sqlite3", "starlette", "uvicorn", "ssl", "http.client")
+HEAVY = ("asyncio", "msgspec", "paho", "shutil", "sqlite3", "starlette", "uvicorn", "ssl", "http.client")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"], ["sub", "--help"]])

@@ -1,6 +1,7 @@
 """The store's parts together: from an append on the loop to the word that it is durable, and when the disk fails."""
 
 import asyncio
+import errno
 import sqlite3
 import time
 
@@ -15,6 +16,8 @@ from appliance.broker.rights import ALL_RIGHTS
 from appliance.keeping import Keeping, size_bytes
 from appliance.settings import History, Settings, Store
 from appliance.store.database import StoreError
+from appliance.store.gaps import HUB, UNKEPT
+from appliance.store.sqlite_ledger import open_ledger
 
 RECORD = int(RouteFlag.RECORD)
 
@@ -198,3 +201,68 @@ def test_status(disk):
 
 def test_the_size_of_what_is_not_there(tmp_path):
     assert size_bytes(tmp_path / "appliance.db") == 0
+
+
+def test_losses_say_whom_they_concern(disk):
+    async def scenario(keeping, _journal, _core):
+        losses = keeping.losses()
+        assert {scope for scope, _ in losses} == {HUB, UNKEPT}
+        keeping.tally.refused = 3
+        assert {named: count() for named, count in losses.items() if count()} == {
+            (UNKEPT, "more series than history.max_series"): 3
+        }
+
+    running(disk, scenario)
+
+
+def test_a_start_on_a_full_disk_refuses_until_there_is_room(tmp_path, monkeypatch):
+    path = tmp_path / "appliance.db"
+    open_ledger(path, site="home", max_series=9).close()
+    full = StoreError(f"the disk under {path} is full")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    left = [full] * 3
+
+    def opened(*arguments, **options):
+        if left:
+            raise left.pop()
+        return open_ledger(*arguments, **options)
+
+    monkeypatch.setattr(module, "open_ledger", opened)
+
+    async def scenario():
+        keeping = Keeping(path, Settings())
+        await keeping.open()
+        try:
+            journal = keeping.journal_for(lambda _client_id: ALL_RIGHTS)
+            assert journal.refuses
+            assert "is full" in keeping.trouble()
+            await until(lambda: not journal.refuses, "it does not take up again")
+            assert keeping.trouble() is None
+        finally:
+            await keeping.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_remarked_at_the_start_is_not_said_when_the_file_is_opened_again(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "appliance.db"
+
+    def opened(*arguments, remark, **options):
+        remark("the end of its log is torn")
+        return open_ledger(*arguments, remark=remark, **options)
+
+    monkeypatch.setattr(module, "open_ledger", opened)
+
+    async def scenario():
+        keeping = Keeping(path, Settings())
+        await keeping.open()
+        try:
+            said = list(caplog.messages)
+            keeping._remark("again")
+            assert said.count("the end of its log is torn") == 1
+            assert "again" not in caplog.messages
+        finally:
+            keeping.journal_for(lambda _client_id: ALL_RIGHTS)
+            await keeping.close()
+
+    asyncio.run(scenario())

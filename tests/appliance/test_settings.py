@@ -15,6 +15,7 @@ from appliance.settings import (
     Rule,
     Rules,
     Settings,
+    Store,
     Web,
     described,
 )
@@ -36,6 +37,7 @@ def test_every_setting_of_every_section_is_described():
         "accounts": Accounts,
         "limits": Limits,
         "history": History,
+        "store": Store,
     }
     for section, struct in sections.items():
         expected |= {(section, name) for name in struct.__struct_fields__}

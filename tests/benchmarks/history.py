@@ -259,7 +259,9 @@ def main(argv: list[str]) -> int:
         took_s = time.perf_counter() - begun
         file_bytes, table_bytes = home.bytes_per_row()
         ledger = home.stage(options.staged)
-        asked = days(HistoryReader(home.path), home.round * INTERVAL_S + AT)
+        reader = HistoryReader(home.path, keeps=True)
+        asked = days(reader, home.round * INTERVAL_S + AT)
+        reader.close()
         ledger._database.close()
     print(
         f"{home.rows:,} readings of {TOPICS} topics, {home.late_rows / home.rows:.1%} of them late, pages of "

@@ -3,9 +3,10 @@
 import errno
 import os
 import re
+import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from benchmarks.brokers import BrokerError
@@ -162,15 +163,53 @@ def test_a_disk_that_fails_until_it_is_mended(tmp_path, error, cure):
         assert orders["retried"] == 0
 
 
-def test_a_start_on_a_read_only_disk_is_refused_with_the_cure(scratch):
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_start_on_a_disk_without_one_byte_left(scratch, is_killed):
+    stuffing = scratch / "data" / "stuffing"
     with served(scratch) as service:
         assert keep(service, 1)
+        if is_killed:
+            os.kill(service.pid, signal.SIGKILL)
+            eventually(lambda: not service.lives())
+    with stuffing.open("wb", buffering=0) as file, suppress(OSError):  # until it is full
+        while True:
+            file.write(bytes(4096))
+    with served(scratch) as service:
+        assert kept(service) == {1}
+        assert not keep(service, 2)
+        assert "is full: free some space" in trouble_of(service)
+        goes_on(service)
+        stuffing.unlink()
+        recovers(service, 3)
+        assert kept(service) >= {1, 3}
+    with served(scratch) as service:
+        assert kept(service) >= {1, 3}
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_start_on_a_read_only_disk(scratch, is_killed):
+    with served(scratch) as service:
+        assert keep(service, 1)
+        if is_killed:
+            os.kill(service.pid, signal.SIGKILL)
+            eventually(lambda: not service.lives())
+    subprocess.run(["mount", "-o", "remount,ro", scratch / "data"], check=True)
+    with served(scratch) as service:
+        assert "mount its disk writable" in service.log.read_text()
+        assert kept(service) == {1}
+        assert not keep(service, 2)
+        goes_on(service)
+        subprocess.run(["mount", "-o", "remount,rw", scratch / "data"], check=True)
+        began = time.monotonic()
+        eventually(lambda: keep(service, 3))
+        assert time.monotonic() - began < RECOVERY_S
+        assert kept(service) >= {1, 3}
+
+
+def test_a_new_start_on_a_disk_that_cannot_be_written_is_refused_with_the_cure(scratch):
     subprocess.run(["mount", "-o", "remount,ro", scratch / "data"], check=True)
     with pytest.raises(BrokerError, match="mount its disk writable"):
         Service(scratch, STORED)
-    subprocess.run(["mount", "-o", "remount,rw", scratch / "data"], check=True)
-    with served(scratch) as service:
-        assert kept(service) == {1}
 
 
 def test_a_limit_on_the_size_of_files(tmp_path):

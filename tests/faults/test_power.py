@@ -9,26 +9,49 @@ from pathlib import Path
 
 import pytest
 import raw5
-from raw import DISCONNECT, PINGREQ, PINGRESP, connect, publish
+from journal import RecordingJournal
+from raw import DISCONNECT, PINGREQ, PINGRESP, connect, publish, subscribe
 from virtual import V5, V311, VirtualServer
 
+from appliance.broker.restoring import RESTART_GRACE_S
 from appliance.mqtt.packets import Will
 from appliance.mqtt.types import QoS
 
 WILL = Will("home/attic/availability", b"offline", QoS(1))
 
 
-def test_f50_after_a_power_cut_no_will_is_told(own):
-    """The choice: sessions and retained messages live in memory, so a start knows of no client that was there."""
+def test_f50_after_a_power_cut_whoever_comes_back_in_time_is_known_and_its_will_stays_unsaid(own):
     service = own()
-    service.client("f50", clean=False, will=("f50", b"gone", 1, True))
+    link = service.client("f50", clean=False, will=("f50", b"gone", 1, True))
+    link.send(subscribe("x"))
+    assert link.packet() == b"\x90\x03\x00\x01\x00"  # and with it the session and its will are on disk
     os.kill(service.pid, signal.SIGKILL)
-    assert service.links[0].until_closed() == b""
+    assert link.until_closed() == b""
     service = own()
     watcher = service.reader("f50", "#")
+    link = service.link()
+    link.send(connect("f50", clean=False, will=("f50", b"gone", 1, True)))
+    assert link.packet() == b"\x20\x02\x01\x00"  # its session is present
+    link.send(DISCONNECT)
     watcher.silent()
-    service.client("f50", clean=False, will=("f50", b"gone", 1, True)).send(DISCONNECT)  # unknown, and welcome
-    watcher.silent()
+
+
+def test_f50_after_a_power_cut_the_will_of_a_lost_client_is_told_once():
+    server = VirtualServer(journal=RecordingJournal(automatic=True))
+    server.client("f50", will=Will("f50", b"gone", QoS(1), retain=True))
+    server.commit()
+    server.crash_and_restart()
+    watcher = server.client("watcher").subscribe("#", 1)
+    watcher.packets()
+    server.advance(RESTART_GRACE_S + 0.1)
+    assert watcher.messages() == [("f50", b"gone", 1)]
+    server.commit()
+    server.crash_and_restart()
+    watcher = server.client("watcher").subscribe("nothing", 1)
+    watcher.packets()
+    server.advance(RESTART_GRACE_S + 0.1)
+    assert watcher.messages() == []
+    assert server.broker.router.retained.get("f50", server.now).payload == b"gone"
 
 
 def test_f50_at_a_clean_stop_clients_are_told_and_wills_are_in_force(own):

@@ -68,13 +68,14 @@ def furnish(served):
     )
 
 
-def browse(tmp_path, look, *, viewport=DESKTOP, scheme="light", user="", gaps=()):
+def browse(tmp_path, look, *, viewport=DESKTOP, scheme="light", user="", gaps=(), status=None):
     """Open the page and look at it; whatever the browser complains about fails the test."""
     from playwright.async_api import async_playwright
 
     async def scenario():
         complaints, asked = [], []
-        async with page(tmp_path, history=history(tmp_path, gaps)) as served, async_playwright() as play:
+        said = {} if status is None else {"status": lambda: status}
+        async with page(tmp_path, history=history(tmp_path, gaps), **said) as served, async_playwright() as play:
             furnish(served)
             browser = await play.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
             try:
@@ -301,3 +302,66 @@ def test_a_gap_is_shaded_and_says_its_cause(tmp_path, topic):
     complaints, asked = browse(tmp_path, look, gaps=[("broker down", 7_800, 4_200)])
     assert complaints == []
     assert {url.split("/")[2].split(":")[0] for url in asked} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE])
+def test_trouble_of_the_store_shows_above_everything_while_the_page_is_open(tmp_path, viewport):
+    calm = {"trouble": None, "refuses": False, "damages": []}
+    full = {"trouble": "the disk under /data is full: free some space", "refuses": True, "damages": ["rows are lost"]}
+    status = {"version": "test", "mqtt": "127.0.0.1:18830", "store": calm}
+
+    async def look(tab, served):  # noqa: ARG001
+        await says(tab.locator("#link .word"), "Live")
+        notices = tab.locator("#notices")
+        assert await notices.is_hidden()
+        status["store"] = full
+        await says(tab.locator("#link .word"), "Unsaved")
+        refuses = "nothing is acknowledged that would have to be kept"
+        assert await notices.locator("li").all_text_contents() == [full["trouble"], refuses, full["damages"][0]]
+        over, rooms, side = [await tab.locator(which).bounding_box() for which in ("#notices", "#rooms", ".side")]
+        assert over["y"] + over["height"] <= min(rooms["y"], side["y"])
+        assert over["x"] == rooms["x"]
+        assert over["x"] + over["width"] == pytest.approx(side["x"] + side["width"], abs=1)
+        status["store"] = calm
+        await says(tab.locator("#link .word"), "Live")
+        assert await notices.is_hidden()
+
+    complaints, _ = browse(tmp_path, look, viewport=viewport, status=status)
+    assert complaints == []
+
+
+def test_all_gaps_are_shown_on_demand_and_devices_have_their_names(tmp_path):
+    async def look(tab, served):  # noqa: ARG001
+        lines = tab.locator("#gap-list li")
+        await lines.first.wait_for()
+        assert await lines.count() == 6
+        more = tab.get_by_role("button", name="Show all 8")
+        await more.click()
+        assert await lines.count() == 8
+        await tab.get_by_role("button", name="Show fewer").click()
+        assert await lines.count() == 6
+        told = "import('/words.js').then((words) => words.gap({cause: 'agent offline', name: 'house'}, %s))"
+        assert (
+            await tab.evaluate(told % "{devices: new Map([['house', {name: 'The house'}]])}") == "The house was offline"
+        )
+        assert await tab.evaluate(told % "{devices: new Map()}") == "House was offline"
+
+    gaps = [("broker down", 1_000 * nth + 500, 1_000 * nth) for nth in range(1, 9)]
+    complaints, _ = browse(tmp_path, look, gaps=gaps)
+    assert complaints == []
+
+
+def test_the_example_of_an_empty_house_is_whole_and_names_the_port(tmp_path):
+    status = {"version": "test", "mqtt": "127.0.0.1:18830", "store": None}
+
+    async def look(tab, served):
+        for message in served.local.retained("#"):
+            served.local.publish(message.topic, b"", retain=True)
+        example = tab.locator(".empty code")
+        await says(example, "mosquitto_pub -p 18830 -r -t home/kitchen/temperature -m 21.4")
+        assert await tab.evaluate(
+            "(() => { const e = document.querySelector('.empty pre'); return e.scrollWidth <= e.clientWidth; })()"
+        )
+
+    complaints, _ = browse(tmp_path, look, viewport=PHONE, status=status)
+    assert complaints == []

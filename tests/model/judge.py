@@ -23,7 +23,6 @@ class Judge:
         self.groups = {}
         self.retained = {}
         self.orphans = {}  # (client id, user name) -> Orphan
-        self.has_crashed = False
 
     def saw(self, link, packet, size):
         """The server put this packet on the link; Divergence if it must not."""

@@ -76,7 +76,7 @@ class Model(Judge):
         """Let the clock go on to `now`; no moment of an event may lie before it."""
         self.now = now
         while due := [event for event in self._events() if event[0] <= now]:
-            _, kind, what = min(due, key=lambda event: (*event[:2], kind_order(event[2])))
+            _, kind, what = min(due, key=_turn)
             if kind == 0:
                 self.server_closes(what, ReasonCode.KEEP_ALIVE_TIMEOUT)  # [MQTT-3.1.2-22]
             elif isinstance(what, Orphan):
@@ -127,17 +127,16 @@ class Model(Judge):
 
     def _hand_on(self, session):
         """What waits for an absent client in a group's name goes to a member that is here, if there is one."""
-        served = [one for one in session.queue if one.group and any(member.link for member in one.group.members)]
+        groups = {one: self._now(one.group) for one in session.queue if one.group}
+        served = [one for one, group in groups.items() if any(member.link for member in group.members)]
         session.queue = [one for one in session.queue if one not in served]
-        for delivery in served:
-            self._share([delivery.group], delivery.message)
+        self._share_again(served)
 
     def crash(self, replaying):
         """The power fails and comes back. What outlives its link outlives the server; every client is lost.
 
         `replaying` are the filters whose retained messages the server had not all sent, by client id.
         """
-        self.has_crashed = True
         self.links = []
         for session in list(self.sessions.values()):
             link, session.link = session.link, None
@@ -156,6 +155,7 @@ class Model(Judge):
                     self._unsubscribe(session, topic_filter)
                 del self.sessions[session.client_id]
                 continue
+            session.is_from_nowhere = True
             again = {}
             for name in replaying[session.client_id]:
                 due = {topic for topic in self.retained if matches(name, topic) and self._retained(topic)}
@@ -189,9 +189,7 @@ class Model(Judge):
             self._unsubscribe(session, topic_filter)
         del self.sessions[session.client_id]
         sent = [delivery for delivery in session.in_flight.values() if delivery.qos == 1]
-        for delivery in sent + session.queue:
-            if delivery.group is not None:
-                self._share([delivery.group], delivery.message)
+        self._share_again([delivery for delivery in sent + session.queue if delivery.group is not None])
         if session.will is not None:
             self._tell_waiting_will(session)
 
@@ -209,9 +207,10 @@ class Model(Judge):
             absent = [session for session in self.sessions.values() if session.link is None]
             if not absent:
                 return self._turn_away(link, ReasonCode.QUOTA_EXCEEDED, 3)
-            longest = min(absent, key=lambda session: session.left_at)
-            gone = [session for session in absent if not self.oracle.knows(session.client_id)]
-            self._end(gone[0] if self.has_crashed and gone else longest)  # after that, who came from where is unknown
+            # All come from one address; of those that the crash drove away nobody knows any, and each stands alone.
+            alone = [session for session in absent if session.is_from_nowhere]
+            crowd = [session for session in absent if not session.is_from_nowhere]
+            self._end(min(crowd if len(crowd) > 1 or not alone else alone, key=lambda session: session.left_at))
         if known is not None and known.username != connect.username:
             return self._turn_away(link, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, 2)
         if known is not None and known.link is not None:
@@ -228,6 +227,7 @@ class Model(Judge):
         session.will_order = link.number
         self.orphans.pop((client_id, session.username), None)
         session.left_at = None
+        session.is_from_nowhere = False
         session.link = link
         if link.version is V5:
             wished_s = asked.session_expiry_interval or 0
@@ -408,9 +408,22 @@ class Model(Judge):
         for session, part in choice:
             self._deliver(session, part)
 
+    def _share_again(self, deliveries):
+        """Hand on what a member could not finish, but for what nobody may get any more [MQTT-3.3.2-5]."""
+        for delivery in deliveries:
+            if delivery.message.expires_at >= self.now:
+                self._share([self._now(delivery.group)], delivery.message)
+
+    def _now(self, group):
+        """The group as it is now: all may have left it, and others have joined under its name."""
+        return self.groups.get(group.topic_filter) or Group(group.topic_filter)
+
     def _offers(self, group, message):
-        """What each member of the group would get; absent ones nothing where somebody is there."""
-        members = dict(group.members)
+        """What each member of the group would get; absent ones nothing where somebody is there.
+
+        Those that end at this very moment get nothing: where nobody else is left, it is lost with them.
+        """
+        members = {session: wanted for session, wanted in group.members.items() if not self._is_over(session)}
         if any(session.link is not None for session in members):
             members = {session: wanted for session, wanted in members.items() if session.link is not None}
         return {session: self._part(group, wanted, message) for session, wanted in members.items()}
@@ -429,13 +442,16 @@ class Model(Judge):
                     return found
         return self._choices(offers[1:], chosen, [*dropped, offers[0]], drops - 1) if drops else None
 
+    def _is_over(self, session):
+        return session.left_at is not None and session.left_at + session.expiry_s <= self.now
+
     def _has_one_more(self, session, part, taken):
         """Whether the server holds a copy for the session that nothing else explains."""
         if part.qos:
             in_flight = [delivery for delivery in session.in_flight.values() if not delivery.released]
             known = [*session.queue, *in_flight, *taken]
             there = self.oracle.holds(session.client_id, part.group.topic_filter, part.message)
-            return there > sum(one.group is part.group and _same(one.message, part.message) for one in known)
+            return there > sum(_is_for(one, part.group) and _same(one.message, part.message) for one in known)
         if session.link is None:
             return False
         looks = self._looks(session.link, part)
@@ -459,8 +475,6 @@ class Model(Judge):
 
     def _may_drop(self, session, delivery, chosen):
         link = session.link
-        if self.has_crashed and not self.oracle.knows(session.client_id):
-            return True  # lost with the server at one moment, both sessions end at one moment too
         if link is not None and self._undeliverable(link, delivery):
             return True
         if delivery.qos:
@@ -518,8 +532,14 @@ class Model(Judge):
         link.answers.append(PingResp())
 
 
-def kind_order(what):
-    return getattr(what, "will_order", 0)
+def _turn(event):
+    """Wills of one moment are told in the order they came; sessions of one moment end in the order they began."""
+    at, kind, what = event
+    return at, kind, what.will_order if kind == 1 else 0
+
+
+def _is_for(delivery, group):
+    return delivery.group is not None and delivery.group.topic_filter == group.topic_filter
 
 
 def _same(one, other):

@@ -100,7 +100,7 @@ WEIGHTS = {
 
 def random_step(rng: random.Random, crash_weight=WEIGHTS["crash"]):
     """One step of any kind as (name, arguments)."""
-    (name,) = rng.choices(list(RULES), [crash_weight if name == "crash" else WEIGHTS[name] for name in RULES])
+    (name,) = rng.choices(list(RULES), [crash_weight if name in {"stop", "crash"} else WEIGHTS[name] for name in RULES])
     return name, {argument: rng.choice(values) for argument, values in RULES[name].items()}
 
 

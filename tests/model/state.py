@@ -96,6 +96,7 @@ class Session:
         self.expiry_s = 0.0
         self.link = None
         self.left_at = None
+        self.is_from_nowhere = False  # away since a crash: the server knows no address any more
         self.subscriptions = {}  # filter -> Wanted
         self.incoming = set()  # QoS 2 ids from the client that it has not released
         self.in_flight = {}  # packet id -> Delivery, in the order they were sent

@@ -310,6 +310,25 @@ class TimeLost(Restarted):
             session.away_s = None
 
 
+class GroupsForgotten(Restarted):
+    """What was on its way through a shared subscription is not handed on when its reader's session ends."""
+
+    def restored(self, image):
+        for session in image.sessions.values():
+            for delivery in session.deliveries:
+                delivery.shared = None
+
+
+class WrongOneMakesRoom(Restarted):
+    """Who was away longest stays."""
+
+    def restored(self, image):
+        for session in image.sessions.values():
+            if session.away_s is not None:
+                session.expiry_s -= session.away_s
+                session.away_s = 0.0
+
+
 def forgets(kind):
     """A server that forgets to have such changes written down."""
 
@@ -323,6 +342,7 @@ def forgets(kind):
 
 CRASH_FLAWS = [
     OrderLost, IdsLost, OtherPacketIds, RetainedLost, WillsLost, SubscriptionsLost, TimeLost,
+    WrongOneMakesRoom,
     *(forgets(kind) for kind in get_args(AnyRecord) if kind not in {Back, Dropped, Unsubscribed}),  # see test_records
 ]  # fmt: skip
 
@@ -347,6 +367,32 @@ def test_a_server_that_remembers_wrongly_is_caught(flaw):
 @pytest.mark.parametrize(("name", "value"), LIMIT_FLAWS)
 def test_a_server_with_another_limit_is_caught(name, value):
     assert isinstance(caught(lambda: Limit(name, value)), Divergence)
+
+
+def joins(who, expiry_s):
+    """A client whose session outlives its link for so long becomes the group's next member."""
+    session = {
+        "version": Version.MQTT_5, "clean": False, "expiry": expiry_s, "window": None, "largest": None, "aliases": None,
+        "keep_alive": 0, "will": None, "will_qos": 0, "will_retain": False, "will_delay": None, "will_expiry": None,
+        "user": None, "nameless": False,
+    }  # fmt: skip
+    options = {"qos": 1, "no_local": False, "as_published": False, "handling": 0, "identifier": None}
+    return [
+        ("connect", {"who": who, **session}),
+        ("subscribe", {"who": who, "filters": ("$share/g/#",), **options}),
+    ]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_shared_message_that_is_lost_with_two_sessions_at_one_moment_is_caught(number):
+    """The member that had it ends with another one, and a third one is left, which ought to get it."""
+    expiries_s = [5, 5, 30]
+    publish = {"topic": "a", "qos": 1, "retain": False, "size": 10, "expiry": None, "alias": None, "more": None}
+    trace = [step for who, expiry_s in enumerate(expiries_s) for step in joins(who, expiry_s)]
+    trace += [("publish", {"who": 2, **publish})] * (1 + number)
+    trace += [("crash", {}), ("wait", {"seconds": 7}), joins(2, 30)[0], ("ping", {"who": 2})]
+    assert fault(trace, Durable()) is None
+    assert isinstance(fault(trace, GroupsForgotten()), Divergence)
 
 
 def test_the_shortest_trace_still_shows_the_fault():

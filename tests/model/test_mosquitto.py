@@ -7,7 +7,7 @@ import pytest
 from model.player import Player, random_step, shown
 from model.state import V5, V31, V311
 from mosquitto_peer import BINARY, Mosquitto
-from service import Service
+from service import CONFIG, Service
 
 TRACES, STEPS = 8, 60
 
@@ -23,7 +23,7 @@ SETTINGS = ("max_inflight_messages 100", "max_queued_messages 8192")  # as ours
 def brokers(tmp_path_factory):
     """Both; each player begins with tidying up."""
     tmp_path = tmp_path_factory.mktemp("brokers")
-    service = Service(tmp_path / "service")
+    service = Service(tmp_path / "service", CONFIG + "\n[store]\nenabled = false\n")  # Mosquitto keeps nothing either
     try:
         with Mosquitto(tmp_path, *SETTINGS) as mosquitto:
             yield mosquitto, service

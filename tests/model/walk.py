@@ -10,7 +10,7 @@ from model.world import World
 STEPS_A_WORLD = 400  # then a new one is made, so that a trace stays short enough to be understood
 
 
-CRASH_WEIGHT = 2  # of a server that outlives it
+CRASH_WEIGHT = 1.5  # of a stop too, of a server that outlives them
 
 
 class HarnessError(Exception):

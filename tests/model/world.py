@@ -204,7 +204,8 @@ class World:
         kept = [*session.queue, *session.in_flight.values()] if session is not None and shared is not None else []
         expires_at = None if message.expires_at == NEVER else message.expires_at
         return sum(
-            one[4] is shared
+            one[4] is not None
+            and one[4].name == group
             and one[0] is not None
             and (one[0].topic, one[0].payload, one[0].expires_at) == (message.topic, message.payload, expires_at)
             for one in kept
@@ -214,8 +215,8 @@ class World:
         """For which shared group a message is in flight, if for any that still is."""
         session = self.broker.sessions.get(client_id)
         delivery = session.in_flight.get(packet_id) if session is not None else None
-        groups = self.broker.router.groups.items()
-        return next((name for name, shared in groups if delivery is not None and delivery[4] is shared), None)
+        name = delivery[4].name if delivery is not None and delivery[4] is not None else None
+        return name if name in self.broker.router.groups else None
 
     def sent(self, client_id):
         """What messages of QoS 0 it has sent to a client in this step."""
@@ -226,10 +227,6 @@ class World:
             for packet, _ in packets
             if isinstance(packet, Publish) and not packet.qos
         ]
-
-    def knows(self, client_id):
-        """Whether it has a session for a client."""
-        return client_id in self.broker.sessions
 
     def queued(self, client_id):
         """How many messages wait for a client."""
@@ -302,9 +299,9 @@ class World:
 
     def stop(self):
         """The server ends in an orderly way: whoever can be told is told why."""
-        if self.flaw.durable:  # a cut is harder
-            self._crash_and_restart()
-            return
+        self._pass(TICK_S)
+        if self.flaw.durable:
+            self._stop_one_by_one()
         present = list(self.links.values())
         self.broker.stop(self.server.now)
         self.server.settle()
@@ -314,7 +311,18 @@ class World:
                 raise Divergence(f"{link.judged} is open after the server stopped")
             if link.version is V5 and packets[-1].reason_code != ReasonCode.SERVER_SHUTTING_DOWN:
                 raise Divergence(f"{link.judged} was told {packets[-1]} when the server stopped")
+        self.met["stop"] += 1
         self.crash()
+
+    def _stop_one_by_one(self):
+        """Part the clients from the server as a stop does, each judged at its own moment: wills are told."""
+        for link in sorted(self.links.values(), key=lambda link: link.judged.number):
+            reason = ReasonCode.SERVER_SHUTTING_DOWN
+            self.broker.end_client(link.connection.client_id, reason, "the server is shutting down", self.server.now)
+            self.server.settle()
+            self._look()
+            self.model.server_closes(link.judged, reason)
+            self._judge()
 
     def wait(self, seconds):
         self._pass(seconds)

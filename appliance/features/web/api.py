@@ -24,9 +24,10 @@ from appliance.features.web.live import LiveFeed, Local
 from appliance.features.web.past import Past
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_name
+from appliance.store.answers import Row, Series
 from appliance.store.database import StoreError
 from appliance.store.gap_reader import GapReader
-from appliance.store.history_reader import HistoryReader, Row, Series
+from appliance.store.history_reader import HistoryReader
 from appliance.store.tier_reader import EVERY, TierReader
 
 POINTS: Final = 500
@@ -107,6 +108,8 @@ class Readers:
             answer.add_done_callback(_forget)
         if not still_running:
             self._threads.shutdown(wait=True)  # joins threads that have nothing left to do
+        if self._history is not None:
+            self._history.close()
 
 
 class Api:
@@ -270,6 +273,9 @@ def _summaries(
     history: TierReader, topic: str, every: str, since_at: float, until_at: float, limit: int
 ) -> dict[str, Any]:
     series = _series(history, topic)
+    rows = history.summaries(topic, every, since_at, until_at, limit)
+    shown_from_at = max(since_at, rows[0].at) if len(rows) >= limit else since_at
+    gaps = GapReader(history.path).of_periods(history, topic, shown_from_at, until_at)
     return {
         "topic": topic,
         "kind": series.kind,
@@ -278,7 +284,8 @@ def _summaries(
         "since": since_at,
         "until": until_at,
         "every": every,
-        "rows": history.summaries(topic, every, since_at, until_at, limit),
+        "rows": rows,
+        "gaps": [gap.told() for gap in gaps],
     }
 
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from appliance.store.answers import Chart, Row, Series
 from appliance.store.gaps import CLOCK_UNSET
-from appliance.store.history_reader import Chart, Row, Series
 from appliance.store.holes import Gap
 
 MAX_STEPS: Final = 5_000  # an ON/OFF series is sent change by change up to so many

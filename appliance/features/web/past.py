@@ -79,7 +79,10 @@ class Past:
 
     async def moment(self, request: Request) -> Response:
         """What every topic held at a time."""
-        at = time_of(request, "at", "now", self._wall_clock())
+        now = self._wall_clock()
+        at = time_of(request, "at", "now", now)
+        if at > now:
+            raise HTTPException(400, "at is still to come; give a time that has passed")
         filters = request.query_params.getlist("filter")[:MAX_FILTERS] or ["#"]
         for one in filters:
             try:

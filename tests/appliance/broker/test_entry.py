@@ -132,3 +132,53 @@ def test_who_may_come_in_while_nothing_can_be_stored(server, version, fields, re
     if reason and version is V5:
         assert answer.properties.reason_string == "its session cannot be stored at present"
     assert "a" in server.broker.sessions
+
+
+def test_nobody_loses_a_session_for_one_that_cannot_be_stored():
+    server = VirtualServer(journal=RecordingJournal(), max_sessions=1)
+    server.client("a", clean_start=False).lose()
+    server.commit()
+    server.journal.refuses = True
+    link = server.link()
+    link.send(Connect("b", clean_start=False, version=V311))
+    assert link.expect(ConnAck).reason_code == 3
+    assert set(server.broker.sessions) == {"a"}
+
+
+def test_the_session_that_made_room_is_not_there_after_a_cut_if_its_client_was_told():
+    server = VirtualServer(journal=RecordingJournal(), max_sessions=1)
+    server.client("a", clean_start=False).lose()
+    server.commit()
+    server.client("b").lose()
+    link = coming(server, clean_start=False)
+    assert link.packets() == []
+    server.commit()
+    assert not link.expect(ConnAck).session_present
+    server.crash_and_restart()
+    assert not any(session.subscriptions for session in server.broker.sessions.values())
+
+
+def test_room_is_made_for_who_comes_in_and_not_for_who_waits():
+    server = VirtualServer(journal=RecordingJournal(), max_sessions=2)
+    for client_id in ("a", "b"):
+        server.client(client_id, clean_start=False).lose()
+    server.commit()
+    other = server.client("c")  # in the place of a
+    link = coming(server, clean_start=False)
+    other.lose()
+    server.commit()
+    assert not link.expect(ConnAck).session_present
+    assert set(server.broker.sessions) == {"a", "b"}
+
+
+def test_who_waited_and_finds_no_room_is_turned_away():
+    server = VirtualServer(journal=RecordingJournal(), max_sessions=1)
+    server.client("a", clean_start=False).lose()
+    server.commit()
+    other = server.client("c")
+    link = coming(server, V5)
+    assert link.packets() == []
+    server.commit()
+    assert link.expect(ConnAck).reason_code == ReasonCode.QUOTA_EXCEEDED
+    assert link.closed
+    assert not other.closed

@@ -222,6 +222,53 @@ def test_a_will_that_waited_goes_on_waiting():
     assert heard.until(0.01) == [("w", b"gone", 1)]
 
 
+@pytest.mark.parametrize(
+    ("delay_s", "expiry_s", "told_after"), [(0, 100, 0), (50, 0, 0), (50, 100, 50), (200, 100, 100)]
+)
+def test_a_planned_stop_tells_wills_as_a_lost_link_does(delay_s, expiry_s, told_after):
+    """Nobody said goodbye; what is to be told later is told after the start, neither sooner nor twice."""
+    server = house()
+    keeper = lasting(server, "keeper").subscribe("w", 1)
+    will = Will("w", b"lost", QoS(1), properties=Properties(will_delay_interval=delay_s))
+    lasting(server, "c", V5, expiry_s, will=will)
+    server.advance(7)
+    server.broker.stop(server.now)
+    server.settle()
+    assert keeper.closed
+    server.advance(0)
+    server.crash_and_restart()
+    told = server.broker.sessions["keeper"].queue
+    if told_after:
+        server.advance(told_after - 1)
+        assert not told
+        server.advance(1)
+        told = server.broker.sessions["keeper"].queue
+    assert [delivery[0].payload for delivery in told] == [b"lost"]
+    server.advance(300)
+    server.crash_and_restart()
+    assert [delivery[0].payload for delivery in server.broker.sessions["keeper"].queue] == [b"lost"]
+    assert plain(server.journal.image(server.now))["wills"] == {}
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_will_that_a_stop_tells_reaches_who_is_parted_after_it(qos):
+    """It stands in the line of a link that is closed in the same turn."""
+    server = VirtualServer(journal=RecordingJournal())
+    will = Will("w", b"lost", QoS(qos))
+    lasting(server, "c", V5, will=will)
+    keeper = lasting(server, "keeper").subscribe("w", qos)
+    server.commit()
+    keeper.packets()
+    server.broker.stop(server.now)
+    server.commit()
+    seen = keeper.messages()
+    server.crash_and_restart()
+    back = lasting(server, "keeper")
+    assert [one.payload for one in back.resumed] == [b"lost"]
+    assert back.resumed[0].dup
+    assert seen == ([] if qos == 2 else [("w", b"lost", 1)])
+
+
 def test_another_users_client_of_the_same_id_does_not_revoke_a_will():
     server = house(authorize=accounts)
     server.client("a", username="ann", will=Will("w", b"ann", QoS(1)))

@@ -1,6 +1,7 @@
 from collections import Counter
 
 import pytest
+from journal import RecordingJournal
 from virtual import V5, V311, VirtualServer
 
 from appliance.broker.session import Session
@@ -182,6 +183,52 @@ def test_what_waits_stays_where_no_member_is_here():
         client.lose()
     waiting = [delivery[0].payload for client_id in "ab" for delivery in server.broker.sessions[client_id].queue]
     assert sorted(waiting) == [b"2", b"3"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_waits_goes_to_who_has_joined_since_all_had_left(restarts):
+    server = VirtualServer(journal=RecordingJournal(automatic=True))
+    one = member(server, "one", expiry_s=5)
+    one.lose()
+    server.client("p").publish("work/1", b"1", qos=1)
+    member(server, "one", expiry_s=5, topic_filter="other").send(Unsubscribe(3, ("$share/g/work/#",)))
+    assert not server.broker.router.groups
+    member(server, "two", expiry_s=50)
+    if restarts:
+        server.crash_and_restart()
+    for client in server.clients:
+        client.lose()
+    server.advance(5)
+    assert [delivery[0].payload for delivery in server.broker.sessions["two"].queue] == [b"1"]
+
+
+def test_what_is_over_is_not_handed_on():  # [MQTT-3.3.2-5]
+    """A message that nobody may get any more takes no member's turn, nor room in its queue."""
+    server = VirtualServer(max_queued_messages=2)
+    member(server, "first", expiry_s=40).lose()
+    publisher = server.client("p", V5)
+    publisher.publish("work/1", b"over", qos=1, properties=Properties(message_expiry_interval=30))
+    publisher.publish("work/1", b"whole", qos=1)
+    member(server, "second", expiry_s=100).lose()
+    server.advance(41)
+    assert set(server.broker.sessions) == {"p", "second"}
+    assert [delivery[0].payload for delivery in server.broker.sessions["second"].queue] == [b"whole"]
+    assert server.broker.stats.dropped == {"expired": 1}
+
+
+def test_a_session_that_ends_at_the_same_moment_gets_nothing_more():
+    server = VirtualServer()
+    for client_id, expiry_s in (("one", 5), ("other", 5), ("third", 30)):
+        member(server, client_id, expiry_s=expiry_s)
+    publisher = server.client("p")
+    for payload in (b"1", b"2", b"3"):  # one to each, so that it is the first one's turn again
+        publisher.publish("work/1", payload, qos=1)
+    for client in server.clients[:3]:
+        client.lose()
+    server.advance(5)
+    assert set(server.broker.sessions) == {"p", "third"}
+    assert [delivery[0].payload for delivery in server.broker.sessions["third"].queue] == [b"1", b"2"]
+    assert not server.broker.stats.dropped
 
 
 def test_qos_2_that_was_sent_goes_to_nobody_else():  # [MQTT-4.8.2-5]

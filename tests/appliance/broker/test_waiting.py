@@ -4,8 +4,14 @@ import pytest
 from journal import RecordingJournal
 from virtual import V5, V311, VirtualServer
 
+from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
+from appliance.broker.session import Session
+from appliance.broker.topictree import Grant
 from appliance.mqtt.packets import (
+    ConnAck,
+    Connect,
+    Disconnect,
     PingReq,
     PingResp,
     PubAck,
@@ -16,9 +22,10 @@ from appliance.mqtt.packets import (
     SubAck,
     UnsubAck,
     Unsubscribe,
+    Will,
 )
 from appliance.mqtt.properties import Properties
-from appliance.mqtt.types import ReasonCode
+from appliance.mqtt.types import QoS, ReasonCode
 
 
 def recorded(topic):
@@ -235,3 +242,112 @@ def test_what_waits_sets_no_alias_for_what_does_not():
     assert [(packet.topic, packet.payload) for packet in reader.packets()] == [("x", b"2")]
     house.commit()
     assert [(packet.topic, packet.payload) for packet in reader.packets()] == [("x", b"1")]
+
+
+@pytest.mark.parametrize("version", [V311, V5])
+@pytest.mark.parametrize("qos", [1, 2])
+def test_who_replaces_a_last_message_by_one_too_large_to_keep_is_answered_when_the_old_one_is_gone(version, qos):
+    house = House(max_retained_bytes=2_000)
+    writer = house.server.client("writer", version).publish("x", b"old", retain=True)
+    house.commit()
+    writer.publish("x", bytes(2_000), qos=qos, retain=True)
+    assert waits(house, writer, PubAck if qos == 1 else PubRec)
+    house.server.crash_and_restart()
+    assert house.server.broker.router.retained.peek("x") is None
+
+
+def test_what_a_reader_inside_the_process_publishes_in_turn_hurries_no_answer():
+    house = House()
+    house.lasting("reader", V5, "#", qos=1)
+    broker, now = house.server.broker, house.server.now
+    inside = Session("inside")
+    inside.deliver = lambda message: broker.publish(Message("echo", message.payload), now)
+    broker.router.subscribe(inside, "x", Grant(0), 2)
+    writer = house.server.client("writer").publish("x", qos=1)
+    assert waits(house, writer, PubAck)
+
+
+@pytest.mark.parametrize("reason", [0x83, 0x97])
+def test_the_id_of_a_message_that_a_reader_refused_is_free_on_disk_too(reason):  # MQTT 5 §4.3
+    house = House(max_inflight=1)
+    reader = house.lasting("reader", V5, "x", qos=2)
+    writer = house.server.client("writer")
+    for number in (1, 2):
+        writer.publish("x", b"%d" % number, qos=2, packet_id=number)
+    house.commit()
+    assert [packet.packet_id for packet in reader.packets()] == [1]
+    reader.send(PubRec(1, reason))
+    house.commit()
+    assert [packet.payload for packet in reader.packets()] == [b"2"]
+    house.server.crash_and_restart()
+    again = house.server.client("reader", V5, clean_start=False, properties=Properties(session_expiry_interval=100))
+    assert [packet.payload for packet in again.resumed] == [b"2"]
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_has_become_too_large_for_its_reader_is_over_on_disk_too(qos):  # [MQTT-3.1.2-25]
+    house = House()
+    house.lasting("reader", V5, "x", qos=qos)
+    house.server.client("writer").publish("x", bytes(100), qos=2)
+    house.commit()
+    house.server.crash_and_restart()
+    properties = Properties(session_expiry_interval=100, maximum_packet_size=90)
+    assert house.server.client("reader", V5, clean_start=False, properties=properties).resumed == []
+    house.commit()
+    house.server.crash_and_restart()
+    assert not house.server.broker.sessions["reader"].in_flight
+
+
+def test_a_message_of_qos_2_that_is_refused_leaves_no_id_behind():
+    house = House()
+    writer = house.lasting("writer")
+    packet = {"qos": 2, "packet_id": 7, "properties": Properties(payload_format_indicator=1)}
+    writer.publish("x", b"\xff", **packet)
+    assert writer.expect(PubRec).reason_code == ReasonCode.PAYLOAD_FORMAT_INVALID
+    house.commit()
+    house.server.crash_and_restart()
+    assert house.server.broker.sessions["writer"].incoming == set()
+
+
+def test_who_leaves_a_group_is_told_when_that_is_on_disk():
+    house = House()
+    reader = house.lasting("reader", V5, "$share/g/x", qos=1)
+    reader.send(Unsubscribe(3, ("$share/g/x",)))
+    assert waits(house, reader, UnsubAck)
+    house.server.crash_and_restart()
+    assert house.server.broker.router.groups == {}
+    house.server.client("writer").publish("x", qos=1)
+    assert not house.server.broker.sessions["reader"].queue
+
+
+def test_a_goodbye_that_ends_the_session_ends_it_with_its_will():
+    house = House()
+    will = Will("w", b"lost", QoS(1), retain=True, properties=Properties(will_delay_interval=50))
+    properties = Properties(session_expiry_interval=100)
+    client = house.server.client("a", V5, clean_start=False, properties=properties, will=will)
+    house.commit()
+    client.send(Disconnect(properties=Properties(session_expiry_interval=0)))
+    house.commit()
+    house.server.crash_and_restart()
+    house.server.advance(200)
+    assert not house.server.broker.sessions
+    assert not house.server.broker.router.retained.peek("w")
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_a_clean_start_tells_the_will_that_waited_and_its_connack_waits_for_both(taken_over):
+    house = House()
+    will = Will("w", b"lost", QoS(1), retain=True, properties=Properties(will_delay_interval=50))
+    properties = Properties(session_expiry_interval=100)
+    first = house.server.client("a", V5, clean_start=False, properties=properties, will=will)
+    house.commit()
+    if not taken_over:
+        first.lose()
+        house.commit()
+    link = house.server.link(V5)
+    link.send(Connect("a", version=V5))
+    assert waits(house, link, ConnAck)
+    house.server.crash_and_restart()
+    assert house.server.broker.router.retained.peek("w").payload == b"lost"
+    house.server.advance(100)
+    assert len(house.server.journal.messages) == 1  # told once

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -130,8 +131,14 @@ def test_status_of_a_bare_service():
 
 def test_a_store_that_is_well_has_little_to_say():
     assert list(ask.store_lines(WELL)) == ["  store     2.5 MB of 4000.0 MB, 1 commit since the start"]
+    *_, damage = ask.store_lines({**WELL, "damages": ["the database was damaged"]})
+    assert "the database was damaged" in damage
     written = list(ask.store_lines({**WELL, "written_day_bytes": 1_000_000}))
     assert written[1:] == ["            1.0 MB written in the last 24 h of 200.0 MB a day"]
+    written = list(ask.store_lines({**WELL, "written_day_bytes": 1_000_000, "day_hours": 0.01}))
+    assert written[1:] == ["            1.0 MB written in the last 1 min of 200.0 MB a day"]
+    *_, lack = ask.store_lines({**WELL, "reserve": "the reserve does not fit"})
+    assert "the reserve does not fit" in lack
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows")])
@@ -203,12 +210,16 @@ def test_a_reading_is_asked_for_while_the_service_runs_and_afterwards(tmp_path):
         done.stderr.removesuffix(UNSURE) == f"appliance: no appliance answers; this is from {data_dir}/appliance.db\n"
     )
 
+    with socket.socket(socket.AF_UNIX) as left:  # as of a service that was killed
+        left.bind(str(data_dir / "control.sock"))
+    assert appliance(tmp_path, *ask_rows).stderr == done.stderr
+
     newest = appliance(tmp_path, *ask_rows, "--limit", "1", "--json")
     (row,) = (one for one in json.loads(newest.stdout) if "gap" not in one)
     assert (row["value"], row["text"], row["agent"]) == (21.0, None, None)
 
     far = appliance(tmp_path, "history", topic, "--data", data_dir, "--since", "2d", "--until", "1d")
-    assert (far.returncode, readings(far.stdout)) == (0, [])
+    assert (far.returncode, readings(far.stdout)) == (Exit.NOTHING, [])
     assert f"no readings of {topic} in that time" in far.stderr
 
     unknown = appliance(tmp_path, "history", "home/kitchen/temperatur", "--data", data_dir)
@@ -242,6 +253,7 @@ def test_a_service_that_records_nothing_says_so(tmp_path):
     [
         (("--since", "soon"), "--since: 'soon' is not a time"),
         (("--until", "?"), "--until: '?' is not a time"),
+        (("--since", "9999-01-01"), "--since: 9999-01-01 00:00:00 is still to come; give"),
         (("--since", "1h", "--until", "2h"), "--since is not before --until; swap them"),
     ],
 )

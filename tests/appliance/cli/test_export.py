@@ -35,9 +35,12 @@ def test_csv_and_json_lines(tmp_path, data_dir):
     assert (done.stderr, done.returncode) == ("", Exit.OK)
     lines = exported(tmp_path, data_dir, "home/+/t", "--format", "jsonl", "--since", "2h").stdout.splitlines()
     assert [json.loads(line)["value"] for line in lines] == [20.5, 21]
-    assert exported(tmp_path, data_dir, "--until", "2h").stdout.count("\n") == 1
+    none = exported(tmp_path, data_dir, "--until", "2h")
+    assert (none.stdout.count("\n"), none.returncode) == (1, Exit.NOTHING)
+    assert "no readings of # in that time" in none.stderr
+    assert exported(tmp_path, data_dir, "nothing/#", "--format", "jsonl").returncode == Exit.NOTHING
     (row,) = exported(tmp_path, data_dir, "home/+/door", "--every", "1d").stdout.splitlines()[1:]
-    assert ",1.0,1.0,1.0,1,ON," in row
+    assert ",1.0,1.0,1.0,1.0,,1,ON," in row
 
 
 def test_into_a_file_while_the_service_runs(tmp_path, data_dir):
@@ -47,7 +50,11 @@ def test_into_a_file_while_the_service_runs(tmp_path, data_dir):
     with running(tmp_path, "run", "--data", data_dir, "--mqtt-port", port, "--http-port", "0") as service:
         service.line()
         done = exported(tmp_path, data_dir, "-o", target)
-        assert (done.stdout, done.stderr, done.returncode) == ("", "", Exit.OK)
+        assert done.returncode == Exit.DATA
+        assert "out.csv is there already; name another file, or add --force" in done.stderr
+        assert target.read_text() == "old"
+        done = exported(tmp_path, data_dir, "-o", target, "--force")
+        assert (done.stdout, done.stderr, done.returncode) == (f"{target} has 3 rows, 0.0 MB\n", "", Exit.OK)
         service.stop()
     assert target.read_text().count("\n") == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "out.csv"]
@@ -57,7 +64,7 @@ def test_into_a_file_while_the_service_runs(tmp_path, data_dir):
 def test_a_file_that_cannot_be_made_or_filled(tmp_path, data_dir):
     done = exported(tmp_path, data_dir, "-o", tmp_path / "none" / "out.csv")
     assert done.returncode == Exit.DATA
-    assert "cannot be written (No such file or directory)" in done.stderr
+    assert "cannot be written (No such file or directory); make its directory first" in done.stderr
     full = exported(tmp_path, data_dir, "-o", "/dev/full")
     assert full.returncode == Exit.DATA
     assert "free some space" in full.stderr
@@ -66,7 +73,8 @@ def test_a_file_that_cannot_be_made_or_filled(tmp_path, data_dir):
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
-        (("a#",), Exit.USAGE, "a wildcard is not alone"),
+        (("--since", "9999-01-01"), Exit.USAGE, "is still to come"),
+        (("a#",), Exit.USAGE, "TOPIC-FILTER: a wildcard is not alone"),
         (("--since", "1h", "--until", "2h"), Exit.USAGE, "swap them"),
         (("--since", "soon"), Exit.USAGE, "--since: 'soon'"),
         (("--every", "0s"), Exit.USAGE, "is no stretch of time"),
@@ -81,7 +89,7 @@ def test_what_cannot_be_asked(tmp_path, data_dir, arguments, code, complaint):
 
 
 def test_no_database(tmp_path):
-    assert exported(tmp_path, tmp_path / "none").returncode == Exit.UNAVAILABLE
+    assert exported(tmp_path, tmp_path / "none").returncode == Exit.NOTHING
     (tmp_path / "appliance.db").write_bytes(b"no database" * 100)
     assert exported(tmp_path, tmp_path).returncode == Exit.DATA
 

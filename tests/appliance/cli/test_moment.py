@@ -32,6 +32,7 @@ def test_the_state_of_a_moment_from_the_file(tmp_path, data_dir):
     assert "this is from" in done.stderr
     assert done.returncode == Exit.OK
     assert sub(tmp_path, data_dir, "--at", "now", "-t", "home/+/t", "-t", "none/#").stdout == "21\n"
+    assert sub(tmp_path, data_dir, "--at", "90m").stdout == "20.5\nON\n"  # no filter: everything
     formatted = sub(tmp_path, data_dir, "--at", "90m", "-t", "#", "-F", "%t=%p %r", "-T", "home/hall/#")
     assert formatted.stdout == "home/a/t=20.5 1\n"
     assert sub(tmp_path, data_dir, "--at", "90m", "-v", "#", "-C", "1", "-N").stdout == "home/a/t 20.5"
@@ -59,7 +60,15 @@ def test_nothing_known(tmp_path, data_dir):
     ("arguments", "complaint"),
     [
         (("--at", "soon", "#"), "--at: 'soon' is not a time"),
-        (("--at", "1h", "a/#/b"), "# is not the last level"),
+        (("--at", "1h", "a/#/b"), "FILTER: # is not the last level"),
+        (("--at", "1h", "#", "-T", ""), "-T: the topic filter is empty"),
+        (("--at", "9999-01-01", "#"), "is still to come; give a time that has passed"),
+        (("--at", "1h", "#", "-h", "otherhost"), "-h does not go with --at"),
+        (("--at", "1h", "-L", "mqtt://localhost/a"), "-L does not go with --at"),
+        (("--at", "1h", "#", "-R"), "-R does not go with --at"),
+        (("--at", "1h", "#", "-c"), "-c does not go with --at"),
+        (("--at", "1h", "#", "-q", "1"), "-q does not go with --at"),
+        (("--at", "1h", "#", "--cafile", "ca.pem"), "--cafile does not go with --at"),
         (("--at", "1h", "#", "-F", "%z"), "-F: %z is unknown"),
     ],
 )

@@ -112,3 +112,43 @@ def test_a_broker_that_refuses(home, broker):
     done = appliance(home, "pub", "-p", broker, "-t", "a", "-m", "x", "-i", "x" * 300)
     assert done.returncode == Exit.UNAVAILABLE
     assert f"localhost:{broker} refused the connection" in done.stderr
+
+
+def serve(server, connack, puback):
+    """Greet each client; answer what it publishes, or close when there is no answer."""
+    while True:
+        try:
+            link, _ = server.accept()
+        except OSError:
+            return
+        with link:
+            link.recv(1000)
+            link.sendall(connack)
+            link.recv(1000)
+            if puback:
+                link.sendall(puback)
+                link.recv(1000)
+
+
+@pytest.mark.parametrize(
+    ("version", "connack", "puback", "complaint"),
+    [
+        ("mqttv311", b"\x20\x02\x00\x00", b"", "closes the connection instead of acknowledging the message; its disk"),
+        (
+            "mqttv5",
+            b"\x20\x03\x00\x00\x00",
+            b"\x40\x0f\x00\x01\x97\x0b\x1f\x00\x08disk\x1b[0m",
+            "(Quota exceeded: disk\\x1b[0m); its disk may be full: `appliance status` there says so",
+        ),
+    ],
+)
+def test_a_broker_that_cannot_store(home, version, connack, puback, complaint):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = Thread(target=serve, args=(server, connack, puback))
+        thread.start()
+        port = server.getsockname()[1]
+        done = appliance(home, "pub", "-h", "127.0.0.1", "-p", port, "-t", "a", "-m", "x", "-q", "1", "-V", version)
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    assert done.returncode == Exit.UNAVAILABLE
+    assert complaint in done.stderr

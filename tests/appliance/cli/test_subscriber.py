@@ -107,7 +107,7 @@ def test_it_comes_back_after_the_broker_did(home, tmp_path):
     ("arguments", "code", "complaint"),
     [
         (("-t", "a/#/b"), Exit.USAGE, "-t: # is not the last level"),
-        (("-t", "a", "-T", ""), Exit.USAGE, "-t: the topic filter is empty"),
+        (("-t", "a", "-T", ""), Exit.USAGE, "-T: the topic filter is empty"),
         (("-t", "a", "-F", "%z"), Exit.USAGE, "-F: %z is unknown"),
         (("-t", "a", "-P", "x"), Exit.USAGE, "-P needs a user name: add -u NAME"),
         (("-t", "a", "-p", "1"), Exit.UNAVAILABLE, "no broker at localhost:1 (Connection refused); start one with"),

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.cli import terminal
-from appliance.cli.terminal import Colour, coloured, complain, printable, say
+from appliance.cli.terminal import Colour, coloured, complain, line_columns, printable, say
 
 
 class Screen:
@@ -44,3 +44,10 @@ def test_a_complaint_is_one_line(capsys):
 )
 def test_a_stranger_does_not_steer_the_terminal(text, shown):
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(("said", "columns"), [("132", 132), ("", 80), ("wide", 80), ("0", 80)])
+def test_lines_are_as_long_as_the_terminal_is_wide(monkeypatch, said, columns):
+    monkeypatch.setenv("COLUMNS", said)
+    monkeypatch.setattr(terminal.sys, "__stdout__", None)
+    assert line_columns() == columns

@@ -8,7 +8,7 @@ from sockets import loopback, until
 from appliance.features import gaps as module
 from appliance.features.gaps import QUIET_S, GapWatch, Loss
 from appliance.net.local import LocalClient
-from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, HUB, GapNote
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, UNKEPT, GapNote
 
 
 class Clock:
@@ -129,11 +129,11 @@ def test_what_is_dropped_here_is_looked_at_again_and_again(monkeypatch):
         clock.now = 120.0 + QUIET_S
         await until(lambda: len(notes) == 2)
         assert notes == [
-            GapNote(HUB, "", DROPPED, 110.0, None, "full"),
-            GapNote(HUB, "", DROPPED, None, 120.0, "full"),
+            GapNote(UNKEPT, "", DROPPED, 110.0, None, "full"),
+            GapNote(UNKEPT, "", DROPPED, None, 120.0, "full"),
         ]
 
-    watched(scenario, {"full": lambda: totals["full"]})
+    watched(scenario, {(UNKEPT, "full"): lambda: totals["full"]})
 
 
 LOOKS = [

@@ -1,10 +1,13 @@
 """A question reads one state of the file and ends in time."""
 
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from keeper import Keeper, number
 
 from appliance.store import asking as module
-from appliance.store.asking import asking
+from appliance.store.asking import Asker, asking
 from appliance.store.database import StoreError
 
 
@@ -42,3 +45,73 @@ def test_it_ends_in_time(keeper, monkeypatch):
 def test_no_file(tmp_path):
     with pytest.raises(StoreError, match="cannot be opened"), asking(tmp_path / "none.db"):
         pass
+
+
+COUNT = "SELECT count(*) FROM history"
+
+
+def test_a_connection_that_is_kept_sees_what_was_written_since(keeper):
+    asker = Asker(keeper.path, keeps=True)
+    for number_of_rows in (1, 2):
+        keeper.write(number(number_of_rows))
+        with asker.question() as connection:
+            assert connection.execute(COUNT).fetchone() == (number_of_rows,)
+            kept = connection
+    with asker.question() as connection:
+        assert connection is kept
+        with asker.question() as other:  # each question has one to itself
+            assert other is not kept
+    asker.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        kept.execute(COUNT)
+
+
+def test_a_connection_that_is_kept_holds_nothing_up(keeper):
+    keeper.write(number(1))
+    asker = Asker(keeper.path, keeps=True)
+    with asker.question() as connection:
+        assert connection.execute(COUNT).fetchone() == (1,)
+    keeper.write(number(2))
+    assert keeper.database.checkpoint("TRUNCATE")
+    assert keeper.path.with_name("appliance.db-wal").stat().st_size == 0
+    asker.close()
+
+
+def test_a_question_that_failed_keeps_nothing(keeper):
+    asker = Asker(keeper.path, keeps=True)
+    with pytest.raises(StoreError), asker.question() as failed:
+        failed.execute("SELECT * FROM nowhere")
+    with asker.question() as connection:
+        assert connection is not failed
+    asker.close()
+
+
+def test_a_file_in_the_place_of_another_is_opened_anew(keeper, tmp_path):
+    asker = Asker(keeper.path, keeps=True)
+    keeper.write(number(1))
+    with asker.question() as connection:
+        assert connection.execute(COUNT).fetchone() == (1,)
+    keeper.stop()
+    for part in tmp_path.glob("appliance.db*"):
+        part.rename(tmp_path / f"aside-{part.name}")
+    keeper.start()
+    with asker.question() as connection:
+        assert connection.execute(COUNT).fetchone() == (0,)
+    asker.close()
+
+
+def test_many_threads_ask_at_once(keeper):
+    keeper.write(*(number(n) for n in range(50)))
+    asker = Asker(keeper.path, keeps=True)
+
+    def count(_):
+        with asker.question() as connection:
+            return connection.execute(COUNT).fetchone()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(count, range(100))) == {(50,)}
+    asker.close()
+    with asker.question() as connection:  # may be asked on, and keeps nothing
+        assert connection.execute(COUNT).fetchone() == (50,)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute(COUNT)

@@ -234,8 +234,10 @@ def test_what_is_no_good_copy_is_refused(database, tmp_path, spoil, says):
     backup(database, copy)
     spoil(copy)
     fill(database, "two", 7)
-    with pytest.raises(StoreError, match=says):
+    with pytest.raises(StoreError, match=says) as refused:
         restore(copy, database)
+    assert str(refused.value).startswith(f"{copy} ")  # the file that was named, not the one it was copied into
+    assert "a new history then begins" not in str(refused.value)
     assert content(database) == ({"two"}, 7)
     assert not [path.name for path in database.parent.iterdir() if "restore" in path.name or "part" in path.name]
 
@@ -363,3 +365,29 @@ def test_a_cut_anywhere_in_a_restore_leaves_the_old_state_or_the_new(tmp_path, d
         number += 1
     assert number > 6
     assert len(seen) == 2
+
+
+def test_full_with_room_on_the_disk_means_damage(tmp_path, monkeypatch):
+    keeper = Keeper(tmp_path / "a.db")
+    keeper.stop()
+
+    class Damaged:
+        """A connection to a damaged file, as SQLite behaves on some."""
+
+        def __init__(self, connection):
+            self._connection = connection
+
+        def __getattr__(self, name):
+            return getattr(self._connection, name)
+
+        def execute(self, statement, *arguments):
+            if statement.startswith("VACUUM"):
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            return self._connection.execute(statement, *arguments)
+
+    opened = module.open_reader
+    monkeypatch.setattr(module, "open_reader", lambda path: Damaged(opened(path)))
+    with pytest.raises(StoreError, match=r"a.db is damaged and cannot be copied"):
+        module.backup(tmp_path / "a.db", tmp_path / "copy.db")

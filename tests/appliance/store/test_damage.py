@@ -2,12 +2,15 @@
 
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 from storage.corpus import foreign
 from storage.home import NAME, build
 
 from appliance.store.damage import (
+    ASIDE,
+    TOLD,
     Damage,
     MisfitError,
     check,
@@ -16,6 +19,7 @@ from appliance.store.damage import (
     forget_untrue,
     is_damage,
     last_aside,
+    log_of,
     tell,
 )
 from appliance.store.database import Database
@@ -113,7 +117,9 @@ def test_of_a_file_of_ours_one_page_is_enough(path):
 def test_nothing_is_nothing(tmp_path):
     assert examine(tmp_path / NAME, None) == (False, None, None)
     (tmp_path / NAME).touch()
-    assert examine(tmp_path / NAME, None) == (False, None, None)
+    is_ours, why, remark = examine(tmp_path / NAME, None)
+    assert (is_ours, why) == (False, None)
+    assert remark.endswith("was there and empty: a new history begins in it")
     assert examine(tmp_path / NAME, NOTES).why == "the file was empty"
 
 
@@ -165,3 +171,23 @@ def test_the_owner_is_told_for_as_long_as_the_file_is_there(tmp_path):
     assert last_aside(path) is None
     assert list(tmp_path.iterdir()) == []
     assert time.gmtime(one.at).tm_year == 2026
+
+
+def test_of_what_nothing_is_kept_no_more_is_said():
+    nothing = Damage(
+        at=0, why="zeros", aside="a", kept=0, lost=0, lost_pages=3, is_finished=True, most={}, roots={}
+    ).line()
+    assert nothing.startswith("the database was damaged (zeros): on 1970-01-01 00:00 UTC nothing could be saved of it,")
+
+
+def test_with_the_old_file_its_log_and_its_account_go(tmp_path):
+    aside = tmp_path / f"{NAME}{ASIDE}1"
+    for left in (log_of(aside), Path(f"{aside}{TOLD}")):
+        left.touch()
+    forget_untrue(tmp_path / NAME)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_in_the_lock_file_without_its_database(tmp_path):
+    notes = Notes(page_size=1024, roots={}, steps=[], is_open=False)
+    assert "is gone: a new history begins" in examine(tmp_path / NAME, notes).remark

@@ -138,7 +138,7 @@ def test_no_room_at_the_start(path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
     try:
-        with pytest.raises(StoreError, match="check its free space"):
+        with pytest.raises(StoreError, match="free some space"):
             Database.open(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

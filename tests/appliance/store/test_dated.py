@@ -38,14 +38,14 @@ def test_epochs_of_another_offset_are_put_where_they_belong(kept):
     assert dated.before(1, BEGIN + DAY_MS + 1, texts=False).value == 4_000
 
 
-def test_what_has_no_time_does_not_exist_until_it_has(kept):
+def test_a_provisional_time_counts_until_the_true_one_is_found(kept):
     epoch = kept.epoch(BEGIN + DAY_MS, clock="unsynced")
     kept.put(1, (DAY_MS, 1))
     dated = DatedReadings(kept.database.connection)
-    assert dated.between(1, 0, BEGIN + 9 * DAY_MS) == []
-    assert dated.before(1, BEGIN + 9 * DAY_MS, texts=False) is None
+    assert dated.between(1, 0, BEGIN + 9 * DAY_MS) == [Reading(BEGIN + DAY_MS, 1_000)]
+    assert dated.before(1, BEGIN + 9 * DAY_MS, texts=False) == Reading(BEGIN + DAY_MS, 1_000)
     kept.ask("UPDATE epochs SET clock = 'redated', offset_ms = 5 WHERE id = ?", (epoch,))
-    dated.forget()
+    dated.forget(all_offsets=True)
     assert dated.between(1, 0, BEGIN + 9 * DAY_MS) == [Reading(BEGIN + DAY_MS + 5, 1_000)]
 
 

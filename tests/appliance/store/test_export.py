@@ -7,7 +7,9 @@ import json
 import pytest
 from keeper import AT, TOPIC, Keeper, number, origin
 
+from appliance.devices import Device, Measurement
 from appliance.store.export import BUCKET_COLUMNS, ROW_COLUMNS, Wanted, export
+from appliance.store.tier_reader import TierReader
 
 
 @pytest.fixture
@@ -88,3 +90,23 @@ def test_how_far_it_is_is_told(keeper):
     for _ in export(keeper.path, wanted(), "csv", lambda *far: told.append(far)):
         pass
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_periods_are_those_of_the_history(tmp_path):
+    keeper = Keeper(tmp_path / "appliance.db", at=AT - 800.0)
+    keeper.learn(Device(agent="m", site="home", sensors=(Measurement(topic="home/m/gas", kind="gas", unit="m³"),)))
+    for step, value in enumerate((20, 22.5, 19, 30, 4, 4.25)):
+        keeper.write(
+            number(value), number(value, "home/m/gas"), number("ON" if value > 20 else "OFF", "home/hall/door")
+        )
+        keeper.advance(700 + 900 * (step % 3))
+    keeper.move()
+    for topic in (TOPIC, "home/m/gas", "home/hall/door"):
+        hours = TierReader(keeper.path).summaries(topic, "1h", 0.0, 1e10)
+        found = rows(keeper, "jsonl", topic_filter=topic, every_s=3600.0)
+        assert len(found) == len(hours) > 1
+        for row, hour in zip(found, hours, strict=True):
+            for name in ("min", "mean", "weighted_mean", "max", "sum", "count"):
+                assert row[name] == pytest.approx(getattr(hour, name)), (topic, row, name)
+    assert any(row["sum"] for row in rows(keeper, "jsonl", topic_filter="home/m/gas", every_s=3600.0))
+    keeper.stop()

@@ -11,9 +11,11 @@ from appliance.store.gaps import (
     AGENT_OFFLINE,
     BROKER_DOWN,
     CLOCK_UNSET,
+    DROPPED,
     HUB,
     SENSOR_FAILING,
     SERIES,
+    UNKEPT,
     GapNote,
     Gaps,
 )
@@ -52,6 +54,7 @@ def test_the_gaps_of_a_topic_are_its_own_its_agents_and_the_hubs(keeper):
     note(keeper, SERIES, TOPIC, SENSOR_FAILING, 300, 330)
     note(keeper, SERIES, "home/else", SENSOR_FAILING, 300, 310)
     note(keeper, HUB, "", BROKER_DOWN, 400, 450)
+    note(keeper, UNKEPT, "", DROPPED, 460, 470)  # of topics without a series: this one has one
     note(keeper, AGENT, "house", AGENT_OFFLINE, 500, None)
     reader = GapReader(keeper.path)
     assert seen(reader.of(TOPIC, [], AT, AT + 1000)) == [
@@ -91,3 +94,8 @@ def test_a_damaged_row_is_never_told(keeper):
     note(keeper, HUB, "", BROKER_DOWN, 400, 450)
     keeper.ask("UPDATE gaps SET cause = 'broker down!'")
     assert GapReader(keeper.path).last(0, AT + 900) == []
+
+
+def test_the_list_of_all_names_what_has_no_series(keeper):
+    note(keeper, UNKEPT, "", DROPPED, 10, 20)
+    assert [(gap.scope, gap.cause) for gap in GapReader(keeper.path).last(AT, AT + 100)] == [(UNKEPT, DROPPED)]

@@ -3,6 +3,7 @@
 import pytest
 from keeper import Keeper
 
+from appliance.store.checksum import checksum
 from appliance.store.gaps import (
     AGENT,
     AGENT_OFFLINE,
@@ -14,7 +15,7 @@ from appliance.store.gaps import (
     STOPPED,
     GapNote,
     Gaps,
-    checksum,
+    prune,
 )
 
 OFFLINE = (AGENT, "attic", AGENT_OFFLINE)
@@ -116,8 +117,8 @@ def test_every_row_says_whether_it_is_whole(keeper):
     kept = keeper.ask(f"SELECT {columns}, checksum FROM gaps").fetchall()
     assert len(kept) == 3
     for *fields, told in kept:
-        assert checksum(fields) == told
-        assert checksum([*fields[:-1], "else"]) != told
+        assert checksum(*fields) == told
+        assert checksum(*fields[:-1], "else") != told
 
 
 def test_the_view_has_readable_times(keeper):
@@ -126,3 +127,19 @@ def test_the_view_has_readable_times(keeper):
         Gaps(keeper.database.connection).write([GapNote(*OFFLINE, 0.0, None)], lambda _: tick)
     (row,) = keeper.ask("SELECT since, until, cause, name FROM gap_times").fetchall()
     assert row == ("2026-09-21T14:13:20.000Z", None, AGENT_OFFLINE, "attic")
+
+
+def test_old_gaps_and_the_oldest_of_too_many_are_thrown_away(keeper):
+    write(keeper, *(GapNote(*OFFLINE, n, n + 1, str(n)) for n in range(10)), GapNote(*OFFLINE, 0, None))
+
+    def prune_to(before_tick, limit, most):
+        with keeper.database.transaction():
+            gone = prune(keeper.database.connection, before_tick, limit, most)
+        return gone, [detail for *_, detail, _, _ in rows(keeper)]
+
+    assert prune_to(10, 5, 99) == (0, [*"0123456789", ""])
+    assert prune_to(31, 2, 99) == (2, [*"23456789", ""])
+    assert prune_to(31, 2, 99) == (1, [*"3456789", ""])
+    assert prune_to(0, 2, 5) == (2, [*"56789", ""])
+    assert prune_to(0, 9, 5) == (1, [*"6789", ""])
+    assert prune_to(10**6, 9, 0) == (4, [""])

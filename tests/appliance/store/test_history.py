@@ -1,15 +1,72 @@
 """Readings get their places once, in an order that nothing changes, and moves bring them over."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
+from groups import user_property
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keeper import AT, TOPIC, Keeper, backlog, number, origin
 
 from appliance.broker.message import Message
+from appliance.broker.rights import ALL_RIGHTS
 from appliance.clock import SYNCED, UNSYNCED
 from appliance.devices import Device, Measurement
 from appliance.store.group import Group
 from appliance.store.history import MAX_CACHED, MOVED_ROWS, History, Tally
+
+USUAL = st.builds(
+    lambda seq, late_s, quality, clock: origin(seq, at=AT - late_s, quality=quality, clock=clock),
+    st.integers(1, 9),
+    st.sampled_from((0.0, 0.25, 2.0, -30.0, 400.0, -90.0)),
+    st.sampled_from(("ok", "stale")),
+    st.sampled_from((SYNCED, UNSYNCED)),
+)
+SLY = st.sampled_from(
+    (  # what looks like a sequence number or a time and is none, or is the second of its name
+        b"",
+        origin(1),
+        origin(2**62 + 1, at=AT),
+        origin(3, agent="", at=AT),
+        user_property("seq", "5") + origin(6, at=AT),
+        user_property("time", "2026-11-22T20:05:51.125Z") + origin(7, at=AT),
+        user_property("note", user_property("seq", "7").decode()) + origin(8, at=AT),
+        user_property("seq", "8") + user_property("note", user_property("time", "2026-11-22T20:05:51.125Z").decode()),
+        user_property("seq", "9") + user_property("time", "9999-12-31T23:59:59.999Z"),
+        user_property("seq", "9") + user_property("time", "2026-11-22T20:05:61.125Z"),
+        origin(4, at=AT)[:-1],
+        b"\x03\0\x01x" + origin(4, at=AT, clock="synced"),
+    )
+)
+MESSAGES = st.builds(
+    Message,
+    st.sampled_from((TOPIC, "home/hall/door", "home/devices/house/backlog")),
+    st.sampled_from(
+        (b"21.4", b"21.400", b" 7 ", b"ON", b"-0", b"1e400", b"open", b"", b"\xff", b'{"a": 1}', b"9" * 70)
+    ),
+    properties=st.one_of(USUAL, SLY),
+)
+
+
+@given(st.lists(MESSAGES, max_size=12), st.sampled_from((SYNCED, UNSYNCED)))
+@settings(max_examples=25, deadline=None)
+def test_the_short_way_of_the_usual_reading_leads_to_the_same_place(messages, quality):
+    ends = []
+    with tempfile.TemporaryDirectory() as directory:
+        # Whose rights are known goes the long way.
+        for name, rights in (("short", None), ("long", ALL_RIGHTS)):
+            keeper = Keeper(Path(directory) / name, quality=quality)
+            group = Group(1, now=keeper.now, at=keeper.at)
+            with keeper.database.transaction():
+                entries = [(message, 0, keeper.now + n // 3, rights) for n, message in enumerate(messages)]
+                placed = [keeper.history.place(entry, group) for entry in entries]
+            asked = ("SELECT * FROM stretches", "SELECT * FROM runs", "SELECT topic, kind FROM series")
+            tables = [keeper.ask(query).fetchall() for query in asked]
+            ends.append((placed, tables, keeper.history.tally, keeper.clock.last_tick))
+            keeper.stop()
+    assert ends[0] == ends[1]
+
 
 BUILT = 1_700_000_000.0
 YEARS = 10 * 365 * 86_400.0
@@ -166,6 +223,10 @@ def test_who_speaks_for_several_topics_speaks_for_its_own(keeper):
     placed = keeper.history.place((backlog(*entries), 0, keeper.now, Rights()), group)
     assert [row.value for row in placed] == [1000]
     assert keeper.history.tally == Tally(rows=1, forbidden=1)
+    # It came, and will not come again: at once in the table, since no row says so.
+    assert keeper.ask("SELECT first_seq, last_seq FROM received").fetchall() == [(1, 2)]
+    assert keeper.history.place((backlog(*entries), 0, keeper.now, Rights()), group) == []
+    assert keeper.history.tally == Tally(rows=1, forbidden=1, duplicates=2)
 
 
 def test_series_are_capped_and_the_cap_holds_after_a_restart(tmp_path):

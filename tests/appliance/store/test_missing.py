@@ -32,9 +32,9 @@ def test_a_database_that_is_gone_is_told(tmp_path):
     path.unlink()
     notes = Notes(page_size=1024, roots={}, steps=[], is_open=False)
     assert examine(path, None).remark is None
-    assert examine(path, notes).remark == f"{path} is gone: a new one was begun"
+    assert examine(path, notes).remark == f"{path} is gone: a new history begins"
     open_sound(path).close()
     (missing,) = missings(path)
-    assert "is gone: a new one was begun" in missing.line()
+    assert "is gone: a new history begins" in missing.line()
     open_sound(path).close()
     assert len(missings(path)) == 1

@@ -5,8 +5,20 @@ from keeper import AT, TOPIC, Keeper, backlog, number, origin
 
 from appliance.store import proof as module
 from appliance.store.database import StoreError
-from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, GapNote, Gaps
-from appliance.store.proof import CUT, LOST, PRUNED, REFUSED, WAITS, prove
+from appliance.store.gaps import (
+    AGENT,
+    AGENT_OFFLINE,
+    BEYOND_SERIES,
+    DAMAGED,
+    DROPPED,
+    HUB,
+    RESTORED,
+    SERIES,
+    UNKEPT,
+    GapNote,
+    Gaps,
+)
+from appliance.store.proof import CUT, GONE, LOST, PRUNED, REFUSED, WAITS, prove
 
 
 @pytest.fixture
@@ -90,11 +102,47 @@ def test_what_was_received_and_has_no_row(keeper):
     keeper.history._max_series = 1
     send(keeper, 1, 2)
     send(keeper, 3, 4, topic="home/too/many")
+    assert shown(prove(keeper.path, "house", None)) == [(3, 4, GONE)]  # nothing says that they were refused
+    assert not prove(keeper.path, "house", None).is_explained
+    note(keeper, GapNote(UNKEPT, "", DROPPED, keeper.now - 2, None, BEYOND_SERIES))
+    assert shown(prove(keeper.path, "house", None)) == [(3, 4, REFUSED)]  # before anything is moved
     send(keeper, 5)
+    assert shown(prove(keeper.path, "house", None)) == [(3, 4, REFUSED)]
     keeper.move()
     assert shown(prove(keeper.path, "house", None)) == [(3, 4, REFUSED)]
     keeper.ask("DELETE FROM readings WHERE seq <= 2")
     assert shown(prove(keeper.path, "house", None)) == [(1, 4, PRUNED)]
+
+
+def test_what_was_destroyed(keeper):
+    send(keeper, 1, 2, 3, 4, 5, 6)
+    keeper.move()
+    keeper.ask("DELETE FROM readings WHERE seq IN (2, 3)")
+    assert shown(prove(keeper.path, "house", None)) == [(2, 3, GONE)]
+    note(keeper, GapNote(SERIES, "home/other", DAMAGED, keeper.now - 5, keeper.now - 2))  # of somebody else
+    assert shown(prove(keeper.path, "house", None)) == [(2, 3, GONE)]
+    keeper.ask("UPDATE series SET agent = 'house'")
+    note(keeper, GapNote(SERIES, TOPIC, DAMAGED, keeper.now - 5, keeper.now - 2))
+    assert shown(prove(keeper.path, "house", None)) == [(2, 3, DAMAGED)]
+    assert prove(keeper.path, "house", None).is_explained
+    keeper.ask("DELETE FROM readings WHERE seq IN (1, 5)")  # 1 to 3 are before all: damage reaches up to 4
+    assert shown(prove(keeper.path, "house", None)) == [(1, 3, DAMAGED), (5, 5, GONE)]
+
+
+@pytest.mark.parametrize("cause", [DAMAGED, RESTORED])
+def test_what_is_not_even_known_any_more(keeper, cause):
+    send(keeper, 1, 2)
+    opened = keeper.now
+    keeper.advance(60)
+    note(keeper, GapNote(HUB, "", cause, opened, keeper.now))
+    send(keeper, 5, 6, 9)
+    assert shown(prove(keeper.path, "house", None)) == [(3, 4, cause), (7, 8, LOST)]
+
+
+def test_what_is_lost_of_topics_without_a_series_is_told_too(keeper):
+    send(keeper, 1)
+    note(keeper, GapNote(UNKEPT, "", DROPPED, keeper.now, keeper.now, "more series"))
+    assert [gap.scope for gap in prove(keeper.path, "house", None).gaps] == [UNKEPT]
 
 
 def test_a_run_of_which_all_is_pruned(keeper):

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.store.reading_rows import IS_WHOLE, LATE_CHECK, LATE_MS, SHOWN_TEXT, SHOWN_VALUE, prepare, shown, stored
+from appliance.store.reading_rows import (
+    IS_WHOLE,
+    LATE_CHECK,
+    LATE_MS,
+    SHOWN_TEXT,
+    SHOWN_VALUE,
+    is_whole,
+    prepare,
+    shown,
+    stored,
+)
 
 STORED = [
     (21.4, 21400),
@@ -85,6 +95,9 @@ def test_any_flipped_bit_is_noticed(table, row, column):
     for bit in range(63):
         table.execute(f"UPDATE readings SET {column} = ?", (flipped(good, bit),))
         assert table.execute(f"SELECT {IS_WHOLE} FROM readings").fetchone() == (0,), (column, bit)
+        assert not is_whole(*table.execute("SELECT * FROM readings").fetchone()), (column, bit)
+    table.execute(f"UPDATE readings SET {column} = ?", (good,))
+    assert is_whole(*table.execute("SELECT * FROM readings").fetchone())
 
 
 def flipped(good, bit):

@@ -4,11 +4,24 @@ import json
 from math import isfinite
 
 import pytest
+from groups import AT, provenance, user_property
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.mqtt.wire import Writer
-from appliance.store.readings import MAX_LEAVES, Origin, is_recorded, readings_of
+from appliance.store.readings import (
+    BINARY,
+    MAX_LEAVES,
+    NUMBER,
+    TEXT,
+    Frame,
+    Origin,
+    frame_of,
+    is_recorded,
+    plain,
+    readings_of,
+)
+from appliance.store.templates import apart
 
 ARRIVED = 1_790_000_000.0
 
@@ -452,3 +465,44 @@ def test_any_bytes_give_only_what_the_database_can_hold(topic, payload, properti
 @given(st.text(), st.text(max_size=5))
 def test_any_topic_can_be_judged(topic, site):
     assert is_recorded(topic, site) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b"21.4", (NUMBER, 21400)),
+        (b" 7\n", (NUMBER, 7000)),
+        (b"0.0001", (NUMBER, 0.0001)),
+        (b"ON", (BINARY, 1000)),
+        (b"single", (TEXT, "single")),
+        (b"nan", None),
+        (b" [1]", None),
+        (b"{}", None),
+        (b"\xff", None),
+        (b"1" * 65, None),
+    ],
+)
+def test_a_plain_payload_as_it_is_stored(payload, expected):
+    assert plain(payload) == expected
+
+
+def test_what_all_blocks_of_an_agent_say():
+    block = provenance(7, AT)
+    assert frame_of(block, apart(block)) == Frame(("house", "0a1b2c3d4e5f"), "ok", "synced")
+    block = user_property("seq", "7") + user_property("time", "2026-11-22T20:05:51.125Z")
+    assert frame_of(block, apart(block)) == Frame()
+
+
+TIME = user_property("time", "2026-11-22T20:05:51.125Z")
+SLY = [
+    user_property("a", user_property("seq", "7").decode() + "b") + TIME,
+    user_property("seq", "7") + user_property("a", TIME.decode() + "b"),
+    TIME + user_property("seq", "7") + TIME,
+    provenance(7, AT)[:-1],
+]
+
+
+@pytest.mark.parametrize("block", SLY)
+def test_blocks_that_may_differ_in_more_than_number_and_time(block):
+    assert apart(block) is not None
+    assert frame_of(block, apart(block)) is None

@@ -85,3 +85,13 @@ def test_a_set_of_numbers_in_the_fewest_ranges(numbers):
     assert sorted(held) == sorted(seen)
     assert len(ranges(connection)) == sum((run_id, seq - 1) not in seen for run_id, seq in seen)
     connection.close()
+
+
+def test_a_run_can_be_written_alone(connection):
+    received = Received(connection)
+    received.add(1, 4)
+    received.add(2, 7)
+    received.save_run(2)
+    assert ranges(connection) == [(2, 7, 7)]
+    received.save()
+    assert ranges(connection) == [(1, 4, 4), (2, 7, 7)]

@@ -3,8 +3,9 @@
 import pytest
 from kept import BEFORE, BEGIN, TABLES, Kept, every
 
+from appliance.store.gaps import DROPPED, HUB, GapNote, Gaps
 from appliance.store.reading_rows import TICKS_PER_MS
-from appliance.store.retention import LOOK_S, ROWS_A_STEP, Epoch, Terms, epoch_of, floor_of_age
+from appliance.store.retention import LOOK_S, ROWS_A_STEP, Epoch, Terms, earliest_ms, epoch_of, floor_of_age
 from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS
 
 TEN_YEARS_MS = 3_650 * DAY_MS
@@ -100,12 +101,55 @@ def test_nothing_goes_before_it_is_rolled_up(kept):
     assert kept.ask("SELECT sum(count) FROM hours").fetchone() == (5 * 24,)
 
 
-def test_nothing_goes_for_its_age_while_the_clock_is_not_trusted(kept):
-    kept.put(kept.series("a"), *every(HOUR_MS, until_ms=5 * DAY_MS))
-    kept.after(5 * DAY_MS)
+def test_a_home_without_a_time_server_keeps_as_many_days(kept):
+    kept.is_trusted = False
+    kept.ask("UPDATE epochs SET clock = 'unsynced' WHERE id > ?", (BEFORE,))
+    live(kept, 12)
+    assert first_day(kept) == 10
+    assert span(kept, "minutes", MINUTE_MS)[0] == 8
+    assert span(kept, "hours", HOUR_MS)[0] == 6
+    assert span(kept, "days", DAY_MS) == (4, 12)
+
+
+@pytest.mark.parametrize("years_ms", [TEN_YEARS_MS, -TEN_YEARS_MS])
+def test_a_jump_of_an_unset_clock_makes_nothing_older(kept, years_ms):
+    """Whatever it shows, each tier is kept for its days of running, before the jump and after it."""
+    kept.is_trusted = False
+    live(kept, 2)
+    rows = {table: kept.count(table) for table in ("readings", *TABLES)}
+    tick_ms = BEGIN + 2 * DAY_MS + max(years_ms, 0)
+    kept.ask("UPDATE epochs SET last_tick = ? WHERE id > ?", ((BEGIN + 2 * DAY_MS) * TICKS_PER_MS, BEFORE))
+    offset_ms = min(years_ms, 0)
+    kept.epoch(tick_ms, last_ms=tick_ms + 30 * DAY_MS, offset_ms=offset_ms, clock="unsynced", age_ms=2 * DAY_MS)
+    kept.put(kept.series("a"), *every(MINUTE_MS, tick_ms - BEGIN, tick_ms - BEGIN + 2 * DAY_MS))
+    strangers = another_clock(kept)  # what others measured has its own time, and may have come just now
+    kept.put(kept.series("b"), (-DAY_MS, 7), stretch=strangers)
+    for hours in (1, 30):
+        kept.at_ms = tick_ms + offset_ms + hours * HOUR_MS
+        kept.age_ms = 2 * DAY_MS + hours * HOUR_MS
+        kept.roll()
+        kept.throw_away(1e6 + hours * 3600)
+        # So many hours of two series have been kept for two days of running now; nothing else has.
+        assert kept.count("readings") == rows["readings"] - 2 * 6 * hours + 2 * 1440 + 1
+    assert kept.count("hours") >= rows["hours"]
+    assert kept.count("minutes") >= rows["minutes"]
+
+
+def test_what_a_found_time_brings_before_the_floor_is_not_hidden(kept):
+    """An unset clock was ahead by a month; then the true time is found."""
+    kept.is_trusted = False
+    live(kept, 4, series=("a",))
+    assert first_day(kept) == 2
+    known = kept.count("hours")
+    kept.ask("UPDATE epochs SET clock = 'redated', offset_ms = ? WHERE id > ?", (-30 * DAY_MS, BEFORE))
     kept.roll()
-    kept.at_ms = None
-    assert kept.throw_away() == 0
+    hours = kept.rollups("hours")
+    assert len(hours) == known
+    assert [hour["time"][:10] for hour in hours[::24]] == ["2026-08-24", "2026-08-25", "2026-09-21", "2026-09-22"]
+    assert {hour["count"] for hour in hours} == {6}
+    kept.at_ms -= 30 * DAY_MS
+    kept.throw_away(1e6)
+    assert kept.count("readings") == 2 * 144
 
 
 @pytest.mark.parametrize("years_ms", [TEN_YEARS_MS, -TEN_YEARS_MS])
@@ -150,14 +194,14 @@ def test_a_jump_that_lasts_is_believed_after_a_day_of_running(kept):
     assert kept.count("readings") == 0
 
 
-def test_readings_without_a_time_are_not_thrown_away_for_their_age(kept):
+def test_readings_without_a_time_are_thrown_away_for_their_age_too(kept):
     kept.put(kept.series("a"), *every(HOUR_MS))
     kept.epoch(BEGIN + HOUR_MS, last_ms=BEGIN + DAY_MS, clock="unsynced", age_ms=HOUR_MS)
     kept.put(kept.series("a"), *every(HOUR_MS, HOUR_MS, DAY_MS))
     kept.epoch(BEGIN + 2 * DAY_MS, last_ms=BEGIN + 99 * DAY_MS, age_ms=2 * DAY_MS)
     live(kept, 6, from_day=2)
-    assert kept.ask("SELECT count(*) FROM readings WHERE tick < ?", ((BEGIN + DAY_MS) * 16,)).fetchone() == (23,)
-    assert kept.count("readings") == 23 + 2 * 2 * 144
+    assert kept.count("readings") == 2 * 2 * 144
+    assert kept.rollups("days")[0]["count"] == 24
 
 
 def test_a_late_reading_of_what_is_gone_is_added_to_what_was_rolled_up(kept):
@@ -250,16 +294,56 @@ def test_a_disk_that_is_short_of_space_is_not_needed_for_growth(tmp_path):
     kept.close()
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_gaps_go_with_the_days_and_an_open_one_stays(kept, trusted):
+    kept.is_trusted = trusted
+    live(kept, 12)
+    ticks = [(BEGIN + day * DAY_MS) * TICKS_PER_MS for day in range(12)]
+    with kept.database.transaction():
+        for tick in ticks:
+            Gaps(kept.database.connection).write([GapNote(HUB, "", DROPPED, tick, tick)], lambda tick: tick)
+        Gaps(kept.database.connection).write([GapNote(HUB, "", DROPPED, ticks[0], None, "lasts")], lambda tick: tick)
+    kept.throw_away(1e6)
+    assert kept.ask("SELECT to_tick FROM gaps ORDER BY to_tick").fetchall() == [(None,), *((t,) for t in ticks[5:])]
+
+
+def test_gaps_are_kept_as_long_as_days_are(tmp_path):
+    kept = Kept(tmp_path / "appliance.db", Terms(day_days=0))
+    with kept.database.transaction():
+        Gaps(kept.database.connection).write([GapNote(HUB, "", DROPPED, 0, 1)], int)
+    kept.after(TEN_YEARS_MS)
+    kept.throw_away(1e9)
+    assert kept.count("gaps") == 1
+    kept.close()
+
+
 def test_room_is_made_without_a_trusted_clock_too(tmp_path):
-    """A home without a network records for years; what has no time is not rolled up, and goes the same."""
+    """A home without a network records for years."""
     kept = Kept(tmp_path / "appliance.db", Terms(raw_days=0, max_bytes=150_000))
     kept.epoch(BEGIN + 30 * DAY_MS, last_ms=BEGIN + 60 * DAY_MS, clock="unsynced")
     kept.put(kept.series("a"), *every(MINUTE_MS, 30 * DAY_MS, 40 * DAY_MS))
-    kept.at_ms = None
+    kept.is_trusted = False
+    kept.after(40 * DAY_MS)
     kept.throw_away()
-    assert used_bytes(kept)[0] <= 150_000
+    assert first_day(kept) == 30  # it is rolled up first
+    kept.roll()
+    kept.retention._terms = Terms(raw_days=0, max_bytes=used_bytes(kept)[0] - 150_000)
+    kept.throw_away(1e6)
+    assert used_bytes(kept)[0] <= kept.retention._terms.max_bytes
+    assert kept.count("hours") == 240
     assert 30 < first_day(kept) <= 39
     kept.close()
+
+
+def test_the_earliest_time_of_what_came_since():
+    assert [earliest_ms(EPOCHS, tick) for tick in (0, 2_800, 10_000, 12_017, 10**9)] == [
+        125,
+        175,
+        225,
+        751,
+        10**9 // 16,
+    ]
+    assert earliest_ms([], 5) < 0
 
 
 def test_the_file_stays_as_large_as_its_days(tmp_path):

@@ -86,3 +86,16 @@ def failure(code):
 )
 def test_what_says_that_there_is_no_room(error, full):
     assert is_full(error) is full
+
+
+def test_a_reserve_that_does_not_fit_is_told_once(tmp_path, monkeypatch, caplog):
+    room = Room(tmp_path, 1)
+    monkeypatch.setattr(room, "free_bytes", lambda: 2 * MB - 1)
+    room.keep()
+    room.keep()
+    assert caplog.messages == [room.lack()]
+    assert "set store.reserve_mb lower" in room.lack()
+    monkeypatch.setattr(room, "free_bytes", lambda: 2 * MB)
+    room.keep()
+    assert room.lack() is None
+    assert Room(tmp_path / "none", 0).lack() is None

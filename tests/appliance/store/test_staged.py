@@ -1,5 +1,8 @@
 """Groups as rows of the journal, and rows as what was in the groups."""
 
+import sqlite3
+from types import SimpleNamespace
+
 import pytest
 from groups import AT, START_TICK, FakeHistory, age_ms, histories_of_groups, provenance, told
 from hypothesis import given, settings
@@ -12,9 +15,10 @@ from appliance.broker.ports import RouteFlag
 from appliance.broker.records import AnyRecord, Opened, Queued
 from appliance.store.database import Database
 from appliance.store.group import Group
+from appliance.store.schema import HISTORY
+from appliance.store.schema_journal import JOURNAL
 from appliance.store.staged import (
     FURTHER,
-    INSERT,
     MAX_BODY_BYTES,
     RECORD_TYPES,
     RECORDS,
@@ -22,6 +26,7 @@ from appliance.store.staged import (
     Staging,
     changes_of,
     group_of,
+    insert,
     is_kept,
     read,
     read_back,
@@ -43,7 +48,7 @@ def stage(database, group, first_id=1, history=None):
     staging = Staging(database.connection)
     with database.transaction():
         rows = staging.rows(group, first_id, age_ms, None if history is None else history.place)
-        database.connection.executemany(INSERT, rows)
+        insert(database.connection, rows)
     found = list(read(database.connection, first_id - 1, LAST))
     assert found == rows
     return found
@@ -63,13 +68,13 @@ def test_every_kind_of_change_has_its_place():
 @given(histories_of_groups(max_groups=3))
 @settings(max_examples=60, deadline=None)
 def test_any_group_comes_back_as_it_was(groups):
-    database = Database(None, _connection(), -1)
+    database = _memory()
     history = FakeHistory(database, readings=2)
     staging = Staging(database.connection)
     next_id = 1
     for group in groups:
         rows = staging.rows(group, next_id, age_ms, history.place)
-        database.connection.executemany(INSERT, rows)
+        insert(database.connection, rows)
         found = list(read(database.connection, next_id - 1, LAST))
         assert all(staging.is_whole(row) for row in found)
         assert [change for row in found for change in changes_of(row)] == group.records
@@ -85,30 +90,28 @@ def test_any_group_comes_back_as_it_was(groups):
                 len(found) - 1 - _records(found[:-1])
             )
         next_id += len(rows)
+    database.connection.close()
 
 
 def _records(rows):
     return sum(row.kind == RECORDS for row in rows)
 
 
-def _connection():
-    import sqlite3
-
-    from appliance.store.schema import HISTORY
-    from appliance.store.schema_journal import JOURNAL
-
+def _memory():
+    """A database in memory, as far as rows are made and read: an example is soon over."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for statement in (*HISTORY, *JOURNAL):
         connection.execute(statement)
-    return connection
+    return SimpleNamespace(connection=connection)
 
 
 @given(texts)
 def test_a_change_may_hold_any_text(text):
-    database = Database(None, _connection(), -1)
+    database = _memory()
     change = records.WillKept(1, text, None, "t/" + text, b"\0\xff", 1, True, b"", 2, None)
     (row,) = Staging(database.connection).rows(Group(1, records=[change]), 1, age_ms, None)
     assert changes_of(row) == [change]
+    database.connection.close()
 
 
 def test_of_an_agents_reading_only_what_is_new_is_written(database):

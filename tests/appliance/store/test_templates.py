@@ -5,25 +5,31 @@ from hypothesis import strategies as st
 from strategies import texts
 
 from appliance.store.database import Database
-from appliance.store.templates import MAX_TEMPLATES, Template, Templates, cut
-
-AT_MS = round(AT * 1000)
+from appliance.store.templates import MAX_TEMPLATES, Template, Templates, apart, cut
 
 
-@given(st.integers(0, 2**62), st.integers(0, 253_402_300_799_999), st.integers(0, 2**41), texts, texts)
-def test_a_block_of_our_agents_is_cut_and_filled_again(seq, time_ms, likely_ms, agent, run):
+@given(st.integers(0, 2**62), st.integers(0, 253_402_300_799_999), texts, texts)
+def test_a_block_of_our_agents_is_cut_and_filled_again(seq, time_ms, agent, run):
     block = provenance(seq, time_ms / 1000, agent=agent, run=run)
-    template, found_ms = cut("client", block, seq, likely_ms)
+    template, found_ms = cut("client", block, seq)
     assert template.fill(seq, found_ms) == block
     assert template.client_id == "client"
-    assert cut("client", provenance(seq + 1, 0.0, agent=agent, run=run), seq + 1, 0) == (template, 0)
+    assert cut("client", provenance(seq + 1, 0.0, agent=agent, run=run), seq + 1) == (template, 0)
 
 
 @given(st.one_of(st.binary(max_size=80), st.builds(bytes.__add__, st.just(provenance(7, AT)), st.binary(max_size=9))))
 def test_whatever_is_cut_gives_the_same_bytes(block):
-    found = cut("", block, 7, AT_MS)
+    found = cut("", block, 7)
     if found is not None:
         assert found[0].fill(7, found[1]) == block
+
+
+def test_the_parts_of_a_block_give_it_again():
+    block = provenance(7, AT)
+    frame, seq, time_ms = apart(block)
+    assert (seq, time_ms) == (7, round(AT * 1000))
+    assert Template("", *frame).fill(seq, time_ms) == block
+    assert apart(provenance(123, AT + 1)) == (frame, 123, time_ms + 1000)
 
 
 WHOLE = provenance(7, AT)
@@ -45,7 +51,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("block", [block for block, _ in OTHERS], ids=[name for _, name in OTHERS])
 def test_what_is_no_such_block(block):
-    assert cut("client", block, 7, AT_MS) is None
+    assert cut("client", block, 7) is None
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Minutes, hours and days of real files: from readings, from late ones, from found times, and after any crash."""
 
+import sqlite3
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -68,12 +70,6 @@ def test_the_hour_that_runs_waits_for_its_end_and_a_grace(kept):
     assert kept.roll() == 1
 
 
-def test_nothing_is_rolled_up_while_the_clock_is_not_trusted(kept):
-    kept.put(kept.series("a"), (0, 1))
-    kept.at_ms = None
-    assert kept.roll() == 0
-
-
 def test_each_kind_of_series_is_rolled_up_as_it_is_meant(kept):
     binary = kept.series("door", "binary")
     event = kept.series("bell", "text")
@@ -136,20 +132,100 @@ def test_the_next_bucket_goes_on_from_a_late_reading_across_empty_ones(kept):
     ]
 
 
-def test_readings_without_a_time_wait_until_it_is_found(kept):
+def test_readings_have_hours_by_a_provisional_time_until_the_true_one_is_found(kept):
     series = kept.series("a")
     epoch = kept.epoch(BEGIN + DAY_MS, last_ms=BEGIN + 2 * DAY_MS, clock="unsynced")
     kept.put(series, *every(MINUTE_MS, DAY_MS, DAY_MS + 3 * HOUR_MS))
     kept.after(3 * DAY_MS)
-    assert kept.roll() == 0
+    kept.roll()
+    assert [hour["time"] for hour in kept.rollups("hours")] == [f"2026-09-22T0{hour}:00Z" for hour in range(3)]
     with kept.database.transaction():
         kept.ask("UPDATE epochs SET clock = 'redated', offset_ms = ? WHERE id = ?", (7 * HOUR_MS + 1, epoch))
     kept.roll()
     first, *_, last = kept.rollups("hours")
     assert (first["time"], last["time"]) == ("2026-09-22T07:00Z", "2026-09-22T09:00Z")
     assert sum(hour["count"] for hour in kept.rollups("hours")) == 180
-    kept.ask("UPDATE epochs SET last_tick = last_tick + 1 WHERE id = ?", (epoch,))
+    assert kept.count("redated") == 0
+    kept.ask("UPDATE epochs SET last_tick = last_tick + 1, clock = 'synced' WHERE id = ?", (epoch,))
     assert kept.count("due") == 0
+
+
+def test_hours_that_a_wrong_time_put_ahead_of_now_are_taken_back(kept):
+    """Nothing is seen of tomorrow, and today's hour is whole when it is over."""
+    series = kept.series("a")
+    epoch = kept.epoch(BEGIN + 40 * DAY_MS, last_ms=BEGIN + 43 * DAY_MS, clock="unsynced")
+    kept.put(series, *every(10 * MINUTE_MS, 40 * DAY_MS, 42 * DAY_MS + 30 * MINUTE_MS))
+    kept.after(42 * DAY_MS + HOUR_MS)
+    kept.roll()
+    assert kept.count("days") == 2
+    kept.ask("UPDATE epochs SET clock = 'redated', offset_ms = ? WHERE id = ?", (-HOUR_MS, epoch))
+    kept.after(42 * DAY_MS - 30 * MINUTE_MS)
+    kept.roll()
+    assert [day["count"] for day in kept.rollups("days")] == [6, 144]
+    assert kept.rollups("hours")[-1]["time"] == "2026-11-01T22:00Z"
+    kept.after(43 * DAY_MS)
+    kept.roll()
+    assert sum(hour["count"] for hour in kept.rollups("hours")) == 2 * 144 + 3
+    assert kept.count("due") == 0
+
+
+EPOCH_TICKS = 30 * HOUR_MS  # of each of the property's epochs, in ms
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["put", "date", "roll", "restart"]),
+            st.integers(0, 2),  # which epoch
+            st.integers(-50 * 60, 50 * 60).map(lambda minutes: minutes * MINUTE_MS + 7),  # its offset
+            st.integers(0, EPOCH_TICKS // MINUTE_MS - 1),
+            st.integers(-5, 5),
+        ),
+        max_size=25,
+    ),
+    st.sampled_from(["energy", None]),
+)
+def test_whatever_becomes_of_clocks_the_tables_are_those_of_the_last_times(tmp_path_factory, deeds, quantity):
+    directory = tmp_path_factory.mktemp("clocks")
+    lived, afresh = Kept(directory / "one.db"), Kept(directory / "two.db")
+    offsets, told = {}, {}
+    try:
+        for kept in (lived, afresh):
+            kept.series("a", "number", quantity)
+        stretches = []
+        for n in range(3):
+            first_ms = BEGIN + (4 + 2 * n) * DAY_MS
+            lived.epoch(first_ms, last_ms=first_ms + EPOCH_TICKS, clock="unsynced", age_ms=n * EPOCH_TICKS)
+            stretches.append(lived.stretch)
+        for deed, n, offset_ms, minute, value in deeds:
+            at_ms = (4 + 2 * n) * DAY_MS + minute * MINUTE_MS
+            if deed == "put" and at_ms not in told:
+                lived.put(1, (at_ms, value), stretch=stretches[n])
+                told[at_ms] = (n, value)
+            elif deed == "date":
+                said = "redated" if value > 0 else "unsynced"
+                with lived.database.transaction():
+                    lived.ask("UPDATE epochs SET offset_ms = ?, clock = ? WHERE id = ?", (offset_ms, said, n + 3))
+                offsets[n] = offset_ms
+            elif deed == "roll":
+                lived.after(minute * 8 * MINUTE_MS)
+                lived.roll()
+            elif deed == "restart":
+                lived.tiers.step(0.0)
+                lived.restart()
+        for n in range(3):
+            first_ms = BEGIN + (4 + 2 * n) * DAY_MS
+            afresh.epoch(first_ms, last_ms=first_ms + EPOCH_TICKS, offset_ms=offsets.get(n, 0))
+            afresh.put(1, *((at_ms, value) for at_ms, (of, value) in sorted(told.items()) if of == n))
+        for kept in (lived, afresh):
+            kept.after(30 * DAY_MS)
+            kept.roll()
+            assert kept.count("due") == 0
+        assert lived.tables() == afresh.tables()
+    finally:
+        lived.close()
+        afresh.close()
 
 
 def test_an_epoch_that_is_put_down_with_its_time_found_is_due_too(kept):
@@ -280,6 +356,48 @@ def test_a_ledger_rolls_up_and_throws_away_what_it_wrote(tmp_path):
     assert minutes[0].at >= at + 86_400
     drawn = reader.chart("home/kitchen/temperature", at, until - 0.001, 4)
     assert [bucket.count for bucket in drawn.buckets] == [96] * 4
+
+
+def test_a_ledger_without_a_time_server_rolls_up_and_moves_all_when_the_clock_is_set(tmp_path):
+    time = {"now": 1_000.0, "at": BEGIN / 1000, "quality": "unsynced"}
+    ledger = open_ledger(
+        tmp_path / "appliance.db",
+        site="home",
+        max_series=10,
+        boot="boot",
+        quality=lambda: time["quality"],
+        clock=lambda: time["now"],
+        wall_clock=lambda: time["at"],
+    )
+    ledger.load(time["now"])
+    reader = TierReader(tmp_path / "appliance.db")
+    topic, at = "home/kitchen/temperature", BEGIN / 1000
+
+    def live(first, last):
+        for number in range(first, last):
+            group = Group(number, run=7, now=time["now"], at=time["at"])
+            group.entries.append((Message(topic, b"20"), int(RouteFlag.RECORD), time["now"], None))
+            ledger.write(group)
+            time["now"] += 900
+            time["at"] += 900
+            while ledger.step():
+                pass
+
+    live(1, 4 * 30)
+    provisional = reader.summaries(topic, "1h", 0, at + 10 * 86_400)
+    assert [(hour.at, hour.count) for hour in provisional[:3]] == [(at + 3_600 * n, 4) for n in range(3)]
+    connection = sqlite3.connect(tmp_path / "appliance.db")
+    assert connection.execute("SELECT count(*) FROM hours").fetchone()[0] >= 27
+    time["at"] += 7 * 86_400 - 3_600
+    time["quality"] = "synced"
+    live(4 * 30, 4 * 40)
+    hours = connection.execute("SELECT min(start) - ?, max(start) - ?, sum(count) FROM hours", (BEGIN // HOUR_MS,) * 2)
+    first, last, count = hours.fetchone()
+    assert (first, count) == (7 * 24 - 1, 4 * (last - first + 1) - (last - first + 1 == 40))
+    assert connection.execute("SELECT count(*) FROM redated").fetchone() == (0,)
+    connection.close()
+    ledger.finish()
+    ledger.close()
 
 
 def test_a_step_takes_a_few_hours_or_one_that_is_full(kept):

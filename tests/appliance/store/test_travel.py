@@ -26,6 +26,7 @@ def keeper(tmp_path):
 
 def test_the_state_of_a_moment(keeper):
     keeper.write(number("20.5", "home/a/t"), number("ON", "home/hall/door"), number("press", "home/hall/bell"))
+    keeper.write(number("single", "home/remote/action"))
     keeper.advance(60)
     keeper.move()
     keeper.write(number("21", "home/a/t"), number("OFF", "home/hall/door"), number("idle", "home/mower/state"))

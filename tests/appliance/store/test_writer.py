@@ -9,13 +9,14 @@ import time
 import pytest
 from ledgers import Disk, disk_error
 
+from appliance.broker.image import Image
 from appliance.broker.message import Message
 from appliance.broker.records import Left
 from appliance.store.database import StoreError
 from appliance.store.group import Group
 from appliance.store.room import MB, RESERVE, Room
 from appliance.store.wear import Wear
-from appliance.store.writer import MERGED_BYTES, TRIMS, Writer
+from appliance.store.writer import MERGED_BYTES, TRIMS, Loaded, Writer
 
 RUN = 7
 
@@ -420,3 +421,44 @@ def test_no_thread_is_left(make_writer):
     assert [thread.name for thread in threading.enumerate()].count("writer") == 1
     writer.close()
     assert [thread.name for thread in threading.enumerate()].count("writer") == 0
+
+
+def test_a_start_where_nothing_can_be_written_reads_what_is_there(make_writer, disk, loop):
+    disk.faults["open"] = [disk_error(sqlite3.SQLITE_FULL), disk_error(sqlite3.SQLITE_FULL)]
+    found = Loaded(Image(), 12, 3)
+    writer = make_writer(read=lambda _now: found)
+    assert writer.start(0.0) is found
+    assert "is full" in loop.told[0]
+    until(lambda: "recovered" in loop.told, "nobody was told of the recovery")
+    assert writer.trouble is None
+
+
+def test_a_start_where_nothing_can_be_read_either_says_the_first(make_writer, disk):
+    disk.faults["open"] = [disk_error(sqlite3.SQLITE_READONLY)]
+
+    def read(_now):
+        raise disk_error(sqlite3.SQLITE_CANTOPEN)
+
+    with pytest.raises(StoreError, match="mount its disk writable"):
+        make_writer(read=read).start(0.0)
+
+
+def test_what_is_damaged_is_no_matter_of_writing(make_writer, disk):
+    disk.faults["open"] = [disk_error(sqlite3.SQLITE_CORRUPT)]
+    with pytest.raises(StoreError, match="is damaged"):
+        make_writer(read=lambda _now: Loaded(Image(), 1, 1)).start(0.0)
+
+
+def test_a_file_that_is_moved_away_is_missed_and_taken_up_again_where_it_is_put_back(writer, disk, loop):
+    writer.submit(group(1, b"a"))
+    until(lambda: loop.told == [1], "not written")
+    elsewhere = disk.path.with_name("elsewhere.db")
+    disk.path.rename(elsewhere)
+    writer.submit(group(2, b"b"))
+    until(lambda: len(loop.told) > 1, "nobody was told")
+    assert "was moved or deleted while it was in use: put it back" in loop.told[1]
+    until(lambda: writer.stats.failures > 2, "it does not try again")
+    assert not disk.path.exists()
+    elsewhere.rename(disk.path)
+    until(lambda: 2 in loop.told and "recovered" in loop.told, "not taken up again")
+    assert disk.rows() == [b"a", b"b"]

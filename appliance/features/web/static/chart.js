@@ -260,7 +260,7 @@ export class Chart {
     tip.className = "gap-tip";
     tip.hidden = gap === null;
     if (gap === null) return;
-    set(tip, words.gap(gap));
+    set(tip, words.gap(gap, this.#house));
     const room = plot.over.clientWidth - tip.offsetWidth;
     tip.style.left = `${Math.max(0, Math.min(room, plot.cursor.left - tip.offsetWidth / 2))}px`;
   }
@@ -290,7 +290,7 @@ export class Chart {
     const gap = this.#gapAt(plot);
     this.#tip(plot, gap);
     if (gap !== null && gap.cause !== "clock unset") {
-      this.#facts(`${words.gap(gap)}, ${words.span(gap)}`, false);
+      this.#facts(`${words.gap(gap, this.#house)}, ${words.span(gap)}`, false);
       return;
     }
     if (index === null || index === undefined || plot.cursor.left < 0 || mean[index] === null) {
@@ -308,7 +308,7 @@ export class Chart {
     const known = at.map((one, index) => index).filter((index) => mean[index] !== null && at[index] >= this.#columns.since - 1);
     if (known.length === 0) {
       const [gap] = this.#columns.gaps;
-      this.#facts(gap ? `No readings in this stretch of time: ${words.gap(gap)}` : "No readings in this stretch of time.");
+      this.#facts(gap ? `No readings in this stretch of time: ${words.gap(gap, this.#house)}` : "No readings in this stretch of time.");
     } else if (this.#columns.kind === "binary") {
       const changes = known.filter((index, place) => place > 0 && mean[index] !== mean[known[place - 1]]).length;
       const now = mean.at(-1) === null ? `Last ${this.#word(mean[known.at(-1)])}` : `Now ${this.#word(mean.at(-1))}`;

@@ -15,7 +15,7 @@ const REMEMBERED = "chart-topic";
 const house = new House();
 const rooms = new Rooms(byId("rooms"), house, choose, flip);
 const devices = new Devices(byId("device-list"), byId("online"), house);
-const gaps = new Gaps(byId("gaps"), byId("gap-list"));
+const gaps = new Gaps(byId("gaps"), byId("gap-list"), byId("more-gaps"), house);
 const chart = new Chart(
   {
     ranges: byId("ranges"), plot: byId("plot"), facts: byId("chart-facts"), heading: byId("chart-title"),
@@ -26,10 +26,14 @@ const chart = new Chart(
 const picker = byId("series");
 picker.addEventListener("change", () => show(picker.value));
 
+let linkState = "connecting";
+let stores = true;
+let mqttPort = "";
+
 const live = new Live(onFrame, onState);
 byId("retry").addEventListener("click", () => live.retry());
 live.open();
-new Notices(byId("notices")).begin();
+new Notices(byId("notices"), onStatus).refresh();
 setInterval(() => rooms.refresh(), 1_000);
 setInterval(() => chart.tick(), 5_000);
 
@@ -37,6 +41,7 @@ function onFrame(frame) {
   const anew = house.apply(frame);
   if (anew) {
     rooms.build();
+    nameMqttPort();
     nameSite();
     fillPicker();
     if (chart.topic === null) showFirst();
@@ -54,17 +59,37 @@ function onFrame(frame) {
 }
 
 function onState(state, reason) {
-  const link = byId("link");
   const banner = byId("banner");
-  if (link.dataset.state === state) return; // said once, however often it is tried
-  link.dataset.state = state;
-  link.querySelector(".word").textContent = { live: "Live", lost: "Offline" }[state];
+  if (linkState === state) return; // said once, however often it is tried
+  linkState = state;
+  showLink();
   document.body.classList.toggle("lost", state === "lost");
   if (state === "lost") {
     const since = house.heardAt ? `These values are from ${words.clock(house.heardAt)}. ` : "";
     byId("banner-text").textContent = reason ? `The appliance says: ${reason}.` : `${since}Trying again.`;
   }
   banner.hidden = state !== "lost";
+}
+
+function onStatus(status, isStoring) {
+  stores = isStoring;
+  mqttPort = status.mqtt?.split(":").pop() ?? "";
+  showLink();
+  nameMqttPort();
+}
+
+function showLink() {
+  const state = linkState === "live" && !stores ? "unstored" : linkState;
+  const link = byId("link");
+  if (link.dataset.state === state) return;
+  link.dataset.state = state;
+  link.querySelector(".word").textContent = { live: "Live", lost: "Offline", unstored: "Unsaved" }[state] ?? "Connecting";
+}
+
+// In the example of how to publish: only a port that a client would not guess.
+function nameMqttPort() {
+  const part = document.querySelector("[data-mqtt-port]");
+  if (part) part.textContent = mqttPort && mqttPort !== "1883" ? `-p ${mqttPort} ` : "";
 }
 
 function nameSite() {

@@ -1,32 +1,48 @@
 // What is wrong with the appliance itself, in the words of its status: shown above everything for as long as it lasts.
 
-const EVERY_MS = 60_000;
+const EVERY_MS = 3_000; // only while somebody looks
+const REFUSES = "nothing is acknowledged that would have to be kept";
 
 export class Notices {
-  constructor(list) {
-    this.list = list;
-  }
+  #list;
+  #onStatus;
+  #timer = 0;
+  #shown = "";
 
-  begin() {
-    this.refresh();
-    setInterval(() => this.refresh(), EVERY_MS);
+  // onStatus(status, stores): what the appliance says of itself, and whether what arrives is being stored.
+  constructor(list, onStatus) {
+    this.#list = list;
+    this.#onStatus = onStatus;
+    document.addEventListener("visibilitychange", () => this.refresh());
   }
 
   async refresh() {
-    let store;
+    clearTimeout(this.#timer);
+    if (document.visibilityState !== "visible") return;
+    const timer = this.#timer = setTimeout(() => this.refresh(), EVERY_MS);
+    let status;
     try {
       const answer = await fetch(new URL("/api/status", location.origin));
       if (!answer.ok) return;
-      ({ store } = await answer.json());
+      status = await answer.json();
     } catch {
       return; // the banner tells
     }
-    const said = store ? [store.trouble, ...store.damages].filter(Boolean) : [];
-    this.list.replaceChildren(...said.map((text) => {
+    if (timer !== this.#timer) return; // a later answer says more
+    const { store } = status;
+    this.#show(store ? [store.trouble, store.refuses ? REFUSES : null, ...store.damages].filter(Boolean) : []);
+    this.#onStatus(status, !store || (!store.trouble && !store.refuses));
+  }
+
+  #show(said) {
+    const text = said.join("\n");
+    if (text === this.#shown) return; // said once, however often it is asked
+    this.#shown = text;
+    this.#list.replaceChildren(...said.map((line) => {
       const item = document.createElement("li");
-      item.textContent = text;
+      item.textContent = line;
       return item;
     }));
-    this.list.hidden = said.length === 0;
+    this.#list.hidden = said.length === 0;
   }
 }

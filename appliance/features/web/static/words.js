@@ -92,16 +92,18 @@ export function reading(value) {
 }
 
 const CAUSES = {
-  "agent offline": (gap) => `${capital(gap.name)} was offline`,
+  "agent offline": (gap, house) => `${capital(house.devices.get(gap.name)?.name ?? gap.name)} was offline`,
   "broker down": () => "The appliance was not running",
+  "lost to damage": () => "The database was damaged",
+  "restored from a backup": () => "A backup was put back",
   "clock unset": () => "The clock was not set, so times are not sure",
   "dropped by limit": () => "Readings were dropped",
   "sensor failing": () => "The sensor was failing",
 };
 
-// Why there is a gap.
-export function gap(told) {
-  const cause = CAUSES[told.cause]?.(told) ?? capital(told.cause);
+// Why there is a gap; devices are called as the house knows them.
+export function gap(told, house) {
+  const cause = CAUSES[told.cause]?.(told, house) ?? capital(told.cause);
   return told.detail ? `${cause} (${told.detail})` : cause;
 }
 

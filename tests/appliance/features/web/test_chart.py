@@ -1,7 +1,7 @@
 import pytest
 
 from appliance.features.web.chart import draw_line, draw_steps, longest_silence_s
-from appliance.store.history_reader import Bucket, Chart, Row, Series
+from appliance.store.answers import Bucket, Chart, Row, Series
 from appliance.store.holes import Gap
 
 NUMBERS = Series(topic="home/a/t", kind="number", unit="°C", name="T", quantity="temperature", agent="a", last_at=None)

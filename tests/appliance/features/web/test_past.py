@@ -101,6 +101,7 @@ def test_a_moment(tmp_path, database):
         ("/api/prove?agent=none", 404, "'none' has sent nothing with a number"),
         ("/api/prove?agent=house&since=x", 400, "since"),
         ("/api/moment?at=x", 400, "at: 'x'"),
+        ("/api/moment?at=9999-01-01", 400, "at is still to come"),
         ("/api/moment?filter=a%23", 400, "filter: a wildcard"),
     ],
 )
