@@ -24,7 +24,8 @@ from appliance.store.missing import missings
 from appliance.store.room import Room
 from appliance.store.sqlite_ledger import open_ledger, read_only
 from appliance.store.wear import Wear, device_counter, process_counter
-from appliance.store.writer import Loaded, Writer
+from appliance.store.writer import Writer
+from appliance.store.written import Loaded
 
 LOG: Final = logging.getLogger(__name__)
 SILENT_S: Final = 4.0  # a disk that has not answered for so long is told of

@@ -11,19 +11,18 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic
 from typing import Final
 
-from appliance.broker.image import Image
 from appliance.store.database import StoreError, explain
 from appliance.store.group import Group, count, halves, is_promised, merged, shown
 from appliance.store.ledger import Ledger
 from appliance.store.room import Room, is_full
 from appliance.store.still import cannot_write
 from appliance.store.wear import Wear
+from appliance.store.written import Loaded, WriterStats
 
 LOG: Final = logging.getLogger(__name__)
 MERGED_BYTES: Final = 1_048_576  # of waiting groups that share a transaction
@@ -40,26 +39,6 @@ MISUSE: Final = (  # the statement is wrong, not the disk: trying again cannot h
     sqlite3.DataError,
     sqlite3.NotSupportedError,
 )
-
-
-@dataclass(slots=True)
-class WriterStats:
-    """Plain counters, for any thread to read."""
-
-    commits: int = 0
-    groups: int = 0
-    failures: int = 0  # what the disk refused: commits, steps, tries to open the file
-    misfits: int = 0  # messages and records that could not be written through a fault of ours
-    given_up: int = 0  # messages and records that were still unwritten at the end, because the disk failed
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What the ledger held at the start."""
-
-    image: Image
-    next_number: int
-    next_key: int
 
 
 class Writer:
