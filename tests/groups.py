@@ -109,6 +109,8 @@ def described(image):
                         delivery.packet_id,
                     )
                     for delivery in session.deliveries
+                    # The core never has anything in line of whose message nothing was handed over.
+                    if delivery.message is not None or delivery.packet_id
                 ],
                 session.incoming,
             )
