@@ -17,6 +17,9 @@ AT = 1_795_377_951.125  # 2026-11-22T20:05:51.125Z
 START_TICK = round(AT * 16_000)
 
 
+NO_NUMBER = 10**6  # of no message
+
+
 def age_ms(now):
     """Give the service's age where it is as old as its clock."""
     return round(now * 1000)
@@ -173,7 +176,7 @@ def messages(draw):
 @st.composite
 def histories_of_groups(draw, max_groups=8):
     """Groups as a broker closes them: numbers are new, and a `Queued` refers to what is new or held by a session."""
-    image, groups, number, now = Image(), [], 0, 1.0
+    image, groups, ended, number, now = Image(), [], set(), 0, 1.0
     for group_number in range(1, draw(st.integers(1, max_groups)) + 1):
         now += draw(st.integers(0, 5_000)) / 1000
         group = Group(group_number, run=5, now=now)
@@ -185,13 +188,28 @@ def histories_of_groups(draw, max_groups=8):
             group.entries.append((message, int(flags), now, None))
             image.append(message, flags)
         held = {d.number for s in image.sessions.values() for d in s.deliveries if d.message is not None}
-        numbers = sorted(held | {entry[0].number for entry in group.entries} - {0}) or [10**6]
-        for change in draw(st.lists(changes(st.sampled_from(numbers)), max_size=8)):
+        numbers = sorted(held | {entry[0].number for entry in group.entries} - {0}) or [NO_NUMBER]
+        for change in draw(st.lists(changes(st.sampled_from(numbers)), max_size=12)):
+            if not _may_follow(change, image, ended):
+                continue
+            if isinstance(change, records.Ended):
+                ended.add(change.key)
             group.records.append(change)
             image.apply(change)
         image.settle()
         groups.append(group)
     return groups
+
+
+def _may_follow(change, image, ended):
+    """Whether the core can say this now: of a session or will that there is, and never again of one that has ended."""
+    if isinstance(change, records.Opened | records.WillKept):
+        return change.key not in ended
+    if isinstance(change, records.WillWaits | records.WillGone):
+        return change.key in image.wills
+    if isinstance(change, records.Queued) and change.number == NO_NUMBER:
+        return False
+    return change.key in image.sessions
 
 
 def changes(numbers):
