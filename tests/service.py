@@ -15,6 +15,9 @@ port = 0
 [history]
 enabled = false
 
+[store]
+budget_mb_per_day = 1_000_000
+
 [limits]
 connect_timeout_s = 1.0
 """

@@ -19,7 +19,7 @@ from appliance.control import ControlClient
 from appliance.places import control_path
 
 FILLS = b"x" * 4_000
-STORED = CONFIG.replace("enabled = false", "enabled = true") + "\n[store]\nreserve_mb = 0\nbudget_mb_per_day = 100000\n"
+STORED = CONFIG.replace("enabled = false", "enabled = true").replace("[store]", "[store]\nreserve_mb = 0")
 ALARM_S, RECOVERY_S = 5, 10
 
 

@@ -23,7 +23,9 @@ SETTINGS = ("max_inflight_messages 100", "max_queued_messages 8192")  # as ours
 def brokers(tmp_path_factory):
     """Both; each player begins with tidying up."""
     tmp_path = tmp_path_factory.mktemp("brokers")
-    service = Service(tmp_path / "service", CONFIG + "\n[store]\nenabled = false\n")  # Mosquitto keeps nothing either
+    service = Service(
+        tmp_path / "service", CONFIG.replace("[store]", "[store]\nenabled = false")
+    )  # Mosquitto keeps nothing either
     try:
         with Mosquitto(tmp_path, *SETTINGS) as mosquitto:
             yield mosquitto, service

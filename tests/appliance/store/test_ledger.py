@@ -13,7 +13,7 @@ ATTRIBUTES = set(Ledger.__annotations__)
 
 
 def test_what_is_asked():
-    assert {"close", "finish", "load", "settle", "step", "trim", "write"} == CALLS
+    assert {"close", "finish", "load", "settle", "step", "suspect", "trim", "write"} == CALLS
     assert {"damaged", "last_stamp", "next_key", "next_number", "short_of_space"} == ATTRIBUTES
 
 

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from ledgers import Disk, disk_error
@@ -343,9 +344,8 @@ class TestMisfits:
     """A fault of ours in one message must not keep the others from being written."""
 
     def test_only_what_cannot_be_written_is_left_out(self, writer, disk, loop, caplog):
-        payloads = [b"1", b"2", None, b"4", b"5"]
-        bad = group(1, *payloads, records=[Left(1)])
-        bad.entries[2] = (None, 2, 1.0, None)
+        bad = group(1, b"1", b"2", b"", b"4", b"5", records=[Left(1)])
+        bad.entries[2] = (SimpleNamespace(qos=1, payload=["no payload"]), 2, 1.0, None)
         writer.submit(bad)
         writer.submit(group(2, b"6"))
         until(lambda: 2 in loop.told, "the commits")
@@ -361,7 +361,7 @@ class TestMisfits:
 
     def test_nobody_waits_for_what_needs_no_acknowledgement(self, writer, disk, loop):
         bad = group(1, b"1", b"2")
-        bad.entries[1] = (Message("t", ["no payload"], 0), 2, 1.0, None)
+        bad.entries[1] = (SimpleNamespace(qos=0, payload=["no payload"]), 2, 1.0, None)
         writer.submit(bad)
         until(lambda: 1 in loop.told, "the commit")
         assert loop.told == [1]
