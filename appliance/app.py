@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from appliance import __version__, build, notify
 from appliance.accounts import Accounts, load_accounts
@@ -30,7 +31,6 @@ from appliance.features.doorbell import Doorbell
 from appliance.features.gaps import GapWatch
 from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
-from appliance.keeping import Keeping
 from appliance.listeners import faults, url, where
 from appliance.memory import give_back, share_arenas
 from appliance.net.certificates import CertificateError, server_context
@@ -42,6 +42,9 @@ from appliance.net.tls import listen_tls
 from appliance.places import control_path, database_path
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
+
+if TYPE_CHECKING:
+    from appliance.keeping import Keeping
 
 LOG = logging.getLogger(__name__)
 LOCK = "appliance.lock"
@@ -176,7 +179,9 @@ class Service:
             for message in self._local.retained(f"{prefix}+{suffix}")
         }
 
-    async def _keep(self, parts: AsyncExitStack) -> Keeping:
+    async def _keep(self, parts: AsyncExitStack) -> "Keeping":
+        from appliance.keeping import Keeping  # noqa: PLC0415 megabytes, for who keeps anything
+
         keeping = Keeping(database_path(self.data_dir), self.settings)
         try:
             await keeping.open()
