@@ -28,8 +28,6 @@ from appliance.config import ConfigError, SettingError
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
-from appliance.features.gaps import GapWatch
-from appliance.features.recorder import Recorder
 from appliance.features.sys_topics import SysTopics
 from appliance.listeners import faults, url, where
 from appliance.memory import give_back, share_arenas
@@ -44,6 +42,8 @@ from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
 
 if TYPE_CHECKING:
+    from appliance.devices import Device
+    from appliance.features.recorder import Recorder
     from appliance.keeping import Keeping
 
 LOG = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Service:
             raise CommandError(str(error), Exit.CONFIG) from None
         keeping = await self._keep(parts) if settings.store.enabled else None
         journal = keeping.journal_for(self._rights_of) if keeping else None
-        recorder = Recorder(journal.learn, site=settings.site) if journal and settings.history.enabled else None
+        recorder = self._recorder(journal.learn) if journal and settings.history.enabled else None
         broker = Broker(
             settings.limits,
             next_client_id=next_client_id,
@@ -97,6 +97,8 @@ class Service:
             recorder.start(self._local)
             parts.callback(recorder.close)
         if journal is not None and keeping is not None and settings.history.enabled:
+            from appliance.features.gaps import GapWatch  # noqa: PLC0415 for who records
+
             watch = GapWatch(site=settings.site, note=journal.miss, losses=keeping.losses())
             watch.start(self._local)
             parts.callback(watch.close)
@@ -136,6 +138,11 @@ class Service:
                 hub, opened, context, at_most=limits.max_handshakes, timeout_s=limits.tls_handshake_s
             )
             parts.callback(encrypted.close)
+
+    def _recorder(self, learn: "Callable[[Device], None]") -> "Recorder":
+        from appliance.features.recorder import Recorder  # noqa: PLC0415 for who records
+
+        return Recorder(learn, site=self.settings.site)
 
     def status(self) -> dict[str, object]:
         """Say how the service is; numbers are totals since the start where their name does not say `now`."""

@@ -8,7 +8,7 @@ from service import Service
 from appliance.control import ControlClient
 
 MOST_BYTES = 30 * 1_048_576  # of a service without a page that nobody has asked anything and that keeps nothing
-MOST_BYTES_OF_A_STORE = 2 * 1_048_576  # more: SQLite, the journal, what places and moves
+MOST_BYTES_OF_A_STORE = 3 * 1_048_576  # more: SQLite, the journal, what places and moves
 MOST_BYTES_A_CLIENT = 4_096
 CLIENTS = 500
 BARE = "[web]\nport = 0\n\n[limits]\nmax_connections_per_address = 1_000\n"

@@ -23,7 +23,7 @@ from appliance.mqtt.types import PacketType, ReasonCode, Version
 from appliance.mqtt.wire import frame_size
 from appliance.settings import Limits
 
-FIRST_PACKET_BYTES = 65_536  # what a stranger may send before it has said who it is
+FIRST_PACKET_BYTES = 61_440  # what a stranger may send before it has said who it is; with its link, 64 KiB
 
 
 class Entry:

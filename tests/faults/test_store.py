@@ -16,7 +16,7 @@ def killed(service):
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_f76_a_retained_message_that_was_acknowledged_is_there(own, number):
+def test_a_retained_message_that_was_acknowledged_is_there(own, number):
     service = own()
     publisher = service.client("f76")
     for value in range(number, 20):
@@ -26,7 +26,7 @@ def test_f76_a_retained_message_that_was_acknowledged_is_there(own, number):
     reader.expect(publish(TOPIC, b"19", retain=True))
 
 
-def test_f76_a_session_and_its_queue_are_there(own):
+def test_a_session_and_its_queue_are_there(own):
     service = own()
     absent = service.client("absent", clean=False)
     absent.ask(subscribe(TOPIC, qos=1), b"\x90\x03\x00\x01\x01")
