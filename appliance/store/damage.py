@@ -10,6 +10,7 @@ import sqlite3
 import struct
 import time
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -239,10 +240,18 @@ def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
     return "the file was cut off" if missing else None
 
 
-def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str], notes: Notes | None = None) -> str | None:
+def check(
+    path: Path,
+    bulk: Iterable[str],
+    sums: Mapping[str, str],
+    notes: Notes | None = None,
+    *,
+    steps: AbstractSet[str] = frozenset(),
+) -> str | None:
     """Have SQLite look through a file that nobody has open, without changing it: why it is damaged, None if it is not.
 
-    Of a large file the tables named `bulk` are left out. `sums`: what is true of each whole row, of some tables.
+    Of a large file the tables named `bulk` are left out. `sums`: what is true of each whole row, of some tables, in a
+    file that has all `steps` of the schema; the power may fail between two of them.
     """
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -263,7 +272,7 @@ def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str], notes: Notes
             if said != "ok":
                 LOG.warning("%s: %s", path, " ".join(str(said).replace("*** in database main ***", "").split()))
                 return "some of its pages or rows do not fit together"
-        if path.stat().st_size <= SUM_BYTES:
+        if path.stat().st_size <= SUM_BYTES and steps <= _applied(connection):
             return _check_sums(connection, sums)
     except sqlite3.Error as error:
         return str(error) if is_damage(error) else None
@@ -274,6 +283,12 @@ def check(path: Path, bulk: Iterable[str], sums: Mapping[str, str], notes: Notes
     finally:
         connection.close()
     return None
+
+
+def _applied(connection: sqlite3.Connection) -> set[str]:
+    """Names of the steps of the schema that the file has."""
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone()
+    return {name for (name,) in connection.execute("SELECT name FROM _sqlite_migrations")} if found else set()
 
 
 def _has_other_texts(connection: sqlite3.Connection, notes: Notes) -> bool:

@@ -69,7 +69,7 @@ def open_sound(path: Path, *, bulk_s: float = BULK_S, remark: Callable[[str], No
             why = str(error) if seen.is_ours and is_damage(error) else None
         else:
             suspect = "" if notes is None else notes.suspect
-            why = suspect or seen.why or (check(path, BULK, IN_SQL, notes) if seen.is_ours else None)
+            why = suspect or seen.why or (check(path, BULK, IN_SQL, notes, steps=STEP_NAMES) if seen.is_ours else None)
             if why is None and seen.remark:
                 remark(seen.remark)
                 if " is gone: " in seen.remark:

@@ -99,8 +99,8 @@ def campaign(
                     progress(killed)
             house.check_history(data / DATABASE, since_at=0)
             house.check_view(data / DATABASE)
-            for aside in data.glob("*.corrupt-*"):
-                killed.faults.add("told of damage where is none", aside.name)
+            for aside in data.glob("*.corrupt-*.json"):
+                killed.faults.add("told of damage where is none", aside.read_text())
         except (Silent, BrokerError) as error:
             killed.faults.add("ended early", f"round {killed.rounds}: {error}; its log: {victim.last_words()}")
         finally:

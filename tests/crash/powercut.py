@@ -182,8 +182,8 @@ def examine(facts: Facts, database: Path) -> None:
 
 def _find_alarm(facts: Facts, database: Path) -> None:
     """See that nobody was told of damage: losing what was not flushed is none."""
-    for aside in database.parent.glob("*.corrupt-*"):
-        facts.faults.add("told of damage where is none", aside.name)
+    for aside in database.parent.glob("*.corrupt-*.json"):
+        facts.faults.add("told of damage where is none", aside.read_text())
 
 
 def facts_at(entries: list[Entry]) -> Facts:

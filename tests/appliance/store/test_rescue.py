@@ -11,7 +11,7 @@ from storage.home import NAME, build, held, open_home
 from appliance.store import rescue as module
 from appliance.store import salvage
 from appliance.store.damage import damages
-from appliance.store.database import Database, StoreError
+from appliance.store.database import STEP_NAMES, Database, StoreError, create
 from appliance.store.rescue import Remainder, complete, open_sound, rescue
 
 
@@ -200,3 +200,16 @@ def test_much_history_follows_while_the_service_runs(home, monkeypatch):
     kept = sorted(home.parent.iterdir())
     complete(home)
     assert sorted(home.parent.iterdir()) == kept  # nothing was left to do
+
+
+@pytest.mark.parametrize("steps", range(1, len(STEP_NAMES)))
+def test_a_power_cut_between_two_steps_of_the_schema_is_no_damage(tmp_path, steps):
+    path = tmp_path / NAME
+    with closing(create(path, set(sorted(STEP_NAMES)[:steps]))) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("INSERT INTO series (topic, kind) VALUES ('t', 'number')")
+        if steps < 3:
+            connection.execute("INSERT INTO readings (series_id, at_ms, nth, value) VALUES (1, 5, 0, 1.5)")
+    with closing(open_sound(path)) as database:
+        assert database.connection.execute("SELECT count(*) FROM readings").fetchone() == (int(steps < 3),)
+    assert damages(path) == []
