@@ -31,12 +31,10 @@ from appliance.features.doorbell import Doorbell
 from appliance.features.sys_topics import SysTopics
 from appliance.listeners import faults, url, where
 from appliance.memory import give_back, share_arenas
-from appliance.net.certificates import CertificateError, server_context
 from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
-from appliance.net.tls import listen_tls
 from appliance.places import control_path, database_path
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
@@ -134,6 +132,8 @@ class Service:
         if context is None:
             parts.push_async_callback(within, STOP_S, (await TcpListener.serve(hub, opened)).close)
         else:
+            from appliance.net.tls import listen_tls  # noqa: PLC0415 for who encrypts
+
             encrypted = listen_tls(
                 hub, opened, context, at_most=limits.max_handshakes, timeout_s=limits.tls_handshake_s
             )
@@ -422,6 +422,8 @@ def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
     """Give what encrypts a listener, None where it is not; ConfigError."""
     if not one.certificate:
         return None
+    from appliance.net.certificates import CertificateError, server_context  # noqa: PLC0415 for who encrypts
+
     try:
         return server_context(
             one.certificate,

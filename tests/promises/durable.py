@@ -25,7 +25,7 @@ PLANTED = {  # what each promise must notice: in the kill loop, and when the pow
     "P5": ("", "in_place"),
     "P16": ("hasty", ""),
 }
-PLANTED_ROUNDS, PLANTED_STATES = 10, 50
+PLANTED_ROUNDS, PLANTED_STATES = 30, 300  # at most: the first fault ends it
 MOST_FAULTS = 5_000
 TOLD_EVERY = 50  # rounds
 
