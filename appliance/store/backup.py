@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from appliance.store.breaks import leave_open
 from appliance.store.database import APPLICATION_ID, STEP_NAMES, StoreError, explain, open_reader
 from appliance.store.gaps import RESTORED
+from appliance.store.notes import read_steps
 from appliance.store.reading_rows import IS_WHOLE, prepare
 
 PART: Final = ".part"
@@ -127,8 +128,7 @@ def check(path: Path, name: Path | None = None) -> None:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             if application_id != APPLICATION_ID:
                 raise StoreError(f"{name} belongs to another program: name one that `appliance backup` has made")
-            applied = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'appliance'")
-            if unknown := sorted({name for (name,) in applied} - STEP_NAMES):
+            if unknown := sorted(read_steps(connection) - STEP_NAMES):
                 raise StoreError(
                     f"{name} was written by a newer version (step {unknown[-1]} is unknown here): "
                     "update this installation"

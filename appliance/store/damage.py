@@ -19,7 +19,7 @@ import msgspec
 
 from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES, has_any_page
 from appliance.store.log import Log, read_log
-from appliance.store.notes import Notes, read_texts
+from appliance.store.notes import Notes, read_steps, read_texts
 from appliance.store.reading_rows import prepare
 
 LOG: Final = logging.getLogger(__name__)
@@ -288,13 +288,12 @@ def check(
 def _applied(connection: sqlite3.Connection) -> set[str]:
     """Names of the steps of the schema that the file has."""
     found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone()
-    return {name for (name,) in connection.execute("SELECT name FROM _sqlite_migrations")} if found else set()
+    return read_steps(connection) if found else set()
 
 
 def _has_other_texts(connection: sqlite3.Connection, notes: Notes) -> bool:
     """Tell whether a statement of the schema is another than when the file was last opened, at the same steps."""
-    found = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'appliance'")
-    if sorted(name for (name,) in found) != sorted(notes.steps):
+    if read_steps(connection) != set(notes.steps):
         return False  # another version's file was put here
     texts = read_texts(connection)
     return any(texts.get(name) != text for name, text in notes.texts.items())

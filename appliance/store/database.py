@@ -12,7 +12,7 @@ from typing import Self
 import msgspec
 
 from appliance.store.damage import MisfitError, is_damage
-from appliance.store.notes import read_notes, take_notes, write_notes
+from appliance.store.notes import read_notes, read_steps, take_notes, write_notes
 from appliance.store.room import is_full
 from appliance.store.still import cannot_write, is_read_only, open_still
 
@@ -322,8 +322,7 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
 def _applied(connection: sqlite3.Connection) -> set[str]:
     """Names of the steps that sqlite-utils has noted as applied."""
     try:
-        rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'appliance'")
-        return {name for (name,) in rows}
+        return read_steps(connection)
     except sqlite3.OperationalError:  # no such table: a new file
         return set()
 

@@ -55,6 +55,12 @@ def take_notes(connection: sqlite3.Connection, steps: list[str]) -> Notes:
     return Notes(page_size=page_size, roots=dict(roots), steps=steps, is_open=True, texts=read_texts(connection))
 
 
+def read_steps(connection: sqlite3.Connection) -> set[str]:
+    """Give the names of the schema's steps that the file has; sqlite3.OperationalError of a file that has none."""
+    found = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'appliance'")
+    return {name for (name,) in found}
+
+
 def read_texts(connection: sqlite3.Connection) -> dict[str, int]:
     """Give a checksum of each statement of the schema."""
     found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
