@@ -20,6 +20,7 @@ from sensors.crew import Crew
 from sensors.driver import DriverContext
 from sensors.health import Health, encode_health, encode_sensors
 from sensors.hw.sysfs import Sysfs, SysfsTree
+from sensors.keepsakes import Keepsakes
 from sensors.link import Endpoint, Link
 from sensors.outbox import Outbox
 from sensors.sender import Sender
@@ -45,7 +46,7 @@ class Agent:
         config: SensorsConfig,
         outbox: Outbox,
         *,
-        context: Callable[[str], DriverContext] = lambda name: DriverContext(name=name),
+        context: Callable[..., DriverContext] = DriverContext,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         random: Random | None = None,
@@ -73,8 +74,15 @@ class Agent:
         self._link = Link(endpoint, self, self._wake, random or Random())  # noqa: S311
         self._sender = Sender(self._topics, outbox, self._link)
         self._started = self._now = clock()
+        self._keepsakes = Keepsakes(config.keepsakes_path)
         self._crew = Crew(
-            config.sensors, self._topics, self, self._wake, self._now, context=context, wall_clock=wall_clock
+            config.sensors,
+            self._topics,
+            self,
+            self._wake,
+            self._now,
+            context=lambda name: context(name=name, keepsakes=self._keepsakes),
+            wall_clock=wall_clock,
         )
         self._about_at: float | None = None  # when it is to be told next; None: nothing to tell, or nobody
         self._about_told = b""
@@ -106,6 +114,8 @@ class Agent:
         """
         if self._outbox.salvaged:
             log.warning("%s", self._outbox.salvaged)
+        if self._keepsakes.problem:
+            log.warning("%s", self._keepsakes.problem)
         try:
             while not self._stop:
                 self._turn()
@@ -117,6 +127,7 @@ class Agent:
             writer, self._wake_writer = self._wake_writer, -1
             os.close(writer)
             os.close(self._wake_reader)
+            self._keepsakes.write(self._clock())
             self._outbox.close(self._clock())
 
     def _turn(self) -> None:
@@ -128,6 +139,7 @@ class Agent:
         self._crew.tick(now)
         self._tell_what_is_due()
         self._sender.tick(now)
+        self._keepsakes.tick(now)
         if self._watchdog_s is not None and now >= self._watchdog_at:
             self._watchdog_at = now + self._watchdog_s
             notify.watchdog()
@@ -140,6 +152,7 @@ class Agent:
             self._crew.next_deadline(),
             self._link.next_deadline(),
             self._sender.next_deadline(),
+            self._keepsakes.next_deadline(),
             self._about_at,
             self._health_at,
             self._watchdog_at if self._watchdog_s is not None else None,

@@ -112,6 +112,11 @@ class SensorsConfig:
         """The agent's outbox; agents of other names may share the directory."""
         return self.data_dir / f"{self.site}-{self.agent}.outbox"
 
+    @property
+    def keepsakes_path(self) -> Path:
+        """What its sensors must know again after a restart."""
+        return self.data_dir / f"{self.site}-{self.agent}.kept"
+
 
 def load_config(path: Path) -> SensorsConfig:
     """Read the file and what it names, touching no hardware. Raises ConfigError."""

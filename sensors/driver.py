@@ -15,11 +15,12 @@ A driver can neither hang nor kill the agent, because each side keeps its half o
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from appliance.devices import Role
+from sensors.keepsakes import Keepsakes
 from sensors.reading import Reading
 
 if TYPE_CHECKING:  # hw modules raise the errors below, so they import this one
@@ -49,6 +50,7 @@ class DriverContext:
     seed: int = 0  # what is simulated follows from it and the name alone
     gpio: "Gpio | None" = None  # None: the pins of this computer
     sysfs_root: Path = Path("/")  # where sys/, proc/ and dev/ are found
+    keepsakes: Keepsakes = field(default_factory=Keepsakes)  # what is to be known again after a restart
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 

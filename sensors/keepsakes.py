@@ -1,0 +1,105 @@
+"""What sensors must know again after a restart: a meter's total, the last state of a relay.
+
+One small JSON file, replaced as a whole, so that it is never half written. Drivers put from any thread; one thread, the
+agent's, writes: what may wait at most once a minute (a card wears out), what may not at the next turn.
+"""
+
+import os
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+WRITE_EVERY_S = 60.0
+RETRY_S = 10.0  # after the disk refused
+
+Value = float | int | bool | str
+
+
+class Keepsakes:
+    """Values by sensor and name; without a path they last as long as the process.
+
+    `problem` is a line about the file: that it could not be read, or cannot be written now.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Read the file; one that is missing or damaged holds nothing."""
+        self._path = path
+        self._lock = Lock()
+        self._values: dict[str, dict[str, Value]] = {}
+        self._changed = self._urgent = False
+        self._write_at = 0.0
+        self.problem = ""
+        if path is not None:
+            self._read(path)
+
+    def get(self, sensor: str, name: str) -> Value | None:
+        """Give what was put last; None where nothing was."""
+        with self._lock:
+            return self._values.get(sensor, {}).get(name)
+
+    def put(self, sensor: str, name: str, value: Value, *, urgent: bool = False) -> None:
+        """Keep a value; `urgent`: written at the next turn and not within a minute."""
+        with self._lock:
+            values = self._values.setdefault(sensor, {})
+            if name in values and values[name] == value and type(values[name]) is type(value):
+                return
+            values[name] = value
+            self._changed = True
+            self._urgent |= urgent
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to write, in monotonic seconds; None while nothing changed."""
+        with self._lock:
+            if not self._changed or self._path is None:
+                return None
+            return 0.0 if self._urgent and not self.problem else self._write_at
+
+    def tick(self, now: float) -> None:
+        """Write what is due."""
+        due = self.next_deadline()
+        if due is not None and now >= due:
+            self.write(now)
+
+    def write(self, now: float) -> None:
+        """Write what changed; a disk that refuses is told in `problem` and tried again later."""
+        with self._lock:
+            if not self._changed or self._path is None:
+                return
+            content = msgspec.json.encode(self._values)
+            self._changed = self._urgent = False
+        try:
+            _replace(self._path, content)
+        except OSError as error:
+            self.problem = f"{self._path} cannot be written ({error.strerror}); totals and states would be lost"
+            self._write_at = now + RETRY_S
+            with self._lock:
+                self._changed = True
+        else:
+            self.problem = ""
+            self._write_at = now + WRITE_EVERY_S
+
+    def _read(self, path: Path) -> None:
+        try:
+            self._values = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Value]])
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.problem = f"{path} cannot be read ({error.strerror}); totals begin at nothing"
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self.problem = f"{path} is damaged; totals begin at nothing"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put content in the place of a file, whole or not at all, also when the power goes."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
