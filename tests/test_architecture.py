@@ -166,8 +166,10 @@ ARROWS = {
         "sensors.reading",
         "sensors.sender",
         "sensors.sensor",
+        "sensors.statements",
         "sensors.topics",
     },
+    "sensors.statements": {"sensors.link"},
     "sensors.crew": {
         "sensors.config",
         "sensors.driver",
