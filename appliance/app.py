@@ -9,11 +9,11 @@ import logging
 import os
 import signal
 import ssl
+import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
-from appliance.places import control_path, database_path
+from appliance.places import control_path, database_path, spare_control_dir
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
 
@@ -251,19 +251,24 @@ class Service:
 
 
 def open_control(path: Path, parts: AsyncExitStack) -> SocketFile:
-    """Open the control socket, where the disk cannot take it in a folder of its own; CommandError."""
+    """Open the control socket, where the disk cannot take it in its spare place; CommandError."""
     try:
         return SocketFile(path)
     except OSError as error:
         trouble = str(error) if isinstance(error, SocketFileError) else f"{path} cannot be made ({error.strerror})"
         if error.errno not in {errno.EROFS, errno.ENOSPC}:
             raise CommandError(trouble, Exit.DATA) from None
+    folder = spare_control_dir(path.parent, os.geteuid())
     try:
-        folder = Path(parts.enter_context(TemporaryDirectory(prefix="appliance-")))
+        with suppress(FileExistsError):  # of an earlier start that was killed
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
+            raise CommandError(f"{trouble}; {folder} is not this user's own: remove it", Exit.DATA)
         control = SocketFile(folder / path.name)
     except OSError:
         raise CommandError(trouble, Exit.DATA) from None
-    LOG.warning("`appliance status` cannot ask this service before its next start: %s", trouble)
+    parts.callback(folder.rmdir)
     return control
 
 
