@@ -138,6 +138,8 @@ def store_lines(store: dict[str, Any] | None) -> Iterable[str]:
         yield f"            {coloured(lack, Colour.RED)}"
     for damage in store["damages"]:
         yield f"            {coloured(damage, Colour.RED)}"
+    if cut := store.get("cut"):
+        yield f"            {printable(cut['text'])}"
     if store["refuses"]:
         yield f"            {coloured('nothing is acknowledged that would have to be kept', Colour.RED)}"
 

@@ -77,8 +77,11 @@ class Database:
     Every statement runs at once unless it stands in `transaction()`. Use it in the thread that opened it.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, lock: int, *, left_open_at: float | None = None
+    ) -> None:
         self.path = path
+        self.left_open_at = left_open_at  # Unix time when somebody opened it who has not closed it in order
         self.connection = connection
         self._lock = lock
         self._failed = False  # the disk did, under this connection
@@ -94,6 +97,7 @@ class Database:
         except OSError as error:
             raise StoreError(explain(path, error)) from error
         try:
+            left_open_at = _left_open_at(lock)
             mend(lock, None)
             try:
                 connection = _connect(path)
@@ -106,7 +110,7 @@ class Database:
                 with suppress(OSError):  # a full disk need not keep anybody from reading
                     write_notes(path, notes)
                     _to_disk(path.parent)  # the log is there, and stays until it is closed in order
-                return cls(path, connection, lock)
+                return cls(path, connection, lock, left_open_at=left_open_at)
             except BaseException:
                 connection.close()
                 raise
@@ -257,6 +261,12 @@ def _lock(path: Path) -> int:
         os.close(lock)
         raise
     return lock
+
+
+def _left_open_at(lock: int) -> float | None:
+    """Say when the file was opened by somebody who has not closed it in order, None where all is in order."""
+    notes = read_notes(lock)
+    return os.fstat(lock).st_mtime if notes is not None and notes.is_open else None
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -56,6 +56,7 @@ STATUS = {
         "left_out": 2,
         "trouble": "the disk is full",
         "damages": ["the database was damaged (its header was damaged)"],
+        "cut": {"since": 1.0, "at": 35.0, "seconds": 34, "text": "not stopped in order: up to 34 s may be missing"},
         "refuses": True,
     },
     "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "not_allowed_to_publish": 3},
@@ -73,6 +74,7 @@ WELL = {
     "left_out": 0,
     "trouble": None,
     "damages": [],
+    "cut": None,
     "refuses": False,
 }
 
@@ -105,6 +107,7 @@ def test_status_in_words():
         "            2 messages could not be written; the log says why",
         "            the disk is full",
         "            the database was damaged (its header was damaged)",
+        "            not stopped in order: up to 34 s may be missing",
         "            nothing is acknowledged that would have to be kept",
         "  history   6 rows since the start",
         "            3 values of topics that their agent may not publish to",

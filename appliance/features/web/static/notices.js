@@ -1,7 +1,14 @@
 // What is wrong with the appliance itself, in the words of its status: shown above everything for as long as it lasts.
 
 const EVERY_MS = 3_000; // only while somebody looks
+const CUT_S = 86_400;
 const REFUSES = "nothing is acknowledged that would have to be kept";
+
+// Everything to say of the store. That the last run was cut off is news for a day; the status says it until the next.
+function said(store, uptimeS) {
+  const cut = uptimeS < CUT_S ? store.cut?.text : null;
+  return [store.trouble, store.refuses ? REFUSES : null, ...store.damages, cut].filter(Boolean);
+}
 
 export class Notices {
   #list;
@@ -30,7 +37,7 @@ export class Notices {
     }
     if (timer !== this.#timer) return; // a later answer says more
     const { store } = status;
-    this.#show(store ? [store.trouble, store.refuses ? REFUSES : null, ...store.damages].filter(Boolean) : []);
+    this.#show(store ? said(store, status.uptime_s) : []);
     this.#onStatus(status, !store || (!store.trouble && !store.refuses));
   }
 
