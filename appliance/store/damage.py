@@ -21,6 +21,7 @@ from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES, has_any_page
 from appliance.store.log import Log, read_log
 from appliance.store.notes import Notes, read_steps, read_texts
 from appliance.store.reading_rows import prepare
+from appliance.store.sealed import find_broken
 
 LOG: Final = logging.getLogger(__name__)
 ASIDE: Final = ".corrupt-"
@@ -257,8 +258,8 @@ def check(
 ) -> str | None:
     """Have SQLite look through a file that nobody has open, without changing it: why it is damaged, None if it is not.
 
-    Of a large file the tables named `bulk` are left out. `sums`: what is true of each whole row, of some tables, in a
-    file that has all `steps` of the schema; the power may fail between two of them.
+    Of a large file the tables named `bulk` are left out, and `sums`: what is true of each whole row, of some tables.
+    Sums are held in a file that has all `steps` of the schema; the power may fail between two of them.
     """
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -279,7 +280,11 @@ def check(
             if said != "ok":
                 LOG.warning("%s: %s", path, " ".join(str(said).replace("*** in database main ***", "").split()))
                 return "some of its pages or rows do not fit together"
-        if path.stat().st_size <= SUM_BYTES and steps <= _applied(connection):
+        if not steps <= _applied(connection):
+            return None
+        if why := find_broken(connection):
+            return why
+        if path.stat().st_size <= SUM_BYTES:
             return _check_sums(connection, sums)
     except sqlite3.Error as error:
         return str(error) if is_damage(error) else None

@@ -14,6 +14,7 @@ import msgspec
 from appliance.store.damage import MisfitError, is_damage
 from appliance.store.notes import read_notes, read_steps, take_notes, write_notes
 from appliance.store.room import is_full
+from appliance.store.sealed import prepare_seals
 from appliance.store.still import cannot_write, is_read_only, open_still
 
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
@@ -25,6 +26,7 @@ STEP_NAMES = {
     "0004_tiers",
     "0005_gaps",
     "0008_clock",
+    "0009_seals",
 }  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
 PAGE_BYTES = 1024  # of a new file: a small commit writes a page or two, and on a card every byte of them counts
 LOG_BYTES = 8 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow
@@ -199,6 +201,7 @@ def create(path: Path, steps: set[str]) -> sqlite3.Connection:
             f"application_id = {APPLICATION_ID}",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        prepare_seals(connection)
         database = sqlite_utils.Database(connection, execute_plugins=False)
         STEPS.apply(database, stop_before=step_names() - steps)
         connection.execute("PRAGMA foreign_keys = OFF")
@@ -274,6 +277,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     """Open the file, make sure that it is ours, and bring its schema up to date."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     try:
+        prepare_seals(connection)
         _claim(path, connection)
         _migrate(path, connection)
     except BaseException:

@@ -16,6 +16,7 @@ from appliance.store.asking import asking
 from appliance.store.pages import pages
 from appliance.store.readings import NUMBER
 from appliance.store.rollup import hold_ms, is_counter
+from appliance.store.sealed import whole_series
 from appliance.store.travel import published
 
 FORMATS: Final = ("csv", "jsonl")
@@ -62,8 +63,12 @@ def export(
 
 def _series(path: Path, topic_filter: str) -> list[Exported]:
     with asking(path) as connection:
-        rows = connection.execute("SELECT id, topic, kind, unit, quantity FROM series ORDER BY topic").fetchall()
-    return [Exported(*row) for row in rows if matches(topic_filter, row[1])]
+        rows = whole_series(connection)
+    return [
+        Exported(series_id, topic, kind, unit, quantity)
+        for series_id, topic, kind, unit, _, quantity, _ in rows
+        if matches(topic_filter, topic)
+    ]
 
 
 def _rows(path: Path, series: Exported, wanted: Wanted) -> Iterator[list[Fields]]:

@@ -14,6 +14,7 @@ from appliance.store.schema_gaps import GAPS
 from appliance.store.schema_journal import JOURNAL
 from appliance.store.schema_ticks import TICKS
 from appliance.store.schema_tiers import ROLLUPS
+from appliance.store.sealed import prepare_seals, seal_statements
 
 STEPS = Migrations("appliance")
 
@@ -63,6 +64,14 @@ def gaps(db: Database) -> None:
 def clock(db: Database) -> None:
     """The view of gaps, with the stretches whose time nobody knows."""
     for statement in CLOCK:
+        db.execute(statement)
+
+
+@STEPS(name="0009_seals")
+def seals(db: Database) -> None:
+    """A checksum for each row of the small tables that the history stands on."""
+    prepare_seals(db.conn)
+    for statement in seal_statements(db.conn):
         db.execute(statement)
 
 
