@@ -53,13 +53,15 @@ class GapReader:
         return sorted(gaps, key=lambda gap: gap.since_at, reverse=True)[:limit]
 
 
-def gaps_between(connection: sqlite3.Connection, calendar: Calendar, since_at: float, until_at: float) -> list[Gap]:
-    """Give all gaps that touch a stretch of time; one whose row is damaged is left out."""
+def gaps_between(
+    connection: sqlite3.Connection, calendar: Calendar, since_at: float, until_at: float, limit: int = MAX_GAPS
+) -> list[Gap]:
+    """Give all gaps that touch a stretch of time, of those that are over the newest; a damaged row is left out."""
     rows = connection.execute(
         f"SELECT {COLUMNS}, checksum FROM gaps WHERE to_tick IS NULL AND from_tick <= ?1"  # noqa: S608 our own columns
         f" UNION ALL SELECT * FROM (SELECT {COLUMNS}, checksum FROM gaps WHERE to_tick >= ?2 AND from_tick <= ?1"
         " ORDER BY to_tick DESC LIMIT ?3)",
-        (calendar.tick(until_at), calendar.tick(since_at), MAX_GAPS),
+        (calendar.tick(until_at), calendar.tick(since_at), limit),
     ).fetchall()
     found = [
         _gap(calendar, scope, name, cause, detail, from_tick, to_tick)
