@@ -12,6 +12,7 @@ from appliance.store.gaps import CLOCK_UNSET, HUB, UNKEPT
 from appliance.store.history_reader import HistoryReader
 from appliance.store.holes import Gap, holes
 
+DAY_S: Final = 86_400.0
 MAX_GAPS: Final = 1_000  # of one answer, the newest
 LOOKED_AT: Final = 10_000  # readings that fill one gap
 COLUMNS: Final = "scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq"
@@ -51,6 +52,19 @@ class GapReader:
         with asking(self._path) as connection:
             gaps = gaps_between(connection, Calendar(connection), since_at, until_at)
         return sorted(gaps, key=lambda gap: gap.since_at, reverse=True)[:limit]
+
+    def news(self, at: float) -> dict[str, object]:
+        """Give what the status says: how many gaps the last day had, and the newest; whether the clock is not set."""
+        with asking(self._path) as connection:
+            gaps = gaps_between(connection, Calendar(connection), at - DAY_S, at)
+        newest = max(gaps, key=lambda gap: gap.since_at, default=None)
+        lasting = [gap for gap in gaps if gap.until_at is None]
+        return {
+            "day": len(gaps),
+            "lasting": len(lasting),
+            "newest": None if newest is None else newest.told(),
+            "clock_unset": any(gap.cause == CLOCK_UNSET for gap in lasting),
+        }
 
 
 def gaps_between(
