@@ -14,7 +14,9 @@ from typing import Final
 import msgspec
 
 from appliance.store.gaps import BROKER_DOWN, UNTIL_START
-from appliance.store.hubclock import HubClock
+from appliance.store.hubclock import Epoch, HubClock
+from appliance.store.reading_rows import TICKS_PER_MS
+from appliance.store.staged import RECORDS
 
 NAMED: Final = ".missing-"
 KEPT: Final = 3  # accounts
@@ -67,7 +69,7 @@ class Tail:
     def __init__(self, connection: sqlite3.Connection, clock: HubClock, opened_at: float | None) -> None:
         self._clock = clock
         self._before = clock.epochs[-1] if clock.epochs else None
-        self._last_tick = clock.last_tick
+        self._last_tick = max(clock.last_tick, _last_change(connection, self._before))
         self._opened_at = opened_at
         self._ends = connection.execute("SELECT cause, from_tick FROM gaps WHERE to_tick IS NULL").fetchall()
 
@@ -98,6 +100,14 @@ class Tail:
             if is_same_boot or (self._clock.is_trusted and before.is_dated):
                 since = before.unix_ms(self._last_tick) / 1000
         return Missing(at=at, why=lack or CUT_OFF, since=since, is_seen=lack is not None)
+
+
+def _last_change(connection: sqlite3.Connection, epoch: Epoch | None) -> int:
+    """Give the tick of the last staged change of a session, 0 where there is none: it says how old the service was."""
+    (age_ms,) = connection.execute("SELECT max(expires_age_ms) FROM journal WHERE kind = ?", (RECORDS,)).fetchone()
+    if epoch is None or age_ms is None or age_ms < epoch.age_ms:
+        return 0
+    return epoch.first_tick + (int(age_ms) - epoch.age_ms) * TICKS_PER_MS
 
 
 def keep(path: Path, missing: Missing) -> Missing:

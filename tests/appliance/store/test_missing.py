@@ -1,13 +1,20 @@
 """What may be missing is told with its seconds; a file that is gone until the account of it is deleted."""
 
+import math
+import os
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from raw import subscribe
+from service import Service
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
+from appliance.control import ControlClient
+from appliance.places import control_path
 from appliance.store.damage import Lack, examine
 from appliance.store.database import Database
 from appliance.store.group import Group
@@ -110,11 +117,16 @@ def test_only_the_newest_accounts_are_kept(tmp_path):
     assert len(missings(path)) == 2
 
 
-def tail(*gaps, epochs, opened_at=None):
-    """Look at the end of a file with these gaps, then begin the clock of a start at AT, on boot b."""
+def tail(*gaps, epochs, opened_at=None, change_ms=None):
+    """Look at the end of a file with these gaps, then begin the clock of a start at AT, on boot b.
+
+    change_ms: age of the service when a session last changed.
+    """
     clock = HubClock(epochs, boot="b", last_tick=0, quality=lambda: "synced")
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(GAPS)
+        connection.execute("CREATE TABLE journal (kind INTEGER, expires_age_ms INTEGER)")
+        connection.execute("INSERT INTO journal VALUES (1, ?), (0, 99000000)", (change_ms,))
         connection.executemany("INSERT INTO gaps VALUES (?, ?, NULL)", gaps)
         found = Tail(connection, clock, opened_at)
     clock.begin(10.0, AT)
@@ -152,3 +164,38 @@ def test_what_is_known_of_the_end(gaps, epochs, opened_at, is_cut, seconds):
     assert seconds == (None if missing is None else missing.seconds)
     seen = found.missing("the log is torn", 10.0)  # which is told in any case
     assert (seen.why, seen.is_seen) == ("the log is torn", True)
+
+
+def test_a_change_of_a_session_is_as_good_as_a_reading():
+    began = epoch(1_000)
+    began.age_ms, began.last_tick = 7_000, began.first_tick
+    assert tail(epochs=[began]).missing(None, 10.0).seconds == 1_001
+    assert tail(epochs=[began], change_ms=607_000).missing(None, 10.0).seconds == 401
+    assert tail(epochs=[began], change_ms=6_000).missing(None, 10.0).seconds == 1_001  # of an earlier run
+
+
+def test_a_service_that_was_killed_says_so_at_its_next_start_and_one_that_was_stopped_does_not(tmp_path):
+    def status():
+        return ControlClient(control_path(tmp_path / "own" / "data")).get("/api/status")["store"]["cut"]
+
+    services = [Service(tmp_path / "own")]
+    try:
+        assert status() is None
+        link = services[-1].client("kept", clean=False)
+        link.send(subscribe("x"))
+        assert link.packet() == b"\x90\x03\x00\x01\x00"  # which is on disk
+        os.kill(services[-1].pid, signal.SIGKILL)
+        assert link.until_closed() == b""
+        services.append(Service(tmp_path / "own"))
+        cut = status()
+        assert cut["text"].startswith(f"{CUT_OFF}: up to {cut['seconds']} s before ")
+        assert cut["seconds"] == math.ceil(cut["at"]) - math.floor(cut["since"])
+        assert cut["text"] in services[-1].log.read_text()
+        services[-1].close_links()
+        services[-1].stop()
+        services.append(Service(tmp_path / "own"))
+        assert status() is None
+    finally:
+        for service in services:
+            service.close_links()
+            service.stop()
