@@ -170,7 +170,7 @@ def check(
             told = examine(facts, state / DATABASE)
             if lost_s is not None:
                 cut.told += told is not None and told.seconds is not None
-                if facts.acknowledged or told is not None:  # else nothing is left that could know of any service
+                if facts.acknowledged:  # else nothing is left that could know of any time
                     cut.untold_s = max(cut.untold_s, untold_s(told, *lost_s))
         else:
             cut.services += 1
@@ -194,10 +194,8 @@ def examine(facts: Facts, database: Path) -> Missing | None:
 
 def untold_s(told: Missing | None, from_s: float, to_s: float) -> float:
     """Give how many seconds of a tail, by the monotonic clock, are not among those that may be missing."""
-    if told is None:
+    if told is None or told.seconds is None:
         return to_s - from_s
-    if told.seconds is None:  # of which nobody can tell how many: all of them may be
-        return 0.0
     ahead_s = time.time() - time.monotonic()
     to_told_s = math.ceil(told.at) - ahead_s  # as they are said, in whole seconds
     return max(0.0, to_told_s - told.seconds - from_s) + max(0.0, to_s - to_told_s)
