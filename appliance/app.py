@@ -10,8 +10,8 @@ import os
 import signal
 import ssl
 import stat
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -29,13 +29,14 @@ from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
 from appliance.features.sys_topics import SysTopics
-from appliance.listeners import faults, url, where
+from appliance.listeners import faults, url
 from appliance.memory import give_back, share_arenas
 from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
-from appliance.places import control_path, database_path, spare_control_dir
+from appliance.places import control_path, database_path, present, spare_control_dir
+from appliance.ports import explained, explained_listener, look_whether_free
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
 
@@ -283,7 +284,12 @@ async def serving(settings: Settings, data_dir: Path) -> AsyncGenerator[Service]
     for fault in faults(settings):  # the command line has said so with the line; others may not have asked
         raise CommandError(str(SettingError(*fault)), Exit.CONFIG)
     async with AsyncExitStack() as parts:
+        is_new = not present(data_dir)
+        if is_new:  # nothing is made for a service that cannot start
+            look_whether_free(settings)
         parts.enter_context(held(data_dir))
+        if not is_new:
+            look_whether_free(settings)
         service = Service(settings, data_dir)
         await service.start(parts)
         yield service
@@ -327,38 +333,6 @@ async def run(settings: Settings, data_dir: Path, started: Callable[[Service], N
             notify.stopping()
     finally:
         stopped.cancel()
-
-
-@contextmanager
-def explained(address: str, port: int, name: str) -> Generator[None]:
-    """Turn the refusal of a port into one line; `name` is that of its option, --NAME-port."""
-    try:
-        yield
-    except OSError as error:
-        cure = f"choose another with --{name}-port (0 for none)"
-        place = f"port {port} on {address}"
-        problem = {
-            errno.EADDRINUSE: f"{place} is taken by another program; stop that one or {cure}",
-            errno.EACCES: f"{place} may not be opened by this user; {cure}",
-        }.get(error.errno or 0, f"{place} cannot be opened ({error.strerror or error}); {cure}")
-        raise CommandError(problem, Exit.UNAVAILABLE) from None
-
-
-@contextmanager
-def explained_listener(number: int, one: Listener) -> Generator[None]:
-    """Turn the refusal of a listener into one line that names its key."""
-    try:
-        yield
-    except SocketFileError as error:
-        raise CommandError(f"listener[{number + 1}].path: {error}", Exit.UNAVAILABLE) from None
-    except OSError as error:
-        problem = {
-            errno.EADDRINUSE: "is taken by another program; stop that one or choose another",
-            errno.EACCES: "may not be opened by this user; choose a port above 1023",
-            errno.EADDRNOTAVAIL: "is no address of this computer; choose one of its own",
-        }.get(error.errno or 0, f"cannot be opened ({error.strerror or error}); choose another")
-        key = "address" if error.errno == errno.EADDRNOTAVAIL else "port"
-        raise CommandError(f"listener[{number + 1}].{key}: {where(one)} {problem}", Exit.UNAVAILABLE) from None
 
 
 def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
