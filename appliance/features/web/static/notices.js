@@ -2,7 +2,13 @@
 // What went wrong once and is over, such as damage that was mended, looks less pressing.
 
 const EVERY_MS = 3_000; // only while somebody looks
+const CUT_S = 86_400;
 const REFUSES = "New readings are not being saved. Devices that can will send them again.";
+
+// What went wrong before. That the last run was cut off is news for a day; the status says it until the next start.
+function past(store, uptimeS) {
+  return store.cut && uptimeS < CUT_S ? [...store.damages, store.cut.text] : store.damages;
+}
 
 export class Notices {
   #list;
@@ -32,7 +38,7 @@ export class Notices {
     if (timer !== this.#timer) return; // a later answer says more
     const { store } = status;
     const now = store ? [store.trouble, store.refuses ? REFUSES : null].filter(Boolean) : [];
-    this.#show(now.concat(store?.damages ?? []), now.length === 0);
+    this.#show(now.concat(store ? past(store, status.uptime_s) : []), now.length === 0);
     this.#onStatus(status, !store || (!store.trouble && !store.refuses));
   }
 
