@@ -199,18 +199,15 @@ class TestRefusals:
         assert code == Exit.UNAVAILABLE
         assert not (tmp_path / "control.sock").exists()
 
+    def test_a_taken_port_leaves_no_data_directory(self, tmp_path):
+        with listening() as port:
+            refusal(local(mqtt=port), tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+
     def test_one_port_for_two(self, tmp_path):
         text, code = refusal(local(mqtt=1883, web=1883), tmp_path)
         assert text.startswith("web.port: 127.0.0.1:1883 is also that of mqtt.port; choose another")
         assert code == Exit.CONFIG
-
-    def test_a_port_only_root_may_open(self, tmp_path, monkeypatch):
-        async def refuse(*_):
-            raise PermissionError(errno.EACCES, "Permission denied")
-
-        monkeypatch.setattr(app.TcpListener, "open", refuse)
-        text, _ = refusal(local(mqtt=80), tmp_path)
-        assert text.startswith("port 80 on 127.0.0.1 may not be opened by this user; choose another with --mqtt-port")
 
     def test_two_services_on_one_data_directory(self, tmp_path):
         text, code = with_service(local(), tmp_path, lambda _: refusal(local(), tmp_path))
@@ -227,35 +224,6 @@ class TestRefusals:
         assert "move the file of that name away, or choose another with --data" in text
         assert code == Exit.DATA
         assert refusal(local(), path / "below")[0].startswith(f"data directory {path}/below cannot be used")
-
-    @pytest.mark.parametrize(
-        ("number", "cure"),
-        [
-            (errno.EACCES, "give it to this user"),
-            (errno.EROFS, "mount its disk writable"),
-            (errno.ENOSPC, "free some space"),
-            (errno.EIO, "check its path, its rights and its disk"),
-        ],
-    )
-    def test_a_data_directory_that_cannot_be_written(self, tmp_path, monkeypatch, number, cure):
-        def refuse(*_):
-            raise OSError(number, os.strerror(number))
-
-        monkeypatch.setattr(app.os, "open", refuse)  # root may write anywhere, so a mode proves nothing
-        with pytest.raises(CommandError) as caught, app.held(tmp_path):
-            pass
-        assert str(caught.value).endswith(f"; {cure}, or choose another with --data")
-        assert caught.value.exit_code == Exit.DATA
-
-    def test_a_full_disk_keeps_no_service_from_starting_and_others_out_all_the_same(self, tmp_path, monkeypatch):
-        def refuse(*_):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        monkeypatch.setattr(app.os, "pwrite", refuse)
-        with app.held(tmp_path):
-            with pytest.raises(CommandError) as caught, app.held(tmp_path):
-                pass
-            assert caught.value.exit_code == Exit.UNAVAILABLE
 
     def test_a_database_of_another_program(self, tmp_path):
         with sqlite3.connect(tmp_path / "appliance.db") as database:
