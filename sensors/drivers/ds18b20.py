@@ -18,6 +18,14 @@ POWER_ON = 85.0  # °C in the chip's memory until it has measured
 STARVED = 127.937  # °C, all bits of a measurement that broke off: 127.9375, in whole thousandths
 BELIEVED_STEP = 10.0  # °C; from nearby, 85 °C is no power-on value
 
+DeviceId = Annotated[
+    str,
+    Meta(
+        pattern="^(10|22|28|3b|42)-[0-9a-f]{12}$",
+        extra={"cure": "give its name below /sys/bus/w1/devices, such as 28-000803702e49"},
+    ),
+]
+
 
 class Ds18b20:
     """A DS18B20, DS18S20, DS1822, DS1825 or DS28EA00 measures temperature on a 1-Wire bus."""
@@ -26,12 +34,7 @@ class Ds18b20:
         """Keys of a sensor of kind `ds18b20`."""
 
         id: Annotated[
-            str | None,
-            Meta(
-                description="Which one, as in 28-000803702e49; without it, the only one on the bus.",
-                pattern="^(10|22|28|3b|42)-[0-9a-f]{12}$",
-                extra={"cure": "give its name below /sys/bus/w1/devices, such as 28-000803702e49"},
-            ),
+            DeviceId | None, Meta(description="Which one, as in 28-000803702e49; without it, the only one on the bus.")
         ] = None
 
     model: str | None = FAMILIES["28"]

@@ -18,6 +18,7 @@ from sensors.driver import BadFrame, Disconnected, DriverUnavailable, SensorErro
 from sensors.hw.gpio import INSTALL
 
 CHIP_IDS = {0x55: "BMP180", 0x56: "BMP280", 0x57: "BMP280", 0x58: "BMP280", 0x60: "BME280", 0x61: "BME680"}
+STUCK = "the line is stuck, or nobody drives it; check power, SDA and SCL"
 KINDS = {"BMP280": "bmp280", "BME280": "bme280"}  # chips that another kind of sensor reads
 
 
@@ -180,7 +181,7 @@ class I2cPort:
 def line_fault(frame: bytes) -> str:
     """Say what several bytes of all zeros or all ones mean; empty for others."""
     if len(frame) > 1 and frame in {bytes(len(frame)), b"\xff" * len(frame)}:
-        return "the line is stuck, or nobody drives it; check power, SDA and SCL"
+        return STUCK
     return ""
 
 
@@ -246,6 +247,8 @@ def _transfer_failed(error: OSError, model: str, place: str) -> SensorError:
 
 def _wrong_chip(found: int, model: str, place: str) -> SensorError:
     name = CHIP_IDS.get(found)
+    if found in (0x00, 0xFF):
+        return BadFrame(f"the chip {place} says {found:#04x} of itself: {STUCK}")
     if name is None:
         return DriverUnavailable(f"the chip {place} is no {model}: it says {found:#04x} of itself; is `address` right?")
     cure = f'set kind = "{KINDS[name]}"' if name in KINDS else "no kind of sensor reads it"

@@ -8,7 +8,7 @@ import pytest
 from sensors.driver import DriverKind
 from sensors.registry import KINDS, UnknownKind, driver_class
 
-HARDWARE = ("gpiozero", "lgpio", "adafruit_dht", "board", "gpiod", "RPi")
+HARDWARE = ("gpiozero", "lgpio", "adafruit_dht", "board", "busio", "adafruit_bus_device", "gpiod", "RPi")
 
 
 @pytest.mark.parametrize("kind", KINDS)
