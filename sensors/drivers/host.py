@@ -14,7 +14,7 @@ from sensors.reading import Reading
 THERMAL_ZONES = ("cpu-thermal", "cpu_thermal", "soc-thermal", "x86_pkg_temp")
 HWMON_CHIPS = ("cpu_thermal", "coretemp", "k10temp", "zenpower")
 
-# A Raspberry Pi's firmware tells what its power supply and heat did, now and, 16 bits higher, since it was asked last.
+# What power supply and heat did to a Raspberry Pi: now and, 16 bits higher, since the kernel asked last, 2 s ago.
 THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 UNDER_VOLTAGE = 0x1_0001
 SLOWED_DOWN = 0xE_000E  # the frequency capped, throttled, the soft limit of the temperature reached
@@ -113,7 +113,7 @@ def throttled(sysfs: Sysfs) -> int:
 
 
 def under_voltage(sysfs: Sysfs) -> bool:
-    """Say whether the supply falls below 4.63 V, or did since it was asked last. Raises OSError or ValueError."""
+    """Say whether the supply was below 4.63 V in the last 2 s. Raises OSError or ValueError."""
     alarms = [
         sysfs.read(path.replace("/name", "/in0_lcrit_alarm")) != "0"
         for path in sysfs.glob("sys/class/hwmon/hwmon*/name")

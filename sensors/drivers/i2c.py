@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 import msgspec
 from msgspec import Meta
 
-from sensors.driver import Channel, Disconnected, DriverContext, DriverUnavailable, SensorError, TimedOut
+from sensors.driver import Channel, Disconnected, DriverContext, DriverUnavailable, SensorError
 from sensors.hw.i2c import I2cBus, I2cPort, line_fault, load, open_bus
 from sensors.reading import Reading
 
@@ -96,11 +96,10 @@ class I2cDriver:
 
     def read(self) -> Sequence[Reading]:
         """Measure once. Raises SensorError."""
-        values = self._guarded(lambda: self.measure(self._chip))
-        return [
-            Reading(channel.measurement, value)
-            for channel, value in zip(self.channels, values or (), strict=bool(values))
-        ]
+        values: Sequence[float] = self._guarded(lambda: self.measure(self._chip))
+        if not values:
+            return []
+        return [Reading(channel.measurement, value) for channel, value in zip(self.channels, values, strict=True)]
 
     def close(self) -> None:
         """See Driver."""
@@ -119,24 +118,23 @@ class I2cDriver:
 
     def _find(self) -> Any:
         """Make Adafruit's object for the one address that is ours."""
-        places = [self._address] if self._address is not None else list(self.addresses)
+        if self._address is None:
+            places = [address for address in self.addresses if self._bus.is_free(address, self._name)]
+        else:
+            self._bus.claim(self._address, self._name)
+            places = [self._address]
         found: dict[int, Any] = {}
         failures: list[SensorError] = []
         for address in places:
-            if self._address is None and not self._bus.is_free(address, self._name):
-                continue
-            self._bus.claim(address, self._name)
             try:
                 found[address] = self._make(self._port, address)
             except Exception as error:  # noqa: BLE001 what Adafruit's drivers raise
                 failures.append(self._explained(error, address))
         if len(found) != 1:
-            if self._address is None:
-                self._bus.release(self._name)
             raise self._none_or_many(found, failures)
-        ((self._address, chip),) = found.items()
-        self._bus.release(self._name)
-        self._bus.claim(self._address, self._name)
+        ((address, chip),) = found.items()
+        self._bus.claim(address, self._name)
+        self._address = address
         self.serial_number = self.begin(chip) or self.serial_number
         return chip
 
@@ -147,7 +145,7 @@ class I2cDriver:
                 f"there is a {self.model} at {several} of {self._bus.name}; name one with `address`"
             )
         # A chip of the wrong kind, or a damaged answer, says more than an address where nobody is.
-        telling = [failure for failure in failures if not isinstance(failure, (Disconnected, TimedOut))] or failures
+        telling = [failure for failure in failures if not isinstance(failure, Disconnected)] or failures
         if telling:
             return telling[0]
         return DriverUnavailable(f"other sensors read all that a {self.model} could be on {self._bus.name}")

@@ -52,11 +52,13 @@ class I2cBus:
         self.wire = wire
         self.name = name
         self.lock = Lock()
+        self._claims = Lock()
         self._users: dict[int, str] = {}  # address -> sensor
 
     def claim(self, address: int, sensor: str) -> None:
         """Note who reads a chip. Raises DriverUnavailable when somebody does already."""
-        user = self._users.setdefault(address, sensor)
+        with self._claims:
+            user = self._users.setdefault(address, sensor)
         if user != sensor:
             raise DriverUnavailable(
                 f'the chip at {address:#04x} on {self.name} is read by sensor "{user}"; give each its own address'
@@ -64,11 +66,13 @@ class I2cBus:
 
     def release(self, sensor: str) -> None:
         """Note that a sensor reads no more."""
-        self._users = {address: user for address, user in self._users.items() if user != sensor}
+        with self._claims:
+            self._users = {address: user for address, user in self._users.items() if user != sensor}
 
     def is_free(self, address: int, sensor: str) -> bool:
         """Whether no other sensor reads the chip at this address."""
-        return self._users.get(address, sensor) == sensor
+        with self._claims:
+            return self._users.get(address, sensor) == sensor
 
 
 class I2cPort:

@@ -104,7 +104,7 @@ ALARM = "sys/class/hwmon/hwmon1/in0_lcrit_alarm"
     [
         ("0", False, False),
         ("1", True, False),
-        ("10000", True, False),  # in the time since somebody asked
+        ("10000", True, False),  # not now, but within the last 2 s
         ("2", False, True),
         ("4", False, True),
         ("80000", False, True),
@@ -126,7 +126,7 @@ def test_the_bits_of_the_firmware_are_told(bits, under_voltage, throttled):
         ({ALARM: "0\n"}, False),
         ({ALARM: "1\n"}, True),
         ({ALARM: "0\n", THROTTLED: "0\n"}, False),
-        ({ALARM: "1\n", THROTTLED: "0\n"}, True),  # asking for the alarm cleared the firmware's bit
+        ({ALARM: "1\n", THROTTLED: "0\n"}, True),  # a kernel that asks the firmware at other times
         ({ALARM: "0\n", THROTTLED: "10000\n"}, True),
     ],
 )

@@ -1,6 +1,7 @@
 import errno
 import inspect
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import i2c_chips
 import msgspec
@@ -24,6 +25,14 @@ CHIPS = {
 UNITS = {"temperature": "°C", "humidity": "%", "pressure": "hPa", "illuminance": "lx", "co2": "ppm"}
 
 
+class StrictWire(Wire):
+    """Nobody talks who does not hold the bus."""
+
+    def _chip(self, address):
+        assert self.bus.lock.locked()
+        return super()._chip(address)
+
+
 @pytest.fixture(params=CHIPS)
 def kind(request):
     return driver_class(request.param)
@@ -36,7 +45,7 @@ def chip(kind):
 
 @pytest.fixture
 def wire(kind, chip):
-    return Wire({kind.addresses[0]: chip})
+    return StrictWire({kind.addresses[0]: chip})
 
 
 @pytest.fixture
@@ -150,3 +159,24 @@ def test_two_of_a_kind_need_their_addresses(monkeypatch):
         build(BME280, wire, CLOCK, monkeypatch, name="fourth", address=0x77).read()
     cool.close()
     assert values(build(BME280, wire, CLOCK, monkeypatch, name="fourth", address=0x77))["temperature"] < 20
+
+
+def test_what_one_sensor_reads_another_does_not_probe(monkeypatch):
+    """Making Adafruit's object resets the chip, which would lose what its reader set."""
+    wire = Wire({0x44: i2c_chips.Sht31(CLOCK), 0x45: i2c_chips.Sht4x(CLOCK)})
+    build(driver_class("sht31"), wire, CLOCK, monkeypatch, name="first", address=0x44)
+    monkeypatch.setattr(wire.chips[0x44], "write", None)  # to be called would be an error
+    second = build(driver_class("sht4x"), wire, CLOCK, monkeypatch, name="second")
+    assert values(second)["temperature"] == pytest.approx(25.0, abs=0.005)
+
+
+def test_all_chips_of_one_bus_are_read_at_once(monkeypatch):
+    """Each in a thread of its own, as the agent does it."""
+    wire = StrictWire({driver_class(kind).addresses[-1]: chip() for kind, chip in CHIPS.items() if kind != "bmp280"})
+    kinds = [kind for kind in CHIPS if kind != "bmp280"]
+    sensors = [build(driver_class(kind), wire, CLOCK, monkeypatch, name=kind) for kind in kinds]
+    expected = [values(sensor) for sensor in sensors]
+    with ThreadPoolExecutor(len(sensors)) as threads:
+        for _ in range(20):
+            for told, wanted in zip(threads.map(values, sensors), expected, strict=True):
+                assert told == pytest.approx(wanted)
