@@ -87,9 +87,9 @@ class Ds18b20:
     def read(self) -> Sequence[Reading]:
         """Measure once: 750 ms, in which the kernel makes us wait. Raises SensorError."""
         self.look()
-        temperature = self._measure(f"{DEVICES}/{self.serial_number}")
+        temperature, frame = self._measure(f"{DEVICES}/{self.serial_number}")
         self._believed = temperature
-        return (Reading("temperature", temperature),)
+        return (Reading("temperature", temperature, raw=frame.hex(" ")),)
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -98,16 +98,16 @@ class Ds18b20:
         self.serial_number = device
         self.model = FAMILIES[device[:2]]
 
-    def _measure(self, directory: str) -> float:
-        """Give °C that can be believed. Raises SensorError."""
+    def _measure(self, directory: str) -> tuple[float, bytes]:
+        """Give °C that can be believed, and the chip's memory if the kernel shows it. Raises SensorError."""
         try:
             report = self._sysfs.read(f"{directory}/w1_slave")
         except FileNotFoundError:
-            return self._plausible(self._thousandths(f"{directory}/temperature"), b"")
+            return self._plausible(self._thousandths(f"{directory}/temperature"), b""), b""
         except OSError as error:
             raise _unreadable(error) from error
         frame, thousandths = parse(report)
-        return self._plausible(thousandths, frame)
+        return self._plausible(thousandths, frame), frame
 
     def _thousandths(self, path: str) -> int:
         try:

@@ -99,7 +99,10 @@ class I2cDriver:
         values: Sequence[float] = self._guarded(lambda: self.measure(self._chip))
         if not values:
             return []
-        return [Reading(channel.measurement, value) for channel, value in zip(self.channels, values, strict=True)]
+        raw = self._port.raw
+        return [
+            Reading(channel.measurement, value, raw=raw) for channel, value in zip(self.channels, values, strict=True)
+        ]
 
     def close(self) -> None:
         """See Driver."""

@@ -92,6 +92,11 @@ class I2cPort:
         self.failure: OSError | None = None  # of the last transfer
         self.frames: list[bytes] = []  # what the chip sent since `allow`
 
+    @property
+    def raw(self) -> str:
+        """What the chip sent, in hexadecimal: each frame once, and no bytes of status."""
+        return " | ".join(frame.hex(" ") for frame in dict.fromkeys(self.frames) if len(frame) > 1)
+
     def allow(self, seconds: float) -> None:
         """Let transfers pass for so long; later ones raise TimedOut."""
         self._deadline = self._clock() + seconds

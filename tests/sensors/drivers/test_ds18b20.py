@@ -212,6 +212,11 @@ def test_what_is_no_id_is_refused(device):
         msgspec.convert({"id": device}, Ds18b20.Options)
 
 
+def test_the_chips_memory_comes_along():
+    (reading,) = sensor_saying(ROOM).read()
+    assert reading.raw == "72 01 4b 46 7f ff 0e 10 57"
+
+
 def test_checksum_and_value_are_taken_apart():
     assert parse(ROOM.strip()) == (bytes.fromhex("72 01 4b 46 7f ff 0e 10 57"), 23_125)
 

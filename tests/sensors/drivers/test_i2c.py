@@ -67,6 +67,23 @@ def test_it_measures_what_it_announces_within_its_bounds(sensor):
         assert channel.unit == UNITS[channel.measurement]
 
 
+RAW = {
+    "aht20": "18 80 00 06 00 00",
+    "bh1750": "03 e8",
+    "bme280": "7e ed 00 | 75 30 | 65 5a c0",
+    "bmp280": "7e ed 00 | 65 5a c0",
+    "scd4x": "80 00 a2 | 80 06 04 | 02 64 27 66 66 93 80 00 a2",
+    "sht31": "66 66 93 80 00 a2",
+    "sht4x": "66 66 93 80 00 a2",
+}
+
+
+def test_what_the_chip_sent_comes_along(kind, sensor):
+    sensor.read()  # the first also holds what the chip was set up with
+    for reading in sensor.read():
+        assert reading.raw == RAW[kind.__name__.lower()]
+
+
 def test_a_chip_that_was_unplugged_comes_back(sensor, wire):
     expected = values(sensor)
     gone = dict(wire.chips)
