@@ -115,6 +115,9 @@ class I2cDriver:
             if self._chip is None:
                 self._chip = self._find()
             return call()
+        except SensorError:
+            self._chip = None
+            raise
         except Exception as error:
             self._chip = None
             raise self._explained(error, self._address or self.addresses[0]) from error

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from sensors.driver import Channel
+from sensors.driver import BadFrame, Channel
 from sensors.drivers.i2c import I2cDriver
 
 
@@ -21,7 +21,7 @@ class Sht31(I2cDriver):
 
     def begin(self, chip: Any) -> str | None:
         """Ask for the serial number, which imitations do not have."""
-        with suppress(OSError, RuntimeError):
+        with suppress(OSError, RuntimeError, BadFrame):
             return f"{chip.serial_number:08x}"
         return None
 

@@ -39,7 +39,18 @@ def test_a_damaged_answer_is_refused_and_the_next_is_sound(monkeypatch, damage):
     assert values(sensor)["temperature"] == pytest.approx(25.0, abs=0.005)
 
 
-def test_an_imitation_without_a_serial_number_measures_too(monkeypatch):
-    sensor = build(Sht31, Wire({0x44: Chip(CLOCK, serial=None)}), CLOCK, monkeypatch)
+class Imitation(Chip):
+    """Takes the command for the serial number and has none."""
+
+    def write(self, sent):
+        if sent == b"\x37\x80":
+            self.answer = b"\xff" * 6
+        else:
+            super().write(sent)
+
+
+@pytest.mark.parametrize("chip", [Chip(CLOCK, serial=None), Imitation(CLOCK)])
+def test_an_imitation_without_a_serial_number_measures_too(monkeypatch, chip):
+    sensor = build(Sht31, Wire({0x44: chip}), CLOCK, monkeypatch)
     assert sensor.serial_number is None
     assert values(sensor)["temperature"] == pytest.approx(25.0, abs=0.005)
