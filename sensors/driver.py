@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # hw modules raise the errors below, so they import this one
     import msgspec
 
     from sensors.hw.gpio import Gpio
+    from sensors.hw.i2c import I2cBus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class DriverContext:
     name: str  # of the sensor, as configured
     seed: int = 0  # what is simulated follows from it and the name alone
     gpio: "Gpio | None" = None  # None: the pins of this computer
+    i2c: "Callable[[int], I2cBus] | None" = None  # bus by number; None: those of this computer
     sysfs_root: Path = Path("/")  # where sys/, proc/ and dev/ are found
     keepsakes: Keepsakes = field(default_factory=Keepsakes)  # what is to be known again after a restart
     clock: Callable[[], float] = time.monotonic

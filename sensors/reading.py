@@ -12,3 +12,4 @@ class Reading:
     measurement: str
     value: Value
     quality: str = "ok"
+    raw: str = ""  # what the hardware sent, for people who look for a fault

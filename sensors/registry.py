@@ -7,9 +7,17 @@ from typing import cast
 from sensors.driver import DriverKind
 
 KINDS: dict[str, str] = {
+    "aht20": "sensors.drivers.aht20:Aht20",
+    "bh1750": "sensors.drivers.bh1750:Bh1750",
+    "bme280": "sensors.drivers.bme280:Bme280",
+    "bmp280": "sensors.drivers.bmp280:Bmp280",
     "dht": "sensors.drivers.dht:Dht",
+    "ds18b20": "sensors.drivers.ds18b20:Ds18b20",
     "gpio_input": "sensors.drivers.gpio_input:GpioInput",
     "host": "sensors.drivers.host:Host",
+    "scd4x": "sensors.drivers.scd4x:Scd4x",
+    "sht31": "sensors.drivers.sht31:Sht31",
+    "sht4x": "sensors.drivers.sht4x:Sht4x",
     "simulated": "sensors.drivers.simulated:Simulated",
 }
 

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from textwrap import dedent
 
@@ -65,6 +66,33 @@ def test_no_row_is_left_of_a_setting_that_is_gone():
         r"^\| setting \| default \| what it is \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", README, re.MULTILINE
     ):
         assert set(table.splitlines()) <= rows
+
+
+I2C_KINDS = [kind for kind in KINDS if hasattr(driver_class(kind), "addresses")]
+
+
+@pytest.mark.parametrize("kind", I2C_KINDS)
+def test_every_chip_has_its_row(kind):
+    driver = driver_class(kind)
+    measures = ", ".join(f"{channel.measurement} in {channel.unit}" for channel in driver.channels)
+    addresses = ", ".join(f"{address:#04x}" for address in driver.addresses)
+    assert f"\n| `{kind}` | {measures} | {addresses} | " in README
+
+
+@pytest.mark.parametrize("kind", I2C_KINDS)
+def test_the_library_of_every_chip_is_asked_for(kind):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    module = driver_class(kind).library.partition(":")[0].partition(".")[0]
+    package = module.replace("adafruit_", "adafruit-circuitpython-") + ">="
+    for extra in ("hardware", "test"):
+        assert any(wanted.startswith(package) for wanted in extras[extra])
+
+
+def test_the_example_of_a_new_kind_is_the_real_one():
+    driver, row, test = blocks("python")
+    assert driver == (ROOT / "sensors/drivers/bh1750.py").read_text()
+    assert row in (ROOT / "sensors/registry.py").read_text().replace("    ", "")
+    assert test in (ROOT / "tests/sensors/drivers/test_bh1750.py").read_text()
 
 
 def test_the_five_minute_start_is_two_commands():

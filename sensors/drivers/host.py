@@ -1,4 +1,4 @@
-"""The computer itself: temperature of its processor, load, memory and disk."""
+"""The computer itself: temperature of its processor, load, memory, disk, power supply and Wi-Fi."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar
@@ -13,6 +13,13 @@ from sensors.reading import Reading
 # What the processor's sensor is called, the surest name first; others (acpitz, wifi, nvme) measure something else.
 THERMAL_ZONES = ("cpu-thermal", "cpu_thermal", "soc-thermal", "x86_pkg_temp")
 HWMON_CHIPS = ("cpu_thermal", "coretemp", "k10temp", "zenpower")
+
+# What power supply and heat did to a Raspberry Pi: now and, 16 bits higher, since the kernel asked last, 2 s ago.
+THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+UNDER_VOLTAGE = 0x1_0001
+SLOWED_DOWN = 0xE_000E  # the frequency capped, throttled, the soft limit of the temperature reached
+
+Measure = Callable[[], float | bool]
 
 
 class Host:
@@ -37,10 +44,17 @@ class Host:
 
     def __init__(self, sysfs: Sysfs, options: "Host.Options | None" = None) -> None:
         disk = (options or self.Options()).disk.lstrip("/")
-        measures: list[tuple[Channel, Callable[[], float]]] = [
+        measures: list[tuple[Channel, Measure]] = [
             (Channel(measurement="load", low=0, decimals=2), lambda: load(sysfs.read("proc/loadavg"))),
             (_percent("memory"), lambda: memory_used_percent(sysfs.read("proc/meminfo"))),
+            (_percent("swap"), lambda: swap_used_percent(sysfs.read("proc/meminfo"))),
             (_percent("disk"), lambda: 100 * sysfs.used_share(disk)),
+            (
+                Channel(measurement="wifi_signal", unit="dBm", low=-120, high=0, decimals=0),
+                lambda: wifi_signal(sysfs.read("proc/net/wireless")),
+            ),
+            (Channel(measurement="throttled", role="binary_sensor"), lambda: bool(throttled(sysfs) & SLOWED_DOWN)),
+            (Channel(measurement="under_voltage", role="binary_sensor"), lambda: under_voltage(sysfs)),
         ]
         if thermometer := cpu_thermometer(sysfs):
             channel = Channel(measurement="cpu_temperature", unit="°C", low=-40, high=125, decimals=1)
@@ -77,15 +91,42 @@ def load(loadavg: str) -> float:
 
 def memory_used_percent(meminfo: str) -> float:
     """Give what programs could not have of the memory any more, in percent. Raises ValueError."""
-    kilobytes = {}
-    for line in meminfo.splitlines():
-        key, _, amount = line.partition(":")
-        if key in {"MemTotal", "MemAvailable"}:
-            kilobytes[key] = int(amount.removesuffix("kB"))
+    return _used_percent(meminfo, "MemTotal", "MemAvailable")
+
+
+def swap_used_percent(meminfo: str) -> float:
+    """Give what is used of the swap space, in percent. Raises ValueError, also where there is none."""
+    return _used_percent(meminfo, "SwapTotal", "SwapFree")
+
+
+def wifi_signal(wireless: str) -> float:
+    """Give the strongest signal of /proc/net/wireless in dBm. Raises ValueError where no Wi-Fi is connected."""
+    levels = [float(line.split()[3]) for line in wireless.splitlines() if ":" in line and len(line.split()) > 3]
+    if not levels:
+        raise ValueError("no Wi-Fi is connected")
+    return max(level - 256 if level > 0 else level for level in levels)  # old drivers give the byte, unsigned
+
+
+def throttled(sysfs: Sysfs) -> int:
+    """Give the bits of the firmware. Raises OSError, or ValueError where there is nothing of the kind."""
+    return int(sysfs.read(THROTTLED), 16)
+
+
+def under_voltage(sysfs: Sysfs) -> bool:
+    """Say whether the supply was below 4.63 V in the last 2 s. Raises OSError or ValueError."""
+    alarms = [
+        sysfs.read(path.replace("/name", "/in0_lcrit_alarm")) != "0"
+        for path in sysfs.glob("sys/class/hwmon/hwmon*/name")
+        if _text(sysfs, path) == "rpi_volt"
+    ]
+    if any(alarms):
+        return True
     try:
-        return 100 * (1 - kilobytes["MemAvailable"] / kilobytes["MemTotal"])
-    except (KeyError, ZeroDivisionError):
-        raise ValueError("no MemTotal and MemAvailable in /proc/meminfo") from None
+        return bool(throttled(sysfs) & UNDER_VOLTAGE)
+    except FileNotFoundError:
+        if alarms:
+            return False
+        raise
 
 
 def cpu_thermometer(sysfs: Sysfs) -> str | None:
@@ -102,11 +143,23 @@ def cpu_thermometer(sysfs: Sysfs) -> str | None:
     return next((chips[name] for name in HWMON_CHIPS if name in chips), None)
 
 
+def _used_percent(meminfo: str, total: str, free: str) -> float:
+    kilobytes = {}
+    for line in meminfo.splitlines():
+        key, _, amount = line.partition(":")
+        if key in {total, free}:
+            kilobytes[key] = int(amount.removesuffix("kB"))
+    try:
+        return 100 * (1 - kilobytes[free] / kilobytes[total])
+    except (KeyError, ZeroDivisionError):
+        raise ValueError(f"no {total} and {free} in /proc/meminfo") from None
+
+
 def _percent(measurement: str) -> Channel:
     return Channel(measurement=measurement, unit="%", low=0, high=100, decimals=1)
 
 
-def _works(measure: Callable[[], float]) -> bool:
+def _works(measure: Measure) -> bool:
     try:
         measure()
     except (OSError, ValueError, ZeroDivisionError):

@@ -5,10 +5,11 @@ from textwrap import dedent
 import msgspec
 import pytest
 
+from sensors.cli import main
 from sensors.driver import DriverKind
 from sensors.registry import KINDS, UnknownKind, driver_class
 
-HARDWARE = ("gpiozero", "lgpio", "adafruit_dht", "board", "gpiod", "RPi")
+HARDWARE = ("gpiozero", "lgpio", "adafruit_dht", "board", "busio", "adafruit_bus_device", "gpiod", "RPi")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -60,3 +61,50 @@ def test_a_kind_is_imported_when_it_is_asked_for():
         print([name for name in sys.modules if name.startswith("sensors.drivers.")])
     """
     assert output_of(program) == "['sensors.drivers.simulated']"
+
+
+NEW_KIND = """
+from typing import Annotated
+
+import msgspec
+from sensors.driver import Channel
+from sensors.reading import Reading
+
+
+class Well:
+    "A well measures its own depth."
+
+    class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        "Keys of a well."
+
+        depth: Annotated[float, msgspec.Meta(description="How deep it is.")]
+
+    channels = (Channel(measurement="depth", unit="m", low=0, high=100, decimals=1),)
+    model = serial_number = None
+    interval_s, min_interval_s, timeout_s = 60.0, 1.0, 5.0
+
+    @classmethod
+    def build(cls, options, context):
+        well = cls()
+        well.depth = options.depth
+        return well
+
+    def read(self):
+        return [Reading("depth", self.depth)]
+
+    def close(self):
+        pass
+"""
+
+
+def test_a_new_kind_is_one_file_and_one_row(tmp_path, monkeypatch, capsys):
+    (tmp_path / "well.py").write_text(NEW_KIND)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(KINDS, "well", "well:Well")
+    config = tmp_path / "sensors.toml"
+    config.write_text('[[sensor]]\nname = "old-well"\nkind = "well"\nroom = "garden"\ndepth = 7.25\n')
+    assert main(["check", "--config", str(config)]) == 0
+    assert main(["list", "--kinds"]) == 0
+    assert "well: A well measures its own depth" in capsys.readouterr().out
+    assert main(["read", "old-well", "--config", str(config)]) == 0
+    assert capsys.readouterr().out == "home/garden/depth 7.2 m\n"

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from sensors.driver import DriverContext, DriverUnavailable, SensorError
-from sensors.drivers.host import Host, cpu_thermometer, load, memory_used_percent
+from sensors.drivers.host import Host, cpu_thermometer, load, memory_used_percent, swap_used_percent, wifi_signal
 from sensors.hw.sysfs import FakeSysfs
 
 MEMINFO = """\
@@ -92,6 +92,83 @@ def test_the_disk_is_a_folder_of_choice():
     assert [reading.value for reading in host.read()] == [75.0]
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"disk": "var"}, Host.Options)
+
+
+THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+RPI_VOLT = {"sys/class/hwmon/hwmon0/name": "cpu_thermal\n", "sys/class/hwmon/hwmon1/name": "rpi_volt\n"}
+ALARM = "sys/class/hwmon/hwmon1/in0_lcrit_alarm"
+
+
+@pytest.mark.parametrize(
+    ("bits", "under_voltage", "throttled"),
+    [
+        ("0", False, False),
+        ("1", True, False),
+        ("10000", True, False),  # not now, but within the last 2 s
+        ("2", False, True),
+        ("4", False, True),
+        ("80000", False, True),
+        ("50005", True, True),
+    ],
+)
+def test_the_bits_of_the_firmware_are_told(bits, under_voltage, throttled):
+    host = Host(FakeSysfs({THROTTLED: f"{bits}\n"}))
+    assert {reading.measurement: reading.value for reading in host.read()} == {
+        "throttled": throttled,
+        "under_voltage": under_voltage,
+    }
+    assert {channel.role for channel in host.channels} == {"binary_sensor"}
+
+
+@pytest.mark.parametrize(
+    ("files", "under_voltage"),
+    [
+        ({ALARM: "0\n"}, False),
+        ({ALARM: "1\n"}, True),
+        ({ALARM: "0\n", THROTTLED: "0\n"}, False),
+        ({ALARM: "1\n", THROTTLED: "0\n"}, True),  # a kernel that asks the firmware at other times
+        ({ALARM: "0\n", THROTTLED: "10000\n"}, True),
+    ],
+)
+def test_under_voltage_is_told_by_either_of_two_files(files, under_voltage):
+    host = Host(FakeSysfs(RPI_VOLT | files))
+    readings = {reading.measurement: reading.value for reading in host.read()}
+    assert readings["under_voltage"] is under_voltage
+    assert ("throttled" in readings) is (THROTTLED in files)
+
+
+WIRELESS = """\
+Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE
+ face | tus | link level noise |  nwid  crypt   frag  retry   misc | beacon | 22
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "signal"),
+    [
+        (" wlan0: 0000   54.  -56.  -256        0      0      0      0      0        0\n", -56),
+        (" wlan0: 0000   40.  200.  161.        0      0      0      0      0        0\n", -56),
+        (" wlan0: 0000   20.  -80.  -256  0 0 0 0 0 0\n wlan1: 0000   60.  -48.  -256  0 0 0 0 0 0\n", -48),
+    ],
+)
+def test_the_signal_of_the_wifi(lines, signal):
+    assert wifi_signal(WIRELESS + lines) == signal
+    (reading,) = Host(FakeSysfs({"proc/net/wireless": WIRELESS + lines})).read()
+    assert (reading.measurement, reading.value) == ("wifi_signal", signal)
+
+
+def test_what_the_computer_does_not_have_has_no_channel():
+    host = Host(FakeSysfs(PI | {"proc/net/wireless": WIRELESS}, disks={"": 0.5}))
+    assert not {"wifi_signal", "throttled", "under_voltage", "swap"} & {c.measurement for c in host.channels}
+
+
+def test_swap_is_told_where_there_is_some():
+    meminfo = MEMINFO + "SwapTotal:       2097152 kB\nSwapFree:        1572864 kB\n"
+    assert swap_used_percent(meminfo) == 25.0
+    readings = {reading.measurement: reading.value for reading in Host(FakeSysfs({"proc/meminfo": meminfo})).read()}
+    assert readings == {"memory": 25.0, "swap": 25.0}
+    with pytest.raises(ValueError, match="no SwapTotal and SwapFree"):
+        swap_used_percent(MEMINFO + "SwapTotal: 0 kB\nSwapFree: 0 kB\n")
 
 
 @pytest.mark.parametrize("meminfo", ["", "MemTotal: 0 kB\nMemAvailable: 0 kB\n", "MemTotal: many kB\n"])

@@ -1,0 +1,32 @@
+"""BME280: temperature, humidity and air pressure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sensors.driver import Channel
+from sensors.drivers.i2c import I2cDriver
+from sensors.hw.i2c import line_fault
+
+# What the chip's registers hold until it has measured: after a dip of its power it has forgotten its settings.
+UNMEASURED = {b"\x80\x00\x00", b"\x80\x00"}
+
+
+class Bme280(I2cDriver):
+    """A BME280 measures temperature, humidity and pressure of the air."""
+
+    library = "adafruit_bme280.basic:Adafruit_BME280_I2C"
+    addresses = (0x76, 0x77)
+    model = "BME280"
+    channels = (
+        Channel(measurement="temperature", unit="°C", low=-40, high=85, max_step=5, decimals=2),
+        Channel(measurement="humidity", unit="%", low=0, high=100, max_step=25, decimals=1),
+        Channel(measurement="pressure", unit="hPa", low=300, high=1100, max_step=10, decimals=2),
+    )
+
+    def measure(self, chip: Any) -> Sequence[float]:
+        """Wake the chip for one measurement of each; asleep it does not warm itself."""
+        return (chip.temperature, chip.relative_humidity, chip.pressure)
+
+    def fault_of(self, frame: bytes) -> str:
+        """Besides a stuck line: what stands in the registers before the first measurement."""
+        return "nothing was measured; its power dips" if frame in UNMEASURED else line_fault(frame)

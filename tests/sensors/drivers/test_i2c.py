@@ -1,0 +1,199 @@
+import errno
+import inspect
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import i2c_chips
+import msgspec
+import pytest
+from i2c_chips import Clock, Wire, build, values
+
+from sensors.driver import BadFrame, Disconnected, DriverContext, DriverUnavailable, Polled, SensorError
+from sensors.drivers.i2c import I2cDriver
+from sensors.registry import KINDS, driver_class
+
+CLOCK = Clock()
+CHIPS = {
+    "aht20": lambda: i2c_chips.Aht20(CLOCK),
+    "bh1750": lambda: i2c_chips.Bh1750(CLOCK),
+    "bme280": lambda: i2c_chips.Bme280(CLOCK),
+    "bmp280": lambda: i2c_chips.Bme280(CLOCK, chip_id=0x58),
+    "scd4x": lambda: i2c_chips.Scd4x(CLOCK),
+    "sht31": lambda: i2c_chips.Sht31(CLOCK),
+    "sht4x": lambda: i2c_chips.Sht4x(CLOCK),
+}
+UNITS = {"temperature": "°C", "humidity": "%", "pressure": "hPa", "illuminance": "lx", "co2": "ppm"}
+
+
+class StrictWire(Wire):
+    """Nobody talks who does not hold the bus."""
+
+    def _chip(self, address):
+        assert self.bus.lock.locked()
+        return super()._chip(address)
+
+
+@pytest.fixture(params=CHIPS)
+def kind(request):
+    return driver_class(request.param)
+
+
+@pytest.fixture
+def chip(kind):
+    return CHIPS[kind.__name__.lower()]()
+
+
+@pytest.fixture
+def wire(kind, chip):
+    return StrictWire({kind.addresses[0]: chip})
+
+
+@pytest.fixture
+def sensor(kind, wire, monkeypatch):
+    return build(kind, wire, CLOCK, monkeypatch)
+
+
+def test_every_chip_is_in_the_table_of_kinds():
+    kinds = {kind for kind in KINDS if inspect.isclass(made := driver_class(kind)) and issubclass(made, I2cDriver)}
+    assert kinds == set(CHIPS)
+
+
+def test_it_measures_what_it_announces_within_its_bounds(sensor):
+    assert isinstance(sensor, Polled)
+    readings = values(sensor)
+    assert list(readings) == [channel.measurement for channel in sensor.channels]
+    for channel in sensor.channels:
+        assert channel.low <= readings[channel.measurement] <= channel.high
+        assert channel.unit == UNITS[channel.measurement]
+
+
+RAW = {
+    "aht20": "18 80 00 06 00 00",
+    "bh1750": "03 e8",
+    "bme280": "7e ed 00 | 75 30 | 65 5a c0",
+    "bmp280": "7e ed 00 | 65 5a c0",
+    "scd4x": "80 00 a2 | 80 06 04 | 02 64 27 66 66 93 80 00 a2",
+    "sht31": "66 66 93 80 00 a2",
+    "sht4x": "66 66 93 80 00 a2",
+}
+
+
+def test_what_the_chip_sent_comes_along(kind, sensor):
+    sensor.read()  # the first also holds what the chip was set up with
+    for reading in sensor.read():
+        assert reading.raw == RAW[kind.__name__.lower()]
+
+
+def test_a_chip_that_was_unplugged_comes_back(sensor, wire):
+    expected = values(sensor)
+    gone = dict(wire.chips)
+    wire.chips.clear()
+    for _ in range(2):
+        with pytest.raises(Disconnected, match=rf"no {sensor.model} answers at 0x.. on /dev/i2c-1: check power"):
+            sensor.read()
+    for chip in gone.values():
+        if hasattr(chip, "power_on"):
+            chip.power_on()
+    wire.chips.update(gone)
+    assert values(sensor) == expected
+
+
+def test_a_chip_may_be_absent_at_the_start(kind, chip, monkeypatch):
+    wire = Wire({})
+    sensor = build(kind, wire, CLOCK, monkeypatch)
+    with pytest.raises(Disconnected):
+        sensor.read()
+    wire.chips[kind.addresses[-1]] = chip
+    assert len(values(sensor)) == len(sensor.channels)
+
+
+@pytest.mark.parametrize("byte", [b"\0", b"\xff"])
+def test_a_line_that_is_stuck_is_no_value(sensor, chip, byte):
+    chip.says = byte
+    if sensor.model == "BH1750" and byte == b"\0":
+        assert values(sensor) == {"illuminance": 0.0}  # which nobody can tell from darkness
+        return
+    with pytest.raises(BadFrame):
+        sensor.read()
+    chip.says = None
+    assert len(values(sensor)) == len(sensor.channels)
+
+
+TROUBLES = [
+    (errno.ETIMEDOUT, BadFrame, "the bus hangs or is disturbed at 0x"),
+    (errno.EAGAIN, BadFrame, "the bus hangs or is disturbed at 0x"),
+    (errno.ENXIO, Disconnected, "check power, wiring and address"),
+    (errno.EBUSY, DriverUnavailable, "is held by the kernel; take its overlay"),
+    (errno.EACCES, DriverUnavailable, "add the agent's user to the group i2c"),
+    (errno.EOPNOTSUPP, SensorError, "could not be read"),
+]
+
+
+@pytest.mark.parametrize(("number", "failure", "words"), TROUBLES)
+def test_what_the_bus_says_is_told(sensor, wire, number, failure, words):
+    wire.trouble = number
+    with pytest.raises(failure, match=words):
+        sensor.read()
+    wire.trouble = None
+    assert len(values(sensor)) == len(sensor.channels)
+
+
+def test_a_library_that_is_missing_is_told(kind, wire, monkeypatch):
+    module = kind.library.partition(":")[0]
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DriverUnavailable, match=r"the library adafruit_\w+.* is missing; pip install"):
+        kind.build(kind.Options(), DriverContext(name="chip", i2c=lambda _number: wire.bus))
+
+
+def test_only_its_own_addresses_can_be_configured(kind):
+    assert msgspec.convert({"bus": 3, "address": kind.addresses[-1]}, kind.Options).bus == 3
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"address": 0x10}, kind.Options)
+
+
+def test_after_closing_nothing_passes(sensor, wire):
+    sensor.close()
+    before = wire.transfers
+    with pytest.raises(SensorError, match="closed"):
+        sensor.read()
+    assert wire.transfers == before
+
+
+BME280 = driver_class("bme280")
+
+
+def test_two_of_a_kind_need_their_addresses(monkeypatch):
+    wire = Wire({0x76: i2c_chips.Bme280(CLOCK), 0x77: i2c_chips.Bme280(CLOCK, t=500_000)})
+    with pytest.raises(DriverUnavailable, match="a BME280 at 0x76 and 0x77 of /dev/i2c-1; name one with `address`"):
+        build(BME280, wire, CLOCK, monkeypatch)
+    warm = build(BME280, wire, CLOCK, monkeypatch, name="in", address=0x76)
+    cool = build(BME280, wire, CLOCK, monkeypatch, name="out")  # the one that is left
+    assert values(warm)["temperature"] == pytest.approx(25.08, abs=0.005)
+    assert values(cool)["temperature"] < 20
+    with pytest.raises(DriverUnavailable, match="other sensors read all that a BME280 could be"):
+        build(BME280, wire, CLOCK, monkeypatch, name="third").read()
+    with pytest.raises(DriverUnavailable, match=r'the chip at 0x77 .* is read by sensor "out"'):
+        build(BME280, wire, CLOCK, monkeypatch, name="fourth", address=0x77).read()
+    cool.close()
+    assert values(build(BME280, wire, CLOCK, monkeypatch, name="fourth", address=0x77))["temperature"] < 20
+
+
+def test_what_one_sensor_reads_another_does_not_probe(monkeypatch):
+    """Making Adafruit's object resets the chip, which would lose what its reader set."""
+    wire = Wire({0x44: i2c_chips.Sht31(CLOCK), 0x45: i2c_chips.Sht4x(CLOCK)})
+    build(driver_class("sht31"), wire, CLOCK, monkeypatch, name="first", address=0x44)
+    monkeypatch.setattr(wire.chips[0x44], "write", None)  # to be called would be an error
+    second = build(driver_class("sht4x"), wire, CLOCK, monkeypatch, name="second")
+    assert values(second)["temperature"] == pytest.approx(25.0, abs=0.005)
+
+
+def test_all_chips_of_one_bus_are_read_at_once(monkeypatch):
+    """Each in a thread of its own, as the agent does it."""
+    wire = StrictWire({driver_class(kind).addresses[-1]: chip() for kind, chip in CHIPS.items() if kind != "bmp280"})
+    kinds = [kind for kind in CHIPS if kind != "bmp280"]
+    sensors = [build(driver_class(kind), wire, CLOCK, monkeypatch, name=kind) for kind in kinds]
+    expected = [values(sensor) for sensor in sensors]
+    with ThreadPoolExecutor(len(sensors)) as threads:
+        for _ in range(20):
+            for told, wanted in zip(threads.map(values, sensors), expected, strict=True):
+                assert told == pytest.approx(wanted)
