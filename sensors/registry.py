@@ -9,6 +9,7 @@ from sensors.driver import DriverKind
 KINDS: dict[str, str] = {
     "dht": "sensors.drivers.dht:Dht",
     "gpio_input": "sensors.drivers.gpio_input:GpioInput",
+    "gpio_output": "sensors.drivers.gpio_output:GpioOutput",
     "host": "sensors.drivers.host:Host",
     "simulated": "sensors.drivers.simulated:Simulated",
 }
