@@ -35,6 +35,7 @@ HEALTH_SOON_S = 1.0  # after something that people want to know; a flood of it c
 CLOCK_EVERY_S = 10.0
 READY_AFTER_S = 10.0  # without a broker the agent still does its work: it fills the outbox
 GOODBYE_S = 0.5  # for the last acknowledgements
+LOOK_AT_END_S = 0.02  # no driver wakes us when it has let go
 FAREWELL_S = 0.2  # for the last bytes, and again for drivers to let go
 
 log = logging.getLogger("sensors")
@@ -305,10 +306,14 @@ class Agent:
     # The end
 
     def _say_goodbye(self) -> None:
-        """Publish `offline`, wait a little for acknowledgements, disconnect; let go of the hardware meanwhile."""
+        """Tell the last states and `offline`, wait a little for acknowledgements, disconnect.
+
+        Hardware is let go of meanwhile; what an actuator is told to be at the end it is, and says so, before `offline`.
+        """
         notify.stopping()
         self._now = self._clock()
         closing = self._crew.close()
+        self._until(lambda: self._crew.left, FAREWELL_S)
         self._link.publish(self._topics.availability, OFFLINE, retain=True)
         self._until(lambda: not self._link.up or self._link.idle, GOODBYE_S)
         self._link.close()
@@ -320,8 +325,9 @@ class Agent:
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = self._clock() + seconds
         while not done() and self._clock() < deadline:
-            self._wait(min(deadline, self._clock() + 0.1))
-            self._link.tick(self._clock())
+            self._wait(min(deadline, self._clock() + LOOK_AT_END_S))
+            self._link.tick(self._now)
+            self._crew.hear_out(self._now)
 
 
 def _text(sysfs: Sysfs, path: str) -> str | None:

@@ -105,6 +105,8 @@ class Crew:
         self._said: dict[str, str] = {}  # sensor -> cause of the failure that was logged last
         self._commands: dict[tuple[str, str], _Command] = {}  # under way, by sensor and measurement
         self._link_up = False
+        self._closed = False
+        self._leaving: list[threading.Thread] = []  # actuators on their way to the state for the end
         self._look_at = now
         for name, sensor in self._sensors.items():
             self._schedule.add(name, now, sensor.config.keys.interval_s or UNKNOWN_INTERVAL_S)
@@ -128,6 +130,8 @@ class Crew:
 
     def tick(self, now: float) -> None:
         """Hear what drivers said, give up what hangs, begin the reads that are due."""
+        if self._closed:
+            return
         self._now = now
         for _ in range(len(self._inbox)):  # not for ever, should a driver never stop talking
             match self._inbox.popleft():
@@ -218,9 +222,29 @@ class Crew:
         log.warning("%s: %r: %s", topic, payload[:32], why)
         self._listener.not_obeyed(topic, payload, why)
 
+    @property
+    def left(self) -> bool:
+        """Whether, after `close`, every actuator is in the state for the end, and `hear_out` has heard of it."""
+        return not self._inbox and not any(thread.is_alive() for thread in self._leaving)
+
+    def hear_out(self, now: float) -> None:
+        """After `close`: take the last states of the actuators."""
+        self._now = now
+        for _ in range(len(self._inbox)):
+            match self._inbox.popleft():
+                case _Report(sensor, generation, reading, at) if generation == sensor.generation:
+                    self._take(sensor, [reading], at)
+
     def close(self) -> list[threading.Thread]:
-        """Let go of all hardware; gives the threads that are at it, to be joined for as long as one likes."""
-        closing = [thread for sensor in self.sensors if (thread := self._close(sensor)) is not None]
+        """Let go of all hardware; gives the threads that are at it, to be joined for as long as one likes.
+
+        Actuators go to the state for the end, and what they say of it is heard by `hear_out`; `tick` is over.
+        """
+        self._closed = True
+        actuators = [sensor for sensor in self.sensors if isinstance(sensor.driver, Switched)]
+        self._leaving = [_closing(sensor.name, sensor.driver) for sensor in actuators if sensor.driver is not None]
+        others = [sensor for sensor in self.sensors if sensor not in actuators]
+        closing = self._leaving + [thread for sensor in others if (thread := self._close(sensor)) is not None]
         for worker in self._workers.values():
             worker.stop()
         return closing + [worker.thread for worker in self._workers.values() if worker.thread is not None]
@@ -338,11 +362,7 @@ class Crew:
     def _close(self, sensor: Sensor, *, forget: bool = False) -> threading.Thread | None:
         """Let go of a sensor's driver, in a thread, since closing may hang too."""
         driver = sensor.dropped(forget=forget)
-        if driver is None:
-            return None
-        thread = threading.Thread(target=_close_driver, args=(sensor.name, driver), daemon=True)
-        thread.start()
-        return thread
+        return None if driver is None else _closing(sensor.name, driver)
 
     def _look(self) -> None:
         """Look at the watched sensors: what they cannot see they do not report."""
@@ -352,6 +372,12 @@ class Crew:
                     self._failed(sensor, sensor.driver.trouble, final=True)
                 elif sensor.standing.online is False:
                     self._fine(sensor)
+
+
+def _closing(name: str, driver: Driver) -> threading.Thread:
+    thread = threading.Thread(target=_close_driver, args=(name, driver), daemon=True)
+    thread.start()
+    return thread
 
 
 def _close_driver(name: str, driver: Driver) -> None:

@@ -357,8 +357,11 @@ class GpioOutput:
             return
         try:
             if self._options.stop != "last":
-                self._drive(self._options.stop == "on")
-                self._switching.changed(self._clock(), self._options.stop == "on")
+                end = self._options.stop == "on"
+                self._drive(end)
+                if end is not self._switching.on:
+                    self._switching.changed(self._clock(), end)
+                    self._say()
             self._left = True
         finally:
             if self._group is not None:

@@ -273,6 +273,29 @@ def test_words_of_a_closed_driver_are_not_heard(world):
     assert len(it.ears.readings) == 2
 
 
+def test_the_last_state_of_an_actuator_is_heard_at_the_end(world):
+    driver = Watched()
+    hold = threading.Event()
+
+    def close():
+        hold.wait(30)
+        driver.report(Reading("lock", True))
+
+    driver.close = close
+    it = world(hall=lambda: driver, attic=Polled)
+    it.until(lambda: len(it.ears.readings) == 3)
+    threads = it.crew.close()
+    assert not it.crew.left
+    hold.set()
+    for thread in threads:
+        thread.join(5)
+    assert not it.crew.left
+    it.pass_time(1000.0)  # nobody is read or built any more
+    it.crew.hear_out(it.now)
+    assert it.crew.left
+    assert it.ears.readings[3:] == [("home/hall/lock", "ON")]
+
+
 def test_a_flood_of_reports_is_cut(world):
     driver = Watched()
     it = world(hall=lambda: driver)

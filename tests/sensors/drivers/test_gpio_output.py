@@ -180,6 +180,7 @@ def test_the_pin_is_left_driven_in_the_state_for_the_end(mock, stop, was, end, a
     relay.close()
     assert mock.function(17) == "output"
     assert mock.history(17) == (before if end is was else [*before, not before[-1]])
+    assert relay.heard.all()[-1] is end
     with pytest.raises(SensorError, match="not at work"):
         relay.switch("relay", ON)
 
