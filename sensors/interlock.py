@@ -16,6 +16,7 @@ class Interlock:
         self._lock = Lock()
         self._members: dict[str, Callable[[], None]] = {}
         self._holder: str | None = None  # the one that is on, or may be
+        self._is_told_off = False  # it is to give way, whether or not the other still wants to come on
         self._claimant: str | None = None  # the one that is to be on next
         self._last: str | None = None  # who had it last, and until when
         self._free_since = -math.inf
@@ -36,6 +37,7 @@ class Interlock:
         """Want to be on; whoever is on, or wanted to be, is to give way."""
         with self._lock:
             self._claimant = None if self._holder == name else name
+            self._is_told_off = self._holder not in {None, name}
         self._stir(name)
 
     def withdraw(self, name: str) -> None:
@@ -47,7 +49,7 @@ class Interlock:
     def stands(self, name: str) -> bool:
         """Whether this member may still be on, or wait to be."""
         with self._lock:
-            return self._claimant == name or (self._holder == name and self._claimant is None)
+            return self._claimant == name or (self._holder == name and not self._is_told_off)
 
     def take(self, name: str, now: float, wait_s: float = 0.0) -> float | None:
         """Come on: None says that the group is the member's; else when to try again, at the earliest.
@@ -55,7 +57,7 @@ class Interlock:
         `wait_s` passes between another member's going off and this one's coming on.
         """
         with self._lock:
-            if self._claimant not in {None, name} or self._holder not in {None, name}:
+            if self._is_told_off or self._claimant not in {None, name} or self._holder not in {None, name}:
                 return math.inf  # it will be stirred
             free_at = self._free_since + wait_s
             if self._holder is None and self._last != name and now < free_at:
@@ -68,7 +70,7 @@ class Interlock:
         with self._lock:
             if self._holder != name:
                 return
-            self._holder, self._last, self._free_since = None, name, now
+            self._holder, self._is_told_off, self._last, self._free_since = None, False, name, now
         self._stir(name)
 
     def refuse(self, name: str) -> None:

@@ -30,7 +30,7 @@ Duration = Annotated[float, Meta(ge=0, le=604_800)]
 Length = Annotated[float, Meta(ge=0.01, le=604_800)]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Order:
     """A command on its way through the driver's thread."""
 
@@ -198,7 +198,11 @@ class GpioOutput:
             self._orders.append(order)
             self._wake.notify()
         if not order.done.wait(SWITCH_S):
-            raise TimedOut(f"GPIO{self._options.pin} was not switched within {SWITCH_S:g} s")
+            with self._wake:
+                if order in self._orders:  # it would come too late
+                    self._orders.remove(order)
+            self.trouble = TimedOut(f"GPIO{self._options.pin} was not switched within {SWITCH_S:g} s")
+            raise self.trouble
         if order.error is not None:
             raise order.error
 
@@ -264,6 +268,7 @@ class GpioOutput:
         try:
             self._step(now, at_once=bool(orders))
             if orders and self.trouble is None:
+                self._keep()  # also where what was last waited to be so again, and now is not to be
                 self._say()
         except Exception as error:  # noqa: BLE001 a thread that died would leave a state that looks true
             failure = as_sensor_error(error)
@@ -286,8 +291,8 @@ class GpioOutput:
             log.info("sensor %s gives way to another of the group %s", self._name, self._options.interlock)
             switching.command(on=False)
             want = switching.wanted(now)
-        if self.trouble is not None:
-            want = switching.target
+        if self.trouble is not None:  # is it on or off? off needs no shortest time to have passed
+            want = want and switching.target
         self._take_at = math.inf
         if want is switching.on and self.trouble is None:
             if at_once and switching.waits_s(now) > 0:
@@ -296,6 +301,10 @@ class GpioOutput:
                 self._look(now)
         elif (wait := self._take(now) if want else None) is not None:
             self._take_at = wait
+            if self.trouble is not None:
+                self._look_at = now + RETRY_S
+            elif now >= self._look_at:
+                self._look(now)
         else:
             self._set(want, now)
         if self._group is not None and not switching.on and not switching.target and self.trouble is None:
@@ -321,8 +330,7 @@ class GpioOutput:
         self._look_at = now + LOOK_EVERY_S
         self.trouble = None
         self._switching.changed(now, on)
-        if self._options.start == "last":
-            self._keepsakes.put(self._name, LAST, on, urgent=True)
+        self._keep()
         self._say()
 
     def _drive(self, on: bool) -> None:  # noqa: FBT001 on is the value
@@ -333,6 +341,10 @@ class GpioOutput:
             raise Disconnected(
                 f"GPIO{self._options.pin} does not go to {volts}: a short circuit, or another program drives it"
             )
+
+    def _keep(self) -> None:
+        if self._options.start == "last":
+            self._keepsakes.put(self._name, LAST, self._switching.on, urgent=True)
 
     def _say(self) -> None:
         self._report(Reading(self._measurement, self._switching.on))

@@ -57,15 +57,19 @@ def test_a_claim_of_who_is_on_takes_back_another_s():
     assert not lock.stands("b")
 
 
-def test_a_claim_can_be_withdrawn():
+def test_a_claim_can_be_withdrawn_and_still_has_sent_the_other_off():
     lock, _ = group("a", "b")
     lock.take("a", 1.0)
     lock.claim("b")
     lock.withdraw("a")  # it has none
     assert not lock.stands("a")
     lock.withdraw("b")
-    assert lock.stands("a")
+    assert not lock.stands("a")
     assert not lock.stands("b")
+    lock.release("a", 2.0)
+    lock.claim("a")
+    assert lock.stands("a")
+    assert lock.take("a", 3.0) is None
 
 
 def test_who_cannot_go_off_keeps_the_others_off():
@@ -86,7 +90,6 @@ def test_who_leaves_on_keeps_the_group_and_who_leaves_waiting_does_not():
     lock.take("a", 1.0)
     lock.claim("b")
     lock.leave("b")
-    assert lock.stands("a")
     lock.leave("a")
     stirred.clear()
     lock.claim("c")

@@ -223,6 +223,16 @@ def test_the_last_state_is_written_at_once(house, tmp_path):
     assert Keepsakes(tmp_path / "kept").get("pump", "on") is True
 
 
+def test_off_while_the_last_state_waits_to_be_so_again_is_the_last_state(house):
+    house.keepsakes.put("pump", "on", True)
+    relay = house.watched(start="last", min_off_s=60)
+    assert relay.heard.next() is OFF
+    relay.switch("relay", OFF)
+    assert house.keepsakes.get("pump", "on") is False
+    house.pass_time(100)
+    assert levels(house) == [False]
+
+
 @pytest.mark.parametrize("kept", ["on", 1, 0.5])
 def test_nonsense_for_a_last_state_is_off(house, kept):
     house.keepsakes.put("pump", "on", kept)
@@ -582,6 +592,43 @@ def test_a_command_tries_a_failed_pin_at_once(house):
     assert is_on(relay)
 
 
+def test_a_pin_that_recovers_still_keeps_its_shortest_time_off(house):
+    relay = house.watched(min_off_s=60)
+    house.pass_time(60)
+    relay.switch("relay", ON)
+    house.pass_time(60)
+    relay.switch("relay", OFF)
+    house.gpio.outputs[17].fails = OSError(5, "Input/output error")
+    house.pass_time(LOOK_EVERY_S)
+    assert relay.trouble is not None
+    house.gpio.outputs[17].fails = None
+    relay.switch("relay", ON)
+    assert relay.trouble is None
+    assert not is_on(relay)
+    house.pass_time(55)
+    assert is_on(relay)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_waiting_for_the_group_costs_nothing(house, fails):
+    main = house.watched("main", 17, interlock="pump", min_on_s=1000)
+    spare = house.watched("spare", 18, interlock="pump", safe="on")
+    main.switch("relay", ON)
+    if fails:
+        house.gpio.outputs[18].fails = OSError(5, "Input/output error")
+        with pytest.raises(SensorError):
+            spare.switch("relay", OFF)
+    else:
+        spare.switch("relay", ON)
+    turns = []
+    original = spare._turn
+    spare._turn = lambda: (turns.append(1), original())
+    for _ in range(10):
+        house.pass_time(LOOK_EVERY_S)
+    assert 10 <= len(turns) <= 60
+    assert not is_on(spare)
+
+
 def test_a_pin_moved_by_somebody_else_is_said_and_put_right(house, caplog):
     relay = house.watched()
     relay.switch("relay", ON)
@@ -617,8 +664,11 @@ def test_a_library_that_hangs_is_given_up(house, monkeypatch):
     hold = threading.Event()
     line = house.gpio.outputs[17]
     line.set = lambda _level: hold.wait(30)
-    with pytest.raises(TimedOut, match=r"GPIO17 was not switched within 0\.02 s"):
-        relay.switch("relay", ON)
+    for on in (ON, OFF, ON):
+        with pytest.raises(TimedOut, match=r"GPIO17 was not switched within 0\.02 s"):
+            relay.switch("relay", on)
+    assert isinstance(relay.trouble, TimedOut)
+    assert relay._orders == []  # what waited would come too late
     with pytest.raises(TimedOut, match="GPIO17 does not come back"):
         relay.close()
     hold.set()
@@ -626,6 +676,26 @@ def test_a_library_that_hangs_is_given_up(house, monkeypatch):
     relay._thread.join(10)
     assert not relay._thread.is_alive()
     house.outputs.remove(relay)
+
+
+def test_a_library_that_comes_back_is_believed_again(house, monkeypatch):
+    monkeypatch.setattr(gpio_output, "SWITCH_S", 0.02)
+    relay = house.watched()
+    line = house.gpio.outputs[17]
+    hold, original = threading.Event(), line.set
+
+    def slow(level):
+        hold.wait(30)
+        original(level)
+
+    line.set = slow
+    with pytest.raises(TimedOut):
+        relay.switch("relay", ON)
+    hold.set()
+    eventually(lambda: is_on(relay))
+    house.pass_time(LOOK_EVERY_S)
+    assert relay.trouble is None
+    assert relay.heard.all()[-1] is ON
 
 
 def test_a_command_under_way_at_the_end_is_answered(house):
