@@ -92,7 +92,10 @@ class Watched(Driver, Protocol):
 
 @runtime_checkable
 class Switched(Watched, Protocol):
-    """An actuator: takes commands, and reports its state when it really changed."""
+    """An actuator: takes commands, and reports its state when it really changed, also by `close`.
+
+    A command that has to wait, for a shortest time or for another actuator, is no failure.
+    """
 
     def switch(self, measurement: str, on: bool) -> None:  # noqa: FBT001 on is the value
         """Switch; the new state comes through `report`. Raises SensorError. Called from one thread at a time."""
