@@ -179,7 +179,8 @@ def _read(arguments: argparse.Namespace) -> int:
         print(f'{arguments.config}: no sensor is called "{arguments.name}"; there are: {names}', file=sys.stderr)
         return USAGE
     if hasattr(sensor.driver, "switch"):
-        told, problem = [], "taking its pin could switch it; while the agent runs, its state is on its topic"
+        told: list[dict[str, Any]] = []
+        problem = "taking its pin could switch it; while the agent runs, its state is on its topic"
     else:
         told, problem = _read_once(config, sensor)
     if arguments.json:
