@@ -18,8 +18,9 @@ from appliance.devices import OFFLINE, ONLINE, Device, encode_about
 from sensors.config import SensorsConfig
 from sensors.crew import Crew
 from sensors.driver import DriverContext
-from sensors.health import Health, encode_health, encode_sensors
+from sensors.health import Health, Refusals, encode_health, encode_sensors
 from sensors.hw.sysfs import Sysfs, SysfsTree
+from sensors.interlock import Interlocks
 from sensors.keepsakes import Keepsakes
 from sensors.link import Endpoint, Link
 from sensors.outbox import Outbox
@@ -31,9 +32,11 @@ from sensors.topics import AgentTopics
 SAY_AGAIN_WITHIN_S = 5.0  # after connecting: the broker may have lost what it knew
 ABOUT_AFTER_S = 2.0  # drivers that need longer to build are announced later
 HEALTH_EVERY_S = 60.0
+HEALTH_SOON_S = 1.0  # after something that people want to know; a flood of it costs one message a second
 CLOCK_EVERY_S = 10.0
 READY_AFTER_S = 10.0  # without a broker the agent still does its work: it fills the outbox
 GOODBYE_S = 0.5  # for the last acknowledgements
+LOOK_AT_END_S = 0.02  # no driver wakes us when it has let go
 FAREWELL_S = 0.2  # for the last bytes, and again for drivers to let go
 
 log = logging.getLogger("sensors")
@@ -77,13 +80,15 @@ class Agent:
         self._statements = Statements(self._link)
         self._started = self._now = clock()
         self._keepsakes = Keepsakes(config.keepsakes_path)
+        interlocks = Interlocks()
+        self._refusals = Refusals()
         self._crew = Crew(
             config.sensors,
             self._topics,
             self,
             self._wake,
             self._now,
-            context=lambda name: context(name=name, keepsakes=self._keepsakes),
+            context=lambda name: context(name=name, keepsakes=self._keepsakes, interlocks=interlocks),
             wall_clock=wall_clock,
         )
         self._about_at: float | None = None  # when it is to be told next; None: nothing to tell, or nobody
@@ -188,8 +193,12 @@ class Agent:
     def turned(self, sensor: Sensor) -> None:
         """See Listener."""
         self._tell_availability(sensor)
-        if self._health_at is not None:
-            self._health_at = min(self._health_at, self._now + 1.0)
+        self._tell_health_soon()
+
+    def not_obeyed(self, topic: str, payload: bytes, why: str) -> None:
+        """See Listener."""
+        self._refusals.add(topic, payload, why, rfc3339(self._wall_clock()))
+        self._tell_health_soon()
 
     def built(self, sensor: Sensor) -> None:
         """See Listener."""
@@ -213,6 +222,7 @@ class Agent:
         for sensor in self._crew.sensors:
             self._tell_availability(sensor)
             self._link.subscribe(list(sensor.command_topics()))
+        self._crew.link(up=True)
         self._crew.say_again(now, SAY_AGAIN_WITHIN_S)
         self._sender.connected(now)
         self._say_ready(f"connected to {where}")
@@ -221,6 +231,7 @@ class Agent:
         """Keep readings until the broker is back; say why once."""
         self._sender.disconnected()
         self._statements.forget()
+        self._crew.link(up=False)
         self._about_at = self._health_at = None
         if why != self._why_not and not self._stop:
             self._why_not = why
@@ -252,6 +263,10 @@ class Agent:
         if sensor.standing.online is not None:
             availability = ONLINE if sensor.standing.online else OFFLINE
             self._statements.say(sensor.availability_topic, availability, self._now)
+
+    def _tell_health_soon(self) -> None:
+        if self._health_at is not None:
+            self._health_at = min(self._health_at, self._now + HEALTH_SOON_S)
 
     def _tell_what_is_due(self) -> None:
         if self._about_at is not None and self._now >= self._about_at:
@@ -286,6 +301,8 @@ class Agent:
             run=self._outbox.run,
             dropped_ranges=self._outbox.dropped_ranges,
             outbox_problem=self._outbox.problem,
+            commands_refused=self._refusals.count,
+            refused=self._refusals.last,
             sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),
         )
 
@@ -299,10 +316,14 @@ class Agent:
     # The end
 
     def _say_goodbye(self) -> None:
-        """Publish `offline`, wait a little for acknowledgements, disconnect; let go of the hardware meanwhile."""
+        """Tell the last states and `offline`, wait a little for acknowledgements, disconnect.
+
+        Hardware is let go of meanwhile; what an actuator is told to be at the end it is, and says so, before `offline`.
+        """
         notify.stopping()
         self._now = self._clock()
         closing = self._crew.close()
+        self._until(lambda: self._crew.left, FAREWELL_S)
         self._statements.say(self._topics.availability, OFFLINE, self._now)
         self._until(lambda: not self._link.up or self._link.idle, GOODBYE_S)
         self._link.close()
@@ -314,8 +335,9 @@ class Agent:
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = self._clock() + seconds
         while not done() and self._clock() < deadline:
-            self._wait(min(deadline, self._clock() + 0.1))
-            self._link.tick(self._clock())
+            self._wait(min(deadline, self._clock() + LOOK_AT_END_S))
+            self._link.tick(self._now)
+            self._crew.hear_out(self._now)
 
 
 def _text(sysfs: Sysfs, path: str) -> str | None:

@@ -178,7 +178,11 @@ def _read(arguments: argparse.Namespace) -> int:
         names = ", ".join(sensor.name for sensor in config.sensors) or "none"
         print(f'{arguments.config}: no sensor is called "{arguments.name}"; there are: {names}', file=sys.stderr)
         return USAGE
-    told, problem = _read_once(config, sensor)
+    if hasattr(sensor.driver, "switch"):
+        told: list[dict[str, Any]] = []
+        problem = "taking its pin could switch it; while the agent runs, its state is on its topic"
+    else:
+        told, problem = _read_once(config, sensor)
     if arguments.json:
         print(json.dumps({"sensor": sensor.name, "readings": told, "problem": problem}, ensure_ascii=False))
     else:

@@ -167,6 +167,10 @@ def _sensor(document: Document, number: int) -> SensorConfig:
         raise document.error((*place, "kind"), problem, cure or "see `sensors list --kinds`") from None
     keys = document.convert(SensorKeys, place, beside=driver.Options)
     options = document.convert(driver.Options, place, beside=SensorKeys)
+    mistake = getattr(options, "mistake", None)  # of keys that each are in order
+    if mistake is not None and (found := mistake()) is not None:
+        key, problem, cure = found
+        raise document.error((*place, key), problem, cure)
     least = getattr(driver, "min_interval_s", None)
     if isinstance(least, (int, float)) and keys.interval_s is not None and keys.interval_s < least:
         raise document.error(

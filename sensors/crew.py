@@ -18,6 +18,7 @@ from sensors.driver import (
     Driver,
     DriverContext,
     DriverUnavailable,
+    Linked,
     Polled,
     SensorError,
     Switched,
@@ -28,7 +29,7 @@ from sensors.driver import (
 from sensors.reading import Reading
 from sensors.schedule import Schedule
 from sensors.sensor import Outgoing, Sensor
-from sensors.topics import AgentTopics, command_of
+from sensors.topics import AgentTopics, command_of, command_topic
 from sensors.worker import Outcome, Worker
 
 BUILD_TIMEOUT_S = 60.0  # a hardware library takes long to import on a small Pi
@@ -36,7 +37,7 @@ SWITCH_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 5.0  # at watched sensors, which say by themselves only what they see
 UNKNOWN_INTERVAL_S = 60.0  # between attempts to build a driver, until it says its own interval
 MAX_INBOX = 10_000
-MAX_JOBS = 8  # commands waiting for one sensor
+SWITCH = "switch "  # job of a worker, followed by the measurement
 
 log = logging.getLogger("sensors")
 
@@ -52,6 +53,18 @@ class Listener(Protocol):
 
     def built(self, sensor: Sensor) -> None:
         """Announce what a sensor measures and listen for its commands: its driver is there."""
+
+    def not_obeyed(self, topic: str, payload: bytes, why: str) -> None:
+        """Tell that a command was refused, or could not be carried out."""
+
+
+@dataclass(slots=True)
+class _Command:
+    """What a driver is told at the moment, and the last of what it was to be told since."""
+
+    on: bool
+    payload: bytes
+    next: "_Command | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,10 @@ class Crew:
         self._workers = {name: Worker(name, self._hear) for name in self._sensors}
         self._owners: dict[str, str] = {}  # topic -> sensor
         self._said: dict[str, str] = {}  # sensor -> cause of the failure that was logged last
+        self._commands: dict[tuple[str, str], _Command] = {}  # under way, by sensor and measurement
+        self._link_up = False
+        self._closed = False
+        self._leaving: list[threading.Thread] = []  # actuators on their way to the state for the end
         self._look_at = now
         for name, sensor in self._sensors.items():
             self._schedule.add(name, now, sensor.config.keys.interval_s or UNKNOWN_INTERVAL_S)
@@ -113,6 +130,8 @@ class Crew:
 
     def tick(self, now: float) -> None:
         """Hear what drivers said, give up what hangs, begin the reads that are due."""
+        if self._closed:
+            return
         self._now = now
         for _ in range(len(self._inbox)):  # not for ever, should a driver never stop talking
             match self._inbox.popleft():
@@ -139,29 +158,93 @@ class Crew:
                 present = [Reading(measurement, state) for measurement, state in sensor.present.items()]
                 self._listener.measured(sensor.outgoing(present, now)[0], self._wall_clock())
 
+    def link(self, *, up: bool) -> None:
+        """Tell the actuators whether anybody can command them."""
+        if up is self._link_up:
+            return
+        self._link_up = up
+        for sensor in self.sensors:
+            if isinstance(sensor.driver, Linked):
+                sensor.driver.link(up=up)
+
     def command(self, topic: str, payload: bytes, now: float, *, retained: bool) -> None:
         """Switch what the topic names; its state comes as a reading once the driver reports it."""
+        self._now = now
         found = next(((s, m) for s in self.sensors for t, m in s.command_topics().items() if t == topic), None)
         if found is None:
             return
         sensor, measurement = found
         if retained:
-            log.warning("%s: retained command %r is not obeyed; publish commands without retain", topic, payload[:32])
+            self._not_obeyed(topic, payload, "a retained command is not obeyed; publish commands without retain")
             return
+        under_way = self._commands.get((sensor.name, measurement))
+        last = under_way and (under_way.next or under_way)
         try:
-            on = command_of(payload, sensor.present.get(measurement))
+            on = command_of(payload, last.on if last else sensor.present.get(measurement))
         except ValueError as error:
-            log.warning("%s: %s", topic, error)
+            self._not_obeyed(topic, payload, str(error))
             return
-        worker = self._workers[sensor.name]
-        if not isinstance(sensor.driver, Switched) or worker.stuck or worker.waiting >= MAX_JOBS:
-            log.warning("%s: not switched, sensor %s does not answer", topic, sensor.name)
+        command = _Command(on, payload)
+        if not isinstance(sensor.driver, Switched) or self._workers[sensor.name].stuck:
+            why = sensor.standing.trouble or "it does not answer"
+            self._not_obeyed(topic, payload, f"not switched, sensor {sensor.name} fails: {why}")
+        elif under_way:
+            under_way.next = command  # of a burst the last one counts; the driver need not do all before it
+        else:
+            self._switch(sensor, measurement, command)
+
+    def _switch(self, sensor: Sensor, measurement: str, command: _Command) -> None:
+        if not isinstance(sensor.driver, Switched):
+            self._gave_up(sensor, measurement, command, "it has stopped")
             return
-        worker.ask("switch", partial(sensor.driver.switch, measurement, on), now, SWITCH_TIMEOUT_S)
+        self._commands[sensor.name, measurement] = command
+        call = partial(sensor.driver.switch, measurement, command.on)
+        self._workers[sensor.name].ask(SWITCH + measurement, call, self._now, SWITCH_TIMEOUT_S)
+
+    def _switched(self, sensor: Sensor, measurement: str, error: SensorError | None) -> None:
+        """Hear what became of a command, and give the driver the next."""
+        command = self._commands.pop((sensor.name, measurement), None)
+        if command is None:
+            return  # it was given up meanwhile
+        if error is not None:
+            if isinstance(sensor.driver, Watched) and sensor.driver.trouble is not None:
+                self._failed(sensor, sensor.driver.trouble, final=True)
+            if command.next is None:
+                self._gave_up(sensor, measurement, command, str(error))
+        if command.next is not None:
+            self._switch(sensor, measurement, command.next)
+
+    def _gave_up(self, sensor: Sensor, measurement: str, command: _Command, why: str) -> None:
+        topic = command_topic(sensor.topic(measurement))
+        self._not_obeyed(topic, command.payload, f"sensor {sensor.name} was not switched: {why}")
+
+    def _not_obeyed(self, topic: str, payload: bytes, why: str) -> None:
+        log.warning("%s: %r: %s", topic, payload[:32], why)
+        self._listener.not_obeyed(topic, payload, why)
+
+    @property
+    def left(self) -> bool:
+        """Whether, after `close`, every actuator is in the state for the end, and `hear_out` has heard of it."""
+        return not self._inbox and not any(thread.is_alive() for thread in self._leaving)
+
+    def hear_out(self, now: float) -> None:
+        """After `close`: take the last states of the actuators."""
+        self._now = now
+        for _ in range(len(self._inbox)):
+            match self._inbox.popleft():
+                case _Report(sensor, generation, reading, at) if generation == sensor.generation:
+                    self._take(sensor, [reading], at)
 
     def close(self) -> list[threading.Thread]:
-        """Let go of all hardware; gives the threads that are at it, to be joined for as long as one likes."""
-        closing = [thread for sensor in self.sensors if (thread := self._close(sensor)) is not None]
+        """Let go of all hardware; gives the threads that are at it, to be joined for as long as one likes.
+
+        Actuators go to the state for the end, and what they say of it is heard by `hear_out`; `tick` is over.
+        """
+        self._closed = True
+        actuators = [sensor for sensor in self.sensors if isinstance(sensor.driver, Switched)]
+        self._leaving = [_closing(sensor.name, sensor.driver) for sensor in actuators if sensor.driver is not None]
+        others = [sensor for sensor in self.sensors if sensor not in actuators]
+        closing = self._leaving + [thread for sensor in others if (thread := self._close(sensor)) is not None]
         for worker in self._workers.values():
             worker.stop()
         return closing + [worker.thread for worker in self._workers.values() if worker.thread is not None]
@@ -197,14 +280,17 @@ class Crew:
             case "watch":
                 self._close(sensor)
                 self._failed(sensor, outcome.error or SensorError("it cannot be watched"))
-            case "switch" if outcome.error is not None:
-                log.warning("sensor %s was not switched: %s", sensor.name, outcome.error)
+            case job if job.startswith(SWITCH):
+                self._switched(sensor, job.removeprefix(SWITCH), outcome.error)
             case "build" | "read" if in_time and outcome.error is not None:
                 self._failed(sensor, outcome.error)
 
     def _overdue(self, sensor: Sensor, job: str) -> None:
-        if job == "switch":
-            log.warning("sensor %s does not come back from being switched", sensor.name)
+        if job.startswith(SWITCH):
+            measurement = job.removeprefix(SWITCH)
+            command = self._commands.pop((sensor.name, measurement), None)
+            if command is not None:  # what waited behind it would come too late as well
+                self._gave_up(sensor, measurement, command.next or command, "it does not come back")
         else:
             self._failed(sensor, TimedOut(f"its {job} takes too long and was given up"))
 
@@ -224,6 +310,8 @@ class Crew:
         if isinstance(driver, Watched):
             report = partial(self._report, sensor, sensor.generation)
             self._workers[sensor.name].ask("watch", partial(driver.watch, report), self._now, BUILD_TIMEOUT_S)
+        if isinstance(driver, Linked) and self._link_up:
+            driver.link(up=True)
         self._listener.built(sensor)
 
     def _own_topics(self, sensor: Sensor) -> None:
@@ -263,6 +351,7 @@ class Crew:
         if self._said.get(sensor.name) != error.cause:
             self._said[sensor.name] = error.cause
             log.warning("sensor %s (%s): %s", sensor.name, sensor.config.keys.kind, error)
+        sensor.forget_states()
         turned = sensor.standing.failure(error, final=final)
         if sensor.driver is None or isinstance(sensor.driver, Polled):
             self._schedule.failed(sensor.name, self._now)
@@ -273,11 +362,7 @@ class Crew:
     def _close(self, sensor: Sensor, *, forget: bool = False) -> threading.Thread | None:
         """Let go of a sensor's driver, in a thread, since closing may hang too."""
         driver = sensor.dropped(forget=forget)
-        if driver is None:
-            return None
-        thread = threading.Thread(target=_close_driver, args=(sensor.name, driver), daemon=True)
-        thread.start()
-        return thread
+        return None if driver is None else _closing(sensor.name, driver)
 
     def _look(self) -> None:
         """Look at the watched sensors: what they cannot see they do not report."""
@@ -287,6 +372,12 @@ class Crew:
                     self._failed(sensor, sensor.driver.trouble, final=True)
                 elif sensor.standing.online is False:
                     self._fine(sensor)
+
+
+def _closing(name: str, driver: Driver) -> threading.Thread:
+    thread = threading.Thread(target=_close_driver, args=(name, driver), daemon=True)
+    thread.start()
+    return thread
 
 
 def _close_driver(name: str, driver: Driver) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from appliance.devices import Role
+from sensors.interlock import Interlocks
 from sensors.keepsakes import Keepsakes
 from sensors.reading import Reading
 
@@ -53,6 +54,7 @@ class DriverContext:
     i2c: "Callable[[int], I2cBus] | None" = None  # bus by number; None: those of this computer
     sysfs_root: Path = Path("/")  # where sys/, proc/ and dev/ are found
     keepsakes: Keepsakes = field(default_factory=Keepsakes)  # what is to be known again after a restart
+    interlocks: Interlocks = field(default_factory=Interlocks)  # which outputs of the agent exclude each other
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 
@@ -92,10 +94,21 @@ class Watched(Driver, Protocol):
 
 @runtime_checkable
 class Switched(Watched, Protocol):
-    """An actuator: takes commands, and reports its state when it really changed."""
+    """An actuator: takes commands, and reports its state when it really changed, also by `close`.
+
+    A command that has to wait, for a shortest time or for another actuator, is no failure.
+    """
 
     def switch(self, measurement: str, on: bool) -> None:  # noqa: FBT001 on is the value
         """Switch; the new state comes through `report`. Raises SensorError. Called from one thread at a time."""
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """An actuator that must know whether anybody can command it."""
+
+    def link(self, *, up: bool) -> None:
+        """Know that the broker came or went; it is taken for absent until it came. Neither blocks nor raises."""
 
 
 class DriverKind(Protocol):

@@ -1,11 +1,14 @@
 """How well the sensors of one agent do: counters, causes, and when a sensor is called offline. Pure."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 
 import msgspec
 
 from sensors.driver import DriverUnavailable, SensorError
+
+MOST_REFUSALS = 10
+MOST_PAYLOAD = 32  # bytes of a command that nobody understands
 
 
 class Standing:
@@ -45,6 +48,34 @@ class Standing:
         return changed
 
 
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that was not obeyed."""
+
+    topic: str
+    payload: str
+    why: str
+    time: str  # RFC 3339
+
+
+class Refusals:
+    """The last commands that were not obeyed, and how many there were."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: deque[Refusal] = deque(maxlen=MOST_REFUSALS)
+
+    def add(self, topic: str, payload: bytes, why: str, time: str) -> None:
+        """Note one; of a long payload its beginning."""
+        text = payload[:MOST_PAYLOAD].decode("utf-8", "replace") + ("…" if len(payload) > MOST_PAYLOAD else "")
+        self.count += 1
+        self._last.append(Refusal(topic=topic, payload=text, why=why, time=time))
+
+    @property
+    def last(self) -> list[Refusal]:
+        """The oldest first."""
+        return list(self._last)
+
+
 class SensorHealth(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One sensor's part of the health message."""
 
@@ -66,6 +97,8 @@ class Health(msgspec.Struct, kw_only=True):
     run: str = ""  # of the outbox, and which of its numbers were dropped, as closed ranges
     dropped_ranges: list[tuple[int, int]] = []
     outbox_problem: str
+    commands_refused: int = 0  # since the start, and the last of them
+    refused: list[Refusal] = []
     sensors: dict[str, SensorHealth]
 
 

@@ -237,9 +237,12 @@ class Link:
         return fits
 
     def subscribe(self, topics: Sequence[str]) -> None:
-        """Ask for messages on these topics."""
+        """Ask for messages on these topics; of each we want to know whether it was published with retain."""
         if self.up and self._client is not None and topics:
-            _, mid = self._client.subscribe([(topic, 1) for topic in topics])
+            from paho.mqtt.subscribeoptions import SubscribeOptions  # noqa: PLC0415 loaded with the client
+
+            options = SubscribeOptions(qos=1, retainAsPublished=True)
+            _, mid = self._client.subscribe([(topic, options) for topic in topics])
             if mid is not None:
                 self._subscribing[mid] = tuple(topics)
 

@@ -14,6 +14,7 @@ KINDS: dict[str, str] = {
     "dht": "sensors.drivers.dht:Dht",
     "ds18b20": "sensors.drivers.ds18b20:Ds18b20",
     "gpio_input": "sensors.drivers.gpio_input:GpioInput",
+    "gpio_output": "sensors.drivers.gpio_output:GpioOutput",
     "host": "sensors.drivers.host:Host",
     "scd4x": "sensors.drivers.scd4x:Scd4x",
     "sht31": "sensors.drivers.sht31:Sht31",

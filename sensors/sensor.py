@@ -108,6 +108,11 @@ class Sensor:
         for known in self._filters.values():
             known.forget_sent()
 
+    def forget_states(self) -> None:
+        """Hold no state of an actuator for true until it is told again."""
+        for measurement in self.command_topics().values():
+            self.present.pop(measurement, None)
+
     def _measurement(self, channel: Channel) -> Measurement:
         topic = self.topic(channel.measurement)
         driver = self.driver

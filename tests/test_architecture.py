@@ -163,6 +163,7 @@ ARROWS = {
         "sensors.driver",
         "sensors.health",
         "sensors.hw",
+        "sensors.interlock",
         "sensors.keepsakes",
         "sensors.link",
         "sensors.outbox",
@@ -214,15 +215,30 @@ ARROWS = {
     "sensors.drivers.i2c": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.dht": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.gpio_input": {"sensors.driver", "sensors.hw", "sensors.reading"},
+    "sensors.drivers.gpio_output": {
+        "sensors.driver",
+        "sensors.hw",
+        "sensors.interlock",
+        "sensors.reading",
+        "sensors.switching",
+    },
     "sensors.drivers.host": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.simulated": {"sensors.driver", "sensors.reading"},
     "sensors.hw": {"sensors.driver"},  # whose errors it raises
-    "sensors.driver": {"appliance.devices", "sensors.hw", "sensors.keepsakes", "sensors.reading"},
+    "sensors.driver": {
+        "appliance.devices",
+        "sensors.hw",
+        "sensors.interlock",
+        "sensors.keepsakes",
+        "sensors.reading",
+    },
+    "sensors.interlock": set(),
     "sensors.keepsakes": set(),
     "sensors.link": set(),
     "sensors.outbox": set(),
     "sensors.reading": set(),
     "sensors.schedule": set(),
+    "sensors.switching": set(),
 }
 
 # Packages of others stop at the edge.
@@ -246,6 +262,7 @@ LIBRARIES = {
         "sensors.drivers",
         "sensors.drivers.dht",
         "sensors.drivers.gpio_input",
+        "sensors.drivers.gpio_output",
         "sensors.drivers.host",
         "sensors.drivers.i2c",
         "sensors.drivers.simulated",
@@ -270,6 +287,7 @@ PURE = (
     "appliance.auth.acl",
     "appliance.auth.turns",
     "sensors.schedule",
+    "sensors.switching",
     "sensors.topics",
     "sensors.reading",
 )

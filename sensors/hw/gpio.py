@@ -1,16 +1,18 @@
-"""The pins of a Raspberry Pi's header, as inputs.
+"""The pins of a Raspberry Pi's header, as inputs and outputs.
 
 gpiozero on lgpio, and on nothing else: left to itself gpiozero falls back to other libraries without a word, and takes
 the chip by its number, which kernels have changed (0, then 4, then 0 again on a Pi 5). The chip is found by its label.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, Protocol
 
 from sensors.driver import DriverUnavailable
+from sensors.hw.header_pin import header_factory
 
 Pull = Literal["up", "down", "none"]
 
@@ -32,11 +34,30 @@ class InputLine(Protocol):
         """Give the pin back; may be called twice."""
 
 
+class OutputLine(Protocol):
+    """One pin, driven by us."""
+
+    def level(self) -> bool:
+        """Look at the pin, not at what it was told: True is 3.3 V. Raises whatever the library raises."""
+
+    def set(self, level: bool) -> None:  # noqa: FBT001 level is the value
+        """Drive the pin to 3.3 V (True) or 0 V. Raises whatever the library raises."""
+
+    def close(self) -> None:
+        """Give the pin back as it is: it stays driven while the process lives; may be called twice."""
+
+
 class Gpio(Protocol):
     """The pins of one computer."""
 
     def open_input(self, pin: int, pull: Pull) -> InputLine:
         """Take a pin by its GPIO number (17 is GPIO17). Raises DriverUnavailable."""
+
+    def open_output(self, pin: int, level: bool, rest: bool) -> OutputLine:  # noqa: FBT001 both are levels
+        """Take a pin and drive it to `level` at once; `rest` is where it is drawn when nobody drives it any more.
+
+        It never has another level in between. Raises DriverUnavailable.
+        """
 
 
 class GpiozeroInput:
@@ -60,42 +81,90 @@ class GpiozeroInput:
         self._device.close()
 
 
+class GpiozeroOutput:
+    """A gpiozero device in the terms of OutputLine."""
+
+    def __init__(self, device: Any, put_back: Callable[[], None]) -> None:
+        self._device = device
+        self._put_back = put_back
+
+    def level(self) -> bool:
+        """See OutputLine."""
+        return bool(self._device.pin.state)
+
+    def set(self, level: bool) -> None:  # noqa: FBT001 level is the value
+        """See OutputLine."""
+        self._device.pin.state = level
+
+    def close(self) -> None:
+        """See OutputLine. gpiozero's own `close` would make an input of the pin, and its relay would float."""
+        self._put_back()
+
+
 class GpiozeroGpio:
     """Pins through gpiozero and one of its pin factories: lgpio's on a Pi, the mock's in tests."""
 
     def __init__(self, factory: Any) -> None:
         self._factory = factory
+        self._lock = Lock()
+        self._resting: dict[int, Any] = {}  # outputs that were given back and are still driven, by pin
 
     def open_input(self, pin: int, pull: Pull) -> GpiozeroInput:
         """See Gpio."""
         import gpiozero  # noqa: PLC0415 hardware libraries are imported when a device is built
 
         pull_up = {"up": True, "down": False, "none": None}[pull]
-        try:
+        with _explained(pin):
             device = gpiozero.DigitalInputDevice(
                 pin,
                 pull_up=pull_up,
                 active_state=True if pull_up is None else None,
                 pin_factory=self._factory,
             )
-        except gpiozero.GPIOPinInUse:
-            raise DriverUnavailable(
-                f"GPIO{pin} is used by another sensor of this agent; give each its own pin"
-            ) from None
-        except gpiozero.PinInvalidPin:
-            raise DriverUnavailable(
-                f"this Raspberry Pi has no GPIO{pin} on its header; "
-                "`pin` is the GPIO number (17 for GPIO17), not the position"
-            ) from None
-        except gpiozero.PinFixedPull:
-            raise DriverUnavailable(
-                f'GPIO{pin} has a pull-up resistor on the board; set pull = "up" or take another pin'
-            ) from None
-        except gpiozero.PinUnknownPi:
-            raise DriverUnavailable("this computer is not a Raspberry Pi; its pins cannot be told") from None
-        except Exception as error:
-            raise _unavailable(f"GPIO{pin}", error) from error
         return GpiozeroInput(device, active_level=not pull_up)
+
+    def open_output(self, pin: int, level: bool, rest: bool) -> GpiozeroOutput:  # noqa: FBT001 both are levels
+        """See Gpio."""
+        import gpiozero  # noqa: PLC0415 hardware libraries are imported when a device is built
+
+        with _explained(pin), self._lock:
+            device = self._resting.pop(pin, None)
+            if device is None:
+                found = self._factory.pin(pin)
+                if hasattr(found, "rests_high"):
+                    found.rests_high = rest
+                device = gpiozero.OutputDevice(pin, initial_value=level, pin_factory=self._factory)
+            else:
+                device.pin.state = level
+        return GpiozeroOutput(device, lambda: self._rest(pin, device))
+
+    def _rest(self, pin: int, device: Any) -> None:
+        with self._lock:
+            self._resting[pin] = device
+
+
+@contextmanager
+def _explained(pin: int) -> Generator[None]:
+    """Make DriverUnavailable of what gpiozero raises when a pin is taken."""
+    import gpiozero  # noqa: PLC0415 hardware libraries are imported when a device is built
+
+    try:
+        yield
+    except gpiozero.GPIOPinInUse:
+        raise DriverUnavailable(f"GPIO{pin} is used by another sensor of this agent; give each its own pin") from None
+    except gpiozero.PinInvalidPin:
+        raise DriverUnavailable(
+            f"this Raspberry Pi has no GPIO{pin} on its header; "
+            "`pin` is the GPIO number (17 for GPIO17), not the position"
+        ) from None
+    except gpiozero.PinFixedPull:
+        raise DriverUnavailable(
+            f'GPIO{pin} has a pull-up resistor on the board; set pull = "up" or take another pin'
+        ) from None
+    except gpiozero.PinUnknownPi:
+        raise DriverUnavailable("this computer is not a Raspberry Pi; its pins cannot be told") from None
+    except Exception as error:
+        raise _unavailable(f"GPIO{pin}", error) from error
 
 
 def open_gpio(root: Path = Path("/")) -> Gpio:
@@ -118,7 +187,7 @@ def _open_header(root: Path) -> Gpio:
     paths = sorted(root.glob("dev/gpiochip*"), key=_chip_number)
     if not paths:
         raise DriverUnavailable("this computer has no GPIO pins (no /dev/gpiochip*); they need a Raspberry Pi")
-    lgpio, factory_class = _libraries()
+    lgpio = _library()
     forbidden, labels = [], dict[str, int]()
     for path in paths:
         if not os.access(path, os.R_OK | os.W_OK):
@@ -131,7 +200,9 @@ def _open_header(root: Path) -> Gpio:
     for label in HEADER_LABELS:
         if label in labels:
             try:
-                return GpiozeroGpio(factory_class(chip=labels[label]))
+                return GpiozeroGpio(header_factory(labels[label]))
+            except ImportError as error:
+                raise DriverUnavailable(f"the library {error.name} is missing; {INSTALL}") from error
             except Exception as error:
                 raise _unavailable(f"/dev/gpiochip{labels[label]}", error) from error
     if forbidden:
@@ -144,8 +215,8 @@ def _open_header(root: Path) -> Gpio:
     )
 
 
-def _libraries() -> tuple[Any, Any]:
-    """Import lgpio and gpiozero's factory for it."""
+def _library() -> Any:
+    """Import lgpio."""
     try:
         import lgpio  # noqa: PLC0415
     except ImportError as error:
@@ -160,11 +231,7 @@ def _libraries() -> tuple[Any, Any]:
         ) from error
     if not hasattr(lgpio, "gpiochip_open"):  # what pip finds for a Python without a wheel is an empty 0.0.0.2
         raise DriverUnavailable("the library lgpio is an empty shell; install python3-lgpio of Raspberry Pi OS instead")
-    try:
-        from gpiozero.pins.lgpio import LGPIOFactory  # noqa: PLC0415
-    except ImportError as error:
-        raise DriverUnavailable(f"the library {error.name} is missing; {INSTALL}") from error
-    return lgpio, LGPIOFactory
+    return lgpio
 
 
 def _chip_label(lgpio: Any, number: int) -> str:
@@ -218,17 +285,54 @@ class FakeInput:
         self.closed = True
 
 
+class FakeOutput:
+    """A pin that a test looks at, breaks with `fails`, or ties to a level with `tied_to`."""
+
+    def __init__(self, *, level: bool) -> None:
+        self.levels = [level]  # all that it had, the present one last
+        self.fails: Exception | None = None
+        self.tied_to: bool | None = None
+        self.closed = False
+
+    def level(self) -> bool:
+        """See OutputLine."""
+        if self.fails is not None:
+            raise self.fails
+        return self.levels[-1] if self.tied_to is None else self.tied_to
+
+    def set(self, level: bool) -> None:  # noqa: FBT001 level is the value
+        """See OutputLine."""
+        if self.fails is not None:
+            raise self.fails
+        self.levels.append(level)
+
+    def close(self) -> None:
+        """See OutputLine."""
+        self.closed = True
+
+
 class FakeGpio:
-    """Pins 0 to 27 of a Pi that is not there; `lines` holds the ones taken."""
+    """Pins 0 to 27 of a Pi that is not there; `lines` and `outputs` hold the ones taken."""
 
     def __init__(self) -> None:
         self.lines: dict[int, FakeInput] = {}
+        self.outputs: dict[int, FakeOutput] = {}
 
     def open_input(self, pin: int, pull: Pull) -> FakeInput:
         """See Gpio."""
-        if pin not in range(28):
-            raise DriverUnavailable(f"this Raspberry Pi has no GPIO{pin} on its header")
-        if pin in self.lines and not self.lines[pin].closed:
-            raise DriverUnavailable(f"GPIO{pin} is used by another sensor of this agent; give each its own pin")
+        self._check(pin)
         self.lines[pin] = FakeInput(level=pull == "up")
         return self.lines[pin]
+
+    def open_output(self, pin: int, level: bool, rest: bool) -> FakeOutput:  # noqa: ARG002, FBT001 both are levels
+        """See Gpio."""
+        self._check(pin)
+        self.outputs[pin] = FakeOutput(level=level)
+        return self.outputs[pin]
+
+    def _check(self, pin: int) -> None:
+        if pin not in range(28):
+            raise DriverUnavailable(f"this Raspberry Pi has no GPIO{pin} on its header")
+        taken = (self.lines.get(pin), self.outputs.get(pin))
+        if any(line is not None and not line.closed for line in taken):
+            raise DriverUnavailable(f"GPIO{pin} is used by another sensor of this agent; give each its own pin")

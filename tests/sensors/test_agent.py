@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from sensors.agent import Agent
 from sensors.config import Broker, OutboxBounds, SensorConfig, SensorKeys, SensorsConfig
 from sensors.driver import BadFrame, Channel, DriverUnavailable, SensorError
+from sensors.drivers.gpio_output import GpioOutput
+from sensors.hw.gpio import FakeGpio
 from sensors.outbox import Outbox
 from sensors.reading import Reading
 
@@ -274,14 +277,97 @@ def test_state_is_published_only_after_the_driver_reported_it(run, listener, cap
     assert b"ON" not in listener.payloads("home/fan/relay")
 
 
-def test_retained_and_unknown_commands_are_refused_and_said(run, listener, caplog):
+def refusals(listener):
+    """What the last message on the health topic says of refused commands."""
+    messages = listener.on("home/devices/house/health")
+    return json.loads(messages[-1].payload)["refused"] if messages else []
+
+
+def test_retained_and_unknown_commands_are_refused_and_told_on_the_health_topic(run, listener):
     relay = Relay()
     listener.publish("home/fan/relay/set", b"ON", retain=True)
     run(sensor("fan", lambda: relay))
-    eventually(lambda: "retained command" in caplog.text)
+    eventually(lambda: len(refusals(listener)) == 1)
     listener.publish("home/fan/relay/set", b"make coffee")
-    eventually(lambda: "is no command" in caplog.text)
+    eventually(lambda: len(refusals(listener)) == 2)
+    listener.publish("home/fan/relay/set", b"ON", retain=True)  # though somebody listens just now
+    eventually(lambda: len(refusals(listener)) == 3)
+    told = refusals(listener)
+    assert [(one["topic"], one["payload"]) for one in told] == [
+        ("home/fan/relay/set", "ON"),
+        ("home/fan/relay/set", "make coffee"),
+        ("home/fan/relay/set", "ON"),
+    ]
+    assert "publish commands without retain" in told[0]["why"]
+    assert "ON, OFF and TOGGLE are" in told[1]["why"]
+    assert all(one["time"].endswith("Z") for one in told)
     assert relay.switched == []
+
+
+class Real(Kind):
+    """The real driver of outputs, on pins that are not there."""
+
+    def __init__(self, gpio, keys):
+        self.gpio = gpio
+        self.options = msgspec.convert({"pin": 17, "output": "valve", **keys}, GpioOutput.Options)
+
+    def build(self, _options, context):
+        return GpioOutput.build(self.options, replace(context, gpio=self.gpio))
+
+
+def valve(gpio, **keys):
+    config = sensor("garden", None)
+    return SensorConfig(keys=config.keys, driver=Real(gpio, keys), options=None)
+
+
+def test_a_burst_of_commands_ends_in_the_last_one(run, listener, broker):
+    gpio = FakeGpio()
+    run(valve(gpio))
+    listener.wait("home/garden/valve", b"OFF")
+    for payload in [b"ON", b"OFF"] * 25 + [b"ON"]:
+        listener.publish("home/garden/valve/set", payload)
+    listener.publish("home/garden/valve/set", b"?")
+    eventually(lambda: refusals(listener))
+    eventually(lambda: retained(broker, "home/garden/valve") == {"home/garden/valve": b"ON"})
+    assert gpio.outputs[17].levels[-1] is True
+    assert len(refusals(listener)) == 1
+
+
+def test_the_state_for_the_end_is_there_and_told_before_offline(run, listener, broker):
+    gpio = FakeGpio()
+    agent = run(valve(gpio, start="last"))
+    listener.wait("home/garden/valve", b"OFF")
+    listener.publish("home/garden/valve/set", b"ON")
+    listener.wait("home/garden/valve", b"ON")
+    agent.stop()
+    assert gpio.outputs[17].levels == [False, True, False]
+    assert retained(broker, "home/garden/valve") == {"home/garden/valve": b"OFF"}
+    run(valve(gpio, start="last"))
+    eventually(lambda: retained(broker, "home/garden/valve") == {"home/garden/valve": b"ON"})
+    assert gpio.outputs[17].levels == [True]
+
+
+def test_a_pin_that_fails_is_offline_and_no_state_is_claimed(run, listener):
+    gpio = FakeGpio()
+    run(valve(gpio))
+    listener.wait("home/garden/valve", b"OFF")
+    gpio.outputs[17].tied_to = False
+    listener.publish("home/garden/valve/set", b"ON")
+    listener.wait("home/devices/house/garden/availability", b"offline")
+    eventually(lambda: refusals(listener))
+    assert "GPIO17 does not go to 3.3 V" in refusals(listener)[0]["why"]
+    assert b"ON" not in listener.payloads("home/garden/valve")
+
+
+def test_without_the_broker_an_actuator_goes_to_its_safe_state_and_says_so_when_it_is_back(run, listener, broker):
+    gpio = FakeGpio()
+    run(valve(gpio, start="on", safe_after_s=1.0))
+    listener.wait("home/garden/valve", b"ON")
+    broker.stop()
+    eventually(lambda: gpio.outputs[17].levels == [True, False])
+    broker.start()
+    eventually(lambda: retained(broker, "home/garden/valve") == {"home/garden/valve": b"OFF"})
+    assert gpio.outputs[17].levels == [True, False]
 
 
 def test_events_are_never_retained(run, listener, broker):

@@ -8,6 +8,7 @@ import pytest
 
 from appliance import __version__
 from sensors import cli
+from sensors.drivers.gpio_output import GpioOutput
 from sensors.drivers.simulated import Simulated, SimulatedRoom
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,19 @@ def test_read_a_watched_sensor(sensors, config):
     assert code == cli.OK
     (row,) = json.loads(out)["readings"]
     assert row == {"topic": "home/kitchen/relay", "value": "OFF", "unit": None, "refused": ""}
+
+
+def test_read_does_not_touch_an_output(sensors, config, monkeypatch):
+    monkeypatch.setattr(GpioOutput, "build", lambda *_: pytest.fail("it takes the pin"))
+    config.write_text(
+        config.read_text()
+        + '\n[[sensor]]\nname = "pump"\nkind = "gpio_output"\nroom = "cellar"\npin = 17\noutput = "relay"\n'
+    )
+    code, out, err = sensors("read", "pump", "--config", config)
+    assert (code, out) == (cli.FAILED, "")
+    assert err == "sensor pump: taking its pin could switch it; while the agent runs, its state is on its topic\n"
+    code, out, _ = sensors("read", "pump", "--config", config, "--json")
+    assert json.loads(out)["problem"]
 
 
 def test_read_an_unknown_name(sensors, config):

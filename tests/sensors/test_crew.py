@@ -5,7 +5,7 @@ import pytest
 from mosquitto_peer import eventually
 
 from sensors.config import SensorConfig, SensorKeys
-from sensors.crew import BUILD_TIMEOUT_S, LOOK_EVERY_S, MAX_INBOX, MAX_JOBS, SWITCH_TIMEOUT_S, Crew
+from sensors.crew import BUILD_TIMEOUT_S, LOOK_EVERY_S, MAX_INBOX, SWITCH_TIMEOUT_S, Crew
 from sensors.driver import Channel, Disconnected, DriverContext, DriverUnavailable
 from sensors.reading import Reading
 from sensors.topics import AgentTopics
@@ -81,6 +81,7 @@ class Ears:
         self.readings = []
         self.turns = []
         self.builds = []
+        self.refused = []
         self.woken = threading.Event()
 
     def measured(self, outgoing, _at):
@@ -91,6 +92,9 @@ class Ears:
 
     def built(self, sensor):
         self.builds.append(sensor.name)
+
+    def not_obeyed(self, topic, payload, why):
+        self.refused.append((topic, payload, why))
 
 
 class World:
@@ -269,6 +273,29 @@ def test_words_of_a_closed_driver_are_not_heard(world):
     assert len(it.ears.readings) == 2
 
 
+def test_the_last_state_of_an_actuator_is_heard_at_the_end(world):
+    driver = Watched()
+    hold = threading.Event()
+
+    def close():
+        hold.wait(30)
+        driver.report(Reading("lock", True))
+
+    driver.close = close
+    it = world(hall=lambda: driver, attic=Polled)
+    it.until(lambda: len(it.ears.readings) == 3)
+    threads = it.crew.close()
+    assert not it.crew.left
+    hold.set()
+    for thread in threads:
+        thread.join(5)
+    assert not it.crew.left
+    it.pass_time(1000.0)  # nobody is read or built any more
+    it.crew.hear_out(it.now)
+    assert it.crew.left
+    assert it.ears.readings[3:] == [("home/hall/lock", "ON")]
+
+
 def test_a_flood_of_reports_is_cut(world):
     driver = Watched()
     it = world(hall=lambda: driver)
@@ -278,32 +305,170 @@ def test_a_flood_of_reports_is_cut(world):
     assert len(it.crew._inbox) == MAX_INBOX
 
 
-def test_a_command_reaches_the_driver(world, caplog):
+@pytest.fixture
+def lock(world):
+    """A hall with a door and a lock that obeys."""
     driver = Watched()
-    it = world(hall=lambda: driver)
-    it.until(lambda: len(it.ears.readings) == 2)
-    it.crew.command("home/hall/lock/set", b"TOGGLE", it.now, retained=False)
-    it.until(lambda: driver.orders == [("lock", True)])
-    it.crew.command("home/hall/lock/set", b"ON", it.now, retained=True)
-    it.crew.command("home/hall/lock/set", b"open", it.now, retained=False)
-    it.crew.command("home/hall/door/set", b"ON", it.now, retained=False)  # nothing to switch there
-    assert driver.orders == [("lock", True)]
-    assert "retained command" in caplog.text
-    assert "is no command" in caplog.text
-
-
-def test_commands_do_not_pile_up_before_a_driver_that_hangs(world, caplog):
-    driver = Watched()
-    driver.hold = threading.Event()
     it = world(hall=lambda: driver)
     it.until(lambda: len(it.ears.readings) == 2 and it.crew._workers["hall"].waiting == 0)
-    for _ in range(MAX_JOBS + 5):
-        it.crew.command("home/hall/lock/set", b"ON", it.now, retained=False)
-    assert caplog.text.count("does not answer") == 5
+    it.say = lambda payload, **how: it.crew.command("home/hall/lock/set", payload, it.now, **{"retained": False, **how})
+    it.idle = lambda: it.until(lambda: not it.crew._commands)
+    return it, driver
+
+
+def test_a_command_reaches_the_driver(lock):
+    it, driver = lock
+    it.say(b"TOGGLE")
+    it.until(lambda: driver.orders == [("lock", True)])
+    it.crew.command("home/hall/door/set", b"ON", it.now, retained=False)  # nothing to switch there
+    it.idle()
+    assert driver.orders == [("lock", True)]
+    assert it.ears.refused == []
+
+
+REFUSED = [  # payload, retained, why
+    (b"ON", True, "retained command is not obeyed"),
+    (b"open", False, "is no command; ON, OFF and TOGGLE are"),
+    (b"", False, "is no command"),
+    (b"\xff\x00" * 1000, False, "is no command"),
+]
+
+
+@pytest.mark.parametrize(("payload", "retained", "why"), REFUSED, ids=range(4))
+def test_a_command_that_is_not_obeyed_is_told(lock, caplog, payload, retained, why):
+    it, driver = lock
+    it.say(payload, retained=retained)
+    ((topic, told, reason),) = it.ears.refused
+    assert (topic, told) == ("home/hall/lock/set", payload)
+    assert why in reason
+    assert why in caplog.text
+    assert driver.orders == []
+
+
+def test_of_a_burst_the_last_command_counts(lock):
+    it, driver = lock
+    driver.hold = threading.Event()
+    for payload in [b"ON", *[b"OFF", b"ON"] * 50, b"OFF"]:
+        it.say(payload)
+    driver.hold.set()
+    it.idle()
+    assert driver.orders == [("lock", True), ("lock", False)]
+    assert it.ears.refused == []
+
+
+def test_toggles_of_a_burst_count_from_each_other(lock):
+    it, driver = lock
+    driver.hold = threading.Event()
+    for _ in range(4):
+        it.say(b"TOGGLE")
+    driver.hold.set()
+    it.idle()
+    assert driver.orders == [("lock", True), ("lock", False)]
+
+
+def test_a_driver_that_hangs_is_given_up_with_what_waited_and_told(lock):
+    it, driver = lock
+    driver.hold = threading.Event()
+    it.say(b"ON")
+    it.say(b"OFF")
     it.pass_time(SWITCH_TIMEOUT_S)
-    assert "does not come back" in caplog.text
+    it.say(b"ON")
+    assert [(payload, why.partition(": ")[2]) for _, payload, why in it.ears.refused] == [
+        (b"OFF", "it does not come back"),
+        (b"ON", "it does not answer"),
+    ]
     driver.hold.set()
     it.until(lambda: not it.crew._workers["hall"].stuck)
+    it.say(b"OFF")
+    it.until(lambda: driver.orders == [("lock", True), ("lock", False)])
+
+
+def test_a_command_that_fails_is_told_and_takes_the_sensor_offline(lock):
+    it, driver = lock
+
+    def broken(_measurement, _on):
+        driver.trouble = Disconnected("GPIO4 does not go to 3.3 V")
+        raise driver.trouble
+
+    driver.switch = broken
+    it.say(b"ON")
+    it.until(lambda: it.ears.refused)
+    assert it.ears.refused == [
+        ("home/hall/lock/set", b"ON", "sensor hall was not switched: GPIO4 does not go to 3.3 V")
+    ]
+    assert it.ears.turns[-1] == ("hall", False)
+    it.say(b"TOGGLE")  # of what?
+    assert "present state is not known" in it.ears.refused[-1][2]
+
+
+def test_a_failure_with_a_later_command_behind_it_is_not_the_last_word(lock):
+    it, driver = lock
+    driver.hold = threading.Event()
+    orders = []
+
+    def switch(_measurement, on):
+        driver.hold.wait(30)
+        orders.append(on)
+        if on:
+            raise Disconnected("not now")
+
+    driver.switch = switch
+    it.say(b"ON")
+    it.say(b"OFF")
+    driver.hold.set()
+    it.idle()
+    assert orders == [True, False]
+    assert it.ears.refused == []
+
+
+def test_a_command_for_a_sensor_that_could_not_be_built_is_told(world):
+    driver = Watched()
+    makes = [lambda: driver]
+
+    def make():
+        if makes:
+            return makes.pop()()
+        raise DriverUnavailable("GPIO4 is held by another program")
+
+    it = world(hall=make)
+    it.until(lambda: len(it.ears.readings) == 2)
+    sensor = it.crew.sensors[0]
+    it.crew._close(sensor)
+    it.crew._failed(sensor, DriverUnavailable("GPIO4 is held by another program"))
+    it.crew.command("home/hall/lock/set", b"ON", it.now, retained=False)
+    assert it.ears.refused[-1][2] == "not switched, sensor hall fails: GPIO4 is held by another program"
+
+
+def test_a_sensor_that_stops_under_a_burst_says_so(lock):
+    it, driver = lock
+    driver.hold = threading.Event()
+    it.say(b"ON")
+    it.say(b"OFF")
+    it.crew._close(it.crew.sensors[0])
+    driver.hold.set()
+    it.idle()
+    assert it.ears.refused == [("home/hall/lock/set", b"OFF", "sensor hall was not switched: it has stopped")]
+
+
+def test_actuators_are_told_of_the_broker(world):
+    driver = Watched()
+    links = []
+    driver.link = lambda *, up: links.append(up)
+    it = world(hall=lambda: driver, attic=Polled)
+    it.until(lambda: it.crew.complete)
+    for up in (True, True, False, False, True):
+        it.crew.link(up=up)
+    assert links == [True, False, True]
+
+
+def test_an_actuator_built_later_is_told_as_well(world):
+    driver = Watched()
+    links = []
+    driver.link = lambda *, up: links.append(up)
+    it = world(hall=lambda: driver)
+    it.crew.link(up=True)
+    it.until(lambda: it.crew.complete)
+    assert links == [True]
 
 
 def test_close_lets_go_of_every_driver_even_if_one_refuses(world, caplog):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from sensors.driver import BadFrame, Disconnected, DriverUnavailable
-from sensors.health import Health, Standing, encode_health, encode_sensors
+from sensors.health import MOST_REFUSALS, Health, Refusal, Refusals, Standing, encode_health, encode_sensors
 
 GOOD, BAD, GONE = None, BadFrame("checksum of 01"), DriverUnavailable("no library; install it")
 
@@ -71,8 +71,31 @@ def test_health_is_json():
         "run": "r1",
         "dropped_ranges": [[4, 6]],
         "outbox_problem": "",
+        "commands_refused": 0,
+        "refused": [],
         "sensors": {
             "kitchen": {"online": False, "ok": 0, "failed": {"bad_frame": 1}, "trouble": "checksum of 01"},
             "hall": {"online": None, "ok": 0},
         },
     }
+
+
+def test_refused_commands_are_counted_and_the_last_of_them_kept():
+    refusals = Refusals()
+    for number in range(MOST_REFUSALS + 5):
+        refusals.add("home/hall/lamp/set", b"%d" % number, "is no command", "2026-11-25T20:00:00.000Z")
+    assert refusals.count == MOST_REFUSALS + 5
+    assert [refusal.payload for refusal in refusals.last] == [str(n) for n in range(5, MOST_REFUSALS + 5)]
+    assert refusals.last[0] == Refusal(
+        topic="home/hall/lamp/set", payload="5", why="is no command", time="2026-11-25T20:00:00.000Z"
+    )
+
+
+@pytest.mark.parametrize(
+    ("payload", "kept"),
+    [(b"x" * 32, "x" * 32), (b"x" * 33, "x" * 32 + "…"), (b"\xff\xfe", "\ufffd\ufffd"), (b"", "")],
+)
+def test_a_refused_payload_is_kept_short(payload, kept):
+    refusals = Refusals()
+    refusals.add("home/hall/lamp/set", payload, "is no command", "")
+    assert refusals.last[0].payload == kept

@@ -37,6 +37,44 @@ def bench(request):
     factory.close()
 
 
+@pytest.mark.parametrize("level", [True, False])
+def test_an_output_has_its_level_at_once_and_keeps_it_when_it_is_given_back(bench, level):
+    line = bench.gpio.open_output(17, level, not level)
+    assert line.level() is level
+    line.set(not level)
+    assert line.level() is not level
+    line.close()
+    line.close()
+    again = bench.gpio.open_output(17, not level, not level)
+    assert again.level() is not level
+    again.close()
+
+
+def test_an_output_belongs_to_one_sensor(bench):
+    line = bench.gpio.open_output(4, False, False)
+    for take in (lambda: bench.gpio.open_output(4, False, False), lambda: bench.gpio.open_input(4, "down")):
+        with pytest.raises(DriverUnavailable, match="GPIO4 is used by another sensor of this agent"):
+            take()
+    line.close()
+
+
+def test_an_unknown_output_is_named(bench):
+    with pytest.raises(DriverUnavailable, match="this Raspberry Pi has no GPIO99 on its header"):
+        bench.gpio.open_output(99, False, False)
+
+
+def test_the_fake_output_fails_or_is_tied_when_told_to():
+    line = FakeGpio().open_output(4, False, False)
+    line.tied_to = False
+    line.set(True)
+    assert line.level() is False
+    line.fails = OSError(5, "Input/output error")
+    with pytest.raises(OSError, match="Input/output"):
+        line.level()
+    with pytest.raises(OSError, match="Input/output"):
+        line.set(True)
+
+
 @pytest.mark.parametrize(("pull", "level"), [("up", True), ("down", False), ("none", False)])
 def test_an_open_pin_follows_its_pull(bench, pull, level):
     line = bench.gpio.open_input(17, pull)

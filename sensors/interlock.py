@@ -1,0 +1,101 @@
+"""Outputs of which never two may be on together: the two directions of a motor, two valves on one pump.
+
+An agent has one `Interlocks`. A member asks `claim`, and is on only between a `take` that gave it the group and its
+`release`; the others see that they no longer stand, and go off first. Every call may come from any thread.
+"""
+
+import math
+from collections.abc import Callable
+from threading import Lock
+
+
+class Interlock:
+    """One group, its members by name; at most one of them has it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._members: dict[str, Callable[[], None]] = {}
+        self._holder: str | None = None  # the one that is on, or may be
+        self._is_told_off = False  # it is to give way, whether or not the other still wants to come on
+        self._claimant: str | None = None  # the one that is to be on next
+        self._last: str | None = None  # who had it last, and until when
+        self._free_since = -math.inf
+
+    def join(self, name: str, stir: Callable[[], None]) -> None:
+        """Take part; `stir` is called from any thread when a member should look at the group again."""
+        with self._lock:
+            self._members[name] = stir
+
+    def leave(self, name: str) -> None:
+        """Take part no longer. Who is still on keeps the group: nobody else may come on beside it."""
+        with self._lock:
+            self._members.pop(name, None)
+            if self._claimant == name:
+                self._claimant = None
+
+    def claim(self, name: str) -> None:
+        """Want to be on; whoever is on, or wanted to be, is to give way."""
+        with self._lock:
+            self._claimant = None if self._holder == name else name
+            self._is_told_off = self._holder not in {None, name}
+        self._stir(name)
+
+    def withdraw(self, name: str) -> None:
+        """Not want to be on any more."""
+        with self._lock:
+            if self._claimant == name:
+                self._claimant = None
+
+    def stands(self, name: str) -> bool:
+        """Whether this member may still be on, or wait to be."""
+        with self._lock:
+            return self._claimant == name or (self._holder == name and not self._is_told_off)
+
+    def take(self, name: str, now: float, wait_s: float = 0.0) -> float | None:
+        """Come on: None says that the group is the member's; else when to try again, at the earliest.
+
+        `wait_s` passes between another member's going off and this one's coming on.
+        """
+        with self._lock:
+            if self._is_told_off or self._claimant not in {None, name} or self._holder not in {None, name}:
+                return math.inf  # it will be stirred
+            free_at = self._free_since + wait_s
+            if self._holder is None and self._last != name and now < free_at:
+                return free_at
+            self._holder, self._claimant = name, None
+            return None
+
+    def release(self, name: str, now: float) -> None:
+        """Be off: the next may come on."""
+        with self._lock:
+            if self._holder != name:
+                return
+            self._holder, self._is_told_off, self._last, self._free_since = None, False, name, now
+        self._stir(name)
+
+    def refuse(self, name: str) -> None:
+        """Not be able to go off: who waits for it waits in vain."""
+        with self._lock:
+            if self._holder != name:
+                return
+            self._claimant = None
+        self._stir(name)
+
+    def _stir(self, but: str) -> None:
+        with self._lock:
+            others = [stir for name, stir in self._members.items() if name != but]
+        for stir in others:
+            stir()
+
+
+class Interlocks:
+    """The groups of one agent, by name."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._groups: dict[str, Interlock] = {}
+
+    def group(self, name: str) -> Interlock:
+        """Give the group; it is made when it is first asked for."""
+        with self._lock:
+            return self._groups.setdefault(name, Interlock())

@@ -1,0 +1,128 @@
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensors.interlock import Interlock, Interlocks
+
+
+def group(*names):
+    stirred = []
+    one = Interlock()
+    for name in names:
+        one.join(name, lambda name=name: stirred.append(name))
+    return one, stirred
+
+
+def test_the_second_comes_on_after_the_first_went_off_and_the_wait():
+    lock, stirred = group("up", "down")
+    lock.claim("up")
+    assert lock.take("up", 10.0) is None
+    stirred.clear()
+    lock.claim("down")
+    assert stirred == ["up"]
+    assert not lock.stands("up")
+    assert lock.take("down", 11.0, 0.5) == math.inf
+    lock.release("up", 12.0)
+    assert stirred == ["up", "down"]
+    assert lock.take("down", 12.1, 0.5) == 12.5
+    assert lock.take("down", 12.5, 0.5) is None
+    assert lock.stands("down")
+
+
+def test_who_had_it_last_does_not_wait_for_itself():
+    lock, _ = group("up", "down")
+    assert lock.take("up", 1.0) is None
+    lock.release("up", 2.0)
+    assert lock.take("up", 2.0, 60.0) is None
+
+
+def test_the_last_claim_counts():
+    lock, _ = group("a", "b", "c")
+    lock.take("a", 1.0)
+    lock.claim("b")
+    lock.claim("c")
+    assert not lock.stands("b")
+    lock.release("a", 2.0)
+    assert lock.take("b", 3.0) == math.inf
+    assert lock.take("c", 3.0) is None
+
+
+def test_a_claim_of_who_is_on_takes_back_another_s():
+    lock, _ = group("a", "b")
+    lock.take("a", 1.0)
+    lock.claim("b")
+    lock.claim("a")
+    assert lock.stands("a")
+    assert not lock.stands("b")
+
+
+def test_a_claim_can_be_withdrawn_and_still_has_sent_the_other_off():
+    lock, _ = group("a", "b")
+    lock.take("a", 1.0)
+    lock.claim("b")
+    lock.withdraw("a")  # it has none
+    assert not lock.stands("a")
+    lock.withdraw("b")
+    assert not lock.stands("a")
+    assert not lock.stands("b")
+    lock.release("a", 2.0)
+    lock.claim("a")
+    assert lock.stands("a")
+    assert lock.take("a", 3.0) is None
+
+
+def test_who_cannot_go_off_keeps_the_others_off():
+    lock, stirred = group("a", "b")
+    lock.take("a", 1.0)
+    lock.claim("b")
+    stirred.clear()
+    lock.refuse("b")  # is not on
+    assert lock.stands("b")
+    lock.refuse("a")
+    assert stirred == ["b"]
+    assert not lock.stands("b")
+    assert lock.take("b", 2.0) == math.inf
+
+
+def test_who_leaves_on_keeps_the_group_and_who_leaves_waiting_does_not():
+    lock, stirred = group("a", "b", "c")
+    lock.take("a", 1.0)
+    lock.claim("b")
+    lock.leave("b")
+    lock.leave("a")
+    stirred.clear()
+    lock.claim("c")
+    assert stirred == []  # nobody is there to be told
+    assert lock.take("c", 9.0) == math.inf
+    lock.release("a", 9.0)
+    assert lock.take("c", 9.0) is None
+
+
+def test_groups_by_name():
+    locks = Interlocks()
+    assert locks.group("blind") is locks.group("blind")
+    assert locks.group("blind") is not locks.group("pump")
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["claim", "withdraw", "take", "release", "refuse"]), st.sampled_from("abc")), max_size=60
+)
+
+
+@given(steps)
+def test_never_two_have_it(taken):
+    lock, _ = group(*"abc")
+    on = set()
+    for now, (step, name) in enumerate(taken):
+        match step:
+            case "take":
+                if lock.take(name, now, 2.0) is None:
+                    on.add(name)
+            case "release":
+                on.discard(name)
+                lock.release(name, now)
+            case _:
+                getattr(lock, step)(name)
+        assert len(on) <= 1
+        assert sum(lock.stands(name) for name in "abc") <= 1
