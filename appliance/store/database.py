@@ -24,6 +24,7 @@ STEP_NAMES = {
     "0003_ticks",
     "0004_tiers",
     "0005_gaps",
+    "0006_retaining",
 }  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
 PAGE_BYTES = 1024  # of a new file: a small commit writes a page or two, and on a card every byte of them counts
 LOG_BYTES = 8 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from appliance.store import gaps, retaining
 from appliance.store.belief import Belief, believe
 from appliance.store.chores import Terms
 from appliance.store.database import Database
-from appliance.store.gaps import prune
 from appliance.store.hubclock import BEFORE_EPOCH
 from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.rollup import DAY_MS, HOUR_MS
@@ -119,7 +119,7 @@ class Retention:
         if now < self._look_at:
             return False
         self._look_at = now + LOOK_S
-        return self._decide_by_age(now) or self._decide_by_size(now) or self._prune_gaps(now)
+        return self._decide_by_age(now) or self._decide_by_size(now) or self._prune_notes(now)
 
     def trim(self, now: float) -> bool:
         """Throw some rows away at once because there is no room; False when nothing may go, or there is enough."""
@@ -174,13 +174,16 @@ class Retention:
                 return True
         return False
 
-    def _prune_gaps(self, now: float) -> bool:
-        """Throw gaps away that are older than days are kept, and the oldest of too many."""
+    def _prune_notes(self, now: float) -> bool:
+        """Throw gaps away that are older than days are kept or too many, and what is noted of readings that are gone."""
         floor = NEVER
         if self._terms.day_days and (not self._is_trusted() or self._belief().is_sure):
             floor = floor_of_age(self._epochs(), self._age_ms(now) - self._terms.day_days * DAY_MS)
+        known = self._ask("SELECT tick FROM floors WHERE tier = ?", (READINGS,)).fetchone()
         with self._database.transaction():
-            pruned = prune(self._database.connection, floor, ROWS_A_STEP)
+            pruned = gaps.prune(self._database.connection, floor, ROWS_A_STEP)
+            if known is not None:
+                pruned += retaining.prune(self._database.connection, known[0], ROWS_A_STEP)
         if pruned:
             self._look_at = now
         return pruned > 0

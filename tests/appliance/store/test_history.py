@@ -14,7 +14,8 @@ from appliance.broker.rights import ALL_RIGHTS
 from appliance.clock import SYNCED, UNSYNCED
 from appliance.devices import Device, Measurement
 from appliance.store.group import Group
-from appliance.store.history import MAX_CACHED, MOVED_ROWS, History, Tally
+from appliance.store.history import MOVED_ROWS, Tally
+from appliance.store.names import MAX_CACHED
 
 USUAL = st.builds(
     lambda seq, late_s, quality, clock: origin(seq, at=AT - late_s, quality=quality, clock=clock),
@@ -202,15 +203,6 @@ def test_what_is_the_same_for_a_run_of_rows_is_stored_once(keeper):
         (2, None, None, None),
         (3, 1, "synced", "ok"),
     ]
-
-
-def test_a_template_belongs_to_a_stretch(keeper):
-    history = History(
-        keeper.database.connection, keeper.clock, site="home", max_series=9, template_of=lambda message: message.payload
-    )
-    for payload in (b"1", b"2", b"1"):
-        history.place((Message(TOPIC, payload), 0, keeper.now, None), Group(1, now=keeper.now, at=keeper.at))
-    assert keeper.ask("SELECT template FROM stretches").fetchall() == [(b"1",), (b"2",)]
 
 
 def test_who_speaks_for_several_topics_speaks_for_its_own(keeper):
