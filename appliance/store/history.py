@@ -194,6 +194,8 @@ class History:
             self._last_ticks[series_id] = tick
             self._staged.setdefault(series_id, set()).add(tick)
         else:
+            if retained and self._is_overtaken(series_id, tick, late_ms):
+                tick = self._next_tick() - late_ms * TICKS_PER_MS
             tick = self._free_tick(series_id, tick)
         self._clock.passed(tick + late_ms * TICKS_PER_MS)
         self.tally.rows += 1
@@ -231,6 +233,9 @@ class History:
             if run_id is not None and not found:
                 self._received.save_run(run_id)
             moment, late_ms = self._moment(one, backlog=backlog)
+            if retained and not backlog and any(self._is_overtaken(at[0], moment.tick, late_ms) for at in found):
+                self._next_tick()
+                moment, late_ms = self._moment(one, backlog=backlog)
             stretch_id = self.names.stretch_id(moment.epoch_id, run_id, one, bundled=backlog)
             seq = None if one.origin is None else one.origin.seq
             for series_id, value in found:
@@ -319,6 +324,11 @@ class History:
         if late_ms < -LATEST_MS and (clock.is_trusted or doubtful):
             return arrived, 0
         return clock.place(measured_ms), max(-MAX_LATE_MS, min(late_ms, MAX_LATE_MS))
+
+    def _is_overtaken(self, series_id: int, tick: int, late_ms: int) -> bool:
+        """Whether something was measured later that came before: only the tick of arrival tells which came last."""
+        last = self._last_ticks.get(series_id, -1)
+        return tick <= last and (late_ms != 0 or last > self._clock.last_tick)
 
     def _free_tick(self, series_id: int, tick: int) -> int:
         """Give the first tick from there on that no reading of the series has, and take it."""

@@ -175,7 +175,7 @@ class Retention:
         return False
 
     def _prune_notes(self, now: float) -> bool:
-        """Throw gaps away that are older than days are kept or too many, and what is noted of readings that are gone."""
+        """Throw gaps away that are older than days are kept or too many, and what is noted of readings now gone."""
         floor = NEVER
         if self._terms.day_days and (not self._is_trusted() or self._belief().is_sure):
             floor = floor_of_age(self._epochs(), self._age_ms(now) - self._terms.day_days * DAY_MS)
