@@ -16,7 +16,7 @@ AT = time.time() - 3600
 def database(tmp_path_factory):
     keeper = Keeper(tmp_path_factory.mktemp("history") / "h.db", at=AT)
     keeper.write(*(retained(seq, "home/a/t", origin(seq)) for seq in (1, 2, 5)), apart_s=1.0)
-    keeper.write(retained("ON", "home/b/door"), number("OFF", "home/b/door"), retained("", "home/b/lamp"))
+    keeper.write(retained("ON", "home/b/door"), number("7", "home/never/t"))
     with keeper.database.transaction():
         Gaps(keeper.database.connection).write(
             [
