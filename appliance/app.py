@@ -5,13 +5,12 @@ The only module that knows all parts.
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import signal
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +24,7 @@ from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
 from appliance.config import ConfigError, SettingError
+from appliance.data_dir import held
 from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from appliance.keeping import Keeping
 
 LOG = logging.getLogger(__name__)
-LOCK = "appliance.lock"
 STOP_S = 1.0  # one part's share of the time to stop; a part that needs longer is left behind
 
 
@@ -323,67 +322,6 @@ async def run(settings: Settings, data_dir: Path, started: Callable[[Service], N
             notify.stopping()
     finally:
         stopped.cancel()
-
-
-@contextmanager
-def held(data_dir: Path) -> Generator[None]:
-    """Make the data directory if need be and keep other services out of it; CommandError."""
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _open_lock(data_dir / LOCK)
-    except OSError as error:
-        raise unusable(data_dir, error) from None
-    try:
-        _lock(data_dir, lock)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _open_lock(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if error.errno != errno.EROFS or not path.exists():
-            raise
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it can be held all the same
-
-
-def _lock(data_dir: Path, lock: int) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with suppress(OSError):  # a full disk; it is for the message below only, the lock is the kernel's
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-            os.truncate(lock, len(f"{os.getpid()}\n"))
-    except BlockingIOError:
-        holder = os.read(lock, 20).decode("ascii", "replace").strip()
-        raise CommandError(
-            f"another appliance{f' (process {holder})' if holder else ''} uses {data_dir}; "
-            "stop it, or choose another directory with --data",
-            Exit.UNAVAILABLE,
-        ) from None
-    except OSError as error:
-        raise unusable(data_dir, error) from None
-
-
-def unusable(data_dir: Path, error: OSError) -> CommandError:
-    """Say what is wrong with the data directory."""
-    cure = DATA_CURES.get(error.errno or 0, "check its path, its rights and its disk")
-    return CommandError(
-        f"data directory {data_dir} cannot be used ({error.strerror}); {cure}, or choose another with --data", Exit.DATA
-    )
-
-
-DATA_CURES = {
-    errno.EACCES: "give it to this user",
-    errno.EPERM: "give it to this user",
-    errno.EROFS: "mount its disk writable",
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
-    errno.ENOTDIR: "move the file away that is a part of its path",
-    errno.EEXIST: "move the file of that name away",
-    errno.ENAMETOOLONG: "shorten its path",
-}
 
 
 @contextmanager

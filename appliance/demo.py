@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from appliance import places
-from appliance.app import Service, serving, until_signal, unusable
+from appliance.app import Service, serving, until_signal
+from appliance.data_dir import unusable
 from appliance.exits import CommandError, Exit
 from appliance.settings import Mqtt, Settings, Web
 

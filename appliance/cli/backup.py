@@ -47,7 +47,7 @@ def backup_command(arguments: argparse.Namespace) -> int:
 
 def restore_command(arguments: argparse.Namespace) -> int:
     """Put a copy in the place of the database."""
-    from appliance.app import held  # noqa: PLC0415
+    from appliance.data_dir import held  # noqa: PLC0415
     from appliance.store.backup import restore  # noqa: PLC0415
     from appliance.store.database import StoreError  # noqa: PLC0415
 

@@ -228,35 +228,6 @@ class TestRefusals:
         assert code == Exit.DATA
         assert refusal(local(), path / "below")[0].startswith(f"data directory {path}/below cannot be used")
 
-    @pytest.mark.parametrize(
-        ("number", "cure"),
-        [
-            (errno.EACCES, "give it to this user"),
-            (errno.EROFS, "mount its disk writable"),
-            (errno.ENOSPC, "free some space"),
-            (errno.EIO, "check its path, its rights and its disk"),
-        ],
-    )
-    def test_a_data_directory_that_cannot_be_written(self, tmp_path, monkeypatch, number, cure):
-        def refuse(*_):
-            raise OSError(number, os.strerror(number))
-
-        monkeypatch.setattr(app.os, "open", refuse)  # root may write anywhere, so a mode proves nothing
-        with pytest.raises(CommandError) as caught, app.held(tmp_path):
-            pass
-        assert str(caught.value).endswith(f"; {cure}, or choose another with --data")
-        assert caught.value.exit_code == Exit.DATA
-
-    def test_a_full_disk_keeps_no_service_from_starting_and_others_out_all_the_same(self, tmp_path, monkeypatch):
-        def refuse(*_):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        monkeypatch.setattr(app.os, "pwrite", refuse)
-        with app.held(tmp_path):
-            with pytest.raises(CommandError) as caught, app.held(tmp_path):
-                pass
-            assert caught.value.exit_code == Exit.UNAVAILABLE
-
     def test_a_database_of_another_program(self, tmp_path):
         with sqlite3.connect(tmp_path / "appliance.db") as database:
             database.execute("CREATE TABLE recipes (name TEXT)")

@@ -363,7 +363,7 @@ def main(argv: list[str]) -> int:
         visit.data.rename(visit.template)
         left = dict.fromkeys(plan, True)
         at = 0
-        while any(left.values()):
+        while any(left.values()) and not (planted and visit.faults):  # the first fault is enough of a planted one
             at += 1
             for place, what in enumerate(plan):
                 if left[what] and not (in_turns and at % len(plan) != place):

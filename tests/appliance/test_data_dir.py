@@ -1,0 +1,41 @@
+"""One service at a time uses a data directory; one that cannot be used is told with the cure."""
+
+import errno
+import os
+
+import pytest
+
+from appliance import data_dir
+from appliance.data_dir import held
+from appliance.exits import CommandError, Exit
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.EACCES, "give it to this user"),
+        (errno.EROFS, "mount its disk writable"),
+        (errno.ENOSPC, "free some space"),
+        (errno.EIO, "check its path, its rights and its disk"),
+    ],
+)
+def test_a_data_directory_that_cannot_be_written(tmp_path, monkeypatch, number, cure):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(data_dir.os, "open", refuse)  # root may write anywhere, so a mode proves nothing
+    with pytest.raises(CommandError) as caught, held(tmp_path):
+        pass
+    assert str(caught.value).endswith(f"; {cure}, or choose another with --data")
+    assert caught.value.exit_code == Exit.DATA
+
+
+def test_a_full_disk_keeps_no_service_from_starting_and_others_out_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(data_dir.os, "pwrite", refuse)
+    with held(tmp_path):
+        with pytest.raises(CommandError) as caught, held(tmp_path):
+            pass
+        assert caught.value.exit_code == Exit.UNAVAILABLE
