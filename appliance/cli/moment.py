@@ -72,8 +72,8 @@ def _notes(held: Held, unsure: int, arguments: argparse.Namespace) -> Iterator[s
     """Say what is not certain, and what is missing."""
     if unsure:
         yield (
-            f"{counted(unsure, 'value')} may not have been retained: of readings from before this was recorded, the "
-            "last of each topic counts"
+            f"{counted(unsure, 'value')} may not have been retained: where that was not recorded yet, or is lost, the "
+            "last reading of a topic counts"
         )
     for key, why in (("lost", "their readings are not kept any more"), ("unrecorded", "it was no reading")):
         topics = [printable(topic) for topic in held[key] if not _is_left_out(topic, arguments)]

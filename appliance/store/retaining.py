@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from appliance.store.checksum import checksum
 from appliance.store.spelling import first
 
-NOT_KNOWN: Final = 0  # from before this was noted
+NOT_KNOWN: Final = 0  # from before this was noted, or lost
 RETAINED: Final = 1  # from here on each reading is what its topic holds
 PASSING: Final = 2  # readings come that are not retained: what was held before stays
 DELETED: Final = 3  # nothing is held any more
@@ -107,8 +107,9 @@ class Retaining:
 
 
 def begin(connection: sqlite3.Connection) -> None:
-    """Note of a history from before this was noted that nothing is known of it."""
-    for (series_id,) in connection.execute("SELECT id FROM series").fetchall():
+    """Note of series without any change, from before this was noted or where it is lost, that nothing is known."""
+    unknown = "SELECT id FROM series WHERE id NOT IN (SELECT series_id FROM retaining)"
+    for (series_id,) in connection.execute(unknown).fetchall():
         row = (series_id, 0, *Kept(NOT_KNOWN))
         connection.execute(f"INSERT INTO retaining ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, checksum(*row)))  # noqa: S608
 

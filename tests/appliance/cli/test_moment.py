@@ -74,7 +74,7 @@ def test_what_is_not_certain_and_what_is_missing_is_said(tmp_path):
     done = sub(tmp_path, tmp_path, "--at", "90m", "-T", "home/7/t")
     assert done.stdout == "1\n"
     _, unsure, lost, unrecorded = done.stderr.splitlines()
-    assert unsure.startswith("appliance: 1 value may not have been retained: of readings from before this was recorded")
+    assert unsure.startswith("appliance: 1 value may not have been retained: where that was not recorded yet")
     assert lost.endswith(
         "as their readings are not kept any more: " + ", ".join(f"home/{n}/t" for n in range(5)) + " and 2 others"
     )
