@@ -21,6 +21,10 @@ REPLACED: Final = 4  # something is held that is no reading
 
 PASSES: Final = 1  # beside the spellings: whether a reading that is not retained changes nothing
 COLUMNS: Final = "series_id, tick, state, spelling, expiry_s, topic, checksum"
+# CROSS JOIN holds SQLite to this order: a look-up per series.
+_LAST: Final = """
+    SELECT retaining.* FROM series CROSS JOIN retaining ON series_id = series.id
+      AND tick = (SELECT max(tick) FROM retaining WHERE series_id = series.id)"""
 
 
 class Kept(NamedTuple):
@@ -49,10 +53,7 @@ class Retaining:
         self.last_tick = 0
         self._kept: dict[int, Kept] = {}
         self._parts: defaultdict[str, set[int]] = defaultdict(set)  # by the topic of the message that holds them
-        for series_id, tick, *fields, _ in self._ask(
-            f"SELECT {COLUMNS} FROM retaining WHERE (series_id, tick) IN (SELECT id,"  # noqa: S608 our own columns
-            " (SELECT max(tick) FROM retaining WHERE series_id = series.id) FROM series)"
-        ).fetchall():
+        for series_id, tick, *fields, _ in self._ask(_LAST).fetchall():
             self.last_tick = max(self.last_tick, tick)
             self._know(series_id, Kept(*fields))
 
@@ -114,10 +115,10 @@ def begin(connection: sqlite3.Connection) -> None:
         connection.execute(f"INSERT INTO retaining ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, checksum(*row)))  # noqa: S608
 
 
-def prune(connection: sqlite3.Connection, before_tick: int, limit: int) -> int:
-    """Throw away changes before a tick that a later one before it has overtaken; how many, up to `limit`."""
+def prune(connection: sqlite3.Connection, series_id: int, before_tick: int, limit: int) -> int:
+    """Throw changes of a series away that one up to a tick has overtaken; how many, up to `limit`."""
     return connection.execute(
-        "DELETE FROM retaining WHERE (series_id, tick) IN (SELECT series_id, tick FROM retaining AS old"
-        " WHERE tick < (SELECT max(tick) FROM retaining WHERE series_id = old.series_id AND tick <= ?) LIMIT ?)",
-        (before_tick, limit),
+        "DELETE FROM retaining WHERE series_id = ?1 AND tick IN (SELECT tick FROM retaining WHERE series_id = ?1"
+        " AND tick < (SELECT max(tick) FROM retaining WHERE series_id = ?1 AND tick <= ?2) ORDER BY tick LIMIT ?3)",
+        (series_id, before_tick, limit),
     ).rowcount

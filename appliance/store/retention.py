@@ -119,7 +119,7 @@ class Retention:
         if now < self._look_at:
             return False
         self._look_at = now + LOOK_S
-        return self._decide_by_age(now) or self._decide_by_size(now) or self._prune_notes(now)
+        return self._decide_by_age(now) or self._decide_by_size(now) or self._prune_gaps(now)
 
     def trim(self, now: float) -> bool:
         """Throw some rows away at once because there is no room; False when nothing may go, or there is enough."""
@@ -144,6 +144,8 @@ class Retention:
                 f" WHERE series_id = ?1 AND {key} < ?2{spared} ORDER BY {key} LIMIT ?3)",
                 (series_id, sweep.below, room),
             ).rowcount
+            if sweep.table == READINGS:  # and what tells how they were retained
+                deleted += retaining.prune(self._database.connection, series_id, sweep.below, room - deleted)
             if deleted < room:
                 sweep.series.pop()
             room -= deleted
@@ -174,16 +176,13 @@ class Retention:
                 return True
         return False
 
-    def _prune_notes(self, now: float) -> bool:
-        """Throw gaps away that are older than days are kept or too many, and what is noted of readings now gone."""
+    def _prune_gaps(self, now: float) -> bool:
+        """Throw gaps away that are older than days are kept, and the oldest of too many."""
         floor = NEVER
         if self._terms.day_days and (not self._is_trusted() or self._belief().is_sure):
             floor = floor_of_age(self._epochs(), self._age_ms(now) - self._terms.day_days * DAY_MS)
-        known = self._ask("SELECT tick FROM floors WHERE tier = ?", (READINGS,)).fetchone()
         with self._database.transaction():
             pruned = gaps.prune(self._database.connection, floor, ROWS_A_STEP)
-            if known is not None:
-                pruned += retaining.prune(self._database.connection, known[0], ROWS_A_STEP)
         if pruned:
             self._look_at = now
         return pruned > 0

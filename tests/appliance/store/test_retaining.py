@@ -127,10 +127,9 @@ def test_what_is_overtaken_goes(connection, retaining):
         retaining.retain(A, PLAIN, None, None)
         retaining.let_pass(A)
     retaining.retain(B, PLAIN, None, None)
-    assert prune(connection, 4, 2) == 2
-    assert prune(connection, 4, 2) == 1
-    assert prune(connection, 4, 2) == 0
+    assert [prune(connection, A, 4, 2) for _ in range(3)] == [2, 1, 0]
     assert [tick for tick, *_ in changes(connection)] == [4, 5, 6, 7, 8, 9, 10]
-    assert prune(connection, 1_000, 500) == 6
+    assert prune(connection, A, 1_000, 500) == 6
     assert [tick for tick, *_ in changes(connection)] == [10]
+    assert [prune(connection, B, tick, 500) for tick in (5, 1_000)] == [0, 0]
     assert len(changes(connection, B)) == 1
