@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from appliance.store.checksum import checksum
+from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.spelling import first
 
 NOT_KNOWN: Final = 0  # from before this was noted, or lost
@@ -20,11 +21,17 @@ DELETED: Final = 3  # nothing is held any more
 REPLACED: Final = 4  # something is held that is no reading
 
 PASSES: Final = 1  # beside the spellings: whether a reading that is not retained changes nothing
+LOST: Final = "retaining_lost"  # mark: the tick up to which changes may be missing
 COLUMNS: Final = "series_id, tick, state, spelling, expiry_s, topic, checksum"
 # CROSS JOIN holds SQLite to this order: a look-up per series.
 _LAST: Final = """
     SELECT retaining.* FROM series CROSS JOIN retaining ON series_id = series.id
       AND tick = (SELECT max(tick) FROM retaining WHERE series_id = series.id)"""
+_LOSE: Final = f"""
+    INSERT OR REPLACE INTO marks SELECT ?, max(
+      coalesce((SELECT max(last_tick) FROM epochs), 0),
+      coalesce((SELECT max(tick) FROM retaining), 0),
+      coalesce((SELECT max(tick + max(0, late_ms) * {TICKS_PER_MS}) FROM journal), 0))"""  # noqa: S608 our own number
 
 
 class Kept(NamedTuple):
@@ -108,11 +115,17 @@ class Retaining:
 
 
 def begin(connection: sqlite3.Connection) -> None:
-    """Note of series without any change, from before this was noted or where it is lost, that nothing is known."""
+    """Note of series without any change, that nothing is known of them: all of a history from before this was noted."""
     unknown = "SELECT id FROM series WHERE id NOT IN (SELECT series_id FROM retaining)"
     for (series_id,) in connection.execute(unknown).fetchall():
         row = (series_id, 0, *Kept(NOT_KNOWN))
         connection.execute(f"INSERT INTO retaining ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, checksum(*row)))  # noqa: S608
+
+
+def lose(connection: sqlite3.Connection) -> None:
+    """Note that some of what was noted up to now is lost."""
+    connection.execute(_LOSE, (LOST,))
+    begin(connection)
 
 
 def prune(connection: sqlite3.Connection, series_id: int, before_tick: int, limit: int) -> int:

@@ -13,7 +13,7 @@ from typing import Final
 
 from appliance.store.breaks import Breaks, Place
 from appliance.store.dbpages import Harm, Pages, Row, Value
-from appliance.store.retaining import begin
+from appliance.store.retaining import lose
 from appliance.store.shape import Shape, shapes
 from appliance.store.wholeness import Judge, judges
 
@@ -94,7 +94,7 @@ class Salvage:
             self._new.executemany(self._shapes[name].insert(), rows)
         self._drop_orphans()
         if self.lost[RETAINING] or RETAINING in self._harmed:
-            begin(self._new)
+            lose(self._new)
         self._new.execute("COMMIT")
 
     def bulk(self) -> Iterator[int]:

@@ -22,7 +22,7 @@ from appliance.store.history_reader import to_ms
 from appliance.store.question import Found, Question
 from appliance.store.reading_rows import IS_WHOLE, LATE_BIAS_MS, LATE_MS, TICKS_PER_MS
 from appliance.store.readings import BINARY, EVENT_KEYS, TEXT
-from appliance.store.retaining import COLUMNS, NOT_KNOWN, PASSING, REPLACED, RETAINED, Kept
+from appliance.store.retaining import COLUMNS, LOST, NOT_KNOWN, PASSING, REPLACED, RETAINED, Kept
 from appliance.store.schema_ticks import IS_STAGED
 from appliance.store.spelling import spelled
 from appliance.store.staged import COLUMNS as STAGED_COLUMNS
@@ -89,6 +89,8 @@ class _Past:
         self._ask = connection.execute
         self._question = Question(connection)
         self._tick = Calendar(connection).tick(to_ms(at) / 1000 + (TICKS_PER_MS - 1) / TICKS_PER_MS / 1000)
+        lost = self._ask("SELECT value FROM marks WHERE name = ?", (LOST,)).fetchone()
+        self._lost_tick = -1 if lost is None else int(lost[0])
         self._ages = self._ask("SELECT first_tick, age_ms FROM epochs ORDER BY first_tick, id").fetchall()
         self._staged: defaultdict[int, list[tuple[int, int, StagedRow]]] = defaultdict(list)
         for row in map(StagedRow._make, self._ask(_STAGED, (self._tick,))):
@@ -101,7 +103,7 @@ class _Past:
         change = next(self._changes(series_id), None)
         if change is None:
             return
-        tick, kept = change
+        tick, kept, is_sure = change
         if kept.state == REPLACED:
             found.unrecorded.append(topic)
         if kept.state not in (NOT_KNOWN, RETAINED, PASSING):
@@ -109,7 +111,8 @@ class _Past:
         is_known = kept.spelling is not None
         if not is_known and is_event(topic, kind, is_ours=is_ours):
             return
-        row = self._last(series_id, tick - 1 if kept.state == PASSING else self._tick)
+        since = tick if kept.state == RETAINED else 0  # what came before may not have been retained
+        row = self._last(series_id, since, tick - 1 if kept.state == PASSING else self._tick)
         if row is None:
             if is_known:
                 found.lost.append(topic)
@@ -120,30 +123,33 @@ class _Past:
         payload = spelled(kept.spelling, row[1]) if kept.spelling is not None else None
         if payload is None:
             payload = published(kind, one.value, one.text)
-        found.values.append(Held(topic, payload, one.at, is_known))
+        found.values.append(Held(topic, payload, one.at, is_known and is_sure))
 
-    def _changes(self, series_id: int) -> Iterator[tuple[int, Kept]]:
-        """Give the changes of a series up to the moment, the last one first; none that is damaged."""
+    def _changes(self, series_id: int) -> Iterator[tuple[int, Kept, bool]]:
+        """Give the changes of a series up to the moment, the last one first, and whether none after it is lost."""
+        is_sure = True
         for row in self._ask(_CHANGES, (series_id, self._tick)):
             _, tick, *fields, kept = row
             if checksum(*row[:-1]) == kept:
-                yield tick, Kept(*fields)
+                yield tick, Kept(*fields), is_sure and tick > self._lost_tick
+            else:
+                is_sure = False
 
-    def _last(self, series_id: int, until: int) -> Found | None:
-        """Give the last reading of a series to arrive up to a tick, of those that came in their time and alone."""
+    def _last(self, series_id: int, since: int, until: int) -> Found | None:
+        """Give the last reading of a series to arrive from one tick to another, alone and not in a bundle."""
         best = None
         for arrived, _, row in sorted(self._staged.get(series_id, ()), key=_place_of, reverse=True):
             if arrived <= until and (best := self._question.found(row)) is not None:
                 break
-        ends = until + LATEST_MS * TICKS_PER_MS
-        moved = self._ask(_NEAR.format(order="tick"), (series_id, 0, ends, until)).fetchone()
+        begins, ends = since + EARLIEST_MS * TICKS_PER_MS, until + LATEST_MS * TICKS_PER_MS
+        moved = self._ask(_NEAR.format(order="tick"), (series_id, begins, ends, until)).fetchone()
         found: Found | None = None
         if moved is not None:
             begins = _arrived(moved) + EARLIEST_MS * TICKS_PER_MS
             found = self._ask(_NEAR.format(order=_ARRIVED), (series_id, begins, ends, until)).fetchone()
-        if found is None or best is None:
-            return best or found
-        return max(best, found, key=lambda row: (_arrived(row), row[0]))
+        if found is None or (best is not None and _order_of(best) > _order_of(found)):
+            found = best
+        return found if found is not None and _arrived(found) >= since else None
 
     def _age(self, tick: int) -> float:
         """How long the service had run in all at a tick, in ms."""
@@ -160,6 +166,10 @@ def _place_of(staged: tuple[int, int, StagedRow]) -> tuple[int, int]:
 def _arrived(row: Found) -> int:
     """Tick at which a reading arrived."""
     return row[0] + ((row[3] >> 16) + LATE_BIAS_MS) * TICKS_PER_MS
+
+
+def _order_of(row: Found) -> tuple[int, int]:
+    return _arrived(row), row[0]
 
 
 def is_event(topic: str, kind: str, *, is_ours: bool) -> bool:

@@ -8,7 +8,7 @@ from storage.home import NAME, build
 from appliance.store.damage import open_both
 from appliance.store.database import Database, create
 from appliance.store.dbpages import open_pages
-from appliance.store.retaining import NOT_KNOWN, RETAINED, Retaining
+from appliance.store.retaining import LOST, NOT_KNOWN, RETAINED, Retaining
 from appliance.store.salvage import Salvage, read_roots
 from appliance.store.schema import step_names
 from appliance.store.spelling import PLAIN
@@ -131,5 +131,6 @@ def test_where_it_is_lost_how_readings_were_retained_it_is_not_known(home, tmp_p
     assert salvage.lost_pages > 0
     rows = [row[:3] for row in after["retaining"]]
     assert rows == [(series_id, 0, NOT_KNOWN) for series_id, *_ in before["series"]]
-    for name in before.keys() - {"retaining"}:
+    assert dict(row[:2] for row in after["marks"]).keys() - dict(row[:2] for row in before["marks"]).keys() == {LOST}
+    for name in before.keys() - {"retaining", "marks"}:
         assert after[name] == before[name]
