@@ -102,7 +102,7 @@ class History:
         self._sources = Sources(self.names)
         self._known_sources = self._sources.known
         self._retaining = Retaining(connection, self._next_tick)
-        self._modes = self._retaining.modes
+        self._mode_of = self._retaining.modes.get
         clock.passed(self._retaining.last_tick)
         self._floor = self._retaining.last_tick  # before which nothing comes any more
         self._last_ticks: dict[int, int] = dict(
@@ -144,12 +144,12 @@ class History:
             self._arrived_ms = epoch.unix_ms(self._tick)
             self._epoch_id = epoch.id
         if rights is None:
-            placed = self._place_one(message, flags & RETAINED)
+            placed = self._place_one(message, flags)
             if placed is not None:
                 return placed
         return self._place_all(message, flags & RETAINED, ALL_RIGHTS if rights is None else rights)
 
-    def _place_one(self, message: Message, retained: int) -> list[Placed] | None:
+    def _place_one(self, message: Message, flags: int) -> list[Placed] | None:
         """Place the reading of the usual message: a plain value of a series that is known. None of any other message.
 
         What `_place_all` does, for most of all messages, in a third of the time.
@@ -181,7 +181,8 @@ class History:
             if source.unsynced or not EARLIEST_MS <= -late_ms <= LATEST_MS or not self._clock.is_trusted:
                 late_ms = 0
         series_id = series[0]
-        if not (value[2] if retained else PASSES) & self._modes.get(series_id, PASSES):
+        retained = flags & RETAINED
+        if not (value[2] if retained else PASSES) & self._mode_of(series_id, PASSES):
             self._keep(series_id, value[2], message, retained)
             if retained:
                 self._end(message, {series_id})

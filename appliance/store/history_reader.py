@@ -1,4 +1,4 @@
-"""The history as it is read: rows, charts, and the last value of each topic, now or at any moment.
+"""The history as it is read: rows, charts, and the last value of each topic.
 
 Every question is one state of the file.
 """
@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from appliance.mqtt.topics import matches
 from appliance.store.answers import Bucket, Chart, Row, Series
 from appliance.store.asking import READER_TIMEOUT_S, Asker
 from appliance.store.question import Question
@@ -71,7 +70,7 @@ class HistoryReader:
         """Everything that has a history, by topic."""
         with self._question() as ask:
             found = ask.all("SELECT id, topic, kind, unit, name, quantity, agent FROM series ORDER BY topic")
-            last = ask.last_rows([fields[0] for fields in found], None)
+            last = ask.last_rows([fields[0] for fields in found])
         return [
             Series(
                 topic=topic,
@@ -87,20 +86,9 @@ class HistoryReader:
 
     def latest(self) -> dict[str, Row]:
         """Newest reading of every topic."""
-        return self._last(None, "#")
-
-    def at(self, at: float, topic_filter: str = "#") -> dict[str, Row]:
-        """Give the last reading of every topic that an MQTT filter matches, as it was known at a moment."""
-        return self._last(at, topic_filter)
-
-    def _last(self, at: float | None, topic_filter: str) -> dict[str, Row]:
         with self._question() as ask:
-            series = {
-                series_id: topic
-                for series_id, topic in ask.all("SELECT id, topic FROM series ORDER BY topic")
-                if topic_filter == "#" or matches(topic_filter, topic)
-            }
-            last = ask.last_rows(series, None if at is None else ask.spans(0, to_ms(at)))
+            series = dict(ask.all("SELECT id, topic FROM series ORDER BY topic"))
+            last = ask.last_rows(series)
         return {topic: last[series_id] for series_id, topic in series.items() if series_id in last}
 
     @contextmanager

@@ -61,7 +61,7 @@ _NEWEST: Final = "ORDER BY tick DESC LIMIT ?"
 # Numbers in thousandths are told quickly; `is_whole` looks at all others, which SQLite could only ask Python about.
 _NOT_DAMAGED: Final = f"({IS_LIKELY_WHOLE} OR typeof(value) <> 'integer' OR {IS_WHOLE})"
 _STAGED: Final = f"SELECT {COLUMNS} FROM journal WHERE series_id = ? AND {IS_STAGED}"  # noqa: S608
-_LAST_STAGED: Final = f"SELECT {COLUMNS}, max(tick) FROM journal WHERE {IS_STAGED} AND tick BETWEEN ? AND ?"  # noqa: S608
+_LAST_STAGED: Final = f"SELECT {COLUMNS}, max(tick) FROM journal WHERE {IS_STAGED} GROUP BY series_id"  # noqa: S608
 _OF_OFFSET: Final = (
     " AND stretch_id IN (SELECT stretches.id FROM epochs JOIN stretches ON epoch_id = epochs.id WHERE offset_ms = ?)"
 )
@@ -154,27 +154,23 @@ class Question:
             found.sort(key=_tick_of)
         return found[-limit:] if limit else []
 
-    def last_rows(self, series: Iterable[int], spans: list[Span] | None) -> dict[int, Row]:
-        """Last reading of each series, of all or in some spans."""
+    def last_rows(self, series: Iterable[int]) -> dict[int, Row]:
+        """Last reading of each series."""
         last: dict[int, Found] = {}
-        everything = [Span(0, -ENDLESS, ENDLESS, mixed=False)] if spans is None else spans
-        for span in everything:
-            of_offset = _OF_OFFSET if span.mixed else ""
-            offset = (span.offset_ms,) if span.mixed else ()
-            ticks = (span.first_tick, span.last_tick, *offset)
-            for fields in self.all(f"{_LAST_STAGED}{of_offset} GROUP BY series_id", ticks):
-                row = StagedRow(*fields[:-1])
-                if row.series_id is None:
-                    continue
-                found = self.found(row)
-                if found is None:  # the last whole one, in the place of a damaged one
-                    before = self._staged_in(row.series_id, span)
-                    found = before[-1] if before else None
-                if found is not None:
-                    _keep_later(last, row.series_id, found)
-            for series_id in series:
-                for moved in self._moved(series_id, (series_id, *ticks), of_offset, 1):
-                    _keep_later(last, series_id, moved)
+        everything = Span(0, -ENDLESS, ENDLESS, mixed=False)
+        for fields in self.all(_LAST_STAGED):
+            row = StagedRow(*fields[:-1])
+            if row.series_id is None:
+                continue
+            found = self.found(row)
+            if found is None:  # the last whole one, in the place of a damaged one
+                before = self._staged_in(row.series_id, everything)
+                found = before[-1] if before else None
+            if found is not None:
+                _keep_later(last, row.series_id, found)
+        for series_id in series:
+            for moved in self._moved(series_id, (series_id, *everything[1:3]), "", 1):
+                _keep_later(last, series_id, moved)
         return dict(zip(last, self.told(last.values()), strict=True))
 
     def raw_buckets(self, series_id: int, since_ms: int, until_ms: int, width_ms: int) -> list[Bucket]:

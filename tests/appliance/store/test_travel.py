@@ -10,10 +10,11 @@ from keeper import AT, TOPIC, Keeper, backlog, number, origin, retained
 
 from appliance.clock import UNSYNCED
 from appliance.devices import Device, Measurement
+from appliance.store.asking import asking
 from appliance.store.database import STEP_NAMES, StoreError, create
 from appliance.store.reading_rows import LATE_CHECK, prepare
 from appliance.store.retaining import lose
-from appliance.store.travel import Held, Holdings, held_at, published
+from appliance.store.travel import Held, Holdings, _Past, held_at, published
 
 DEVICE = Device(
     agent="house",
@@ -219,6 +220,36 @@ def test_readings_are_redated_with_what_is_noted_of_them(tmp_path):
     keeper.write(retained("2"))
     assert [shown(keeper, AT + after_s) for after_s in (-121, -119, -59, 0)] == [{}, {TOPIC: "1"}, {}, {TOPIC: "2"}]
     keeper.stop()
+
+
+def test_a_clock_that_was_put_back_shows_what_came_last(keeper):
+    keeper.write(retained("1"))
+    keeper.advance(3_600)
+    keeper.write(retained("2"))
+    keeper.at -= 1_800  # it had gone fast
+    keeper.look()
+    keeper.advance(60)
+    keeper.write(retained("3"))
+    assert shown(keeper) == {TOPIC: "3"}
+    assert shown(keeper, AT + 1_830) == {TOPIC: "2"}  # the clock shows that time for the second time
+    assert shown(keeper, AT + 1_000) == {TOPIC: "1"}
+
+
+def test_nothing_is_scanned(keeper):
+    keeper.write(*(retained(str(n)) for n in range(9)), number("1"))
+    keeper.move()
+    asked = []
+    with asking(keeper.path) as connection:
+        connection.set_trace_callback(asked.append)
+        past = _Past(connection, AT + 1)
+        past.add(Holdings([], [], []), 1, TOPIC, "number", is_ours=False)
+        connection.set_trace_callback(None)
+        plans = [
+            row[3] for one in asked if one.strip()[0] == "S" for row in connection.execute(f"EXPLAIN QUERY PLAN {one}")
+        ]
+    assert [step for step in plans if step.startswith("SEARCH readings USING PRIMARY KEY (series_id=? AND tick>? AND")]
+    assert [step for step in plans if step.startswith("SEARCH retaining USING PRIMARY KEY (series_id=? AND tick<?)")]
+    assert not [step for step in plans if step.startswith(("SCAN readings", "SCAN retaining", "SCAN stretches"))]
 
 
 @pytest.mark.parametrize(
