@@ -225,6 +225,9 @@ def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
 
 
 def _reader(path: Path, *, any_thread: bool) -> sqlite3.Connection:
+    if is_read_only(path) and path.exists():
+        # In the usual way the index of the log would be opened, for this whole process, never to be written again.
+        return open_still(path, any_thread=any_thread)
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
