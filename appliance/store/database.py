@@ -25,6 +25,7 @@ STEP_NAMES = {
     "0003_ticks",
     "0004_tiers",
     "0005_gaps",
+    "0006_retaining",
     "0008_clock",
     "0009_seals",
 }  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
