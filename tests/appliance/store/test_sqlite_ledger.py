@@ -277,6 +277,7 @@ def test_the_file_does_not_grow_with_what_passes_through(ledgers):
 
 def test_the_log_is_moved_when_nobody_waits_and_kept(ledgers, monkeypatch):
     monkeypatch.setattr(sqlite_ledger, "CHECKPOINT_BYTES", 200_000)
+    monkeypatch.setattr(sqlite_ledger, "GROWTH_BYTES", 100_000)
     ledger = ledgers.open()
     log = ledgers.path.with_name("appliance.db-wal")
     sizes = []
