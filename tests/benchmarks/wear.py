@@ -189,8 +189,8 @@ def main(argv: list[str]) -> int:
             missed |= not held
             name = f"{home}{'' if budget_mb is None else ', with the budget'}"
             print(
-                f"{name:55} {day.commits * scale:>9,.0f} {day.commit_bytes * scale / MB:>10,.0f} {mb:>9,.0f} {device:>10}"
-                f" {home.most_mb:>6,.0f} {'' if budget_mb is None else 'holds' if held else 'MISSED'}"
+                f"{name:55} {day.commits * scale:>9,.0f} {day.commit_bytes * scale / MB:>10,.0f}"
+                f" {mb:>9,.0f} {device:>10} {home.most_mb:>6,.0f} {'' if budget_mb is None else 'holds' if held else 'MISSED'}"
                 f"   {day.file_bytes / day.readings:.1f} B of file a reading, {day.seconds:.0f} s",
                 flush=True,
             )

@@ -430,3 +430,18 @@ def test_hours_wait_until_a_few_are_over_and_then_none_is_left(kept):
     assert kept.count("hours") == 2 * TOGETHER
     assert kept.roll() == 2  # nothing but the wait holds it back
     assert kept.count("due") == 2 * 1  # the days'
+
+
+def test_a_day_waits_for_the_hours_that_wait(kept):
+    tiers = Tiers(kept.database, lambda _: kept.at_ms)
+    kept.put(kept.series("a"), *every(600_000, until_ms=DAY_MS))
+    kept.after(DAY_MS - HOUR_MS)
+    while tiers.step(0.0):
+        pass
+    kept.after(DAY_MS)  # with one hour that waits for two more
+    assert not tiers.step(0.0)
+    assert (kept.count("hours"), kept.count("days")) == (23, 0)
+    kept.after(DAY_MS + 2 * HOUR_MS)
+    while tiers.step(0.0):
+        pass
+    assert [day["count"] for day in kept.rollups("days")] == [144]
