@@ -188,9 +188,10 @@ def main(argv: list[str]) -> int:
             held = budget_mb is None or mb <= home.most_mb
             missed |= not held
             name = f"{home}{'' if budget_mb is None else ', with the budget'}"
+            outcome = "" if budget_mb is None else "holds" if held else "MISSED"
             print(
                 f"{name:55} {day.commits * scale:>9,.0f} {day.commit_bytes * scale / MB:>10,.0f}"
-                f" {mb:>9,.0f} {device:>10} {home.most_mb:>6,.0f} {'' if budget_mb is None else 'holds' if held else 'MISSED'}"
+                f" {mb:>9,.0f} {device:>10} {home.most_mb:>6,.0f} {outcome}"
                 f"   {day.file_bytes / day.readings:.1f} B of file a reading, {day.seconds:.0f} s",
                 flush=True,
             )
