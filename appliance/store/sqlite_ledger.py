@@ -291,7 +291,10 @@ class SqliteLedger:
             return True
         (pages,) = self._database.connection.execute("PRAGMA page_count").fetchone()
         (page_bytes,) = self._database.connection.execute("PRAGMA page_size").fetchone()
-        return bool(pages * page_bytes - self._database.path.stat().st_size >= GROWTH_BYTES)
+        try:
+            return bool(pages * page_bytes - self._database.path.stat().st_size >= GROWTH_BYTES)
+        except OSError:  # it was moved away: who writes next finds that out
+            return False
 
     def _checkpoint(self) -> None:
         self._database.checkpoint("PASSIVE")
