@@ -49,7 +49,7 @@ class Keeping:
         self._wear = Wear(store.budget_mb_per_day, process_counter(), device_counter(path.parent))
         self._writer = Writer(
             path,
-            open_ledger or partial(open_sqlite, path, settings, self.tally, self._remark),
+            open_ledger or partial(open_sqlite, path, settings, self.tally, self._remark, monotonic()),
             read=None if open_ledger else partial(read_sqlite, path),
             run=self._run,
             room=self._room,
@@ -240,7 +240,7 @@ def read_sqlite(path: Path, now: float) -> Loaded:
     return Loaded(found.image, found.next_number, found.next_key)
 
 
-def open_sqlite(path: Path, settings: Settings, tally: Tally, remark: Callable[[str], None]) -> Ledger:
+def open_sqlite(path: Path, settings: Settings, tally: Tally, remark: Callable[[str], None], since: float) -> Ledger:
     """Open the database for writing; StoreError says why not. Called in the writer's thread."""
     return open_ledger(
         path,
@@ -255,6 +255,7 @@ def open_sqlite(path: Path, settings: Settings, tally: Tally, remark: Callable[[
         ),
         tally=tally,
         remark=remark,
+        since=since,
         on_damage=lambda text: LOG.error("%s: %s", path, text),
     )
 

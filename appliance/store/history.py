@@ -169,10 +169,9 @@ class History:
         message, _flags, now, rights = entry
         if now != self._now:
             self._now = now
-            self._tick = self._clock.tick(now)
-            epoch = self._clock.epoch
-            self._arrived_ms = epoch.unix_ms(self._tick)
-            self._epoch_id = epoch.id
+            moment = self._clock.moment(now)  # what waited for the disk keeps the time of its arrival
+            self._tick, self._epoch_id = moment
+            self._arrived_ms = self._clock.unix_ms_of(moment)
         if rights is None and self._template_of is None:
             placed = self._place_one(message)
             if placed is not None:
@@ -241,7 +240,7 @@ class History:
 
     def _place_all(self, message: Message, rights: Rights) -> list[Placed]:
         """Place all readings of any message."""
-        now, arrived_ms = self._now, self._arrived_ms
+        arrived_ms = self._arrived_ms
         may_publish = rights.may_publish
         backlog = is_backlog(message.topic, self._site)
         template = None if self._template_of is None else self._template_of(message)
@@ -260,7 +259,7 @@ class History:
                     self._received.save_run(run_id)
                 continue
             rows = len(placed)
-            moment, late_ms = self._moment(one, now, arrived_ms, backlog=backlog)
+            moment, late_ms = self._moment(one, arrived_ms, backlog=backlog)
             stretch_id = self._stretch_id(moment.epoch_id, run_id, one, template)
             seq = None if one.origin is None else one.origin.seq
             for value in one.values:
@@ -311,10 +310,10 @@ class History:
         """Know that all rows up to `cut_id` are gone, so that their ids may be used again."""
         self._mark_moved(0, 0)
 
-    def _moment(self, one: Measured, now: float, arrived_ms: int, *, backlog: bool) -> tuple[Moment, int]:
+    def _moment(self, one: Measured, arrived_ms: int, *, backlog: bool) -> tuple[Moment, int]:
         """Where a reading belongs, and how many ms later it arrived."""
         clock = self._clock
-        arrived = Moment(clock.tick(now), clock.epoch.id)
+        arrived = Moment(self._tick, self._epoch_id)
         measured_ms = round(one.at * 1000)
         late_ms = arrived_ms - measured_ms
         if not late_ms:

@@ -70,7 +70,7 @@ class GapBook:
     def write(self, notes: Sequence[GapNote]) -> None:
         """Put down what a group says of gaps."""
         if notes:
-            self._gaps.write(notes, self._clock.tick)
+            self._gaps.write(notes, lambda now: self._clock.moment(now).tick)
 
     def end(self, now: float) -> None:
         """Put down that the service stops in order."""
@@ -152,6 +152,8 @@ class SqliteLedger:
             if group.run != self.last_stamp[0]:
                 self._begin_run(group.run)
             if history is not None:
+                for now, at in group.earlier:
+                    history.look(now, at)
                 history.look(group.now, group.at)
                 for device in group.devices:
                     history.learn(device)
@@ -302,10 +304,12 @@ def open_ledger(
     quality: Callable[[], str] = clock_quality,
     clock: Callable[[], float] = time.monotonic,
     wall_clock: Callable[[], float] = time.time,
+    since: float | None = None,
 ) -> SqliteLedger:
     """Open or create the database for writing, salvaged if it is damaged; StoreError says in one line why not.
 
-    The history keeps the clock that everything is counted in, so it is there even where nothing is recorded.
+    The history keeps the clock that everything is counted in, so it is there even where nothing is recorded. `since` is
+    when the service began (monotonic), which may be opening its file again.
     """
 
     def begin() -> SqliteLedger:
@@ -313,7 +317,7 @@ def open_ledger(
         try:
             hub_clock = load_clock(database.connection, boot=boot, quality=quality)
             gaps = GapBook(database.connection, hub_clock)
-            hub_clock.begin(clock(), wall_clock())  # written down with the first group: a start writes nothing
+            hub_clock.begin(clock(), wall_clock(), since)  # written down with the first group
             history = History(database.connection, hub_clock, site=site, max_series=max_series)
             if tally is not None:  # it goes on counting when the ledger is made anew
                 history.tally = tally
