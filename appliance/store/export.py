@@ -119,7 +119,8 @@ class Bucket:
         self._low: float | None = None
         self._high: float | None = None
         self._area = self._held_s = 0.0
-        self._rise: float | None = 0.0 if is_counter(series.kind, series.quantity, series.unit) else None
+        counts = is_counter(series.kind, series.quantity, series.unit, series.topic)
+        self._rise: float | None = 0.0 if counts else None
 
     def add(self, row: Row) -> None:
         """Take the next reading."""

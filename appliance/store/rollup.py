@@ -23,6 +23,13 @@ NUMBER_HOLD_MS: Final = HOUR_MS  # radio sensors that speak on change speak once
 
 COUNTED_QUANTITIES: Final = frozenset({"energy", "gas", "water", "rain", "precipitation", "pulses", "count", "counter"})
 COUNTED_UNITS: Final = frozenset({"Wh", "kWh", "MWh", "m³", "m3", "ft³", "pulses", "imp"})
+# What a topic's last level counts where nobody described it: Tasmota's ENERGY/Total, Shelly's emeter/0/total and
+# aenergy/total, Zigbee2MQTT's energy. A total alone may be one of memory or of watts.
+COUNTED_LEVELS: Final = frozenset(
+    {"energy", "water", "gas", "rain", "pulses", "total_returned", "total_act_energy", "total_act_ret_energy"}
+)
+TOTAL: Final = "total"
+COUNTED_ABOVE_TOTAL: Final = COUNTED_LEVELS | {"aenergy", "ret_aenergy", "emeter", "meter"}
 
 Exact = int | Fraction
 Value = int | float | str
@@ -62,10 +69,18 @@ class Rollup:
         return self.start_ms + self.width_ms
 
 
-def is_counter(kind: str, quantity: str | None, unit: str | None) -> bool:
-    """Whether a series only ever rises until its device begins again, by what its agent said of it."""
+def is_counter(kind: str, quantity: str | None, unit: str | None, topic: str = "") -> bool:
+    """Whether a series only ever rises until its device begins again, by what its agent said of it, else by its topic.
+
+    A word of the agent about quantity or unit is worth more than a name.
+    """
     if kind != "number":
         return False
+    if quantity is None and unit is None:
+        levels = [level for level in topic.lower().split("/") if not level.isdigit()]  # channels of a device
+        if levels[-1:] == [TOTAL]:
+            return levels[-2:-1] != [] and levels[-2] in COUNTED_ABOVE_TOTAL
+        return levels[-1:] != [] and levels[-1] in COUNTED_LEVELS
     if quantity is not None and quantity.lower() in COUNTED_QUANTITIES:
         return unit is None or not unit.endswith(("/h", "/min", "/s"))  # a rate is none, whatever it is a rate of
     return unit in COUNTED_UNITS and quantity is None

@@ -116,7 +116,7 @@ class TierReader(HistoryReader):
             if not found:
                 return []
             ((series_id, kind, quantity, unit),) = found
-            holds, counts = hold_ms(kind), is_counter(kind, quantity, unit)
+            holds, counts = hold_ms(kind), is_counter(kind, quantity, unit, topic)
             rolled_ms = _rolled_until(ask, HOURS, series_id)
             begin_ms = since_ms // tier.width_ms * tier.width_ms
             last = ask.all(

@@ -139,11 +139,11 @@ class Tiers:
         return until_ms if row is None else min(until_ms, row[0])
 
     def _series(self, series_id: int) -> _Series | None:
-        row = self._ask("SELECT kind, quantity, unit FROM series WHERE id = ?", (series_id,)).fetchone()
+        row = self._ask("SELECT kind, quantity, unit, topic FROM series WHERE id = ?", (series_id,)).fetchone()
         if row is None:
             return None
-        kind, quantity, unit = row
-        return _Series(series_id, kind == "text", hold_ms(kind), is_counter(kind, quantity, unit))
+        kind, quantity, unit, topic = row
+        return _Series(series_id, kind == "text", hold_ms(kind), is_counter(kind, quantity, unit, topic))
 
     def _mark(self, series: _Series, epoch_id: int) -> int:
         """Make the hours of an epoch due that got another time; the old ones are taken back, some at a time."""

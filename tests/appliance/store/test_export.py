@@ -96,17 +96,17 @@ def test_periods_are_those_of_the_history(tmp_path):
     keeper = Keeper(tmp_path / "appliance.db", at=AT - 800.0)
     keeper.learn(Device(agent="m", site="home", sensors=(Measurement(topic="home/m/gas", kind="gas", unit="m³"),)))
     for step, value in enumerate((20, 22.5, 19, 30, 4, 4.25)):
-        keeper.write(
-            number(value), number(value, "home/m/gas"), number("ON" if value > 20 else "OFF", "home/hall/door")
-        )
+        door = number("ON" if value > 20 else "OFF", "home/hall/door")
+        keeper.write(number(value), number(value, "home/m/gas"), number(value, "home/p/energy"), door)
         keeper.advance(700 + 900 * (step % 3))
     keeper.move()
-    for topic in (TOPIC, "home/m/gas", "home/hall/door"):
+    for topic in (TOPIC, "home/m/gas", "home/p/energy", "home/hall/door"):
         hours = TierReader(keeper.path).summaries(topic, "1h", 0.0, 1e10)
         found = rows(keeper, "jsonl", topic_filter=topic, every_s=3600.0)
         assert len(found) == len(hours) > 1
         for row, hour in zip(found, hours, strict=True):
             for name in ("min", "mean", "weighted_mean", "max", "sum", "count"):
                 assert row[name] == pytest.approx(getattr(hour, name)), (topic, row, name)
-    assert any(row["sum"] for row in rows(keeper, "jsonl", topic_filter="home/m/gas", every_s=3600.0))
+    for topic in ("home/m/gas", "home/p/energy"):
+        assert any(row["sum"] for row in rows(keeper, "jsonl", topic_filter=topic, every_s=3600.0))
     keeper.stop()

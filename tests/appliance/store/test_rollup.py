@@ -170,6 +170,38 @@ def test_which_series_is_a_counter(kind, quantity, unit, counts):
     assert is_counter(kind, quantity, unit) is counts
 
 
+@pytest.mark.parametrize(
+    ("topic", "counts"),
+    [
+        ("home/b/energy", True),
+        ("zigbee2mqtt/plug/energy", True),
+        ("tele/plug/SENSOR/ENERGY/Total", True),
+        ("tele/plug/SENSOR/ENERGY/Power", False),
+        ("tele/plug/SENSOR/ENERGY/Yesterday", False),
+        ("shellies/em/emeter/0/total", True),
+        ("shellies/em/emeter/0/power", False),
+        ("shellies/plug/relay/0/energy", True),
+        ("plus/status/switch:0/aenergy/total", True),
+        ("plus/status/em:0/total_act_power", False),
+        ("home/cellar/water", True),
+        ("home/cellar/water_level", False),
+        ("home/roof/rain", True),
+        ("home/meter/pulses/0", True),
+        ("pi/memory/total", False),  # false friends
+        ("home/power/total", False),
+        ("total", False),
+        ("energy", True),
+        ("0", False),
+        ("", False),
+    ],
+)
+def test_what_nobody_described_is_a_counter_by_its_topic(topic, counts):
+    assert is_counter("number", None, None, topic) is counts
+    assert not is_counter("binary", None, None, topic)
+    assert not is_counter("number", None, "ppm", topic)
+    assert not is_counter("number", "gas concentration", None, topic)
+
+
 def test_numbers_are_forgotten_and_states_are_not():
     assert hold_ms("number") == HOUR_MS
     assert hold_ms("binary") is hold_ms("text") is None

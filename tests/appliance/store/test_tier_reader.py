@@ -179,6 +179,16 @@ def test_what_is_not_rolled_up_yet_is_summed_up_the_same(kept, reader):
         assert [one.weighted_mean for one in after] == pytest.approx([one.weighted_mean for one in told])
 
 
+def test_what_nobody_described_gets_the_sum_of_its_rises_too(kept, reader):
+    series = kept.series("home/b/energy")
+    kept.put(series, *every(20_000, until_ms=2 * HOUR_MS, value=float))
+    before = reader.summaries("home/b/energy", "1h", AT, AT + 7200)
+    kept.after(2 * HOUR_MS)
+    kept.roll()
+    assert [hour.sum for hour in before] == [179.0, 180.0]
+    assert reader.summaries("home/b/energy", "1h", AT, AT + 7200) == before
+
+
 def test_texts_are_summed_up_by_their_number_and_the_last(kept, reader):
     kept.put(kept.series("bell", "text"), (1, "press"), (2, "hold"))
     (hour,) = reader.summaries("bell", "1h", AT, AT + 9)
