@@ -69,6 +69,8 @@ class GapBook:
 
     def write(self, notes: Sequence[GapNote]) -> None:
         """Put down what a group says of gaps."""
+        if self._gaps.are_of_absence:
+            self._gaps.back(self._clock.last_tick)
         if notes:
             self._gaps.write(notes, lambda now: self._clock.moment(now).tick)
 
@@ -113,6 +115,7 @@ class SqliteLedger:
         self._next_id = max(last_id or 0, self._cut_id) + 1  # ids are never used again
         self.last_stamp = last_stamp(connection)
         self._damaged_ids: list[int] = []
+        self._is_begun = False  # while the gap before this start is not down, nothing may be summed up
         self._remainder = Remainder(database.path, connection)
         self._log_bytes = 0
         self._staged_bytes = 0
@@ -162,6 +165,7 @@ class SqliteLedger:
             rows = self._staging.rows(group, self._next_id, self._age_ms, None if history is None else history.place)
             insert(self._database.connection, rows)
         self.last_stamp = group.run, group.number
+        self._is_begun = True
         self._wrote(rows, group.now)
 
     def suspect(self, why: str) -> None:
@@ -181,6 +185,8 @@ class SqliteLedger:
         if self._moving is not None:
             return self._move_on()
         is_left = self._remainder.step()  # a piece of each in turn: this may take days
+        if not self._is_begun:
+            return is_left
         self._begin_work()
         return self._chores.step(self._clock()) or is_left
 

@@ -14,6 +14,7 @@ from appliance.devices import Device
 from appliance.store import sqlite_ledger, state_move
 from appliance.store.damage import damages
 from appliance.store.database import Database, StoreError, open_reader
+from appliance.store.gaps import DAMAGED, HUB, GapNote
 from appliance.store.group import Group, merged
 from appliance.store.history import Tally
 from appliance.store.history_reader import HistoryReader
@@ -484,3 +485,19 @@ def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_pa
     rows = HistoryReader(path).rows(TOPIC, 0.0, 1e11)
     assert [row.at - AT for row in rows] == pytest.approx([5] * is_begun + [11, 17, 23, 29], abs=0.002)
     assert [row.received for row in rows] == [row.at for row in rows]
+
+
+def test_what_a_salvage_leaves_open_in_the_midst_of_a_run_ends_with_its_next_group(tmp_path):
+    path = tmp_path / "appliance.db"
+
+    def opened():
+        return open_ledger(path, site="home", max_series=9, boot="boot", quality=lambda: SYNCED, since=1.0)
+
+    ledger = opened()
+    ledger.write(Group(1, run=7, now=2.0, at=AT))
+    ledger._gaps.write([GapNote(HUB, "", DAMAGED, 2.0, None, "torn")])
+    ledger.close()
+    ledger = opened()
+    ledger.write(Group(2, run=7, now=9.0, at=AT + 7))
+    assert ask(ledger, "SELECT to_tick IS NOT NULL FROM gaps WHERE cause = 'lost to damage'")
+    ledger.close()
