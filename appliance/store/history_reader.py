@@ -181,6 +181,11 @@ class Question:
         self._staging: Staging | None = None
         self._shifted: list[Epoch] | None = None
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, for questions of other kinds to the same state."""
+        return self._connection
+
     def all(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
         """All rows of an answer."""
         return self._ask(statement, values).fetchall()
