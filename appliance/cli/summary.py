@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from appliance.cli.ask import (
     ask_service,
+    complain_empty,
     counted,
     database_without_service,
     gap_line,
@@ -35,7 +36,7 @@ def summary_command(arguments: argparse.Namespace, query: dict[str, Any]) -> int
     for one in in_order(found):
         say(gap_line(one) if "cause" in one else summary_line(one, found["kind"], found["unit"]))
     if not rows:
-        complain(f"no readings of {arguments.topic} in that time; --since 7d looks further back")
+        complain_empty(arguments.data, arguments.topic)
     if len(rows) >= arguments.limit:
         complain(f"only the newest {arguments.limit} rows; --limit gives more")
     return Exit.OK if rows or found["gaps"] else Exit.NOTHING
