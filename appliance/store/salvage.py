@@ -13,6 +13,8 @@ from typing import Final
 
 from appliance.store.breaks import Breaks, Place
 from appliance.store.dbpages import Harm, Pages, Row, Value
+from appliance.store.retaining import lose
+from appliance.store.sealed import seal
 from appliance.store.shape import Shape, shapes
 from appliance.store.wholeness import Judge, judges
 
@@ -20,13 +22,15 @@ BATCH_ROWS: Final = 500
 BULK: Final = ("minutes", "hours", "days", "readings")  # only history: these may follow later
 JOURNAL: Final = "journal"
 READINGS: Final = "readings"
+RETAINING: Final = "retaining"
 OF_JOURNAL: Final = (("series_id", "series", "id"), ("stretch_id", "stretches", "id"))  # what its rows refer to later
 MADE_ANEW: Final = {"_sqlite_migrations"}  # the new file has its own
 DEFAULTS: Final[Mapping[str, Mapping[str, Value]]] = {"series": {"kind": "number"}}  # what no index says
 MADE_UP: Final[Mapping[str, str]] = {  # rows that stand for lost ones, so that the history keeps its numbers
     "series": "INSERT INTO series (id, topic, kind) VALUES (?1, 'salvaged/series_' || ?1, 'number')",
     "runs": "INSERT INTO runs (id, agent, run) VALUES (?1, 'salvaged', 'run_' || ?1)",
-    "epochs": "INSERT INTO epochs VALUES (?1, 'salvaged', 0, 0, 0, 0, 'unsynced', 0)",
+    "epochs": "INSERT INTO epochs (id, boot, first_tick, last_tick, monotonic_ms, offset_ms, clock, age_ms)"
+    " VALUES (?1, 'salvaged', 0, 0, 0, 0, 'unsynced', 0)",
     "stretches": "INSERT INTO stretches (id, epoch_id, quality) VALUES (?1, 1, 'ok')",
 }
 MASTER: Final = ("table", "index")
@@ -91,6 +95,8 @@ class Salvage:
         for name, rows in self._defaults.items():
             self._new.executemany(self._shapes[name].insert(), rows)
         self._drop_orphans()
+        if self.lost[RETAINING] or RETAINING in self._harmed:
+            lose(self._new)
         self._new.execute("COMMIT")
 
     def bulk(self) -> Iterator[int]:
@@ -114,6 +120,7 @@ class Salvage:
 
     def finish(self) -> None:
         """Have the new file do by itself again what it does when rows come in."""
+        seal(self._new)
         for statement in self._triggers.values():
             self._new.execute(statement)
         self._triggers.clear()

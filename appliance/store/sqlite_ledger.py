@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -11,7 +11,7 @@ from appliance.broker.image import Image
 from appliance.clock import clock_quality
 from appliance.devices import Device
 from appliance.store.chores import Chores, Terms, Trimming
-from appliance.store.damage import is_damage
+from appliance.store.damage import Lack, is_damage
 from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
 from appliance.store.epochs import load_clock, save_epochs
 from appliance.store.gaps import GapNote, Gaps
@@ -19,13 +19,15 @@ from appliance.store.group import Entry, Group
 from appliance.store.history import History, Placed, Tally
 from appliance.store.hubclock import HubClock
 from appliance.store.loading import Loaded, last_stamp, load
+from appliance.store.missing import Missing, Tail, keep
 from appliance.store.rescue import Remainder, log_remark, open_sound
 from appliance.store.staged import Moment, StagedRow, Staging, insert
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
 from appliance.store.still import open_still
 
-CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is moved into the file
+CHECKPOINT_BYTES: Final = 8 * 1024 * 1024  # of the log: a page that is written often goes to the file once
+GROWTH_BYTES: Final = 4 * 1024 * 1024  # what the log may hold that the file has no room for: the reserve has
 MOVE_ROWS: Final = 10_000
 MOVE_BYTES: Final = 8 * 1024 * 1024
 MOVE_AFTER_S: Final = 3_600.0
@@ -174,7 +176,7 @@ class SqliteLedger:
 
     def step(self) -> bool:
         """Do one small piece of what may wait; False when there is nothing to do."""
-        if self._log_bytes >= CHECKPOINT_BYTES:
+        if self._log_bytes >= GROWTH_BYTES and self._is_log_full():
             self._checkpoint()
             return True
         if self._damaged_ids:
@@ -292,9 +294,39 @@ class SqliteLedger:
         if rows and self._staged_since is None:
             self._staged_since = now
 
+    def _is_log_full(self) -> bool:
+        """Whether the log is to be moved into the file: for its length, or because the disk must have room for it."""
+        if self._log_bytes >= CHECKPOINT_BYTES or self.short_of_space:
+            return True
+        (pages,) = self._database.connection.execute("PRAGMA page_count").fetchone()
+        (page_bytes,) = self._database.connection.execute("PRAGMA page_size").fetchone()
+        try:
+            return bool(pages * page_bytes - self._database.path.stat().st_size >= GROWTH_BYTES)
+        except OSError:  # it was moved away: who writes next finds that out
+            return False
+
     def _checkpoint(self) -> None:
         self._database.checkpoint("PASSIVE")
         self._log_bytes = 0
+
+
+def log_missing(missing: Missing) -> None:
+    """Say in the log what may be missing."""
+    log_remark(missing.line())
+
+
+def tell_missing(
+    path: Path, tail: Tail, lacks: Sequence[Lack], now: float, on_missing: Callable[[Missing], None]
+) -> None:
+    """Say what may be missing at the end, and write it down where that is no matter of one write."""
+    lack = lacks[-1] if lacks else None
+    missing = tail.missing(None if lack is None else lack.text, now)
+    if missing is None:
+        return
+    if lack is not None and lack.is_kept:
+        with suppress(OSError):  # on a full disk it is told until the next start
+            missing = keep(path, missing)
+    on_missing(missing)
 
 
 def open_ledger(
@@ -306,6 +338,7 @@ def open_ledger(
     tally: Tally | None = None,
     on_damage: OnDamage = lambda _: None,
     remark: Callable[[str], None] = log_remark,
+    on_missing: Callable[[Missing], None] = log_missing,
     boot: str | None = None,
     quality: Callable[[], str] = clock_quality,
     clock: Callable[[], float] = time.monotonic,
@@ -319,11 +352,15 @@ def open_ledger(
     """
 
     def begin() -> SqliteLedger:
-        database = open_sound(path, remark=remark)
+        lacks: list[Lack] = []
+        database = open_sound(path, remark=remark, on_lack=lacks.append)
         try:
             hub_clock = load_clock(database.connection, boot=boot, quality=quality)
             gaps = GapBook(database.connection, hub_clock)
-            hub_clock.begin(clock(), wall_clock(), since)  # written down with the first group
+            tail = Tail(database.connection, hub_clock, database.left_open_at)
+            now = clock()
+            hub_clock.begin(now, wall_clock(), since)  # written down with the first group
+            tell_missing(path, tail, lacks, now, on_missing)
             history = History(database.connection, hub_clock, site=site, max_series=max_series)
             if tally is not None:  # it goes on counting when the ledger is made anew
                 history.tally = tally

@@ -112,3 +112,12 @@ def test_a_clock_that_is_set_again_and_again_before_anything_is_summed_up(tmp_pa
     assert keeper.in_order() == [0, 1, 2, 3]
     assert [row.at for row in keeper.reader.rows(TOPIC, 0, 1e11)] == [AT, AT + 1, AT + 2, AT + 3]
     keeper.stop()
+
+
+def test_a_clock_set_by_hand_again_and_again(tmp_path):
+    keeper = Keeper(tmp_path / "new.db", at=BUILT + YEARS, quality=UNSYNCED)
+    for value in range(4):
+        keeper.write(number(value))
+        keeper.at += 3_600
+    assert keeper.in_order() == keeper.values() == [0, 1, 2, 3]
+    keeper.stop()
