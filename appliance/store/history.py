@@ -139,11 +139,18 @@ class History:
         message, flags, now, rights = entry
         if now != self._now:
             self._now = now
-            moment = self._clock.moment(now)  # what waited for the disk keeps the time of its arrival
-            if moment.tick < self._floor:
-                moment = Moment(self._floor, self._clock.epoch.id)
-            self._tick, self._epoch_id = moment
-            self._arrived_ms = self._clock.unix_ms_of(moment)
+            clock = self._clock
+            epoch = clock.epoch
+            if now * 1000 > clock.runs_from_ms:
+                self._tick = max(clock.tick(now), self._floor)
+            else:  # what waited for the disk keeps the time of its arrival
+                self._tick, epoch_id = clock.moment(now)
+                if self._tick < self._floor:
+                    self._tick = self._floor
+                else:
+                    epoch = next(one for one in clock.epochs if one.id == epoch_id)
+            self._arrived_ms = epoch.unix_ms(self._tick)
+            self._epoch_id = epoch.id
         if rights is None:
             placed = self._place_one(message, flags)
             if placed is not None:
