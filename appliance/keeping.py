@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Final
 
 from appliance.broker.core import Broker
+from appliance.broker.image import Image
 from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
@@ -57,6 +58,7 @@ class Keeping:
             on_committed=lambda number: self._soon(self._committed, number),
             on_failure=lambda trouble: self._soon(self._failed, trouble),
             on_recovery=lambda: self._soon(self._recovered),
+            on_astray=lambda image: self._soon(self._amend, image),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loaded: Loaded | None = None
@@ -86,6 +88,7 @@ class Keeping:
             links_waiting=self._links_waiting,
             window_s=self._wear.budget.window_s,
             rights_of=rights_of,
+            on_astray=self._writer.compare,
             waits=self._waits,
         )
         if self._fails:  # from the start
@@ -96,7 +99,15 @@ class Keeping:
         """Give the broker what it knew, and from now on word of what is durable."""
         assert self._loaded is not None  # noqa: S101 as above
         self._broker, self._hub = broker, hub
-        broker.restore(self._loaded.image, monotonic())
+        left_out = broker.restore(self._loaded.image, monotonic())
+        if any(left_out):
+            LOG.warning(
+                "%d retained messages and %d subscriptions in %s are more than the limits allow: they stay there and"
+                " are not served; raise limits.max_retained_messages, max_retained_bytes, max_subscriptions or"
+                " max_subscription_bytes and start again",
+                *left_out,
+                self._path,
+            )
         self._loaded = None  # nobody needs it any more
 
     async def close(self) -> None:
@@ -167,6 +178,15 @@ class Keeping:
         LOG.warning("%s is written again", self._path)
         if self._journal is not None:
             self._journal.recovered()
+
+    def _amend(self, image: Image) -> None:
+        """Have everything written that the file lacks."""
+        journal, broker = self._journal, self._broker
+        number = 0
+        if journal is not None and broker is not None:
+            number = journal.amend(lambda: broker.amend(journal, image, monotonic()))
+            LOG.warning("what sessions, wills and retained messages %s lacks is written anew", self._path)
+        self._writer.amended(number)
 
     # --- how it is ---
 

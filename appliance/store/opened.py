@@ -8,6 +8,9 @@ from pathlib import Path
 from appliance.store.database import StoreError
 from appliance.store.ledger import Ledger
 
+Place = tuple[int, int]
+"""Device and number of a file."""
+
 
 class Opened:
     """What is open of one file. For the thread that writes; without a `ledger` the file must be opened first."""
@@ -16,12 +19,17 @@ class Opened:
         self.path = path
         self.ledger: Ledger | None = None
         self._open_ledger = open_ledger
-        self._place: tuple[int, int] | None = None  # device and number of the file that is in use
+        self._log = path.with_name(f"{path.name}-wal")
+        self._place: Place | None = None  # of the file that is in use
+        self._log_place: Place | None = None  # of its log
+        self.is_astray = False  # the file may hold something else than what was written
         self._suspected = False
 
     def open(self) -> Ledger:
         """Open the file; StoreError, sqlite3.Error and OSError say why not."""
         self.ledger = ledger = self._open_ledger()
+        if self._place is not None and _place(self.path) != self._place:
+            self.is_astray = True  # it was salvaged
         return ledger
 
     def let_go(self) -> None:
@@ -33,22 +41,28 @@ class Opened:
 
     def take_place(self) -> None:
         """Know from here on where the file is that is in use."""
-        self._place = self._look()
+        self._place = _place(self.path)
+        self._log_place = _place(self._log)
 
     def check_place(self) -> None:
-        """StoreError where the file is no longer where it was opened: what is written to it would be lost."""
-        if self._place is not None and self._look() != self._place:
+        """StoreError where file or log is no longer where it was opened: what is written to it would be lost."""
+        if self._place is None:
+            return
+        if _place(self.path) != self._place:
             raise StoreError(
                 f"{self.path} was moved or deleted while it was in use: put it back,"
                 " or restart the service to begin a new history"
             )
-
-    def _look(self) -> tuple[int, int] | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+        log_place = _place(self._log)
+        if log_place != self._log_place:
+            if self._log_place is None:  # there was none yet
+                self._log_place = log_place
+                return
+            self.is_astray = True
+            if self.ledger is not None:
+                with suppress(StoreError, sqlite3.Error, OSError):  # what is open can still be read
+                    self.ledger.settle()
+            raise StoreError(f"{self._log} was moved or deleted while it was in use: what it held is written anew")
 
     def suspect(self, error: Exception) -> bool:
         """Have the file salvaged where a broken rule of the schema may come of damage.
@@ -60,3 +74,11 @@ class Opened:
         self._suspected = True
         self.ledger.suspect(str(error))
         return True
+
+
+def _place(path: Path) -> Place | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

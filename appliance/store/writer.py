@@ -16,6 +16,7 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import Final
 
+from appliance.broker.image import Image
 from appliance.store.database import StoreError, explain
 from appliance.store.group import Group, count, merged
 from appliance.store.ledger import Ledger
@@ -33,6 +34,7 @@ REST: Final = 4.0  # how long the thread rests after a step, in lengths of that 
 IDLE_S: Final = 60.0  # until it asks again for something to do when there was nothing
 AFTER_S: Final = 1.0  # until it asks for something to do after a commit
 LOOK_S: Final = 10.0  # between looks at how full the disk is
+AMEND_S: Final = 30.0  # that the loop has to say what is missing in the file
 TRIMS: Final = 200  # small pieces of history that are given up at once when the disk is full
 
 
@@ -40,8 +42,9 @@ class Writer:
     """Writes groups in a thread of its own; `run` tells them from those of an earlier start.
 
     on_committed: the groups up to this number are durable. on_failure: what waits cannot be written now; a line for
-    people says why and what to do, and stands in `trouble` too. on_recovery: it is written again. read: gives what
-    is in the file where it cannot be written at the start, so that there is one.
+    people says why and what to do, and stands in `trouble` too. on_recovery: it is written again. on_astray: what the
+    file holds now may be less than what counts as durable; what is missing is to be handed over, and `amended` called.
+    read: gives what is in the file where it cannot be written at the start, so that there is one.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Writer:
         on_committed: Callable[[int], None],
         on_failure: Callable[[str], None],
         on_recovery: Callable[[], None],
+        on_astray: Callable[[Image], None] | None = None,
         read: Callable[[float], Loaded] | None = None,
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = monotonic,
@@ -69,10 +73,13 @@ class Writer:
         self._on_committed = on_committed
         self._on_failure = on_failure
         self._on_recovery = on_recovery
+        self._on_astray = on_astray
         self._retry_s = retry_s
         self._clock = clock
         self._groups: deque[Group] = deque()  # not durable yet, the one in work too
         self._closing = False
+        self._compares = False  # the loop wants to be told what is in the file
+        self._amended: int | None = None  # number of the group that makes the file whole again, and those before it
         self._changed = Condition()
         self._thread: Thread | None = None
         # What only the thread touches once it runs.
@@ -120,6 +127,18 @@ class Writer:
         """Hand over a group; groups become durable in the order of their numbers."""
         with self._changed:
             self._groups.append(group)
+            self._changed.notify()
+
+    def compare(self) -> None:
+        """Have `on_astray` called when everything is written that waits."""
+        with self._changed:
+            self._compares = True
+            self._changed.notify()
+
+    def amended(self, number: int) -> None:
+        """Say that what is missing in the file was handed over, up to that group; it is written in one transaction."""
+        with self._changed:
+            self._amended = number
             self._changed.notify()
 
     def close(self) -> None:
@@ -192,6 +211,8 @@ class Writer:
         if self._opened.ledger is not None:
             if self._groups:
                 self._write(self._opened.ledger)
+            elif self._compares:
+                self._compare(self._opened.ledger)
             elif not self._closing and self._clock() >= self._next_step:
                 self._step(self._opened.ledger)
 
@@ -200,11 +221,11 @@ class Writer:
         with self._changed:
             while True:
                 if self._closing:
-                    return bool(self._groups)
+                    return bool(self._groups) or (self._compares and self._opened.ledger is not None)
                 due = self._next_step
                 if self._opened.ledger is None:
                     due = self._next_try
-                elif self._groups:
+                elif self._groups or self._compares:
                     return True
                 left = due - self._clock()
                 if left <= 0:
@@ -233,13 +254,14 @@ class Writer:
         """Give the groups that share the next transaction, as one with the number of the last."""
         with self._changed:
             waiting = list(self._groups)
+            whole = self._amended or 0
         if len(waiting) == 1:
             return waiting[0]
         batch: list[Group] = []
         size = 0
         for group in waiting:
             size += group.size_bytes
-            if batch and size > MERGED_BYTES:
+            if batch and size > MERGED_BYTES and group.number > whole:
                 break
             batch.append(group)
         return merged(batch)
@@ -316,6 +338,8 @@ class Writer:
             run, number = ledger.last_stamp
             if run == self._run_id:
                 self._done(number)  # the commit that failed had written them after all
+            if self._opened.is_astray:
+                self._amend(ledger)
             if self._full:
                 ledger.short_of_space = True
                 for _ in range(TRIMS):
@@ -330,6 +354,26 @@ class Writer:
             self._full = False
             if not self._groups:
                 self._recover()
+
+    def _compare(self, ledger: Ledger) -> None:
+        self._compares = False
+        try:
+            self._amend(ledger)
+        except (sqlite3.Error, OSError, StoreError) as error:
+            self._compares = True
+            self._fail(error)
+
+    def _amend(self, ledger: Ledger) -> None:
+        """Say what is in the file, and wait until what is missing is handed over; nothing is written before that."""
+        if self._on_astray is not None:
+            image = ledger.load(self._clock())
+            with self._changed:
+                self._amended = None
+            self._tell(self._on_astray, image)
+            with self._changed:
+                if not self._changed.wait_for(lambda: self._amended is not None, AMEND_S):
+                    raise StoreError(f"{self._path} lacks what was kept before, and nobody says what that was")
+        self._opened.is_astray = False
 
     def _recover(self) -> None:
         """Tell that all is well again."""

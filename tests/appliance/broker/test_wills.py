@@ -1,7 +1,9 @@
 import pytest
+from journal import RecordingJournal
 
 from appliance.broker.notes import Notes
 from appliance.broker.ports import NoJournal
+from appliance.broker.records import WillGone, WillKept
 from appliance.broker.session import Session
 from appliance.broker.wills import Wills
 from appliance.mqtt.packets import Will
@@ -94,3 +96,15 @@ def test_its_life_begins_when_it_is_told(told_at):  # §3.1.3.2.4
     else:
         wills.end(session, told_at)
     assert told.message.expires_at == told_at + 60
+
+
+def test_while_nothing_can_be_stored_only_a_durable_session_has_its_will_written_down():
+    journal = RecordingJournal()
+    journal.refuses = True
+    wills = Wills(Told(), Notes(journal))
+    durable = session_for()
+    durable.key = journal.take_key()
+    for session in (session_for(0.0), durable):
+        wills.drop(wills.keep(session, will()))
+    assert [(type(record), record.key) for record in journal.records] == [(WillKept, 1), (WillGone, 1)]
+    assert journal.take_key() == 2

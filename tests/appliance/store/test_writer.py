@@ -140,6 +140,66 @@ def test_groups_that_wait_share_a_transaction(writer, disk, loop):
     assert writer.stats.groups == 5
 
 
+class TestAstray:
+    """The file holds something else than what counts as durable."""
+
+    @pytest.fixture
+    def asked(self):
+        return []
+
+    @pytest.fixture
+    def writer(self, make_writer, asked):
+        writer = make_writer(on_astray=asked.append)
+        writer.start(0.0)
+        return writer
+
+    def test_after_a_salvage_nothing_is_written_before_it_is_said_what_is_missing(self, writer, disk, loop, asked):
+        writer.submit(group(1, b"1"))
+        until(lambda: loop.told == [1], "the first group")
+        disk.path.rename(disk.path.with_name("aside"))
+        disk.path.touch()  # what a salvage leaves
+        writer.submit(group(2, b"2"))
+        until(lambda: asked, "the question")
+        time.sleep(0.02)
+        assert disk.rows() == []
+        for number in (3, 4):
+            writer.submit(group(number, b"%d" % number, size_bytes=MERGED_BYTES))
+        writer.amended(4)
+        until(lambda: loop.told[-1] == "recovered", "the recovery")
+        assert loop.told[2:] == [4, "recovered"]  # in one transaction, however large
+        assert disk.rows() == [b"2", b"3", b"4"]
+        assert len(asked) == 1
+        assert isinstance(asked[0], Image)
+
+    def test_a_log_that_was_deleted_is_noticed_with_the_next_group(self, writer, disk, loop, asked):
+        writer.submit(group(1, b"1"))
+        until(lambda: loop.told == [1], "the first group")
+        disk.path.with_name("appliance.db-wal").unlink()
+        writer.submit(group(2, b"2"))
+        until(lambda: asked, "the question")
+        writer.amended(2)
+        until(lambda: loop.told[-1] == "recovered", "the recovery")
+        assert disk.rows() == [b"1", b"2"]
+
+    def test_the_loop_may_ask_what_is_in_the_file(self, writer, disk, loop, asked):
+        disk.faults["load"] = [disk_error()]
+        writer.compare()
+        until(lambda: asked, "the question")
+        writer.submit(group(1, b"1"))
+        writer.amended(1)
+        until(lambda: 1 in loop.told, "the group")
+        assert disk.rows() == [b"1"]
+        assert len(asked) == 1
+
+    def test_it_is_asked_before_it_closes(self, writer, asked):
+        writer.compare()
+        closing = threading.Thread(target=writer.close)
+        closing.start()
+        until(lambda: asked, "the question")
+        writer.amended(0)
+        closing.join()
+
+
 def test_what_is_merged_is_bounded(writer, disk):
     disk.gate.clear()
     for number in range(1, 8):
