@@ -404,7 +404,7 @@ def test_amended_a_journal_says_what_is_whatever_it_said_before(seed):
         journal.close(group.now)
     for name, arguments in actions[80:]:
         one.do(name, arguments)
-    stale.send(Disconnect(properties=Properties(session_expiry_interval=0)))
+    lasting(one.server, "stale", V5, 100).send(Disconnect(properties=Properties(session_expiry_interval=0)))
     one.server.client("writer").publish("old/topic", b"", retain=True)
     one.close()
     one.commit(None)
