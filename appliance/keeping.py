@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import secrets
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Final
 
 from appliance.broker.core import Broker
@@ -14,8 +15,10 @@ from appliance.broker.image import Image
 from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
+from appliance.store import loading
+from appliance.store.beside import read_beside
 from appliance.store.chores import Terms
-from appliance.store.damage import damages
+from appliance.store.damage import damages, is_damage
 from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally
@@ -48,9 +51,11 @@ class Keeping:
         self._run = secrets.randbits(62)
         self._room = Room(path.parent, store.reserve_mb)
         self._wear = Wear(store.budget_mb_per_day, process_counter(), device_counter(path.parent))
+        sqlite = partial(open_sqlite, path, settings, self.tally, self._remark, self._misses)
         self._writer = Writer(
             path,
-            open_ledger or partial(open_sqlite, path, settings, self.tally, self._remark, self._misses),
+            open_ledger or sqlite,
+            reopen_ledger=None if open_ledger else partial(sqlite, is_whole=True),
             read=None if open_ledger else partial(read_sqlite, path),
             run=self._run,
             room=self._room,
@@ -263,8 +268,23 @@ class Keeping:
 
 
 def read_sqlite(path: Path, now: float) -> Loaded:
-    """Read a database that cannot be written; sqlite3.Error, OSError. Called in the writer's thread."""
-    found = read_only(path, now, on_damage=lambda text: LOG.error("%s: %s", path, text))
+    """Read a database that cannot be written, damaged or not; sqlite3.Error, OSError. Called in the writer's thread."""
+
+    def read(path: Path, now: float) -> loading.Loaded:
+        return read_only(path, now, on_damage=lambda text: LOG.error("%s: %s", path, text))
+
+    try:
+        found = read(path, now)
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+        LOG.error("%s is damaged (%s) and cannot be mended where nothing can be written", path, error)  # noqa: TRY400
+        try:
+            found = read_beside(path, now, str(error), read)
+        except (sqlite3.Error, OSError) as trouble:
+            LOG.error("nothing of %s can be read (%s): nothing is known of before", path, trouble)  # noqa: TRY400
+            # Numbers that nobody can have used, for when the file can be read again.
+            return Loaded(Image(), time_ns() // 1000, time_ns() // 1000, is_all=False)
     return Loaded(found.image, found.next_number, found.next_key)
 
 
@@ -274,6 +294,8 @@ def open_sqlite(
     tally: Tally,
     remark: Callable[[str], None],
     on_missing: Callable[[Missing], None],
+    *,
+    is_whole: bool = False,
 ) -> Ledger:
     """Open the database for writing; StoreError says why not. Called in the writer's thread."""
     return open_ledger(
@@ -289,6 +311,7 @@ def open_sqlite(
         ),
         tally=tally,
         remark=remark,
+        is_whole=is_whole,
         on_missing=on_missing,
         on_damage=lambda text: LOG.error("%s: %s", path, text),
     )

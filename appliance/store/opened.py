@@ -7,6 +7,7 @@ from pathlib import Path
 
 from appliance.store.database import StoreError
 from appliance.store.ledger import Ledger
+from appliance.store.still import is_harmless
 
 Place = tuple[int, int]
 """Device and number of a file."""
@@ -15,10 +16,15 @@ Place = tuple[int, int]
 class Opened:
     """What is open of one file. For the thread that writes; without a `ledger` the file must be opened first."""
 
-    def __init__(self, path: Path, open_ledger: Callable[[], Ledger]) -> None:
+    def __init__(
+        self, path: Path, open_ledger: Callable[[], Ledger], reopen_ledger: Callable[[], Ledger] | None = None
+    ) -> None:
         self.path = path
         self.ledger: Ledger | None = None
         self._open_ledger = open_ledger
+        self._reopen_ledger = reopen_ledger or open_ledger  # without a look at whether it is whole
+        self._is_whole = False  # it was, and nothing happened since that damages a file
+        self._is_unsure = False  # whether everything that is in the log is on the disk
         self._log = path.with_name(f"{path.name}-wal")
         self._place: Place | None = None  # of the file that is in use
         self._log_place: Place | None = None  # of its log
@@ -27,10 +33,25 @@ class Opened:
 
     def open(self) -> Ledger:
         """Open the file; StoreError, sqlite3.Error and OSError say why not."""
-        self.ledger = ledger = self._open_ledger()
+        is_whole = self._is_whole and _place(self.path) == self._place
+        self.ledger = ledger = self._reopen_ledger() if is_whole else self._open_ledger()
         if self._place is not None and _place(self.path) != self._place:
             self.is_astray = True  # it was salvaged
         return ledger
+
+    def doubt(self, error: BaseException) -> None:
+        """Take note of a failure. A disk that is full or read-only damages nothing and leaves nothing half flushed."""
+        cause = error.__cause__ if isinstance(error, StoreError) else error
+        if cause is None or not is_harmless(cause):
+            self._is_whole = False
+            self._is_unsure |= cause is not None
+
+    def settle(self, ledger: Ledger, *, finds: bool) -> None:
+        """Flush the log where a flush may have failed, or what was found in it would count as durable unflushed."""
+        self._is_unsure |= finds
+        if self._is_unsure:
+            ledger.settle()
+            self._is_unsure = False
 
     def let_go(self) -> None:
         """Close the ledger, whatever state it is in."""
@@ -40,7 +61,8 @@ class Opened:
                 ledger.close()
 
     def take_place(self) -> None:
-        """Know from here on where the file is that is in use."""
+        """Know from here on where the file is that is in use; it is whole."""
+        self._is_whole = True
         self._place = _place(self.path)
         self._log_place = _place(self._log)
 
