@@ -159,10 +159,13 @@ class Keeping:
         if self._broker is None or self._hub is None:
             self._journal.committed(number, 0)
             return
+        refused = self._journal.refuses
         self._broker.committed(number, monotonic())
         self._journal.committed(
             number, self._broker.gate.released
         )  # the thread has its next group before the answers go out
+        if refused:
+            self._take_again()
         self._hub.settle()
 
     def _failed(self, trouble: str) -> None:
@@ -190,6 +193,11 @@ class Keeping:
         LOG.warning("%s is written again", self._path)
         if self._journal is not None:
             self._journal.recovered()
+        self._take_again()
+
+    def _take_again(self) -> None:
+        if self._journal is not None and self._broker is not None and not self._journal.refuses:
+            self._broker.can_store()
 
     def _amend(self, image: Image) -> None:
         """Have everything written that the file lacks."""
@@ -198,6 +206,7 @@ class Keeping:
         if journal is not None and broker is not None:
             number = journal.amend(lambda: broker.amend(journal, image, monotonic()))
             LOG.warning("what sessions, wills and retained messages %s lacks is written anew", self._path)
+            self._take_again()
         self._writer.amended(number)
 
     # --- how it is ---

@@ -218,6 +218,13 @@ class Broker:
             self._leaving.disconnect(connection, ReasonCode.QUOTA_EXCEEDED, why, now, CANNOT_STORE)
         self._entry.cannot_store()
 
+    def can_store(self) -> None:
+        """What is handed over can be made durable again: so are the wills that came meanwhile."""
+        for session in self.sessions.values():
+            connection = session.connection
+            if connection is not None and connection.will is not None and not connection.will.key:
+                connection.will = self._wills.write_down(connection.will)
+
     # --- clients inside the process ---
 
     def publish(self, message: Message, now: float) -> None:

@@ -68,6 +68,12 @@ class Wills:
             self._notes.mention(kept)
         return kept
 
+    def write_down(self, will: WillKept) -> WillKept:
+        """Write down a will that could not be when it came; gives it with its key."""
+        kept = will._replace(key=self._notes.journal.take_key())
+        self._notes.mention(kept)
+        return kept
+
     def drop(self, will: WillKept) -> None:
         """The client is not lost but gone: nothing is told. [MQTT-3.1.2-10] of 3.1.1"""
         if will.key:

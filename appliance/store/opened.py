@@ -60,9 +60,9 @@ class Opened:
             with suppress(sqlite3.Error, OSError):  # what it held is written again, or was reported before
                 ledger.close()
 
-    def take_place(self) -> None:
-        """Know from here on where the file is that is in use; it is whole."""
-        self._is_whole = True
+    def take_place(self, *, is_whole: bool = True) -> None:
+        """Know from here on where the file is that is in use."""
+        self._is_whole = is_whole
         self._place = _place(self.path)
         self._log_place = _place(self._log)
 

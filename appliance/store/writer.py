@@ -172,7 +172,7 @@ class Writer:
             except (sqlite3.Error, OSError):
                 raise error from cause
             if found.is_all:
-                self._opened.take_place()
+                self._opened.take_place(is_whole=False)
             self._fail(error)
             self._next_try = self._clock() + self._retry_s
             return found
