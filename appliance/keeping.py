@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import secrets
-import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from time import monotonic, time_ns
+from time import monotonic
 from typing import Final
 
 from appliance.broker.core import Broker
@@ -15,10 +14,9 @@ from appliance.broker.image import Image
 from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
-from appliance.store import loading
-from appliance.store.beside import read_beside
+from appliance.store.beside import read_anyway
 from appliance.store.chores import Terms
-from appliance.store.damage import damages, is_damage
+from appliance.store.damage import damages
 from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally
@@ -26,7 +24,7 @@ from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
 from appliance.store.missing import Missing, missings
 from appliance.store.room import Room
-from appliance.store.sqlite_ledger import open_ledger, read_only
+from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.wear import Wear, device_counter, process_counter
 from appliance.store.writer import Writer
 from appliance.store.written import Loaded
@@ -56,7 +54,7 @@ class Keeping:
             path,
             open_ledger or sqlite,
             reopen_ledger=None if open_ledger else partial(sqlite, is_whole=True),
-            read=None if open_ledger else partial(read_sqlite, path),
+            read=None if open_ledger else partial(read_anyway, path),
             run=self._run,
             room=self._room,
             wear=self._wear,
@@ -274,27 +272,6 @@ class Keeping:
             return self._room.free_bytes()
         except OSError:
             return None
-
-
-def read_sqlite(path: Path, now: float) -> Loaded:
-    """Read a database that cannot be written, damaged or not; sqlite3.Error, OSError. Called in the writer's thread."""
-
-    def read(path: Path, now: float) -> loading.Loaded:
-        return read_only(path, now, on_damage=lambda text: LOG.error("%s: %s", path, text))
-
-    try:
-        found = read(path, now)
-    except sqlite3.Error as error:
-        if not is_damage(error):
-            raise
-        LOG.error("%s is damaged (%s) and cannot be mended where nothing can be written", path, error)  # noqa: TRY400
-        try:
-            found = read_beside(path, now, str(error), read)
-        except (sqlite3.Error, OSError) as trouble:
-            LOG.error("nothing of %s can be read (%s): nothing is known of before", path, trouble)  # noqa: TRY400
-            # Numbers that nobody can have used, for when the file can be read again.
-            return Loaded(Image(), time_ns() // 1000, time_ns() // 1000, is_all=False)
-    return Loaded(found.image, found.next_number, found.next_key)
 
 
 def open_sqlite(

@@ -20,6 +20,7 @@ from appliance.broker.restoring import LeftOut
 from appliance.broker.rights import ALL_RIGHTS
 from appliance.keeping import Keeping, size_bytes
 from appliance.settings import History, Limits, Settings, Store
+from appliance.store import beside
 from appliance.store.database import StoreError
 from appliance.store.gaps import HUB, UNKEPT
 from appliance.store.group import Group
@@ -351,7 +352,7 @@ def test_a_damaged_file_on_a_full_disk_does_not_stop_the_start(tmp_path, monkeyp
 
     monkeypatch.setattr(module, "open_ledger", opened)
     if not readable:
-        monkeypatch.setattr(module, "read_beside", unreadable)
+        monkeypatch.setattr(beside, "read_beside", unreadable)
 
     async def scenario():
         keeping, hub = Keeping(path, Settings()), Core()

@@ -8,10 +8,10 @@ import pytest
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.store import beside
-from appliance.store.beside import read_beside
+from appliance.store.beside import read_anyway, read_beside
 from appliance.store.database import StoreError
 from appliance.store.group import Group
-from appliance.store.sqlite_ledger import open_ledger, read_only
+from appliance.store.sqlite_ledger import open_ledger
 
 RETAINED = int(RouteFlag.RETAINED)
 
@@ -39,14 +39,14 @@ def path(tmp_path, monkeypatch):
 
 def test_it_gives_what_a_salvage_keeps_and_leaves_the_file_alone(path):
     before = {one.name: one.read_bytes() for one in path.parent.iterdir()}
-    found = read_beside(path, 5.0, "malformed", read_only)
+    found = read_beside(path, 5.0, "malformed")
     assert {topic: message.payload for topic, message in found.image.retained.items()} == {"t": b"kept"}
     assert {one.name: one.read_bytes() for one in path.parent.iterdir()} == before
 
 
 def test_without_the_notes_of_the_last_start_too(path):
     path.with_name("appliance.db.lock").unlink()
-    assert read_beside(path, 5.0, "malformed", read_only).image.retained.keys() == {"t"}
+    assert read_beside(path, 5.0, "malformed").image.retained.keys() == {"t"}
 
 
 def test_it_says_why_it_cannot(path, monkeypatch):
@@ -55,7 +55,7 @@ def test_it_says_why_it_cannot(path, monkeypatch):
 
     monkeypatch.setattr(beside, "rescue", refuse)
     with pytest.raises(OSError, match="Input/output error"):
-        read_beside(path, 5.0, "malformed", read_only)
+        read_beside(path, 5.0, "malformed")
 
 
 def test_a_file_of_a_newer_version_is_none_of_ours(path, monkeypatch):
@@ -64,10 +64,32 @@ def test_a_file_of_a_newer_version_is_none_of_ours(path, monkeypatch):
 
     monkeypatch.setattr(beside, "rescue", refuse)
     with pytest.raises(StoreError, match="update"):
-        read_beside(path, 5.0, "malformed", read_only)
+        read_beside(path, 5.0, "malformed")
 
 
 def test_where_there_is_no_memory_to_write_in_it_takes_the_usual_place(path, monkeypatch, tmp_path):
     monkeypatch.setattr(beside, "IN_MEMORY", tmp_path / "nowhere")
     monkeypatch.setenv("TMPDIR", os.fspath(tmp_path))
-    assert read_beside(path, 5.0, "malformed", read_only).image.retained.keys() == {"t"}
+    assert read_beside(path, 5.0, "malformed").image.retained.keys() == {"t"}
+
+
+def test_what_is_damaged_is_read_all_the_same(path, caplog):
+    found = read_anyway(path, 5.0)
+    assert (found.image.retained.keys(), found.is_all) == ({"t"}, True)
+    assert "cannot be mended where nothing can be written" in caplog.text
+
+
+def test_what_cannot_be_read_at_all_is_nothing(path, monkeypatch, caplog):
+    def fail(*_arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(beside, "read_beside", fail)
+    found = read_anyway(path, 5.0)
+    assert (found.image.retained, found.is_all) == ({}, False)
+    assert min(found.next_number, found.next_key) > 1_000_000_000  # nobody used them before
+    assert "nothing of" in caplog.text
+
+
+def test_what_is_not_there_is_no_damage(path):
+    with pytest.raises(sqlite3.OperationalError):
+        read_anyway(path.with_name("nothing"), 5.0)
