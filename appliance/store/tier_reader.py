@@ -10,13 +10,8 @@ from typing import Final
 
 from appliance.store.answers import Bucket, Chart, Row
 from appliance.store.dated import scaled
-from appliance.store.history_reader import (
-    MAX_POINTS,
-    MAX_ROWS,
-    HistoryReader,
-    Question,
-    to_ms,
-)
+from appliance.store.history_reader import MAX_POINTS, MAX_ROWS, HistoryReader, to_ms
+from appliance.store.question import Question
 from appliance.store.reading_rows import stored
 from appliance.store.rollup import DAY_MS, HOUR_MS, Reading, Rollup, hold_ms, is_counter, merge, roll
 from appliance.store.sealed import whole_series

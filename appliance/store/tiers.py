@@ -34,7 +34,8 @@ from appliance.store.schema_tiers import DAY_DUE, EPOCH_DUE, HOUR_DUE, hour_of
 from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, MINUTES, Tier, decode, encode, insert
 
 GRACE_MS: Final = 120_000  # readings are some seconds on their way, and no hour is waited for
-HOURS_A_STEP: Final = 4  # of a series each: some 250 rows
+TOGETHER: Final = 3  # hours of a series that are over, before they are rolled up: as many begin fewer pages anew
+HOURS_A_STEP: Final = 4  # of one series: some 250 rows
 OLD_HOURS_A_STEP: Final = 8  # whose minutes are taken back
 READINGS_A_STEP: Final = 500  # or one hour
 DAYS_A_STEP: Final = 16
@@ -87,25 +88,26 @@ class _Series(NamedTuple):
 
 
 class Tiers:
-    """The chore that rolls up."""
+    """The chore that rolls up; not before so many hours of a series are over, for each time begins pages anew."""
 
-    def __init__(self, database: Database, unix_ms: UnixTime) -> None:
+    def __init__(self, database: Database, unix_ms: UnixTime, *, together: int = TOGETHER) -> None:
         self._database = database
         self._ask = database.connection.execute
         self._unix_ms = unix_ms
         self._dated = DatedReadings(database.connection)
+        self._together = together
+        self._wait_hours = together - 1  # how long ago an hour must have ended; 0 while some are being rolled up
 
     def step(self, now: float) -> bool:
         """Roll up a few of what is due and over; False when there are none. `now` is monotonic."""
         until_ms = self._unix_ms(now) - GRACE_MS
-        if self._due(HOUR_DUE, until_ms // HOUR_MS, 1):
-            until_ms = self._moved_until(until_ms)
+        hours = self._hours_due(until_ms)
         work: Callable[[_Series, int], int]
         if epochs := self._due(EPOCH_DUE, None, HOURS_A_STEP):
             work, due = self._mark, epochs
-        elif hours := self._due(HOUR_DUE, until_ms // HOUR_MS, HOURS_A_STEP):
+        elif hours:
             work, due = self._roll_hour, hours
-        elif days := self._due(DAY_DUE, until_ms // DAY_MS, DAYS_A_STEP):
+        elif days := self._days_due(until_ms):
             work, due = self._roll_day, days
         else:
             return False
@@ -127,6 +129,33 @@ class Tiers:
             " ORDER BY start, series_id LIMIT ?3",
             (tier, before, limit),
         ).fetchall()
+
+    def _hours_due(self, until_ms: int) -> list[tuple[int, int, int]]:
+        """Give hours of one series that are due; none before enough are over, and from then on all there are."""
+        waits, self._wait_hours = self._wait_hours, self._together - 1
+        if not self._due(HOUR_DUE, until_ms // HOUR_MS - waits, 1):
+            return []
+        before = self._moved_until(until_ms) // HOUR_MS
+        first = self._due(HOUR_DUE, before - waits, 1)
+        if not first:
+            return []
+        self._wait_hours = 0
+        ((_, hour, series_id),) = first
+        later = range(hour, min(hour + HOURS_A_STEP, before))
+        return self._ask(
+            "SELECT tier, start, series_id FROM due WHERE tier = ? AND series_id = ?"  # noqa: S608 only question marks
+            f" AND start IN ({', '.join('?' * len(later))}) ORDER BY start",
+            (HOUR_DUE, series_id, *later),
+        ).fetchall()
+
+    def _days_due(self, until_ms: int) -> list[tuple[int, int, int]]:
+        """Give days that are due and whose hours are all rolled up."""
+        if not self._due(DAY_DUE, until_ms // DAY_MS, 1):
+            return []
+        before = self._moved_until(until_ms) // DAY_MS
+        for _, hour, _ in self._due(HOUR_DUE, None, 1):
+            before = min(before, hour * HOUR_MS // DAY_MS)
+        return self._due(DAY_DUE, before, DAYS_A_STEP)
 
     def _moved_until(self, until_ms: int) -> int:
         """Up to when all readings that came in are in their table, which is not later than that."""

@@ -101,3 +101,12 @@ def test_a_failed_transaction_leaves_the_clock_as_it_was(keeper):
     clock = load_clock(keeper.database.connection, boot="boot 2", quality=lambda: UNSYNCED)
     clock.begin(keeper.now, keeper.at)
     assert not clock.is_trusted  # and would be set again
+
+
+def test_a_clock_that_is_set_by_hand_again_and_again(tmp_path):
+    keeper = Keeper(tmp_path / "new.db", at=BUILT + YEARS, quality=UNSYNCED)
+    for value in range(4):
+        keeper.write(number(value))
+        keeper.at += 3_600
+    assert keeper.in_order() == keeper.values() == [0, 1, 2, 3]
+    keeper.stop()
