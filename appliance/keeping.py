@@ -49,7 +49,7 @@ class Keeping:
         self._run = secrets.randbits(62)
         self._room = Room(path.parent, store.reserve_mb)
         self._wear = Wear(store.budget_mb_per_day, process_counter(), device_counter(path.parent))
-        sqlite = partial(open_sqlite, path, settings, self.tally, self._remark, self._misses)
+        sqlite = partial(open_sqlite, path, settings, self.tally, self._remark, self._misses, monotonic())
         self._writer = Writer(
             path,
             open_ledger or sqlite,
@@ -280,6 +280,7 @@ def open_sqlite(
     tally: Tally,
     remark: Callable[[str], None],
     on_missing: Callable[[Missing], None],
+    since: float,
     *,
     is_whole: bool = False,
 ) -> Ledger:
@@ -299,6 +300,7 @@ def open_sqlite(
         remark=remark,
         is_whole=is_whole,
         on_missing=on_missing,
+        since=since,
         on_damage=lambda text: LOG.error("%s: %s", path, text),
     )
 
