@@ -110,7 +110,7 @@ def mistake_among(
         if not set(DERIVED[name].inputs) <= set(measured):
             inputs = " and ".join(DERIVED[name].inputs)
             return ("derived",), f"{name} is made of {inputs}, and this sensor measures {words}", f"remove {name}"
-    key = treatment.first_of(CALIBRATION)
+    key = treatment.first_of(BELIEF + CALIBRATION)
     if key is not None and len(measured) != 1:
         places = " or ".join(f"[sensor.{name}]" for name in measured)
         cure = f"say which one is meant: put it under {places}" if places else "remove it"

@@ -1,4 +1,8 @@
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sensors.chain import Chain
 from sensors.driver import Channel
@@ -51,3 +55,37 @@ def test_what_was_sent_and_what_is_past_can_be_forgotten():
     chain.forget_past()
     chain.forget_sent()
     assert chain.news(30.0, 0.0) == 30.0
+
+
+treatments = st.builds(
+    Treatment,
+    max_step=st.none() | st.floats(0.1, 100),
+    offset=st.none() | st.floats(-10, 10),
+    scale=st.none() | st.floats(0.5, 2),
+    median=st.none() | st.integers(2, 5),
+    moving_average=st.none() | st.integers(2, 5),
+    send_every=st.integers(1, 3),
+    throttle_s=st.none() | st.floats(0.1, 9),
+    decimals=st.none() | st.integers(0, 3),
+    delta=st.none() | st.floats(0.1, 9) | st.just("5%"),
+    heartbeat_s=st.floats(0.1, 9),
+)
+
+
+@given(treatments, st.lists(st.floats() | st.floats(min_value=-60, max_value=100) | st.integers(), max_size=30))
+def test_whatever_comes_only_believable_numbers_leave(treatment, values):
+    chain = Chain(DHT22, treatment)
+    believed = []
+    for at, value in enumerate(values):
+        try:
+            true = chain.believe(value)
+        except Doubt:
+            assert not -40 <= value <= 80 or believed  # what is no number or out of range; or a jump
+            continue
+        believed.append(true)
+        news = chain.news(true, float(at))
+        assert news is not None or len(believed) > 1  # the first one goes out at once
+        if news is not None:
+            assert math.isfinite(news)
+            assert min(believed) - 0.5 <= news <= max(believed) + 0.5
+            assert news == round(news, chain.decimals)

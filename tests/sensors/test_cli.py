@@ -127,7 +127,7 @@ def test_read_gives_up_a_driver_that_hangs(sensors, config, monkeypatch):
 
 
 def test_read_shows_what_is_not_believed(sensors, config):
-    config.write_text(config.read_text().replace("interval_s = 2", "interval_s = 2\nhigh = -100"))
+    config.write_text(config.read_text().replace("interval_s = 2", "interval_s = 2\ntemperature.high = -100"))
     code, out, _ = sensors("read", "kitchen", "--config", config)
     assert code == cli.FAILED
     assert "not believed: " in out

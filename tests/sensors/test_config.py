@@ -62,7 +62,8 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     ("[sensor.temperature]\nofset = 1\n", 6, "sensor[1].temperature.ofset", ["unknown key", '"offset"']),
     ("[sensor.temperature]\noffset = nan\n", 6, "sensor[1].temperature.offset", ["finite"]),
     ("[sensor.humidity]\nscale = 0\n", 6, "sensor[1].humidity.scale", ["factor"]),
-    ("low = 5\n[sensor.humidity]\nhigh = 4\n", 6, "sensor[1].humidity.low", ["nothing is above 5"]),
+    ("humidity.low = 5\nhumidity.high = 4\n", 5, "sensor[1].humidity.low", ["nothing is above 5"]),
+    (f"{DHT}high = 40\n", 11, "sensor[2].high", ["[sensor.temperature] or [sensor.humidity]"]),
     (f"{DHT}offset = 1\n", 11, "sensor[2].offset", ["[sensor.temperature] or [sensor.humidity]"]),
     (f"{DHT}[sensor.temprature]\noffset = 1\n", 11, "sensor[2].temprature", ['did you mean "temperature"?']),
     (f"{DHT}[sensor.dew_point]\ndelta = 1\n", 11, "sensor[2].dew_point", ['derived = ["dew_point"]']),
@@ -100,7 +101,7 @@ def test_a_problem_is_one_line_with_place_key_and_cure(load, text, line, key, pa
 def test_a_measurement_takes_from_its_sensor_what_its_table_leaves_open(load):
     (air, flow) = load(
         f'{DHT}delta = 0.5\nheartbeat_s = 300\nmedian = 3\nderived = ["dew_point"]\ntimeout_s = 600\n'
-        '[sensor.temperature]\noffset = -0.5\n[sensor.humidity]\ndelta = "5%"\nheartbeat_s = 60\n'
+        'temperature.offset = -0.5\n[sensor.humidity]\ndelta = "5%"\nheartbeat_s = 60\n'
         f"[sensor.dew_point]\ndecimals = 0\n{FLOW}calibrate = [[0.5, 0], [98.2, 100]]\n"
     ).sensors
     usual = Treatment(delta=0.5, heartbeat_s=300, median=3)

@@ -68,10 +68,11 @@ AIR = ("temperature", "humidity")
 DEW = ("dew_point",)
 AMONG = [  # measured, keys of the sensor, derived, tables; the key that is wrong, words of problem and cure
     (AIR, {}, (), {}, None, ""),
-    (AIR, {"delta": 0.5, "low": 0.0}, DEW, {"humidity": {"offset": 2.0}, "dew_point": {"delta": 1.0}}, None, ""),
-    (("temperature",), {"offset": 1.0}, (), {}, None, ""),
+    (AIR, {"delta": 0.5}, DEW, {"humidity": {"offset": 2.0, "low": 5.0}, "dew_point": {"delta": 1.0}}, None, ""),
+    (("temperature",), {"offset": 1.0, "high": 60.0}, (), {}, None, ""),
     ((), {"delta": 0.5}, (), {}, None, ""),  # a door
     (AIR, {"offset": 1.0}, (), {}, ("offset",), "[sensor.temperature] or [sensor.humidity]"),
+    (AIR, {"high": 40.0}, (), {}, ("high",), "[sensor.temperature] or [sensor.humidity]"),  # °C and %
     (AIR, {"calibrate": ((0, 1), (2, 3))}, (), {}, ("calibrate",), "[sensor.temperature]"),
     ((), {"scale": 2.0}, (), {}, ("scale",), "remove it"),
     (("temperature", "pressure"), {}, DEW, {}, ("derived",), "temperature and humidity"),
