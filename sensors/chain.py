@@ -39,5 +39,5 @@ class Chain:
         self._filter.forget_sent()
 
     def forget_past(self) -> None:
-        """Let the next value stand alone: those before it are old."""
+        """Let the next value stand alone, and be sent: those before it are old."""
         self._filter.forget_past()

@@ -46,9 +46,10 @@ class Filter:
         self._sent = None
 
     def forget_past(self) -> None:
-        """Let the next number stand alone: those before it are old."""
+        """Let the next number stand alone, and be sent: those before it are old."""
         self._raw.clear()
         self._middle.clear()
+        self.forget_sent()
 
     def _is_over(self, pause_s: float | None, now: float) -> bool:
         return pause_s is None or now - self._sent_at >= pause_s - self._slack_s

@@ -143,7 +143,7 @@ class Sensor:
             chain.forget_sent()
 
     def forget_past(self) -> None:
-        """Smooth no number with those before it: they are old."""
+        """Smooth no number with those before it, which are old, and send the next ones."""
         for chain in self._chains.values():
             chain.forget_past()
 

@@ -53,7 +53,6 @@ def test_what_was_sent_and_what_is_past_can_be_forgotten():
     chain.forget_sent()
     assert chain.news(22.0, 0.0) == 21.5
     chain.forget_past()
-    chain.forget_sent()
     assert chain.news(30.0, 0.0) == 30.0
 
 

@@ -66,10 +66,10 @@ def test_what_was_sent_can_be_forgotten(keys):
 
 
 def test_numbers_from_before_a_failure_can_be_forgotten():
-    keep = Filter(Treatment(median=3, moving_average=3))
-    sent(keep, [20.0, 20.0, 20.0])
+    keep = Filter(Treatment(median=3, moving_average=3, delta=50))
+    assert sent(keep, [20.0, 20.0, 20.0]) == [20.0, None, None]
     keep.forget_past()
-    assert sent(keep, [5.0]) == [5.0]
+    assert sent(keep, [5.0, 5.0]) == [5.0, None]
 
 
 def test_a_read_that_comes_a_little_early_still_ends_a_pause():
