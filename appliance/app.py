@@ -9,11 +9,11 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+import stat
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -29,13 +29,14 @@ from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
 from appliance.features.sys_topics import SysTopics
-from appliance.listeners import faults, url, where
+from appliance.listeners import faults, url
 from appliance.memory import give_back, share_arenas
 from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
-from appliance.places import control_path, database_path
+from appliance.places import control_path, database_path, present, spare_control_dir
+from appliance.ports import explained, explained_listener, look_whether_free
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
 
@@ -253,19 +254,24 @@ class Service:
 
 
 def open_control(path: Path, parts: AsyncExitStack) -> SocketFile:
-    """Open the control socket, where the disk cannot take it in a folder of its own; CommandError."""
+    """Open the control socket, where the disk cannot take it in its spare place; CommandError."""
     try:
         return SocketFile(path)
     except OSError as error:
         trouble = str(error) if isinstance(error, SocketFileError) else f"{path} cannot be made ({error.strerror})"
         if error.errno not in {errno.EROFS, errno.ENOSPC}:
             raise CommandError(trouble, Exit.DATA) from None
+    folder = spare_control_dir(path.parent, os.geteuid())
     try:
-        folder = Path(parts.enter_context(TemporaryDirectory(prefix="appliance-")))
+        with suppress(FileExistsError):  # of an earlier start that was killed
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
+            raise CommandError(f"{trouble}; {folder} is not this user's own: remove it", Exit.DATA)
         control = SocketFile(folder / path.name)
     except OSError:
         raise CommandError(trouble, Exit.DATA) from None
-    LOG.warning("`appliance status` cannot ask this service before its next start: %s", trouble)
+    parts.callback(folder.rmdir)
     return control
 
 
@@ -280,7 +286,12 @@ async def serving(settings: Settings, data_dir: Path) -> AsyncGenerator[Service]
     for fault in faults(settings):  # the command line has said so with the line; others may not have asked
         raise CommandError(str(SettingError(*fault)), Exit.CONFIG)
     async with AsyncExitStack() as parts:
+        is_new = not present(data_dir)
+        if is_new:  # nothing is made for a service that cannot start
+            look_whether_free(settings)
         parts.enter_context(held(data_dir))
+        if not is_new:
+            look_whether_free(settings)
         service = Service(settings, data_dir)
         await service.start(parts)
         yield service
@@ -324,38 +335,6 @@ async def run(settings: Settings, data_dir: Path, started: Callable[[Service], N
             notify.stopping()
     finally:
         stopped.cancel()
-
-
-@contextmanager
-def explained(address: str, port: int, name: str) -> Generator[None]:
-    """Turn the refusal of a port into one line; `name` is that of its option, --NAME-port."""
-    try:
-        yield
-    except OSError as error:
-        cure = f"choose another with --{name}-port (0 for none)"
-        place = f"port {port} on {address}"
-        problem = {
-            errno.EADDRINUSE: f"{place} is taken by another program; stop that one or {cure}",
-            errno.EACCES: f"{place} may not be opened by this user; {cure}",
-        }.get(error.errno or 0, f"{place} cannot be opened ({error.strerror or error}); {cure}")
-        raise CommandError(problem, Exit.UNAVAILABLE) from None
-
-
-@contextmanager
-def explained_listener(number: int, one: Listener) -> Generator[None]:
-    """Turn the refusal of a listener into one line that names its key."""
-    try:
-        yield
-    except SocketFileError as error:
-        raise CommandError(f"listener[{number + 1}].path: {error}", Exit.UNAVAILABLE) from None
-    except OSError as error:
-        problem = {
-            errno.EADDRINUSE: "is taken by another program; stop that one or choose another",
-            errno.EACCES: "may not be opened by this user; choose a port above 1023",
-            errno.EADDRNOTAVAIL: "is no address of this computer; choose one of its own",
-        }.get(error.errno or 0, f"cannot be opened ({error.strerror or error}); choose another")
-        key = "address" if error.errno == errno.EADDRNOTAVAIL else "port"
-        raise CommandError(f"listener[{number + 1}].{key}: {where(one)} {problem}", Exit.UNAVAILABLE) from None
 
 
 def context_of(number: int, one: Listener) -> ssl.SSLContext | None:

@@ -20,7 +20,7 @@ from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
-from appliance.store.missing import missings
+from appliance.store.missing import Missing, missings
 from appliance.store.room import Room
 from appliance.store.sqlite_ledger import open_ledger, read_only
 from appliance.store.wear import Wear, device_counter, process_counter
@@ -49,7 +49,7 @@ class Keeping:
         self._wear = Wear(store.budget_mb_per_day, process_counter(), device_counter(path.parent))
         self._writer = Writer(
             path,
-            open_ledger or partial(open_sqlite, path, settings, self.tally, self._remark, monotonic()),
+            open_ledger or partial(open_sqlite, path, settings, self.tally, self._remark, self._misses, monotonic()),
             read=None if open_ledger else partial(read_sqlite, path),
             run=self._run,
             room=self._room,
@@ -67,6 +67,7 @@ class Keeping:
         self._silent = False  # the disk does not answer
         self._fails = False  # nothing can be written
         self._is_open = False
+        self._missing: Missing | None = None  # at the end of what was there at the start
 
     async def open(self) -> None:
         """Open the database and read what is in it; StoreError says why not."""
@@ -162,6 +163,12 @@ class Keeping:
         if not self._is_open:
             LOG.warning("%s", text)
 
+    def _misses(self, missing: Missing) -> None:
+        """Know what may be missing since the last run; opened again, the file was our own."""
+        if not self._is_open:
+            self._missing = missing
+            LOG.warning("%s", missing.line())
+
     def _recovered(self) -> None:
         self._fails = False
         LOG.warning("%s is written again", self._path)
@@ -210,6 +217,7 @@ class Keeping:
                 *(damage.line() for damage in damages(self._path)),
                 *(missing.line() for missing in missings(self._path)),
             ],
+            "cut": None if self._missing is None or self._missing.place else self._missing.told(),
             **self._wear.status(),
             "size_bytes": size_bytes(self._path),
             "max_bytes": self._max_bytes,
@@ -240,7 +248,14 @@ def read_sqlite(path: Path, now: float) -> Loaded:
     return Loaded(found.image, found.next_number, found.next_key)
 
 
-def open_sqlite(path: Path, settings: Settings, tally: Tally, remark: Callable[[str], None], since: float) -> Ledger:
+def open_sqlite(
+    path: Path,
+    settings: Settings,
+    tally: Tally,
+    remark: Callable[[str], None],
+    on_missing: Callable[[Missing], None],
+    since: float,
+) -> Ledger:
     """Open the database for writing; StoreError says why not. Called in the writer's thread."""
     return open_ledger(
         path,
@@ -255,6 +270,7 @@ def open_sqlite(path: Path, settings: Settings, tally: Tally, remark: Callable[[
         ),
         tally=tally,
         remark=remark,
+        on_missing=on_missing,
         since=since,
         on_damage=lambda text: LOG.error("%s: %s", path, text),
     )

@@ -1,7 +1,10 @@
 """Where a service keeps its files, and where the command line looks for a running one."""
 
 import os
+import stat
+import tempfile
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 SYSTEM_CONFIG = Path("/etc/appliance/appliance.toml")
@@ -42,16 +45,36 @@ def control_path(data_dir: Path) -> Path:
     return Path(runtime or data_dir) / CONTROL_SOCKET
 
 
+def spare_control_dir(data_dir: Path, user: int) -> Path:
+    """Where a user's service puts its control socket while the disk of its data takes none."""
+    known = blake2b(os.fsencode(data_dir.absolute()), digest_size=6).hexdigest()
+    return Path(tempfile.gettempdir()) / f"appliance-{user}-{known}"
+
+
 def control_paths(data_dir: Path | None) -> Iterator[Path]:
     """Where a running service may answer, the likeliest first; one that is named is the only one."""
     if data_dir is not None:
         yield data_dir / CONTROL_SOCKET
         if data_dir.absolute() == SYSTEM_DATA_DIR:
             yield SYSTEM_RUNTIME_DIR / CONTROL_SOCKET
+        yield from _spare_control_paths(data_dir)
         return
     yield SYSTEM_RUNTIME_DIR / CONTROL_SOCKET
     for directory in data_dirs():
         yield directory / CONTROL_SOCKET
+        yield from _spare_control_paths(directory)
+
+
+def _spare_control_paths(data_dir: Path) -> Iterator[Path]:
+    """Give the spare place, where it is there and its maker is whoever owns the data: others may write beside it."""
+    try:
+        owner = data_dir.stat().st_uid
+        spare = spare_control_dir(data_dir, owner)
+        found = spare.lstat()
+    except OSError:
+        return
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == owner and not found.st_mode & 0o077:
+        yield spare / CONTROL_SOCKET
 
 
 def database_paths(data_dir: Path | None) -> Iterator[Path]:

@@ -24,6 +24,7 @@ from sensors.link import Endpoint, Link
 from sensors.outbox import Outbox
 from sensors.sender import Sender
 from sensors.sensor import Outgoing, Sensor
+from sensors.statements import Statements
 from sensors.topics import AgentTopics
 
 SAY_AGAIN_WITHIN_S = 5.0  # after connecting: the broker may have lost what it knew
@@ -72,6 +73,7 @@ class Agent:
         # Jitter only: nothing secret comes of it.
         self._link = Link(endpoint, self, self._wake, random or Random())  # noqa: S311
         self._sender = Sender(self._topics, outbox, self._link)
+        self._statements = Statements(self._link)
         self._started = self._now = clock()
         self._crew = Crew(
             config.sensors, self._topics, self, self._wake, self._now, context=context, wall_clock=wall_clock
@@ -128,6 +130,7 @@ class Agent:
         self._crew.tick(now)
         self._tell_what_is_due()
         self._sender.tick(now)
+        self._statements.tick(now)
         if self._watchdog_s is not None and now >= self._watchdog_at:
             self._watchdog_at = now + self._watchdog_s
             notify.watchdog()
@@ -140,6 +143,7 @@ class Agent:
             self._crew.next_deadline(),
             self._link.next_deadline(),
             self._sender.next_deadline(),
+            self._statements.next_deadline(),
             self._about_at,
             self._health_at,
             self._watchdog_at if self._watchdog_s is not None else None,
@@ -189,7 +193,7 @@ class Agent:
         log.info("connected to %s as agent %s", where, self._config.agent)
         self._connects += 1
         self._why_not = ""
-        self._link.publish(self._topics.availability, ONLINE, retain=True)
+        self._statements.say(self._topics.availability, ONLINE, now)
         self._about_told = b""
         self._about_at = now if self._crew.complete else now + ABOUT_AFTER_S
         self._health_at = now
@@ -203,6 +207,7 @@ class Agent:
     def disconnected(self, why: str) -> None:
         """Keep readings until the broker is back; say why once."""
         self._sender.disconnected()
+        self._statements.forget()
         self._about_at = self._health_at = None
         if why != self._why_not and not self._stop:
             self._why_not = why
@@ -211,7 +216,10 @@ class Agent:
 
     def acknowledged(self, tokens: Sequence[int], reason_code: int) -> None:
         """See Handler."""
-        self._sender.acknowledged(tokens, reason_code, self._now)
+        if tokens[0] < 0:
+            self._statements.acknowledged(tokens, reason_code, self._now)
+        else:
+            self._sender.acknowledged(tokens, reason_code, self._now)
 
     def unsent(self, tokens: Sequence[int]) -> None:
         """See Handler."""
@@ -229,14 +237,16 @@ class Agent:
 
     def _tell_availability(self, sensor: Sensor) -> None:
         if sensor.standing.online is not None:
-            self._link.publish(sensor.availability_topic, ONLINE if sensor.standing.online else OFFLINE, retain=True)
+            availability = ONLINE if sensor.standing.online else OFFLINE
+            self._statements.say(sensor.availability_topic, availability, self._now)
 
     def _tell_what_is_due(self) -> None:
         if self._about_at is not None and self._now >= self._about_at:
             self._about_at = None
             about = encode_about(self._device())
-            if about != self._about_told and self._link.publish(self._topics.about, about, retain=True):
+            if about != self._about_told:
                 self._about_told = about
+                self._statements.say(self._topics.about, about, self._now)
         if self._health_at is not None and self._now >= self._health_at:
             self._health_at = self._now + HEALTH_EVERY_S
             self._link.announce(self._topics.health, encode_health(self._health()))
@@ -280,7 +290,7 @@ class Agent:
         notify.stopping()
         self._now = self._clock()
         closing = self._crew.close()
-        self._link.publish(self._topics.availability, OFFLINE, retain=True)
+        self._statements.say(self._topics.availability, OFFLINE, self._now)
         self._until(lambda: not self._link.up or self._link.idle, GOODBYE_S)
         self._link.close()
         self._until(lambda: self._link.socket is None, FAREWELL_S)

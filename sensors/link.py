@@ -32,7 +32,9 @@ MAX_PACKET_BYTES = 131_072  # of ours; the broker may allow less
 LARGEST_PACKET_BYTES = 268_435_460  # that MQTT knows
 PACKET_OVERHEAD_BYTES = 256  # at most: header, packet id, provenance
 
+REFUSED = 0x80  # reason codes from here on: the broker did not take the message
 UNSPECIFIED_ERROR = 0x80
+QUOTA_EXCEEDED = 0x97
 SESSION_TAKEN_OVER = 0x8E
 REFUSED_CURES = {
     0x84: "it does not speak MQTT 5; use a broker that does",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sensors.link import Link
+from sensors.link import QUOTA_EXCEEDED, REFUSED, Link
 from sensors.outbox import Entry, Outbox
 from sensors.sensor import Outgoing
 from sensors.topics import OFF, ON, AgentTopics
@@ -15,7 +15,7 @@ BACKLOG_READINGS = 100  # in one message
 BACKLOG_EVERY_S = 0.2  # so that a long backlog leaves the broker and the link to the live readings
 BACKLOG_FIRST_AFTER_S = 0.5  # after connecting: what the house is like now comes first
 REFUSED_WAIT_S = 30.0
-REFUSED = 0x80  # reason codes from here on: the broker did not take the message
+QUOTA_WAIT_S = 5.0
 
 log = logging.getLogger("sensors")
 
@@ -81,9 +81,15 @@ class Sender:
                 self._backlog_at = now + BACKLOG_EVERY_S
             return
         self._outbox.refused(tokens)
-        self._backlog_at = now + REFUSED_WAIT_S
-        if reason_code not in self._refusals_said:
-            self._refusals_said.add(reason_code)
+        self._backlog_at = now + (QUOTA_WAIT_S if reason_code == QUOTA_EXCEEDED else REFUSED_WAIT_S)
+        if reason_code in self._refusals_said:
+            return
+        self._refusals_said.add(reason_code)
+        if reason_code == QUOTA_EXCEEDED:
+            log.warning(
+                "the broker cannot store readings at present, its disk may be full; they are kept and sent again"
+            )
+        else:
             log.warning(
                 "the broker refuses readings (reason code 0x%02X); they are kept. Check what %s may publish there",
                 reason_code,

@@ -44,6 +44,7 @@ ARROWS = {
         "appliance.settings",
     },
     "appliance.data_dir": {"appliance.exits"},
+    "appliance.ports": {"appliance.exits", "appliance.listeners", "appliance.net", "appliance.settings"},
     "appliance.app": {
         "appliance",
         "appliance.accounts",
@@ -67,6 +68,7 @@ ARROWS = {
         "appliance.notify",
         "appliance.page",
         "appliance.places",
+        "appliance.ports",
         "appliance.settings",
         "appliance.store",
     },
@@ -166,8 +168,10 @@ ARROWS = {
         "sensors.reading",
         "sensors.sender",
         "sensors.sensor",
+        "sensors.statements",
         "sensors.topics",
     },
+    "sensors.statements": {"sensors.link"},
     "sensors.crew": {
         "sensors.config",
         "sensors.driver",

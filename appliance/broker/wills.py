@@ -89,7 +89,15 @@ class Wills:
         self._deadlines.set(waiting.due, whose)
 
     def revoke(self, session: Session) -> None:
-        """The client is back in time. [MQTT-3.1.3-9]"""
+        """The client is back in time. [MQTT-3.1.3-9]
+
+        Its CONNACK does not wait until that is durable, as it does where it discards a session: then the will is told
+        at once, in the same group as the session's end. A cut in between takes the client's link as well, so it is
+        lost again; the will of before goes on waiting, for what was left of its delay. Whoever comes back in that time
+        revokes it anew, and of whoever does not it says what is true. Nothing that was told is told twice by this. Nor
+        does CONNACK wait for a new will: a server may leave it to a restart to tell them (MQTT 5 §3.1.2.5), and
+        what is acknowledged to the client after it comes behind it.
+        """
         waiting = self._take(session)
         if waiting is not None:
             self.drop(waiting.will)

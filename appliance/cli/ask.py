@@ -100,6 +100,8 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
             yield f"  {verb:9} {counted(count, thing)} ({cause})"
     yield from store_lines(status["store"])
     yield from history_lines(status["history"])
+    if gaps := status.get("gaps"):
+        yield from gap_lines(gaps)
 
 
 def store_lines(store: dict[str, Any] | None) -> Iterable[str]:
@@ -138,6 +140,8 @@ def store_lines(store: dict[str, Any] | None) -> Iterable[str]:
         yield f"            {coloured(lack, Colour.RED)}"
     for damage in store["damages"]:
         yield f"            {coloured(damage, Colour.RED)}"
+    if cut := store.get("cut"):
+        yield f"            {printable(cut['text'])}"
     if store["refuses"]:
         yield f"            {coloured('nothing is acknowledged that would have to be kept', Colour.RED)}"
 
@@ -154,6 +158,17 @@ def history_lines(history: dict[str, Any] | None) -> Iterable[str]:
     if history["beyond_max_series"]:
         values = counted(history["beyond_max_series"], "value")
         yield f"            not recorded: {values} of topics beyond history.max_series"
+
+
+def gap_lines(gaps: dict[str, Any]) -> Iterable[str]:
+    """Put what the last day was not recorded of into words."""
+    if gaps["clock_unset"]:
+        unset = "the clock is not set: until it is, nobody knows the times of readings"
+        yield f"            {coloured(unset, Colour.RED)}"
+    if newest := gaps["newest"]:
+        lasts = f", {gaps['lasting']} of them {'lasts' if gaps['lasting'] == 1 else 'last'}" if gaps["lasting"] else ""
+        yield f"            {counted(gaps['day'], 'gap')} in the last 24 h{lasts}"
+        yield f"            the newest since {local_time(newest['since'])}: {cause(newest)}"
 
 
 def megabytes(size_bytes: int) -> str:

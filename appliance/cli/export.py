@@ -34,7 +34,11 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     export.add_argument("--since", metavar="WHEN", help="30m, 1h, 7d ago, or a time (default: from the first reading)")
     export.add_argument("--until", default="now", metavar="WHEN", help="likewise (default now)")
     export.add_argument("--format", choices=FORMATS, default="csv", help="csv (default) or jsonl: an object a line")
-    export.add_argument(
+    what = export.add_mutually_exclusive_group()
+    what.add_argument(
+        "--gaps", action="store_true", help="not the readings, but when there are none: since, until, cause, whose"
+    )
+    what.add_argument(
         "--every",
         type=span,
         metavar="SPAN",
@@ -65,7 +69,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     """Write rows as they are read."""
     from appliance.cli.subscriber import check_filter  # noqa: PLC0415 loads the client
     from appliance.store.database import StoreError  # noqa: PLC0415
-    from appliance.store.export import Wanted, export  # noqa: PLC0415
+    from appliance.store.export import Wanted, export, export_gaps  # noqa: PLC0415
 
     check_filter(arguments.filter, "TOPIC-FILTER")
     at = time.time()
@@ -85,9 +89,12 @@ def export_command(arguments: argparse.Namespace) -> int:
     try:
         rows = 0
         with _output(output) as out:
-            for piece in export(
-                path, wanted, arguments.format, lambda done, of: progress.tell(f"{done} of {of} topics")
-            ):
+            pieces = (
+                export_gaps(path, wanted, arguments.format)
+                if arguments.gaps
+                else export(path, wanted, arguments.format, lambda done, of: progress.tell(f"{done} of {of} topics"))
+            )
+            for piece in pieces:
                 with writing():
                     out.write(piece)
                 rows += piece.count("\n")
@@ -97,7 +104,10 @@ def export_command(arguments: argparse.Namespace) -> int:
         progress.end()
     rows -= arguments.format == "csv"  # its head
     if rows <= 0:
-        complain(f"no readings of {arguments.filter} in that time; `appliance sub --at now -v` shows what there is")
+        what, cure = "readings", "`appliance sub --at now -v` shows what there is"
+        if arguments.gaps:
+            what, cure = "gaps", "--since reaches further back"
+        complain(f"no {what} of {arguments.filter} in that time; {cure}")
         return Exit.NOTHING
     if output is not None:
         say(f"{output} has {counted(rows, 'row')}, {output.stat().st_size / 1e6:.1f} MB")

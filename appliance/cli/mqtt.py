@@ -102,8 +102,8 @@ def _add(commands: "Commands[argparse.ArgumentParser]", name: str, help_text: st
     return parser
 
 
-class Filters(argparse.Action):
-    """Takes topic filters that stand without an option."""
+class Topics(argparse.Action):
+    """Takes what says which topics are meant, so that -t may be left out."""
 
     def __init__(self, *, topic: argparse.Action, **options: Any) -> None:
         super().__init__(**options)
@@ -116,29 +116,33 @@ class Filters(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
-        """Put them beside those of -t."""
-        if values:
-            namespace.topic = [*(namespace.topic or []), *values]
+        """Put it down."""
+        if self.take(namespace, values):
             self._topic.required = False
 
+    def take(self, namespace: argparse.Namespace, values: str | Sequence[Any] | None) -> bool:
+        """Put it down; False where nothing was said."""
+        raise NotImplementedError
 
-class Moment(argparse.Action):
-    """Takes a time of the past, where every topic is meant unless some are named."""
 
-    def __init__(self, *, topic: argparse.Action, **options: Any) -> None:
-        super().__init__(**options)
-        self._topic = topic
+class Filters(Topics):
+    """Topic filters that stand without an option, beside those of -t."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 argparse's signature
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,  # noqa: ARG002
-    ) -> None:
-        """Note it."""
+    def take(self, namespace: argparse.Namespace, values: str | Sequence[Any] | None) -> bool:
+        """Put them down."""
+        if not values:
+            return False
+        namespace.topic = [*(namespace.topic or []), *values]
+        return True
+
+
+class Moment(Topics):
+    """A time of the past, where every topic is meant unless some are named."""
+
+    def take(self, namespace: argparse.Namespace, values: str | Sequence[Any] | None) -> bool:
+        """Put it down."""
         namespace.at = values
-        self._topic.required = False
+        return True
 
 
 def positive(text: str) -> float:

@@ -10,6 +10,7 @@ from typing import Final
 
 from appliance.store.database import StoreError, explain, open_reader
 from appliance.store.reading_rows import prepare
+from appliance.store.still import is_still
 
 READER_TIMEOUT_S: Final = 5.0  # a reader that stays longer pins the write-ahead log
 STEPS_BETWEEN_LOOKS: Final = 20_000  # of SQLite's machine, some milliseconds
@@ -19,7 +20,8 @@ class Asker:
     """Asks one file, from any thread. Each question has a connection to itself.
 
     keeps: one connection stays open between questions, outside any transaction, so that it holds up no checkpoint.
-    It must be closed before the service's own, which moves the log only when it is the last one.
+    It must be closed before the service's own, which moves the log only when it is the last one. One that was opened
+    where nothing can be written does not stay: it would not see what is written later.
     """
 
     def __init__(self, path: Path, *, timeout_s: float = READER_TIMEOUT_S, keeps: bool = False) -> None:
@@ -80,7 +82,7 @@ class Asker:
     def _give_back(self, connection: sqlite3.Connection, file: tuple[int, int], *, is_done: bool) -> None:
         if is_done:
             with self._lock:
-                if self._keeps and self._kept is None:
+                if self._keeps and self._kept is None and not is_still(connection):
                     self._kept = connection, file
                     return
         connection.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from appliance.store.breaks import leave_open
-from appliance.store.database import APPLICATION_ID, STEP_NAMES, StoreError, explain, open_reader
+from appliance.store.database import APPLICATION_ID, STEP_NAMES, StoreError, explain, newer, newer_steps, open_reader
 from appliance.store.gaps import RESTORED
 from appliance.store.notes import read_steps
 from appliance.store.reading_rows import IS_WHOLE, prepare
@@ -128,12 +128,12 @@ def check(path: Path, name: Path | None = None) -> None:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             if application_id != APPLICATION_ID:
                 raise StoreError(f"{name} belongs to another program: name one that `appliance backup` has made")
-            if unknown := sorted(read_steps(connection) - STEP_NAMES):
-                raise StoreError(
-                    f"{name} was written by a newer version (step {unknown[-1]} is unknown here): "
-                    "update this installation"
-                )
+            steps = read_steps(connection)
+            if unknown := newer_steps(steps):
+                raise newer(name, unknown)
             (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if verdict == "ok" and not steps <= STEP_NAMES:
+                verdict = "its list of schema steps"
     except sqlite3.Error as error:
         raise StoreError(f"{name} is no whole database ({error}): take another copy") from error
     if verdict != "ok":

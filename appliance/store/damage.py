@@ -21,6 +21,7 @@ from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES, has_any_page
 from appliance.store.log import Log, read_log
 from appliance.store.notes import Notes, read_steps, read_texts
 from appliance.store.reading_rows import prepare
+from appliance.store.sealed import find_broken
 
 LOG: Final = logging.getLogger(__name__)
 ASIDE: Final = ".corrupt-"
@@ -147,11 +148,19 @@ def log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
+class Lack(NamedTuple):
+    """What shows that the end of a whole file is missing. is_kept: no usual thing, which is told until it was read."""
+
+    text: str
+    is_kept: bool
+
+
 class Seen(NamedTuple):
-    """What a look at the bytes shows. why: it is damaged; remark: it is not, but what was written last is missing."""
+    """What a look at the bytes shows. why: it is damaged; lack, remark: it is not, but there is something to tell."""
 
     is_ours: bool
     why: str | None = None
+    lack: Lack | None = None
     remark: str | None = None
 
 
@@ -171,7 +180,7 @@ def examine(path: Path, notes: Notes | None) -> Seen:
             if file is not None:
                 return Seen(is_ours=False, remark=f"{path} was there and empty: a new history begins in it")
             if notes is not None:
-                return Seen(is_ours=False, remark=f"{path} is gone: a new history begins")
+                return Seen(is_ours=False, lack=Lack(f"{path} is gone, a new history begins", is_kept=True))
             return Seen(is_ours=False)
         has_trace = TRACE in head or _has_trace(log)
         if not head.startswith(MAGIC):
@@ -185,10 +194,9 @@ def examine(path: Path, notes: Notes | None) -> Seen:
         if why := _harm(path, first, os.fstat(file).st_size, log):
             return Seen(is_ours=True, why=why)
         if log is None and notes is not None and notes.is_open and not log_of(path).exists():
-            return Seen(is_ours=True, remark=f"{log_of(path)} is gone: what was written last may be missing")
+            return Seen(is_ours=True, lack=Lack(f"{log_of(path)} is gone", is_kept=True))
         if log is not None and log.torn:
-            remark = f"the end of {log_of(path)} is torn, as by a power cut: what was written last may be missing"
-            return Seen(is_ours=True, remark=remark)
+            return Seen(is_ours=True, lack=Lack(f"the end of {log_of(path)} is torn, as by a power cut", is_kept=False))
         return Seen(is_ours=True)
 
 
@@ -250,8 +258,8 @@ def check(
 ) -> str | None:
     """Have SQLite look through a file that nobody has open, without changing it: why it is damaged, None if it is not.
 
-    Of a large file the tables named `bulk` are left out. `sums`: what is true of each whole row, of some tables, in a
-    file that has all `steps` of the schema; the power may fail between two of them.
+    Of a large file the tables named `bulk` are left out, and `sums`: what is true of each whole row, of some tables.
+    Sums are held in a file that has all `steps` of the schema; the power may fail between two of them.
     """
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -272,7 +280,11 @@ def check(
             if said != "ok":
                 LOG.warning("%s: %s", path, " ".join(str(said).replace("*** in database main ***", "").split()))
                 return "some of its pages or rows do not fit together"
-        if path.stat().st_size <= SUM_BYTES and steps <= _applied(connection):
+        if not steps <= _applied(connection):
+            return None
+        if why := find_broken(connection):
+            return why
+        if path.stat().st_size <= SUM_BYTES:
             return _check_sums(connection, sums)
     except sqlite3.Error as error:
         return str(error) if is_damage(error) else None

@@ -14,6 +14,7 @@ import msgspec
 from appliance.store.damage import MisfitError, is_damage
 from appliance.store.notes import read_notes, read_steps, take_notes, write_notes
 from appliance.store.room import is_full
+from appliance.store.sealed import prepare_seals
 from appliance.store.still import cannot_write, is_read_only, open_still
 
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
@@ -24,6 +25,8 @@ STEP_NAMES = {
     "0003_ticks",
     "0004_tiers",
     "0005_gaps",
+    "0008_clock",
+    "0009_seals",
 }  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
 PAGE_BYTES = 1024  # of a new file: a small commit writes a page or two, and on a card every byte of them counts
 LOG_BYTES = 8 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow
@@ -77,8 +80,11 @@ class Database:
     Every statement runs at once unless it stands in `transaction()`. Use it in the thread that opened it.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, lock: int, *, left_open_at: float | None = None
+    ) -> None:
         self.path = path
+        self.left_open_at = left_open_at  # Unix time when somebody opened it who has not closed it in order
         self.connection = connection
         self._lock = lock
         self._failed = False  # the disk did, under this connection
@@ -94,6 +100,7 @@ class Database:
         except OSError as error:
             raise StoreError(explain(path, error)) from error
         try:
+            left_open_at = _left_open_at(lock)
             mend(lock, None)
             try:
                 connection = _connect(path)
@@ -106,7 +113,7 @@ class Database:
                 with suppress(OSError):  # a full disk need not keep anybody from reading
                     write_notes(path, notes)
                     _to_disk(path.parent)  # the log is there, and stays until it is closed in order
-                return cls(path, connection, lock)
+                return cls(path, connection, lock, left_open_at=left_open_at)
             except BaseException:
                 connection.close()
                 raise
@@ -194,6 +201,7 @@ def create(path: Path, steps: set[str]) -> sqlite3.Connection:
             f"application_id = {APPLICATION_ID}",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        prepare_seals(connection)
         database = sqlite_utils.Database(connection, execute_plugins=False)
         STEPS.apply(database, stop_before=step_names() - steps)
         connection.execute("PRAGMA foreign_keys = OFF")
@@ -224,6 +232,9 @@ def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
 
 
 def _reader(path: Path, *, any_thread: bool) -> sqlite3.Connection:
+    if is_read_only(path) and path.exists():
+        # In the usual way the index of the log would be opened, for this whole process, never to be written again.
+        return open_still(path, any_thread=any_thread)
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
@@ -259,10 +270,17 @@ def _lock(path: Path) -> int:
     return lock
 
 
+def _left_open_at(lock: int) -> float | None:
+    """Say when the file was opened by somebody who has not closed it in order, None where all is in order."""
+    notes = read_notes(lock)
+    return os.fstat(lock).st_mtime if notes is not None and notes.is_open else None
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     """Open the file, make sure that it is ours, and bring its schema up to date."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     try:
+        prepare_seals(connection)
         _claim(path, connection)
         _migrate(path, connection)
     except BaseException:

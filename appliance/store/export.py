@@ -13,13 +13,18 @@ from typing import Final, NamedTuple
 from appliance.mqtt.topics import matches
 from appliance.store.answers import Row
 from appliance.store.asking import asking
+from appliance.store.calendar import Calendar
+from appliance.store.gap_reader import gaps_between
+from appliance.store.gaps import HUB, MOST
 from appliance.store.pages import pages
-from appliance.store.readings import NUMBER
+from appliance.store.readings import LAST_AT, NUMBER
 from appliance.store.rollup import hold_ms, is_counter
+from appliance.store.sealed import whole_series
 from appliance.store.travel import published
 
 FORMATS: Final = ("csv", "jsonl")
 ROW_COLUMNS: Final = ("topic", "time", "value", "unit", "quality", "clock", "agent", "run", "seq")
+GAP_COLUMNS: Final = ("since", "until", "cause", "detail", "scope", "name")
 BUCKET_COLUMNS: Final = ("topic", "time", "min", "mean", "weighted_mean", "max", "sum", "count", "last", "unit")
 
 Fields = tuple[str | float | int | None, ...]
@@ -60,10 +65,40 @@ def export(
     tell(len(series), len(series))
 
 
+def export_gaps(path: Path, wanted: Wanted, form: str) -> Generator[str]:
+    """Give the gaps of the topics that match in the same manner, by time; one that lasts has no `until`. StoreError.
+
+    What concerns everything is always among them, an agent's where one of its topics matches.
+    """
+    with asking(path) as connection:
+        topics = [row for row in whole_series(connection) if matches(wanted.topic_filter, row[1])]
+        gaps = gaps_between(connection, Calendar(connection), wanted.since_at, min(wanted.until_at, LAST_AT), MOST)
+    concerned = {*(row[1] for row in topics), *(row[-1] for row in topics)}  # topics and agents
+    if form == "csv":
+        yield _csv([GAP_COLUMNS])
+    rows: list[Fields] = [
+        (
+            _time(gap.since_at),
+            None if gap.until_at is None else _time(gap.until_at),
+            gap.cause,
+            gap.detail,
+            gap.scope,
+            gap.name,
+        )
+        for gap in sorted(gaps, key=lambda gap: (gap.since_at, gap.cause, gap.name))
+        if gap.scope == HUB or gap.name in concerned or wanted.topic_filter == "#"
+    ]
+    yield _csv(rows) if form == "csv" else _json_lines(GAP_COLUMNS, rows)
+
+
 def _series(path: Path, topic_filter: str) -> list[Exported]:
     with asking(path) as connection:
-        rows = connection.execute("SELECT id, topic, kind, unit, quantity FROM series ORDER BY topic").fetchall()
-    return [Exported(*row) for row in rows if matches(topic_filter, row[1])]
+        rows = whole_series(connection)
+    return [
+        Exported(series_id, topic, kind, unit, quantity)
+        for series_id, topic, kind, unit, _, quantity, _ in rows
+        if matches(topic_filter, topic)
+    ]
 
 
 def _rows(path: Path, series: Exported, wanted: Wanted) -> Iterator[list[Fields]]:

@@ -12,6 +12,7 @@ from appliance.store.gaps import CLOCK_UNSET, HUB, UNKEPT
 from appliance.store.history_reader import HistoryReader
 from appliance.store.holes import Gap, holes
 
+DAY_S: Final = 86_400.0
 MAX_GAPS: Final = 1_000  # of one answer, the newest
 LOOKED_AT: Final = 10_000  # readings that fill one gap
 COLUMNS: Final = "scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq"
@@ -52,14 +53,29 @@ class GapReader:
             gaps = gaps_between(connection, Calendar(connection), since_at, until_at)
         return sorted(gaps, key=lambda gap: gap.since_at, reverse=True)[:limit]
 
+    def news(self, at: float) -> dict[str, object]:
+        """Give what the status says: how many gaps the last day had, and the newest; whether the clock is not set."""
+        with asking(self._path) as connection:
+            gaps = gaps_between(connection, Calendar(connection), at - DAY_S, at)
+        newest = max(gaps, key=lambda gap: gap.since_at, default=None)
+        lasting = [gap for gap in gaps if gap.until_at is None]
+        return {
+            "day": len(gaps),
+            "lasting": len(lasting),
+            "newest": None if newest is None else newest.told(),
+            "clock_unset": any(gap.cause == CLOCK_UNSET for gap in lasting),
+        }
 
-def gaps_between(connection: sqlite3.Connection, calendar: Calendar, since_at: float, until_at: float) -> list[Gap]:
-    """Give all gaps that touch a stretch of time; one whose row is damaged is left out."""
+
+def gaps_between(
+    connection: sqlite3.Connection, calendar: Calendar, since_at: float, until_at: float, limit: int = MAX_GAPS
+) -> list[Gap]:
+    """Give all gaps that touch a stretch of time, of those that are over the newest; a damaged row is left out."""
     rows = connection.execute(
         f"SELECT {COLUMNS}, checksum FROM gaps WHERE to_tick IS NULL AND from_tick <= ?1"  # noqa: S608 our own columns
         f" UNION ALL SELECT * FROM (SELECT {COLUMNS}, checksum FROM gaps WHERE to_tick >= ?2 AND from_tick <= ?1"
         " ORDER BY to_tick DESC LIMIT ?3)",
-        (calendar.tick(until_at), calendar.tick(since_at), MAX_GAPS),
+        (calendar.tick(until_at), calendar.tick(since_at), limit),
     ).fetchall()
     found = [
         _gap(calendar, scope, name, cause, detail, from_tick, to_tick)

@@ -29,6 +29,7 @@ from appliance.store.reading_rows import (
 )
 from appliance.store.readings import LAST_AT
 from appliance.store.schema_ticks import IS_STAGED
+from appliance.store.sealed import whole_series
 from appliance.store.staged import COLUMNS, StagedRow, Staging
 
 MAX_ROWS: Final = 100_000
@@ -131,7 +132,7 @@ class HistoryReader:
     def topics(self) -> list[Series]:
         """Everything that has a history, by topic."""
         with self._question() as ask:
-            found = ask.all("SELECT id, topic, kind, unit, name, quantity, agent FROM series ORDER BY topic")
+            found = whole_series(ask.connection)
             last = ask.last_rows([fields[0] for fields in found], None)
         return [
             Series(
@@ -158,7 +159,7 @@ class HistoryReader:
         with self._question() as ask:
             series = {
                 series_id: topic
-                for series_id, topic in ask.all("SELECT id, topic FROM series ORDER BY topic")
+                for series_id, topic, *_ in whole_series(ask.connection)
                 if topic_filter == "#" or matches(topic_filter, topic)
             }
             last = ask.last_rows(series, None if at is None else ask.spans(0, to_ms(at)))
@@ -174,7 +175,7 @@ class Question:
     """One state of the history, on an open connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._ask = connection.execute
         self._stretches: dict[int, Stretch] = {}
         self._staged: dict[int, list[Found]] = {}  # by series
@@ -187,8 +188,8 @@ class Question:
 
     def series_id(self, topic: str) -> int | None:
         """Row of a topic's series."""
-        found = self._ask("SELECT id FROM series WHERE topic = ?", (topic,)).fetchone()
-        return None if found is None else int(found[0])
+        found = whole_series(self.connection, topic)
+        return int(found[0][0]) if found else None
 
     def spans(self, since_ms: int, until_ms: int) -> list[Span]:
         """Ranges of ticks where readings from one time to another may lie, both included."""
@@ -217,7 +218,7 @@ class Question:
         """Readings of a series in some spans, oldest first; the last `limit` of them."""
         (span, *others) = spans
         if not others and not span.mixed and limit >= FEW:
-            found = columns.columns(self._connection, columns.Span(series_id, *span[1:3]), limit)
+            found = columns.columns(self.connection, columns.Span(series_id, *span[1:3]), limit)
             staged = self._staged_in(series_id, span) if found is not None else []
             if found is not None and (not staged or not found.ticks or found.ticks[-1] < staged[0][0]):
                 return (self._alike(found) + self.told(staged))[-limit:]
@@ -299,7 +300,7 @@ class Question:
         ticks = span.first_tick, span.last_tick
         quick = None
         if not span.mixed:
-            quick = columns.buckets(self._connection, columns.Span(series_id, *ticks), shift_ms, width_ms)
+            quick = columns.buckets(self.connection, columns.Span(series_id, *ticks), shift_ms, width_ms)
         if quick is not None:
             for bucket in quick:
                 yield *bucket, 1000
@@ -353,7 +354,7 @@ class Question:
     def _found(self, row: StagedRow) -> Found | None:
         """Give what a row of the journal says; None where it is damaged."""
         if self._staging is None:
-            self._staging = Staging(self._connection)
+            self._staging = Staging(self.connection)
         if row.tick is None or row.value is None or row.late_ms is None or row.stretch_id is None:
             return None
         if not self._staging.is_whole(row):

@@ -79,7 +79,10 @@ class Received:
         for first in ranges.changed:
             at = bisect_right(ranges.firsts, first) - 1
             if at >= 0 and ranges.firsts[at] == first:
-                self._ask("INSERT OR REPLACE INTO received VALUES (?, ?, ?)", (run_id, first, ranges.lasts[at]))
+                self._ask(
+                    "INSERT OR REPLACE INTO received (run_id, first_seq, last_seq) VALUES (?, ?, ?)",
+                    (run_id, first, ranges.lasts[at]),
+                )
             else:
                 self._ask("DELETE FROM received WHERE run_id = ? AND first_seq = ?", (run_id, first))
         ranges.changed.clear()

@@ -24,6 +24,7 @@ from appliance.store.damage import (
     KEPT,
     TOLD,
     Damage,
+    Lack,
     check,
     damages,
     examine,
@@ -38,7 +39,6 @@ from appliance.store.damage import (
 from appliance.store.database import STEP_NAMES, Database, StoreError, create, explain, newer, newer_steps
 from appliance.store.dbpages import Harm, Pages, open_pages
 from appliance.store.gaps import DAMAGED
-from appliance.store.missing import tell_missing
 from appliance.store.notes import Notes, read_notes
 from appliance.store.room import is_full
 from appliance.store.salvage import BULK, JOURNAL, READINGS, Salvage, read_roots
@@ -57,8 +57,19 @@ def log_remark(text: str) -> None:
     LOG.warning("%s", text)
 
 
-def open_sound(path: Path, *, bulk_s: float = BULK_S, remark: Callable[[str], None] = log_remark) -> Database:
-    """Open the database, salvaged if it is damaged; `remark` hears what else was noticed. StoreError."""
+def log_lack(lack: Lack) -> None:
+    """Say in the log what shows that something is missing."""
+    log_remark(lack.text)
+
+
+def open_sound(
+    path: Path,
+    *,
+    bulk_s: float = BULK_S,
+    remark: Callable[[str], None] = log_remark,
+    on_lack: Callable[[Lack], None] = log_lack,
+) -> Database:
+    """Open the database, salvaged if it is damaged; `remark` and `on_lack` hear what else was noticed. StoreError."""
 
     def mend(lock: int, error: sqlite3.Error | None) -> bool:
         notes = read_notes(lock)
@@ -70,11 +81,10 @@ def open_sound(path: Path, *, bulk_s: float = BULK_S, remark: Callable[[str], No
         else:
             suspect = "" if notes is None else notes.suspect
             why = suspect or seen.why or (check(path, BULK, IN_SQL, notes, steps=STEP_NAMES) if seen.is_ours else None)
-            if why is None and seen.remark:
+            if why is None and seen.remark is not None:
                 remark(seen.remark)
-                if " is gone: " in seen.remark:
-                    with suppress(OSError):  # on a full disk the log alone says it
-                        tell_missing(path, seen.remark, time.time())
+            if why is None and seen.lack is not None:
+                on_lack(seen.lack)
         if why is None:
             return False
         damage = rescue(path, notes, why, bulk_s=bulk_s)

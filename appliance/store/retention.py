@@ -257,7 +257,7 @@ class Retention:
                 at_ms, tick = max(at_ms, known[0]), max(tick, known[1])
             if self._is_due_before(at_ms):
                 return False
-            self._ask("INSERT OR REPLACE INTO floors VALUES (?, ?, ?)", (READINGS, at_ms, tick))
+            self._ask("INSERT OR REPLACE INTO floors (tier, at_ms, tick) VALUES (?, ?, ?)", (READINGS, at_ms, tick))
         self._sweeps.append(self._sweep(READINGS, at_ms, tick, strangers_too=for_room or is_trusted))
         return True
 
@@ -276,7 +276,7 @@ class Retention:
         if known is not None and known[0] >= at_ms:
             return False
         with self._database.transaction():
-            self._ask("INSERT OR REPLACE INTO floors VALUES (?, ?, NULL)", (tier.table, at_ms))
+            self._ask("INSERT OR REPLACE INTO floors (tier, at_ms) VALUES (?, ?)", (tier.table, at_ms))
         self._sweeps.append(self._sweep(tier.table, at_ms, None))
         return True
 

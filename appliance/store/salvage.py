@@ -13,6 +13,7 @@ from typing import Final
 
 from appliance.store.breaks import Breaks, Place
 from appliance.store.dbpages import Harm, Pages, Row, Value
+from appliance.store.sealed import seal
 from appliance.store.shape import Shape, shapes
 from appliance.store.wholeness import Judge, judges
 
@@ -26,7 +27,8 @@ DEFAULTS: Final[Mapping[str, Mapping[str, Value]]] = {"series": {"kind": "number
 MADE_UP: Final[Mapping[str, str]] = {  # rows that stand for lost ones, so that the history keeps its numbers
     "series": "INSERT INTO series (id, topic, kind) VALUES (?1, 'salvaged/series_' || ?1, 'number')",
     "runs": "INSERT INTO runs (id, agent, run) VALUES (?1, 'salvaged', 'run_' || ?1)",
-    "epochs": "INSERT INTO epochs VALUES (?1, 'salvaged', 0, 0, 0, 0, 'unsynced', 0)",
+    "epochs": "INSERT INTO epochs (id, boot, first_tick, last_tick, monotonic_ms, offset_ms, clock, age_ms)"
+    " VALUES (?1, 'salvaged', 0, 0, 0, 0, 'unsynced', 0)",
     "stretches": "INSERT INTO stretches (id, epoch_id, quality) VALUES (?1, 1, 'ok')",
 }
 MASTER: Final = ("table", "index")
@@ -114,6 +116,7 @@ class Salvage:
 
     def finish(self) -> None:
         """Have the new file do by itself again what it does when rows come in."""
+        seal(self._new)
         for statement in self._triggers.values():
             self._new.execute(statement)
         self._triggers.clear()

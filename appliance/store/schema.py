@@ -9,10 +9,12 @@ from sqlite_utils.db import Database
 from sqlite_utils.migrations import Migrations
 
 from appliance.store.reading_rows import prepare
+from appliance.store.schema_clock import CLOCK
 from appliance.store.schema_gaps import GAPS
 from appliance.store.schema_journal import JOURNAL
 from appliance.store.schema_ticks import TICKS
 from appliance.store.schema_tiers import ROLLUPS
+from appliance.store.sealed import prepare_seals, seal_statements
 
 STEPS = Migrations("appliance")
 
@@ -55,6 +57,21 @@ def tiers(db: Database) -> None:
 def gaps(db: Database) -> None:
     """Stretches of which nothing was recorded, with their causes."""
     for statement in GAPS:
+        db.execute(statement)
+
+
+@STEPS(name="0008_clock")
+def clock(db: Database) -> None:
+    """The view of gaps, with the stretches whose time nobody knows."""
+    for statement in CLOCK:
+        db.execute(statement)
+
+
+@STEPS(name="0009_seals")
+def seals(db: Database) -> None:
+    """A checksum for each row of the small tables that the history stands on."""
+    prepare_seals(db.conn)
+    for statement in seal_statements(db.conn):
         db.execute(statement)
 
 

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -11,7 +11,7 @@ from appliance.broker.image import Image
 from appliance.clock import clock_quality
 from appliance.devices import Device
 from appliance.store.chores import Chores, Terms, Trimming
-from appliance.store.damage import is_damage
+from appliance.store.damage import Lack, is_damage
 from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
 from appliance.store.epochs import load_clock, save_epochs
 from appliance.store.gaps import GapNote, Gaps
@@ -19,6 +19,7 @@ from appliance.store.group import Entry, Group
 from appliance.store.history import History, Placed, Tally
 from appliance.store.hubclock import HubClock
 from appliance.store.loading import Loaded, last_stamp, load
+from appliance.store.missing import Missing, Tail, keep
 from appliance.store.rescue import Remainder, log_remark, open_sound
 from appliance.store.staged import Moment, StagedRow, Staging, insert
 from appliance.store.state_move import StateMove
@@ -297,6 +298,25 @@ class SqliteLedger:
         self._log_bytes = 0
 
 
+def log_missing(missing: Missing) -> None:
+    """Say in the log what may be missing."""
+    log_remark(missing.line())
+
+
+def tell_missing(
+    path: Path, tail: Tail, lacks: Sequence[Lack], now: float, on_missing: Callable[[Missing], None]
+) -> None:
+    """Say what may be missing at the end, and write it down where that is no matter of one write."""
+    lack = lacks[-1] if lacks else None
+    missing = tail.missing(None if lack is None else lack.text, now)
+    if missing is None:
+        return
+    if lack is not None and lack.is_kept:
+        with suppress(OSError):  # on a full disk it is told until the next start
+            missing = keep(path, missing)
+    on_missing(missing)
+
+
 def open_ledger(
     path: Path,
     *,
@@ -306,6 +326,7 @@ def open_ledger(
     tally: Tally | None = None,
     on_damage: OnDamage = lambda _: None,
     remark: Callable[[str], None] = log_remark,
+    on_missing: Callable[[Missing], None] = log_missing,
     boot: str | None = None,
     quality: Callable[[], str] = clock_quality,
     clock: Callable[[], float] = time.monotonic,
@@ -319,11 +340,15 @@ def open_ledger(
     """
 
     def begin() -> SqliteLedger:
-        database = open_sound(path, remark=remark)
+        lacks: list[Lack] = []
+        database = open_sound(path, remark=remark, on_lack=lacks.append)
         try:
             hub_clock = load_clock(database.connection, boot=boot, quality=quality)
             gaps = GapBook(database.connection, hub_clock)
-            hub_clock.begin(clock(), wall_clock(), since)  # written down with the first group
+            tail = Tail(database.connection, hub_clock, database.left_open_at)
+            now = clock()
+            hub_clock.begin(now, wall_clock(), since)  # written down with the first group: a start writes nothing
+            tell_missing(path, tail, lacks, now, on_missing)
             history = History(database.connection, hub_clock, site=site, max_series=max_series)
             if tally is not None:  # it goes on counting when the ledger is made anew
                 history.tally = tally

@@ -85,7 +85,7 @@ class StateTables:
 
     def set_mark(self, name: str, value: int) -> None:
         """Set a number of the service itself."""
-        self._connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value))
+        self._connection.execute("INSERT OR REPLACE INTO marks (name, value) VALUES (?, ?)", (name, value))
 
     def raise_mark(self, name: str, value: int) -> None:
         """Set a number of the service itself, if it is below this."""

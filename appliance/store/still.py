@@ -42,3 +42,9 @@ def open_still(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_still(connection: sqlite3.Connection) -> bool:
+    """Whether a connection is one of `open_still`."""
+    (mode,) = connection.execute("PRAGMA locking_mode").fetchone()
+    return bool(mode == "exclusive")

@@ -19,6 +19,7 @@ from appliance.store.history_reader import (
 )
 from appliance.store.reading_rows import stored
 from appliance.store.rollup import DAY_MS, HOUR_MS, Reading, Rollup, hold_ms, is_counter, merge, roll
+from appliance.store.sealed import whole_series
 from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, IS_WHOLE_QUICKLY, MINUTES, TIERS, Tier, decode
 from appliance.store.tiers import READINGS
 
@@ -112,10 +113,10 @@ class TierReader(HistoryReader):
         tier = EVERY[every]
         since_ms, until_ms = to_ms(since_at), to_ms(until_at)
         with self._question() as ask:
-            found = ask.all("SELECT id, kind, quantity, unit FROM series WHERE topic = ?", (topic,))
+            found = whole_series(ask.connection, topic)
             if not found:
                 return []
-            ((series_id, kind, quantity, unit),) = found
+            ((series_id, _, kind, unit, _, quantity, _),) = found
             holds, counts = hold_ms(kind), is_counter(kind, quantity, unit, topic)
             rolled_ms = _rolled_until(ask, HOURS, series_id)
             begin_ms = since_ms // tier.width_ms * tier.width_ms

@@ -7,6 +7,7 @@ from typing import Any, Final
 from appliance.store import tierrows
 from appliance.store.checksum import checksum
 from appliance.store.reading_rows import IS_WHOLE, prepare
+from appliance.store.sealed import is_whole_row
 from appliance.store.shape import Shape
 from appliance.store.staged import StagedRow, Staging
 
@@ -19,7 +20,7 @@ IN_SQL: Final = {"readings": IS_WHOLE, **{tier.table: tierrows.IS_WHOLE for tier
 def judges(connection: sqlite3.Connection, shapes: Mapping[str, Shape]) -> dict[str, Judge]:
     """Give the judge of every table whose rows can be told; a row may be judged by others that are there already."""
     prepare(connection)
-    found: dict[str, Judge] = {name: has_its_sum for name, shape in shapes.items() if shape.columns[-1] == "checksum"}
+    found: dict[str, Judge] = {name: is_whole_row for name, shape in shapes.items() if shape.columns[-1] == "checksum"}
     for name in IN_SQL.keys() & shapes.keys():
         found[name] = _in_sql(connection, shapes[name])
     if "gaps" in shapes:
@@ -28,11 +29,6 @@ def judges(connection: sqlite3.Connection, shapes: Mapping[str, Shape]) -> dict[
         staging = Staging(connection)
         found["journal"] = lambda values: staging.is_whole(StagedRow(*values))
     return found
-
-
-def has_its_sum(values: Sequence[Any]) -> bool:
-    """Whether the last value is the checksum of all others."""
-    return bool(values[-1] == checksum(*values[:-1]))
 
 
 def _in_sql(connection: sqlite3.Connection, shape: Shape) -> Judge:

@@ -199,18 +199,15 @@ class TestRefusals:
         assert code == Exit.UNAVAILABLE
         assert not (tmp_path / "control.sock").exists()
 
+    def test_a_taken_port_leaves_no_data_directory(self, tmp_path):
+        with listening() as port:
+            refusal(local(mqtt=port), tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+
     def test_one_port_for_two(self, tmp_path):
         text, code = refusal(local(mqtt=1883, web=1883), tmp_path)
         assert text.startswith("web.port: 127.0.0.1:1883 is also that of mqtt.port; choose another")
         assert code == Exit.CONFIG
-
-    def test_a_port_only_root_may_open(self, tmp_path, monkeypatch):
-        async def refuse(*_):
-            raise PermissionError(errno.EACCES, "Permission denied")
-
-        monkeypatch.setattr(app.TcpListener, "open", refuse)
-        text, _ = refusal(local(mqtt=80), tmp_path)
-        assert text.startswith("port 80 on 127.0.0.1 may not be opened by this user; choose another with --mqtt-port")
 
     def test_two_services_on_one_data_directory(self, tmp_path):
         text, code = with_service(local(), tmp_path, lambda _: refusal(local(), tmp_path))

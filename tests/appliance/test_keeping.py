@@ -17,6 +17,7 @@ from appliance.keeping import Keeping, size_bytes
 from appliance.settings import History, Settings, Store
 from appliance.store.database import StoreError
 from appliance.store.gaps import HUB, UNKEPT
+from appliance.store.missing import Missing
 from appliance.store.sqlite_ledger import open_ledger
 
 RECORD = int(RouteFlag.RECORD)
@@ -247,9 +248,12 @@ def test_a_start_on_a_full_disk_refuses_until_there_is_room(tmp_path, monkeypatc
 def test_what_is_remarked_at_the_start_is_not_said_when_the_file_is_opened_again(tmp_path, monkeypatch, caplog):
     path = tmp_path / "appliance.db"
 
-    def opened(*arguments, remark, **options):
-        remark("the end of its log is torn")
-        return open_ledger(*arguments, remark=remark, **options)
+    missing = Missing(at=1_060.0, why="the end of its log is torn", since=1_030.0)
+
+    def opened(*arguments, remark, on_missing, **options):
+        remark("it was there and empty")
+        on_missing(missing)
+        return open_ledger(*arguments, remark=remark, on_missing=on_missing, **options)
 
     monkeypatch.setattr(module, "open_ledger", opened)
 
@@ -259,10 +263,14 @@ def test_what_is_remarked_at_the_start_is_not_said_when_the_file_is_opened_again
         try:
             said = list(caplog.messages)
             keeping._remark("again")
-            assert said.count("the end of its log is torn") == 1
-            assert "again" not in caplog.messages
-        finally:
+            keeping._misses(Missing(at=1_090.0, why="again", since=None))
+            assert said.count("it was there and empty") == 1
+            assert said.count(missing.line()) == 1
+            assert caplog.messages == said
             keeping.journal_for(lambda _client_id: ALL_RIGHTS)
+            assert keeping.status()["cut"] == missing.told()
+            assert keeping.status()["cut"]["seconds"] == 30
+        finally:
             await keeping.close()
 
     asyncio.run(scenario())

@@ -61,6 +61,21 @@ def test_a_named_directory_is_the_only_one_asked(tmp_path):
     ]
 
 
+def test_the_spare_place_is_asked_where_the_owner_of_the_data_made_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(places.tempfile, "gettempdir", lambda: str(tmp_path))
+    data = tmp_path / "data"
+    data.mkdir()
+    spare = places.spare_control_dir(data, data.stat().st_uid)
+    assert list(places.control_paths(data)) == [data / "control.sock"]
+    spare.mkdir(mode=0o700)
+    assert list(places.control_paths(data)) == [data / "control.sock", spare / "control.sock"]
+    spare.chmod(0o755)  # others could have put something there
+    assert list(places.control_paths(data)) == [data / "control.sock"]
+    spare.rmdir()
+    spare.symlink_to(data)
+    assert list(places.control_paths(data)) == [data / "control.sock"]
+
+
 def test_the_system_service_is_asked_before_the_users_own(tmp_path):
     assert list(places.control_paths(None)) == [
         tmp_path / "run/control.sock",

@@ -1,5 +1,6 @@
 """Power cuts: a service's writes and flushes are recorded, and from them every state made that a cut may leave."""
 
+import math
 import random
 import sqlite3
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from appliance.store.database import StoreError
+from appliance.store.missing import Missing
 from tests.benchmarks.brokers import BrokerError
 from tests.crash.facts import Entry, Facts, Faults, Ledger
 from tests.crash.house import House
@@ -42,6 +44,8 @@ class Cut:
     acknowledged: int = 0
     lies: int = 0
     missing_s: float = 0.0  # longest tail that a lying card lost
+    told: int = 0  # states of lying cards of which a number of seconds was told
+    untold_s: float = 0.0  # the most of a tail that was not among them
     faults: Faults = field(default_factory=Faults)
     lying: Faults = field(default_factory=Faults)  # of states that lying cards left
 
@@ -112,8 +116,9 @@ def campaign(
 
 
 def moments(ops: list[Op], states: int, dice: random.Random) -> list[tuple[int, int]]:
-    """Choose when the power fails, in the order of time: the operations before it, and the nanoseconds before that
-    moment from which a lying card has kept nothing; -1 for an honest one.
+    """Choose when the power fails, in the order of time: the operations that were kept, and those that there were.
+
+    An honest card has kept all of them that were flushed, a lying one those up to an earlier flush.
     """
     flushes = [number for number, op in enumerate(ops) if op.kind == FLUSH]
     found = []
@@ -121,10 +126,9 @@ def moments(ops: list[Op], states: int, dice: random.Random) -> list[tuple[int, 
         position = dice.randint(0, len(ops))
         flushed = bisect_right(flushes, position - 1)
         if number % LYING or not flushed:
-            found.append((position, -1))
+            found.append((position, position))
         else:
-            kept = flushes[max(0, flushed - dice.randint(1, MOST_DROPPED))]
-            found.append((kept, ops[position - 1].ns - ops[kept].ns))
+            found.append((flushes[max(0, flushed - dice.randint(1, MOST_DROPPED))], position))
     return sorted(found)
 
 
@@ -144,7 +148,7 @@ def check(
     disk, facts, applied = Disk(ops), Facts(Faults()), 0
     state = scratch / "state"
     state.mkdir()
-    for position, missing_ns in moments(ops, states, dice):
+    for position, until in moments(ops, states, dice):
         if cut.found() >= most_faults:
             break
         disk.go_on(position)
@@ -153,15 +157,21 @@ def check(
         for _, kind, peer, details in entries[applied:seen]:
             facts.apply(kind, peer, details)
         applied = seen
-        lies = missing_ns >= 0
+        lies = until > position
+        lost_s = (ops[position].ns / 1e9, ops[until - 1].ns / 1e9) if lies else None
         cut.states += 1
         cut.lies += lies
-        cut.missing_s = max(cut.missing_s, missing_ns / 1e9)
+        if lost_s is not None:
+            cut.missing_s = max(cut.missing_s, lost_s[1] - lost_s[0])
         write_out(disk.lie() if lies and dice.random() < 0.5 else disk.cut(dice), state)
         faults = cut.lying if lies else cut.faults
         if cut.states % every:
             facts.faults = faults
-            examine(facts, state / DATABASE)
+            told = examine(facts, state / DATABASE)
+            if lost_s is not None:
+                cut.told += told is not None and told.seconds is not None
+                if facts.acknowledged:  # else nothing is left that could know of any time
+                    cut.untold_s = max(cut.untold_s, untold_s(told, *lost_s))
         else:
             cut.services += 1
             whole = facts_at(entries[:seen])
@@ -170,14 +180,25 @@ def check(
     cut.acknowledged += facts.acknowledged
 
 
-def examine(facts: Facts, database: Path) -> None:
-    """Open one state in this process and hold it to what was acknowledged by then."""
+def examine(facts: Facts, database: Path) -> Missing | None:
+    """Open one state in this process and hold it to what was acknowledged by then; gives what it says of its end."""
+    told: list[Missing] = []
     try:
-        image = load(database)
+        image = load(database, told.append)
         check_store(facts, image, database)
         _find_alarm(facts, database)
     except (StoreError, sqlite3.Error) as error:
         facts.faults.add("did not open", str(error))
+    return told[-1] if told else None
+
+
+def untold_s(told: Missing | None, from_s: float, to_s: float) -> float:
+    """Give how many seconds of a tail, by the monotonic clock, are not among those that may be missing."""
+    if told is None or told.seconds is None:
+        return to_s - from_s
+    ahead_s = time.time() - time.monotonic()
+    to_told_s = math.ceil(told.at) - ahead_s  # as they are said, in whole seconds
+    return max(0.0, to_told_s - told.seconds - from_s) + max(0.0, to_s - to_told_s)
 
 
 def _find_alarm(facts: Facts, database: Path) -> None:

@@ -10,13 +10,13 @@ from contextlib import contextmanager, suppress
 
 import pytest
 from benchmarks.brokers import BrokerError
-from processes import eventually
+from processes import eventually, running
 from raw import PINGREQ, PINGRESP, puback, publish, subscribe
 from service import CONFIG, Service
 from storage.faulty import Orders, environment, forget
 
-from appliance.control import ControlClient
-from appliance.places import control_path
+from appliance.control import ControlClient, ControlUnavailable
+from appliance.places import control_paths
 
 FILLS = b"x" * 4_000
 STORED = CONFIG.replace("enabled = false", "enabled = true").replace("[store]", "[store]\nreserve_mb = 0")
@@ -44,9 +44,17 @@ def served(scratch, **options):
         service.stop()
 
 
+def ask(service, path):
+    """Ask the service, wherever its control socket is."""
+    for socket in control_paths(service.scratch / "data"):
+        with suppress(ControlUnavailable):
+            return ControlClient(socket).get(path)
+    raise AssertionError("it answers nowhere")
+
+
 def store(service):
     """Ask the service how its store is."""
-    return ControlClient(control_path(service.scratch / "data")).get("/api/status")["store"]
+    return ask(service, "/api/status")["store"]
 
 
 def keep(service, number):
@@ -126,6 +134,36 @@ def test_a_full_disk_that_gets_room_again(scratch):
         assert acknowledged | {5_002} <= kept(service)
 
 
+def test_an_agent_that_comes_while_the_disk_is_full_is_online_once_there_is_room(scratch, tmp_path):
+    stuffing = scratch / "data" / "stuffing"
+    config = tmp_path / "sensors.toml"
+    with served(scratch) as service:
+        stuffing.write_bytes(bytes(2_500_000))
+        fill(service)
+        trouble_of(service)
+        config.write_text(
+            f'agent = "house"\ndata_dir = "{tmp_path}"\n[broker]\nport = {service.port}\n'
+            '[[sensor]]\nname = "attic"\nroom = "attic"\nkind = "simulated"\nmodel = "room"\ninterval_s = 0.2\n'
+        )
+        with running(tmp_path, "run", "--config", config, program="sensors") as agent:
+            while "cannot store readings" not in (line := agent.process.stderr.readline()):
+                assert line
+            stuffing.unlink()
+            recovers(service, 5_002)
+            reader = service.reader("home/devices/house/#", "home/attic/temperature")
+            told = {}
+            while len(told) < 4:
+                packet = reader.packet()
+                size = int.from_bytes(packet[2:4], "big") if packet[1] < 0x80 else int.from_bytes(packet[3:5], "big")
+                start = 4 if packet[1] < 0x80 else 5
+                topic = packet[start : start + size].decode()
+                if packet[0] >> 4 == 3 and topic.split("/")[-1] in {"availability", "about", "temperature"}:
+                    told[topic] = packet[start + size :]
+        assert told["home/devices/house/availability"].endswith(b"online")
+        assert told["home/devices/house/attic/availability"].endswith(b"online")
+        assert b"attic" in told["home/devices/house/about"]
+
+
 def test_a_start_on_a_full_disk(scratch):
     stuffing = scratch / "data" / "stuffing"
     with served(scratch) as service:
@@ -199,6 +237,8 @@ def test_a_start_on_a_read_only_disk(scratch, is_killed):
         assert kept(service) == {1}
         assert not keep(service, 2)
         goes_on(service)
+        for _ in range(3):  # whoever looks meanwhile keeps nothing from recovering
+            assert ask(service, "/api/topics") == []
         subprocess.run(["mount", "-o", "remount,rw", scratch / "data"], check=True)
         began = time.monotonic()
         eventually(lambda: keep(service, 3))

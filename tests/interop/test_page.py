@@ -308,7 +308,13 @@ def test_a_gap_is_shaded_and_says_its_cause(tmp_path, topic):
 def test_trouble_of_the_store_shows_above_everything_while_the_page_is_open(tmp_path, viewport):
     calm = {"trouble": None, "refuses": False, "damages": []}
     full = {"trouble": "the disk under /data is full: free some space", "refuses": True, "damages": ["rows are lost"]}
-    status = {"version": "test", "mqtt": "127.0.0.1:18830", "store": calm}
+    over = {
+        "trouble": None,
+        "refuses": False,
+        "damages": ["rows are lost"],
+        "cut": {"text": "up to 34 s may be missing"},
+    }
+    status = {"version": "test", "mqtt": "127.0.0.1:18830", "store": calm, "uptime_s": 3_600}
 
     async def look(tab, served):  # noqa: ARG001
         await says(tab.locator("#link .word"), "Live")
@@ -316,15 +322,22 @@ def test_trouble_of_the_store_shows_above_everything_while_the_page_is_open(tmp_
         assert await notices.is_hidden()
         status["store"] = full
         await says(tab.locator("#link .word"), "Unsaved")
-        refuses = "nothing is acknowledged that would have to be kept"
-        assert await notices.locator("li").all_text_contents() == [full["trouble"], refuses, full["damages"][0]]
-        over, rooms, side = [await tab.locator(which).bounding_box() for which in ("#notices", "#rooms", ".side")]
-        assert over["y"] + over["height"] <= min(rooms["y"], side["y"])
-        assert over["x"] == rooms["x"]
-        assert over["x"] + over["width"] == pytest.approx(side["x"] + side["width"], abs=1)
-        status["store"] = calm
+        refuses = "New readings are not being saved. Devices that can will send them again."
+        lines = ["The disk under /data is full: free some space", refuses, "Rows are lost"]
+        assert await notices.locator("li").all_text_contents() == lines
+        assert await tab.locator("#notices.over").count() == 0
+        box, rooms, side = [await tab.locator(which).bounding_box() for which in ("#notices", "#rooms", ".side")]
+        assert box["y"] + box["height"] <= min(rooms["y"], side["y"])
+        assert box["x"] == rooms["x"]
+        assert box["x"] + box["width"] == pytest.approx(side["x"] + side["width"], abs=1)
+        status["store"] = over
         await says(tab.locator("#link .word"), "Live")
-        assert await notices.is_hidden()
+        assert await notices.locator("li").all_text_contents() == [*lines[2:], "Up to 34 s may be missing"]
+        assert await tab.locator("#notices.over").count() == 1
+        status["uptime_s"] = 90_000  # what was cut off a day ago is no news
+        await notices.locator("li").nth(1).wait_for(state="detached")
+        status["store"] = calm
+        await notices.wait_for(state="hidden")
 
     complaints, _ = browse(tmp_path, look, viewport=viewport, status=status)
     assert complaints == []

@@ -9,6 +9,7 @@ from functools import cache
 from tests.crash import kill, powercut, startup
 from tests.crash.facts import Faults
 from tests.promises.finding import Finding
+from tests.storage import planted
 
 KINDS = {
     "P1": ("acknowledged and lost", "payloads that nobody sent", "answers to what was not sent", "out of order"),
@@ -26,6 +27,7 @@ PLANTED = {  # what each promise must notice: in the kill loop, and when the pow
     "P16": ("hasty", ""),
 }
 PLANTED_ROUNDS, PLANTED_STATES = 30, 300  # at most: the first fault ends it
+TRUSTING_STATES = 40
 MOST_FAULTS = 5_000
 TOLD_EVERY = 50  # rounds
 
@@ -63,9 +65,15 @@ def lying(options: Namespace) -> list[Finding]:
     cut = cut_by(states, options.seed, bug)
     kinds = tuple(kind for kinds in KINDS.values() for kind in kinds) + ALWAYS
     tell(cut.lying, kinds)
+    told = cut
+    if options.planted:
+        with planted.trusting():
+            told = powercut.campaign(TRUSTING_STATES, seed=options.seed)
     return [
         Finding("states of a card that dropped its last flushes", cut.lies, least=1),
         Finding("longest tail missing", cut.missing_s, "s"),
+        Finding("states of which a number of seconds was told", told.told, least=1),
+        Finding("seconds missing and not told", told.untold_s, "s", most=0),
         *findings(cut.lying, kinds),
     ]
 

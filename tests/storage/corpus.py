@@ -4,14 +4,18 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.store.database import PAGE_BYTES
+from appliance.store.sealed import TABLES
 from tests.storage.home import NAME
 
 LOG = f"{NAME}-wal"
 LOCK = f"{NAME}.lock"
 SECTOR = 512
+LOG_HEAD, FRAME_HEAD = 32, 24
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ def cases(good: Path, other: Path, earlier: Path, seed: int = 1) -> Iterator[Cas
     cuts = [(name, at) for name, data in files.items() for at in range(0, len(data), SECTOR)]
     dice.shuffle(cuts)
     rare = _rare(files, other, earlier)
+    pages = _small_pages(good, files[LOG])
     while True:
         for case in rare:
             yield case
@@ -51,6 +56,7 @@ def cases(good: Path, other: Path, earlier: Path, seed: int = 1) -> Iterator[Cas
                 for _ in range(2):
                     yield _flipped(files, dice)
                 yield _zeroed(files, dice)
+                yield _flipped_page(files, pages, dice)
 
 
 def _flipped(files: dict[str, bytes], dice: random.Random) -> Case:
@@ -59,6 +65,26 @@ def _flipped(files: dict[str, bytes], dice: random.Random) -> Case:
     bit = dice.randrange(min(100, len(data)) * 8) if dice.random() < 0.05 else dice.randrange(len(data) * 8)
     data[bit // 8] ^= 1 << bit % 8
     return Case(f"{_short(name)} with a flipped bit", {name: bytes(data)})
+
+
+def _small_pages(good: Path, log: bytes) -> list[int]:
+    """Give the places of the small tables' first pages, of those that have no later copy in the log."""
+    with closing(sqlite3.connect(f"{(good / NAME).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        asked = (
+            f"SELECT rootpage FROM sqlite_master WHERE tbl_name IN ({', '.join('?' * len(TABLES))}) AND rootpage > 0"
+        )
+        roots = [number for (number,) in connection.execute(asked, TABLES)]
+    frames = range(LOG_HEAD, len(log) - FRAME_HEAD, FRAME_HEAD + PAGE_BYTES)
+    logged = {int.from_bytes(log[at : at + 4], "big") for at in frames}
+    return [(number - 1) * PAGE_BYTES for number in roots if number not in logged]
+
+
+def _flipped_page(files: dict[str, bytes], pages: list[int], dice: random.Random) -> Case:
+    at = dice.choice(pages)
+    data = bytearray(files[NAME])
+    used = [place for place in range(at, at + PAGE_BYTES) if data[place]]  # no bit that nobody reads
+    data[dice.choice(used)] ^= 1 << dice.randrange(8)
+    return Case("page of a small table with a flipped bit", {NAME: bytes(data)})
 
 
 def _zeroed(files: dict[str, bytes], dice: random.Random) -> Case:

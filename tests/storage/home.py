@@ -15,6 +15,7 @@ from appliance.broker.records import Left, Opened, Queued, Received, Subscribed,
 from appliance.store.group import Group
 from appliance.store.history_reader import HistoryReader
 from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
+from tests.keeper import origin
 
 NAME = "appliance.db"
 CLIENTS = 6
@@ -156,7 +157,8 @@ def groups(topics: int, rounds: int, seed: int) -> Iterator[Group]:
                 message = Message(topic, prove(topic, sent), 1, True, b"", None, "publisher")
                 group.entries.append((message, int(RouteFlag.RETAINED), 0.0, None))
                 topic = f"home/room{place % 8}/temperature"
-                message = Message(topic, prove_value(topic, sent), 1, False, b"", None, "publisher")
+                said = origin(sent, agent=f"agent{place % 3}", at=time.time()) if place % 2 else b""
+                message = Message(topic, prove_value(topic, sent), 1, False, said, None, "publisher")
                 group.entries.append((message, int(RouteFlag.RECORD), time.monotonic(), None))
                 if place % 5 == 0:
                     _queue(group, sent)

@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from http import HTTPStatus
+from time import monotonic
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -38,6 +40,8 @@ MAX_BODY_BYTES: Final = 131_072
 BODY_TIMEOUT_S: Final = 5.0
 READERS: Final = 2  # threads that ask the database
 MAX_WAITING: Final = 16  # questions to the database, waiting or running
+GAPS_S: Final = 5.0  # so old may be what the status says of gaps
+GAPS_WAIT_S: Final = 1.0  # for a slow disk: the status says more than that
 GRACE_S: Final = 0.4  # for a question that runs when the service stops
 
 T = TypeVar("T")
@@ -60,6 +64,8 @@ class Readers:
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="web-history")
         self._asked: set[Future[Any]] = set()
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gaps: dict[str, object] | None = None
+        self._gaps_due = 0.0
 
     @property
     def has_history(self) -> bool:
@@ -79,7 +85,11 @@ class Readers:
         answer = asyncio.wrap_future(asked)
         answer.add_done_callback(lambda _: self._asked.discard(asked))
         either: set[asyncio.Future[Any]] = {answer, self._stopping}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            answer.add_done_callback(_forget)
+            raise
         if not answer.done():
             answer.add_done_callback(_forget)
             raise HTTPException(503, "the appliance is stopping; ask again when it runs")
@@ -90,6 +100,19 @@ class Readers:
         if self._history is None:
             return {}
         return await self.ask(lambda history: {one.topic: one.last_at for one in history.topics() if one.last_at})
+
+    async def gaps(self, at: float) -> dict[str, object] | None:
+        """Sum the gaps of the last day up; what was known, where the disk is slow, and None while nothing is.
+
+        Everybody who has the page open asks for the status, so it is no older than some seconds rather than new.
+        """
+        now = monotonic()
+        if self._history is not None and now >= self._gaps_due:
+            self._gaps_due = now + GAPS_S
+            reader = GapReader(self._history.path)
+            with suppress(StoreError, HTTPException, TimeoutError):
+                self._gaps = await asyncio.wait_for(self.ask(lambda _: reader.news(at)), GAPS_WAIT_S)
+        return self._gaps
 
     def refuse(self) -> None:
         """Answer no more questions; those who wait are told so."""
@@ -163,7 +186,8 @@ class Api:
 
     async def status(self, request: Request) -> Response:  # noqa: ARG002
         """How the service does."""
-        return json_answer(self._status())
+        gaps = await self._readers.gaps(self._wall_clock())
+        return json_answer(self._status() | ({} if gaps is None else {"gaps": gaps}))
 
     async def topics(self, request: Request) -> Response:  # noqa: ARG002
         """Everything that has a history."""

@@ -22,7 +22,7 @@ from appliance.broker.records import (
 )
 from appliance.broker.restoring import RESTART_GRACE_S
 from appliance.broker.rights import AllRights
-from appliance.mqtt.packets import Disconnect, PubAck, Publish, PubRec, PubRel, SubAck, Will
+from appliance.mqtt.packets import Connect, Disconnect, PubAck, Publish, PubRec, PubRel, SubAck, Will
 from appliance.mqtt.properties import Properties
 from appliance.mqtt.types import QoS
 
@@ -220,6 +220,44 @@ def test_a_will_that_waited_goes_on_waiting():
     heard = Heard(server)
     assert heard.until(4.99) == []
     assert heard.until(0.01) == [("w", b"gone", 1)]
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_will_that_was_revoked_just_before_a_cut_waits_again_unless_its_client_is_back(is_durable, returns):
+    server = house()
+    will = Will("w", b"gone", QoS(1), properties=Properties(will_delay_interval=30))
+    lasting(server, "a", V5, will=will).lose()
+    server.advance(10)
+    server.journal.automatic = is_durable
+    lasting(server, "a", V5)  # without a will; its CONNACK has not waited
+    assert WillGone(1) in server.journal.records
+    server.crash_and_restart()
+    server.journal.automatic = True
+    if returns:
+        lasting(server, "a", V5)
+    heard = Heard(server)
+    assert heard.until(19.99) == []
+    assert heard.until(50) == ([] if is_durable or returns else [("w", b"gone", 1)])
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+def test_a_will_that_a_clean_start_tells_is_told_once_whenever_the_power_fails(is_durable):
+    server = house()
+    will = Will("w", b"gone", QoS(1), retain=True, properties=Properties(will_delay_interval=30))
+    lasting(server, "reader", V5).subscribe("w", 1)
+    lasting(server, "a", V5, will=will).lose()
+    server.journal.automatic = is_durable
+    client = server.link(V5)
+    client.send(Connect(client_id="a", version=V5))
+    assert len(client.packets()) == is_durable  # the session's end, the will and that it was told are one group
+    server.crash_and_restart()
+    server.journal.automatic = True
+    assert len(server.journal.image().wills) == (not is_durable)
+    reader = lasting(server, "reader", V5)
+    server.advance(31)
+    told = [*reader.resumed, *reader.packets()]
+    assert [(one.topic, one.payload) for one in told if isinstance(one, Publish)] == [("w", b"gone")]
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,23 @@ STATUS = {
         "left_out": 2,
         "trouble": "the disk is full",
         "damages": ["the database was damaged (its header was damaged)"],
+        "cut": {"since": 1.0, "at": 35.0, "seconds": 34, "text": "not stopped in order: up to 34 s may be missing"},
         "refuses": True,
     },
     "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "not_allowed_to_publish": 3},
+    "gaps": {
+        "day": 3,
+        "lasting": 1,
+        "clock_unset": True,
+        "newest": {
+            "since": 1_795_377_951.0,
+            "until": None,
+            "cause": "agent offline",
+            "detail": "",
+            "scope": "agent",
+            "name": "house",
+        },
+    },
 }
 WELL = {
     **STATUS["store"],
@@ -73,6 +87,7 @@ WELL = {
     "left_out": 0,
     "trouble": None,
     "damages": [],
+    "cut": None,
     "refuses": False,
 }
 
@@ -105,10 +120,14 @@ def test_status_in_words():
         "            2 messages could not be written; the log says why",
         "            the disk is full",
         "            the database was damaged (its header was damaged)",
+        "            not stopped in order: up to 34 s may be missing",
         "            nothing is acknowledged that would have to be kept",
         "  history   6 rows since the start",
         "            3 values of topics that their agent may not publish to",
         "            not recorded: 2 values of topics beyond history.max_series",
+        "            the clock is not set: until it is, nobody knows the times of readings",
+        "            3 gaps in the last 24 h, 1 of them lasts",
+        f"            the newest since {ask.local_time(1_795_377_951.0)}: agent offline house",
     ]
 
 
@@ -122,11 +141,19 @@ def test_status_of_a_bare_service():
         **{key: {} for key in ask.TROUBLES},
         "store": None,
         "history": None,
+        "gaps": None,
     }
     lines = list(ask.status_lines(bare))
     assert lines[1:3] == ["  MQTT      no port", "  page      no port"]
     assert "  agents    none yet" in lines
     assert lines[-2:] == ["  store     off: everything is gone when the service ends", "  history   off"]
+
+
+def test_a_day_without_gaps_has_nothing_to_say():
+    assert list(ask.gap_lines({"day": 0, "lasting": 0, "newest": None, "clock_unset": False})) == []
+    over = {**STATUS["gaps"], "day": 1, "lasting": 0, "clock_unset": False}
+    assert next(iter(ask.gap_lines(over))) == "            1 gap in the last 24 h"
+    assert next(iter(ask.gap_lines({**over, "lasting": 2}))).endswith(", 2 of them last")
 
 
 def test_a_store_that_is_well_has_little_to_say():

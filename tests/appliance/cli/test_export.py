@@ -10,6 +10,7 @@ from processes import appliance, free_port, running
 
 from appliance.cli import export
 from appliance.exits import Exit
+from appliance.store.gaps import BROKER_DOWN, HUB, GapNote, Gaps
 
 
 @pytest.fixture
@@ -41,6 +42,24 @@ def test_csv_and_json_lines(tmp_path, data_dir):
     assert exported(tmp_path, data_dir, "nothing/#", "--format", "jsonl").returncode == Exit.NOTHING
     (row,) = exported(tmp_path, data_dir, "home/+/door", "--every", "1d").stdout.splitlines()[1:]
     assert ",1.0,1.0,1.0,1.0,,1,ON," in row
+
+
+def test_gaps(tmp_path, data_dir):
+    none = exported(tmp_path, data_dir, "--gaps")
+    assert (none.stdout, none.returncode) == ("since,until,cause,detail,scope,name\n", Exit.NOTHING)
+    assert "no gaps of # in that time; --since reaches further back" in none.stderr
+    keeper = Keeper(data_dir / "appliance.db", at=time.time() - 1800, now=4_000.0)
+    with keeper.database.transaction():
+        Gaps(keeper.database.connection).write([GapNote(HUB, "", BROKER_DOWN, keeper.now, None)], keeper.clock.tick)
+    keeper.stop()
+    (gap,) = exported(
+        tmp_path, data_dir, "home/a/#", "--gaps", "--format", "jsonl", "--since", "1h"
+    ).stdout.splitlines()
+    assert json.loads(gap)["cause"] == BROKER_DOWN
+    assert json.loads(gap)["until"] is None
+    both = exported(tmp_path, data_dir, "--gaps", "--every", "1h")
+    assert both.returncode == Exit.USAGE
+    assert "not allowed with argument --gaps" in both.stderr
 
 
 def test_into_a_file_while_the_service_runs(tmp_path, data_dir):

@@ -225,6 +225,7 @@ BAD = [
         ),
         "9999_later is unknown here.*update",
     ),
+    (execute("UPDATE _sqlite_migrations SET name = '0003_tickz' WHERE name = '0003_ticks'"), "damaged .*schema steps"),
 ]
 
 

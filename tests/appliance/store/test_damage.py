@@ -42,9 +42,7 @@ def damage(path, **fields):
 
 def test_a_crash_is_no_damage(path):
     seen = examine(path, NOTES)
-    assert seen.is_ours
-    assert seen.why is None
-    assert seen.remark is None
+    assert seen == (True, None, None, None)
     assert check(path, (), {}) is None
 
 
@@ -67,8 +65,8 @@ def test_a_first_start_that_was_cut_short_is_no_damage(tmp_path, done):
 def test_a_clean_stop_is_no_damage_and_checking_changes_nothing(path):
     Database.open(path).close()
     before = path.read_bytes()
-    assert examine(path, NOTES).remark.endswith("what was written last may be missing")  # they say that it is open
-    assert examine(path, None) == (True, None, None)
+    assert examine(path, NOTES).lack.text.endswith("-wal is gone")  # they say that it is open
+    assert examine(path, None) == (True, None, None, None)
     assert check(path, (), {}) is None
     assert path.read_bytes() == before
 
@@ -115,9 +113,9 @@ def test_of_a_file_of_ours_one_page_is_enough(path):
 
 
 def test_nothing_is_nothing(tmp_path):
-    assert examine(tmp_path / NAME, None) == (False, None, None)
+    assert examine(tmp_path / NAME, None) == (False, None, None, None)
     (tmp_path / NAME).touch()
-    is_ours, why, remark = examine(tmp_path / NAME, None)
+    is_ours, why, _, remark = examine(tmp_path / NAME, None)
     assert (is_ours, why) == (False, None)
     assert remark.endswith("was there and empty: a new history begins in it")
     assert examine(tmp_path / NAME, NOTES).why == "the file was empty"
@@ -128,7 +126,8 @@ def test_a_torn_end_is_told(path):
     log.write_bytes(log.read_bytes()[:-100])
     seen = examine(path, NOTES)
     assert seen.why is None
-    assert "torn, as by a power cut" in seen.remark
+    assert "torn, as by a power cut" in seen.lack.text
+    assert not seen.lack.is_kept
 
 
 def test_a_table_that_makes_no_sense_is_found(path):
@@ -190,4 +189,4 @@ def test_with_the_old_file_its_log_and_its_account_go(tmp_path):
 
 def test_a_name_in_the_lock_file_without_its_database(tmp_path):
     notes = Notes(page_size=1024, roots={}, steps=[], is_open=False)
-    assert "is gone: a new history begins" in examine(tmp_path / NAME, notes).remark
+    assert "is gone, a new history begins" in examine(tmp_path / NAME, notes).lack.text

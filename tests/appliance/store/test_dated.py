@@ -59,7 +59,9 @@ def test_the_last_number_and_the_last_text_before_a_time(kept):
 
 def test_late_ones_are_taken_out(kept):
     kept.put(1, (0, 1))
-    kept.ask("INSERT INTO floors VALUES ('readings', ?, ?)", (BEGIN + HOUR_MS, (BEGIN + HOUR_MS) * 16))
+    kept.ask(
+        "INSERT INTO floors (tier, at_ms, tick) VALUES ('readings', ?, ?)", (BEGIN + HOUR_MS, (BEGIN + HOUR_MS) * 16)
+    )
     kept.put(1, (5, 2), (HOUR_MS, 3))
     dated = DatedReadings(kept.database.connection)
     assert dated.take_late(1, BEGIN, BEGIN + HOUR_MS) == [Reading(BEGIN + 5, 2_000)]

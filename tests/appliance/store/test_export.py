@@ -8,7 +8,8 @@ import pytest
 from keeper import AT, TOPIC, Keeper, number, origin
 
 from appliance.devices import Device, Measurement
-from appliance.store.export import BUCKET_COLUMNS, ROW_COLUMNS, Wanted, export
+from appliance.store.export import BUCKET_COLUMNS, GAP_COLUMNS, ROW_COLUMNS, Wanted, export, export_gaps
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, BROKER_DOWN, DROPPED, HUB, SERIES, GapNote, Gaps
 from appliance.store.tier_reader import TierReader
 
 
@@ -110,3 +111,43 @@ def test_periods_are_those_of_the_history(tmp_path):
     for topic in ("home/m/gas", "home/p/energy"):
         assert any(row["sum"] for row in rows(keeper, "jsonl", topic_filter=topic, every_s=3600.0))
     keeper.stop()
+
+
+def gaps(keeper, form="csv", **asked):
+    text = "".join(export_gaps(keeper.path, wanted(**asked), form))
+    if form == "csv":
+        head, *lines = csv.reader(io.StringIO(text))
+        assert tuple(head) == GAP_COLUMNS
+        return [dict(zip(head, line, strict=True)) for line in lines]
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_gaps(keeper):
+    keeper.learn(Device(agent="house", site="home", sensors=(Measurement(topic=TOPIC, kind="temperature"),)))
+    with keeper.database.transaction():
+        Gaps(keeper.database.connection).write(
+            [
+                GapNote(AGENT, "house", AGENT_OFFLINE, keeper.now - 600, keeper.now - 60, "died"),
+                GapNote(AGENT, "attic", AGENT_OFFLINE, keeper.now - 500, None),
+                GapNote(SERIES, "home/hall/door", DROPPED, keeper.now - 400, keeper.now - 300),
+                GapNote(HUB, "", BROKER_DOWN, keeper.now - 200, keeper.now - 100, "stopped"),
+            ],
+            keeper.clock.tick,
+        )
+    found = gaps(keeper)
+    assert [(gap["name"], gap["cause"]) for gap in found] == [
+        ("house", AGENT_OFFLINE), ("attic", AGENT_OFFLINE), ("home/hall/door", DROPPED), ("", BROKER_DOWN)
+    ]  # fmt: skip
+    assert found[0] == {
+        "since": "2026-09-21T14:50:04.000Z",
+        "until": "2026-09-21T14:59:04.000Z",
+        "cause": "agent offline",
+        "detail": "died",
+        "scope": "agent",
+        "name": "house",
+    }
+    assert found[1]["until"] == ""
+    assert [gap["name"] for gap in gaps(keeper, topic_filter="home/kitchen/#")] == ["house", ""]
+    lines = gaps(keeper, form="jsonl", topic_filter="home/hall/#", since_at=keeper.at - 350)
+    assert [(gap["name"], gap["scope"]) for gap in lines] == [("home/hall/door", "series"), ("", "hub")]
+    assert lines[0]["until"].endswith("Z")

@@ -99,3 +99,16 @@ def test_a_damaged_row_is_never_told(keeper):
 def test_the_list_of_all_names_what_has_no_series(keeper):
     note(keeper, UNKEPT, "", DROPPED, 10, 20)
     assert [(gap.scope, gap.cause) for gap in GapReader(keeper.path).last(AT, AT + 100)] == [(UNKEPT, DROPPED)]
+
+
+def test_the_status_is_told_of_the_last_day(keeper):
+    reader = GapReader(keeper.path)
+    assert reader.news(AT + 10) == {"day": 0, "lasting": 0, "newest": None, "clock_unset": False}
+    note(keeper, HUB, "", BROKER_DOWN, 100, 200)
+    note(keeper, AGENT, "house", AGENT_OFFLINE, 90_000, None)
+    news = reader.news(AT + 90_010)
+    assert (news["day"], news["lasting"], news["newest"]["name"]) == (1, 1, "house")
+    assert reader.news(AT + 86_500)["day"] == 1  # a day after the first, before the second
+    keeper.restart(boot="boot 2", at=AT + 90_020, quality=UNSYNCED)
+    news = reader.news(AT + 90_030)
+    assert (news["clock_unset"], news["newest"]["cause"]) == (True, CLOCK_UNSET)

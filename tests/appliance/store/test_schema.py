@@ -87,7 +87,7 @@ def test_the_tables_are_keyed_the_way_they_are_asked(path):
         ("series_id", "series"),
         ("stretch_id", "stretches"),
     }
-    assert list(database["received"].rows) == [{"run_id": 1, "first_seq": 1, "last_seq": 1}]
+    assert [(row["run_id"], row["first_seq"], row["last_seq"]) for row in database["received"].rows] == [(1, 1, 1)]
     assert list(database.query("PRAGMA foreign_key_check")) == []
     database.close()
 

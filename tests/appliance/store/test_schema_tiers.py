@@ -37,7 +37,10 @@ def test_a_floor_goes_back_with_the_time_of_what_is_left(tmp_path):
     kept = Kept(tmp_path / "appliance.db")
     first = kept.epoch(BEGIN + DAY_MS, last_ms=BEGIN + 5 * DAY_MS)
     second = kept.epoch(BEGIN + 6 * DAY_MS, last_ms=BEGIN + 9 * DAY_MS)
-    kept.ask("INSERT INTO floors VALUES ('readings', ?, ?)", (BEGIN + 5 * DAY_MS + 1, (BEGIN + 5 * DAY_MS + 1) * 16))
+    kept.ask(
+        "INSERT INTO floors (tier, at_ms, tick) VALUES ('readings', ?, ?)",
+        (BEGIN + 5 * DAY_MS + 1, (BEGIN + 5 * DAY_MS + 1) * 16),
+    )
     kept.ask("UPDATE epochs SET offset_ms = ? WHERE id = ?", (-DAY_MS, first))
     assert kept.ask("SELECT at_ms FROM floors").fetchone() == (BEGIN + 5 * DAY_MS + 1,)  # nothing of it is left
     kept.ask("UPDATE epochs SET offset_ms = ? WHERE id = ?", (-DAY_MS * 3 - 1, second))

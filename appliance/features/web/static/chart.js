@@ -189,7 +189,7 @@ export class Chart {
     const hidden = { stroke: "transparent", paths, points: { show: false } };
     return {
       ...this.#size(),
-      padding: [12, 12, 0, 0],
+      padding: [12, 22, 0, 0], // half a time of the day fits beside the last tick
       legend: { show: false },
       cursor: {
         drag: { x: false, y: false },

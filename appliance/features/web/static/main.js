@@ -43,6 +43,7 @@ function onFrame(frame) {
     rooms.build();
     nameMqttPort();
     nameSite();
+    if (house.values.size > 0) byId("chart").hidden = false; // before anything is drawn in it
     fillPicker();
     if (chart.topic === null) showFirst();
   } else {
@@ -116,6 +117,7 @@ async function fillPicker() {
     // the banner tells
   }
   const sorted = [...options].sort(([, a], [, b]) => words.compare(a, b));
+  byId("chart").hidden = sorted.length === 0;
   picker.replaceChildren(...sorted.map(([topic, label]) => new Option(label, topic, false, topic === chart.topic)));
 }
 

@@ -1,7 +1,14 @@
 // What is wrong with the appliance itself, in the words of its status: shown above everything for as long as it lasts.
+// What went wrong once and is over, such as damage that was mended, looks less pressing.
 
 const EVERY_MS = 3_000; // only while somebody looks
-const REFUSES = "nothing is acknowledged that would have to be kept";
+const CUT_S = 86_400;
+const REFUSES = "New readings are not being saved. Devices that can will send them again.";
+
+// What went wrong before. That the last run was cut off is news for a day; the status says it until the next start.
+function past(store, uptimeS) {
+  return store.cut && uptimeS < CUT_S ? [...store.damages, store.cut.text] : store.damages;
+}
 
 export class Notices {
   #list;
@@ -30,11 +37,13 @@ export class Notices {
     }
     if (timer !== this.#timer) return; // a later answer says more
     const { store } = status;
-    this.#show(store ? [store.trouble, store.refuses ? REFUSES : null, ...store.damages].filter(Boolean) : []);
+    const now = store ? [store.trouble, store.refuses ? REFUSES : null].filter(Boolean) : [];
+    this.#show(now.concat(store ? past(store, status.uptime_s) : []), now.length === 0);
     this.#onStatus(status, !store || (!store.trouble && !store.refuses));
   }
 
-  #show(said) {
+  #show(lines, isOver) {
+    const said = lines.map((line) => line.charAt(0).toUpperCase() + line.slice(1));
     const text = said.join("\n");
     if (text === this.#shown) return; // said once, however often it is asked
     this.#shown = text;
@@ -43,6 +52,7 @@ export class Notices {
       item.textContent = line;
       return item;
     }));
+    this.#list.classList.toggle("over", isOver);
     this.#list.hidden = said.length === 0;
   }
 }

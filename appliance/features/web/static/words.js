@@ -91,14 +91,16 @@ export function reading(value) {
   return [capital(value.value), ""];
 }
 
+const was = (gap) => (gap.until === null ? "is" : "was");
+
 const CAUSES = {
-  "agent offline": (gap, house) => `${capital(house.devices.get(gap.name)?.name ?? gap.name)} was offline`,
+  "agent offline": (gap, house) => `${capital(house.devices.get(gap.name)?.name ?? gap.name)} ${was(gap)} offline`,
   "broker down": () => "The appliance was not running",
   "lost to damage": () => "The database was damaged",
   "restored from a backup": () => "A backup was put back",
-  "clock unset": () => "The clock was not set, so times are not sure",
+  "clock unset": (gap) => `The clock ${was(gap)} not set, so times are not sure`,
   "dropped by limit": () => "Readings were dropped",
-  "sensor failing": () => "The sensor was failing",
+  "sensor failing": (gap) => (gap.until === null ? "The sensor fails" : "The sensor was failing"),
 };
 
 // Why there is a gap; devices are called as the house knows them.
@@ -115,7 +117,7 @@ export function span({ since, until }) {
 }
 
 function length(seconds) {
-  for (const [size, unit] of STEPS) if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
+  for (const [size, unit] of STEPS) if (seconds >= size) return `${Math.round(seconds / size)} ${unit}`;
   return `${Math.max(1, Math.round(seconds))} s`;
 }
 

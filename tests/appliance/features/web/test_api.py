@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 
 import pytest
@@ -8,6 +9,8 @@ from webserver import page, record
 from appliance.features.web import api
 from appliance.features.web.api import Readers
 from appliance.store.database import StoreError
+from appliance.store.gap_reader import GapReader
+from appliance.store.gaps import BROKER_DOWN, HUB, GapNote
 from appliance.store.tier_reader import TierReader
 
 NOW = time.time()
@@ -31,6 +34,37 @@ def one(tmp_path, target, **options):
     return asyncio.run(scenario())
 
 
+def test_the_status_sums_up_gaps_and_asks_for_them_every_few_seconds(tmp_path, monkeypatch):
+    path = record(tmp_path / "h.db", READINGS, [(GapNote(HUB, "", BROKER_DOWN, None, None), NOW - 60, None)])
+    asked = []
+    news = GapReader.news
+    monkeypatch.setattr(GapReader, "news", lambda reader, at: asked.append(at) or news(reader, at))
+
+    async def scenario():
+        async with page(tmp_path, history=path, status=lambda: {"clients": 3}) as served:
+            for _ in range(3):
+                gaps = (await served.ask("/api/status")).json["gaps"]
+                assert (gaps["day"], gaps["lasting"], gaps["newest"]["cause"]) == (1, 1, BROKER_DOWN)
+            assert len(asked) == 1
+        async with page(tmp_path, status=lambda: {"clients": 3}) as served:
+            assert (await served.ask("/api/status")).json == {"clients": 3}  # nothing is recorded
+
+    asyncio.run(scenario())
+
+
+def test_a_status_waits_only_so_long_for_the_disk(tmp_path, database, monkeypatch):
+    monkeypatch.setattr(api, "GAPS_WAIT_S", 0.01)
+    held = threading.Event()
+    monkeypatch.setattr(GapReader, "news", lambda _reader, _at: held.wait(5))
+
+    async def scenario():
+        async with page(tmp_path, history=database, status=lambda: {"clients": 3}) as served:
+            assert (await served.ask("/api/status")).json == {"clients": 3}
+            held.set()
+
+    asyncio.run(scenario())
+
+
 def test_rooms(tmp_path, database):
     async def scenario():
         async with page(tmp_path, history=database) as served:
@@ -47,7 +81,8 @@ def test_rooms(tmp_path, database):
 def test_status_topics_and_health(tmp_path, database):
     async def scenario():
         async with page(tmp_path, history=database, status=lambda: {"clients": 3}) as served:
-            assert (await served.ask("/api/status")).json == {"clients": 3}
+            told = {"day": 0, "lasting": 0, "newest": None, "clock_unset": False}
+            assert (await served.ask("/api/status")).json == {"clients": 3, "gaps": told}
             topics = (await served.ask("/api/topics")).json
             assert [(series["topic"], series["kind"]) for series in topics] == [
                 ("home/a/door", "binary"),

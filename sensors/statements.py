@@ -1,0 +1,74 @@
+"""What an agent says of itself, retained: said again until the broker has taken it.
+
+A broker whose disk is full refuses what it would have to keep. Readings wait in the outbox meanwhile; that the agent is
+online, and what its sensors are, waits here.
+"""
+
+import logging
+from collections.abc import Sequence
+from itertools import count
+
+from sensors.link import QUOTA_EXCEEDED, REFUSED, Link
+
+AGAIN_AFTER_S = 5.0  # the broker had no room
+REFUSED_WAIT_S = 60.0  # it does not want it: a person must act
+
+log = logging.getLogger("sensors")
+
+
+class Statements:
+    """The last statement on each topic; `now` is monotonic seconds. Its tokens are below zero, a reading's are not."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._numbers = count(-1, -1)
+        self._flying: dict[int, str] = {}  # token -> topic
+        self._untold: dict[str, bytes] = {}  # topic -> payload that the broker does not have yet
+        self._again_at: float | None = None
+        self._refused: set[str] = set()  # topics whose refusal was logged
+
+    def say(self, topic: str, payload: bytes, now: float) -> None:
+        """Publish, retained, as soon as there is a connection; a later statement on the topic takes its place."""
+        self._untold[topic] = payload
+        self._send(topic, now)
+
+    def forget(self) -> None:
+        """Let go of everything: the next connection begins anew."""
+        self._flying.clear()
+        self._untold.clear()
+        self._again_at = None
+
+    def acknowledged(self, tokens: Sequence[int], reason_code: int, now: float) -> None:
+        """Take what the broker says of statements."""
+        for token in tokens:
+            topic = self._flying.pop(token, None)
+            if topic is None or topic in self._flying.values():
+                continue  # a later one of this topic is on its way
+            if reason_code < REFUSED:
+                self._untold.pop(topic, None)
+                self._refused.discard(topic)
+                continue
+            self._again_at = now + (AGAIN_AFTER_S if reason_code == QUOTA_EXCEEDED else REFUSED_WAIT_S)
+            if topic not in self._refused:
+                self._refused.add(topic)
+                log.warning("%s: the broker does not take it now (reason code 0x%02X)", topic, reason_code)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to say again."""
+        return self._again_at
+
+    def tick(self, now: float) -> None:
+        """Say again what was refused."""
+        if self._again_at is None or now < self._again_at or not self._link.up:
+            return
+        self._again_at = None
+        flying = set(self._flying.values())
+        for topic in self._untold.keys() - flying:
+            self._send(topic, now)
+
+    def _send(self, topic: str, now: float) -> None:
+        token = next(self._numbers)
+        if self._link.publish(topic, self._untold[topic], retain=True, tokens=(token,)):
+            self._flying[token] = topic
+        else:
+            self._again_at = now + AGAIN_AFTER_S

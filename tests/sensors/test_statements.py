@@ -1,0 +1,93 @@
+"""What an agent says of itself reaches the broker, however often that refuses it."""
+
+import pytest
+
+from sensors.statements import AGAIN_AFTER_S, REFUSED_WAIT_S, Statements
+
+TOPIC, OTHER = "home/devices/pi/availability", "home/devices/pi/about"
+OK, QUOTA, NOT_ALLOWED = 0x00, 0x97, 0x87
+
+
+class FakeLink:
+    """Takes messages while `up` and while there is `room`."""
+
+    def __init__(self):
+        self.up = self.room = True
+        self.sent = []
+        self.tokens = []
+
+    def publish(self, topic, payload, *, retain, tokens):
+        assert retain
+        if self.up and self.room:
+            self.sent.append((topic, payload))
+            self.tokens.append(tokens)
+        return self.up and self.room
+
+
+@pytest.fixture
+def link():
+    return FakeLink()
+
+
+@pytest.fixture
+def statements(link):
+    return Statements(link)
+
+
+def test_a_statement_that_is_taken_is_said_once(link, statements):
+    statements.say(TOPIC, b"online", 0.0)
+    statements.acknowledged(link.tokens[0], OK, 0.1)
+    assert statements.next_deadline() is None
+    statements.tick(1000.0)
+    assert link.sent == [(TOPIC, b"online")]
+    assert link.tokens[0][0] < 0  # no reading has such a number
+
+
+def test_it_is_said_again_until_the_broker_has_room(link, statements, caplog):
+    statements.say(TOPIC, b"online", 0.0)
+    for turn in range(3):
+        statements.acknowledged(link.tokens[-1], QUOTA, 10.0 * turn)
+        assert statements.next_deadline() == 10.0 * turn + AGAIN_AFTER_S
+        statements.tick(10.0 * turn + AGAIN_AFTER_S - 0.1)
+        assert len(link.sent) == turn + 1
+        statements.tick(10.0 * turn + AGAIN_AFTER_S)
+        assert len(link.sent) == turn + 2
+    statements.acknowledged(link.tokens[-1], OK, 40.0)
+    statements.tick(1000.0)
+    assert link.sent == [(TOPIC, b"online")] * 4
+    assert caplog.text.count("does not take it now") == 1
+
+
+def test_what_is_not_allowed_is_tried_rarely(link, statements):
+    statements.say(OTHER, b"{}", 0.0)
+    statements.acknowledged(link.tokens[-1], NOT_ALLOWED, 1.0)
+    assert statements.next_deadline() == 1.0 + REFUSED_WAIT_S
+
+
+def test_the_last_word_counts(link, statements):
+    statements.say(TOPIC, b"online", 0.0)
+    statements.say(TOPIC, b"offline", 0.1)
+    statements.acknowledged(link.tokens[0], QUOTA, 0.2)  # of the first; the second is on its way
+    assert statements.next_deadline() is None
+    statements.acknowledged(link.tokens[1], QUOTA, 0.3)
+    statements.tick(0.3 + AGAIN_AFTER_S)
+    assert link.sent[-1] == (TOPIC, b"offline")
+    statements.acknowledged(link.tokens[2], OK, 9.0)
+    assert statements.next_deadline() is None
+
+
+def test_what_finds_no_place_is_said_later(link, statements):
+    link.room = False
+    statements.say(TOPIC, b"online", 0.0)
+    link.room = True
+    statements.tick(AGAIN_AFTER_S)
+    assert link.sent == [(TOPIC, b"online")]
+
+
+def test_the_next_connection_begins_anew(link, statements):
+    statements.say(TOPIC, b"online", 0.0)
+    statements.acknowledged(link.tokens[0], QUOTA, 0.1)
+    statements.forget()
+    assert statements.next_deadline() is None
+    statements.tick(100.0)
+    assert len(link.sent) == 1
