@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from appliance.clock import RELEASED_MS, SYNCED, UNSYNCED, clock_quality
+from appliance.store.belief import believed_off_ms
 from appliance.store.reading_rows import TICKS_PER_MS
 
 REDATED: Final = "redated"
@@ -132,7 +133,7 @@ class HubClock:
                 age_ms = before.age(before.tick(now_ms))
             elif self._trusted and before.is_dated and before.id != BEFORE_EPOCH:
                 # Time without power counts where it is known when it began and when it ended.
-                age_ms += max(0, wall_ms - before.unix_ms(before.last_tick))
+                age_ms += believed_off_ms(before.unix_ms(before.last_tick), wall_ms)
         if self._trusted:
             if same_boot and before is not None and not before.is_dated:
                 self._redate(now_ms, wall_ms)
@@ -214,7 +215,7 @@ class HubClock:
         return next(epoch for epoch in reversed(self.epochs) if epoch.id == moment.epoch_id).unix_ms(moment.tick)
 
     def age_ms(self, now: float) -> int:
-        """How long the service has run in all, power cuts of unknown length left out. Never goes back."""
+        """How long the service has run in all, without power cuts that are of unknown length or said to be of days."""
         return self.epoch.age(self.tick(now))
 
     def passed(self, tick: int) -> None:
