@@ -1,4 +1,4 @@
-"""Whether the clock may decide what is old: one jump into the future must not throw a history away, nor expire anything.
+"""Whether the clock may decide what is old: one jump ahead must not throw a history away, nor make anything expire.
 
 Pure. A trusted clock that goes on evenly is believed, and so is one that goes back, which makes nothing older. One that
 is suddenly more than a day ahead (a wrong time server, or only a week without power) is believed when the service has
