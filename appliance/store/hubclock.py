@@ -91,6 +91,7 @@ class HubClock:
         self._shown_ms: int | None = None
         self._sure_ms = 0  # monotonic time; looks from before it say nothing of a time that is known since
         self._looked_ms = 0.0  # monotonic time of the last look
+        self.runs_from_ms = 0.0  # monotonic time behind which everything belongs to the running epoch
         self._after_ms: dict[int, float] = {}  # by epoch that a look opened: of the look before that one
 
     @property
@@ -122,6 +123,7 @@ class HubClock:
         before = self.epochs[-1] if self.epochs else None
         if since is not None and before is not None and before.boot == self._boot and before.monotonic_ms >= now_ms:
             self._begun = True
+            self.runs_from_ms = before.monotonic_ms - 1.0
             self._trusted = before.is_dated
             self._shown_ms = None if self._trusted else wall_ms - now_ms
             return
@@ -189,7 +191,7 @@ class HubClock:
         self.changed[epoch.id] = epoch
         self._open(now_ms, wall_ms, epoch.age(epoch.tick(now_ms)), SYNCED if self._trusted else UNSYNCED)
         if not is_found:  # else what came before it is dated again, and stays where it is
-            self._after_ms[self.epoch.id] = after_ms
+            self._after_ms[self.epoch.id] = self.runs_from_ms = after_ms
         return True
 
     def tick(self, now: float) -> int:
@@ -207,7 +209,7 @@ class HubClock:
         """
         now_ms = now * 1000
         found = self.epochs[-1]
-        if now_ms > self._after_ms.get(found.id, found.monotonic_ms - 1):
+        if now_ms > self.runs_from_ms:
             return Moment(self.tick(now), found.id)
         for epoch in reversed(self.epochs[:-1]):
             if epoch.boot != self._boot:
@@ -290,6 +292,7 @@ class HubClock:
         epoch_id = max((epoch.id for epoch in self.epochs), default=0) + 1
         epoch = Epoch(epoch_id, self._boot, first_tick, first_tick, now_ms, offset_ms, clock, age_ms)
         self.epochs.append(epoch)
+        self.runs_from_ms = now_ms - 1.0
         self.changed[epoch_id] = epoch
         self._last_tick = max(self._last_tick, first_tick)
 

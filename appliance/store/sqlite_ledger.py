@@ -26,7 +26,8 @@ from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
 from appliance.store.still import open_still
 
-CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is moved into the file
+CHECKPOINT_BYTES: Final = 8 * 1024 * 1024  # of the log: a page that is written often goes to the file once
+GROWTH_BYTES: Final = 4 * 1024 * 1024  # what the log may hold that the file has no room for: the reserve has
 MOVE_ROWS: Final = 10_000
 MOVE_BYTES: Final = 8 * 1024 * 1024
 MOVE_AFTER_S: Final = 3_600.0
@@ -175,7 +176,7 @@ class SqliteLedger:
 
     def step(self) -> bool:
         """Do one small piece of what may wait; False when there is nothing to do."""
-        if self._log_bytes >= CHECKPOINT_BYTES:
+        if self._log_bytes >= GROWTH_BYTES and self._is_log_full():
             self._checkpoint()
             return True
         if self._damaged_ids:
@@ -293,6 +294,17 @@ class SqliteLedger:
         if rows and self._staged_since is None:
             self._staged_since = now
 
+    def _is_log_full(self) -> bool:
+        """Whether the log is to be moved into the file: for its length, or because the disk must have room for it."""
+        if self._log_bytes >= CHECKPOINT_BYTES or self.short_of_space:
+            return True
+        (pages,) = self._database.connection.execute("PRAGMA page_count").fetchone()
+        (page_bytes,) = self._database.connection.execute("PRAGMA page_size").fetchone()
+        try:
+            return bool(pages * page_bytes - self._database.path.stat().st_size >= GROWTH_BYTES)
+        except OSError:  # it was moved away: who writes next finds that out
+            return False
+
     def _checkpoint(self) -> None:
         self._database.checkpoint("PASSIVE")
         self._log_bytes = 0
@@ -349,7 +361,7 @@ def open_ledger(
             gaps = GapBook(database.connection, hub_clock)
             tail = Tail(database.connection, hub_clock, database.left_open_at)
             now = clock()
-            hub_clock.begin(now, wall_clock(), since)  # written down with the first group: a start writes nothing
+            hub_clock.begin(now, wall_clock(), since)  # written down with the first group
             tell_missing(path, tail, lacks, now, on_missing)
             history = History(database.connection, hub_clock, site=site, max_series=max_series)
             if tally is not None:  # it goes on counting when the ledger is made anew

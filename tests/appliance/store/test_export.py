@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from math import inf
 
 import pytest
 from keeper import AT, TOPIC, Keeper, number, origin
@@ -27,8 +28,8 @@ def keeper(tmp_path):
     keeper.stop()
 
 
-def wanted(topic_filter="#", since_at=0.0, until_at=1e11, every_s=None):
-    return Wanted(topic_filter=topic_filter, since_at=since_at, until_at=until_at, every_s=every_s)
+def wanted(topic_filter="#", since_at=0.0, until_at=1e11, every_s=None, now_at=inf):
+    return Wanted(topic_filter=topic_filter, since_at=since_at, until_at=until_at, every_s=every_s, now_at=now_at)
 
 
 def rows(keeper, form="csv", **asked):
@@ -101,12 +102,16 @@ def test_periods_are_those_of_the_history(tmp_path):
         keeper.write(number(value), number(value, "home/m/gas"), number(value, "home/p/energy"), door)
         keeper.advance(700 + 900 * (step % 3))
     keeper.move()
+    with keeper.database.transaction():
+        down = GapNote(HUB, "", BROKER_DOWN, 700.0, 900.0)
+        Gaps(keeper.database.connection).write([down], keeper.clock.tick)
+    asked = {"every_s": 3600.0, "now_at": keeper.at}
     for topic in (TOPIC, "home/m/gas", "home/p/energy", "home/hall/door"):
-        hours = TierReader(keeper.path).summaries(topic, "1h", 0.0, 1e10)
-        found = rows(keeper, "jsonl", topic_filter=topic, every_s=3600.0)
+        hours = TierReader(keeper.path).summaries(topic, "1h", 0.0, 1e10, now_at=keeper.at)
+        found = rows(keeper, "jsonl", topic_filter=topic, **asked)
         assert len(found) == len(hours) > 1
         for row, hour in zip(found, hours, strict=True):
-            for name in ("min", "mean", "weighted_mean", "max", "sum", "count"):
+            for name in ("min", "mean", "weighted_mean", "known", "max", "sum", "count"):
                 assert row[name] == pytest.approx(getattr(hour, name)), (topic, row, name)
     for topic in ("home/m/gas", "home/p/energy"):
         assert any(row["sum"] for row in rows(keeper, "jsonl", topic_filter=topic, every_s=3600.0))

@@ -134,7 +134,7 @@ def test_numbers_reserved_when_the_power_of_the_agent_was_cut(keeper):
 
 
 def test_what_was_received_and_has_no_row(keeper):
-    keeper.history._max_series = 1
+    keeper.history.names._max_series = 1
     send(keeper, 1, 2)
     send(keeper, 3, 4, topic="home/too/many")
     assert shown(prove(keeper.path, "house", None)) == [(3, 4, GONE)]  # nothing says that they were refused

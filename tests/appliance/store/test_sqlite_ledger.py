@@ -280,6 +280,7 @@ def test_the_file_does_not_grow_with_what_passes_through(ledgers):
 
 def test_the_log_is_moved_when_nobody_waits_and_kept(ledgers, monkeypatch):
     monkeypatch.setattr(sqlite_ledger, "CHECKPOINT_BYTES", 200_000)
+    monkeypatch.setattr(sqlite_ledger, "GROWTH_BYTES", 100_000)
     ledger = ledgers.open()
     log = ledgers.path.with_name("appliance.db-wal")
     sizes = []
@@ -289,6 +290,29 @@ def test_the_log_is_moved_when_nobody_waits_and_kept(ledgers, monkeypatch):
         sizes.append(log.stat().st_size)
     assert max(sizes) < 400_000
     assert sizes[-1] == sizes[20]  # written over, not grown
+
+
+def test_a_log_is_moved_early_where_the_file_must_grow_for_it_or_the_disk_is_short(ledgers, monkeypatch):
+    monkeypatch.setattr(sqlite_ledger, "GROWTH_BYTES", 100_000)
+    ledger = ledgers.open()
+
+    def write(number, topic):
+        ledger.write(Group(number, entries=[retained(topic, bytes(2_000)) for _ in range(10)], run=7, now=1.0))
+        ledger.step()
+
+    for number in range(1, 31):
+        write(number, "t/0")
+    assert ledgers.path.stat().st_size > 400_000  # new rows: the file grew with them
+    move(ledger)
+    ledger.settle()
+    size = ledgers.path.stat().st_size
+    for number in range(31, 41):
+        write(number, "t/0")  # into pages that are free
+    assert ledger._log_bytes > 200_000
+    ledger.short_of_space = True
+    ledger.step()
+    assert ledger._log_bytes == 0
+    assert ledgers.path.stat().st_size == size
 
 
 def test_settling_empties_the_log_unless_somebody_reads(ledgers):
