@@ -85,6 +85,7 @@ class HubClock:
         self._quality = quality
         self._present = present
         self._last_tick = max(last_tick, max((epoch.last_tick for epoch in self.epochs), default=0))
+        self.known_tick = self._last_tick  # the last that had passed when the file was opened
         self._trusted = False
         self._begun = False
         # Wall less monotonic ms while the clock was not set: what others on this machine wrote down as the time.

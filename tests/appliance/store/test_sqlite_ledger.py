@@ -484,8 +484,13 @@ class TestWithItsHistory:
         assert [damage.why for damage in damages(path)] == ["its schema was damaged"]
 
 
+RETAINED = RECORD | int(RouteFlag.RETAINED)
+TURNS = [[RECORD], [RETAINED], [RETAINED, RECORD]]  # of the flags: the last notes a change with every reading
+
+
+@pytest.mark.parametrize("turns", TURNS)
 @pytest.mark.parametrize("is_begun", [True, False])
-def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_path, is_begun):
+def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_path, is_begun, turns):
     path, began = tmp_path / "appliance.db", 1_000.0
     shown = {"now": began}
 
@@ -495,7 +500,7 @@ def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_pa
         return open_ledger(path, site="home", max_series=9, **options, **clocks)
 
     def group(number, *seconds):
-        entries = [(Message(TOPIC, b"%d" % s, 0), RECORD, began + s, None) for s in seconds]
+        entries = [(Message(TOPIC, b"%d" % s, 0), turns[s // 6 % len(turns)], began + s, None) for s in seconds]
         return Group(number, entries=entries, run=7, now=began + seconds[-1], at=AT + seconds[-1])
 
     ledger = opened()
@@ -511,10 +516,11 @@ def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_pa
     assert [row.received for row in rows] == [row.at for row in rows]
 
 
+@pytest.mark.parametrize("turns", TURNS)
 @pytest.mark.parametrize("is_reopened", [True, False])
 @pytest.mark.parametrize("is_begun", [True, False])
 def test_readings_that_waited_while_the_clock_was_set_get_their_true_times_and_nothing_lasts_longer(
-    tmp_path, is_begun, is_reopened
+    tmp_path, is_begun, is_reopened, turns
 ):
     path, began, woke = tmp_path / "appliance.db", 1_000.0, 1_700_000_000.0
     set_at = began + 20
@@ -536,7 +542,7 @@ def test_readings_that_waited_while_the_clock_was_set_get_their_true_times_and_n
         )
 
     def group(number, *seconds):
-        entries = [(Message(TOPIC, b"%d" % s, 0), RECORD, began + s, None) for s in seconds]
+        entries = [(Message(TOPIC, b"%d" % s, 0), turns[s // 6 % len(turns)], began + s, None) for s in seconds]
         retained = Message(f"kept/{number}", b"x", 1, retain=True, expires_at=began + seconds[-1] + 600)
         entries.append((retained, int(RouteFlag.RETAINED), began + seconds[-1], None))
         now = began + seconds[-1]
@@ -560,7 +566,9 @@ def test_readings_that_waited_while_the_clock_was_set_get_their_true_times_and_n
     rows = HistoryReader(path).rows(TOPIC, 0.0, 1e11)
     assert [int(row.value) for row in rows] == expected
     assert [row.at - AT for row in rows] == pytest.approx(expected, abs=0.002)
-    left = {message.topic: message.expires_at - began - 600 for message in image.retained.values()}
+    left = {
+        message.topic: message.expires_at - began - 600 for message in image.retained.values() if message.expires_at
+    }
     lasting = {1: 5, 2: 17, 3: 23, 4: 29, 5: 34, 6: 40}
     assert left == pytest.approx({f"kept/{n}": s for n, s in lasting.items() if n > 1 or is_begun}, abs=0.01)
 
