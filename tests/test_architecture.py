@@ -223,6 +223,13 @@ ARROWS = {
         "sensors.switching",
     },
     "sensors.drivers.host": {"sensors.driver", "sensors.hw", "sensors.reading"},
+    "sensors.drivers.pulse_counter": {
+        "sensors.debounce",
+        "sensors.driver",
+        "sensors.hw",
+        "sensors.keepsakes",
+        "sensors.reading",
+    },
     "sensors.drivers.simulated": {"sensors.driver", "sensors.reading"},
     "sensors.hw": {"sensors.driver"},  # whose errors it raises
     "sensors.driver": {
@@ -266,6 +273,7 @@ LIBRARIES = {
         "sensors.drivers.gpio_output",
         "sensors.drivers.host",
         "sensors.drivers.i2c",
+        "sensors.drivers.pulse_counter",
         "sensors.drivers.simulated",
         "sensors.filters",
         "sensors.health",

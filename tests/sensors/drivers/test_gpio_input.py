@@ -1,10 +1,11 @@
 import queue
 import threading
+from itertools import pairwise
 
 import msgspec
 import pytest
 from gpiozero.pins.mock import MockFactory
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensors.driver import DriverContext, DriverUnavailable, SensorError
@@ -204,6 +205,34 @@ def test_a_lost_edge_is_found_by_looking_again(monkeypatch):
     assert heard.next() is True
     sensor.close()
     assert fake.lines[4].closed
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_whatever_edges_are_lost_the_last_level_is_told(monkeypatch, burst):
+    """Each: the level, and whether the kernel loses its edge."""
+    monkeypatch.setattr(gpio_input, "LOOK_AGAIN_S", 0.005)
+    fake, heard = FakeGpio(), Heard()
+    sensor = GpioInput.build(
+        GpioInput.Options(pin=4, input="door", debounce_s=0.001), DriverContext(name="hall", gpio=fake)
+    )
+    sensor.watch(heard.put)
+    for level, is_lost in burst:
+        fake.lines[4].drive(level, lose_edge=is_lost)
+    told = [heard.next()]
+    pause = threading.Event()
+    for _ in range(1000):
+        if told[-1] is burst[-1][0]:
+            break
+        pause.wait(0.001)
+        while not heard.empty():
+            told.append(heard.next())
+    pause.wait(0.02)
+    sensor.close()
+    while not heard.empty():
+        told.append(heard.next())
+    assert told[-1] is burst[-1][0]
+    assert all(earlier is not later for earlier, later in pairwise(told))
 
 
 def test_a_pin_that_cannot_be_read_is_a_trouble_that_passes(monkeypatch):
