@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from sensors.driver import BadFrame, Channel, Disconnected, DriverContext, Implausible
 from sensors.hw.dht import MEASURE_TIMEOUT_S, START_TIMEOUT_S, DhtProcess, DhtSensor, Kind
-from sensors.hw.dht_iio import DhtIio, find
+from sensors.hw.dht_iio import KERNEL_LOG, DhtIio, find
 from sensors.hw.header import GpioNumber
 from sensors.hw.sysfs import SysfsTree
 from sensors.reading import Reading
@@ -74,7 +74,8 @@ class Dht:
         """Find the kernel's driver for the pin, or start the process that measures. Raises SensorError."""
         kind, sysfs = SHEETS[options.model].kind, SysfsTree(context.sysfs_root)
         if options.pulses == "kernel" or (options.pulses == "auto" and find(sysfs, options.pin) is not None):
-            return cls(DhtIio(sysfs, kind, options.pin, clock=context.clock), options.model, options.tries)
+            iio = DhtIio(sysfs, kind, options.pin, clock=context.clock, kernel_log=context.sysfs_root / KERNEL_LOG)
+            return cls(iio, options.model, options.tries)
         process = DhtProcess(kind, options.pin, options.pulses)
         try:
             process.start()

@@ -1,17 +1,25 @@
 """A DHT temperature and humidity sensor that the kernel's driver `dht11` reads: two files below /sys/bus/iio."""
 
 import errno
+import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 
-from sensors.driver import BadFrame, Disconnected, DriverUnavailable, SensorError
+from sensors.driver import BadFrame, CutShort, Disconnected, DriverUnavailable, SensorError
 from sensors.hw.dht import Kind, Measurement
 from sensors.hw.dht_child import SPACING_S
 from sensors.hw.sysfs import Sysfs
 
 DEVICES = "sys/bus/iio/devices"
 OVERLAY = "dtoverlay=dht11,gpiopin={pin}"
+KERNEL_LOG = Path("dev/kmsg")  # below the root
+WHOLE = 84  # edges of a whole answer
+OWN = 2  # edges of the start signal, which some kernels count
+MOST_RECORD = 8192  # bytes of a record of the kernel's log
 
 
 def find(sysfs: Sysfs, pin: int) -> str | None:
@@ -63,6 +71,7 @@ class DhtIio:
         *,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,
+        kernel_log: Path = Path("/") / KERNEL_LOG,
     ) -> None:
         """Raises DriverUnavailable where the kernel has none at this pin."""
         self._sysfs = sysfs
@@ -71,6 +80,7 @@ class DhtIio:
         self._clock = clock
         self._closed = Event()
         self._wait = wait or self._closed.wait
+        self._kernel_log = kernel_log
         self._asked_at: float | None = None
         self._find()
 
@@ -82,8 +92,9 @@ class DhtIio:
         if self._closed.is_set():
             raise SensorError(f"the sensor on GPIO{self._pin} is closed")
         self._asked_at = self._clock()
-        temperature = self._thousandths(f"{device}/in_temp_input")
-        humidity = self._thousandths(f"{device}/in_humidityrelative_input")
+        with _overheard(self._kernel_log) as heard:
+            temperature = self._thousandths(device, "in_temp_input", heard)
+            humidity = self._thousandths(device, "in_humidityrelative_input", heard)
         raw = f"in_temp_input {temperature}, in_humidityrelative_input {humidity}"
         return Measurement(temperature / 1000, humidity / 1000, raw)
 
@@ -100,22 +111,19 @@ class DhtIio:
             )
         return device
 
-    def _thousandths(self, path: str) -> int:
+    def _thousandths(self, device: str, name: str, heard: Callable[[], str]) -> int:
         try:
-            return int(self._sysfs.read(path))
+            return int(self._sysfs.read(f"{device}/{name}"))
         except OSError as error:
-            raise self._explain(error) from error
+            raise self._explain(error, device, heard) from error
         except ValueError:
             raise BadFrame(f"the kernel's answer for GPIO{self._pin} is no number") from None
 
-    def _explain(self, error: OSError) -> SensorError:
+    def _explain(self, error: OSError, device: str, heard: Callable[[], str]) -> SensorError:
         pin = f"GPIO{self._pin}"
         match error.errno:
             case errno.ETIMEDOUT:
-                return Disconnected(
-                    f"no whole answer on {pin}: check power, wiring, pin number and pull-up; `sudo dmesg` tells how "
-                    "many edges there were: 0 is no power or another pin, 1 to 83 a weak pull-up or a busy computer"
-                )
+                return self._too_few(self._edges(device, heard()))
             case errno.EIO:
                 tenths = " (the kernel's driver also refuses a DHT11 that tells tenths or frost)"
                 return BadFrame(
@@ -125,3 +133,58 @@ class DhtIio:
                 return DriverUnavailable(f"not allowed to read the kernel's DHT sensor on {pin}")
             case _:
                 return Disconnected(f"the kernel could not read the DHT sensor on {pin} ({error.strerror})")
+
+    def _too_few(self, edges: int | None) -> SensorError:
+        pin = f"GPIO{self._pin}"
+        if edges is None:
+            return Disconnected(
+                f"no whole answer on {pin}: check power, wiring, pin number and pull-up; `sudo dmesg` tells how many "
+                f"edges there were: 0 is no power or another pin, 1 to {WHOLE - 1} a weak pull-up or a busy computer"
+            )
+        if edges <= OWN:
+            return Disconnected(f"no answer on {pin}: check power, wiring and pin number")
+        return CutShort(
+            f"the answer on {pin} stopped after {edges} of {WHOLE} edges: a pull-up (4.7 to 10 kΩ) or a shorter cable "
+            "helps"
+        )
+
+    def _edges(self, device: str, words: str) -> int | None:
+        """Find what the driver said of this device: as its own (dht11@4) or as that of the files (iio:device0)."""
+        try:
+            names = (self._sysfs.read(f"{device}/name"), device.rpartition("/")[2])
+        except OSError:
+            return None
+        which = "|".join(map(re.escape, names))
+        found = re.findall(rf"(?:{which}): Only (\d+) signal edges", words)
+        return int(found[-1]) if found else None
+
+
+@contextmanager
+def _overheard(path: Path) -> Generator[Callable[[], str]]:
+    """Give what the kernel says from here on; nothing where it may not be heard."""
+    try:
+        log = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        yield str
+        return
+    try:
+        os.lseek(log, 0, os.SEEK_END)
+        yield lambda: _rest(log)
+    finally:
+        os.close(log)
+
+
+def _rest(log: int) -> str:
+    """Read record by record what there is."""
+    records = []
+    while True:
+        try:
+            record = os.read(log, MOST_RECORD)
+        except BrokenPipeError:  # some were overwritten before they were read; the next read goes on behind them
+            continue
+        except OSError:
+            break
+        if not record:
+            break
+        records.append(record)
+    return b"".join(records).decode("utf-8", "replace")

@@ -1,9 +1,10 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from sensors.driver import BadFrame, Disconnected, DriverUnavailable, SensorError
+from sensors.driver import BadFrame, CutShort, Disconnected, DriverUnavailable, SensorError
 from sensors.hw.dht_child import SPACING_S
 from sensors.hw.dht_iio import DhtIio, find
 from sensors.hw.sysfs import FakeSysfs
@@ -75,10 +76,10 @@ class Waits:
         return False
 
 
-def on(files, kind="DHT22"):
+def on(files, kind="DHT22", kernel_log=Path("/nowhere")):
     waits = Waits()
     sysfs = FakeSysfs(files)
-    return DhtIio(sysfs, kind, 4, clock=waits.clock, wait=waits.wait), sysfs, waits
+    return DhtIio(sysfs, kind, 4, clock=waits.clock, wait=waits.wait, kernel_log=kernel_log), sysfs, waits
 
 
 def test_thousandths_are_degrees_and_percent():
@@ -121,6 +122,53 @@ def test_what_the_kernel_answers_is_explained(half, number, kind, words):
     assert type(caught.value) is kind
     assert str(caught.value).startswith(words)
     assert "\n" not in str(caught.value)
+
+
+class Talking(FakeSysfs):
+    """A kernel that says in its log why it gives up."""
+
+    def __init__(self, files, log, words):
+        super().__init__(files)
+        self.log, self.words = log, words
+
+    def read(self, path):
+        if path.endswith("in_temp_input"):
+            with self.log.open("a") as log:
+                log.write(self.words)
+        return super().read(path)
+
+
+OLD = "3,511,69182357,-;dht11 dht11@0: Only 0 signal edges detected\n"
+EDGES = [  # what the kernel says, and what that is
+    ("3,512,69182357,-;dht11 dht11@0: Only 0 signal edges detected\n", Disconnected, "no answer on GPIO4"),
+    ("3,512,69182357,-;iio iio:device0: Only 2 signal edges detected\n", Disconnected, "no answer on GPIO4"),
+    ("3,512,69182357,-;dht11 dht11@0: Only 3 signal edges detected\n", CutShort, "stopped after 3 of 84 edges"),
+    (
+        "3,512,69182357,-;dht11 dht11@0: Only 83 signal edges detected\n6,513,7,-;usb 1-1: new device\n",
+        CutShort,
+        "stopped after 83 of 84 edges",
+    ),
+    ("3,512,69182357,-;dht11 dht11@17: Only 40 signal edges detected\n", Disconnected, "no whole answer"),  # another's
+    ("", Disconnected, "no whole answer"),
+]
+
+
+@pytest.mark.parametrize(("words", "kind", "told"), EDGES)
+def test_the_kernels_log_tells_no_answer_from_one_cut_short(tmp_path, words, kind, told):
+    log = tmp_path / "kmsg"
+    log.write_text(OLD)
+    files = device(0, temperature=OSError(errno.ETIMEDOUT, "Connection timed out"))
+    sensor = DhtIio(Talking(files, log, words), "DHT22", 4, kernel_log=log)
+    with pytest.raises(SensorError, match=told) as caught:
+        sensor.measure()
+    assert type(caught.value) is kind
+
+
+def test_this_kernels_log_is_no_hindrance():
+    """Whether it may be heard here or not."""
+    files = device(0, temperature=OSError(errno.ETIMEDOUT, "Connection timed out"))
+    with pytest.raises(Disconnected, match="no whole answer"):
+        DhtIio(FakeSysfs(files), "DHT22", 4).measure()
 
 
 def test_a_dht11_that_the_kernel_cannot_decode_is_named():
