@@ -1,6 +1,10 @@
 import math
+import signal
+import subprocess
+import sys
 import threading
 import time
+from textwrap import dedent
 
 import msgspec
 import pytest
@@ -203,6 +207,69 @@ def test_what_a_sudden_end_loses_is_a_minute(tmp_path):
     assert max(written) == pytest.approx(0.059)
     assert written[0] == written[60] == written[120] == 0
     assert RETRY_S < WRITE_EVERY_S == 60
+
+
+KILLED = """
+    import os, threading
+    from dataclasses import replace
+    from pathlib import Path
+    import msgspec
+    from sensors import keepsakes
+    from sensors.agent import Agent
+    from sensors.config import Broker, OutboxBounds, SensorConfig, SensorKeys, SensorsConfig
+    from sensors.drivers.pulse_counter import PulseCounter
+    from sensors.hw.gpio import FakeGpio
+    from sensors.outbox import Outbox
+
+    keepsakes.WRITE_EVERY_S = 0.5
+    gpio = FakeGpio()
+    options = PulseCounter.Options(pin=17, counts="energy", per_pulse=1, unit="Wh")
+
+    class Kind:
+        Options = PulseCounter.Options
+        def build(options, context):
+            return PulseCounter.build(options, replace(context, gpio=gpio))
+
+    keys = SensorKeys(name="meter", kind="pulse_counter", room="cellar", interval_s=1.0)
+    config = SensorsConfig(
+        site="home", agent="house", name="", data_dir=Path({folder!r}), broker=Broker(port=1), password=None,
+        outbox=OutboxBounds(), sensors=(SensorConfig(keys=keys, driver=Kind, options=options),),
+    )
+
+    def on_disk():
+        return keepsakes.Keepsakes(config.keepsakes_path).get("meter", "total") or 0
+
+    def turn():
+        pause, pulses, written = threading.Event(), 0, []
+        while 17 not in gpio.lines:
+            pause.wait(0.01)
+        while len(set(written)) < 3:
+            for level in (False, True):
+                gpio.lines[17].drive(level, at=pulses * 0.02 + level * 0.01)
+            pulses += 1
+            written.append(on_disk())
+            pause.wait(0.02)
+        print(pulses, written[-1], flush=True)
+        os.kill(os.getpid(), 9)
+
+    threading.Thread(target=turn, daemon=True).start()
+    Agent(config, Outbox(config.outbox_path)).run()
+"""
+
+
+def test_an_agent_that_is_killed_has_kept_the_total_of_before(tmp_path):
+    """Its loop has the file written while it runs; here twice a second instead of once a minute."""
+    program = dedent(KILLED).format(folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pulses, written = map(float, done.stdout.split())
+    kept = Keepsakes(tmp_path / "home-house.kept")
+    assert kept.problem == ""
+    assert 0 < written <= pulses
+    again = Meter(kept, per_pulse=1, unit="Wh")
+    assert written <= again.read()["energy"] <= pulses
+    again.pulse(1)
+    assert again.read()["energy"] >= written + 1
 
 
 def test_another_start_begins_anew_from_it():
