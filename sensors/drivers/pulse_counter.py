@@ -17,6 +17,7 @@ from sensors.hw.header import GpioNumber
 from sensors.keepsakes import Keepsakes
 from sensors.reading import Reading
 
+LATEST_S = 5.0  # edges are told later than they are when the computer is busy, but not by more
 CALM_S = 1.0  # without an edge, the level itself is believed; before, its edge may still be on the way
 MOST_DIGITS = 6  # of a total
 RATE_DIGITS = 2
@@ -60,26 +61,31 @@ class Pulses:
 
 
 class Rate:
-    """How many pulses a second, over whole pulses: between the last one and the last one of the time before. Pure."""
+    """How many pulses a second there are, by the pauses between those that came since it was last asked. Pure."""
 
-    def __init__(self, zero_s: float) -> None:
+    def __init__(self, now: float, zero_s: float) -> None:
         """Call it 0 after so many seconds without a pulse."""
         self._zero_s = zero_s
-        self._count = 0  # the time before, and when the last of those pulses began
-        self._last_at = -math.inf
+        self._began = now
+        self._before = self._first = self._last = -math.inf  # begin of the pulse before these, and of these
+        self._came = 0
         self._rate: float | None = None
-        self._began: float | None = None
 
-    def at(self, now: float, count: int, last_at: float) -> float | None:
+    def pulse(self, at: float) -> None:
+        """Take a pulse that began then."""
+        if not self._came:
+            self._before, self._first = self._last, at
+        self._came += 1
+        self._last = at
+
+    def at(self, now: float) -> float | None:
         """Give the rate, None while it cannot be known: before a second pulse, and before `zero_s` without one."""
-        if self._began is None:
-            self._began = now
-        came = count - self._count
-        if came and last_at > self._last_at > -math.inf:
-            self._rate = came / (last_at - self._last_at)
-        if came:
-            self._count, self._last_at = count, last_at
-        quiet_s = now - (self._began if last_at == -math.inf else last_at)
+        # Of several the pause before the first does not count: the tap may have been shut.
+        pauses, since = (self._came - 1, self._first) if self._came > 1 else (self._came, self._before)
+        if pauses and self._last > since > -math.inf:
+            self._rate = pauses / (self._last - since)
+        self._came = 0
+        quiet_s = now - max(self._last, self._began)
         if quiet_s >= self._zero_s:
             self._rate = 0.0
         elif self._rate and quiet_s > 0:  # it would have come by now, were it still as fast
@@ -183,12 +189,13 @@ class PulseCounter:
         level = line.level()
         settle_s = meter.debounce_s if options.debounce_s is None else options.debounce_s
         self._pulses = Pulses(active=level is self._active_level, settle_s=settle_s)
-        self._rate = Rate(options.rate_zero_s)
         self._calm_s = max(CALM_S, 2 * settle_s)
         self._level = level  # after the last edge
         self._edges = 0
         self._doubted_after: int | None = None  # edges, when the level was last found to be another one
-        self._heard_at = self._edge_at = clock()  # the last edge: by our clock, and by that of the edges
+        self._heard_at = self._edge_at = clock()  # when the last edge was told, and when it was
+        self._rate = Rate(self._edge_at, options.rate_zero_s)
+        self._ahead_s = 0.0  # our clock of that of the edges
         self._base = self._kept()
         line.on_edge(self._edge)
 
@@ -196,12 +203,11 @@ class PulseCounter:
         """Give the total; waits for nothing. Raises whatever the pin raises."""
         level = self._line.level()
         with self._lock:
-            now = self._clock()
-            since_s = max(0.0, now - self._heard_at)
-            if since_s >= self._calm_s:
-                self._look(self._edge_at + since_s, level)
+            now = max(self._clock(), self._edge_at)
+            if now - self._heard_at >= self._calm_s:
+                self._look(now, level)
             pulses, total = self._pulses.count, self._total()
-            rate = self._rate.at(self._edge_at + since_s, pulses, self._pulses.last_at)
+            rate = self._rate.at(now)
         raw = f"{pulses} pulses since the start, {self._edges} edges, level {'high' if level else 'low'}"
         readings = [Reading(self.channels[0].measurement, total, raw=raw)]
         if self._options.rate and rate is not None:
@@ -218,10 +224,13 @@ class PulseCounter:
         with self._lock:
             self._level = level
             self._edges += 1
-            self._heard_at, self._edge_at = self._clock(), at
-            self._seen(at, level)
+            self._heard_at = self._clock()
+            if abs(self._heard_at - at - self._ahead_s) > LATEST_S:  # the first one by another clock, or it was set
+                self._ahead_s = self._heard_at - at
+            self._edge_at = at + self._ahead_s
+            self._seen(self._edge_at, level)
 
-    def _look(self, at: float, level: bool) -> None:  # noqa: FBT001 level is the value
+    def _look(self, now: float, level: bool) -> None:  # noqa: FBT001 level is the value
         """Judge the pin while no edge comes: a pulse that goes on is one, and an edge may have been lost."""
         if level is self._level:
             self._doubted_after = None
@@ -230,11 +239,11 @@ class PulseCounter:
             return
         else:
             self._level = level
-            self._edge_at, self._heard_at = at, self._clock()
-        self._seen(at, level)
+        self._seen(now, level)
 
     def _seen(self, at: float, level: bool) -> None:  # noqa: FBT001 level is the value
         if self._pulses.seen(at, level is self._active_level):
+            self._rate.pulse(self._pulses.last_at)
             # The agent writes it to the disk once a minute, and when it stops.
             self._keepsakes.put(self._name, TOTAL, self._total())
 

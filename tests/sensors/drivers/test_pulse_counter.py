@@ -79,30 +79,41 @@ def test_every_pulse_counts_once_however_it_bounces(pulses):
     assert counted(edges) == len(pulses)
 
 
-RATES = [  # (now, count, when the last pulse began), rate
-    ([(10, 0, -math.inf)], [None]),
-    ([(10, 1, 9.0), (20, 1, 9.0)], [None, None]),
-    ([(10, 1, 9.0), (20, 11, 19.0)], [None, 1.0]),
-    ([(10, 1, 9.0), (20, 11, 19.0), (23, 11, 19.0), (29, 11, 19.0)], [None, 1.0, 0.25, 0.1]),  # it has stopped
-    ([(10, 1, 9.0), (20, 11, 19.0), (79, 11, 19.0), (90, 12, 89.0)], [None, 1.0, 0.0, 1 / 70]),
-    ([(10, 0, -math.inf), (69, 0, -math.inf), (70, 0, -math.inf)], [None, None, 0.0]),
+RATES = [  # when it is asked, and the pulses that began since it was asked before -> rate
+    ([(10, [])], [None]),
+    ([(10, [9]), (20, [])], [None, None]),
+    ([(10, [9]), (20, [19])], [None, 0.1]),
+    ([(10, [7, 8, 9])], [1.0]),
+    ([(10, [9]), (20, [14, 16, 18, 20])], [None, 0.5]),
+    ([(10, [8, 9]), (13, []), (19, [])], [1.0, 0.25, 0.1]),  # it has stopped
+    ([(10, [8, 9]), (69, []), (500, [497, 499])], [1.0, 0.0, 0.5]),  # the pause before does not count
+    ([(59, []), (60, []), (70, [65])], [None, 0.0, 0.0]),
+    ([(10, [9, 9])], [None]),  # by a clock that is too coarse
 ]
 
 
 @pytest.mark.parametrize(("looks", "rates"), RATES)
 def test_the_rate_is_that_between_pulses(looks, rates):
-    rate = Rate(zero_s=60)
-    assert [rate.at(*look) for look in looks] == [None if wanted is None else pytest.approx(wanted) for wanted in rates]
+    rate, told = Rate(0.0, zero_s=60), []
+    for now, pulses in looks:
+        for at in pulses:
+            rate.pulse(at)
+        told.append(rate.at(now))
+    assert told == [None if wanted is None else pytest.approx(wanted) for wanted in rates]
 
 
 @given(st.floats(0.01, 20), st.lists(st.floats(0.5, 100), min_size=1, max_size=20))
 def test_a_steady_flow_has_a_steady_rate(period_s, waits):
-    rate, now, told = Rate(zero_s=1e6), 100.0, []
+    rate, now, number, told = Rate(0.0, zero_s=1e6), 0.0, 1, []
     for wait in waits:
         now += wait
-        count = math.floor(now / period_s)
-        told.append(rate.at(now, count, count * period_s))
-    assert all(value == pytest.approx(1 / period_s, rel=1e-6) for value in told if value is not None)
+        while number * period_s <= now:
+            rate.pulse(number * period_s)
+            number += 1
+        told.append(rate.at(now))
+    known = [value for value in told if value is not None]
+    assert all(value == pytest.approx(1 / period_s, rel=1e-6) for value in known)
+    assert told == [None] * (len(told) - len(known)) + known
 
 
 class Meter:
@@ -163,9 +174,8 @@ POWERS = [  # a pulse a second
 def test_the_rate_is_in_the_unit_that_people_use(keys, rate, value):
     meter = Meter(rate=True, **keys)
     assert rate not in meter.read()
-    meter.pulse(5, period_s=1.0)
+    meter.pulse(1)
     assert rate not in meter.read()
-    meter.now -= 10
     meter.pulse(5, period_s=1.0)
     meter.now -= 10
     assert meter.read()[rate] == pytest.approx(value)
@@ -341,6 +351,29 @@ def test_edges_that_are_told_late_are_judged_by_their_own_times():
     for at, active in train(50, begin=KERNEL):
         meter.line.drive(not active, at=at)
     assert meter.read() == {"energy": 0.05}
+
+
+def test_the_clock_of_the_edges_may_be_another_one_and_may_be_set():
+    """As it is where the kernel's times are those of the day: pulses and rate are as they were."""
+    meter = Meter(rate=True, rate_zero_s=60)
+    powers = []
+    for step in (0.0, 0.0, 7_000_000.0, 0.0, -9_000_000.0, 0.0):
+        for _ in range(10):
+            meter.line.drive(False, at=KERNEL + step + meter.now)
+            meter.now += 0.5
+            meter.line.drive(True, at=KERNEL + step + meter.now)
+            meter.now += 0.5
+        powers.append({reading.measurement: reading.value for reading in meter.sensor.read()})
+    assert [read["energy"] for read in powers] == [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]
+    assert [read.get("power") for read in powers] == [pytest.approx(3600)] * 6
+
+
+def test_before_the_first_pulse_there_is_no_rate():
+    meter = Meter(rate=True, rate_zero_s=60)
+    meter.line.drive(False, at=KERNEL)
+    assert {reading.measurement for reading in meter.sensor.read()} == {"energy"}
+    meter.now += 61
+    assert meter.read() == {"energy": 0.001, "power": 0.0}
 
 
 def test_what_was_read_is_shown_raw():
