@@ -339,6 +339,7 @@ def open_ledger(
     on_damage: OnDamage = lambda _: None,
     remark: Callable[[str], None] = log_remark,
     on_missing: Callable[[Missing], None] = log_missing,
+    is_whole: bool = False,
     boot: str | None = None,
     quality: Callable[[], str] = clock_quality,
     clock: Callable[[], float] = time.monotonic,
@@ -347,13 +348,15 @@ def open_ledger(
 ) -> SqliteLedger:
     """Open or create the database for writing, salvaged if it is damaged; StoreError says in one line why not.
 
+    is_whole: it was so a moment ago, and is not looked through again.
+
     The history keeps the clock that everything is counted in, so it is there even where nothing is recorded. `since` is
     when the service began (monotonic), which may be opening its file again.
     """
 
-    def begin() -> SqliteLedger:
+    def begin(*, is_whole: bool) -> SqliteLedger:
         lacks: list[Lack] = []
-        database = open_sound(path, remark=remark, on_lack=lacks.append)
+        database = Database.open(path) if is_whole else open_sound(path, remark=remark, on_lack=lacks.append)
         try:
             hub_clock = load_clock(database.connection, boot=boot, quality=quality)
             gaps = GapBook(database.connection, hub_clock)
@@ -392,11 +395,11 @@ def open_ledger(
 
     try:
         try:
-            return begin()
+            return begin(is_whole=is_whole)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
-        return begin()  # salvaged, because it is suspected now
+        return begin(is_whole=False)  # salvaged, because it is suspected now
     except sqlite3.Error as error:
         raise StoreError(explain(path, error)) from error
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from sensors.driver import BadFrame, Channel, Disconnected, DriverContext, Implausible
-from sensors.hw.dht import MEASURE_TIMEOUT_S, START_TIMEOUT_S, DhtProcess, DhtSensor, Kind
+from sensors.hw.dht import MEASURE_TIMEOUT_S, START_TIMEOUT_S, DhtProcess, DhtSensor, Kind, OutOfSheet
 from sensors.hw.dht_iio import KERNEL_LOG, DhtIio, find
 from sensors.hw.header import GpioNumber
 from sensors.hw.sysfs import SysfsTree
@@ -118,7 +118,7 @@ class Dht:
             raise ZeroFrame("a frame of zeros, which no air has; check the pull-up and the supply of 3.3 to 5 V")
         for channel, value in zip(self.channels, (temperature, humidity), strict=True):
             if channel.low is not None and channel.high is not None and not channel.low <= value <= channel.high:
-                raise Implausible(
+                raise OutOfSheet(
                     f"{channel.measurement} {value:g} {channel.unit} is nothing that a {self.model} measures "
                     f"({raw or 'no frame'}); is the model right?"
                 )

@@ -35,6 +35,13 @@ END_TIMEOUT_S = 0.5
 IPC_RMID = 0
 INSTALL = "pip install 'home-sensor-appliance[hardware]'"
 
+
+class OutOfSheet(Implausible):
+    """A frame that came whole and says what the model cannot measure."""
+
+    cause = "range"
+
+
 NOT_FOUND = "DHT sensor not found"
 FAILURES: tuple[tuple[str, type[SensorError], str], ...] = (  # beginning of the library's words → what they mean
     (NOT_FOUND, Disconnected, "no answer on {pin}: check power, wiring and pin number"),
@@ -44,7 +51,7 @@ FAILURES: tuple[tuple[str, type[SensorError], str], ...] = (  # beginning of the
         "the answer on {pin} stopped after {pulses} of 81 pulses: a pull-up (4.7 to 10 kΩ) or a shorter cable helps",
     ),
     ("Checksum did not validate", WrongChecksum, "the answer on {pin} is damaged: its checksum is wrong ({frame})"),
-    ("Received unplausible data", Implausible, "humidity above 100 % on {pin} ({frame}); is the model right?"),
+    ("Received unplausible data", OutOfSheet, "humidity above 100 % on {pin} ({frame}); is the model right?"),
     (
         "Timed out waiting for PulseIn message",
         DriverUnavailable,

@@ -119,7 +119,7 @@ CAUSES = [
     (WrongChecksum("checksum"), "checksum"),
     (BadFrame("timing"), "bad_frame"),
     ((0.0, 0.0), "all_zero"),
-    ((99.0, 50.0), "implausible"),
+    ((99.0, 50.0), "range"),
 ]
 
 
@@ -163,12 +163,12 @@ FAULTS = [  # what comes over the wire, what it is called
     ("DHT22", pulses(frame(2, 140, 1, 95))[:60], "cut_short"),
     ("DHT22", pulses(bytes([2, 140, 1, 95, 1])), "checksum"),
     ("DHT22", pulses(frame(2, 140, 1, 95), one_us=20, zero_us=20), "all_zero"),
-    ("DHT22", pulses(frame(4, 0, 1, 95)), "implausible"),  # 102.4 %
-    ("DHT22", pulses(frame(2, 140, 3, 95)), "implausible"),  # 86.3 °C
-    ("DHT22", pulses(frame(45, 0, 23, 4)), "implausible"),  # a DHT11's frame
-    ("DHT11", pulses(frame(2, 140, 1, 95)), "implausible"),  # a DHT22's frame
+    ("DHT22", pulses(frame(4, 0, 1, 95)), "range"),  # 102.4 %
+    ("DHT22", pulses(frame(2, 140, 3, 95)), "range"),  # 86.3 °C
+    ("DHT22", pulses(frame(45, 0, 23, 4)), "range"),  # a DHT11's frame
+    ("DHT11", pulses(frame(2, 140, 1, 95)), "range"),  # a DHT22's frame
     ("AM2301", pulses(bytes([2, 140, 1, 95, 1, 0, 0, 0])), "checksum"),
-    ("AM2302", pulses(frame(2, 140, 129, 250)), "implausible"),  # -50.6 °C
+    ("AM2302", pulses(frame(2, 140, 129, 250)), "range"),  # -50.6 °C
 ]
 
 
@@ -242,6 +242,7 @@ def test_a_jump_is_not_believed_at_once(monkeypatch):
         line.wire.levels = pulses(frame(1, 194, *tenths.to_bytes(2, "big")))
         passed, doubts = sensor.outgoing(sensor.driver.read(), 0.0)
         sent.append([out.payload for out in passed if "temperature" in out.topic] + [str(doubt) for doubt in doubts])
+        assert {doubt.cause for doubt in doubts} <= {"jump"}
     doubt = "temperature: from 21.1 to 51.2 °C"
     assert [words[0][: len(doubt)] for words in sent] == ["21.0", "21.1", doubt, "21.1", doubt, "51.2"]
 

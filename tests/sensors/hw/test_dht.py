@@ -15,12 +15,11 @@ from sensors.driver import (
     CutShort,
     Disconnected,
     DriverUnavailable,
-    Implausible,
     SensorError,
     TimedOut,
     WrongChecksum,
 )
-from sensors.hw.dht import FAILURES, DhtProcess, FakeDht, explain, signed
+from sensors.hw.dht import FAILURES, DhtProcess, FakeDht, OutOfSheet, explain, signed
 
 TESTS = Path(__file__).parents[2]
 ROOT = TESTS.parent
@@ -290,7 +289,7 @@ EXPLANATIONS = [
     ("RuntimeError", None, "DHT sensor not found, check wiring", Disconnected, "check power, wiring and pin"),
     ("RuntimeError", None, "A full buffer was not returned. Try again.", CutShort, "stopped after 81 of 81"),
     ("RuntimeError", None, "Checksum did not validate. Try again.", WrongChecksum, "checksum is wrong (ab cd)"),
-    ("RuntimeError", None, "Received unplausible data. Try again.", Implausible, "above 100 % on GPIO4"),
+    ("RuntimeError", None, "Received unplausible data. Try again.", OutOfSheet, "above 100 % on GPIO4"),
     (
         "RuntimeError",
         None,
