@@ -232,7 +232,7 @@ ARROWS = {
     },
     "sensors.drivers.i2c": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.dht": {"sensors.driver", "sensors.hw", "sensors.reading"},
-    "sensors.drivers.gpio_input": {"sensors.driver", "sensors.hw", "sensors.reading"},
+    "sensors.drivers.gpio_input": {"sensors.debounce", "sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.gpio_output": {
         "sensors.driver",
         "sensors.hw",
@@ -241,6 +241,13 @@ ARROWS = {
         "sensors.switching",
     },
     "sensors.drivers.host": {"sensors.driver", "sensors.hw", "sensors.reading"},
+    "sensors.drivers.pulse_counter": {
+        "sensors.debounce",
+        "sensors.driver",
+        "sensors.hw",
+        "sensors.keepsakes",
+        "sensors.reading",
+    },
     "sensors.drivers.simulated": {"sensors.driver", "sensors.reading"},
     "sensors.hw": {"sensors.driver"},  # whose errors it raises
     "sensors.driver": {
@@ -250,6 +257,7 @@ ARROWS = {
         "sensors.keepsakes",
         "sensors.reading",
     },
+    "sensors.debounce": set(),
     "sensors.interlock": set(),
     "sensors.keepsakes": set(),
     "sensors.link": set(),
@@ -283,6 +291,7 @@ LIBRARIES = {
         "sensors.drivers.gpio_output",
         "sensors.drivers.host",
         "sensors.drivers.i2c",
+        "sensors.drivers.pulse_counter",
         "sensors.drivers.simulated",
         "sensors.health",
         "sensors.hw",
@@ -306,6 +315,7 @@ PURE = (
     "appliance.auth.turns",
     "sensors.calibration",
     "sensors.chain",
+    "sensors.debounce",
     "sensors.derived",
     "sensors.filters",
     "sensors.plausibility",
