@@ -2,8 +2,9 @@
 
 Everything here runs on the event loop and costs next to nothing a message. A group closes when it is full; when its
 window is over; and, while nothing is owed to the wear budget, at the end of the turn in which as many links wait for it
-as the last commit let go, because then nobody else is coming. Until the group before it is written it stays open
-unless it is full: it could not be written earlier. No timer runs while no group is open.
+as the last commit let go, because then nobody else is coming. (Closing it at half as many, so that one half sends while
+the other is written, was measured: no more messages a second, for twice the commits.) Until the group before it is
+written it stays open unless it is full: it could not be written earlier. No timer runs while no group is open.
 """
 
 from collections import deque

@@ -17,8 +17,10 @@ from time import monotonic
 from typing import Final
 
 from appliance.store.database import StoreError, explain
-from appliance.store.group import Group, count, halves, is_promised, merged, shown
+from appliance.store.group import Group, count, merged
 from appliance.store.ledger import Ledger
+from appliance.store.misfits import MISUSE, write_what_fits
+from appliance.store.opened import Opened
 from appliance.store.room import Room, is_full
 from appliance.store.still import cannot_write
 from appliance.store.wear import Wear
@@ -32,13 +34,6 @@ IDLE_S: Final = 60.0  # until it asks again for something to do when there was n
 AFTER_S: Final = 1.0  # until it asks for something to do after a commit
 LOOK_S: Final = 10.0  # between looks at how full the disk is
 TRIMS: Final = 200  # small pieces of history that are given up at once when the disk is full
-MISUSE: Final = (  # the statement is wrong, not the disk: trying again cannot help
-    sqlite3.IntegrityError,
-    sqlite3.ProgrammingError,
-    sqlite3.InterfaceError,
-    sqlite3.DataError,
-    sqlite3.NotSupportedError,
-)
 
 
 class Writer:
@@ -67,7 +62,6 @@ class Writer:
         self.stats = WriterStats()
         self.trouble: str | None = None
         self._path = path
-        self._open_ledger = open_ledger
         self._read = read
         self._run_id = run
         self._room = room
@@ -81,17 +75,14 @@ class Writer:
         self._closing = False
         self._changed = Condition()
         self._thread: Thread | None = None
-        # What only the thread touches once it runs. Without a ledger the file must be opened again first.
-        self._ledger: Ledger | None = None
-        self._place: tuple[int, int] | None = None  # device and number of the file that is open
+        # What only the thread touches once it runs.
+        self._opened = Opened(path, open_ledger)
         self._next_try = 0.0
         self._next_step = 0.0
         self._no_step_before = 0.0
         self._next_look = 0.0
         self._refused = False  # the loop was told of a failure and not yet of its end
         self._full = False  # it failed for want of room
-        self._suspected = False  # the file, because a row did not fit that must fit
-        self._owed = False  # something was left out that somebody waits for
 
     # --- for the loop ---
 
@@ -104,7 +95,7 @@ class Writer:
             try:
                 found: Loaded | Exception = self._load(now)
             except Exception as error:  # noqa: BLE001 the starting thread raises it
-                self._let_go()
+                self._opened.let_go()
                 found = error
             with opened:
                 outcome.append(found)
@@ -152,7 +143,7 @@ class Writer:
             cause = error.__cause__ if isinstance(error, StoreError) else error
             if self._read is None or cause is None or not cannot_write(cause):
                 raise
-            self._let_go()
+            self._opened.let_go()
             try:
                 found = self._read(now)
             except (sqlite3.Error, OSError):
@@ -163,17 +154,17 @@ class Writer:
 
     def _load_to_write(self, now: float) -> Loaded:
         try:
-            self._ledger = ledger = self._open_ledger()
+            ledger = self._opened.open()
         except StoreError as error:  # the reserve is there for this
             if error.__cause__ is None or not is_full(error.__cause__) or not self._room.give_up():
                 raise
-            self._ledger = ledger = self._open_ledger()
+            ledger = self._opened.open()
         image = ledger.load(now)
         if ledger.damaged:  # opened anew, it is salvaged: what is damaged goes into a file of its own
-            self._let_go()
-            self._ledger = ledger = self._open_ledger()
+            self._opened.let_go()
+            ledger = self._opened.open()
             image = ledger.load(now)
-        self._place = self._look_at_place()
+        self._opened.take_place()
         self._room.keep()
         self._wear.look(at_once=True)
         return Loaded(image, ledger.next_number, ledger.next_key)
@@ -187,22 +178,22 @@ class Writer:
             except Exception as error:  # a fault of ours; without this thread nothing would ever be acknowledged again
                 LOG.exception("the writer goes on after an error of the server")
                 self._fail(StoreError(f"{self._path} could not be written: {error}"))
-            if self._ledger is None and tries > 1:
+            if self._opened.ledger is None and tries > 1:
                 break
         self._give_up()
-        if self._ledger is not None:
+        if self._opened.ledger is not None:
             with suppress(sqlite3.Error, OSError):  # everything is durable; the next start does what is left
-                self._ledger.finish()
-        self._let_go()
+                self._opened.ledger.finish()
+        self._opened.let_go()
 
     def _do_next(self) -> None:
-        if self._ledger is None:
+        if self._opened.ledger is None:
             self._open_again()
-        if self._ledger is not None:
+        if self._opened.ledger is not None:
             if self._groups:
-                self._write(self._ledger)
+                self._write(self._opened.ledger)
             elif not self._closing and self._clock() >= self._next_step:
-                self._step(self._ledger)
+                self._step(self._opened.ledger)
 
     def _wait(self) -> bool:
         """Wait until there is something to do; False when closing and nothing is left."""
@@ -211,7 +202,7 @@ class Writer:
                 if self._closing:
                     return bool(self._groups)
                 due = self._next_step
-                if self._ledger is None:
+                if self._opened.ledger is None:
                     due = self._next_try
                 elif self._groups:
                     return True
@@ -223,10 +214,10 @@ class Writer:
     def _write(self, ledger: Ledger) -> None:
         batch = self._next_batch()
         try:
-            self._check_place()
+            self._opened.check_place()
             ledger.write(batch)
         except (sqlite3.Error, OSError, StoreError) as error:
-            if not isinstance(error, MISUSE) or self._suspect(error):
+            if not isinstance(error, MISUSE) or self._opened.suspect(error):
                 self._fail(error)
             else:
                 self._misfit(batch, error)
@@ -271,7 +262,7 @@ class Writer:
         try:
             if now >= self._next_look:
                 self._next_look = now + LOOK_S
-                self._check_place()
+                self._opened.check_place()
                 ledger.short_of_space = self._room.is_tight()
                 self._room.keep()
             more = (ledger.short_of_space and ledger.trim()) or ledger.step()
@@ -284,7 +275,7 @@ class Writer:
             self.stats.failures += 1
             self._full = self._full or is_full(error)
             self._complain(explain(self._path, error) if isinstance(error, (sqlite3.Error, OSError)) else str(error))
-            self._let_go()
+            self._opened.let_go()
             self._next_try = self._clock()
             self._next_step = self._no_step_before = self._next_try + IDLE_S
             return
@@ -299,7 +290,7 @@ class Writer:
     def _fail(self, error: sqlite3.Error | OSError | StoreError) -> None:
         """Let go of the file and tell the loop; the next try follows at once, then one every `retry_s`."""
         self.stats.failures += 1
-        self._let_go()
+        self._opened.let_go()
         self._next_try = self._clock() + (self._retry_s if self._refused else 0.0)
         cause = error.__cause__ if isinstance(error, StoreError) else error
         if cause is not None and is_full(cause):
@@ -318,9 +309,9 @@ class Writer:
             self._room.give_up()
         try:
             if not self._path.exists():
-                self._check_place()  # not a new one: it would lack what everybody believes to be kept
-            self._ledger = ledger = self._open_ledger()
-            self._place = self._look_at_place()
+                self._opened.check_place()  # not a new one: it would lack what everybody believes to be kept
+            ledger = self._opened.open()
+            self._opened.take_place()
             ledger.settle()
             run, number = ledger.last_stamp
             if run == self._run_id:
@@ -340,21 +331,6 @@ class Writer:
             if not self._groups:
                 self._recover()
 
-    def _look_at_place(self) -> tuple[int, int] | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
-
-    def _check_place(self) -> None:
-        """StoreError where the file is no longer where it was opened: what is written to it would be lost."""
-        if self._place is not None and self._look_at_place() != self._place:
-            raise StoreError(
-                f"{self._path} was moved or deleted while it was in use: put it back,"
-                " or restart the service to begin a new history"
-            )
-
     def _recover(self) -> None:
         """Tell that all is well again."""
         self.trouble = None
@@ -363,58 +339,23 @@ class Writer:
             self._next_look = 0.0
             self._tell(self._on_recovery)
 
-    def _suspect(self, error: Exception) -> bool:
-        """Have the file salvaged where a broken rule of the schema may come of damage.
-
-        Once: it may as well be a fault of ours, and that comes again in a file that is whole.
-        """
-        if self._suspected or self._ledger is None or not isinstance(error, sqlite3.IntegrityError):
-            return False
-        self._suspected = True
-        self._ledger.suspect(str(error))
-        return True
-
     def _misfit(self, batch: Group, error: Exception) -> None:
         """Write what can be written of a group that a fault of ours keeps from being written whole.
 
         Links that wait for what is left out are closed, with all others that wait: it must not count as kept.
         """
         LOG.error("a group of %d could not be written as it is", count(batch), exc_info=error)
-        self._let_go()  # with what it believed to have written
-        self._owed = False
+        self._opened.let_go()  # with what it believed to have written
         try:
-            self._write_what_fits(batch)
+            owed = write_what_fits(self._opened, batch, self.stats)
         except (sqlite3.Error, OSError, StoreError) as trouble:
             self._fail(trouble)
             return
-        if self._owed:
+        if owed:
             self._refused = True
             self._tell(self._on_failure, f"a message or change does not fit into {self._path}: the log shows it")
         self._done(batch.number)
         self._recover()
-
-    def _write_what_fits(self, part: Group) -> None:
-        """Write one part, or its parts; sqlite3.Error, OSError and StoreError say that the disk fails."""
-        if self._ledger is None:
-            self._ledger = self._open_ledger()
-            self._ledger.settle()
-        try:
-            self._ledger.write(part)
-        except (OSError, sqlite3.Error) as error:
-            if not isinstance(error, MISUSE) or self._suspect(error):
-                raise
-        except Exception as error:  # noqa: BLE001 told already, by who found the group
-            LOG.debug("a part of it cannot be written either: %s", error)
-        else:
-            return
-        self._let_go()
-        parts = halves(part)
-        if not parts:
-            self.stats.misfits += 1
-            self._owed |= is_promised(part)
-            LOG.error("left out: %s", shown(part))
-        for smaller in parts:
-            self._write_what_fits(smaller)
 
     def _give_up(self) -> None:
         """Count what stays unwritten because the disk failed until the end."""
@@ -424,13 +365,6 @@ class Writer:
         if lost:
             self.stats.given_up += lost
             LOG.error("%d messages and changes were not written: %s", lost, self.trouble)
-
-    def _let_go(self) -> None:
-        """Close the ledger, whatever state it is in."""
-        ledger, self._ledger = self._ledger, None
-        if ledger is not None:
-            with suppress(sqlite3.Error, OSError):  # what it held is written again, or was reported before
-                ledger.close()
 
     def _complain(self, trouble: str) -> None:
         if trouble != self.trouble:

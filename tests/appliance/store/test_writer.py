@@ -175,10 +175,9 @@ class TestSteps:
         disk.steps = 10**9
         moments = iter([step / 2 for step in range(10**6)])  # every look at the clock is half a second later
         writer = make_writer(clock=lambda: next(moments))
-        writer._ledger = disk.open()
-        writer._step(writer._ledger)
+        writer._step(writer._opened.open())
         assert writer._next_step == 0.5 + 4 * 0.5
-        writer._let_go()
+        writer._opened.let_go()
 
     def test_a_tight_disk_is_told_and_makes_room_first(self, make_writer, disk, monkeypatch):
         monkeypatch.setattr(Room, "is_tight", lambda _: True)
