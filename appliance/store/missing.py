@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from appliance.store.epochs import SALVAGED
 from appliance.store.gaps import BROKER_DOWN, UNTIL_START
 from appliance.store.hubclock import Epoch, HubClock
 from appliance.store.reading_rows import TICKS_PER_MS
@@ -95,7 +96,7 @@ class Tail:
         at = self._clock.unix_ms(now) / 1000
         before, epoch = self._before, self._clock.epoch
         since = None
-        if before is not None and self._last_tick:
+        if before is not None and self._last_tick and before.boot != SALVAGED:
             is_same_boot = before.boot == epoch.boot and epoch.monotonic_ms >= before.monotonic_ms
             if is_same_boot or (self._clock.is_trusted and before.is_dated):
                 since = before.unix_ms(self._last_tick) / 1000

@@ -105,7 +105,7 @@ def test_what_is_there_is_replaced_only_when_asked(database, tmp_path):
 
 def test_a_file_made_meanwhile_is_not_replaced(database, tmp_path, monkeypatch):
     target = tmp_path / "copy.db"
-    monkeypatch.setattr(module, "check", lambda _: target.write_text("precious"))
+    monkeypatch.setattr(module, "check", lambda *_, **__: target.write_text("precious"))
     with pytest.raises(StoreError, match="is there already"):
         backup(database, target)
     assert target.read_text() == "precious"
@@ -215,7 +215,7 @@ def execute(statement):
 
 
 BAD = [
-    (damage_header, "not a database"),
+    (damage_header, "is no database: name a file"),
     (damage_middle, "damaged|no whole database"),
     (truncate, "damaged|no whole database"),
     (execute("PRAGMA application_id = 7"), "another program"),

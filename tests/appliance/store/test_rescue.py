@@ -12,7 +12,8 @@ from appliance.store import rescue as module
 from appliance.store import salvage
 from appliance.store.damage import damages
 from appliance.store.database import STEP_NAMES, Database, StoreError, create
-from appliance.store.rescue import Remainder, complete, open_sound, rescue
+from appliance.store.harms import UNREADABLE
+from appliance.store.rescue import open_sound
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_what_is_suspected_is_salvaged_at_the_next_start(home):
         database.suspect("a row was not what was written")
     assert damages(home) == []
     open_sound(home).close()
-    assert [damage.why for damage in damages(home)] == ["a row was not what was written"]
+    assert [damage.why for damage in damages(home)] == [UNREADABLE]
     open_sound(home).close()
     assert len(damages(home)) == 1
 
@@ -59,7 +60,7 @@ def test_a_changed_letter_in_the_schema_is_noticed(home):
     home.write_bytes(home.read_bytes().replace(b"quantity TEXT", b"quantitz TEXT"))
     with closing(open_sound(home)) as database:
         assert database.connection.execute("SELECT count(quantity) FROM series").fetchone() == (0,)
-    assert [damage.why for damage in damages(home)] == ["its schema was damaged"]
+    assert [damage.why for damage in damages(home)] == [UNREADABLE]
 
 
 def test_two_in_one_second_are_both_kept(home):
@@ -171,35 +172,6 @@ def test_what_a_try_left_is_removed(home, monkeypatch):
     with pytest.raises(StoreError, match="no room to save"):
         open_sound(home)
     assert not building.exists()
-
-
-def test_much_history_follows_while_the_service_runs(home, monkeypatch):
-    monkeypatch.setattr(salvage, "BATCH_ROWS", 4)
-    with closing(Database.open(home)) as database:
-        before = database.connection.execute("SELECT * FROM readings").fetchall()
-    spoil(home)
-    rescue(home, None, "told by a test", bulk_s=-1)
-    assert not damages(home)[0].is_finished
-    with closing(Database.open(home)) as database:
-        connection = database.connection
-        first = connection.execute("SELECT count(*) FROM readings").fetchone()[0]
-        assert first < len(before)
-        # A new series gets no rows of an old one whose name was lost.
-        connection.execute("INSERT INTO series (topic, kind) VALUES ('home/new/temperature', 'number')")
-        remainder = Remainder(home, connection)
-        steps = 0
-        while remainder.step():
-            steps += 1
-        remainder.close()
-        assert not remainder.step()
-        after = connection.execute("SELECT * FROM readings").fetchall()
-        assert set(after) <= set(before)
-        assert len(after) > len(before) / 2
-    assert damages(home)[0].is_finished
-    assert steps
-    kept = sorted(home.parent.iterdir())
-    complete(home)
-    assert sorted(home.parent.iterdir()) == kept  # nothing was left to do
 
 
 @pytest.mark.parametrize("steps", range(1, len(STEP_NAMES)))

@@ -14,6 +14,7 @@ from appliance.store import sqlite_ledger, state_move
 from appliance.store.damage import damages
 from appliance.store.database import Database, StoreError, open_reader
 from appliance.store.group import Group
+from appliance.store.harms import UNREADABLE
 from appliance.store.history import Tally
 from appliance.store.history_reader import HistoryReader
 from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
@@ -316,7 +317,7 @@ def test_what_is_suspected_is_salvaged_when_it_is_opened_again(tmp_path):
     ledger.close()
     assert damages(path) == []
     open_ledger(path, site="home", max_series=9).close()
-    assert [damage.why for damage in damages(path)] == ["UNIQUE constraint failed: journal.id"]
+    assert [damage.why for damage in damages(path)] == [UNREADABLE]
 
 
 def test_at_a_stop_everything_comes_into_its_tables(ledgers):
@@ -454,4 +455,4 @@ class TestWithItsHistory:
         ledger._database.connection.execute("DROP TABLE epochs")
         ledger._database.close()
         self.open(path, time).close()
-        assert [damage.why for damage in damages(path)] == ["its schema was damaged"]
+        assert [damage.why for damage in damages(path)] == [UNREADABLE]
