@@ -119,7 +119,7 @@ def _each(log: Log, size: int, sums: Sums, order: str) -> Iterator[tuple[int, by
         count = len(frames) // step
         # A sum goes on from that of the frame before, as it stands there: one broken frame spoils few others.
         own = [struct.unpack_from(">II", frames, place * step + 16) for place in range(count)]
-        right = _sums(frames[: count * step], step, [sums, *own[:-1]][:count], order)
+        right = sums_of(frames[: count * step], step, [sums, *own[:-1]][:count], order)
         for place in range(count):
             yield start + place * step, frames[place * step : place * step + FRAME_BYTES], right[place] == own[place]
         if len(frames) - count * step >= FRAME_BYTES:  # the last one is cut off
@@ -127,7 +127,7 @@ def _each(log: Log, size: int, sums: Sums, order: str) -> Iterator[tuple[int, by
         sums = own[-1] if own else sums
 
 
-def _sums(frames: bytes, step: int, before: list[Sums], order: str) -> list[Sums]:
+def sums_of(frames: bytes, step: int, before: list[Sums], order: str) -> list[Sums]:
     """Carry the sums on over each of these frames of `step` bytes, from those `before`; all at once.
 
     What has to be added one after the other is added for all frames in one large number, of 64 bits for each.

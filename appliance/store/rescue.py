@@ -95,7 +95,7 @@ def open_sound(
             )
             if why is None and seen.remark is not None:
                 remark(seen.remark)
-            if why is None and seen.lack is not None and not _is_moved(path, notes):
+            if why is None and seen.lack is not None and not (seen.lack.is_kept and _is_moved(path, notes)):
                 on_lack(seen.lack)
                 if not path.exists():
                     lost.append((since_ms, MISSING))
@@ -117,7 +117,7 @@ def open_sound(
 
 def _is_moved(path: Path, notes: Notes | None) -> bool:
     """Tell whether a log that is gone had been moved into the file whole: somebody has looked into it with SQLite."""
-    if notes is None or notes.generation < 0 or not path.exists() or log_of(path).exists():
+    if notes is None or notes.generation < 0 or not path.exists():
         return False
     try:
         with closing(_untouched(path)) as connection:

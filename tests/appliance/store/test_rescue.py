@@ -1,19 +1,23 @@
 """A damaged database never stops a start: salvaged, put aside, told; interrupted at any point and taken up again."""
 
 import logging
+import shutil
+import sqlite3
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from storage.home import NAME, build, held, open_home
 
+from appliance.store import dbpages, salvage
 from appliance.store import rescue as module
-from appliance.store import salvage
-from appliance.store.damage import damages
+from appliance.store.damage import damages, log_of
 from appliance.store.database import STEP_NAMES, Database, StoreError, create
-from appliance.store.harms import UNREADABLE
-from appliance.store.rescue import open_sound
+from appliance.store.group import Group
+from appliance.store.harms import OVERWRITTEN, UNREADABLE
+from appliance.store.rescue import complete, open_sound
+from appliance.store.suspicion import is_suspect, suspect
 
 
 @pytest.fixture
@@ -185,3 +189,88 @@ def test_a_power_cut_between_two_steps_of_the_schema_is_no_damage(tmp_path, step
     with closing(open_sound(path)) as database:
         assert database.connection.execute("SELECT count(*) FROM readings").fetchone() == (int(steps < 3),)
     assert damages(path) == []
+
+
+@pytest.fixture
+def killed(tmp_path):
+    """The files as kill -9 leaves them, with something in the log."""
+    (tmp_path / "run").mkdir()
+    ledger = open_home(tmp_path / "run" / NAME)
+    ledger.load(time.monotonic())
+    for group in (Group(1, run=1), Group(2, run=1)):
+        ledger.write(group)
+    shutil.copytree(tmp_path / "run", tmp_path / "killed")
+    ledger.close()
+    return tmp_path / "killed" / NAME
+
+
+def lacks(path):
+    found = []
+    open_sound(path, on_lack=found.append).close()
+    return [lack.text for lack in found]
+
+
+def test_a_log_that_somebody_moved_into_the_file_is_not_missed(killed):
+    with closing(sqlite3.connect(killed)) as other:
+        assert other.execute("SELECT count(*) FROM marks").fetchone()[0]
+    assert not log_of(killed).exists()
+    assert lacks(killed) == []
+
+
+def test_a_log_that_was_deleted_is_missed(tmp_path):
+    (tmp_path / "run").mkdir()
+    ledger = open_home(tmp_path / "run" / NAME)
+    ledger.load(time.monotonic())
+    ledger.write(Group(1, run=1))
+    ledger.settle()
+    ledger.write(Group(2, run=1))
+    shutil.copytree(tmp_path / "run", tmp_path / "killed")
+    ledger.close()
+    log_of(tmp_path / "killed" / NAME).unlink()
+    assert [text.endswith("-wal is gone") for text in lacks(tmp_path / "killed" / NAME)] == [True]
+
+
+def test_the_new_file_and_the_account_have_the_rights_of_the_old(home):
+    home.chmod(0o600)
+    spoil(home)
+    open_sound(home).close()
+    (damage,) = damages(home)
+    assert [path.stat().st_mode & 0o777 for path in (home, Path(f"{damage.aside}.json"))] == [0o600] * 2
+
+
+def test_what_a_try_left_is_not_put_over_a_database_that_came_since(home, tmp_path, caplog):
+    build(tmp_path / "other", topics=10, rounds=1)
+    left = home.with_name(f"{NAME}.salvaged")
+    left.write_bytes((tmp_path / "other" / NAME).read_bytes())
+    before = home.read_bytes()
+    complete(home)
+    assert home.read_bytes() == before
+    assert not left.exists()
+    assert "was left of another database and is removed" in caplog.text
+
+
+def test_a_note_of_a_reader_has_the_file_salvaged(home):
+    suspect(home)
+    open_sound(home).close()
+    assert [damage.why for damage in damages(home)] == [UNREADABLE]
+    assert not is_suspect(home)
+
+
+def test_a_file_that_text_was_written_over_is_put_aside(home):
+    home.write_text("dear diary, " * 20)
+    open_sound(home).close()
+    (damage,) = damages(home)
+    assert damage.why == OVERWRITTEN
+    assert Path(damage.aside).read_text().startswith("dear diary")
+
+
+def test_history_is_not_looked_through_to_see_whose_a_log_is(tmp_path, monkeypatch):
+    build(tmp_path / "home", topics=20, rounds=2)
+    home = tmp_path / "home" / NAME
+    walked = []
+    real = dbpages.Pages.rows
+    monkeypatch.setattr(dbpages.Pages, "rows", lambda self, root, harm: walked.append(root) or real(self, root, harm))
+    with ExitStack() as files:
+        _, roots, _ = module.look(home, None, files)
+    assert roots["journal"] in walked
+    assert not {roots[name] for name in salvage.BULK} & set(walked)

@@ -18,6 +18,7 @@ from appliance.store.harms import UNREADABLE
 from appliance.store.history import Tally
 from appliance.store.history_reader import HistoryReader
 from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
+from appliance.store.suspicion import suspect
 
 TOPIC = "home/kitchen/temperature"
 
@@ -318,6 +319,22 @@ def test_what_is_suspected_is_salvaged_when_it_is_opened_again(tmp_path):
     assert damages(path) == []
     open_ledger(path, site="home", max_series=9).close()
     assert [damage.why for damage in damages(path)] == [UNREADABLE]
+
+
+def test_damage_that_a_reader_met_is_salvaged_without_a_restart(tmp_path):
+    path = tmp_path / "appliance.db"
+    ledger = open_ledger(path, site="home", max_series=9)
+    ledger.write(Group(1, entries=[retained("a")], run=7))
+    suspect(path)
+    with pytest.raises(sqlite3.DatabaseError):
+        ledger.step()
+    ledger.close()
+    again = open_ledger(path, site="home", max_series=9)
+    assert list(again.load(0.0).retained) == ["a"]
+    assert again.last_stamp == (7, 1)
+    again.step()
+    again.close()
+    assert len(damages(path)) == 1
 
 
 def test_at_a_stop_everything_comes_into_its_tables(ledgers):
