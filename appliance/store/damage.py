@@ -92,7 +92,7 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.at))
         lost = [f"{self.lost} {'was' if self.lost == 1 else 'were'} lost"] if self.lost else []
         if self.since is not None and self.until is not None:
-            ends = [time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)) for at in (self.since, self.until)]
+            ends = [time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at)) for at in (self.since, self.until)]
             whose = f" of {self.topics[0]}" if len(self.topics) == 1 else ""
             lost.append(f"readings{whose} between {ends[0]} and {ends[1]} may be missing")
         elif self.lost_pages:
@@ -180,12 +180,12 @@ def forget_oldest(path: Path) -> list[Path]:
     return gone
 
 
-def tell(damage: Damage) -> None:
-    """Write down what happened, beside the file that was put aside; OSError."""
+def tell(damage: Damage, mode: int | None = None) -> None:
+    """Write down what happened, beside the file that was put aside, with its rights or these; OSError."""
     place = Path(f"{damage.aside}{TOLD}")
     new = place.with_name(f"{place.name}.new")
     with new.open("wb") as file:
-        os.fchmod(file.fileno(), mode_of(Path(damage.aside)))
+        os.fchmod(file.fileno(), mode_of(Path(damage.aside)) if mode is None else mode)
         file.write(msgspec.json.format(msgspec.json.encode(damage)))
         file.flush()
         os.fsync(file.fileno())

@@ -71,6 +71,8 @@ def explain(path: Path, error: sqlite3.Error | OSError) -> str:
         if (code := CODES.get(error.errno or 0)) is not None:
             return CURES[code].format(path=path, reason=error.strerror)
         return f"{path} cannot be used ({error.strerror or error}): check its directory, its rights and its disk"
+    if isinstance(error, MisfitError):  # found by the service itself, which opens the file anew
+        return f"{path} is damaged: what is whole of it is copied into a new file"
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # an extended code's low byte is the primary one
     if is_full(error):
         code = sqlite3.SQLITE_FULL

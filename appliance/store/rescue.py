@@ -173,7 +173,7 @@ def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S)
             for lost in losses:
                 damage = damage.with_lost(lost)
         _to_disk(building)
-        tell(damage)
+        tell(damage, mode)
         building.rename(_salvaged(path))
         complete(path, damage)
     except (OSError, sqlite3.Error) as error:

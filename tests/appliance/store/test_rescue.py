@@ -172,7 +172,7 @@ def test_what_a_try_left_is_removed(home, monkeypatch):
     open_sound(home).close()
     assert not building.exists()
     spoil(home)
-    monkeypatch.setattr(module, "tell", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(module, "tell", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(StoreError, match="no room to save"):
         open_sound(home)
     assert not building.exists()
@@ -230,12 +230,13 @@ def test_a_log_that_was_deleted_is_missed(tmp_path):
     assert [text.endswith("-wal is gone") for text in lacks(tmp_path / "killed" / NAME)] == [True]
 
 
-def test_the_new_file_and_the_account_have_the_rights_of_the_old(home):
-    home.chmod(0o600)
+@pytest.mark.parametrize("rights", [0o600, 0o640])
+def test_the_new_file_and_the_account_have_the_rights_of_the_old(home, rights):
+    home.chmod(rights)
     spoil(home)
     open_sound(home).close()
     (damage,) = damages(home)
-    assert [path.stat().st_mode & 0o777 for path in (home, Path(f"{damage.aside}.json"))] == [0o600] * 2
+    assert [path.stat().st_mode & 0o777 for path in (home, Path(f"{damage.aside}.json"))] == [rights] * 2
 
 
 def test_what_a_try_left_is_not_put_over_a_database_that_came_since(home, tmp_path, caplog):
