@@ -49,7 +49,7 @@ class Keeping:
         self._wear = Wear(store.budget_mb_per_day, process_counter(), device_counter(path.parent))
         self._writer = Writer(
             path,
-            open_ledger or partial(open_sqlite, path, settings, self.tally, self._remark, self._misses),
+            open_ledger or partial(open_sqlite, path, settings, self.tally, self._remark, self._misses, monotonic()),
             read=None if open_ledger else partial(read_sqlite, path),
             run=self._run,
             room=self._room,
@@ -254,6 +254,7 @@ def open_sqlite(
     tally: Tally,
     remark: Callable[[str], None],
     on_missing: Callable[[Missing], None],
+    since: float,
 ) -> Ledger:
     """Open the database for writing; StoreError says why not. Called in the writer's thread."""
     return open_ledger(
@@ -270,6 +271,7 @@ def open_sqlite(
         tally=tally,
         remark=remark,
         on_missing=on_missing,
+        since=since,
         on_damage=lambda text: LOG.error("%s: %s", path, text),
     )
 

@@ -33,8 +33,12 @@ def origin(seq, agent="house", run="r1", at=None, **more):
     return said(agent=agent, run=run, seq=str(seq), **time, **more)
 
 
-def number(value, topic=TOPIC, properties=b""):
-    return Message(topic, str(value).encode(), properties=properties)
+def number(value, topic=TOPIC, properties=b"", **options):
+    return Message(topic, str(value).encode(), properties=properties, **options)
+
+
+def retained(value, topic=TOPIC, properties=b"", **options):
+    return number(value, topic, properties, retain=True, **options)
 
 
 def backlog(*entries, agent="house", run="r1"):
@@ -99,7 +103,7 @@ class Keeper:
         group = Group(self._number)
         for message in messages:
             self.advance(apart_s)
-            group.entries.append((message, 0, self.now, None))
+            group.entries.append((message, int(message.retain), self.now, None))
         group.now, group.at = self.now, self.at
         with self.database.transaction():
             placed = [row for entry in group.entries for row in self.history.place(entry, group)]
@@ -112,9 +116,9 @@ class Keeper:
             placed = []
             for topic, kind, at, value in readings:
                 one = Measured(at, [Value(topic, kind, value)])
-                series_id = self.history._series_id(topic, kind)
+                series_id = self.history.names.series_id(topic, kind)
                 tick, epoch_id = self.clock.place(round(at * 1000))
-                stretch_id = self.history._stretch_id(epoch_id, None, one, None)
+                stretch_id = self.history.names.stretch_id(epoch_id, None, one, bundled=True)
                 tick = self.history._free_tick(series_id, tick)
                 placed.append(Placed(series_id, tick, stored(value), None, 0, stretch_id))
             self.ask_many(placed)

@@ -37,7 +37,7 @@ class Kept:
         prepare(self.database.connection)
         self.ask = self.database.connection.execute
         self.ask("PRAGMA synchronous = OFF")  # nobody pulls a plug here
-        self.tiers = Tiers(self.database, lambda _: self.at_ms)
+        self.tiers = Tiers(self.database, lambda _: self.at_ms, together=1)
         self.retention = Retention(
             self.database,
             self.keeping,

@@ -26,6 +26,7 @@ from appliance.settings import Limits
 
 MAX_CACHED_TOPIC_BYTES = 1_024
 RETAINED = int(RouteFlag.RETAINED)
+RECORD = int(RouteFlag.RECORD)
 NO_READERS = int(ReasonCode.NO_MATCHING_SUBSCRIBERS)  # MQTT 5 §3.4.2.1: a success
 
 
@@ -208,7 +209,7 @@ class Router:
                 flags |= RETAINED
             elif message.topic[0] != "$":  # there was no room, and what was kept before is gone too
                 group = self._journal.group
-                self._journal.append(Message(message.topic, b"", 0, True), RETAINED, now)
+                self._journal.append(Message(message.topic, b"", 0, True), RETAINED | flags & RECORD, now)
         if flags:
             if audience.stores and message.qos:  # sessions may refer to it
                 message.number = self._journal.take_number()

@@ -3,26 +3,28 @@
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from paho.mqtt.client import MQTTMessage
 
 from appliance.cli.address import UsualPort
-from appliance.cli.ask import ask_service, database_without_service, local_time, time_argument
+from appliance.cli.ask import ask_service, counted, database_without_service, local_time, time_argument
 from appliance.cli.formats import check_format, rendered
 from appliance.cli.subscriber import check_filter
-from appliance.cli.terminal import complain, writing
+from appliance.cli.terminal import complain, printable, writing
 from appliance.exits import CommandError, Exit
 from appliance.mqtt.topics import matches
 
+NAMED: Final = 5  # topics, in a note
+
+Held = dict[str, Any]
+"""What the API answers: values, and topics whose value is lost, or unrecorded."""
+
 
 def show_moment(arguments: argparse.Namespace) -> int:
-    """Print what every topic that matches held at that time; %I and %U give when it was measured.
-
-    The history does not keep whether a message was retained. What has a state counts as retained: numbers, ON and
-    OFF, words; events never do. That a retained message was deleted later is not known either.
-    """
+    """Print the retained message of every topic that matches at that time; %I and %U give when it was measured."""
     check_fits(arguments)
     arguments.topic = arguments.topic or ["#"]
     for topic_filter in arguments.topic:
@@ -39,10 +41,10 @@ def show_moment(arguments: argparse.Namespace) -> int:
     held = _ask(arguments.data, arguments.topic, at, troubles)
     if held is None:
         held = _read(arguments.data, arguments.topic, at, troubles)
-    printed = 0
+    printed = unsure = 0
     out = sys.stdout.buffer
-    for one in held:
-        if any(matches(topic, one["topic"]) for topic in arguments.filter_out):
+    for one in held["values"]:
+        if _is_left_out(one["topic"], arguments):
             continue
         if arguments.count is not None and printed >= arguments.count:
             break
@@ -51,12 +53,33 @@ def show_moment(arguments: argparse.Namespace) -> int:
         with writing():
             out.write(rendered(message, arguments, one["at"], is_terminal=sys.stdout.isatty()))
         printed += 1
+        unsure += not one["sure"]
     with writing():
         out.flush()
+    for note in _notes(held, unsure, arguments):
+        complain(note)
     if not printed:
         complain(f"nothing is known of {', '.join(arguments.topic)} at {local_time(at)}; the history may begin later")
         return Exit.NOTHING
     return Exit.OK
+
+
+def _is_left_out(topic: str, arguments: argparse.Namespace) -> bool:
+    return any(matches(topic_filter, topic) for topic_filter in arguments.filter_out)
+
+
+def _notes(held: Held, unsure: int, arguments: argparse.Namespace) -> Iterator[str]:
+    """Say what is not certain, and what is missing."""
+    if unsure:
+        yield (
+            f"{counted(unsure, 'value')} may not have been retained: where that was not recorded yet, or is lost, the "
+            "last reading of a topic counts"
+        )
+    for key, why in (("lost", "their readings are not kept any more"), ("unrecorded", "it was no reading")):
+        topics = [printable(topic) for topic in held[key] if not _is_left_out(topic, arguments)]
+        if topics:
+            more = f" and {counted(len(topics) - NAMED, 'other')}" if len(topics) > NAMED else ""
+            yield f"not shown is what these held, as {why}: {', '.join(topics[:NAMED])}{more}"
 
 
 CLIENT_ONLY: Final = {
@@ -91,25 +114,28 @@ def check_fits(arguments: argparse.Namespace) -> None:
             )
 
 
-def _ask(data_dir: Path | None, filters: list[str], at: float, troubles: list[str]) -> list[dict[str, Any]] | None:
+def _ask(data_dir: Path | None, filters: list[str], at: float, troubles: list[str]) -> Held | None:
     from appliance.timespan import rfc3339  # noqa: PLC0415 commands import what they need
 
-    held: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, Any]] = {}
+    others: dict[str, set[str]] = {"lost": set(), "unrecorded": set()}
     for topic_filter in filters:
         found: Any = ask_service(data_dir, "/api/moment", troubles, filter=topic_filter, at=rfc3339(at))
         if found is None:
             return None
-        held |= {one["topic"]: one for one in found["values"]}
-    return [held[topic] for topic in sorted(held)]
+        values |= {one["topic"]: one for one in found["values"]}
+        for key, topics in others.items():
+            topics.update(found[key])
+    return {"values": [values[topic] for topic in sorted(values)], **{key: sorted(others[key]) for key in others}}
 
 
-def _read(data_dir: Path | None, filters: list[str], at: float, troubles: list[str]) -> list[dict[str, Any]]:
+def _read(data_dir: Path | None, filters: list[str], at: float, troubles: list[str]) -> Held:
     from appliance.store.database import StoreError  # noqa: PLC0415
-    from appliance.store.history_reader import HistoryReader  # noqa: PLC0415
     from appliance.store.travel import held_at  # noqa: PLC0415
 
     path = database_without_service(data_dir, troubles)
     try:
-        return [one._asdict() for one in held_at(HistoryReader(path), filters, at)]
+        held = held_at(path, filters, at)
     except StoreError as error:
         raise CommandError(str(error), Exit.DATA) from None
+    return {**held._asdict(), "values": [one._asdict() for one in held.values]}

@@ -40,8 +40,8 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         action=Moment,
         topic=topic,
         metavar="WHEN",
-        help="the states that topics had then, from the history of this computer: 2h ago, a time; whether a message "
-        "was retained, and whether it was deleted, is not recorded: events are left out, all else counts as retained",
+        help="the retained messages of then, as far as their topics are recorded, from the history of this computer: "
+        "2h ago, a time; what holds several values in JSON is shown as these, each under its path",
     )
     sub.add_argument("--data", type=Path, metavar="DIR", help="with --at: data directory of the service")
     sub.set_defaults(command=sub_command)

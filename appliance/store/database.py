@@ -28,11 +28,12 @@ STEP_NAMES = {
     "0003_ticks",
     "0004_tiers",
     "0005_gaps",
+    "0006_retaining",
     "0008_clock",
     "0009_seals",
 }  # of schema.STEPS: a file that has them all is opened without loading sqlite-utils
 PAGE_BYTES = 1024  # of a new file: a small commit writes a page or two, and on a card every byte of them counts
-LOG_BYTES = 8 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow
+LOG_BYTES = 12 * 1024 * 1024  # what the write-ahead log shrinks back to after a long reader let it grow
 
 CURES = {  # primary result code -> what happened and what to do; {path} and {reason} are filled in
     sqlite3.SQLITE_BUSY: "{path} is locked by another program: close it there",
@@ -341,6 +342,7 @@ def _claim(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     connection.execute("PRAGMA secure_delete = OFF")  # some distributions write zeros over all that is deleted
+    connection.execute("PRAGMA temp_store = MEMORY")  # what a statement keeps to take itself back is no card's business
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # the log moves when nobody waits for a commit: ledger.py
 
 

@@ -53,19 +53,23 @@ def load_clock(
 def save_epochs(connection: sqlite3.Connection, clock: HubClock) -> None:
     """Write what changed, inside the caller's transaction. If that fails, load the clock anew."""
     for epoch in clock.changed.values():
-        connection.execute(
-            f"INSERT INTO epochs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-            " ON CONFLICT (id) DO UPDATE SET last_tick = excluded.last_tick, offset_ms = excluded.offset_ms,"
-            " clock = excluded.clock",
-            (
-                epoch.id,
-                epoch.boot,
-                epoch.first_tick,
-                epoch.last_tick,
-                epoch.monotonic_ms,
-                epoch.offset_ms,
-                epoch.clock,
-                epoch.age_ms,
-            ),
+        # Not in one statement with ON CONFLICT, which would take its place in the triggers' OR IGNORE.
+        found = connection.execute(
+            "UPDATE epochs SET last_tick = ?, offset_ms = ?, clock = ? WHERE id = ?",
+            (epoch.last_tick, epoch.offset_ms, epoch.clock, epoch.id),
         )
+        if not found.rowcount:
+            connection.execute(
+                f"INSERT INTO epochs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                (
+                    epoch.id,
+                    epoch.boot,
+                    epoch.first_tick,
+                    epoch.last_tick,
+                    epoch.monotonic_ms,
+                    epoch.offset_ms,
+                    epoch.clock,
+                    epoch.age_ms,
+                ),
+            )
     clock.changed.clear()

@@ -6,35 +6,34 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from appliance.broker.message import Message
+from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.clock import UNSYNCED
 from appliance.devices import Device
 from appliance.store.epochs import save_epochs
 from appliance.store.group import Entry, Group
 from appliance.store.hubclock import HubClock, Moment
+from appliance.store.names import Names
 from appliance.store.reading_rows import LATE_CHECK, TICKS_PER_MS, Stored, prepare
 from appliance.store.readings import (
     BINARY,
     LAST_AT,
     MAX_SEQ,
     MAX_TEXT_CHARS,
-    MAX_TOPIC_CHARS,
-    NUMBER,
-    TEXT,
-    Frame,
     Measured,
-    frame_of,
+    Value,
     is_backlog,
     plain,
     readings_of,
     stored_value,
 )
 from appliance.store.received import Received
-from appliance.store.templates import Parts, apart
+from appliance.store.retaining import DELETED, PASSES, REPLACED, Retaining
+from appliance.store.sources import Sources
+from appliance.store.spelling import ON_OFF, PLAIN, spellings
+from appliance.store.templates import apart
 
-KIND_OF_ROLE: Final = {"sensor": NUMBER, "binary_sensor": BINARY, "switch": BINARY, "event": TEXT}
-WIDTH_OF_KIND: Final = {TEXT: 0, BINARY: 1, NUMBER: 2}  # a series that said ON and then 0.5 is a series of numbers
-MAX_CACHED: Final = 1_024  # runs, and stretches
+RETAINED: Final = int(RouteFlag.RETAINED)  # an IntFlag computes too slowly for every message
 EARLIEST_MS: Final = -300_000  # of the time an agent gives a live reading, against its arrival
 LATEST_MS: Final = 60_000
 MAX_LATE_MS: Final = 2**45  # fits a row's column beside its checksum
@@ -72,24 +71,11 @@ class _Share(NamedTuple):
     last_tick: int
 
 
-class _Source:
-    """Who publishes readings that come one to a message, and where the last of them went."""
-
-    __slots__ = ("epoch_id", "frame", "run_id", "stretch_id", "unsynced")
-
-    def __init__(self, frame: Frame, run_id: int | None) -> None:
-        self.frame = frame
-        self.run_id = run_id
-        self.unsynced = frame.clock == UNSYNCED
-        self.epoch_id = 0  # which `stretch_id` is of
-        self.stretch_id = 0
-
-
 class History:
     """Places readings and moves staged rows. Call it inside a transaction; make a new one when a transaction failed.
 
     `clock` has begun. `on_moved(series_id, first_tick, last_tick)` is told what a step brought over, inside its
-    transaction. `template_of` gives what of a message is the same for a run of rows, kept with their stretch.
+    transaction.
     """
 
     def __init__(
@@ -100,7 +86,6 @@ class History:
         site: str,
         max_series: int,
         on_moved: Callable[[int, int, int], None] = lambda _series_id, _first_tick, _last_tick: None,
-        template_of: Callable[[Message], bytes | None] | None = None,
     ) -> None:
         prepare(connection)
         self.tally = Tally()
@@ -108,20 +93,18 @@ class History:
         self._ask = connection.execute
         self._clock = clock
         self._site = site
-        self._max_series = max_series
         self._on_moved = on_moved
-        self._template_of = template_of
         self._looked = (-1.0, 0.0)  # monotonic and wall time that the clock was last looked at with
         self._now, self._tick, self._arrived_ms, self._epoch_id = -1.0, 0, 0, 0  # of the last message
-        self._sources: dict[tuple[bytes, bytes, bytes], _Source | None] = {}
-        self._nobody = _Source(Frame(), None)
-        self._runs: dict[tuple[str, str], int] = {}
-        self._stretches: dict[tuple[int, int | None, str | None, str | None, bytes | None], int] = {}
         self._received = Received(connection)
-        # A failed transaction may leave names here whose rows were rolled back: hence "make a new one".
-        self._series: dict[str, tuple[int, str]] = {
-            topic: (series_id, kind) for series_id, topic, kind in self._ask("SELECT id, topic, kind FROM series")
-        }
+        self.names = Names(connection, max_series)
+        self._series = self.names.series
+        self._sources = Sources(self.names)
+        self._known_sources = self._sources.known
+        self._retaining = Retaining(connection, self._next_tick)
+        self._mode_of = self._retaining.modes.get
+        clock.passed(self._retaining.last_tick)
+        self._floor = self._retaining.last_tick  # before which nothing comes any more
         self._last_ticks: dict[int, int] = dict(
             self._ask(
                 "SELECT id, tick FROM (SELECT id, (SELECT max(tick) FROM readings WHERE series_id = series.id) AS tick"
@@ -145,20 +128,7 @@ class History:
 
     def learn(self, device: Device) -> Tally:
         """Keep the names and units an agent gives its readings."""
-        tally = Tally()
-        for sensor in device.sensors:
-            if len(sensor.topic) > MAX_TOPIC_CHARS or not sensor.topic.isprintable():
-                continue
-            series_id = self._series_id(sensor.topic, KIND_OF_ROLE[sensor.role])
-            if series_id is None:
-                tally.refused += 1
-                continue
-            said = (sensor.unit, sensor.name or None, sensor.kind, device.agent, series_id)
-            self._ask(
-                "UPDATE series SET unit = ?1, name = ?2, quantity = ?3, agent = ?4 WHERE id = ?5"
-                " AND (unit, name, quantity, agent) IS NOT (?1, ?2, ?3, ?4)",
-                said,
-            )
+        tally = Tally(refused=self.names.learn(device))
         self.tally.refused += tally.refused
         return tally
 
@@ -166,40 +136,47 @@ class History:
         """Give the readings of a message their places, for the caller to stage; none of what is already here."""
         if (group.now, group.at) != self._looked:
             self.look(group.now, group.at)
-        message, _flags, now, rights = entry
+        message, flags, now, rights = entry
         if now != self._now:
             self._now = now
-            self._tick = self._clock.tick(now)
-            epoch = self._clock.epoch
+            clock = self._clock
+            epoch = clock.epoch
+            if now * 1000 > clock.runs_from_ms:
+                self._tick = max(clock.tick(now), self._floor)
+            else:  # what waited for the disk keeps the time of its arrival
+                self._tick, epoch_id = clock.moment(now)
+                if self._tick < self._floor:
+                    self._tick = self._floor
+                else:
+                    epoch = next(one for one in clock.epochs if one.id == epoch_id)
             self._arrived_ms = epoch.unix_ms(self._tick)
             self._epoch_id = epoch.id
-        if rights is None and self._template_of is None:
-            placed = self._place_one(message)
+        if rights is None:
+            placed = self._place_one(message, flags)
             if placed is not None:
                 return placed
-        return self._place_all(message, ALL_RIGHTS if rights is None else rights)
+        return self._place_all(message, flags & RETAINED, ALL_RIGHTS if rights is None else rights)
 
-    def _place_one(self, message: Message) -> list[Placed] | None:
+    def _place_one(self, message: Message, flags: int) -> list[Placed] | None:
         """Place the reading of the usual message: a plain value of a series that is known. None of any other message.
 
         What `_place_all` does, for most of all messages, in a third of the time.
         """
         series = self._series.get(message.topic)
-        if series is None or len(message.payload) > MAX_TEXT_CHARS:
+        if series is None or len(message.payload) > MAX_TEXT_CHARS or message.expires_at is not None:
             return None
         value = plain(message.payload)
         if value is None or value[0] != series[1]:
             return None
-        tick = self._tick
         late_ms = 0
         seq: int | None = None
         if not message.properties:
-            source = self._nobody
+            source = self._sources.nobody
         else:
             parts = apart(message.properties)
             if parts is None or not 0 <= parts.time_ms <= LAST_AT * 1000 or parts.seq > MAX_SEQ:
                 return None
-            known = self._sources.get(parts.frame) or self._source(message.properties, parts)
+            known = self._known_sources.get(parts.frame) or self._sources.find(message.properties, parts)
             if known is None:
                 return None
             source = known
@@ -211,71 +188,98 @@ class History:
             late_ms = self._arrived_ms - parts.time_ms
             if source.unsynced or not EARLIEST_MS <= -late_ms <= LATEST_MS or not self._clock.is_trusted:
                 late_ms = 0
-            tick -= late_ms * TICKS_PER_MS
+        series_id = series[0]
+        retained = flags & RETAINED
+        if not (value[2] if retained else PASSES) & self._mode_of(series_id, PASSES):
+            self._keep(series_id, value[2], message, retained)
+            if retained:
+                self._end(message, {series_id})
+        tick = self._tick - late_ms * TICKS_PER_MS
         epoch_id = self._epoch_id
         if source.epoch_id != epoch_id:
-            source.stretch_id = self._stretch_id(epoch_id, source.run_id, source.frame, None)
+            source.stretch_id = self.names.stretch_id(epoch_id, source.run_id, source.frame)
             source.epoch_id = epoch_id
-        series_id = series[0]
         if tick > self._last_ticks.get(series_id, -1):
             self._last_ticks[series_id] = tick
             self._staged.setdefault(series_id, set()).add(tick)
         else:
+            if retained and self._is_overtaken(series_id, tick, late_ms):
+                tick = self._next_tick() - late_ms * TICKS_PER_MS
             tick = self._free_tick(series_id, tick)
         self._clock.passed(tick + late_ms * TICKS_PER_MS)
         self.tally.rows += 1
         return [Placed(series_id, tick, value[1], seq, late_ms, source.stretch_id)]
 
-    def _source(self, properties: bytes, parts: Parts) -> _Source | None:
-        """Give who sends blocks of this frame; None where one cannot be taken for another."""
-        if parts.frame in self._sources:
-            return self._sources[parts.frame]
-        frame = frame_of(properties, parts)
-        source = None
-        if frame is not None:
-            source = _Source(frame, None if frame.origin is None else self._run_id(frame.origin))
-        if len(self._sources) >= MAX_CACHED:
-            self._sources.clear()
-        self._sources[parts.frame] = source
-        return source
-
-    def _place_all(self, message: Message, rights: Rights) -> list[Placed]:
+    def _place_all(self, message: Message, retained: int, rights: Rights) -> list[Placed]:
         """Place all readings of any message."""
-        now, arrived_ms = self._now, self._arrived_ms
         may_publish = rights.may_publish
         backlog = is_backlog(message.topic, self._site)
-        template = None if self._template_of is None else self._template_of(message)
         placed: list[Placed] = []
+        is_again = False
         for one in readings_of(
-            message.topic, message.payload, message.properties, at=arrived_ms / 1000, site=self._site
+            message.topic, message.payload, message.properties, at=self._arrived_ms / 1000, site=self._site
         ):
             is_forbidden = not all(may_publish(value.topic) for value in one.values)
-            run_id = None if one.origin is None else self._run_id(one.origin[:2])
+            run_id = None if one.origin is None else self.names.run_id(one.origin[:2])
             if one.origin is not None and run_id is not None and not self._received.add(run_id, one.origin.seq):
                 self.tally.duplicates += len(one.values)
+                is_again = True
                 continue
             if is_forbidden:
                 self.tally.forbidden += 1
                 if run_id is not None:
                     self._received.save_run(run_id)
                 continue
-            rows = len(placed)
-            moment, late_ms = self._moment(one, now, arrived_ms, backlog=backlog)
-            stretch_id = self._stretch_id(moment.epoch_id, run_id, one, template)
-            seq = None if one.origin is None else one.origin.seq
+            found: list[tuple[int, Value]] = []
             for value in one.values:
-                series_id = self._series_id(value.topic, value.kind)
+                series_id = self.names.series_id(value.topic, value.kind)
                 if series_id is None:
                     self.tally.refused += 1
                     continue
+                found.append((series_id, value))
+                if not backlog:
+                    self._keep(series_id, _spellings(message, value), message, retained, value.topic)
+            if run_id is not None and not found:
+                self._received.save_run(run_id)
+            moment, late_ms = self._moment(one, backlog=backlog)
+            if retained and not backlog and any(self._is_overtaken(at[0], moment.tick, late_ms) for at in found):
+                self._next_tick()
+                moment, late_ms = self._moment(one, backlog=backlog)
+            stretch_id = self.names.stretch_id(moment.epoch_id, run_id, one, bundled=backlog)
+            seq = None if one.origin is None else one.origin.seq
+            for series_id, value in found:
                 tick = self._free_tick(series_id, moment.tick)
                 if not backlog:
                     self._clock.passed(tick + late_ms * TICKS_PER_MS)
                 placed.append(Placed(series_id, tick, stored_value(value), seq, late_ms, stretch_id))
-            if run_id is not None and len(placed) == rows:
-                self._received.save_run(run_id)
+        if retained and not backlog and not is_again:
+            self._end(message, {one.series_id for one in placed})
         self.tally.rows += len(placed)
         return placed
+
+    def _keep(self, series_id: int, spellings: int, message: Message, retained: int, topic: str | None = None) -> None:
+        """Note whether a reading is retained, before it is given its place; `topic` is that of its series."""
+        if not retained:
+            self._retaining.let_pass(series_id)
+            return
+        expires_at = message.expires_at
+        expiry_s = None if expires_at is None else round(expires_at - self._now)
+        self._retaining.retain(
+            series_id, spellings, expiry_s, None if topic in (None, message.topic) else message.topic
+        )
+
+    def _end(self, message: Message, placed: set[int]) -> None:
+        """Note what a topic does not hold any more, now that a retained message brought these series a reading."""
+        series = self._series.get(message.topic)
+        state = REPLACED if message.payload and not placed else DELETED
+        self._retaining.end(message.topic, None if series is None else series[0], state, placed)
+
+    def _next_tick(self) -> int:
+        """Give a tick behind everything that has arrived; what is placed from here on arrives then at the earliest."""
+        tick = self._tick = self._floor = self._clock.last_tick + 1
+        self._epoch_id = self._clock.epoch.id
+        self._clock.passed(tick)
+        return tick
 
     def move(self, cut_id: int) -> bool:
         """Take one step of bringing staged rows up to that id to where they are read; False when all are there.
@@ -311,12 +315,12 @@ class History:
         """Know that all rows up to `cut_id` are gone, so that their ids may be used again."""
         self._mark_moved(0, 0)
 
-    def _moment(self, one: Measured, now: float, arrived_ms: int, *, backlog: bool) -> tuple[Moment, int]:
+    def _moment(self, one: Measured, *, backlog: bool) -> tuple[Moment, int]:
         """Where a reading belongs, and how many ms later it arrived."""
         clock = self._clock
-        arrived = Moment(clock.tick(now), clock.epoch.id)
+        arrived = Moment(self._tick, self._epoch_id)
         measured_ms = round(one.at * 1000)
-        late_ms = arrived_ms - measured_ms
+        late_ms = self._arrived_ms - measured_ms
         if not late_ms:
             return arrived, 0
         doubtful = one.clock == UNSYNCED
@@ -325,11 +329,16 @@ class History:
                 return arrived, 0
             return Moment(arrived.tick - late_ms * TICKS_PER_MS, arrived.epoch_id), late_ms
         if doubtful and (shown := clock.place_shown(measured_ms)) is not None:
-            return shown, max(0, arrived_ms - clock.unix_ms_of(shown))
+            return shown, max(0, self._arrived_ms - clock.unix_ms_of(shown))
         # Whoever claims to come from the future is not believed where the hub knows better.
         if late_ms < -LATEST_MS and (clock.is_trusted or doubtful):
             return arrived, 0
         return clock.place(measured_ms), max(-MAX_LATE_MS, min(late_ms, MAX_LATE_MS))
+
+    def _is_overtaken(self, series_id: int, tick: int, late_ms: int) -> bool:
+        """Whether something was measured later that came before: only the tick of arrival tells which came last."""
+        last = self._last_ticks.get(series_id, -1)
+        return tick <= last and (late_ms != 0 or last > self._clock.last_tick)
 
     def _free_tick(self, series_id: int, tick: int) -> int:
         """Give the first tick from there on that no reading of the series has, and take it."""
@@ -351,51 +360,6 @@ class History:
     def _is_moved(self, series_id: int, tick: int) -> bool:
         found = self._ask("SELECT 1 FROM readings WHERE series_id = ? AND tick = ?", (series_id, tick))
         return found.fetchone() is not None
-
-    def _series_id(self, topic: str, kind: str) -> int | None:
-        """Row of the topic's series, made if there is room; None beyond the cap."""
-        known = self._series.get(topic)
-        if known is None:
-            if len(self._series) >= self._max_series:
-                return None
-            series_id = self._ask("INSERT INTO series (topic, kind) VALUES (?, ?)", (topic, kind)).lastrowid
-            assert series_id is not None  # noqa: S101 an INSERT that did not raise has one
-            self._series[topic] = (series_id, kind)
-            return series_id
-        series_id, widest = known
-        if kind != widest and WIDTH_OF_KIND[kind] > WIDTH_OF_KIND[widest]:
-            self._ask("UPDATE series SET kind = ? WHERE id = ?", (kind, series_id))
-            self._series[topic] = (series_id, kind)
-        return series_id
-
-    def _run_id(self, name: tuple[str, str]) -> int:
-        run_id = self._runs.get(name)
-        if run_id is None:
-            self._ask("INSERT OR IGNORE INTO runs (agent, run) VALUES (?, ?)", name)
-            (run_id,) = self._ask("SELECT id FROM runs WHERE agent = ? AND run = ?", name).fetchone()
-            if len(self._runs) >= MAX_CACHED:
-                self._runs.clear()
-            self._runs[name] = run_id
-        return run_id
-
-    def _stretch_id(self, epoch_id: int, run_id: int | None, one: Measured | Frame, template: bytes | None) -> int:
-        same = (epoch_id, run_id, one.clock, one.quality, template)
-        stretch_id = self._stretches.get(same)
-        if stretch_id is None:
-            found = self._ask(
-                "SELECT id FROM stretches WHERE epoch_id = ? AND run_id IS ? AND clock IS ? AND quality IS ?"
-                " AND template IS ?",
-                same,
-            ).fetchone()
-            if found is None:
-                made = self._ask(
-                    "INSERT INTO stretches (epoch_id, run_id, clock, quality, template) VALUES (?, ?, ?, ?, ?)", same
-                )
-                found = (made.lastrowid,)
-            if len(self._stretches) >= MAX_CACHED:
-                self._stretches.clear()
-            stretch_id = self._stretches[same] = int(found[0])
-        return stretch_id
 
     def _note_staged(self, *, after_id: int) -> None:
         """Know the ticks of staged rows beyond an id."""
@@ -432,3 +396,10 @@ class History:
     def _mark_moved(self, cut_id: int, next_series: int) -> None:
         self.cut_id, self._next_series = cut_id, next_series
         self._ask("UPDATE moving SET cut_id = ?, series_id = ?", (cut_id, next_series))
+
+
+def _spellings(message: Message, value: Value) -> int:
+    """Give how a value is written; that of a message of several is shown as if it stood alone."""
+    if value.topic != message.topic:
+        return ON_OFF if value.kind == BINARY else PLAIN
+    return spellings(message.payload, stored_value(value), is_word=value.kind == BINARY)

@@ -128,6 +128,11 @@ class GroupJournal:
         self._next_key = key + 1
         return key
 
+    def begin(self) -> None:
+        """Hand over the first group, be it empty: with it ends what was open while the service was down."""
+        if self._open.number == 1:
+            self._hand_over()
+
     # --- what the features call ---
 
     def learn(self, device: Device) -> None:

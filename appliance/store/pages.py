@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from appliance.store.answers import Row
 from appliance.store.asking import asking
-from appliance.store.history_reader import Found, Question
+from appliance.store.question import Found, Question
 from appliance.store.reading_rows import IS_WHOLE, LATE_BIAS_MS
 from appliance.store.readings import LAST_AT
 from appliance.store.schema_ticks import IS_STAGED

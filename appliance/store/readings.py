@@ -17,6 +17,7 @@ from typing import NamedTuple
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.properties import decode_properties
 from appliance.store.reading_rows import Stored, stored
+from appliance.store.spelling import spellings
 from appliance.store.templates import SEQ, TIME, Parts
 
 NUMBER, BINARY, TEXT = "number", "binary", "text"
@@ -123,12 +124,15 @@ def readings_of(topic: str, payload: bytes, properties: bytes, *, at: float, sit
 
 
 @lru_cache(maxsize=1_024)  # a home's values come again and again
-def plain(payload: bytes) -> tuple[str, Stored] | None:
-    """Kind and value, as it is stored, of a payload that is one word or number; None of any other."""
+def plain(payload: bytes) -> tuple[str, Stored, int] | None:
+    """Kind, value as it is stored, and spellings of a payload that is one word or number; None of any other."""
     if len(payload) > MAX_TEXT_CHARS:
         return None
     found = _values("", payload) if payload.lstrip()[:1] not in (b"{", b"[") else []
-    return (found[0].kind, stored_value(found[0])) if found else None
+    if not found:
+        return None
+    kind, value = found[0].kind, stored_value(found[0])
+    return kind, value, spellings(payload, value, is_word=kind == BINARY)
 
 
 def stored_value(value: Value) -> Stored:

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from appliance.store import gaps, retaining
 from appliance.store.belief import Belief, believe
 from appliance.store.chores import Terms
 from appliance.store.database import Database
-from appliance.store.gaps import prune
 from appliance.store.hubclock import BEFORE_EPOCH
 from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.rollup import DAY_MS, HOUR_MS
@@ -144,6 +144,8 @@ class Retention:
                 f" WHERE series_id = ?1 AND {key} < ?2{spared} ORDER BY {key} LIMIT ?3)",
                 (series_id, sweep.below, room),
             ).rowcount
+            if sweep.table == READINGS:  # and what tells how they were retained
+                deleted += retaining.prune(self._database.connection, series_id, sweep.below, room - deleted)
             if deleted < room:
                 sweep.series.pop()
             room -= deleted
@@ -180,7 +182,7 @@ class Retention:
         if self._terms.day_days and (not self._is_trusted() or self._belief().is_sure):
             floor = floor_of_age(self._epochs(), self._age_ms(now) - self._terms.day_days * DAY_MS)
         with self._database.transaction():
-            pruned = prune(self._database.connection, floor, ROWS_A_STEP)
+            pruned = gaps.prune(self._database.connection, floor, ROWS_A_STEP)
         if pruned:
             self._look_at = now
         return pruned > 0

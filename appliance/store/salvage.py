@@ -13,6 +13,7 @@ from typing import Final
 
 from appliance.store.breaks import Breaks, Place
 from appliance.store.dbpages import Harm, Pages, Row, Value
+from appliance.store.retaining import lose
 from appliance.store.sealed import seal
 from appliance.store.shape import Shape, shapes
 from appliance.store.wholeness import Judge, judges
@@ -21,6 +22,7 @@ BATCH_ROWS: Final = 500
 BULK: Final = ("minutes", "hours", "days", "readings")  # only history: these may follow later
 JOURNAL: Final = "journal"
 READINGS: Final = "readings"
+RETAINING: Final = "retaining"
 OF_JOURNAL: Final = (("series_id", "series", "id"), ("stretch_id", "stretches", "id"))  # what its rows refer to later
 MADE_ANEW: Final = {"_sqlite_migrations"}  # the new file has its own
 DEFAULTS: Final[Mapping[str, Mapping[str, Value]]] = {"series": {"kind": "number"}}  # what no index says
@@ -93,6 +95,8 @@ class Salvage:
         for name, rows in self._defaults.items():
             self._new.executemany(self._shapes[name].insert(), rows)
         self._drop_orphans()
+        if self.lost[RETAINING] or RETAINING in self._harmed:
+            lose(self._new)
         self._new.execute("COMMIT")
 
     def bulk(self) -> Iterator[int]:

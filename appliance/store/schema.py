@@ -9,9 +9,11 @@ from sqlite_utils.db import Database
 from sqlite_utils.migrations import Migrations
 
 from appliance.store.reading_rows import prepare
+from appliance.store.retaining import begin
 from appliance.store.schema_clock import CLOCK
 from appliance.store.schema_gaps import GAPS
 from appliance.store.schema_journal import JOURNAL
+from appliance.store.schema_retaining import RETAINING
 from appliance.store.schema_ticks import TICKS
 from appliance.store.schema_tiers import ROLLUPS
 from appliance.store.sealed import prepare_seals, seal_statements
@@ -58,6 +60,14 @@ def gaps(db: Database) -> None:
     """Stretches of which nothing was recorded, with their causes."""
     for statement in GAPS:
         db.execute(statement)
+
+
+@STEPS(name="0006_retaining")
+def retaining(db: Database) -> None:
+    """How readings are retained; of those that are there already it is not known."""
+    for statement in RETAINING:
+        db.execute(statement)
+    begin(db.conn)
 
 
 @STEPS(name="0008_clock")

@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,7 +21,7 @@ from appliance.store.harms import CHANGED, UNREADABLE
 from appliance.store.history import History, Placed, Tally
 from appliance.store.hubclock import HubClock
 from appliance.store.loading import Loaded, last_stamp, load
-from appliance.store.missing import Missing, Tail, keep
+from appliance.store.missing import Missing, Tail, log_missing, tell_missing
 from appliance.store.remainder import Remainder
 from appliance.store.rescue import log_remark, open_sound
 from appliance.store.staged import Moment, StagedRow, Staging, insert
@@ -32,7 +32,8 @@ from appliance.store.suspicion import is_suspect
 from appliance.store.wholeness import IN_SQL
 
 LOG: Final = logging.getLogger(__name__)
-CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # what the log may take before it is moved into the file
+CHECKPOINT_BYTES: Final = 8 * 1024 * 1024  # of the log: a page that is written often goes to the file once
+GROWTH_BYTES: Final = 4 * 1024 * 1024  # what the log may hold that the file has no room for: the reserve has
 MOVE_ROWS: Final = 10_000
 MOVE_BYTES: Final = 8 * 1024 * 1024
 MOVE_AFTER_S: Final = 3_600.0
@@ -76,8 +77,10 @@ class GapBook:
 
     def write(self, notes: Sequence[GapNote]) -> None:
         """Put down what a group says of gaps."""
+        if self._gaps.are_of_absence:
+            self._gaps.back(self._clock.last_tick)
         if notes:
-            self._gaps.write(notes, self._clock.tick)
+            self._gaps.write(notes, lambda now: self._clock.moment(now).tick)
 
     def end(self, now: float) -> None:
         """Put down that the service stops in order."""
@@ -120,6 +123,7 @@ class SqliteLedger:
         self._next_id = max(last_id or 0, self._cut_id) + 1  # ids are never used again
         self.last_stamp = last_stamp(connection)
         self._damaged_ids: list[int] = []
+        self._is_begun = False  # while the gap before this start is not down, nothing may be summed up
         self._remainder = Remainder(database.path, connection)
         self._log_bytes = 0
         self._staged_bytes = 0
@@ -163,6 +167,8 @@ class SqliteLedger:
             if group.run != self.last_stamp[0]:
                 self._begin_run(group.run)
             if history is not None:
+                for now, at in group.earlier:
+                    history.look(now, at)
                 history.look(group.now, group.at)
                 for device in group.devices:
                     history.learn(device)
@@ -173,6 +179,7 @@ class SqliteLedger:
         if generation:
             self._database.note_log(generation)
         self.last_stamp = group.run, group.number
+        self._is_begun = True
         self._wrote(rows, group.now)
 
     def suspect(self, why: str) -> None:
@@ -184,7 +191,7 @@ class SqliteLedger:
         if is_suspect(self._database.path):  # a reader met damage: opened anew, the file is salvaged
             self._database.suspect(UNREADABLE)
             raise MisfitError("a reader met damage")
-        if self._log_bytes >= CHECKPOINT_BYTES:
+        if self._log_bytes >= GROWTH_BYTES and self._is_log_full():
             self._checkpoint()
             return True
         if self._damaged_ids:
@@ -196,6 +203,8 @@ class SqliteLedger:
             return self._move_on()
         if is_left := self._remainder.step():  # a piece of each in turn: this may take days
             self._log_bytes += STEP_BYTES
+        if not self._is_begun:
+            return is_left
         self._begin_work()
         return self._chores.step(self._clock()) or is_left
 
@@ -301,28 +310,20 @@ class SqliteLedger:
         if rows and self._staged_since is None:
             self._staged_since = now
 
+    def _is_log_full(self) -> bool:
+        """Whether the log is to be moved into the file: for its length, or because the disk must have room for it."""
+        if self._log_bytes >= CHECKPOINT_BYTES or self.short_of_space:
+            return True
+        (pages,) = self._database.connection.execute("PRAGMA page_count").fetchone()
+        (page_bytes,) = self._database.connection.execute("PRAGMA page_size").fetchone()
+        try:
+            return bool(pages * page_bytes - self._database.path.stat().st_size >= GROWTH_BYTES)
+        except OSError:  # it was moved away: who writes next finds that out
+            return False
+
     def _checkpoint(self) -> None:
         self._database.checkpoint("PASSIVE")
         self._log_bytes = 0
-
-
-def log_missing(missing: Missing) -> None:
-    """Say in the log what may be missing."""
-    log_remark(missing.line())
-
-
-def tell_missing(
-    path: Path, tail: Tail, lacks: Sequence[Lack], now: float, on_missing: Callable[[Missing], None]
-) -> None:
-    """Say what may be missing at the end, and write it down where that is no matter of one write."""
-    lack = lacks[-1] if lacks else None
-    missing = tail.missing(None if lack is None else lack.text, now)
-    if missing is None:
-        return
-    if lack is not None and lack.is_kept:
-        with suppress(OSError):  # on a full disk it is told until the next start
-            missing = keep(path, missing)
-    on_missing(missing)
 
 
 def open_ledger(
@@ -339,10 +340,12 @@ def open_ledger(
     quality: Callable[[], str] = clock_quality,
     clock: Callable[[], float] = time.monotonic,
     wall_clock: Callable[[], float] = time.time,
+    since: float | None = None,
 ) -> SqliteLedger:
     """Open or create the database for writing, salvaged if it is damaged; StoreError says in one line why not.
 
-    The history keeps the clock that everything is counted in, so it is there even where nothing is recorded.
+    The history keeps the clock that everything is counted in, so it is there even where nothing is recorded. `since` is
+    when the service began (monotonic), which may be opening its file again.
     """
 
     def begin() -> SqliteLedger:
@@ -353,7 +356,7 @@ def open_ledger(
             gaps = GapBook(database.connection, hub_clock)
             tail = Tail(database.connection, hub_clock, database.left_open_at)
             now = clock()
-            hub_clock.begin(now, wall_clock())  # written down with the first group: a start writes nothing
+            hub_clock.begin(now, wall_clock(), since)  # written down with the first group
             tell_missing(path, tail, lacks, now, on_missing)
             history = History(database.connection, hub_clock, site=site, max_series=max_series)
             if tally is not None:  # it goes on counting when the ledger is made anew

@@ -2,6 +2,9 @@
 
 While the budget lasts, a commit group closes after `WINDOW_S`. Beyond it the window stretches with what is owed, up to
 `MOST_S`: fewer, larger commits write less. The ceiling wins over the budget; what is written beyond is only shown.
+
+What a start is given, and what may be owed before the window is long enough, come out of the same day: a twentieth of
+the budget is held back for them, so that a day with a start in it stays within it too.
 """
 
 import os
@@ -15,6 +18,7 @@ MB: Final = 1_000_000
 DAY_S: Final = 86_400
 WINDOW_S: Final = 0.005
 MOST_S: Final = 1.0
+ACCRUES: Final = 0.95  # of the budget; the rest is for a start and for what is owed
 START_S: Final = 3_600  # of the budget's time that a start begins with
 RAMP_S: Final = 600  # of the budget's time owed, at which the window is as long as it gets
 PART_S: Final = 600  # the last 24 hours are counted in parts of this length
@@ -27,7 +31,7 @@ class Budget:
 
     def __init__(self, mb_per_day: float, now: float) -> None:
         self.bytes_per_day = mb_per_day * MB
-        self._bytes_per_s = self.bytes_per_day / DAY_S
+        self._bytes_per_s = self.bytes_per_day * ACCRUES / DAY_S
         self._state = (self._bytes_per_s * START_S, now)  # what is left, and when; one tuple, so never half changed
 
     def left_bytes(self, now: float) -> float:

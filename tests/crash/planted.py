@@ -130,6 +130,7 @@ def restless() -> None:
 
     sqlite_ledger.MOVE_ROWS = 30
     sqlite_ledger.CHECKPOINT_BYTES = 60_000
+    sqlite_ledger.GROWTH_BYTES = 30_000
     state_move.SCAN_ROWS = state_move.WRITE_ROWS = 5
     state_move.DELETE_ROWS = history.MOVED_ROWS = 10
     writer.AFTER_S = writer.REST = 0.0

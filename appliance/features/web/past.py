@@ -78,7 +78,7 @@ class Past:
         return json_answer(proof.told())
 
     async def moment(self, request: Request) -> Response:
-        """What every topic held at a time."""
+        """The retained messages of a time."""
         now = self._wall_clock()
         at = time_of(request, "at", "now", now)
         if at > now:
@@ -89,8 +89,8 @@ class Past:
                 check_topic_filter(one)
             except MqttError as error:
                 raise HTTPException(400, f"filter: {error}") from error
-        held = await self._readers.ask(lambda history: held_at(history, filters, at))
-        return json_answer({"at": at, "values": [one._asdict() for one in held]})
+        held = await self._readers.ask(lambda history: held_at(history.path, filters, at))
+        return json_answer({"at": at, **held._asdict(), "values": [one._asdict() for one in held.values]})
 
     def _waiting(self, agent: str) -> int | None:
         """How many readings an agent keeps, by its last word."""

@@ -78,6 +78,16 @@ def test_a_retained_message_that_has_no_room_is_not_an_old_one_either():
     assert server.broker.stats.dropped["no room to retain"] == 1
 
 
+def test_the_journal_learns_that_a_message_has_no_room():
+    book = RecordingJournal()
+    recorded = RouteFlag.RECORD | RouteFlag.BUNDLE
+    server = VirtualServer(journal=book, classify=lambda _: recorded, max_retained_bytes=2_048)
+    server.client("one").publish("a", b"1", retain=True).publish("a", bytes(2_000), retain=True)
+    told = [message.payload for message in book.messages]
+    assert told == [b"1", b"", bytes(2_000)]
+    assert book.flags == [recorded | RouteFlag.RETAINED, RouteFlag.RECORD | RouteFlag.RETAINED, recorded]
+
+
 def test_unsubscribing_ends_the_replay():  # [MQTT-3.10.4-2]
     server, one, _ = pair(topic_filter="nothing", max_inflight=1)
     for number in range(10):

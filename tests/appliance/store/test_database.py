@@ -30,6 +30,7 @@ def test_a_new_file_is_ours_durable_and_migrated(path):
         assert ask("PRAGMA busy_timeout") == 5000
         assert ask("PRAGMA page_size") == 1024
         assert ask("PRAGMA wal_autocheckpoint") == 0
+        assert ask("PRAGMA temp_store") == 2  # in memory
         assert set(ask("SELECT group_concat(name) FROM _sqlite_migrations").split(",")) == STEP_NAMES
     finally:
         database.close()

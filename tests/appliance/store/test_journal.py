@@ -368,3 +368,14 @@ class TestClose:
         house.commit()
         house.journal.note(Left(2))
         assert len(house.groups) == 2
+
+
+def test_the_first_group_is_handed_over_at_once_though_it_is_empty(house):
+    house.journal.begin()
+    house.journal.begin()
+    assert [(group.number, group.now) for group in house.groups] == [(1, house.now)]
+    house.publish("a")
+    house.commit()
+    house.sleep(1)
+    assert house.sizes() == [0, 1]
+    assert house.journal.group == 3

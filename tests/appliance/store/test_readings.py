@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.mqtt.wire import Writer
+from appliance.store import spelling
 from appliance.store.readings import (
     BINARY,
     MAX_LEAVES,
@@ -470,11 +471,11 @@ def test_any_topic_can_be_judged(topic, site):
 @pytest.mark.parametrize(
     ("payload", "expected"),
     [
-        (b"21.4", (NUMBER, 21400)),
-        (b" 7\n", (NUMBER, 7000)),
-        (b"0.0001", (NUMBER, 0.0001)),
-        (b"ON", (BINARY, 1000)),
-        (b"single", (TEXT, "single")),
+        (b"21.4", (NUMBER, 21400, spelling.PLAIN | spelling.FLOAT | 1 << spelling.FIXED)),
+        (b" 7\n", (NUMBER, 7000, spelling.OTHER)),
+        (b"0.0001", (NUMBER, 0.0001, spelling.PLAIN | spelling.FLOAT | 1 << spelling.FIXED + 3)),
+        (b"ON", (BINARY, 1000, spelling.ON_OFF)),
+        (b"single", (TEXT, "single", spelling.PLAIN)),
         (b"nan", None),
         (b" [1]", None),
         (b"{}", None),

@@ -5,8 +5,10 @@ from kept import BEFORE, BEGIN, TABLES, Kept, every
 
 from appliance.store.gaps import DROPPED, HUB, GapNote, Gaps
 from appliance.store.reading_rows import TICKS_PER_MS
+from appliance.store.retaining import Retaining
 from appliance.store.retention import LOOK_S, ROWS_A_STEP, Epoch, Terms, earliest_ms, epoch_of, floor_of_age
 from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS
+from appliance.store.spelling import FLOAT, PLAIN
 
 TEN_YEARS_MS = 3_650 * DAY_MS
 DAYS = Terms(raw_days=2, minute_days=4, hour_days=6, day_days=8)
@@ -315,6 +317,20 @@ def test_gaps_are_kept_as_long_as_days_are(tmp_path):
     kept.throw_away(1e9)
     assert kept.count("gaps") == 1
     kept.close()
+
+
+def test_how_readings_were_retained_goes_with_them(kept):
+    series_id = kept.series("a")
+    ticks = iter([(BEGIN + day * DAY_MS) * TICKS_PER_MS for day in range(12)])
+    with kept.database.transaction():
+        retaining = Retaining(kept.database.connection, lambda: next(ticks))
+        for day in range(12):
+            retaining.retain(series_id, PLAIN if day % 2 else FLOAT, None, None)
+    live(kept, 12)
+    (floor,) = kept.ask("SELECT tick FROM floors WHERE tier = 'readings'").fetchone()
+    left = [tick for (tick,) in kept.ask("SELECT tick FROM retaining ORDER BY tick")]
+    assert 1 < len(left) < 12
+    assert left[0] <= floor < left[1]  # what held when the readings that are left begin
 
 
 def test_room_is_made_without_a_trusted_clock_too(tmp_path):

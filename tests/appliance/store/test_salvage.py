@@ -8,8 +8,10 @@ from storage.home import NAME, build
 from appliance.store.damage import open_both
 from appliance.store.database import Database, create
 from appliance.store.dbpages import open_pages
+from appliance.store.retaining import LOST, NOT_KNOWN, RETAINED, Retaining
 from appliance.store.salvage import Salvage, read_roots
 from appliance.store.schema import step_names
+from appliance.store.spelling import PLAIN
 
 
 @pytest.fixture
@@ -116,3 +118,19 @@ def test_a_changed_row_is_left_out_and_counted(home, tmp_path):
     assert salvage.lost["retained"] == salvage.lost.total() == 1
     (lost,) = set(before["retained"]) - set(after["retained"])
     assert lost[0] == "home/room3/note"
+
+
+def test_where_it_is_lost_how_readings_were_retained_it_is_not_known(home, tmp_path):
+    with closing(Database.open(home)) as database:
+        Retaining(database.connection, lambda: 7).retain(1, PLAIN, None, None)
+    before, after, _ = salvaged(home, tmp_path)
+    assert [row[:3] for row in after["retaining"]] == [(1, 7, RETAINED)]
+    assert after["retaining"] == before["retaining"]
+    (tmp_path / "new.db").unlink()
+    before, after, salvage = salvaged(home, tmp_path, zero_root("retaining"))
+    assert salvage.lost_pages > 0
+    rows = [row[:3] for row in after["retaining"]]
+    assert rows == [(series_id, 0, NOT_KNOWN) for series_id, *_ in before["series"]]
+    assert dict(row[:2] for row in after["marks"]).keys() - dict(row[:2] for row in before["marks"]).keys() == {LOST}
+    for name in before.keys() - {"retaining", "marks"}:
+        assert after[name] == before[name]

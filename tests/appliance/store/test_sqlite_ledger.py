@@ -7,13 +7,15 @@ import pytest
 from groups import AT, FakeHistory, age_ms, crash_copy, described, provenance, told
 
 from appliance.broker.message import Message
+from appliance.broker.ports import RouteFlag
 from appliance.broker.records import Done, Left, Opened, Queued, Subscribed
 from appliance.clock import SYNCED
 from appliance.devices import Device
 from appliance.store import sqlite_ledger, state_move
 from appliance.store.damage import damages
 from appliance.store.database import Database, StoreError, open_reader
-from appliance.store.group import Group
+from appliance.store.gaps import DAMAGED, HUB, GapNote
+from appliance.store.group import Group, merged
 from appliance.store.harms import UNREADABLE
 from appliance.store.history import Tally
 from appliance.store.history_reader import HistoryReader
@@ -21,6 +23,7 @@ from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
 from appliance.store.suspicion import suspect
 
 TOPIC = "home/kitchen/temperature"
+RECORD = int(RouteFlag.RECORD)
 
 
 class Ledgers:
@@ -279,6 +282,7 @@ def test_the_file_does_not_grow_with_what_passes_through(ledgers):
 
 def test_the_log_is_moved_when_nobody_waits_and_kept(ledgers, monkeypatch):
     monkeypatch.setattr(sqlite_ledger, "CHECKPOINT_BYTES", 200_000)
+    monkeypatch.setattr(sqlite_ledger, "GROWTH_BYTES", 100_000)
     ledger = ledgers.open()
     log = ledgers.path.with_name("appliance.db-wal")
     sizes = []
@@ -288,6 +292,29 @@ def test_the_log_is_moved_when_nobody_waits_and_kept(ledgers, monkeypatch):
         sizes.append(log.stat().st_size)
     assert max(sizes) < 400_000
     assert sizes[-1] == sizes[20]  # written over, not grown
+
+
+def test_a_log_is_moved_early_where_the_file_must_grow_for_it_or_the_disk_is_short(ledgers, monkeypatch):
+    monkeypatch.setattr(sqlite_ledger, "GROWTH_BYTES", 100_000)
+    ledger = ledgers.open()
+
+    def write(number, topic):
+        ledger.write(Group(number, entries=[retained(topic, bytes(2_000)) for _ in range(10)], run=7, now=1.0))
+        ledger.step()
+
+    for number in range(1, 31):
+        write(number, "t/0")
+    assert ledgers.path.stat().st_size > 400_000  # new rows: the file grew with them
+    move(ledger)
+    ledger.settle()
+    size = ledgers.path.stat().st_size
+    for number in range(31, 41):
+        write(number, "t/0")  # into pages that are free
+    assert ledger._log_bytes > 200_000
+    ledger.short_of_space = True
+    ledger.step()
+    assert ledger._log_bytes == 0
+    assert ledgers.path.stat().st_size == size
 
 
 def test_settling_empties_the_log_unless_somebody_reads(ledgers):
@@ -473,3 +500,46 @@ class TestWithItsHistory:
         ledger._database.close()
         self.open(path, time).close()
         assert [damage.why for damage in damages(path)] == [UNREADABLE]
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_path, is_begun):
+    path, began = tmp_path / "appliance.db", 1_000.0
+    shown = {"now": began}
+
+    def opened():
+        options = {"boot": "boot", "quality": lambda: SYNCED, "since": began}
+        clocks = {"clock": lambda: shown["now"], "wall_clock": lambda: AT + shown["now"] - began}
+        return open_ledger(path, site="home", max_series=9, **options, **clocks)
+
+    def group(number, *seconds):
+        entries = [(Message(TOPIC, b"%d" % s, 0), RECORD, began + s, None) for s in seconds]
+        return Group(number, entries=entries, run=7, now=began + seconds[-1], at=AT + seconds[-1])
+
+    ledger = opened()
+    if is_begun:
+        ledger.write(group(1, 5))
+    ledger.close()
+    shown["now"] += 35.0  # meanwhile it failed
+    ledger = opened()
+    ledger.write(merged([group(2, 11, 17), group(3, 23), group(4, 29)]))
+    ledger.close()
+    rows = HistoryReader(path).rows(TOPIC, 0.0, 1e11)
+    assert [row.at - AT for row in rows] == pytest.approx([5] * is_begun + [11, 17, 23, 29], abs=0.002)
+    assert [row.received for row in rows] == [row.at for row in rows]
+
+
+def test_what_a_salvage_leaves_open_in_the_midst_of_a_run_ends_with_its_next_group(tmp_path):
+    path = tmp_path / "appliance.db"
+
+    def opened():
+        return open_ledger(path, site="home", max_series=9, boot="boot", quality=lambda: SYNCED, since=1.0)
+
+    ledger = opened()
+    ledger.write(Group(1, run=7, now=2.0, at=AT))
+    ledger._gaps.write([GapNote(HUB, "", DAMAGED, 2.0, None, "torn")])
+    ledger.close()
+    ledger = opened()
+    ledger.write(Group(2, run=7, now=9.0, at=AT + 7))
+    assert ask(ledger, "SELECT to_tick IS NOT NULL FROM gaps WHERE cause = 'lost to damage'")
+    ledger.close()

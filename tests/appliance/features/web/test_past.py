@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from keeper import Keeper, number, origin
+from keeper import Keeper, number, origin, retained
 from webserver import page
 
 from appliance.store.gaps import AGENT, AGENT_OFFLINE, BROKER_DOWN, HUB, GapNote, Gaps
@@ -15,7 +15,8 @@ AT = time.time() - 3600
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
     keeper = Keeper(tmp_path_factory.mktemp("history") / "h.db", at=AT)
-    keeper.write(*(number(seq, "home/a/t", origin(seq)) for seq in (1, 2, 5)), number("ON", "home/b/door"), apart_s=1.0)
+    keeper.write(*(retained(seq, "home/a/t", origin(seq)) for seq in (1, 2, 5)), apart_s=1.0)
+    keeper.write(retained("ON", "home/b/door"), number("7", "home/never/t"))
     with keeper.database.transaction():
         Gaps(keeper.database.connection).write(
             [
@@ -88,6 +89,7 @@ def test_a_moment(tmp_path, database):
     )
     assert [(one["topic"], one["payload"]) for one in now.json["values"]] == [("home/a/t", "5"), ("home/b/door", "ON")]
     assert [one["topic"] for one in part.json["values"]] == ["home/b/door"]
+    assert now.json["lost"] == now.json["unrecorded"] == []
     assert early.json["values"] == []
 
 
