@@ -14,7 +14,16 @@ import msgspec
 
 from appliance.store.damage import MisfitError, is_damage
 from appliance.store.harms import UNREADABLE
-from appliance.store.notes import GENERATION, is_noted, read_generation, read_notes, read_steps, take_notes, write_notes
+from appliance.store.notes import (
+    GENERATION,
+    is_noted,
+    read_began_ms,
+    read_generation,
+    read_notes,
+    read_steps,
+    take_notes,
+    write_notes,
+)
 from appliance.store.room import is_full
 from appliance.store.sealed import prepare_seals
 from appliance.store.still import cannot_write, is_read_only, open_still
@@ -177,7 +186,8 @@ class Database:
         notes = read_notes(self._lock)
         if notes is not None:
             with suppress(OSError):  # then the loss of its log goes unnoticed
-                write_notes(self.path, msgspec.structs.replace(notes, generation=generation))
+                began_ms = notes.began_ms or read_began_ms(self.connection)
+                write_notes(self.path, msgspec.structs.replace(notes, generation=generation, began_ms=began_ms))
 
     def _note(self, error: BaseException) -> None:
         """Remember what an error means for the file and for this connection."""

@@ -70,7 +70,7 @@ def take_notes(connection: sqlite3.Connection, steps: list[str]) -> Notes:
         steps=steps,
         is_open=True,
         texts=read_texts(connection),
-        began_ms=_began_ms(connection),
+        began_ms=read_began_ms(connection),
         generation=read_generation(connection),
     )
 
@@ -81,7 +81,8 @@ def read_generation(connection: sqlite3.Connection) -> int:
     return 0 if found is None else int(found[0])
 
 
-def _began_ms(connection: sqlite3.Connection) -> int:
+def read_began_ms(connection: sqlite3.Connection) -> int:
+    """Give the Unix time of the first that was recorded, in ms; 0 where nothing was, or nobody knew."""
     found = connection.execute(
         "SELECT first_tick / 16 + offset_ms FROM epochs WHERE first_tick > 0 ORDER BY id LIMIT 1"
     ).fetchone()

@@ -8,6 +8,7 @@ import pytest
 from storage.corpus import foreign
 from storage.home import NAME, build
 
+from appliance.store.breaks import Lost
 from appliance.store.damage import (
     ASIDE,
     TOLD,
@@ -19,12 +20,14 @@ from appliance.store.damage import (
     forget_untrue,
     is_damage,
     last_aside,
+    lines,
     log_of,
     tell,
 )
 from appliance.store.database import Database
 from appliance.store.harms import CUT, EMPTY, GONE, LOG_BROKEN, OVERWRITTEN
 from appliance.store.notes import Notes
+from appliance.store.suspicion import suspect
 
 NOTES = Notes(page_size=1024, roots={}, steps=[], is_open=True)
 
@@ -179,6 +182,25 @@ def test_of_what_nothing_is_kept_no_more_is_said():
         at=0, why="zeros", aside="a", kept=0, lost=0, lost_pages=3, is_finished=True, most={}, roots={}
     ).line()
     assert nothing.startswith("the database was damaged (zeros): on 1970-01-01 00:00 UTC nothing could be saved of it,")
+
+
+def test_the_line_says_what_a_person_wants(tmp_path):
+    path = tmp_path / NAME
+    one = damage(path, kept=1, lost=1, since=1_795_000_000.0, until=1_795_000_060.0, topics=["a/b"])
+    assert (
+        "1 record was kept, 1 was lost and readings of a/b between 2026-11-18 11:06:40 UTC and 2026-11-18 11:07:40 UTC"
+        " may be missing; the old file is"
+    ) in one.line()
+    more = one.with_lost(Lost(1_794_999_999.0, 1_795_000_001.0, ["c/d"]))
+    assert (more.since, more.until, more.topics) == (1_794_999_999.0, 1_795_000_060.0, ["a/b", "c/d"])
+    assert "waits for 7 MB of free space" in damage(path, is_finished=False).line(7)
+
+
+def test_damage_that_a_reader_met_is_told_until_it_is_salvaged(path):
+    suspect(path)
+    assert lines(path) == [
+        f"{path} is damaged: what is whole of it is saved within a minute, or when the service is restarted"
+    ]
 
 
 def test_with_the_old_file_its_log_and_its_account_go(tmp_path):
