@@ -218,7 +218,7 @@ class Link:
         good_until: float | None = None,
     ) -> bool:
         """Send at QoS 1; False while that cannot be. `tokens` come back with the acknowledgement."""
-        if not self.up or len(self._queue) >= QUEUE or not self._fits(topic, payload):
+        if not self.up or len(self._queue) >= QUEUE or not self.fits(topic, payload):
             return False
         self._queue.append(_Message(topic, payload, retain, tuple(properties), tuple(tokens), good_until))
         self._send_queued()
@@ -226,11 +226,14 @@ class Link:
 
     def announce(self, topic: str, payload: bytes) -> None:
         """Send retained at QoS 0: for what is soon said again."""
-        if self.up and self._client is not None and self._fits(topic, payload):
+        if self.up and self._client is not None and self.fits(topic, payload):
             self._client.publish(topic, payload, qos=0, retain=True)
 
-    def _fits(self, topic: str, payload: bytes) -> bool:
-        """Whether the broker takes a message of this size; a larger one would end the connection. §3.1.2.11.4"""
+    def fits(self, topic: str, payload: bytes) -> bool:
+        """Whether the broker takes a message of this size, else say so; a larger one would end the connection.
+
+        MQTT 5 §3.1.2.11.4.
+        """
         fits = len(topic) + len(payload) + PACKET_OVERHEAD_BYTES <= self._most_bytes
         if not fits:
             log.warning("%s: %d bytes are more than the broker takes; not sent", topic, len(payload))

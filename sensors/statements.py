@@ -54,8 +54,8 @@ class Statements:
                 log.warning("%s: the broker does not take it now (reason code 0x%02X)", topic, reason_code)
 
     def next_deadline(self) -> float | None:
-        """When `tick` has something to say again."""
-        return self._again_at
+        """When `tick` has something to say again; never without a connection, the next one begins anew."""
+        return self._again_at if self._link.up else None
 
     def tick(self, now: float) -> None:
         """Say again what was refused."""
@@ -67,8 +67,12 @@ class Statements:
             self._send(topic, now)
 
     def _send(self, topic: str, now: float) -> None:
+        payload = self._untold[topic]
+        if not self._link.fits(topic, payload):  # it never will on this connection
+            del self._untold[topic]
+            return
         token = next(self._numbers)
-        if self._link.publish(topic, self._untold[topic], retain=True, tokens=(token,)):
+        if self._link.publish(topic, payload, retain=True, tokens=(token,)):
             self._flying[token] = topic
         else:
             self._again_at = now + AGAIN_AFTER_S

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from appliance.cli.ask import DATA_HELP, check_order, counted, database_in_use, time_argument
+from appliance.cli.ask import DATA_HELP, ask_service, check_order, counted, database_in_use, time_argument
 from appliance.cli.progress import Progress
 from appliance.cli.terminal import complain, say, writing
 from appliance.exits import CommandError, Exit
@@ -70,24 +70,27 @@ def export_command(arguments: argparse.Namespace) -> int:
     from appliance.cli.subscriber import check_filter  # noqa: PLC0415 loads the client
     from appliance.store.database import StoreError  # noqa: PLC0415
     from appliance.store.export import Wanted, export, export_gaps  # noqa: PLC0415
+    from appliance.store.silence import ended_at  # noqa: PLC0415
 
     check_filter(arguments.filter, "TOPIC-FILTER")
     at = time.time()
     since_at = 0.0 if arguments.since is None else time_argument(arguments, "since", at)
-    wanted = Wanted(
-        topic_filter=arguments.filter,
-        since_at=since_at,
-        until_at=time_argument(arguments, "until", at),
-        every_s=arguments.every,
-        now_at=at,
-    )
-    check_order(wanted.since_at, wanted.until_at, at)
+    until_at = time_argument(arguments, "until", at)
+    check_order(since_at, until_at, at)
     output = arguments.output
     if output is not None and output.is_file() and not arguments.force:
         raise CommandError(f"{output} is there already; name another file, or add --force", Exit.DATA)
     path = database_in_use(arguments.data)
+    is_served = ask_service(arguments.data, "/api/status", []) is not None
     progress = Progress()
     try:
+        wanted = Wanted(
+            topic_filter=arguments.filter,
+            since_at=since_at,
+            until_at=until_at,
+            every_s=arguments.every,
+            now_at=at if is_served else min(at, ended_at(path)),
+        )
         rows = 0
         with _output(output) as out:
             pieces = (

@@ -82,6 +82,7 @@ def _read(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> 
 
     from appliance.store.database import StoreError  # noqa: PLC0415
     from appliance.store.gap_reader import GapReader  # noqa: PLC0415
+    from appliance.store.silence import ended_at  # noqa: PLC0415
     from appliance.store.tier_reader import TierReader  # noqa: PLC0415
 
     reader = TierReader(database_without_service(data_dir, troubles))
@@ -90,8 +91,9 @@ def _read(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> 
         one = series.get(query["topic"])
         if one is None:
             raise unknown_topic(query["topic"], series)
+        now_at = min(time.time(), ended_at(reader.path))
         rows = reader.summaries(
-            one.topic, query["every"], query["since"], query["until"], query["limit"], now_at=time.time()
+            one.topic, query["every"], query["since"], query["until"], query["limit"], now_at=now_at
         )
         from_at = max(query["since"], rows[0].at) if len(rows) >= query["limit"] else query["since"]
         gaps = GapReader(reader.path).of_periods(reader, one.topic, from_at, query["until"])

@@ -185,7 +185,7 @@ def add_late(old: Rollup, late: Rollup) -> Rollup:
         held_ms=timed.held_ms,
         last=newest.last,
         last_ms=newest.last_ms,
-        increase=late.increase if old.increase is None else old.increase,
+        increase=old.increase,
     )
 
 
@@ -265,7 +265,7 @@ def _merged(
         standing, begin_ms = Reading(part.last_ms, part.last), part.end_ms
     rest_ms = min(end_ms, presence.now_ms)
     held, of_it = _held(Reading(last.last_ms, last.last), last.end_ms, rest_ms, hold_ms, presence)
-    increases = [part.increase for part in parts if part.increase is not None]
+    increases = [part.increase for part in parts]
     return Rollup(
         start_ms=start_ms,
         width_ms=width_ms,
@@ -277,7 +277,8 @@ def _merged(
         held_ms=held_ms + held,
         last=last.last,
         last_ms=last.last_ms,
-        increase=sum(increases, start=0) if increases else None,
+        # Of a part that was not counted the rise is not known, so neither is that of the whole.
+        increase=None if None in increases else sum((one for one in increases if one is not None), start=0),
     )
 
 

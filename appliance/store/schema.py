@@ -70,6 +70,7 @@ def retaining(db: Database) -> None:
     begin(db.conn)
 
 
+# There is no step 0007.
 @STEPS(name="0008_clock")
 def clock(db: Database) -> None:
     """The view of gaps, with the stretches whose time nobody knows."""

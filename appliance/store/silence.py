@@ -1,8 +1,11 @@
 """When nothing could be known of a series, for a cause that is put down: its gaps as stretches of Unix milliseconds."""
 
 import sqlite3
+from math import inf
+from pathlib import Path
 from typing import Final
 
+from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.checksum import checksum
 from appliance.store.gap_reader import COLUMNS
@@ -17,6 +20,22 @@ _OF_IT: Final = (
 )
 _OPEN: Final = f"SELECT {COLUMNS}, checksum FROM gaps WHERE to_tick IS NULL AND from_tick <= ?{_OF_IT}"  # noqa: S608
 _OVER: Final = f"SELECT {COLUMNS}, checksum FROM gaps WHERE to_tick >= ? AND from_tick <= ?{_OF_IT} LIMIT ?"  # noqa: S608
+
+_LAST: Final = (
+    "SELECT max(last_tick) FROM epochs",
+    "SELECT max(tick) FROM journal",
+    "SELECT max((SELECT max(tick) FROM readings WHERE series_id = series.id)) FROM series",
+)
+
+
+def ended_at(path: Path) -> float:
+    """Unix seconds of the last that was recorded, where no service runs that could go on; StoreError.
+
+    One that was stopped put its end down as a gap; one that was killed could not. Infinity for an empty history.
+    """
+    with asking(path) as connection:
+        tick = max(connection.execute(asked).fetchone()[0] or 0 for asked in _LAST)
+        return Calendar(connection).at(tick) if tick else inf
 
 
 class Silences:

@@ -13,8 +13,12 @@ class FakeLink:
 
     def __init__(self):
         self.up = self.room = True
+        self.largest = 100
         self.sent = []
         self.tokens = []
+
+    def fits(self, topic, payload):  # noqa: ARG002 as the link has it
+        return len(payload) <= self.largest
 
     def publish(self, topic, payload, *, retain, tokens):
         assert retain
@@ -91,3 +95,33 @@ def test_the_next_connection_begins_anew(link, statements):
     assert statements.next_deadline() is None
     statements.tick(100.0)
     assert len(link.sent) == 1
+
+
+def test_without_a_connection_nothing_is_due(link, statements):
+    link.up = False
+    statements.say(TOPIC, b"offline", 0.0)
+    statements.tick(100.0)
+    assert statements.next_deadline() is None  # a time that is past would keep the agent turning
+    statements.forget()
+    link.up = True
+    statements.say(TOPIC, b"online", 200.0)
+    assert link.sent == [(TOPIC, b"online")]
+
+
+def test_what_is_too_large_is_given_up(link, statements):
+    statements.say(OTHER, b"x" * 101, 0.0)
+    assert link.sent == []
+    assert statements.next_deadline() is None
+
+
+def test_after_every_turn_the_next_is_ahead(link, statements):
+    now = 0.0
+    for step in range(200):
+        now += 0.7
+        link.up, link.room = step % 7 != 3, step % 5 != 2
+        statements.say(TOPIC, b"%d" % step, now)
+        if step % 3 == 0 and link.tokens:
+            statements.acknowledged(link.tokens[-1], QUOTA if step % 2 else OK, now)
+        statements.tick(now)
+        due = statements.next_deadline()
+        assert due is None or due > now

@@ -14,6 +14,7 @@ from appliance.store.rollup import (
     NEVER_MS,
     Presence,
     Reading,
+    add_late,
     exact,
     hold_ms,
     is_counter,
@@ -256,3 +257,20 @@ def test_what_nobody_described_is_a_counter_by_its_topic(topic, counts):
 def test_numbers_are_forgotten_and_states_are_not():
     assert hold_ms("number") == HOUR_MS
     assert hold_ms("binary") is hold_ms("text") is None
+
+
+def test_the_rise_of_a_day_is_known_only_where_that_of_every_hour_is():
+    """As after a new version counts what an older one did not."""
+    readings = [
+        Reading(hour * HOUR_MS + tenth * 600_000, 1000 * (hour * 6 + tenth)) for hour in range(4) for tenth in range(6)
+    ]
+    hours, before = [], None
+    for hour in range(4):
+        part = readings[hour * 6 : hour * 6 + 6]
+        hours += roll(part, HOUR_MS, before=before, hold_ms=HOUR_MS, counter=hour >= 2)
+        before = part[-1]
+    (day,) = merge(hours, DAY_MS, before=None, hold_ms=HOUR_MS)
+    assert day.increase is None
+    (late,) = merge(hours[2:], DAY_MS, before=readings[11], hold_ms=HOUR_MS)
+    assert late.increase == 12_000
+    assert add_late(hours[0], hours[3]).increase is None

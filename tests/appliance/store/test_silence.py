@@ -1,6 +1,9 @@
 """When nothing could be known of a topic."""
 
+from math import inf
+
 import pytest
+from keeper import Keeper, number
 from kept import BEGIN, Kept
 
 from appliance.store.gaps import (
@@ -17,7 +20,7 @@ from appliance.store.gaps import (
     insert,
 )
 from appliance.store.rollup import NEVER_MS
-from appliance.store.silence import Silences
+from appliance.store.silence import Silences, ended_at
 
 
 @pytest.fixture
@@ -66,3 +69,22 @@ def test_those_that_meet_are_one_and_damaged_ones_are_none(kept):
     gap(kept, HUB, "", BROKER_DOWN, 6_000, 7_000)
     kept.ask("UPDATE gaps SET to_tick = to_tick + 1 WHERE from_tick = ?", ((BEGIN + 6_000) * 16,))
     assert silences(kept) == [(500, 4_000)]
+
+
+def test_a_history_ends_with_the_last_that_is_in_it(tmp_path):
+    keeper = Keeper(tmp_path / "appliance.db")
+    for _ in range(3):
+        keeper.advance(10.0)
+        keeper.write(number(1))
+    last_at = keeper.at
+    keeper.advance(100.0)  # killed, and looked at later
+    assert abs(ended_at(keeper.path) - last_at) < 1.0
+    keeper.stop()
+
+
+def test_an_empty_history_has_no_end(tmp_path):
+    Kept(tmp_path / "appliance.db").close()
+    keeper = Keeper(tmp_path / "empty.db")
+    keeper.ask("DELETE FROM epochs")
+    assert ended_at(keeper.path) == inf
+    keeper.stop()
