@@ -7,7 +7,7 @@ import msgspec
 
 from sensors.link import Link
 from sensors.outbox import Entry, Outbox
-from sensors.reasons import QUOTA_EXCEEDED, REFUSED
+from sensors.reasons import NEVER_TAKEN, NOT_AUTHORIZED, QUOTA_EXCEEDED, REFUSED
 from sensors.sensor import Outgoing
 from sensors.topics import OFF, ON, AgentTopics
 
@@ -30,7 +30,9 @@ class Sender:
         self._link = link
         self._batch: frozenset[int] = frozenset()  # the backlog message on its way
         self._backlog_at: float | None = None
+        self._most = BACKLOG_READINGS  # of the next backlog message
         self._refusals_said: set[int] = set()
+        self.why_set_aside = ""  # the broker's last reason to refuse a reading for good
 
     def reading(self, out: Outgoing, now: float, *, time: str, clock: str) -> None:
         """Take a reading into the outbox and send it if there is a connection."""
@@ -71,18 +73,51 @@ class Sender:
         self._outbox.refused(tokens)
 
     def acknowledged(self, tokens: Sequence[int], reason_code: int, now: float) -> None:
-        """Forget what the broker has; keep what it refuses and say so once for each reason."""
+        """Forget what the broker has, put aside what it will never take, keep the rest; say so once for each reason."""
         of_backlog = self._batch.issuperset(tokens)
         if of_backlog:
             self._batch = frozenset()
         if reason_code < REFUSED:
             self._outbox.acknowledged(tokens)
             if of_backlog:
+                self._most = BACKLOG_READINGS
                 self._outbox.settle(now)
                 self._backlog_at = now + BACKLOG_EVERY_S
             return
-        self._outbox.refused(tokens)
-        self._backlog_at = now + (QUOTA_WAIT_S if reason_code == QUOTA_EXCEEDED else REFUSED_WAIT_S)
+        put_aside = self._is_hopeless(tokens, reason_code, of_backlog=of_backlog)
+        if put_aside:
+            # It would not arrive with the backlog either: whoever may not publish there may not have it recorded.
+            self.why_set_aside = NEVER_TAKEN[reason_code]
+            self._outbox.put_aside(tokens)
+        else:
+            self._outbox.refused(tokens)
+        if of_backlog or not put_aside:
+            self._backlog_at = now + self._wait_s(reason_code, of_backlog=of_backlog)
+        self._say(reason_code, put_aside=put_aside)
+
+    def _is_hopeless(self, tokens: Sequence[int], reason_code: int, *, of_backlog: bool) -> bool:
+        """Whether these very readings will never be taken.
+
+        Not being allowed to send a backlog says nothing of the readings in it: they wait for the right. A backlog that
+        is refused for its content is taken apart until the reading is found that it is refused for.
+        """
+        if reason_code not in NEVER_TAKEN:
+            return False
+        if not of_backlog:
+            return True
+        if reason_code == NOT_AUTHORIZED:
+            return False
+        self._most = max(len(tokens) // 2, 1)
+        return len(tokens) == 1
+
+    def _wait_s(self, reason_code: int, *, of_backlog: bool) -> float:
+        if reason_code == QUOTA_EXCEEDED:
+            return QUOTA_WAIT_S
+        if of_backlog and reason_code in NEVER_TAKEN and reason_code != NOT_AUTHORIZED:
+            return BACKLOG_EVERY_S  # the next one is a smaller one
+        return REFUSED_WAIT_S
+
+    def _say(self, reason_code: int, *, put_aside: bool) -> None:
         if reason_code in self._refusals_said:
             return
         self._refusals_said.add(reason_code)
@@ -92,8 +127,9 @@ class Sender:
             )
         else:
             log.warning(
-                "the broker refuses readings (reason code 0x%02X); they are kept. Check what %s may publish there",
+                "the broker refuses readings (reason code 0x%02X); they are %s. Check what %s may publish there",
                 reason_code,
+                "set aside and counted" if put_aside else "kept",
                 self._topics.agent,
             )
 
@@ -108,7 +144,7 @@ class Sender:
         if self._backlog_at is None or self._batch or now < self._backlog_at or not self._link.up:
             return
         self._backlog_at = now + BACKLOG_EVERY_S
-        entries = self._outbox.backlog(BACKLOG_READINGS, self._link.max_packet_bytes - 1024)
+        entries = self._outbox.backlog(self._most, self._link.max_packet_bytes - 1024)
         if not entries:
             return
         seqs = tuple(entry.seq for entry in entries)

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sensors.outbox import MAX_RANGES, MEMORY_READINGS, RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
+from sensors.outbox import MEMORY_READINGS, RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
 
 ROOT = Path(__file__).parents[2]
 TIME = "2026-11-22T20:05:51.120Z"
@@ -156,15 +156,37 @@ def test_oldest_go_first_and_are_counted_across_restarts(opened):
     assert (again.dropped, again.dropped_ranges) == (outbox.dropped, outbox.dropped_ranges)
 
 
-def test_which_numbers_were_dropped_is_remembered_within_bounds(opened):
+def test_numbers_dropped_of_another_run_are_not_named(opened):
     outbox = opened()
-    for seq in (1, 2, 3, 3, 7, *range(10, 100, 2)):
+    for seq in (1, 2, 5):
         outbox._note_dropped(seq, outbox.run)
     outbox._note_dropped(200, "another run")
-    assert len(outbox.dropped_ranges) == MAX_RANGES
-    assert outbox.dropped_ranges[-2:] == [(96, 96), (98, 98)]
-    outbox._note_dropped(99, outbox.run)
-    assert outbox.dropped_ranges[-2:] == [(96, 96), (98, 99)]
+    assert outbox.dropped_ranges == [(1, 2), (5, 5)]
+
+
+def test_what_the_broker_never_takes_is_put_aside_and_counted_across_restarts(opened):
+    outbox = opened()
+    kept = fill(outbox, 6)
+    outbox.tick(5.0)
+    fresh = fill(outbox, 2)
+    outbox.put_aside([kept[0], kept[1], fresh[0], fresh[0], 999])
+    assert (outbox.set_aside, outbox.waiting) == (3, 5)
+    assert outbox.set_aside_ranges == [(kept[0], kept[1]), (fresh[0], fresh[0])]
+    assert seqs(outbox.backlog(100)) == [*kept[2:], fresh[1]]
+    assert (outbox.dropped, outbox.dropped_ranges) == (0, [])
+    outbox.close(6.0)
+    again = opened()
+    assert (again.set_aside, again.set_aside_ranges) == (3, outbox.set_aside_ranges)
+    assert seqs(again.backlog(100)) == [*kept[2:], fresh[1]]
+
+
+def test_numbers_put_aside_of_an_earlier_run_are_counted_and_not_named(opened):
+    outbox = opened()
+    kept = fill(outbox, 2)
+    outbox.tick(5.0)
+    outbox.run = "another"
+    outbox.put_aside(kept)
+    assert (outbox.set_aside, outbox.set_aside_ranges, outbox.waiting) == (2, [], 0)
 
 
 def test_what_somebody_else_wrote_there_is_no_range(opened):
