@@ -294,7 +294,7 @@ class Agent:
             run=self._outbox.run,
             dropped_ranges=self._outbox.dropped_ranges,
             set_aside=self._outbox.set_aside,
-            set_aside_why=self._sender.why_set_aside,
+            set_aside_why=self._outbox.set_aside_why,
             set_aside_ranges=self._outbox.set_aside_ranges,
             outbox_problem=self._outbox.problem,
             commands_refused=self._refusals.count,

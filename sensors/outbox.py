@@ -60,7 +60,8 @@ class Outbox:
 
     `problem` is a line about the disk while it cannot be written; readings then stay in memory, within the same bounds.
     `dropped` counts what the bounds cost since the file was made, `dropped_ranges` are its numbers of the present run;
-    `set_aside` and `set_aside_ranges` do the same for what the broker refuses for good.
+    `set_aside` and `set_aside_ranges` do the same for what the broker refuses for good, and `set_aside_why` is the last
+    reason.
     """
 
     def __init__(self, path: Path, *, max_readings: int = 100_000, max_bytes: int = 16_777_216) -> None:
@@ -125,8 +126,9 @@ class Outbox:
         """Keep readings that the broker did not take; they wait with the others."""
         self._flying.difference_update(seqs)
 
-    def put_aside(self, seqs: Iterable[int]) -> None:
+    def put_aside(self, seqs: Iterable[int], why: str) -> None:
         """Forget readings that the broker will never take, and count them."""
+        self.set_aside_why = why
         for seq in seqs:
             run = self._run_of(seq)
             if run is None:
@@ -234,6 +236,7 @@ class Outbox:
             self.dropped = int(meta["dropped"])
             self.dropped_ranges = remembered(meta.get("dropped_ranges", "[]"))
             self.set_aside = int(meta.get("set_aside", 0))
+            self.set_aside_why = str(meta.get("set_aside_why", ""))
             self.set_aside_ranges = remembered(meta.get("set_aside_ranges", "[]"))
             self._stored_count, self._stored_bytes = db.execute(
                 "SELECT count(*), coalesce(sum(size), 0) FROM readings"
@@ -313,6 +316,7 @@ class Outbox:
                         (self.dropped, "dropped"),
                         (json.dumps(self.dropped_ranges), "dropped_ranges"),
                         (self.set_aside, "set_aside"),
+                        (self.set_aside_why, "set_aside_why"),
                         (json.dumps(self.set_aside_ranges), "set_aside_ranges"),
                         (self.run, "run"),
                         (next_seq, "next_seq"),

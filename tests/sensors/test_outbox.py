@@ -169,7 +169,7 @@ def test_what_the_broker_never_takes_is_put_aside_and_counted_across_restarts(op
     kept = fill(outbox, 6)
     outbox.tick(5.0)
     fresh = fill(outbox, 2)
-    outbox.put_aside([kept[0], kept[1], fresh[0], fresh[0], 999])
+    outbox.put_aside([kept[0], kept[1], fresh[0], fresh[0], 999], "not authorized")
     assert (outbox.set_aside, outbox.waiting) == (3, 5)
     assert outbox.set_aside_ranges == [(kept[0], kept[1]), (fresh[0], fresh[0])]
     assert seqs(outbox.backlog(100)) == [*kept[2:], fresh[1]]
@@ -177,6 +177,7 @@ def test_what_the_broker_never_takes_is_put_aside_and_counted_across_restarts(op
     outbox.close(6.0)
     again = opened()
     assert (again.set_aside, again.set_aside_ranges) == (3, outbox.set_aside_ranges)
+    assert again.set_aside_why == "not authorized"
     assert seqs(again.backlog(100)) == [*kept[2:], fresh[1]]
 
 
@@ -185,7 +186,7 @@ def test_numbers_put_aside_of_an_earlier_run_are_counted_and_not_named(opened):
     kept = fill(outbox, 2)
     outbox.tick(5.0)
     outbox.run = "another"
-    outbox.put_aside(kept)
+    outbox.put_aside(kept, "not authorized")
     assert (outbox.set_aside, outbox.set_aside_ranges, outbox.waiting) == (2, [], 0)
 
 

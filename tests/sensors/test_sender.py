@@ -194,7 +194,7 @@ def test_a_reading_that_is_never_taken_is_set_aside_and_holds_nobody_up(sender, 
         tell(sender, TEMPERATURE)
         sender.acknowledged((seq,), code, 0.1)
     assert (outbox.waiting, outbox.set_aside, outbox.set_aside_ranges) == (1, 2, [(2, 3)])
-    assert sender.why_set_aside == why
+    assert outbox.set_aside_why == why
     assert len(caplog.records) == 1
     assert f"0x{code:02X}); they are set aside and counted. Check what house may publish there" in caplog.text
     sender.tick(0.5)
@@ -203,6 +203,27 @@ def test_a_reading_that_is_never_taken_is_set_aside_and_holds_nobody_up(sender, 
     sender.tick(1000.0)
     assert len(link.sent) == 3
     assert outbox.waiting == 0
+
+
+@pytest.mark.parametrize(("code", "set_aside"), [(0x87, [(1, 1), (3, 3)]), (0x99, [(3, 3)])])
+def test_what_is_refused_live_is_not_sent_with_the_backlog_to_be_left_out_there(sender, link, outbox, code, set_aside):
+    link.up = False
+    tell(sender, TEMPERATURE)
+    tell(sender, DOOR)
+    link.up = True
+    sender.connected(0.0)
+    tell(sender, TEMPERATURE)
+    sender.acknowledged((3,), code, 0.1)
+    sender.tick(0.5)
+    assert link.sent[-1][2]["tokens"] == ((2,) if code == 0x87 else (1, 2))
+    assert sorted(outbox.set_aside_ranges) == set_aside
+    sender.disconnected()
+    sender.connected(1.0)  # somebody may have granted it meanwhile
+    link.up = False
+    tell(sender, TEMPERATURE)
+    link.up = True
+    sender.tick(2.0)
+    assert 4 in link.sent[-1][2]["tokens"]
 
 
 def waiting(sender, link, count):
