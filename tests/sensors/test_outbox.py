@@ -2,7 +2,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import settings
@@ -417,3 +419,38 @@ class TestStory(Story.TestCase):
 @pytest.fixture
 def _story_directory(tmp_path):
     Story.directory = tmp_path / "story"
+
+
+NUMBERS = """
+import sys
+from pathlib import Path
+from sensors import outbox as module
+module.SEQ_BLOCK = 7  # so that many blocks are reserved
+outbox = module.Outbox(Path(sys.argv[1]))
+now = 0.0
+while True:
+    entry = outbox.add("home/attic/temperature", "21.4", now, time="2026-11-22T20:05:51.120Z")
+    sys.stdout.write(f"{entry.run} {entry.seq}\\n")
+    sys.stdout.flush()
+    now += 0.9
+    outbox.tick(now)
+"""
+
+
+def test_no_number_comes_twice_however_often_the_agent_is_killed(tmp_path):
+    random = Random(5)
+    given = []
+    for _ in range(25):
+        command = [sys.executable, "-c", NUMBERS, tmp_path / "house.outbox"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            first = process.stdout.readline()
+            time.sleep(random.uniform(0.0, 0.03))
+            process.kill()
+            given += [first, *process.stdout]
+    whole = [line for line in given if line.endswith("\n")]
+    assert len(whole) > 200
+    assert len(set(whole)) == len(whole)
+    assert len({line.split()[0] for line in whole}) == 1  # of one run, over all of them
+    kept = Outbox(tmp_path / "house.outbox")
+    assert fill(kept, 1)[0] > max(int(line.split()[1]) for line in whole)
+    kept.close(0.0)
