@@ -67,8 +67,9 @@ def test_a_copy_while_the_service_runs_and_back_when_it_rests(tmp_path):
         service.stop()
     assert not list(data_dir.glob("*.corrupt-*"))
     shown = appliance(tmp_path, "history", TOPIC, "--data", data_dir).stdout
-    assert "restored from a backup (copy.db)" in shown
-    assert "power cut" not in shown
+    _, _, after = shown.partition("restored from a backup (copy.db)")
+    assert after
+    assert "power cut" not in after  # the copy was made of a file that nobody had stopped
 
 
 def test_after_kill_a_copy_is_put_back_and_served(tmp_path):
@@ -136,5 +137,4 @@ def test_a_file_of_another_kind_is_called_by_its_name(tmp_path):
     other.write_bytes(b"no database" * 100)
     done = appliance(tmp_path, "restore", other, "--data", tmp_path / "d")
     assert done.returncode == Exit.DATA
-    assert f"{other} is no whole database" in done.stderr
-    assert "take another copy" in done.stderr
+    assert f"{other} is no database: name a file that `appliance backup` has made" in done.stderr

@@ -60,7 +60,7 @@ def test_a_running_service_says_the_same(tmp_path):
         done = appliance(tmp_path, "prove", "house", "--data", tmp_path / "d")
         assert done.stderr == ""
         assert "  2 to 3 (2), between " in done.stdout
-        assert "still with the agent" in done.stdout
+        assert "may still be with the agent, offline since " in done.stdout
         assert "until now: agent offline house" in done.stdout
         assert done.returncode == Exit.OK
         unknown = appliance(tmp_path, "prove", "attic", "--data", tmp_path / "d")
@@ -117,3 +117,11 @@ def test_times_in_words(monkeypatch, since, until, words):
 def test_nothing_in_that_time():
     lines = list(proof_lines({"agent": "house", "explained": True, "runs": [], "gaps": []}))
     assert lines[0] == "house sent nothing in that time; --since all looks at everything"
+
+
+def test_a_gap_of_one_series_names_it():
+    gap = {"since": 1.0, "until": None, "cause": "lost to damage", "detail": "it was cut off"}
+    proof = {"agent": "house", "explained": True, "runs": [], "gaps": [{**gap, "scope": "series", "name": "a/b"}]}
+    line = list(proof_lines(proof))[1]
+    assert line.startswith("  gap of a/b from ")
+    assert line.endswith("until now: lost to damage (it was cut off)")
