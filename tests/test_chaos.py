@@ -78,4 +78,8 @@ def test_killed_in_all_orders_nothing_comes_twice_and_only_the_killed_agents_mem
         assert (starts[-1] - 1) % SEQ_BLOCK == 0
     house.assert_nothing_twice()
     assert len({run for run, _, _ in house.ranges()}) == 1
-    assert house.missing() <= {"agent cut", "still with the agent"}  # as long as it last said that it keeps some
+    assert house.missing() <= {
+        "agent cut",
+        "still with the agent",
+        "may still be with the agent",
+    }  # as long as it last said that it keeps some
