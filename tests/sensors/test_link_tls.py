@@ -145,7 +145,7 @@ def test_mosquitto_with_tls(authority, tmp_path, must):
 
 def look_here(service, site):
     """Look on the loopback interface alone."""
-    return look(service, site, seconds=5.0, interface="127.0.0.1")
+    return look(service, site, seconds=9.0, interface="127.0.0.1")
 
 
 @pytest.fixture
