@@ -120,7 +120,11 @@ class SensorsConfig:
 
 def load_config(path: Path) -> SensorsConfig:
     """Read the file and what it names, touching no hardware. Raises ConfigError."""
-    document = Document.read(path)
+    return config_of(Document.read(path))
+
+
+def config_of(document: Document) -> SensorsConfig:
+    """Take the configuration out of a text that was read. Raises ConfigError."""
     keys = document.convert(Keys)
     sensors = tuple(_sensor(document, number) for number in range(len(keys.sensor)))
     seen: dict[str, int] = {}
@@ -221,4 +225,4 @@ def _password(document: Document, broker: Broker) -> str | None:
     return password
 
 
-__all__ = ["ConfigError", "SensorConfig", "SensorsConfig", "load_config", "usual_data_dir"]
+__all__ = ["ConfigError", "SensorConfig", "SensorsConfig", "config_of", "load_config", "usual_data_dir"]

@@ -9,7 +9,7 @@ import pytest
 from appliance import __version__
 from sensors import cli
 from sensors.drivers.gpio_output import GpioOutput
-from sensors.drivers.simulated import Simulated, SimulatedRoom
+from sensors.drivers.simulated import Simulated, SimulatedInstrument
 
 ROOT = Path(__file__).parents[2]
 HOUSE = """
@@ -108,7 +108,7 @@ def test_read_an_unknown_name(sensors, config):
 
 
 def test_read_says_in_one_line_what_failed(sensors, config, monkeypatch):
-    monkeypatch.setattr(SimulatedRoom, "read", lambda _self: 1 / 0)
+    monkeypatch.setattr(SimulatedInstrument, "read", lambda _self: 1 / 0)
     code, out, err = sensors("read", "kitchen", "--config", config)
     assert (code, out) == (cli.FAILED, "")
     assert err == "sensor kitchen: ZeroDivisionError: division by zero\n"
@@ -116,8 +116,8 @@ def test_read_says_in_one_line_what_failed(sensors, config, monkeypatch):
 
 def test_read_gives_up_a_driver_that_hangs(sensors, config, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(SimulatedRoom, "read", lambda _self: release.wait(30))
-    monkeypatch.setattr(SimulatedRoom, "timeout_s", 0.05)
+    monkeypatch.setattr(SimulatedInstrument, "read", lambda _self: release.wait(30))
+    monkeypatch.setattr(SimulatedInstrument, "timeout_s", 0.05)
     monkeypatch.setattr(cli, "SLACK_S", 0.05)
     code, _, err = sensors("read", "kitchen", "--config", config)
     release.set()
