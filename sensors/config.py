@@ -120,11 +120,15 @@ class SensorsConfig:
 
 def load_config(path: Path) -> SensorsConfig:
     """Read the file and what it names, touching no hardware. Raises ConfigError."""
-    return config_of(Document.read(path))
+    return _config(Document.read(path))
 
 
-def config_of(document: Document) -> SensorsConfig:
-    """Take the configuration out of a text that was read. Raises ConfigError."""
+def config_of(text: str, path: Path) -> SensorsConfig:
+    """Take a text for what stands in a file, which errors call `path`. Raises ConfigError."""
+    return _config(Document(path, text))
+
+
+def _config(document: Document) -> SensorsConfig:
     keys = document.convert(Keys)
     sensors = tuple(_sensor(document, number) for number in range(len(keys.sensor)))
     seen: dict[str, int] = {}

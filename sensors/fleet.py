@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.config import Document
 from sensors.agent import Agent
 from sensors.config import SensorsConfig, config_of
 from sensors.drivers.simulated import FAULTS, INSTRUMENTS
@@ -99,7 +98,7 @@ def _config(wanted: Wanted, data: Path, digits: str, number: int) -> SensorsConf
         if i > 0:  # the clock is the agent's: set by one of its sensors, not by all
             keys["faults"] = [text for text in keys["faults"] if parse(text).kind != "clock"]
         lines += ["[[sensor]]", *_lines(keys)]
-    return config_of(Document(Path("sensors simulate"), "\n".join(lines)))
+    return config_of("\n".join(lines), Path("sensors simulate"))
 
 
 def _lines(keys: dict[str, Any]) -> list[str]:

@@ -2,11 +2,9 @@
 
 import argparse
 import json
-import logging
 import math
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import logging
+
     from sensors.fleet import Count, Fleet, Wanted
 
 MOST_DEVICES = 10_000
@@ -61,6 +61,9 @@ def run(arguments: argparse.Namespace) -> bool:
 
     Raises ConfigError, OutboxError.
     """
+    import logging  # noqa: PLC0415 as below
+    import tempfile  # noqa: PLC0415
+
     from sensors.fleet import Fleet, Wanted, configs, readings_per_round  # noqa: PLC0415 --help need not wait for it
 
     if not arguments.verbose:
@@ -130,7 +133,7 @@ class Once:
     def __init__(self) -> None:
         self._said: set[str] = set()
 
-    def passes(self, record: logging.LogRecord) -> bool:
+    def passes(self, record: "logging.LogRecord") -> bool:
         """Whether the line is new."""
         line = record.getMessage()
         if line in self._said or len(self._said) >= MOST_REPEATS:

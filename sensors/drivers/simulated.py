@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from sensors.driver import BadFrame, Channel, Disconnected, Driver, DriverContext, SensorError
 from sensors.drivers.gpio_input import WIRINGS, GpioInput
-from sensors.house.chance import DAY_S, Comings, Daily, Happening
+from sensors.house.chance import DAY_S, Comings, Daily, Happening, Remembered
 from sensors.house.faults import KINDS, SHAPE, Fault, Kind, parse
 from sensors.house.people import HALL, People, place_of
 from sensors.house.rooms import Meter, Room
@@ -314,7 +314,7 @@ class Simulated:
             return SimulatedInstrument(model, house)
         if model == "relay":
             return SimulatedRelay(model, house)
-        happening = house.happening(model, busy=options.life == "busy")
+        happening = Remembered(house.happening(model, busy=options.life == "busy"))
         if model == "lamp":
             return SimulatedRelay(model, house, happening)
         pins = SimulatedPins(SimulatedLine(model, house, happening, context.clock))

@@ -71,6 +71,29 @@ class Comings:
         return start, start + length
 
 
+class Remembered:
+    """A happening that is asked often: what was found holds until its next change. The time may be set meanwhile."""
+
+    def __init__(self, happening: Happening) -> None:
+        self._happening = happening
+        self._from = self._until = 0.0
+        self._on = False
+
+    def is_on(self, at: float) -> bool:
+        """See Happening."""
+        self._look(at)
+        return self._on
+
+    def next_change(self, at: float) -> float:
+        """See Happening."""
+        self._look(at)
+        return self._until
+
+    def _look(self, at: float) -> None:
+        if not self._from <= at < self._until:
+            self._on, self._from, self._until = self._happening.is_on(at), at, self._happening.next_change(at)
+
+
 @dataclass(frozen=True, slots=True)
 class Daily:
     """Something that is ON in the spans that begin on each day; a span may reach into the day after."""

@@ -18,6 +18,7 @@ HOUR_S = 3600.0
 WALK_S = 12.0  # through the hall
 LEAVING_S = 90.0  # shoes, coat, keys
 MOVES_EVERY_S = 75.0  # so often a motion sensor notices somebody who sits
+STANDS_EVERY_S = 20.0  # and somebody who stands in the hall
 DARK_LX = 1500.0  # outdoors; indoors a lamp is switched on then
 
 
@@ -187,13 +188,16 @@ class People:
 @lru_cache(maxsize=4096)
 def _motion(seed: int, place: str, day: int) -> tuple[Span, ...]:
     spans = []
+    every_s = STANDS_EVERY_S if place == HALL else MOVES_EVERY_S
     for person in range(PERSONS):
         for stay in day_of(seed, person, day):
             if stay.place != place or not stay.awake:
                 continue
             at = stay.start
             while at < stay.end:
-                start = at if at == stay.start else at + 30 * chance(seed, place, "stirs", person, at)
-                spans.append((start, min(start + 8 + 20 * chance(seed, place, "for", person, at), stay.end + 5)))
-                at += MOVES_EVERY_S
+                start = at if at == stay.start else at + 0.4 * every_s * chance(seed, place, "stirs", person, at)
+                if start < stay.end:
+                    length = 8 + 20 * chance(seed, place, "for", person, at)
+                    spans.append((start, min(start + length, stay.end + 5)))
+                at += every_s
     return tuple(spans)

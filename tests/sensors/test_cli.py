@@ -69,7 +69,7 @@ def test_list_kinds_names_every_kind_and_key(sensors):
     assert code == cli.OK
     assert "simulated: " in out
     code, out, _ = sensors("list", "--kinds", "--json")
-    assert json.loads(out)["simulated"]["keys"].keys() == {"model"}
+    assert json.loads(out)["simulated"]["keys"].keys() == {"model", "seed", "life", "faults"}
 
 
 def test_read_a_polled_sensor(sensors, config):
