@@ -139,21 +139,15 @@ class Count:
 class Fleet:
     """The agents and their threads. `start` it once, `stop` it once; count at any time."""
 
-    def __init__(self, agents: Sequence[SensorsConfig]) -> None:
-        """Open the outboxes. Raises OutboxError."""
-        allow_descriptors(len(agents) * DESCRIPTORS + 64)
-        self._outboxes = [
-            Counted(c.outbox_path, max_readings=c.outbox.max_readings, max_bytes=c.outbox.max_bytes) for c in agents
-        ]
-        self._agents = [
-            Agent(config, outbox, worker=Inline, goodbye_s=GOODBYE_S)
-            for config, outbox in zip(agents, self._outboxes, strict=True)
-        ]
+    def __init__(self, configs: Sequence[SensorsConfig]) -> None:
+        allow_descriptors(len(configs) * DESCRIPTORS + 64)
         self._threads = [
-            threading.Thread(target=self._run, args=(agent,), name=config.agent, daemon=True)
-            for agent, config in zip(self._agents, agents, strict=True)
+            threading.Thread(target=self._run, args=(config,), name=config.agent, daemon=True) for config in configs
         ]
-        self.trouble: list[str] = []  # of agents that could not go on
+        self._state = threading.Lock()
+        self._agents: list[tuple[Agent, Counted]] = []  # those that have begun
+        self._stopping = False
+        self.trouble: list[OutboxError] = []  # of agents that could not go on
 
     @property
     def running(self) -> bool:
@@ -169,31 +163,41 @@ class Fleet:
 
     def count(self) -> Count:
         """Count what happened so far."""
+        with self._state:
+            agents = tuple(self._agents)
         return Count(
-            devices=len(self._agents),
-            connected=sum(agent.up for agent in self._agents),
-            made=sum(outbox.made for outbox in self._outboxes),
-            acknowledged=sum(outbox.taken for outbox in self._outboxes),
-            waiting=sum(outbox.waiting for outbox in self._outboxes),
-            dropped=sum(outbox.dropped for outbox in self._outboxes),
+            devices=len(self._threads),
+            connected=sum(agent.up for agent, _ in agents),
+            made=sum(outbox.made for _, outbox in agents),
+            acknowledged=sum(outbox.taken for _, outbox in agents),
+            waiting=sum(outbox.waiting for _, outbox in agents),
+            dropped=sum(outbox.dropped for _, outbox in agents),
         )
 
     def stop(self) -> None:
-        """Have every agent say goodbye, and wait for them; an agent that never started only closes its outbox."""
-        for agent in self._agents:
-            agent.stop()
-        for thread in self._threads:
-            if thread.ident is None:
-                thread.start()
+        """Have every agent say goodbye, and wait for them."""
+        with self._state:
+            self._stopping = True
+            for agent, _ in self._agents:
+                agent.stop()
         deadline = time.monotonic() + PATIENCE_S
         for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0.0))
+            if thread.ident is not None:
+                thread.join(max(deadline - time.monotonic(), 0.0))
 
-    def _run(self, agent: Agent) -> None:
+    def _run(self, config: SensorsConfig) -> None:
+        """Live one agent's life: SQLite wants the thread that opened an outbox to use it."""
+        bounds = config.outbox
         try:
+            outbox = Counted(config.outbox_path, max_readings=bounds.max_readings, max_bytes=bounds.max_bytes)
+            agent = Agent(config, outbox, worker=Inline, goodbye_s=GOODBYE_S)
+            with self._state:
+                self._agents.append((agent, outbox))
+                if self._stopping:
+                    agent.stop()
             agent.run()
         except OutboxError as error:
-            self.trouble.append(str(error))
+            self.trouble.append(error)
 
 
 def allow_descriptors(wanted: int) -> None:

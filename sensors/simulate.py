@@ -96,10 +96,10 @@ def run(arguments: argparse.Namespace) -> bool:
         finally:
             fleet.stop()
     count = fleet.count()
-    for line in sorted(set(fleet.trouble)):
-        sys.stderr.write(f"{line}\n")
     sys.stdout.write(f"{json.dumps(asdict(count)) if arguments.json else _told(count)}\n")
-    return not fleet.trouble and count.made == count.acknowledged
+    if fleet.trouble:
+        raise fleet.trouble[0]
+    return not count.waiting and not count.dropped
 
 
 def _play(fleet: "Fleet", wanted: "Wanted", stopping: threading.Event, seconds: float | None) -> None:
