@@ -120,6 +120,8 @@ class Service:
                 with explained_listener(number, one):
                     await self._open_mqtt(hub, one, context, parts)
         self.listeners = tuple(map(url, settings.listener))
+        if journal is not None:
+            journal.begin()
 
     async def _open_mqtt(self, hub: Hub, one: Listener, context: ssl.SSLContext | None, parts: AsyncExitStack) -> None:
         if one.path:

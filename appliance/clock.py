@@ -8,6 +8,7 @@ from typing import Any
 
 SYNCED = "synced"
 UNSYNCED = "unsynced"
+RELEASED_MS = 1_767_225_600_000  # begin of 2026 (Unix ms): a clock that shows less is wrong, for this was not written
 
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _TIMEX_BYTES = 512  # more than struct timex takes anywhere; zeros only ask

@@ -113,7 +113,11 @@ class Linked(Protocol):
 
 
 class DriverKind(Protocol):
-    """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it."""
+    """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it.
+
+    A kind may name the numbers that its sensors measure as `measures`, or have `channels` in the class: then mistakes
+    in the tables of single measurements are found before there is hardware.
+    """
 
     Options: "type[msgspec.Struct]"
 

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import sqlite3
+from contextlib import closing
 
 from processes import appliance, eventually, free_port, running
 
@@ -55,3 +57,25 @@ def test_each_gap_has_its_cause(tmp_path):
 
 UNSET = "clock unset"
 """Where nothing keeps the clock of the machine that tests."""
+
+
+def test_the_gap_of_its_absence_ends_when_it_runs_though_nothing_is_published(tmp_path):
+    data_dir, port = tmp_path / "d", free_port()
+    arguments = ("run", "--data", data_dir, "--mqtt-port", port, "--http-port", "0")
+    for starts, sign in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGTERM)):
+        with running(tmp_path, *arguments) as service:
+            service.line()
+            eventually(lambda starts=starts: [until is None for _, until in down(data_dir)] == [False] * starts)
+            service.process.send_signal(sign)
+            service.process.wait()
+    assert [(detail, until is None) for detail, until in down(data_dir)] == [
+        ("stopped", False),
+        ("not stopped: power cut or crash", False),
+        ("stopped", True),
+    ]
+
+
+def down(data_dir):
+    """Details and ends of the gaps of the service."""
+    with closing(sqlite3.connect(data_dir / "appliance.db")) as database:
+        return database.execute("SELECT detail, to_tick FROM gaps ORDER BY id").fetchall()

@@ -18,6 +18,8 @@ Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public nam
 MAX_ROWS = 100_000
 ANSWER_S = 10.0  # the longest wait for an answer
 CLOCK_UNSET = "clock unset"  # then readings are there
+UNSYNCED = "unsynced"
+ANY_AT = 253_402_214_400.0  # the last day that a time can be written in: whatever a clock has shown
 DATA_HELP = "data directory of the service, where it is not one of the usual ones"
 
 
@@ -211,12 +213,35 @@ def history_command(arguments: argparse.Namespace) -> int:
     for one in in_order(found):
         say(gap_line(one) if "cause" in one else row_line(one, found["kind"], found["unit"]))
     if not rows:
-        complain(f"no readings of {arguments.topic} in that time; --since 7d looks further back")
-    if any(row["clock"] == "unsynced" for row in rows):
+        complain_empty(arguments.data, arguments.topic)
+    if any(row["clock"] == UNSYNCED for row in rows):
         complain("some times may be wrong: the clock of the computer that measured had not been set by the network")
     if len(rows) >= arguments.limit:
         complain(f"only the newest {arguments.limit} rows; --limit gives more")
     return Exit.OK if found["rows"] or found["gaps"] else Exit.NOTHING
+
+
+def complain_empty(data_dir: Path | None, topic: str) -> None:
+    """Say that there are no readings in that time, and where the newest one is."""
+    empty = f"no readings of {topic} in that time"
+    found = _ask_history(data_dir, {"topic": topic, "since": 0.0, "until": ANY_AT, "limit": 1}, [])
+    if found is not None:
+        newest = [(row["at"], row["clock"]) for row in found["rows"]]
+    else:
+        from appliance.store.database import StoreError  # noqa: PLC0415 commands import what they need
+        from appliance.store.history_reader import HistoryReader  # noqa: PLC0415
+
+        try:
+            rows = HistoryReader(find_database(data_dir)).rows(topic, 0.0, ANY_AT, 1)
+        except StoreError as error:
+            raise CommandError(str(error), Exit.DATA) from None
+        newest = [(row.at, row.clock) for row in rows]
+    if not newest:
+        complain(empty)
+        return
+    ((at, clock),) = newest
+    unset = ", measured while the clock was not set" if clock == UNSYNCED else ""
+    complain(f"{empty}; the newest is of {local_time(at)}{unset}")
 
 
 def row_line(row: dict[str, Any], kind: str, unit: str | None) -> str:

@@ -79,6 +79,7 @@ def export_command(arguments: argparse.Namespace) -> int:
         since_at=since_at,
         until_at=time_argument(arguments, "until", at),
         every_s=arguments.every,
+        now_at=at,
     )
     check_order(wanted.since_at, wanted.until_at, at)
     output = arguments.output

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any, Final
 
 from appliance.cli.ask import (
     ask_service,
+    complain_empty,
     counted,
     database_without_service,
     gap_line,
@@ -19,6 +21,7 @@ from appliance.cli.terminal import complain, printable, say
 from appliance.exits import CommandError, Exit
 from appliance.timespan import rfc3339
 
+WHOLE: Final = 0.9995  # rounds to 100.0 %
 PERIODS: Final = {"1m": "minute", "1h": "hour", "1d": "day"}
 
 
@@ -33,7 +36,7 @@ def summary_command(arguments: argparse.Namespace, query: dict[str, Any]) -> int
     for one in in_order(found):
         say(gap_line(one) if "cause" in one else summary_line(one, found["kind"], found["unit"]))
     if not rows:
-        complain(f"no readings of {arguments.topic} in that time; --since 7d looks further back")
+        complain_empty(arguments.data, arguments.topic)
     if len(rows) >= arguments.limit:
         complain(f"only the newest {arguments.limit} rows; --limit gives more")
     return Exit.OK if rows or found["gaps"] else Exit.NOTHING
@@ -48,13 +51,15 @@ def summary_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
         which, mean = "mean over time", row["weighted_mean"]
         if mean is None:
             which, mean = "mean", row["mean"]
+        # What is still to come counts for nothing, nor does a gap.
+        known = [f"known {row['known']:.1%} of it"] if row["known"] < WHOLE else []
         if kind == "binary":
-            told.append(f"ON {mean:.1%} of the time")
+            told += [f"ON {mean:.1%} of the time", *known]
             last = "ON" if last else "OFF"
         else:
             if row["sum"] is not None:
                 told.append(f"sum {_number(row['sum'], unit)}")
-            told.append(f"{which} {_number(mean, unit)}")
+            told += [f"{which} {_number(mean, unit)}", *known]
             told += [f"min {_number(row['min'])}", f"max {_number(row['max'])}"]
             last = _number(last)
     told += [f"last {printable(str(last))}", counted(row["count"], "reading")]
@@ -85,7 +90,9 @@ def _read(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> 
         one = series.get(query["topic"])
         if one is None:
             raise unknown_topic(query["topic"], series)
-        rows = reader.summaries(one.topic, query["every"], query["since"], query["until"], query["limit"])
+        rows = reader.summaries(
+            one.topic, query["every"], query["since"], query["until"], query["limit"], now_at=time.time()
+        )
         from_at = max(query["since"], rows[0].at) if len(rows) >= query["limit"] else query["since"]
         gaps = GapReader(reader.path).of_periods(reader, one.topic, from_at, query["until"])
     except StoreError as error:

@@ -28,8 +28,9 @@ class Asker:
         self.path = path
         self._timeout_s = timeout_s
         self._keeps = keeps
+        self._log = path.with_name(f"{path.name}-wal")
         self._lock = threading.Lock()
-        self._kept: tuple[sqlite3.Connection, tuple[int, int]] | None = None  # and which file it is of
+        self._kept: tuple[sqlite3.Connection, tuple[int, int, int]] | None = None  # and which file and log it is of
 
     @contextmanager
     def question(self) -> Generator[sqlite3.Connection]:
@@ -59,18 +60,19 @@ class Asker:
     def __del__(self) -> None:
         self.close()
 
-    def _take(self) -> tuple[sqlite3.Connection, tuple[int, int]]:
+    def _take(self) -> tuple[sqlite3.Connection, tuple[int, int, int]]:
         """Give the connection that was kept, or a new one, and the file that it is of."""
         with self._lock:
             kept, self._kept = self._kept, None
         if not self._keeps:
-            file = (0, 0)
+            file = (0, 0, 0)
         else:
             try:
                 status = self.path.stat()
-                file = status.st_dev, status.st_ino
+                log = self._log.stat().st_ino if self._log.exists() else 0  # a deleted one shows what was
+                file = status.st_dev, status.st_ino, log
             except OSError:  # opening it says what is wrong
-                file = (0, 0)
+                file = (0, 0, 0)
         if kept is not None:
             if kept[1] == file:
                 return kept
@@ -79,7 +81,7 @@ class Asker:
         prepare(connection)
         return connection, file
 
-    def _give_back(self, connection: sqlite3.Connection, file: tuple[int, int], *, is_done: bool) -> None:
+    def _give_back(self, connection: sqlite3.Connection, file: tuple[int, int, int], *, is_done: bool) -> None:
         if is_done:
             with self._lock:
                 if self._keeps and self._kept is None and not is_still(connection):

@@ -18,26 +18,43 @@ from appliance.store.gap_reader import gaps_between
 from appliance.store.gaps import HUB, MOST
 from appliance.store.pages import pages
 from appliance.store.readings import LAST_AT, NUMBER
-from appliance.store.rollup import hold_ms, is_counter
+from appliance.store.rollup import NEVER_MS, Silence, hold_ms, is_counter, known_share, stands_ms
 from appliance.store.sealed import whole_series
+from appliance.store.silence import Silences
 from appliance.store.travel import published
 
 FORMATS: Final = ("csv", "jsonl")
 ROW_COLUMNS: Final = ("topic", "time", "value", "unit", "quality", "clock", "agent", "run", "seq")
 GAP_COLUMNS: Final = ("since", "until", "cause", "detail", "scope", "name")
-BUCKET_COLUMNS: Final = ("topic", "time", "min", "mean", "weighted_mean", "max", "sum", "count", "last", "unit")
+BUCKET_COLUMNS: Final = (
+    "topic",
+    "time",
+    "min",
+    "mean",
+    "weighted_mean",
+    "max",
+    "sum",
+    "count",
+    "last",
+    "unit",
+    "known",
+)
 
 Fields = tuple[str | float | int | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What to export: topics that match, from one time to another (both included), each reading or by `every_s`."""
+    """What to export: topics that match, from one time to another (both included), each reading or by `every_s`.
+
+    What stands at the end stands up to `now_at`.
+    """
 
     topic_filter: str
     since_at: float
     until_at: float
     every_s: float | None = None
+    now_at: float = inf
 
 
 class Exported(NamedTuple):
@@ -123,44 +140,58 @@ def _buckets(path: Path, series: Exported, wanted: Wanted, every_s: float) -> It
     bucket: Bucket | None = None
     for page in pages(path, series.id, wanted.since_at, wanted.until_at):
         full: list[Fields] = []
+        silences = _silences(path, series.topic, page[0].at // every_s * every_s, page[-1].at + every_s) if page else ()
+        if bucket is not None:
+            bucket.silences = _silences(path, series.topic, bucket.begins_at, bucket.begins_at + every_s)
         for row in page:
             begins_at = row.at // every_s * every_s
             if bucket is None or bucket.begins_at != begins_at:
                 if bucket is not None:
-                    full.append(bucket.fields(series))
+                    full.append(bucket.fields(series, wanted.now_at))
                 bucket = Bucket(series, begins_at, every_s, None if bucket is None else bucket.last)
+                bucket.silences = silences
             bucket.add(row)
         yield full
     if bucket is not None:
-        yield [bucket.fields(series)]
+        yield [bucket.fields(series, wanted.now_at)]
+
+
+def _silences(path: Path, topic: str, since_at: float, until_at: float) -> tuple[Silence, ...]:
+    with asking(path) as connection:
+        return Silences(connection).of(topic, round(since_at * 1000), round(until_at * 1000))
 
 
 class Bucket:
     """The readings of one stretch of `every_s`; its time is its beginning, counted from 1970 in UTC.
 
     Its numbers are those of the minutes, hours and days that the history keeps (`rollup.py`): `mean` counts every
-    reading the same, `weighted_mean` each value for as long as it stood, `sum` is how far a counter rose. `before` is
-    the last reading of the bucket before; of the first one nothing earlier is known.
+    reading the same, `weighted_mean` each value for as long as it stood, `known` is the share of the time of which one
+    is known, `sum` is how far a counter rose. `before` is the last reading of the bucket before; of the first one
+    nothing earlier is known.
     """
 
     def __init__(self, series: Exported, begins_at: float, every_s: float, before: Row | None) -> None:
         self.begins_at = begins_at
         self.last = before
-        self._ends_at = begins_at + every_s
-        self._hold_s = inf if (held_ms := hold_ms(series.kind)) is None else held_ms / 1000
+        self.silences: tuple[Silence, ...] = ()
+        self._begins_ms = round(begins_at * 1000)
+        self._ends_ms = round((begins_at + every_s) * 1000)
+        self._hold_ms = hold_ms(series.kind)
         self._rows = 0
         self._numbers = 0
         self._sum = 0.0
         self._low: float | None = None
         self._high: float | None = None
-        self._area = self._held_s = 0.0
-        self._rise: float | None = 0.0 if is_counter(series.kind, series.quantity, series.unit) else None
+        self._area = 0.0
+        self._held_ms = 0
+        counts = is_counter(series.kind, series.quantity, series.unit, series.topic)
+        self._rise: float | None = 0.0 if counts else None
 
     def add(self, row: Row) -> None:
         """Take the next reading."""
         before, self.last = self.last, row
         self._rows += 1
-        self._stand(before, row.at)
+        self._stand(before, round(row.at * 1000), is_told=True)
         if row.value is None:
             return
         self._numbers += 1
@@ -171,27 +202,31 @@ class Bucket:
             # A counter that begins again has risen from 0 since.
             self._rise += row.value - before.value if row.value >= before.value else max(0.0, row.value)
 
-    def _stand(self, row: Row | None, until_at: float) -> None:
+    def _stand(self, row: Row | None, until_ms: int, *, is_told: bool = False) -> None:
         """Let a value stand until then, as far as it lies in the bucket and the value is still known."""
         if row is not None and row.value is not None:
-            held_s = max(0.0, min(until_at, row.at + self._hold_s, self._ends_at) - max(row.at, self.begins_at))
-            self._held_s += held_s
-            self._area += row.value * held_s
+            at_ms = round(row.at * 1000)
+            held = stands_ms(at_ms, self._begins_ms, until_ms, self._hold_ms, self.silences, is_told=is_told)
+            self._held_ms += held
+            self._area += row.value * held
 
-    def fields(self, series: Exported) -> Fields:
+    def fields(self, series: Exported, now_at: float) -> Fields:
         """Give its row, once no more follow."""
-        self._stand(self.last, self._ends_at)
+        now_ms = NEVER_MS if now_at == inf else round(now_at * 1000)
+        self._stand(self.last, min(self._ends_ms, now_ms))
+        known = known_share(self._held_ms, self._begins_ms, self._ends_ms, now_ms) if self._numbers else None
         return (
             series.topic,
             _time(self.begins_at),
             self._low,
             self._sum / self._numbers if self._numbers else None,
-            self._area / self._held_s if self._held_s else None,
+            self._area / self._held_ms if self._held_ms else None,
             self._high,
             self._rise,
             self._rows,
             None if self.last is None else _value(series, self.last),
             series.unit,
+            known,
         )
 
 

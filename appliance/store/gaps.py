@@ -94,6 +94,16 @@ class Gaps:
         if not down and last_tick is not None:
             self._insert((HUB, "", BROKER_DOWN, CUT), last_tick, tick)
 
+    @property
+    def are_of_absence(self) -> bool:
+        """Whether one is open that only a service which does not run can leave."""
+        return any(key[2] in UNTIL_START for key in self._open)
+
+    def back(self, tick: int) -> None:
+        """Say that the service runs on: what a salvage left open in its midst is over."""
+        for key in [key for key in self._open if key[2] in UNTIL_START]:
+            self._close(key, tick)
+
     def end(self, tick: int) -> None:
         """Say that the service stops in order; nothing may be written afterwards."""
         key = (HUB, "", BROKER_DOWN, STOPPED)

@@ -17,7 +17,10 @@ publisher where it speaks for several topics."""
 
 @dataclass(slots=True)
 class Group:
-    """Messages and changes of sessions, each in their order. `now` (monotonic) and `at` (wall) are of its closing."""
+    """Messages and changes of sessions, each in their order. `now` (monotonic) and `at` (wall) are of its closing.
+
+    earlier: the same of groups that were put before it into one.
+    """
 
     number: int
     entries: list[Entry] = field(default_factory=list)
@@ -28,14 +31,17 @@ class Group:
     run: int = 0  # of the service, so that its numbers cannot be taken for those of an earlier one
     now: float = 0.0
     at: float = 0.0
+    earlier: tuple[tuple[float, float], ...] = ()
 
 
 LISTS: Final = tuple(field.name for field in fields(Group) if field.default_factory is list)
 
 
 def merged(groups: Sequence[Group]) -> Group:
-    """Give the groups as one that has the last one's number and time."""
-    whole = Group(groups[-1].number, run=groups[-1].run, now=groups[-1].now, at=groups[-1].at)
+    """Give the groups as one that has the last one's number and time, and knows those of the others."""
+    last = groups[-1]
+    earlier = tuple((group.now, group.at) for group in groups[:-1])
+    whole = Group(last.number, run=last.run, now=last.now, at=last.at, earlier=earlier)
     for group in groups:
         for name in LISTS:
             getattr(whole, name).extend(getattr(group, name))
@@ -51,7 +57,8 @@ def halves(group: Group) -> list[Group]:
     """
     if count(group) < 2:
         return []
-    first, second = (Group(group.number - 1 + n, run=group.run, now=group.now, at=group.at) for n in range(2))
+    number, run, now, at, earlier = group.number, group.run, group.now, group.at, group.earlier
+    first, second = (Group(number - 1 + n, run=run, now=now, at=at, earlier=earlier) for n in range(2))
     kinds = [name for name in LISTS if getattr(group, name)]
     for place, name in enumerate(kinds):
         items = getattr(group, name)

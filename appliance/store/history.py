@@ -139,8 +139,16 @@ class History:
         message, flags, now, rights = entry
         if now != self._now:
             self._now = now
-            self._tick = max(self._clock.tick(now), self._floor)
-            epoch = self._clock.epoch
+            clock = self._clock
+            epoch = clock.epoch
+            if now * 1000 > clock.runs_from_ms:
+                self._tick = max(clock.tick(now), self._floor)
+            else:  # what waited for the disk keeps the time of its arrival
+                self._tick, epoch_id = clock.moment(now)
+                if self._tick < self._floor:
+                    self._tick = self._floor
+                else:
+                    epoch = next(one for one in clock.epochs if one.id == epoch_id)
             self._arrived_ms = epoch.unix_ms(self._tick)
             self._epoch_id = epoch.id
         if rights is None:
@@ -269,6 +277,7 @@ class History:
     def _next_tick(self) -> int:
         """Give a tick behind everything that has arrived; what is placed from here on arrives then at the earliest."""
         tick = self._tick = self._floor = self._clock.last_tick + 1
+        self._epoch_id = self._clock.epoch.id
         self._clock.passed(tick)
         return tick
 

@@ -3,21 +3,21 @@
 A tick is 1/16 ms. Within an epoch ticks follow the monotonic clock; a start and every step of the wall clock begin a
 new epoch, always behind the last tick. What an epoch's ticks mean is its `offset_ms`: true Unix ms = tick / 16 +
 offset_ms. While nobody vouches for the wall clock its time is provisional: it goes on from what was known, and follows
-the wall clock only where that is ahead by a plausible time. Once the clock is set, the offset of this boot's epochs is
-found, and nothing else changes.
+the wall clock only where that shows a plausible time: at a start one that is ahead of what was known, and while the
+service runs one that somebody set it to, be it back. Once the clock is set, the offset of this boot's epochs is found,
+and nothing else changes.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from appliance.clock import SYNCED, UNSYNCED, clock_quality
+from appliance.clock import RELEASED_MS, SYNCED, UNSYNCED, clock_quality
 from appliance.store.reading_rows import TICKS_PER_MS
 
 REDATED: Final = "redated"
 BEFORE_EPOCH: Final = 1  # of times that are known but not from this clock; its offset stays 0
 STEP_MS: Final = 500  # the wall clock moved by more than this: it was set
-RELEASED_MS: Final = 1_767_225_600_000  # 2026: what the very first start has instead of something known
 PLAUSIBLE_MS: Final = 5 * 365 * 86_400_000  # an unset clock is believed so far ahead of what was known
 RUNS_AHEAD_MS: Final = 400  # so much the ticks may run ahead of the wall clock before an offset says so
 
@@ -84,6 +84,9 @@ class HubClock:
         self._begun = False
         # Wall less monotonic ms while the clock was not set: what others on this machine wrote down as the time.
         self._shown_ms: int | None = None
+        self._looked_ms = 0.0  # monotonic time of the last look
+        self.runs_from_ms = 0.0  # monotonic time behind which everything belongs to the running epoch
+        self._after_ms: dict[int, float] = {}  # by epoch that a look opened: of the look before that one
 
     @property
     def epoch(self) -> Epoch:
@@ -100,10 +103,23 @@ class HubClock:
         """Whether the time is known, not only guessed; once known it stays so until the machine's next boot."""
         return self._trusted
 
-    def begin(self, now: float, at: float) -> None:
-        """Open the epoch of this start; `now` is monotonic and `at` wall time, in seconds, read together."""
+    def begin(self, now: float, at: float, since: float | None = None) -> None:
+        """Open the epoch of this start; `now` is monotonic and `at` wall time, in seconds, read together.
+
+        since: the service runs for so long already, and has only opened the file anew; what came in meanwhile waits,
+        and its epoch goes on.
+        """
+        if since is not None:
+            at, now = at - (now - since), since
+        self._looked_ms = now * 1000
         now_ms, wall_ms = _whole_ms(now, at)
         before = self.epochs[-1] if self.epochs else None
+        if since is not None and before is not None and before.boot == self._boot and before.monotonic_ms >= now_ms:
+            self._begun = True
+            self.runs_from_ms = before.monotonic_ms - 1.0
+            self._trusted = before.is_dated
+            self._shown_ms = None if self._trusted else wall_ms - now_ms
+            return
         same_boot = before is not None and before.boot == self._boot and now_ms >= before.monotonic_ms
         # A clock that was set stays set until the power goes, whatever the kernel says after hours without a server.
         self._trusted = self._quality() == SYNCED or (before is not None and same_boot and before.is_dated)
@@ -127,7 +143,7 @@ class HubClock:
         self._shown_ms = wall_ms - now_ms
         is_first = before is None or not self._last_tick
         known_ms = 0 if before is None else before.unix_ms(self._last_tick)
-        if known_ms <= wall_ms <= (RELEASED_MS if is_first else known_ms) + PLAUSIBLE_MS:
+        if known_ms <= wall_ms <= _latest_ms(known_ms):
             self._open(now_ms, wall_ms, age_ms, UNSYNCED)
             return
         first_tick = self._last_tick + 1
@@ -143,13 +159,18 @@ class HubClock:
         """
         now_ms, wall_ms = _whole_ms(now, at)
         epoch = self.epoch
+        if now_ms < epoch.monotonic_ms:
+            return False  # what was seen then was written down in an earlier try
+        after_ms, self._looked_ms = self._looked_ms, now * 1000
         known_ms = epoch.unix_ms(epoch.tick(now_ms))
         if not self._trusted and self._quality() == SYNCED:
             self._trusted = True
             self._redate(now_ms, wall_ms)
         elif not self._trusted:
-            self._shown_ms = wall_ms - now_ms
-            if not STEP_MS < wall_ms - known_ms <= PLAUSIBLE_MS:
+            shown_ms, self._shown_ms = self._shown_ms, wall_ms - now_ms
+            is_set = shown_ms is not None and abs(self._shown_ms - shown_ms) > STEP_MS
+            earliest_ms = RELEASED_MS if is_set else known_ms
+            if abs(wall_ms - known_ms) <= STEP_MS or not earliest_ms <= wall_ms <= _latest_ms(known_ms):
                 return False
             self._redate(now_ms, wall_ms, UNSYNCED)  # somebody set it by hand: nearer to the truth than what was known
         elif abs(wall_ms - known_ms) <= STEP_MS:
@@ -158,6 +179,7 @@ class HubClock:
         epoch.last_tick = self._last_tick
         self.changed[epoch.id] = epoch
         self._open(now_ms, wall_ms, epoch.age(epoch.tick(now_ms)), SYNCED if self._trusted else UNSYNCED)
+        self._after_ms[self.epoch.id] = self.runs_from_ms = after_ms
         return True
 
     def tick(self, now: float) -> int:
@@ -168,13 +190,30 @@ class HubClock:
             self._last_tick = tick
         return tick
 
+    def moment(self, now: float) -> Moment:
+        """Place of a moment of this boot, in the epoch that it was looked at in; before them all, where that begins.
+
+        When the clock was stepped is not known, only after which look: what came since then has the new time.
+        """
+        now_ms = now * 1000
+        found = self.epochs[-1]
+        if now_ms > self.runs_from_ms:
+            return Moment(self.tick(now), found.id)
+        for epoch in reversed(self.epochs[:-1]):
+            if epoch.boot != self._boot:
+                break
+            found = epoch
+            if now_ms > self._after_ms.get(epoch.id, epoch.monotonic_ms - 1):
+                break
+        return Moment(max(found.first_tick, min(found.tick(now_ms), found.last_tick)), found.id)
+
     def unix_ms(self, now: float) -> int:
         """Unix time of that moment in ms, as far as it is known."""
         return self.epoch.unix_ms(self.tick(now))
 
     def unix_ms_of(self, moment: Moment) -> int:
         """Unix time of a place in one of the epochs that are kept here."""
-        return next(epoch for epoch in self.epochs if epoch.id == moment.epoch_id).unix_ms(moment.tick)
+        return next(epoch for epoch in reversed(self.epochs) if epoch.id == moment.epoch_id).unix_ms(moment.tick)
 
     def age_ms(self, now: float) -> int:
         """How long the service has run in all, power cuts of unknown length left out. Never goes back."""
@@ -239,8 +278,14 @@ class HubClock:
         epoch_id = max((epoch.id for epoch in self.epochs), default=0) + 1
         epoch = Epoch(epoch_id, self._boot, first_tick, first_tick, now_ms, offset_ms, clock, age_ms)
         self.epochs.append(epoch)
+        self.runs_from_ms = now_ms - 1.0
         self.changed[epoch_id] = epoch
         self._last_tick = max(self._last_tick, first_tick)
+
+
+def _latest_ms(known_ms: int) -> int:
+    """Give the last time that a clock is believed to show which nobody vouches for."""
+    return max(known_ms, RELEASED_MS) + PLAUSIBLE_MS
 
 
 def _whole_ms(now: float, at: float) -> tuple[int, int]:

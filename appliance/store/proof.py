@@ -7,6 +7,7 @@ from heapq import merge
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from appliance.clock import rfc3339
 from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.database import StoreError
@@ -24,6 +25,7 @@ RESERVED: Final = 1_000  # numbers that an agent reserves at once, and wastes wh
 SLIVER_S: Final = 0.001  # a gap that only touches a row is none of the next hole
 
 WAITS: Final = "still with the agent"
+MAY_WAIT: Final = "may still be with the agent"
 REFUSED: Final = "refused"
 PRUNED: Final = "pruned by retention"
 CUT: Final = "agent cut"
@@ -166,7 +168,9 @@ class Told:
 
     received: list[Range]
     dropped: list[Range]
-    keeps: bool  # the agent may still have what did not arrive
+    waiting: int | None  # how many readings the agent says it keeps, of its newest run; None where it says nothing
+    away_at: float | None = None  # since when the agent is offline; None of one that is here, or of an older run
+    contact_at: float = 0.0  # when it was last seen to come
 
 
 def prove(path: Path, agent: str, since_at: float | None, *, waiting: int | None = None) -> Proof | None:
@@ -194,7 +198,9 @@ def prove(path: Path, agent: str, since_at: float | None, *, waiting: int | None
         return None
     gaps = sorted((gap for gap in between if _concerns(gap, agent, topics)), key=lambda gap: gap.since_at)
     covered = _covered(path, series, agent, begins_at)
-    is_away = any(gap.cause == AGENT_OFFLINE and gap.until_at is None for gap in gaps)
+    away = [gap for gap in gaps if gap.cause == AGENT_OFFLINE]
+    away_at = max((gap.since_at for gap in away if gap.until_at is None), default=None)
+    contact_at = max((gap.until_at for gap in away if gap.until_at is not None), default=0.0)
     newest = max(names)
     runs = [
         _run_proof(
@@ -203,7 +209,9 @@ def prove(path: Path, agent: str, since_at: float | None, *, waiting: int | None
             Told(
                 received=[(first, last) for of, first, last in received if of == run_id],
                 dropped=[(first, last) for of, first, last in dropped if of == run],
-                keeps=run_id == newest and (is_away or bool(waiting)),
+                waiting=waiting if run_id == newest else 0,
+                away_at=away_at if run_id == newest else None,
+                contact_at=contact_at,
             ),
             gaps,
             is_whole=since_at is None,
@@ -253,7 +261,7 @@ def _run_proof(run: str, covered: Covered, told: Told, gaps: list[Gap], *, is_wh
     starts = covered.firsts[:1] if not is_whole else [first for first, _ in told.received] + covered.firsts
     first, last = min(starts, default=0), max(ends, default=-1)
     missing = [
-        Missing(*piece, cause, EXPLANATIONS[cause], since_at, until_at)
+        Missing(*piece, cause, _detail(cause, told), since_at, until_at)
         for hole, since_at, until_at in covered.holes(first, last)
         for piece, cause in _explained(hole, told, since_at, until_at, gaps)
     ]
@@ -271,16 +279,31 @@ def _explained(
     for gone in _outside(told.received, hole):
         marked += [(piece, DROPPED) for piece in _inside(told.dropped, gone)]
         for lost in _outside(told.dropped, gone):
-            if told.keeps:
-                cause = WAITS
-            elif undone is not None:
-                cause = undone
-            elif lost[1] - lost[0] < RESERVED and _was_away(gaps, since_at, until_at):
-                cause = CUT
-            else:
-                cause = LOST
+            cause = undone or _why_missing(lost, told, until_at, was_away=_was_away(gaps, since_at, until_at))
             marked.append((lost, cause))
     yield from sorted(marked)
+
+
+def _why_missing(lost: Range, told: Told, until_at: float | None, *, was_away: bool) -> str:
+    """Say where numbers are that never came; what speaks for a cause goes before what is only possible."""
+    count = lost[1] - lost[0] + 1
+    says = WAITS if told.away_at is None else MAY_WAIT
+    if told.waiting and count <= told.waiting:
+        return says
+    if count <= RESERVED and was_away:
+        return CUT
+    if told.waiting:
+        return says
+    # Nobody knows what it keeps: what it had all the time of its last visit to send is not with it.
+    is_recent = until_at is None or until_at > told.contact_at
+    return MAY_WAIT if told.waiting is None and told.away_at is not None and is_recent else LOST
+
+
+def _detail(cause: str, told: Told) -> str:
+    """Say more of a cause."""
+    if cause == MAY_WAIT and told.away_at is not None:
+        return f"offline since {rfc3339(told.away_at)}"
+    return EXPLANATIONS[cause]
 
 
 def _concerns(gap: Gap, agent: str, topics: set[str]) -> bool:
@@ -320,7 +343,7 @@ def _was_away(gaps: list[Gap], since_at: float | None, until_at: float | None) -
     if since_at is None or until_at is None:
         return False
     return any(
-        gap.cause == AGENT_OFFLINE and gap.since_at <= until_at and (gap.until_at or until_at) >= since_at
+        gap.cause == AGENT_OFFLINE and gap.since_at < until_at and (gap.until_at is None or gap.until_at > since_at)
         for gap in gaps
     )
 

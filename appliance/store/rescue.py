@@ -180,7 +180,8 @@ def complete(path: Path, damage: Damage | None = None) -> None:
         log_of(path).rename(log_of(aside))
     with suppress(FileNotFoundError):
         path.rename(aside)
-    aside.touch()
+    if not aside.exists():
+        aside.touch()
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     salvaged.rename(path)
     _to_disk(path.parent)

@@ -7,7 +7,8 @@ multiple of its width (UTC) up to, not including, the next one.
 
 A value holds until the next reading, but at most for `hold_ms`: longer silence is not knowing. That gives the
 time-weighted mean, in which a value that stood for an hour counts for more than one that stood for a second; for ON
-and OFF it is the share of the time that was ON.
+and OFF it is the share of the time that was ON. What is still to come counts for nothing, nor does a gap in which
+nothing could be read: a `Presence` tells of both.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,18 @@ NUMBER_HOLD_MS: Final = HOUR_MS  # radio sensors that speak on change speak once
 
 COUNTED_QUANTITIES: Final = frozenset({"energy", "gas", "water", "rain", "precipitation", "pulses", "count", "counter"})
 COUNTED_UNITS: Final = frozenset({"Wh", "kWh", "MWh", "m³", "m3", "ft³", "pulses", "imp"})
+# What a topic's last level counts where nobody described it: Tasmota's ENERGY/Total, Shelly's emeter/0/total and
+# aenergy/total, Zigbee2MQTT's energy. A total alone may be one of memory or of watts.
+COUNTED_LEVELS: Final = frozenset(
+    {"energy", "water", "gas", "rain", "pulses", "total_returned", "total_act_energy", "total_act_ret_energy"}
+)
+TOTAL: Final = "total"
+COUNTED_ABOVE_TOTAL: Final = COUNTED_LEVELS | {"aenergy", "ret_aenergy", "emeter", "meter"}
+
+NEVER_MS: Final = 2**62
+
+Silence = tuple[int, int]
+"""From when to when nothing could be known, Unix ms."""
 
 Exact = int | Fraction
 Value = int | float | str
@@ -33,6 +46,16 @@ class Reading(NamedTuple):
 
     at_ms: int
     value: Value
+
+
+class Presence(NamedTuple):
+    """When values stand: up to now, and not in silences, which are in order."""
+
+    now_ms: int = NEVER_MS
+    silences: tuple[Silence, ...] = ()
+
+
+ALWAYS: Final = Presence()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +85,18 @@ class Rollup:
         return self.start_ms + self.width_ms
 
 
-def is_counter(kind: str, quantity: str | None, unit: str | None) -> bool:
-    """Whether a series only ever rises until its device begins again, by what its agent said of it."""
+def is_counter(kind: str, quantity: str | None, unit: str | None, topic: str = "") -> bool:
+    """Whether a series only ever rises until its device begins again, by what its agent said of it, else by its topic.
+
+    A word of the agent about quantity or unit is worth more than a name.
+    """
     if kind != "number":
         return False
+    if quantity is None and unit is None:
+        levels = [level for level in topic.lower().split("/") if not level.isdigit()]  # channels of a device
+        if levels[-1:] == [TOTAL]:
+            return levels[-2:-1] != [] and levels[-2] in COUNTED_ABOVE_TOTAL
+        return levels[-1:] != [] and levels[-1] in COUNTED_LEVELS
     if quantity is not None and quantity.lower() in COUNTED_QUANTITIES:
         return unit is None or not unit.endswith(("/h", "/min", "/s"))  # a rate is none, whatever it is a rate of
     return unit in COUNTED_UNITS and quantity is None
@@ -80,27 +111,40 @@ def hold_ms(kind: str) -> int | None:
 
 
 def roll(
-    readings: Iterable[Reading], width_ms: int, *, before: Reading | None, hold_ms: int | None, counter: bool
+    readings: Iterable[Reading],
+    width_ms: int,
+    *,
+    before: Reading | None,
+    hold_ms: int | None,
+    counter: bool,
+    presence: Presence = ALWAYS,
 ) -> Iterator[Rollup]:
     """Roll up readings in their order, none of them earlier than `before`, into buckets of one width.
 
     `before` is the last reading before the first of them. Readings must be all numbers or all texts; the last bucket
-    is taken to be over.
+    is taken to be over, where `presence` does not say otherwise.
     """
     bucket: list[Reading] = []
     end_ms = 0
     for reading in readings:
         if reading.at_ms >= end_ms:
             if bucket:
-                yield _rollup(bucket, end_ms - width_ms, width_ms, before, hold_ms, counter)
+                yield _rollup(bucket, end_ms - width_ms, width_ms, before, hold_ms, counter, presence)
                 before, bucket = bucket[-1], []
             end_ms = (reading.at_ms // width_ms + 1) * width_ms
         bucket.append(reading)
     if bucket:
-        yield _rollup(bucket, end_ms - width_ms, width_ms, before, hold_ms, counter)
+        yield _rollup(bucket, end_ms - width_ms, width_ms, before, hold_ms, counter, presence)
 
 
-def merge(parts: Iterable[Rollup], width_ms: int, *, before: Reading | None, hold_ms: int | None) -> Iterator[Rollup]:
+def merge(
+    parts: Iterable[Rollup],
+    width_ms: int,
+    *,
+    before: Reading | None,
+    hold_ms: int | None,
+    presence: Presence = ALWAYS,
+) -> Iterator[Rollup]:
     """Merge rollups in their order into wider ones; `width_ms` is a multiple of theirs.
 
     `before` is the last reading before the first part. What held between two parts is made up for from the last
@@ -111,12 +155,12 @@ def merge(parts: Iterable[Rollup], width_ms: int, *, before: Reading | None, hol
     for part in parts:
         if part.start_ms >= end_ms:
             if group:
-                yield _merged(group, end_ms - width_ms, width_ms, before, hold_ms)
+                yield _merged(group, end_ms - width_ms, width_ms, before, hold_ms, presence)
                 before, group = Reading(group[-1].last_ms, group[-1].last), []
             end_ms = (part.start_ms // width_ms + 1) * width_ms
         group.append(part)
     if group:
-        yield _merged(group, end_ms - width_ms, width_ms, before, hold_ms)
+        yield _merged(group, end_ms - width_ms, width_ms, before, hold_ms, presence)
 
 
 def add_late(old: Rollup, late: Rollup) -> Rollup:
@@ -152,6 +196,7 @@ def _rollup(
     before: Reading | None,
     hold_ms: int | None,
     counter: bool,  # noqa: FBT001 passed on in a loop
+    presence: Presence,
 ) -> Rollup:
     """Roll up the readings of one bucket, of which there is at least one."""
     end_ms = start_ms + width_ms
@@ -176,11 +221,11 @@ def _rollup(
     standing = before
     for reading in readings:
         if standing is not None:
-            held, of_it = _held(standing, start_ms, reading.at_ms, hold_ms)
+            held, of_it = _held(standing, start_ms, reading.at_ms, hold_ms, presence, is_told=True)
             held_ms += held
             area += of_it
         standing = reading
-    held, of_it = _held(last, start_ms, end_ms, hold_ms)
+    held, of_it = _held(last, start_ms, min(end_ms, presence.now_ms), hold_ms, presence)
     return Rollup(
         start_ms=start_ms,
         width_ms=width_ms,
@@ -196,7 +241,14 @@ def _rollup(
     )
 
 
-def _merged(parts: list[Rollup], start_ms: int, width_ms: int, before: Reading | None, hold_ms: int | None) -> Rollup:
+def _merged(
+    parts: list[Rollup],
+    start_ms: int,
+    width_ms: int,
+    before: Reading | None,
+    hold_ms: int | None,
+    presence: Presence,
+) -> Rollup:
     """Merge the parts of one bucket, of which there is at least one."""
     end_ms = start_ms + width_ms
     last = parts[-1]
@@ -205,13 +257,14 @@ def _merged(parts: list[Rollup], start_ms: int, width_ms: int, before: Reading |
     standing, begin_ms = before, start_ms
     for part in parts:
         if standing is not None:
-            held, of_it = _held(standing, begin_ms, part.start_ms, hold_ms)
+            held, of_it = _held(standing, begin_ms, part.start_ms, hold_ms, presence)
             held_ms += held
             area += of_it
         held_ms += part.held_ms
         area += part.area
         standing, begin_ms = Reading(part.last_ms, part.last), part.end_ms
-    held, of_it = _held(Reading(last.last_ms, last.last), last.end_ms, end_ms, hold_ms)
+    rest_ms = min(end_ms, presence.now_ms)
+    held, of_it = _held(Reading(last.last_ms, last.last), last.end_ms, rest_ms, hold_ms, presence)
     increases = [part.increase for part in parts if part.increase is not None]
     return Rollup(
         start_ms=start_ms,
@@ -228,15 +281,47 @@ def _merged(parts: list[Rollup], start_ms: int, width_ms: int, before: Reading |
     )
 
 
-def _held(reading: Reading, from_ms: int, until_ms: int, hold_ms: int | None) -> tuple[int, Exact]:
+def _held(
+    reading: Reading, from_ms: int, until_ms: int, hold_ms: int | None, presence: Presence, *, is_told: bool = False
+) -> tuple[int, Exact]:
     """Milliseconds that a reading stands for between two times, and their area."""
     if isinstance(reading.value, str):
         return 0, 0
-    at_ms = reading.at_ms
-    if hold_ms is not None and at_ms + hold_ms < until_ms:
-        until_ms = at_ms + hold_ms
-    held = until_ms - max(at_ms, from_ms)
+    held = stands_ms(reading.at_ms, from_ms, until_ms, hold_ms, presence.silences, is_told=is_told)
     return (held, exact(reading.value) * held) if held > 0 else (0, 0)
+
+
+def stands_ms(
+    at_ms: int,
+    from_ms: int,
+    until_ms: int,
+    hold_ms: int | None,
+    silences: tuple[Silence, ...] = (),
+    *,
+    is_told: bool = False,
+) -> int:
+    """Milliseconds that a number read at a time stands for between two others, silences left out; not below 0.
+
+    is_told: it is the next reading that comes at `until_ms`. If that lies in a silence, then it was none: an agent
+    kept what it read meanwhile.
+    """
+    ends_ms = until_ms if hold_ms is None else min(until_ms, at_ms + hold_ms)
+    begins_ms = max(at_ms, from_ms)
+    held = ends_ms - begins_ms
+    if held <= 0:
+        return 0
+    for silent_ms, again_ms in silences:
+        if silent_ms >= ends_ms:
+            break
+        if silent_ms >= at_ms and not (is_told and again_ms > until_ms):
+            held -= max(0, min(again_ms, ends_ms) - max(silent_ms, begins_ms))
+    return held
+
+
+def known_share(held_ms: int, start_ms: int, end_ms: int, now_ms: int) -> float:
+    """Give the share of what has passed of a bucket of which a value is known."""
+    passed_ms = min(end_ms, now_ms) - start_ms
+    return min(1.0, held_ms / passed_ms) if passed_ms > 0 else 1.0 * (held_ms > 0)
 
 
 def _increase(values: list[int | float], before: Reading | None) -> Exact:

@@ -71,8 +71,10 @@ class GapBook:
 
     def write(self, notes: Sequence[GapNote]) -> None:
         """Put down what a group says of gaps."""
+        if self._gaps.are_of_absence:
+            self._gaps.back(self._clock.last_tick)
         if notes:
-            self._gaps.write(notes, self._clock.tick)
+            self._gaps.write(notes, lambda now: self._clock.moment(now).tick)
 
     def end(self, now: float) -> None:
         """Put down that the service stops in order."""
@@ -115,6 +117,7 @@ class SqliteLedger:
         self._next_id = max(last_id or 0, self._cut_id) + 1  # ids are never used again
         self.last_stamp = last_stamp(connection)
         self._damaged_ids: list[int] = []
+        self._is_begun = False  # while the gap before this start is not down, nothing may be summed up
         self._remainder = Remainder(database.path, connection)
         self._log_bytes = 0
         self._staged_bytes = 0
@@ -154,6 +157,8 @@ class SqliteLedger:
             if group.run != self.last_stamp[0]:
                 self._begin_run(group.run)
             if history is not None:
+                for now, at in group.earlier:
+                    history.look(now, at)
                 history.look(group.now, group.at)
                 for device in group.devices:
                     history.learn(device)
@@ -162,6 +167,7 @@ class SqliteLedger:
             rows = self._staging.rows(group, self._next_id, self._age_ms, None if history is None else history.place)
             insert(self._database.connection, rows)
         self.last_stamp = group.run, group.number
+        self._is_begun = True
         self._wrote(rows, group.now)
 
     def suspect(self, why: str) -> None:
@@ -181,6 +187,8 @@ class SqliteLedger:
         if self._moving is not None:
             return self._move_on()
         is_left = self._remainder.step()  # a piece of each in turn: this may take days
+        if not self._is_begun:
+            return is_left
         self._begin_work()
         return self._chores.step(self._clock()) or is_left
 
@@ -331,25 +339,30 @@ def open_ledger(
     on_damage: OnDamage = lambda _: None,
     remark: Callable[[str], None] = log_remark,
     on_missing: Callable[[Missing], None] = log_missing,
+    is_whole: bool = False,
     boot: str | None = None,
     quality: Callable[[], str] = clock_quality,
     clock: Callable[[], float] = time.monotonic,
     wall_clock: Callable[[], float] = time.time,
+    since: float | None = None,
 ) -> SqliteLedger:
     """Open or create the database for writing, salvaged if it is damaged; StoreError says in one line why not.
 
-    The history keeps the clock that everything is counted in, so it is there even where nothing is recorded.
+    is_whole: it was so a moment ago, and is not looked through again.
+
+    The history keeps the clock that everything is counted in, so it is there even where nothing is recorded. `since` is
+    when the service began (monotonic), which may be opening its file again.
     """
 
-    def begin() -> SqliteLedger:
+    def begin(*, is_whole: bool) -> SqliteLedger:
         lacks: list[Lack] = []
-        database = open_sound(path, remark=remark, on_lack=lacks.append)
+        database = Database.open(path) if is_whole else open_sound(path, remark=remark, on_lack=lacks.append)
         try:
             hub_clock = load_clock(database.connection, boot=boot, quality=quality)
             gaps = GapBook(database.connection, hub_clock)
             tail = Tail(database.connection, hub_clock, database.left_open_at)
             now = clock()
-            hub_clock.begin(now, wall_clock())  # written down with the first group: a start writes nothing
+            hub_clock.begin(now, wall_clock(), since)  # written down with the first group
             tell_missing(path, tail, lacks, now, on_missing)
             history = History(database.connection, hub_clock, site=site, max_series=max_series)
             if tally is not None:  # it goes on counting when the ledger is made anew
@@ -382,11 +395,11 @@ def open_ledger(
 
     try:
         try:
-            return begin()
+            return begin(is_whole=is_whole)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
-        return begin()  # salvaged, because it is suspected now
+        return begin(is_whole=False)  # salvaged, because it is suspected now
     except sqlite3.Error as error:
         raise StoreError(explain(path, error)) from error
 

@@ -6,6 +6,7 @@ rolled up ends with the last full hour of a series; the rest is read as it came 
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from appliance.store.answers import Bucket, Chart, Row
@@ -13,8 +14,21 @@ from appliance.store.dated import scaled
 from appliance.store.history_reader import MAX_POINTS, MAX_ROWS, HistoryReader, to_ms
 from appliance.store.question import Question
 from appliance.store.reading_rows import stored
-from appliance.store.rollup import DAY_MS, HOUR_MS, Reading, Rollup, hold_ms, is_counter, merge, roll
+from appliance.store.rollup import (
+    DAY_MS,
+    HOUR_MS,
+    NEVER_MS,
+    Presence,
+    Reading,
+    Rollup,
+    hold_ms,
+    is_counter,
+    known_share,
+    merge,
+    roll,
+)
 from appliance.store.sealed import whole_series
+from appliance.store.silence import Silences
 from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, IS_WHOLE_QUICKLY, MINUTES, TIERS, Tier, decode
 from appliance.store.tiers import READINGS
 
@@ -33,8 +47,9 @@ _SEGMENT: Final = """
 class Summary:
     """A minute, an hour or a day of one series; `at` is its begin, Unix seconds.
 
-    `weighted_mean` lets each value count for as long as it stood. `last` is a number or a text; `sum` is how far a
-    counter rose, None for anything else. Of texts only `count` and `last` are known.
+    `weighted_mean` lets each value count for as long as it stood; `known` is the share of what has passed of it of
+    which one is known. `last` is a number or a text; `sum` is how far a counter rose, None for anything else. Of texts
+    only `count` and `last` are known.
     """
 
     at: float
@@ -42,6 +57,7 @@ class Summary:
     mean: float | None
     max: float | None
     weighted_mean: float | None
+    known: float | None
     count: int
     last: float | str
     sum: float | None
@@ -102,17 +118,21 @@ class TierReader(HistoryReader):
         )
 
     def summaries(
-        self, topic: str, every: str, since_at: float, until_at: float, limit: int = MAX_ROWS
+        self, topic: str, every: str, since_at: float, until_at: float, limit: int = MAX_ROWS, *, now_at: float = inf
     ) -> list[Summary]:
-        """Minutes, hours or days (`1m`, `1h`, `1d`) of a topic that hold a reading; the newest `limit` of them."""
+        """Minutes, hours or days (`1m`, `1h`, `1d`) of a topic that hold a reading; the newest `limit` of them.
+
+        The one that runs counts up to `now_at`.
+        """
         tier = EVERY[every]
+        now_ms = NEVER_MS if now_at == inf else to_ms(now_at)
         since_ms, until_ms = to_ms(since_at), to_ms(until_at)
         with self._question() as ask:
             found = whole_series(ask.connection, topic)
             if not found:
                 return []
             ((series_id, _, kind, unit, _, quantity, _),) = found
-            holds, counts = hold_ms(kind), is_counter(kind, quantity, unit)
+            holds, counts = hold_ms(kind), is_counter(kind, quantity, unit, topic)
             rolled_ms = _rolled_until(ask, HOURS, series_id)
             begin_ms = since_ms // tier.width_ms * tier.width_ms
             last = ask.all(
@@ -123,17 +143,18 @@ class TierReader(HistoryReader):
             rows = ask.told(ask.newest(series_id, ask.spans(max(begin_ms, rolled_ms), until_ms), MAX_ROWS))
             readings = [reading for row in rows if (reading := _reading(row, kind)) is not None]
             width_ms = min(tier.width_ms, HOUR_MS)
-            rest = list(roll(readings, width_ms, before=before, hold_ms=holds, counter=counts))
+            full_ms = max(begin_ms, _rolled_until(ask, DAYS, series_id)) if tier is DAYS else max(begin_ms, rolled_ms)
+            presence = Presence(now_ms, Silences(ask.connection).of(topic, min(full_ms, rolled_ms), until_ms + DAY_MS))
+            rest = list(roll(readings, width_ms, before=before, hold_ms=holds, counter=counts, presence=presence))
             if tier is DAYS:
-                full_ms = max(begin_ms, _rolled_until(ask, DAYS, series_id))
                 hours = _rows(ask, HOURS, series_id, full_ms, rolled_ms - 1, MAX_ROWS)
                 days = _rows(ask, DAYS, series_id, 0, full_ms - 1, 1)
                 earlier = _last_of(days[-1]) if days else None
-                rest = list(merge(hours + rest, DAY_MS, before=earlier, hold_ms=holds))
+                rest = list(merge(hours + rest, DAY_MS, before=earlier, hold_ms=holds, presence=presence))
                 rolled_ms = full_ms
             known = _rows(ask, tier, series_id, begin_ms, min(until_ms, rolled_ms - 1), max(0, min(limit, MAX_ROWS)))
         newest = (known + rest)[-limit:] if limit > 0 else []
-        return [_summary(rollup) for rollup in newest]
+        return [_summary(rollup, now_ms) for rollup in newest]
 
 
 def _floors(ask: Question) -> dict[str, int]:
@@ -231,9 +252,9 @@ def _reading(row: Row, kind: str) -> Reading | None:
     return None if row.value is None else Reading(round(row.at * 1000), scaled(stored(row.value)))
 
 
-def _summary(rollup: Rollup) -> Summary:
+def _summary(rollup: Rollup, now_ms: int) -> Summary:
     if isinstance(rollup.last, str):
-        numbers: dict[str, float | None] = dict.fromkeys(("min", "mean", "max", "weighted_mean"))
+        numbers: dict[str, float | None] = dict.fromkeys(("min", "mean", "max", "weighted_mean", "known"))
         last: float | str = rollup.last
     else:
         last = rollup.last / 1000
@@ -242,6 +263,7 @@ def _summary(rollup: Rollup) -> Summary:
             "mean": float(rollup.total / rollup.count) / 1000,
             "max": rollup.high / 1000,
             "weighted_mean": float(rollup.area / rollup.held_ms) / 1000 if rollup.held_ms else None,
+            "known": known_share(rollup.held_ms, rollup.start_ms, rollup.end_ms, now_ms),
         }
     increase = None if rollup.increase is None else float(rollup.increase) / 1000
     return Summary(at=rollup.start_ms / 1000, count=rollup.count, last=last, sum=increase, **numbers)

@@ -11,7 +11,7 @@ When an epoch gets another time, the hours of its readings are made due by the o
 Where the readings of an hour were thrown away (retention.py), a late one is added to what is there, and thrown away.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from appliance.store.database import Database
@@ -21,6 +21,7 @@ from appliance.store.rollup import (
     DAY_MS,
     HOUR_MS,
     MINUTE_MS,
+    Presence,
     Reading,
     Rollup,
     add_late,
@@ -31,6 +32,7 @@ from appliance.store.rollup import (
 )
 from appliance.store.schema_ticks import IS_STAGED
 from appliance.store.schema_tiers import DAY_DUE, EPOCH_DUE, HOUR_DUE, hour_of
+from appliance.store.silence import Silences
 from appliance.store.tierrows import COLUMNS, DAYS, HOURS, IS_WHOLE, MINUTES, Tier, decode, encode, insert
 
 GRACE_MS: Final = 120_000  # readings are some seconds on their way, and no hour is waited for
@@ -82,6 +84,7 @@ class _Series(NamedTuple):
     """What decides how a series is rolled up."""
 
     id: int
+    topic: str
     is_text: bool
     hold_ms: int | None
     is_counter: bool
@@ -95,6 +98,7 @@ class Tiers:
         self._ask = database.connection.execute
         self._unix_ms = unix_ms
         self._dated = DatedReadings(database.connection)
+        self._silences = Silences(database.connection)  # made anew for each step
         self._together = together
         self._wait_hours = together - 1  # how long ago an hour must have ended; 0 while some are being rolled up
 
@@ -113,6 +117,7 @@ class Tiers:
             return False
         with self._database.transaction():
             self._dated.forget()
+            self._silences = Silences(self._database.connection)
             done = 0
             for tier, start, series_id in due:
                 if done >= READINGS_A_STEP:
@@ -168,11 +173,11 @@ class Tiers:
         return until_ms if row is None else min(until_ms, row[0])
 
     def _series(self, series_id: int) -> _Series | None:
-        row = self._ask("SELECT kind, quantity, unit FROM series WHERE id = ?", (series_id,)).fetchone()
+        row = self._ask("SELECT kind, quantity, unit, topic FROM series WHERE id = ?", (series_id,)).fetchone()
         if row is None:
             return None
-        kind, quantity, unit = row
-        return _Series(series_id, kind == "text", hold_ms(kind), is_counter(kind, quantity, unit))
+        kind, quantity, unit, topic = row
+        return _Series(series_id, topic, kind == "text", hold_ms(kind), is_counter(kind, quantity, unit, topic))
 
     def _mark(self, series: _Series, epoch_id: int) -> int:
         """Make the hours of an epoch due that got another time; the old ones are taken back, some at a time."""
@@ -213,8 +218,9 @@ class Tiers:
         if not readings and old is not None:
             return 0  # they were thrown away by a time that has changed since
         before = self._before(series, begin_ms)
-        minutes = list(self._roll(series, readings, MINUTE_MS, before))
-        hours = list(self._roll(series, readings, HOUR_MS, before))
+        presence = Presence(silences=self._silences.of(series.topic, begin_ms, begin_ms + HOUR_MS))
+        minutes = list(self._roll(series, readings, MINUTE_MS, before, presence))
+        hours = list(self._roll(series, readings, HOUR_MS, before, presence))
         if is_thrown_away:
             if not readings:
                 return 0
@@ -240,16 +246,19 @@ class Tiers:
         hours = self._rollups(HOURS, series.id, "start BETWEEN ? AND ? ORDER BY start", first, first + 23)
         before = self._before(series, begin_ms)
         same = [hour for hour in hours if isinstance(hour.last, str) == series.is_text]
-        days = list(merge(same, DAY_MS, before=before, hold_ms=series.hold_ms))
+        presence = Presence(silences=self._silences.of(series.topic, begin_ms, begin_ms + DAY_MS))
+        days = list(merge(same, DAY_MS, before=before, hold_ms=series.hold_ms, presence=presence))
         self._ask("DELETE FROM days WHERE series_id = ? AND start = ?", (series.id, day))
         self._put(DAYS, series.id, days)
         if _end(old) != _end(*days):
             self._next_is_due(DAYS, series.id, day)
         return len(hours)
 
-    def _roll(self, series: _Series, readings: list[Reading], width_ms: int, before: Reading | None) -> list[Rollup]:
-        rolled = roll(readings, width_ms, before=before, hold_ms=series.hold_ms, counter=series.is_counter)
-        return list(rolled)
+    def _roll(
+        self, series: _Series, readings: list[Reading], width_ms: int, before: Reading | None, presence: Presence
+    ) -> Iterator[Rollup]:
+        hold, counter = series.hold_ms, series.is_counter
+        return roll(readings, width_ms, before=before, hold_ms=hold, counter=counter, presence=presence)
 
     def _before(self, series: _Series, at_ms: int) -> Reading | None:
         """Newest reading before an hour begins; where it was thrown away, what the hours say of it."""

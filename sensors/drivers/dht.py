@@ -48,6 +48,7 @@ class Dht:
         ] = "auto"
 
     serial_number: str | None = None
+    measures: ClassVar[tuple[str, ...]] = ("temperature", "humidity")
     interval_s: ClassVar[float] = 30.0
     min_interval_s: ClassVar[float] = 2.0
     timeout_s: ClassVar[float] = START_TIMEOUT_S + MEASURE_TIMEOUT_S + 2

@@ -62,7 +62,7 @@ def test_a_named_directory_is_the_only_one_asked(tmp_path):
 
 
 def test_the_spare_place_is_asked_where_the_owner_of_the_data_made_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(places.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     data = tmp_path / "data"
     data.mkdir()
     spare = places.spare_control_dir(data, data.stat().st_uid)

@@ -163,11 +163,12 @@ def check(
         cut.lies += lies
         if lost_s is not None:
             cut.missing_s = max(cut.missing_s, lost_s[1] - lost_s[0])
-        write_out(disk.lie() if lies and dice.random() < 0.5 else disk.cut(dice), state)
+        torn = lies and dice.random() < 0.5  # some of what it was told to flush is there, some is not: real damage
+        write_out(disk.lie() if lies and not torn else disk.cut(dice), state)
         faults = cut.lying if lies else cut.faults
         if cut.states % every:
             facts.faults = faults
-            told = examine(facts, state / DATABASE)
+            told = examine(facts, state / DATABASE, may_alarm=torn)
             if lost_s is not None:
                 cut.told += told is not None and told.seconds is not None
                 if facts.acknowledged:  # else nothing is left that could know of any time
@@ -176,17 +177,21 @@ def check(
             cut.services += 1
             whole = facts_at(entries[:seen])
             whole.faults = faults
-            start(whole, state, dice, scratch)
+            start(whole, state, dice, scratch, may_alarm=torn)
     cut.acknowledged += facts.acknowledged
 
 
-def examine(facts: Facts, database: Path) -> Missing | None:
-    """Open one state in this process and hold it to what was acknowledged by then; gives what it says of its end."""
+def examine(facts: Facts, database: Path, *, may_alarm: bool = False) -> Missing | None:
+    """Open one state in this process and hold it to what was acknowledged by then; gives what it says of its end.
+
+    may_alarm: it may be damaged in truth, and its owner be told so.
+    """
     told: list[Missing] = []
     try:
         image = load(database, told.append)
         check_store(facts, image, database)
-        _find_alarm(facts, database)
+        if not may_alarm:
+            _find_alarm(facts, database)
     except (StoreError, sqlite3.Error) as error:
         facts.faults.add("did not open", str(error))
     return told[-1] if told else None
@@ -215,14 +220,15 @@ def facts_at(entries: list[Entry]) -> Facts:
     return facts
 
 
-def start(facts: Facts, state: Path, dice: random.Random, scratch: Path) -> None:
+def start(facts: Facts, state: Path, dice: random.Random, scratch: Path, *, may_alarm: bool = False) -> None:
     """Start a whole service on the state and let the clients come back."""
     house = House(Ledger(facts), dice)
     victim = None
     try:
         victim = Victim(scratch, state)
         house.check(victim.port, state / DATABASE, since_at=0)
-        _find_alarm(facts, state / DATABASE)
+        if not may_alarm:
+            _find_alarm(facts, state / DATABASE)
         if "Traceback" in victim.last_words():
             facts.faults.add("errors of the service's own", victim.last_words()[-300:])
     except (Silent, BrokerError) as error:

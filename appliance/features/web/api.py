@@ -214,7 +214,7 @@ class Api:
                 raise HTTPException(400, f"every is '{every[:20]}'; write {', '.join(EVERY)}")
             limit = number_of(request, "limit", ROWS, MAX_ROWS)
             told = await self._readers.ask(
-                lambda history: _summaries(history, topic, every, since_at, until_at, limit),
+                lambda history: _summaries(history, topic, every, since_at, until_at, limit, at),
             )
             return json_answer(told)
         points = number_of(request, "points", POINTS, MAX_POINTS)
@@ -294,10 +294,10 @@ def _rows(history: HistoryReader, topic: str, since_at: float, until_at: float, 
 
 
 def _summaries(
-    history: TierReader, topic: str, every: str, since_at: float, until_at: float, limit: int
+    history: TierReader, topic: str, every: str, since_at: float, until_at: float, limit: int, now_at: float
 ) -> dict[str, Any]:
     series = _series(history, topic)
-    rows = history.summaries(topic, every, since_at, until_at, limit)
+    rows = history.summaries(topic, every, since_at, until_at, limit, now_at=now_at)
     shown_from_at = max(since_at, rows[0].at) if len(rows) >= limit else since_at
     gaps = GapReader(history.path).of_periods(history, topic, shown_from_at, until_at)
     return {

@@ -60,7 +60,7 @@ def test_a_running_service_says_the_same(tmp_path):
         done = appliance(tmp_path, "prove", "house", "--data", tmp_path / "d")
         assert done.stderr == ""
         assert "  2 to 3 (2), between " in done.stdout
-        assert "still with the agent" in done.stdout
+        assert "may still be with the agent, offline since " in done.stdout
         assert "until now: agent offline house" in done.stdout
         assert done.returncode == Exit.OK
         unknown = appliance(tmp_path, "prove", "attic", "--data", tmp_path / "d")

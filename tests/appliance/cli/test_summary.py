@@ -12,7 +12,17 @@ from appliance.cli import summary
 from appliance.exits import Exit
 from appliance.store.gaps import GapNote
 
-ROW = {"at": 0.0, "min": 1.5, "mean": 2.0, "max": 3.25, "weighted_mean": 2.125, "count": 1, "last": 3.0, "sum": None}
+ROW = {
+    "at": 0.0,
+    "min": 1.5,
+    "mean": 2.0,
+    "max": 3.25,
+    "weighted_mean": 2.125,
+    "known": 1.0,
+    "count": 1,
+    "last": 3.0,
+    "sum": None,
+}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +37,18 @@ ROW = {"at": 0.0, "min": 1.5, "mean": 2.0, "max": 3.25, "weighted_mean": 2.125, 
             "sum 0.75 kWh\\x1b, mean over time 2.125 kWh\\x1b, min 1.5, max 3.25, last 3, 1 reading",
         ),
         ({"weighted_mean": 0.25, "last": 1.0}, "binary", None, "ON 25.0% of the time, last ON, 1 reading"),
+        (
+            {"weighted_mean": 0.25, "last": 1.0, "known": 0.5},
+            "binary",
+            None,
+            "ON 25.0% of the time, known 50.0% of it, last ON, 1 reading",
+        ),
+        (
+            {"known": 0.1},
+            "number",
+            None,
+            "mean over time 2.125, known 10.0% of it, min 1.5, max 3.25, last 3, 1 reading",
+        ),
         ({"mean": None, "last": "press\x1b"}, "text", None, "last press\\x1b, 1 reading"),
     ],
 )

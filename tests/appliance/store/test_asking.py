@@ -2,6 +2,7 @@
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from keeper import Keeper, number
@@ -115,3 +116,19 @@ def test_many_threads_ask_at_once(keeper):
         assert connection.execute(COUNT).fetchone() == (50,)
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute(COUNT)
+
+
+def test_where_the_log_was_deleted_it_is_opened_anew(keeper):
+    """The log that a connection has open may be another than the one that is written now."""
+    keeper.write(number(1))
+    asker = Asker(keeper.path, keeps=True)
+    try:
+        with asker.question() as connection:
+            kept = connection
+        with closing(sqlite3.connect(keeper.path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        keeper.path.with_name(f"{keeper.path.name}-wal").unlink()
+        with asker.question() as connection:
+            assert connection is not kept
+    finally:
+        asker.close()

@@ -1,7 +1,7 @@
 """Epochs in the database: a start takes up the clock where the rows left it."""
 
 import pytest
-from keeper import AT, Keeper, backlog, number
+from keeper import AT, TOPIC, Keeper, backlog, number
 
 from appliance.clock import SYNCED, UNSYNCED
 from appliance.store.epochs import BOOT_ID_VARIABLE, boot_id, load_clock
@@ -103,7 +103,18 @@ def test_a_failed_transaction_leaves_the_clock_as_it_was(keeper):
     assert not clock.is_trusted  # and would be set again
 
 
-def test_a_clock_that_is_set_by_hand_again_and_again(tmp_path):
+def test_a_clock_that_is_set_again_and_again_before_anything_is_summed_up(tmp_path):
+    keeper = Keeper(tmp_path / "unset.db", at=BUILT, quality=UNSYNCED)
+    for step, at in enumerate((BUILT, AT, AT + YEARS / 4, AT)):
+        keeper.at = at + step
+        keeper.write(number(step))
+        keeper.advance(1)
+    assert keeper.in_order() == [0, 1, 2, 3]
+    assert [row.at for row in keeper.reader.rows(TOPIC, 0, 1e11)] == [AT, AT + 1, AT + 2, AT + 3]
+    keeper.stop()
+
+
+def test_a_clock_set_by_hand_again_and_again(tmp_path):
     keeper = Keeper(tmp_path / "new.db", at=BUILT + YEARS, quality=UNSYNCED)
     for value in range(4):
         keeper.write(number(value))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from math import inf
 
 import pytest
 from keeper import AT, TOPIC, Keeper, number, origin
@@ -27,8 +28,8 @@ def keeper(tmp_path):
     keeper.stop()
 
 
-def wanted(topic_filter="#", since_at=0.0, until_at=1e11, every_s=None):
-    return Wanted(topic_filter=topic_filter, since_at=since_at, until_at=until_at, every_s=every_s)
+def wanted(topic_filter="#", since_at=0.0, until_at=1e11, every_s=None, now_at=inf):
+    return Wanted(topic_filter=topic_filter, since_at=since_at, until_at=until_at, every_s=every_s, now_at=now_at)
 
 
 def rows(keeper, form="csv", **asked):
@@ -97,19 +98,23 @@ def test_periods_are_those_of_the_history(tmp_path):
     keeper = Keeper(tmp_path / "appliance.db", at=AT - 800.0)
     keeper.learn(Device(agent="m", site="home", sensors=(Measurement(topic="home/m/gas", kind="gas", unit="m³"),)))
     for step, value in enumerate((20, 22.5, 19, 30, 4, 4.25)):
-        keeper.write(
-            number(value), number(value, "home/m/gas"), number("ON" if value > 20 else "OFF", "home/hall/door")
-        )
+        door = number("ON" if value > 20 else "OFF", "home/hall/door")
+        keeper.write(number(value), number(value, "home/m/gas"), number(value, "home/p/energy"), door)
         keeper.advance(700 + 900 * (step % 3))
     keeper.move()
-    for topic in (TOPIC, "home/m/gas", "home/hall/door"):
-        hours = TierReader(keeper.path).summaries(topic, "1h", 0.0, 1e10)
-        found = rows(keeper, "jsonl", topic_filter=topic, every_s=3600.0)
+    with keeper.database.transaction():
+        down = GapNote(HUB, "", BROKER_DOWN, 700.0, 900.0)
+        Gaps(keeper.database.connection).write([down], keeper.clock.tick)
+    asked = {"every_s": 3600.0, "now_at": keeper.at}
+    for topic in (TOPIC, "home/m/gas", "home/p/energy", "home/hall/door"):
+        hours = TierReader(keeper.path).summaries(topic, "1h", 0.0, 1e10, now_at=keeper.at)
+        found = rows(keeper, "jsonl", topic_filter=topic, **asked)
         assert len(found) == len(hours) > 1
         for row, hour in zip(found, hours, strict=True):
-            for name in ("min", "mean", "weighted_mean", "max", "sum", "count"):
+            for name in ("min", "mean", "weighted_mean", "known", "max", "sum", "count"):
                 assert row[name] == pytest.approx(getattr(hour, name)), (topic, row, name)
-    assert any(row["sum"] for row in rows(keeper, "jsonl", topic_filter="home/m/gas", every_s=3600.0))
+    for topic in ("home/m/gas", "home/p/energy"):
+        assert any(row["sum"] for row in rows(keeper, "jsonl", topic_filter=topic, every_s=3600.0))
     keeper.stop()
 
 

@@ -9,6 +9,7 @@ from appliance.store.gaps import (
     AGENT_OFFLINE,
     BROKER_DOWN,
     CUT,
+    DAMAGED,
     DROPPED,
     HUB,
     MAX_DETAIL_CHARS,
@@ -143,3 +144,11 @@ def test_old_gaps_and_the_oldest_of_too_many_are_thrown_away(keeper):
     assert prune_to(0, 2, 5) == (2, [*"56789", ""])
     assert prune_to(0, 9, 5) == (1, [*"6789", ""])
     assert prune_to(10**6, 9, 0) == (4, [""])
+
+
+def test_what_a_salvage_left_open_while_it_ran_is_over_where_it_runs_on(keeper):
+    gaps = write(keeper, GapNote(HUB, "", DAMAGED, 1.0, None, "torn"), GapNote(*OFFLINE, 2.0, None))
+    assert gaps.are_of_absence
+    gaps.back(40)
+    assert not gaps.are_of_absence
+    assert rows(keeper) == [(HUB, "", DAMAGED, "torn", 10, 40), (*OFFLINE, "", 20, None)]

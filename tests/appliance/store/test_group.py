@@ -18,6 +18,8 @@ def test_merged_has_the_number_and_time_of_the_last():
     assert (both.number, both.run, both.now, both.at, both.size_bytes) == (4, RUN, 4.0, 1e9 + 4, 200)
     assert [entry[0].payload for entry in both.entries] == [b"1", b"2"]
     assert both.records == [Left(1)]
+    assert both.earlier == ((3.0, 1e9 + 3),)
+    assert [half.earlier for half in halves(both)] == [both.earlier] * 2
 
 
 def test_halves_end_with_single_things_in_an_order_in_which_they_may_be_written():

@@ -9,6 +9,7 @@ from appliance.store.hubclock import BEFORE_EPOCH, REDATED, RUNS_AHEAD_MS, STEP_
 
 AT = 1_790_000_000.0
 HOUR, YEARS = 3_600.0, 10 * 365.25 * 86_400
+Y2K = 946_684_800.0
 BUILT = 1_700_000_000.0  # what a Pi without a clock chip wakes to: when its system was built
 
 
@@ -133,8 +134,80 @@ def test_a_clock_set_by_hand_is_followed_though_nobody_vouches_for_it():
     world.reading()
     assert [epoch.clock for epoch in world.clock.epochs[1:]] == [UNSYNCED, UNSYNCED]
     assert world.clock.epochs[1].unix_ms(world.ticks[0]) == pytest.approx(AT * 1000, abs=2)
-    world.wall -= HOUR
+
+
+def test_a_clock_that_was_set_ahead_by_hand_is_followed_back_and_takes_its_readings_with_it():
+    world = World(quality=UNSYNCED)
+    world.wall += YEARS / 4
+    world.reading()
+    assert world.clock.unix_ms(world.now) == pytest.approx((AT + YEARS / 4) * 1000, abs=2)
+    world.advance(60)
+    world.wall = world.true
+    world.reading()
+    assert world.ticks == sorted(set(world.ticks))
+    epochs = {epoch.id: epoch for epoch in world.clock.epochs}
+    for tick, epoch_id, true in world.told:
+        assert epochs[epoch_id].unix_ms(tick) == pytest.approx(true * 1000, abs=2)
+    world.restart(boot=True)
+    world.reading()
+    assert world.clock.unix_ms(world.now) == pytest.approx(world.true * 1000, abs=2)
+
+
+@pytest.mark.parametrize("boot", [False, True])
+def test_a_clock_that_began_long_before_there_was_this_software_is_followed_all_the_same(boot):
+    world = World(wall=Y2K, quality=UNSYNCED)
+    world.reading()
+    world.advance(60)
+    if boot:
+        world.restart(boot=True, wall=AT)
+    else:
+        world.wall = world.true
+    world.reading()
+    assert world.clock.unix_ms(world.now) == pytest.approx(world.wall * 1000, abs=2)
+    assert world.ticks == sorted(set(world.ticks))
+
+
+@pytest.mark.parametrize("wall", [BUILT, AT + YEARS])
+def test_nobody_sets_a_clock_to_before_there_was_this_software_nor_far_into_the_future(wall):
+    world = World(quality=UNSYNCED)
+    world.advance(60)
+    world.wall = wall
     assert not world.clock.look(world.now, world.wall)
+    world.wall = world.true
+    assert not world.clock.look(world.now, world.wall)
+
+
+def test_an_epoch_goes_on_where_its_file_is_only_opened_again():
+    world = World()
+    began = world.now
+    world.reading()
+    arrived = world.now + 5, world.true + 5
+    world.advance(20)
+    known = [Epoch(*(getattr(epoch, name) for name in Epoch.__slots__)) for epoch in world.clock.epochs]
+    for epochs in (known, known[:1]):  # the first group is on disk, and is not
+        clock = HubClock(epochs, boot="boot 1", last_tick=0, quality=lambda: SYNCED)
+        clock.begin(world.now, world.wall, began)
+        assert not clock.look(world.now, world.wall)
+        assert len(clock.epochs) == 2
+        assert clock.unix_ms_of(clock.moment(arrived[0])) == pytest.approx(arrived[1] * 1000, abs=1)
+        assert clock.is_trusted
+
+
+def test_what_came_before_a_look_keeps_its_epoch_and_what_came_since_has_the_new_one():
+    world = World()
+    world.reading()
+    world.advance(10)
+    seen, when = world.now, world.wall
+    assert not world.clock.look(world.now, world.wall)
+    world.advance(10)
+    world.wall += HOUR
+    assert world.clock.look(world.now, world.wall)
+    assert not world.clock.look(seen, when)  # a second try to write the same
+    _, first, second = world.clock.epochs
+    before, after = world.clock.moment(seen - 4), world.clock.moment(seen + 4)
+    assert (before.epoch_id, world.clock.unix_ms_of(before)) == (first.id, (when - 4) * 1000)
+    assert after == (second.first_tick, second.id)
+    assert world.clock.moment(1.0) == (first.first_tick, first.id)
 
 
 def test_a_time_read_off_the_unset_clock_of_this_machine_is_placed_where_it_was_read():

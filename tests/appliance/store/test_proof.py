@@ -3,6 +3,7 @@
 import pytest
 from keeper import AT, TOPIC, Keeper, backlog, number, origin
 
+from appliance.clock import rfc3339
 from appliance.store import proof as module
 from appliance.store.database import StoreError
 from appliance.store.gaps import (
@@ -18,7 +19,7 @@ from appliance.store.gaps import (
     GapNote,
     Gaps,
 )
-from appliance.store.proof import CUT, GONE, LOST, PRUNED, REFUSED, WAITS, prove
+from appliance.store.proof import CUT, GONE, LOST, MAY_WAIT, PRUNED, REFUSED, WAITS, prove
 
 
 @pytest.fixture
@@ -70,13 +71,47 @@ def test_what_the_agent_still_has(keeper):
     send(keeper, 1, 4)
     keeper.advance(5)
     note(keeper, GapNote(AGENT, "house", AGENT_OFFLINE, keeper.now, None))
-    assert shown(prove(keeper.path, "house", None)) == [(2, 3, WAITS)]
+    proof = prove(keeper.path, "house", None)
+    assert shown(proof) == [(2, 3, MAY_WAIT)]
+    assert proof.runs[0].missing[0].detail == f"offline since {rfc3339(keeper.at)}"
+    assert shown(prove(keeper.path, "house", None, waiting=2)) == [(2, 3, MAY_WAIT)]
+    assert shown(prove(keeper.path, "house", None, waiting=0)) == [(2, 3, LOST)]  # its last word before it went
     note(keeper, GapNote(AGENT, "house", AGENT_OFFLINE, None, keeper.now))
     assert shown(prove(keeper.path, "house", None)) == [(2, 3, LOST)]
     assert shown(prove(keeper.path, "house", None, waiting=2)) == [(2, 3, WAITS)]
     assert shown(prove(keeper.path, "house", None, waiting=0)) == [(2, 3, LOST)]
     send(keeper, 1, run="r2")  # a new outbox: of the old one nothing is kept
     assert shown(prove(keeper.path, "house", None, waiting=2)) == [(2, 3, LOST)]
+
+
+@pytest.mark.parametrize("waiting", [None, 0, 3])
+def test_an_agent_that_is_away_is_not_blamed_for_what_has_another_cause(keeper, waiting):
+    def away(seconds=None):
+        note(keeper, GapNote(AGENT, "house", AGENT_OFFLINE, keeper.now, None))
+        keeper.advance(60)
+        if seconds is not None:
+            note(keeper, GapNote(AGENT, "house", AGENT_OFFLINE, None, keeper.now))
+
+    send(keeper, 1, 2)
+    opened = keeper.now
+    keeper.advance(60)
+    note(keeper, GapNote(HUB, "", RESTORED, opened, keeper.now))
+    send(keeper, 10, 11)
+    keeper.advance(60)
+    send(keeper, 21)
+    away(60)
+    send(keeper, 1001, 1002, 1010)
+    expected = [(3, 9, RESTORED), (12, 20, LOST), (22, 1000, CUT)]
+    last = (1003, 1009, LOST)
+    assert shown(prove(keeper.path, "house", None, waiting=0)) == [*expected, last]
+    away()
+    if waiting is None:
+        last = (1003, 1009, MAY_WAIT)  # of its last visit
+    elif waiting:
+        expected[1], last = (12, 20, MAY_WAIT), (1003, 1009, MAY_WAIT)  # it said that it keeps some
+    proof = prove(keeper.path, "house", None, waiting=waiting)
+    assert shown(proof) == [*expected, last]
+    assert proof.is_explained == bool(waiting)
 
 
 def test_what_the_agent_dropped_and_said_so(keeper):

@@ -11,10 +11,13 @@ from appliance.store.rollup import (
     DAY_MS,
     HOUR_MS,
     MINUTE_MS,
+    NEVER_MS,
+    Presence,
     Reading,
     exact,
     hold_ms,
     is_counter,
+    known_share,
     merge,
     roll,
 )
@@ -68,6 +71,54 @@ def test_a_value_stands_no_longer_than_it_holds():
     assert (found.held_ms, found.area) == (15_000 + 20_000, 4_000 * 15_000 + 10_000 * 20_000)
     gone = minute((30, 10_000), before=Reading(BEGIN - 5_000, 4_000), hold_ms=5_000)
     assert (gone.held_ms, gone.area) == (5_000, 50_000_000)
+
+
+def present(*silences, now=None):
+    """Give a presence; times are seconds from BEGIN."""
+    return Presence(
+        NEVER_MS if now is None else BEGIN + now * 1000,
+        tuple((BEGIN + since * 1000, NEVER_MS if until is None else BEGIN + until * 1000) for since, until in silences),
+    )
+
+
+@pytest.mark.parametrize(
+    ("presence", "held_s", "area"),
+    [
+        (present(), 50, 10 * 20 + 30 * 30),
+        (present(now=32), 22, 10 * 20 + 30 * 2),  # it runs
+        (present((40, None)), 30, 10 * 20 + 30 * 10),
+        (present((40, 50)), 40, 10 * 20 + 30 * 20),
+        (present((15, 25)), 40, 10 * 10 + 30 * 30),
+        (present((15, 25), (40, None)), 20, 10 * 10 + 30 * 10),
+        (present((15, 35)), 50, 10 * 20 + 30 * 30),  # 30 was read in it: an agent kept what it read meanwhile
+        (present((5, 12)), 50, 10 * 20 + 30 * 30),  # and 10 was here
+        (present((70, 80)), 50, 10 * 20 + 30 * 30),
+        (present((0, 2), (40, 50), now=45), 30, 10 * 20 + 30 * 10),
+    ],
+)
+def test_neither_what_is_to_come_nor_a_gap_counts(presence, held_s, area):
+    told = [Reading(BEGIN + 10_000, 10), Reading(BEGIN + 30_000, 30)]
+    found = one(roll(told, MINUTE_MS, before=None, hold_ms=None, counter=False, presence=presence))
+    assert (found.held_ms, found.area) == (held_s * 1000, area * 1000)
+
+
+def test_a_gap_between_the_parts_does_not_count():
+    told = [Reading(BEGIN + 30_000, 10), Reading(BEGIN + 190_000, 30)]
+    for presence, held_s, area in (
+        (present(), 3_570, 10 * 160 + 30 * 3_410),
+        (present((60, 150), now=200), 80, 10 * 70 + 30 * 10),
+        (present((40, 70), (70, 100)), 3_510, 10 * 100 + 30 * 3_410),
+    ):
+        minutes = roll(told, MINUTE_MS, before=None, hold_ms=None, counter=False, presence=presence)
+        merged = one(merge(minutes, HOUR_MS, before=None, hold_ms=None, presence=presence))
+        whole = one(roll(told, HOUR_MS, before=None, hold_ms=None, counter=False, presence=presence))
+        assert (merged.held_ms, merged.area) == (whole.held_ms, whole.area) == (held_s * 1000, area * 1000)
+
+
+def test_the_share_of_the_time_that_is_known():
+    assert known_share(15, 0, 60, 30) == 0.5
+    assert known_share(15, 0, 60, NEVER_MS) == 0.25
+    assert known_share(0, 60, 120, 30) == 0.0
 
 
 def test_on_and_off_give_the_share_of_the_time():
@@ -168,6 +219,38 @@ def test_sums_are_exact_whatever_the_numbers(values):
 )
 def test_which_series_is_a_counter(kind, quantity, unit, counts):
     assert is_counter(kind, quantity, unit) is counts
+
+
+@pytest.mark.parametrize(
+    ("topic", "counts"),
+    [
+        ("home/b/energy", True),
+        ("zigbee2mqtt/plug/energy", True),
+        ("tele/plug/SENSOR/ENERGY/Total", True),
+        ("tele/plug/SENSOR/ENERGY/Power", False),
+        ("tele/plug/SENSOR/ENERGY/Yesterday", False),
+        ("shellies/em/emeter/0/total", True),
+        ("shellies/em/emeter/0/power", False),
+        ("shellies/plug/relay/0/energy", True),
+        ("plus/status/switch:0/aenergy/total", True),
+        ("plus/status/em:0/total_act_power", False),
+        ("home/cellar/water", True),
+        ("home/cellar/water_level", False),
+        ("home/roof/rain", True),
+        ("home/meter/pulses/0", True),
+        ("pi/memory/total", False),  # false friends
+        ("home/power/total", False),
+        ("total", False),
+        ("energy", True),
+        ("0", False),
+        ("", False),
+    ],
+)
+def test_what_nobody_described_is_a_counter_by_its_topic(topic, counts):
+    assert is_counter("number", None, None, topic) is counts
+    assert not is_counter("binary", None, None, topic)
+    assert not is_counter("number", None, "ppm", topic)
+    assert not is_counter("number", "gas concentration", None, topic)
 
 
 def test_numbers_are_forgotten_and_states_are_not():

@@ -7,18 +7,21 @@ import pytest
 from groups import AT, FakeHistory, age_ms, crash_copy, described, provenance, told
 
 from appliance.broker.message import Message
+from appliance.broker.ports import RouteFlag
 from appliance.broker.records import Done, Left, Opened, Queued, Subscribed
 from appliance.clock import SYNCED
 from appliance.devices import Device
 from appliance.store import sqlite_ledger, state_move
 from appliance.store.damage import damages
 from appliance.store.database import Database, StoreError, open_reader
-from appliance.store.group import Group
+from appliance.store.gaps import DAMAGED, HUB, GapNote
+from appliance.store.group import Group, merged
 from appliance.store.history import Tally
 from appliance.store.history_reader import HistoryReader
 from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
 
 TOPIC = "home/kitchen/temperature"
+RECORD = int(RouteFlag.RECORD)
 
 
 class Ledgers:
@@ -479,3 +482,46 @@ class TestWithItsHistory:
         ledger._database.close()
         self.open(path, time).close()
         assert [damage.why for damage in damages(path)] == ["its schema was damaged"]
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_path, is_begun):
+    path, began = tmp_path / "appliance.db", 1_000.0
+    shown = {"now": began}
+
+    def opened():
+        options = {"boot": "boot", "quality": lambda: SYNCED, "since": began}
+        clocks = {"clock": lambda: shown["now"], "wall_clock": lambda: AT + shown["now"] - began}
+        return open_ledger(path, site="home", max_series=9, **options, **clocks)
+
+    def group(number, *seconds):
+        entries = [(Message(TOPIC, b"%d" % s, 0), RECORD, began + s, None) for s in seconds]
+        return Group(number, entries=entries, run=7, now=began + seconds[-1], at=AT + seconds[-1])
+
+    ledger = opened()
+    if is_begun:
+        ledger.write(group(1, 5))
+    ledger.close()
+    shown["now"] += 35.0  # meanwhile it failed
+    ledger = opened()
+    ledger.write(merged([group(2, 11, 17), group(3, 23), group(4, 29)]))
+    ledger.close()
+    rows = HistoryReader(path).rows(TOPIC, 0.0, 1e11)
+    assert [row.at - AT for row in rows] == pytest.approx([5] * is_begun + [11, 17, 23, 29], abs=0.002)
+    assert [row.received for row in rows] == [row.at for row in rows]
+
+
+def test_what_a_salvage_leaves_open_in_the_midst_of_a_run_ends_with_its_next_group(tmp_path):
+    path = tmp_path / "appliance.db"
+
+    def opened():
+        return open_ledger(path, site="home", max_series=9, boot="boot", quality=lambda: SYNCED, since=1.0)
+
+    ledger = opened()
+    ledger.write(Group(1, run=7, now=2.0, at=AT))
+    ledger._gaps.write([GapNote(HUB, "", DAMAGED, 2.0, None, "torn")])
+    ledger.close()
+    ledger = opened()
+    ledger.write(Group(2, run=7, now=9.0, at=AT + 7))
+    assert ask(ledger, "SELECT to_tick IS NOT NULL FROM gaps WHERE cause = 'lost to damage'")
+    ledger.close()

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 from kept import BEGIN, Kept, every
 
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, BROKER_DOWN, HUB, insert
 from appliance.store.history_reader import HistoryReader
 from appliance.store.retention import Terms
 from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS
@@ -177,6 +178,50 @@ def test_what_is_not_rolled_up_yet_is_summed_up_the_same(kept, reader):
         ]
         assert [one.mean for one in after] == pytest.approx([one.mean for one in told])
         assert [one.weighted_mean for one in after] == pytest.approx([one.weighted_mean for one in told])
+
+
+def test_what_nobody_described_gets_the_sum_of_its_rises_too(kept, reader):
+    series = kept.series("home/b/energy")
+    kept.put(series, *every(20_000, until_ms=2 * HOUR_MS, value=float))
+    before = reader.summaries("home/b/energy", "1h", AT, AT + 7200)
+    kept.after(2 * HOUR_MS)
+    kept.roll()
+    assert [hour.sum for hour in before] == [179.0, 180.0]
+    assert reader.summaries("home/b/energy", "1h", AT, AT + 7200) == before
+
+
+def gap(kept, key, since_ms, until_ms):
+    insert(
+        kept.database.connection, key, (BEGIN + since_ms) * 16, None if until_ms is None else (BEGIN + until_ms) * 16
+    )
+
+
+def test_the_hour_that_runs_counts_up_to_now(kept, reader):
+    kept.put(kept.series("a"), (0, 10.0), (20_000, 30.0))
+    kept.put(kept.series("lamp", kind="binary"), (5_000, 0.0), (20_000, 1.0))
+    for step in ("1h", "1d"):
+        (hour,) = reader.summaries("a", step, AT, AT + 3600, now_at=AT + 22)
+        assert (hour.weighted_mean, hour.known) == (pytest.approx(260 / 22), 1.0)
+        (lamp,) = reader.summaries("lamp", step, AT, AT + 3600, now_at=AT + 22)
+        assert (lamp.weighted_mean, lamp.known) == (pytest.approx(2 / 17), pytest.approx(17 / 22))
+        gap(kept, (AGENT, "house", AGENT_OFFLINE, ""), 21_000, None)
+        kept.ask("UPDATE series SET agent = 'house' WHERE topic = 'a'")
+        (hour,) = reader.summaries("a", step, AT, AT + 3600, now_at=AT + 42)
+        assert (hour.weighted_mean, hour.known) == (pytest.approx(230 / 21), 0.5)
+        kept.ask("DELETE FROM gaps")
+
+
+def test_what_is_rolled_up_leaves_out_when_nothing_could_be_read(kept, reader):
+    kept.put(kept.series("lamp", kind="binary"), (0, 1.0), (45 * MINUTE_MS, 0.0), (HOUR_MS, 0.0))
+    gap(kept, (HUB, "", BROKER_DOWN, "stopped"), 15 * MINUTE_MS, 45 * MINUTE_MS)
+    gap(kept, (AGENT, "other", AGENT_OFFLINE, ""), 0, 10 * MINUTE_MS)
+    before = reader.summaries("lamp", "1h", AT, AT + 3599)
+    kept.after(DAY_MS)
+    kept.roll()
+    assert reader.summaries("lamp", "1h", AT, AT + 3599) == before
+    assert [(hour.weighted_mean, hour.known) for hour in before] == [(0.5, 0.5)]
+    (day,) = reader.summaries("lamp", "1d", AT, AT + DAY_S - 1)
+    assert (day.weighted_mean, day.known) == (pytest.approx(0.25 / 23.5), pytest.approx(23.5 / 24))
 
 
 def test_texts_are_summed_up_by_their_number_and_the_last(kept, reader):
