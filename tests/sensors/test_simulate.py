@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 
 import pytest
@@ -18,6 +19,7 @@ from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 from processes import PATIENCE_S, environment, eventually, free_port, running
 
+from appliance.clock import rfc3339
 from appliance.store.database import open_reader
 from sensors import cli, simulate
 from sensors.fleet import HOUSE, readings_per_round
@@ -46,6 +48,7 @@ class Witness:
 
     def __init__(self, port):
         self.readings, self.topics, self.availability = [], set(), {}
+        self.health, self.sensors, self.times = {}, {}, []
         ready = threading.Event()
         self.client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
         self.client.on_message = self.hear
@@ -60,6 +63,10 @@ class Witness:
         if levels[1] == "devices":
             if levels[3] == "availability":
                 self.availability[levels[2]] = message.payload.decode()
+            elif levels[3] == "health":
+                self.health = json.loads(message.payload)
+            elif levels[-1] == "availability":
+                self.sensors[levels[3]] = message.payload.decode()
             if levels[3] == "backlog":  # made before the connection stood
                 told = dict(message.properties.UserProperty)
                 for entry in json.loads(message.payload):
@@ -68,6 +75,7 @@ class Witness:
             return
         told = dict(message.properties.UserProperty)
         self.readings.append((told["run"], told["seq"]))
+        self.times.append(told["time"])
         self.topics.add(message.topic)
 
 
@@ -85,6 +93,31 @@ def test_another_broker_gets_every_reading_once_and_a_goodbye(tmp_path):
         assert count["made"] > 4 * readings_per_round(20) * 3
         assert len([topic for topic in witness.topics if not topic.endswith("/button")]) == 4 * TOPICS
         assert witness.availability == {f"house-{n}": "offline" for n in range(1, 5)}
+    finally:
+        end(witness.client)
+        broker.stop()
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(BINARY is None, reason="needs mosquitto")
+def test_faults_arrive_as_those_of_real_sensors_do(tmp_path):
+    broker = Mosquitto(tmp_path)
+    broker.start()
+    witness = Witness(broker.port)
+    hour_ago = rfc3339(time.time() - 3500)
+    try:
+        faults = ("--fault", "checksum", "--fault", "clock=-3600", "--fault", "unplugged")
+        done = play(
+            tmp_path, "--broker", f"127.0.0.1:{broker.port}", "--interval", 0.1, "--seconds", 3, "--sensors", 6, *faults
+        )
+        assert done.returncode == 0, done.stderr
+        assert "kitchen-room (simulated): no answer: check power and wiring" in done.stderr
+        assert witness.topics == {"home/livingroom-1/motion", "home/hall-1/door"}  # a cut wire is no failure
+        assert witness.sensors["kitchen-room"] == "offline"
+        assert witness.sensors["hall-door"] == "online"
+        assert witness.health["sensors"]["kitchen-room"]["failed"].keys() == {"disconnected"}
+        assert witness.times
+        assert max(witness.times) < hour_ago
     finally:
         end(witness.client)
         broker.stop()
