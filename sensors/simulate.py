@@ -96,7 +96,8 @@ def run(arguments: argparse.Namespace) -> bool:
         finally:
             fleet.stop()
     count = fleet.count()
-    sys.stdout.write(f"{json.dumps(asdict(count)) if arguments.json else _told(count)}\n")
+    facts = {name: value for name, value in asdict(count).items() if name != "connected"}  # none is, by now
+    sys.stdout.write(f"{json.dumps(facts) if arguments.json else _told(count)}\n")
     if fleet.trouble:
         raise fleet.trouble[0]
     return not count.waiting and not count.dropped
@@ -113,7 +114,9 @@ def _play(fleet: "Fleet", wanted: "Wanted", stopping: threading.Event, seconds: 
     fleet.start(stopping)
     while not stopping.is_set() and fleet.running and (left_s := ends - time.monotonic()) > 0:
         stopping.wait(min(EVERY_S if terminal else RARELY_S, left_s))
-        sys.stderr.write(f"\r\x1b[K{_told(fleet.count())}" if terminal else f"{_told(fleet.count())}\n")
+        count = fleet.count()
+        line = f"{count.connected} of {count.devices} connected; {_told(count)}"
+        sys.stderr.write(f"\r\x1b[K{line}" if terminal else f"{line}\n")
         sys.stderr.flush()
     if terminal:
         sys.stderr.write("\n")
@@ -121,10 +124,7 @@ def _play(fleet: "Fleet", wanted: "Wanted", stopping: threading.Event, seconds: 
 
 def _told(count: "Count") -> str:
     dropped = f", {count.dropped} dropped" if count.dropped else ""
-    return (
-        f"{count.connected} of {count.devices} connected; {count.made} readings, {count.acknowledged} acknowledged, "
-        f"{count.waiting} waiting{dropped}"
-    )
+    return f"{count.made} readings, {count.acknowledged} acknowledged, {count.waiting} waiting{dropped}"
 
 
 class Once:

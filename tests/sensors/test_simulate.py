@@ -5,8 +5,8 @@ import json
 import logging
 import os
 import pty
+import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -144,7 +144,7 @@ def test_our_history_has_every_reading_once(tmp_path):
         assert topics == 3 * TOPICS
 
 
-def test_ctrl_c_ends_it_and_what_was_not_taken_is_told(tmp_path):
+def test_ctrl_c_ends_it_and_the_outboxes_are_closed(tmp_path):
     kept = tmp_path / "kept"
     with running(
         tmp_path,
@@ -156,13 +156,10 @@ def test_ctrl_c_ends_it_and_what_was_not_taken_is_told(tmp_path):
         assert "nothing listens on 127.0.0.1:9" in lines[1]
         eventually(lambda: len(list(kept.glob("*.outbox"))) == 2)
         code, complaints = playing.stop(signal.SIGINT)
-        assert code == cli.FAILED
+        assert code in {cli.OK, cli.FAILED}  # whether a reading was made by then
         assert "nothing listens" not in complaints  # said once, not by each
     names = sorted(path.name for path in kept.iterdir())
     assert names == ["home-house-1.outbox", "home-house-2.outbox"]
-    with closing(sqlite3.connect(kept / names[0])) as database:
-        ((waiting,),) = database.execute("SELECT count(*) FROM readings")
-    assert waiting
 
 
 def test_on_a_terminal_the_line_is_written_over(tmp_path):
@@ -182,7 +179,7 @@ def test_on_a_terminal_the_line_is_written_over(tmp_path):
         while b"waiting\r\n" not in shown:
             shown += terminal.read(4096)
     assert b"\r\x1b[K0 of 1 connected; " in shown
-    assert out.startswith("0 of 1 connected; ")
+    assert re.fullmatch(r"(\d+) readings, 0 acknowledged, \1 waiting\n", out)
     assert process.returncode == cli.FAILED
 
 
