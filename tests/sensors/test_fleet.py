@@ -1,3 +1,4 @@
+import os
 import resource
 import threading
 
@@ -106,6 +107,24 @@ def test_without_a_broker_everything_waits_and_is_kept(tmp_path):
         count_waiting.append(outbox.waiting)
         outbox.close(0.0)
     assert sum(count_waiting) == count.made
+
+
+def test_agents_work_with_descriptors_above_a_thousand(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allow_descriptors(1500)
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        fleet = Fleet(played(tmp_path, sensors=1, interval_s=0.1))
+        stopping = threading.Event()
+        fleet.start(stopping)
+        while fleet.count().made < 6:
+            assert fleet.running
+            stopping.wait(0.02)
+        fleet.stop()
+    finally:
+        for number in held:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_fleet_that_is_told_to_stop_before_it_began(tmp_path):
