@@ -20,6 +20,7 @@ from sensors.driver import (
     DriverUnavailable,
     Linked,
     Polled,
+    Retrying,
     SensorError,
     Switched,
     TimedOut,
@@ -270,6 +271,8 @@ class Crew:
     def _came_back(self, outcome: Outcome) -> None:
         sensor = self._sensors[outcome.sensor]
         in_time = self._workers[outcome.sensor].in_time(outcome)
+        if isinstance(sensor.driver, Retrying):
+            sensor.standing.retried = sensor.driver.retried
         match outcome.job:
             case "build" if outcome.error is None:
                 self._built(sensor, outcome.result)  # late is better than holding pins that nobody knows of

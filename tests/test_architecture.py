@@ -244,7 +244,7 @@ ARROWS = {
     },
     "sensors.drivers.i2c": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.dht": {"sensors.driver", "sensors.hw", "sensors.reading"},
-    "sensors.drivers.gpio_input": {"sensors.driver", "sensors.hw", "sensors.reading"},
+    "sensors.drivers.gpio_input": {"sensors.debounce", "sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.gpio_output": {
         "sensors.driver",
         "sensors.hw",
@@ -253,6 +253,13 @@ ARROWS = {
         "sensors.switching",
     },
     "sensors.drivers.host": {"sensors.driver", "sensors.hw", "sensors.reading"},
+    "sensors.drivers.pulse_counter": {
+        "sensors.debounce",
+        "sensors.driver",
+        "sensors.hw",
+        "sensors.keepsakes",
+        "sensors.reading",
+    },
     "sensors.drivers.simulated": {
         "sensors.driver",
         "sensors.drivers.gpio_input",  # on a pin of the house: what is simulated is the pin
@@ -268,6 +275,7 @@ ARROWS = {
         "sensors.keepsakes",
         "sensors.reading",
     },
+    "sensors.debounce": set(),
     "sensors.interlock": set(),
     "sensors.keepsakes": set(),
     "sensors.link": set(),
@@ -301,6 +309,7 @@ LIBRARIES = {
         "sensors.drivers.gpio_output",
         "sensors.drivers.host",
         "sensors.drivers.i2c",
+        "sensors.drivers.pulse_counter",
         "sensors.drivers.simulated",
         "sensors.health",
         "sensors.hw",
@@ -324,6 +333,7 @@ PURE = (
     "appliance.auth.turns",
     "sensors.calibration",
     "sensors.chain",
+    "sensors.debounce",
     "sensors.derived",
     "sensors.filters",
     "sensors.plausibility",

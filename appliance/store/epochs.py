@@ -31,7 +31,11 @@ def boot_id() -> str:
 
 
 def load_clock(
-    connection: sqlite3.Connection, *, boot: str | None = None, quality: Callable[[], str] = clock_quality
+    connection: sqlite3.Connection,
+    *,
+    boot: str | None = None,
+    quality: Callable[[], str] = clock_quality,
+    present: Callable[[], tuple[float, float]] | None = None,
 ) -> HubClock:
     """Take up the clock where the tables and the staged rows left it; then `begin` it and `save_epochs`."""
     boot = boot_id() if boot is None else boot
@@ -46,7 +50,7 @@ def load_clock(
     if epochs:
         (staged,) = connection.execute(_LAST_STAGED, (epochs[-1].id,)).fetchone()
         last_tick = staged or 0
-    return HubClock(epochs, boot=boot, last_tick=last_tick, quality=quality)
+    return HubClock(epochs, boot=boot, last_tick=last_tick, quality=quality, present=present)
 
 
 def save_epochs(connection: sqlite3.Connection, clock: HubClock) -> None:

@@ -358,7 +358,9 @@ def open_ledger(
         lacks: list[Lack] = []
         database = Database.open(path) if is_whole else open_sound(path, remark=remark, on_lack=lacks.append)
         try:
-            hub_clock = load_clock(database.connection, boot=boot, quality=quality)
+            hub_clock = load_clock(
+                database.connection, boot=boot, quality=quality, present=lambda: (clock(), wall_clock())
+            )
             gaps = GapBook(database.connection, hub_clock)
             tail = Tail(database.connection, hub_clock, database.left_open_at)
             now = clock()
@@ -415,7 +417,7 @@ def read_only(
     """Load the state of a database that cannot be written; nobody may write it meanwhile. sqlite3.Error, OSError."""
     with closing(open_still(path)) as connection:
         hub_clock = load_clock(connection)
-        hub_clock.begin(clock(), wall_clock())
+        hub_clock.begin(clock(), wall_clock(), now)
         return load(connection, Moment(now, hub_clock.age_ms(now)), on_damage)
 
 

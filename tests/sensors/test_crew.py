@@ -177,6 +177,19 @@ def test_missing_hardware_takes_the_sensor_offline_at_once_and_is_tried_again(wo
     it.until(lambda: it.ears.turns == [("attic", False), ("attic", True)])
 
 
+def test_what_a_driver_tried_again_is_counted_beside_its_failures(world):
+    driver = Polled(21.0, Disconnected("unplugged"))
+    driver.retried = {"checksum": 2}
+    it = world(kitchen=lambda: driver)
+    standing = it.standing["kitchen"]
+    it.until(lambda: standing.ok)
+    assert standing.retried == {"checksum": 2}
+    driver.retried = {"checksum": 2, "disconnected": 2}
+    it.pass_time(20.0)
+    it.until(lambda: standing.failed)
+    assert standing.retried == {"checksum": 2, "disconnected": 2}
+
+
 def test_three_failed_reads_take_it_offline_and_a_good_one_brings_it_back(world, caplog):
     it = world(attic=lambda: Polled(*[Disconnected("nothing answers on GPIO4")] * 3))
     for count in (1, 2, 3):

@@ -69,6 +69,7 @@ def test_a_refused_value_is_counted_by_its_cause_while_the_sensor_goes_on():
 def test_health_is_json():
     standing = Standing(offline_after=1)
     standing.failure(BAD)
+    standing.retried = {"cut_short": 4}
     health = Health(
         uptime_s=7,
         clock="synced",
@@ -94,7 +95,13 @@ def test_health_is_json():
         "commands_refused": 0,
         "refused": [],
         "sensors": {
-            "kitchen": {"online": False, "ok": 0, "failed": {"bad_frame": 1}, "trouble": "checksum of 01"},
+            "kitchen": {
+                "online": False,
+                "ok": 0,
+                "failed": {"bad_frame": 1},
+                "retried": {"cut_short": 4},
+                "trouble": "checksum of 01",
+            },
             "hall": {"online": None, "ok": 0},
         },
     }
