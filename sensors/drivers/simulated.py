@@ -156,7 +156,7 @@ class SimulatedLine:
         self._clock = clock
         self._rounds = rounds
         self._edges: deque[tuple[float, bool]] = deque()  # of a contact that bounces, with the time of each
-        self._call: Callable[[bool], None] | None = None
+        self._call: Callable[[bool, float], None] | None = None
         self._look_number: int | None = None
         self._contact = self._level = self._wired(house.now(), stuck_at=None)
 
@@ -165,6 +165,10 @@ class SimulatedLine:
         return self._level
 
     def on_change(self, call: Callable[[bool], None]) -> None:
+        """See InputLine."""
+        self.on_edge(lambda level, _at: call(level))
+
+    def on_edge(self, call: Callable[[bool, float], None]) -> None:
         """See InputLine."""
         self._call = call
         self._look_number = self._rounds.add(self.look)
@@ -185,7 +189,7 @@ class SimulatedLine:
             chatter = 2 * int(bounce.amount / CHATTER_S / 2) if bounce else 0
             self._edges.extend((now + i * CHATTER_S, contact is (i % 2 == 0)) for i in range(chatter + 1))
         while self._edges and self._edges[0][0] <= now:
-            self._move(self._edges.popleft()[1])
+            self._move(*self._edges.popleft())
         if self._edges:
             return self._edges[0][0] - now
         return min(self._happening.next_change(at) - at, LONGEST_WAIT_S)
@@ -197,10 +201,10 @@ class SimulatedLine:
             return stuck_at
         return self._happening.is_on(at) is self._on_level
 
-    def _move(self, level: bool) -> None:  # noqa: FBT001 level is the value
+    def _move(self, at: float, level: bool) -> None:  # noqa: FBT001 level is the value
         changed, self._level = level is not self._level, level
         if changed and self._call is not None:
-            self._call(level)
+            self._call(level, at)
 
 
 @dataclass(frozen=True, slots=True)

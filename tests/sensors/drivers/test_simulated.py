@@ -61,7 +61,7 @@ class Stage:
         self.rounds = Rounds(clock=lambda: 0.0)
         self.line = SimulatedLine(model, house, self.happening, lambda: self.at, self.rounds)
         self.edges = []
-        self.line._call = lambda level: self.edges.append((round(self.at, 4), level))
+        self.line._call = lambda level, at: self.edges.append((round(at, 4), level))
 
     def run(self, seconds):
         """Look as often as the line asks for it."""
@@ -260,7 +260,7 @@ def test_a_button_is_pressed():
     try:
         line._rounds.drop(line._look_number)  # nobody else presses
         for level in (not line._on_level, line._on_level, not line._on_level):
-            line._move(level)
+            line._move(0.0, level)
             threading.Event().wait(0.06)
         assert pressed.wait(10)
     finally:
