@@ -71,7 +71,10 @@ def run(arguments: argparse.Namespace) -> bool:
         logging.getLogger("sensors").addFilter(Once().passes)
     interval_s = arguments.interval
     if arguments.rate is not None:
-        interval_s = max(readings_per_round(arguments.sensors) * arguments.devices / arguments.rate, LEAST_INTERVAL_S)
+        most = readings_per_round(arguments.sensors) * arguments.devices / LEAST_INTERVAL_S
+        if arguments.rate > most:
+            sys.stderr.write(f"so many sensors give {most:g} readings a second at most; more need more sensors\n")
+        interval_s = LEAST_INTERVAL_S * max(most / arguments.rate, 1.0)
     host, port = arguments.broker
     broker: dict[str, Any] = {"host": host, "port": port, "username": arguments.username}
     if arguments.password_file is not None:

@@ -191,6 +191,12 @@ def test_an_outbox_that_cannot_be_used_is_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_rate_beyond_all_sensors_is_said(tmp_path):
+    done = play(tmp_path, "--broker", "127.0.0.1:9", "--sensors", 1, "--rate", 1000, "--seconds", 0.2)
+    assert done.stderr.startswith("so many sensors give 20 readings a second at most; more need more sensors\n")
+    assert "each read every 0.1 s" in done.stderr
+
+
 def test_a_password_that_is_not_there_is_one_line(tmp_path):
     done = play(tmp_path, "--password-file", tmp_path / "none", "--seconds", 1)
     assert done.returncode == cli.BAD_CONFIG
