@@ -16,7 +16,7 @@ from appliance.net.hub import Hub
 from appliance.settings import Settings
 from appliance.store.beside import read_anyway
 from appliance.store.chores import Terms
-from appliance.store.damage import damages
+from appliance.store.damage import lines
 from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally
@@ -246,7 +246,7 @@ class Keeping:
             "trouble": self.trouble(),
             "reserve": self._room.lack(),
             "damages": [
-                *(damage.line() for damage in damages(self._path)),
+                *lines(self._path),
                 *(missing.line() for missing in missings(self._path)),
             ],
             "cut": None if self._missing is None or self._missing.place else self._missing.told(),

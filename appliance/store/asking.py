@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from appliance.store.damage import is_damage
 from appliance.store.database import StoreError, explain, open_reader
 from appliance.store.reading_rows import prepare
 from appliance.store.still import is_still
+from appliance.store.suspicion import suspect
 
 READER_TIMEOUT_S: Final = 5.0  # a reader that stays longer pins the write-ahead log
 STEPS_BETWEEN_LOOKS: Final = 20_000  # of SQLite's machine, some milliseconds
@@ -45,6 +47,7 @@ class Asker:
             connection.execute("COMMIT")
             is_done = True
         except sqlite3.Error as error:
+            _tell_of(self.path, error)
             raise StoreError(explain(self.path, error)) from error
         finally:
             self._give_back(connection, file, is_done=is_done)
@@ -77,7 +80,11 @@ class Asker:
             if kept[1] == file:
                 return kept
             kept[0].close()  # another file has taken its place
-        connection = open_reader(self.path, any_thread=True)
+        try:
+            connection = open_reader(self.path, any_thread=True)
+        except StoreError as error:
+            _tell_of(self.path, error.__cause__)
+            raise
         prepare(connection)
         return connection, file
 
@@ -88,6 +95,12 @@ class Asker:
                     self._kept = connection, file
                     return
         connection.close()
+
+
+def _tell_of(path: Path, error: BaseException | None) -> None:
+    """Have damage salvaged that was met; a table or column that is not there may be that of another version."""
+    if isinstance(error, sqlite3.Error) and is_damage(error) and not str(error).startswith("no such"):
+        suspect(path)
 
 
 @contextmanager

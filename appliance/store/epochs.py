@@ -11,6 +11,7 @@ from appliance.clock import clock_quality
 from appliance.store.hubclock import BEFORE_EPOCH, Epoch, HubClock
 from appliance.store.reading_rows import TICKS_PER_MS
 
+SALVAGED: Final = "salvaged"  # in place of a boot, of an epoch that stands for lost ones
 BOOT_ID_VARIABLE: Final = "APPLIANCE_BOOT_ID"  # for a sandbox that boots more often than its machine
 BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 _COLUMNS: Final = "id, boot, first_tick, last_tick, monotonic_ms, offset_ms, clock, age_ms"

@@ -10,6 +10,7 @@ from keeper import Keeper, number
 from appliance.store import asking as module
 from appliance.store.asking import Asker, asking
 from appliance.store.database import StoreError
+from appliance.store.suspicion import is_suspect
 
 
 @pytest.fixture
@@ -132,3 +133,24 @@ def test_where_the_log_was_deleted_it_is_opened_anew(keeper):
             assert connection is not kept
     finally:
         asker.close()
+
+
+def test_damage_that_is_met_is_noted_for_the_service(keeper):
+    keeper.write(number(1))
+    keeper.database.checkpoint("TRUNCATE")
+    (root,) = keeper.ask("SELECT rootpage FROM sqlite_master WHERE name = 'readings'").fetchone()
+    with keeper.path.open("r+b") as file:
+        file.seek((root - 1) * 1024)
+        file.write(b"\xff" * 1024)
+    with (
+        pytest.raises(StoreError, match=r"is damaged: restart the service, which saves what is whole"),
+        asking(keeper.path) as connection,
+    ):
+        connection.execute("SELECT * FROM readings").fetchall()
+    assert is_suspect(keeper.path)
+
+
+def test_what_another_version_has_not_is_no_damage(keeper):
+    with pytest.raises(StoreError), asking(keeper.path) as connection:
+        connection.execute("SELECT * FROM later")
+    assert not is_suspect(keeper.path)

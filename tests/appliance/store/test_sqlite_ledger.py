@@ -16,9 +16,11 @@ from appliance.store.damage import damages
 from appliance.store.database import Database, StoreError, open_reader
 from appliance.store.gaps import DAMAGED, HUB, GapNote
 from appliance.store.group import Group, merged
+from appliance.store.harms import UNREADABLE
 from appliance.store.history import Tally
 from appliance.store.history_reader import HistoryReader
 from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
+from appliance.store.suspicion import suspect
 
 TOPIC = "home/kitchen/temperature"
 RECORD = int(RouteFlag.RECORD)
@@ -343,7 +345,23 @@ def test_what_is_suspected_is_salvaged_when_it_is_opened_again(tmp_path):
     ledger.close()
     assert damages(path) == []
     open_ledger(path, site="home", max_series=9).close()
-    assert [damage.why for damage in damages(path)] == ["UNIQUE constraint failed: journal.id"]
+    assert [damage.why for damage in damages(path)] == [UNREADABLE]
+
+
+def test_damage_that_a_reader_met_is_salvaged_without_a_restart(tmp_path):
+    path = tmp_path / "appliance.db"
+    ledger = open_ledger(path, site="home", max_series=9)
+    ledger.write(Group(1, entries=[retained("a")], run=7))
+    suspect(path)
+    with pytest.raises(sqlite3.DatabaseError):
+        ledger.step()
+    ledger.close()
+    again = open_ledger(path, site="home", max_series=9)
+    assert list(again.load(0.0).retained) == ["a"]
+    assert again.last_stamp == (7, 1)
+    again.step()
+    again.close()
+    assert len(damages(path)) == 1
 
 
 def test_at_a_stop_everything_comes_into_its_tables(ledgers):
@@ -481,7 +499,7 @@ class TestWithItsHistory:
         ledger._database.connection.execute("DROP TABLE epochs")
         ledger._database.close()
         self.open(path, time).close()
-        assert [damage.why for damage in damages(path)] == ["its schema was damaged"]
+        assert [damage.why for damage in damages(path)] == [UNREADABLE]
 
 
 RETAINED = RECORD | int(RouteFlag.RETAINED)
