@@ -27,7 +27,7 @@ MOST_REPEATS = 1_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `run` takes."""
-    parser.add_argument("--broker", type=_address, default=("127.0.0.1", 1883), metavar="HOST:PORT", help="MQTT broker")
+    parser.add_argument("--broker", type=_address, default=("127.0.0.1", None), metavar="HOST:PORT", help="MQTT broker")
     parser.add_argument("--site", default="home", metavar="SITE", help="first level of the topics (home)")
     parser.add_argument(
         "--devices", type=_count(MOST_DEVICES), default=1, metavar="N", help="houses, each an agent of its own (1)"
@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--username", default="", metavar="NAME", help="user name, where the broker wants one")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="file whose first line is the password")
+    parser.add_argument("--tls", action="store_true", help="encrypt; the usual port is 8883 then")
+    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="authority of the broker's certificate, as PEM")
+    parser.add_argument(
+        "--cert-file", type=Path, metavar="FILE", help="our own certificate, where the broker wants one"
+    )
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="its private key, unless in the same file")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep the outboxes here; without it, nothing is kept")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON at the end")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
@@ -76,9 +82,14 @@ def run(arguments: argparse.Namespace) -> bool:
             sys.stderr.write(f"so many sensors give {most:g} readings a second at most; more need more sensors\n")
         interval_s = LEAST_INTERVAL_S * max(most / arguments.rate, 1.0)
     host, port = arguments.broker
-    broker: dict[str, Any] = {"host": host, "port": port, "username": arguments.username}
-    if arguments.password_file is not None:
-        broker["password_file"] = str(arguments.password_file.absolute())
+    broker: dict[str, Any] = {"host": host, "username": arguments.username}
+    if port is not None:
+        broker["port"] = port
+    if arguments.tls:
+        broker["tls"] = True
+    for key in ("password_file", "ca_file", "cert_file", "key_file"):
+        if (path := getattr(arguments, key)) is not None:
+            broker[key] = str(path.absolute())
     wanted = Wanted(
         site=arguments.site,
         devices=arguments.devices,
@@ -145,14 +156,15 @@ class Once:
         return True
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str) -> tuple[str, int | None]:
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
-        host, port = text, "1883"
+        host, colon, port = text, "", ""
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65_536:
+    good = not colon or (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536)
+    if not host or not good:
         raise argparse.ArgumentTypeError(f"{text!r} is no address; write HOST:PORT, as in hub.local:1883")
-    return host, int(port)
+    return host, int(port) if port else None
 
 
 def _count(most: int) -> Callable[[str], int]:

@@ -14,6 +14,7 @@ import time
 from contextlib import closing
 
 import pytest
+from authority import Authority
 from mosquitto_peer import BINARY, Mosquitto, end
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
@@ -191,6 +192,28 @@ def test_an_outbox_that_cannot_be_used_is_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.interop
+@pytest.mark.skipif(BINARY is None, reason="needs mosquitto")
+def test_a_broker_behind_tls_that_wants_certificates(tmp_path):
+    authority, port = Authority(tmp_path / "authority"), free_port()
+    certificate, key = authority.issue("houses")
+    broker = Mosquitto(
+        tmp_path,
+        f"listener {port} 127.0.0.1",
+        *(f"cafile {authority.ca}", f"certfile {authority.certificate}", f"keyfile {authority.key}"),
+        "require_certificate true",
+    )
+    broker.start()
+    try:
+        files = ("--ca-file", authority.ca, "--cert-file", certificate, "--key-file", key)
+        done = play(tmp_path, "--broker", f"127.0.0.1:{port}", "--devices", 2, "--seconds", 2, "--tls", *files)
+    finally:
+        broker.stop()
+    assert done.returncode == 0, done.stderr
+    count = json.loads(done.stdout)
+    assert count["made"] == count["acknowledged"] > 0
+
+
 def test_a_rate_beyond_all_sensors_is_said(tmp_path):
     done = play(tmp_path, "--broker", "127.0.0.1:9", "--sensors", 1, "--rate", 1000, "--seconds", 0.2)
     assert done.stderr.startswith("so many sensors give 20 readings a second at most; more need more sensors\n")
@@ -212,10 +235,10 @@ def parsed(*arguments):
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("hub.local", ("hub.local", 1883)),
+        ("hub.local", ("hub.local", None)),
         ("hub.local:1884", ("hub.local", 1884)),
         ("[::1]:1884", ("::1", 1884)),
-        ("[fd00::5]", ("fd00::5", 1883)),
+        ("[fd00::5]", ("fd00::5", None)),
     ],
 )
 def test_a_broker_is_a_name_with_or_without_port(text, address):
