@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,8 +104,9 @@ def run(arguments: argparse.Namespace) -> bool:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    with tempfile.TemporaryDirectory(prefix="sensors-simulate-") as scratch:
-        fleet = Fleet(configs(wanted, arguments.data or Path(scratch)))
+    kept = arguments.data and nullcontext(str(arguments.data))
+    with kept or tempfile.TemporaryDirectory(prefix="sensors-simulate-") as data:
+        fleet = Fleet(configs(wanted, Path(data)))
         try:
             _play(fleet, wanted, stopping, arguments.seconds)
         finally:
