@@ -45,6 +45,7 @@ name = "{name}"
 kind = "simulated"
 room = "{room}"
 model = "{model}"
+life = "busy"  # nobody who looks has to wait long for a door
 """
 
 HOUSE = (  # room, what the simulated sensor in it plays
@@ -54,7 +55,9 @@ HOUSE = (  # room, what the simulated sensor in it plays
     ("livingroom", "motion"),
     ("bedroom", "room"),
     ("hall", "room"),
+    ("livingroom", "lamp"),
     ("hall", "door"),
+    ("garden", "outdoor"),
 )
 
 BANNER = """\

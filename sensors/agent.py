@@ -4,9 +4,9 @@ One thread runs `Agent.run` and owns everything here.
 """
 
 import logging
+import math
 import os
 import select
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,6 +28,7 @@ from sensors.sender import Sender
 from sensors.sensor import Outgoing, Sensor
 from sensors.statements import Statements
 from sensors.topics import AgentTopics
+from sensors.worker import Worker, WorkerKind
 
 SAY_AGAIN_WITHIN_S = 5.0  # after connecting: the broker may have lost what it knew
 ABOUT_AFTER_S = 2.0  # drivers that need longer to build are announced later
@@ -55,13 +56,19 @@ class Agent:
         wall_clock: Callable[[], float] = time.time,
         random: Random | None = None,
         sysfs: Sysfs | None = None,
+        worker: WorkerKind = Worker,
+        goodbye_s: float = GOODBYE_S,
     ) -> None:
         """Take over the outbox: `run` closes it."""
         self._config = config
         self._outbox = outbox
         self._clock = clock
         self._wall_clock = wall_clock
+        for sensor in config.sensors:  # a house that is not there may have a clock that is set now and then
+            if (clock_of := getattr(sensor.driver, "wall_clock", None)) is not None:
+                self._wall_clock = clock_of(sensor.options, self._wall_clock)
         self._sysfs = sysfs or SysfsTree()
+        self._goodbye_s = goodbye_s
         self._topics = AgentTopics(config.site, config.agent)
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Jitter only: nothing secret comes of it.
@@ -71,6 +78,7 @@ class Agent:
         self._started = self._now = clock()
         self._keepsakes = Keepsakes(config.keepsakes_path)
         interlocks = Interlocks()
+        rooms = {sensor.name: sensor.keys.room for sensor in config.sensors}
         self._refusals = Refusals()
         self._crew = Crew(
             config.sensors,
@@ -78,8 +86,9 @@ class Agent:
             self,
             self._wake,
             self._now,
-            context=lambda name: context(name=name, keepsakes=self._keepsakes, interlocks=interlocks),
-            wall_clock=wall_clock,
+            context=lambda name: context(name=name, room=rooms[name], keepsakes=self._keepsakes, interlocks=interlocks),
+            wall_clock=self._wall_clock,
+            worker=worker,
         )
         self._about_at: float | None = None  # when it is to be told next; None: nothing to tell, or nobody
         self._about_told = b""
@@ -92,6 +101,11 @@ class Agent:
         self._why_not = ""
         self._ready = False
         self._stop = False
+
+    @property
+    def up(self) -> bool:
+        """Whether the broker is there."""
+        return self._link.up
 
     def stop(self) -> None:
         """Have `run` end; callable from any thread and from a signal handler."""
@@ -160,17 +174,20 @@ class Agent:
 
     def _wait(self, deadline: float) -> None:
         sock = self._link.socket
-        reading: list[int | socket.socket] = [self._wake_reader] if sock is None else [self._wake_reader, sock]
-        writing = [sock] if sock is not None and self._link.wants_write else []
+        poller = select.poll()  # select() knows no descriptor above 1,023
+        poller.register(self._wake_reader, select.POLLIN)
+        if sock is not None:
+            poller.register(sock, select.POLLIN | (select.POLLOUT if self._link.wants_write else 0))
         timeout_s = max(deadline - self._clock(), 0.0)
-        readable, writable, _ = select.select(reading, writing, [], timeout_s)
+        ready = dict(poller.poll(math.ceil(timeout_s * 1000)))
         self._now = now = self._clock()
-        if self._wake_reader in readable:
+        if self._wake_reader in ready:
             with suppress(BlockingIOError):
                 os.read(self._wake_reader, 65_536)
-        if sock is not None and sock in readable:
+        events = 0 if sock is None else ready.get(sock.fileno(), 0)
+        if events & ~select.POLLOUT:  # an error is heard by reading
             self._link.readable(now)
-        if sock is not None and sock in writable:
+        if events & select.POLLOUT:
             self._link.writable(now)
 
     # What the sensors tell
@@ -321,7 +338,7 @@ class Agent:
         closing = self._crew.close()
         self._until(lambda: self._crew.left, FAREWELL_S)
         self._statements.say(self._topics.availability, OFFLINE, self._now)
-        self._until(lambda: not self._link.up or self._link.idle, GOODBYE_S)
+        self._until(lambda: not self._link.up or self._link.idle, self._goodbye_s)
         self._link.close()
         self._until(lambda: self._link.socket is None, FAREWELL_S)
         deadline = self._clock() + FAREWELL_S

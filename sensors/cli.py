@@ -1,4 +1,4 @@
-"""The `sensors` command: run, list, read, check. What a command needs is imported when it is given."""
+"""The `sensors` command: run, list, read, check, simulate. What a command needs is imported when it is given."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance import __version__
+from sensors import simulate
 
 if TYPE_CHECKING:
     from sensors.config import SensorConfig, SensorsConfig
@@ -26,7 +27,7 @@ INTERRUPTED = 130
 
 EXIT_CODES = f"""exit codes:
   {OK}   done
-  {FAILED}   the sensor could not be read, or what it says is not believed
+  {FAILED}   the sensor could not be read, or what it says is not believed; readings that the broker did not take
   {USAGE}   the command line is wrong
   {NO_OUTBOX}  the outbox cannot be used
   {BAD_CONFIG}  the configuration is wrong; one line says where and what to do
@@ -79,10 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--json", action="store_true", help="print JSON")
     check = _command(commands, "check", _check, "look for problems in the configuration, touching no hardware")
     check.add_argument("--json", action="store_true", help="print JSON")
+    playing = _command(commands, "simulate", _simulate, "play houses full of sensors against any broker", config=False)
+    simulate.add_arguments(playing)
     return parser
 
 
-def _command(commands: Any, name: str, function: Any, help_text: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, function: Any, help_text: str, *, config: bool = True
+) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help_text,
@@ -90,9 +95,10 @@ def _command(commands: Any, name: str, function: Any, help_text: str) -> argpars
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument(
-        "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="configuration (default: %(default)s)"
-    )
+    if config:
+        command.add_argument(
+            "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="configuration (default: %(default)s)"
+        )
     command.set_defaults(command=function)
     return command
 
@@ -218,7 +224,11 @@ def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[di
     rows: list[dict[str, Any]] = []
     problem = ""
     try:
-        driver = ask("build", lambda: sensor.driver.build(sensor.options, DriverContext(name=sensor.name)), BUILD_S)
+        driver = ask(
+            "build",
+            lambda: sensor.driver.build(sensor.options, DriverContext(name=sensor.name, room=sensor.keys.room)),
+            BUILD_S,
+        )
         if isinstance(driver, Polled):
             readings = ask("read", driver.read, driver.timeout_s + SLACK_S)
         else:
@@ -302,6 +312,17 @@ def _check(arguments: argparse.Namespace) -> int:
             f"reads {count} sensor{'' if count == 1 else 's'} for {config.endpoint}, outbox in {config.data_dir}"
         )
     return OK
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from sensors.outbox import OutboxError  # noqa: PLC0415
+
+    _log_to_stderr(verbose=arguments.verbose)
+    try:
+        return OK if simulate.run(arguments) else FAILED
+    except OutboxError as error:
+        print(error, file=sys.stderr)
+        return NO_OUTBOX
 
 
 def _load(arguments: argparse.Namespace) -> "SensorsConfig":

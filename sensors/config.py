@@ -189,7 +189,15 @@ class SensorsConfig:
 
 def load_config(path: Path) -> SensorsConfig:
     """Read the file and what it names, touching no hardware. Raises ConfigError."""
-    document = Document.read(path)
+    return _config(Document.read(path))
+
+
+def config_of(text: str, path: Path) -> SensorsConfig:
+    """Take a text for what stands in a file, which errors call `path`. Raises ConfigError."""
+    return _config(Document(path, text))
+
+
+def _config(document: Document) -> SensorsConfig:
     keys = document.convert(Keys)
     sensors = tuple(read_sensor(document, number) for number in range(len(keys.sensor)))
     seen: dict[str, int] = {}
@@ -357,4 +365,13 @@ def _password(document: Document, broker: Broker) -> str | None:
     return password
 
 
-__all__ = ["ConfigError", "SensorConfig", "SensorsConfig", "load_config", "numbers_of", "read_sensor", "usual_data_dir"]
+__all__ = [
+    "ConfigError",
+    "SensorConfig",
+    "SensorsConfig",
+    "config_of",
+    "load_config",
+    "numbers_of",
+    "read_sensor",
+    "usual_data_dir",
+]

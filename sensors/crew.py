@@ -31,7 +31,7 @@ from sensors.reading import Reading
 from sensors.schedule import Schedule
 from sensors.sensor import Outgoing, Sensor
 from sensors.topics import AgentTopics, command_of, command_topic
-from sensors.worker import Outcome, Worker
+from sensors.worker import Outcome, Worker, WorkerKind
 
 BUILD_TIMEOUT_S = 60.0  # a hardware library takes long to import on a small Pi
 SWITCH_TIMEOUT_S = 10.0
@@ -91,6 +91,7 @@ class Crew:
         *,
         context: Callable[[str], DriverContext] = lambda name: DriverContext(name=name),
         wall_clock: Callable[[], float] = time.time,
+        worker: WorkerKind = Worker,
     ) -> None:
         """Call `wake` from any thread when `tick` has something to hear."""
         self._listener = listener
@@ -101,7 +102,7 @@ class Crew:
         self._inbox: deque[Outcome | _Report] = deque()
         self._schedule = Schedule(now)
         self._sensors = {config.name: Sensor(config, topics) for config in configs}
-        self._workers = {name: Worker(name, self._hear) for name in self._sensors}
+        self._workers = {name: worker(name, self._hear) for name in self._sensors}
         self._owners: dict[str, str] = {}  # topic -> sensor
         self._said: dict[str, str] = {}  # sensor -> cause of the failure that was logged last
         self._commands: dict[tuple[str, str], _Command] = {}  # under way, by sensor and measurement

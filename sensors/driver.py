@@ -49,6 +49,7 @@ class DriverContext:
     """What the world around a driver is; tests hand in another one."""
 
     name: str  # of the sensor, as configured
+    room: str = ""  # where it is, as configured
     seed: int = 0  # what is simulated follows from it and the name alone
     gpio: "Gpio | None" = None  # None: the pins of this computer
     i2c: "Callable[[int], I2cBus] | None" = None  # bus by number; None: those of this computer

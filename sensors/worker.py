@@ -77,8 +77,25 @@ class Worker:
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
             job, ticket, call = item
-            try:
-                outcome = Outcome(self._sensor, job, ticket, result=call())
-            except Exception as error:  # noqa: BLE001 whatever a driver raises is the failure of its sensor
-                outcome = Outcome(self._sensor, job, ticket, error=as_sensor_error(error))
-            self._deliver(outcome)
+            self._do(job, ticket, call)
+
+    def _do(self, job: str, ticket: int, call: Callable[[], Any]) -> None:
+        try:
+            outcome = Outcome(self._sensor, job, ticket, result=call())
+        except Exception as error:  # noqa: BLE001 whatever a driver raises is the failure of its sensor
+            outcome = Outcome(self._sensor, job, ticket, error=as_sensor_error(error))
+        self._deliver(outcome)
+
+
+class Inline(Worker):
+    """Runs each job at once in the asker's thread: for drivers that wait for nothing, where threads would be many."""
+
+    def ask(self, job: str, call: Callable[[], Any], now: float, timeout_s: float) -> None:
+        """Do a job; its outcome has been delivered when this returns."""
+        self._ticket += 1
+        self._deadlines[self._ticket] = (job, now + timeout_s)
+        self._do(job, self._ticket, call)
+
+
+WorkerKind = Callable[[str, Callable[[Outcome], None]], Worker]
+"""How a crew gets the worker of a sensor."""

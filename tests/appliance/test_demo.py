@@ -129,7 +129,7 @@ def test_the_agents_file_is_one_that_the_agent_takes(tmp_path):
     config = load_config(path)
     assert (config.site, config.agent, config.broker.port) == ("home", "house", 1234)
     assert {sensor.keys.kind for sensor in config.sensors} == {"host", "simulated"}
-    assert len({sensor.keys.room for sensor in config.sensors if sensor.keys.kind == "simulated"}) == 4
+    assert len({sensor.keys.room for sensor in config.sensors if sensor.keys.kind == "simulated"}) == 5
 
 
 def test_a_directory_whose_name_the_agents_file_cannot_hold(tmp_path):

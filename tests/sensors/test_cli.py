@@ -9,7 +9,7 @@ import pytest
 from appliance import __version__
 from sensors import cli
 from sensors.drivers.gpio_output import GpioOutput
-from sensors.drivers.simulated import Simulated, SimulatedRoom
+from sensors.drivers.simulated import Simulated, SimulatedInstrument
 from sensors.reading import Reading
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def test_list_kinds_names_every_kind_and_key(sensors):
     assert code == cli.OK
     assert "simulated: " in out
     code, out, _ = sensors("list", "--kinds", "--json")
-    assert json.loads(out)["simulated"]["keys"].keys() == {"model"}
+    assert json.loads(out)["simulated"]["keys"].keys() == {"model", "seed", "life", "faults"}
 
 
 def test_read_a_polled_sensor(sensors, config):
@@ -109,7 +109,7 @@ def test_read_an_unknown_name(sensors, config):
 
 
 def test_read_says_in_one_line_what_failed(sensors, config, monkeypatch):
-    monkeypatch.setattr(SimulatedRoom, "read", lambda _self: 1 / 0)
+    monkeypatch.setattr(SimulatedInstrument, "read", lambda _self: 1 / 0)
     code, out, err = sensors("read", "kitchen", "--config", config)
     assert (code, out) == (cli.FAILED, "")
     assert err == "sensor kitchen: ZeroDivisionError: division by zero\n"
@@ -117,8 +117,8 @@ def test_read_says_in_one_line_what_failed(sensors, config, monkeypatch):
 
 def test_read_gives_up_a_driver_that_hangs(sensors, config, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(SimulatedRoom, "read", lambda _self: release.wait(30))
-    monkeypatch.setattr(SimulatedRoom, "timeout_s", 0.05)
+    monkeypatch.setattr(SimulatedInstrument, "read", lambda _self: release.wait(30))
+    monkeypatch.setattr(SimulatedInstrument, "timeout_s", 0.05)
     monkeypatch.setattr(cli, "SLACK_S", 0.05)
     code, _, err = sensors("read", "kitchen", "--config", config)
     release.set()
@@ -135,7 +135,7 @@ def test_read_shows_what_is_not_believed(sensors, config):
 
 def test_read_shows_calibrated_and_derived_values(sensors, config, monkeypatch):
     air = [Reading("temperature", 30.0), Reading("humidity", 60.0)]
-    monkeypatch.setattr(SimulatedRoom, "read", lambda _self: air)
+    monkeypatch.setattr(SimulatedInstrument, "read", lambda _self: air)
     more = 'interval_s = 2\nderived = ["dew_point"]\n[sensor.temperature]\noffset = -5.0\nmedian = 5'
     config.write_text(config.read_text().replace("interval_s = 2", more))
     code, out, _ = sensors("read", "kitchen", "--config", config)

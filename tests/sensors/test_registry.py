@@ -57,10 +57,10 @@ def test_a_kind_is_imported_when_it_is_asked_for():
     program = """
         import sys
         from sensors.registry import driver_class
-        driver_class("simulated")
+        driver_class("host")
         print([name for name in sys.modules if name.startswith("sensors.drivers.")])
     """
-    assert output_of(program) == "['sensors.drivers.simulated']"
+    assert output_of(program) == "['sensors.drivers.host']"
 
 
 NEW_KIND = """

@@ -4,7 +4,7 @@ from queue import Queue
 import pytest
 
 from sensors.driver import BadFrame, SensorError
-from sensors.worker import Worker
+from sensors.worker import Inline, Worker
 
 
 @pytest.fixture
@@ -77,3 +77,19 @@ def test_a_worker_that_was_never_asked_has_no_thread(outcomes):
     worker = Worker("attic", outcomes.put)
     worker.stop()
     assert worker.thread is None
+
+
+def test_inline_a_job_is_done_in_the_askers_thread_at_once():
+    outcomes = []
+    worker = Inline("kitchen", outcomes.append)
+    worker.ask("read", threading.current_thread, 0.0, 5.0)
+    worker.ask("read", raising(BadFrame("checksum of 01 02")), 0.0, 5.0)
+    result, failure = outcomes
+    assert result.result is threading.current_thread()
+    assert failure.error.cause == "bad_frame"
+    assert worker.thread is None
+    assert worker.waiting == 2  # until they are taken
+    assert worker.in_time(result)
+    assert worker.in_time(failure)
+    assert worker.next_deadline() is None
+    worker.stop()

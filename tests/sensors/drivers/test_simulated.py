@@ -1,154 +1,289 @@
 import threading
 from itertools import pairwise
+from typing import get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sensors.driver import DriverContext, SensorError
+from sensors.config import SensorConfig, SensorKeys
+from sensors.driver import BadFrame, Disconnected, DriverContext, Polled, SensorError, Switched, Watched
+from sensors.drivers.gpio_input import WIRINGS, GpioInput
 from sensors.drivers.simulated import (
-    COMINGS,
-    DAY_S,
-    Climate,
-    Comings,
+    BUSY,
+    CHATTER_S,
+    CONTACTS,
+    FAULTS,
+    INSTRUMENTS,
+    Model,
     Simulated,
-    SimulatedPresence,
-    chance,
-    drift,
+    SimulatedLine,
+    SimulatedRelay,
+    _house,
 )
+from sensors.house.chance import Comings, Daily
+from sensors.house.people import People
+from sensors.house.rooms import Room
+from sensors.house.rounds import Rounds
+from sensors.sensor import Sensor
+from sensors.topics import AgentTopics
 
 NOVEMBER = 1_795_000_000.0
-ROOMS = ["kitchen", "livingroom", "bedroom", "hall"]
-times = st.floats(min_value=0, max_value=4e9)
-names = st.sampled_from(ROOMS)
-seeds = st.integers(min_value=0, max_value=2**32)
-comings = st.builds(
-    lambda seed, name, model: Comings(seed, name, *COMINGS[model]), seeds, names, st.sampled_from(sorted(COMINGS))
-)
+MODELS = get_args(Model)
 
 
-def build(model="room", name="kitchen", seed=7, wall_clock=lambda: NOVEMBER):
-    return Simulated.build(Simulated.Options(model=model), DriverContext(name=name, seed=seed, wall_clock=wall_clock))
+@pytest.fixture(autouse=True)
+def house_in_greenwich(monkeypatch):
+    """The house's own time is that of the tests."""
+    monkeypatch.setattr("sensors.drivers.simulated.time.timezone", 0)
 
 
-def test_chance_is_the_same_in_every_process():
-    assert chance(1, "kitchen", "x") == pytest.approx(0.52407518, abs=1e-8)
+def options(model="room", **keys):
+    return Simulated.Options(model=model, **keys)
 
 
-@given(seeds, names, times)
-def test_a_room_is_a_room(seed, name, at):
-    climate = Climate(seed, name)
-    assert 15 < climate.temperature(at) < 26
-    assert 25 < climate.humidity(at) < 75
+def build(model="room", name="kitchen", wall_clock=lambda: NOVEMBER, room="", **keys):
+    return Simulated.build(
+        options(model, seed=keys.pop("seed", 7), **keys), DriverContext(name=name, room=room, wall_clock=wall_clock)
+    )
 
 
-@given(seeds, names, times)
-def test_air_changes_slowly(seed, name, at):
-    climate = Climate(seed, name)
-    assert abs(climate.temperature(at + 2) - climate.temperature(at)) < 0.1
-    assert abs(climate.humidity(at + 2) - climate.humidity(at)) < 0.6
+def values(readings):
+    return {reading.measurement: reading.value for reading in readings}
 
 
-@given(seeds, times)
-def test_drift_has_no_jump_where_it_turns(seed, at):
-    here, there = drift(seed, "hall", "people", at, 90), drift(seed, "hall", "people", at + 0.001, 90)
-    assert abs(here) <= 1
-    assert abs(there - here) < 1e-3
+class Stage:
+    """A contact's pin without a thread: the test says what time it is."""
+
+    def __init__(self, model="door", **keys):
+        self.at = 0.0
+        context = DriverContext(name="hall-door", room="hall", wall_clock=lambda: NOVEMBER + self.at)
+        house = _house(options(model, seed=7, **keys), context)
+        self.happening = Comings(7, "hall-door", *BUSY[model])
+        self.rounds = Rounds(clock=lambda: 0.0)
+        self.line = SimulatedLine(model, house, self.happening, lambda: self.at, self.rounds)
+        self.edges = []
+        self.line._call = lambda level, at: self.edges.append((round(at, 4), level))
+
+    def run(self, seconds):
+        """Look as often as the line asks for it."""
+        ends = self.at + seconds
+        while self.at < ends:
+            wait_s = self.line.look()
+            assert 0 < wait_s <= 1
+            self.at += wait_s
 
 
-def test_a_day_has_a_warm_and_a_cold_end():
-    climate = Climate(7, "kitchen")
-    midnight = NOVEMBER - NOVEMBER % DAY_S
-
-    def mean(hour):
-        return sum(climate.temperature(midnight + hour * 3600 + minute * 60) for minute in range(60)) / 60
-
-    assert mean(16) - mean(4) > 0.8
-
-
-def test_temperature_changes_every_two_seconds():
-    climate = Climate(7, "kitchen")
-    seen = [round(climate.temperature(NOVEMBER + 2 * i), 2) for i in range(60)]
-    assert sum(a != b for a, b in pairwise(seen)) > 40
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_keeps_the_contract(model):
+    driver = build(model, model)
+    try:
+        assert driver.model == f"simulated {model}"
+        assert driver.serial_number is None
+        assert isinstance(driver, Polled if model in INSTRUMENTS else Watched)
+        assert isinstance(driver, Switched) is (model in {"relay", "lamp"})
+        assert {channel.measurement for channel in driver.channels}
+    finally:
+        driver.close()
+        driver.close()
 
 
-def test_rooms_differ_and_seeds_differ():
-    assert len({Climate(seed, name).temperature(NOVEMBER) for seed in (1, 2) for name in ROOMS}) == 8
+def test_every_model_has_its_faults():
+    assert set(FAULTS) == set(MODELS)
+    assert set(CONTACTS) <= set(WIRINGS)
 
 
 def test_a_room_reads_its_air_at_the_wall_time():
-    room = build()
-    assert [(reading.measurement, reading.value) for reading in room.read()] == [
-        ("temperature", Climate(7, "kitchen").temperature(NOVEMBER)),
-        ("humidity", Climate(7, "kitchen").humidity(NOVEMBER)),
-    ]
-    for channel, reading in zip(room.channels, room.read(), strict=True):
-        assert channel.low < reading.value < channel.high
-    room.close()
+    room = Room(7, "kitchen-air", "kitchen")
+    assert values(build(name="kitchen-air", room="kitchen").read()) == {
+        "temperature": room.temperature(NOVEMBER),
+        "humidity": room.humidity(NOVEMBER),
+    }
 
 
-@given(comings, st.floats(min_value=1e9, max_value=4e9))
-def test_something_happens_within_half_a_minute(visits, at):
-    changes = []
-    while not changes or changes[-1] < at + 120:
-        changes.append(visits.next_change(changes[-1] if changes else at))
-    assert all(later > earlier for earlier, later in pairwise([at, *changes]))
-    assert changes[0] - at < 60
-    for earlier, later in pairwise(changes):
-        middle = (earlier + later) / 2
-        assert visits.is_on(middle) is visits.is_on(earlier)
-        assert visits.is_on(middle) is not visits.is_on(later)
-        assert 0.9 < later - earlier < 60
-
-
-def test_presence_reports_the_state_once_and_every_change():
+@pytest.mark.parametrize("model", INSTRUMENTS)
+def test_what_is_measured_is_believed(model):
     at = NOVEMBER
-    door = build("door", "hall", wall_clock=lambda: at)
-    assert isinstance(door, SimulatedPresence)
+    config = SensorConfig(
+        keys=SensorKeys(name="x", kind="simulated", room="kitchen"), driver=Simulated, options=options()
+    )
+    judge = Sensor(config, AgentTopics("home", "house"))
+    driver = build(model, wall_clock=lambda: at)
+    judge.built(driver)
+    for _ in range(300):
+        readings = driver.read()
+        passed, refusals = judge.outgoing(readings, at)
+        assert (len(passed), refusals) == (len(driver.channels), [])
+        at += 300
+
+
+def test_sensors_of_one_seed_share_the_weather_and_those_of_another_do_not():
+    assert values(build("outdoor", "garden").read()) == values(build("outdoor", "roof").read())
+    assert values(build("outdoor", "garden").read()) != values(build("outdoor", "garden", seed=8).read())
+
+
+def test_the_house_keeps_this_computers_time(monkeypatch):
+    here = values(build("outdoor").read())
+    monkeypatch.setattr("sensors.drivers.simulated.time.timezone", -3600)
+    assert values(build("outdoor").read()) != here
+    assert values(build("outdoor", wall_clock=lambda: NOVEMBER - 3600).read()) == here
+
+
+# What goes wrong with what is asked
+
+
+def test_a_wrong_checksum_is_a_bad_frame():
+    with pytest.raises(BadFrame, match="checksum"):
+        build(faults=["checksum"]).read()
+
+
+def test_an_unplugged_sensor_does_not_answer_and_comes_back():
+    at = NOVEMBER - NOVEMBER % 86_400 + 2 * 3600
+    sensor = build(faults=["unplugged@02:00-02:10"], wall_clock=lambda: at)
+    with pytest.raises(Disconnected, match="power and wiring"):
+        sensor.read()
+    at += 600
+    assert sensor.read()
+
+
+def test_a_stuck_sensor_says_the_same_again_and_again():
+    at = NOVEMBER - NOVEMBER % 600
+    sensor = build(faults=["stuck@1m/10m"], wall_clock=lambda: at)
     seen = []
-    delays = []
-    for _ in range(600):
-        delays.append(door._look(seen.append))
-        at += 0.25
-    values = [reading.value for reading in seen]
-    assert len(values) >= 9  # two changes in each of the five slots of 150 s
-    assert all(a is not b for a, b in pairwise(values))
-    assert {reading.measurement for reading in seen} == {"door"}
-    assert all(0 < delay <= 1 for delay in delays)
+    for _ in range(150):
+        seen.append(values(sensor.read()))
+        at += 2
+    first_minute, then = seen[:30], seen[30:]
+    assert all(reading == first_minute[0] for reading in first_minute)
+    assert sum(a != b for a, b in pairwise(then)) > 100
 
 
-@pytest.mark.parametrize("model", ["motion", "door", "window"])
-def test_presence_speaks_from_its_own_thread_until_closed(model):
-    sensor = build(model, "hall")
-    heard = threading.Event()
-    speakers = []
+def test_85_degrees_come_as_a_value_and_are_held_against_the_sensor():
+    at = NOVEMBER
+    config = SensorConfig(
+        keys=SensorKeys(name="x", kind="simulated", room="kitchen"), driver=Simulated, options=options()
+    )
+    judge = Sensor(config, AgentTopics("home", "house"))
+    driver = build(faults=["85@2s/1m"], wall_clock=lambda: at)
+    judge.built(driver)
+    refused = believed = 0
+    for _ in range(100):
+        readings = driver.read()
+        passed, refusals = judge.outgoing(readings, at)
+        hot = values(readings)["temperature"] == 85.0
+        assert len(refusals) == hot
+        refused += len(refusals)
+        believed += any(out.payload.startswith("85") for out in passed)
+        at += 2
+    assert refused in {3, 4}
+    assert believed == 0
+
+
+# Contacts: the real driver on a pin of the house
+
+
+def test_a_contact_is_the_real_driver_on_a_simulated_pin():
+    door = build("door", "hall", life="busy")
+    assert isinstance(door, GpioInput)
+    door.close()
+
+
+@pytest.mark.parametrize("model", ["motion", "door", "window", "leak"])
+def test_a_pin_follows_the_house_with_the_level_of_its_wiring(model):
+    stage = Stage(model)
+    stage.run(1300)
+    assert len(stage.edges) >= 3
+    for at, level in stage.edges:
+        assert stage.happening.is_on(NOVEMBER + at + 0.001) is (level is (WIRINGS[model].active == "high"))
+    assert all(a[1] is not b[1] for a, b in pairwise(stage.edges))
+
+
+def test_a_contact_that_bounces_moves_often_and_ends_where_it_is():
+    calm, bouncing = Stage(), Stage(faults=["bounce=0.1"])
+    calm.run(100)
+    bouncing.run(100)
+    assert len(bouncing.edges) == len(calm.edges) * (2 * int(0.1 / CHATTER_S / 2) + 1)
+    for at, level in calm.edges:
+        assert [x[1] for x in bouncing.edges if at <= x[0] + 0.01 and x[0] <= at + 0.2][-1] is level
+
+
+def test_a_cut_wire_is_what_the_resistor_makes_of_it():
+    door, leak = Stage("door", faults=["unplugged"]), Stage("leak", faults=["unplugged"])
+    assert door.line.level() is True  # open: somebody should look
+    assert leak.line.level() is True  # active low: no alarm
+    door.run(200)
+    assert door.edges == []
+
+
+def test_a_stuck_contact_does_not_move():
+    stage = Stage(faults=["stuck"])
+    stage.run(200)
+    assert stage.edges == []
+
+
+def test_bouncing_is_settled_by_the_real_debounce(monkeypatch):
+    """Of all edges of a bouncing door, the driver reports one change each time it opens or closes."""
+    monkeypatch.setattr("sensors.drivers.simulated.LONGEST_WAIT_S", 0.005)
+    states, edges, heard = [], [], threading.Event()
+    door = build("door", "hall", life="busy", faults=["bounce"], wall_clock=Quick())
+    note = door._note
+    door._note = lambda level: edges.append(level) or note(level)
 
     def report(reading):
-        speakers.append((reading.measurement, threading.current_thread()))
-        heard.set()
+        states.append(reading.value)
+        if len(states) >= 4:
+            heard.set()
 
-    sensor.watch(report)
-    assert heard.wait(10)
-    sensor.close()
-    sensor.close()
-    measurement, thread = speakers[0]
-    assert measurement == model
-    assert thread is not threading.current_thread()
-    assert not thread.is_alive()
+    door.watch(report)
+    try:
+        assert heard.wait(20)
+    finally:
+        door.close()
+    assert all(a is not b for a, b in pairwise(states))
+    assert len(edges) > 5 * len(states)
 
 
-def test_presence_can_be_closed_from_its_report():
-    sensor = build("motion", "hall")
-    closed = threading.Event()
+class Quick:
+    """A wall clock that runs with every look."""
 
-    def report(_reading):
-        sensor.close()
-        closed.set()
+    def __init__(self):
+        self.at = NOVEMBER
 
-    sensor.watch(report)
-    assert closed.wait(10)
-    sensor.close()
-    assert not sensor._thread.is_alive()
+    def __call__(self):
+        self.at += 0.1
+        return self.at
+
+
+def test_a_button_is_pressed():
+    pressed = threading.Event()
+    button = build("button", "hall", life="busy")
+    line = button._line
+    button.watch(lambda reading: reading.value == "press" and pressed.set())
+    try:
+        line._rounds.drop(line._look_number)  # nobody else presses
+        for level in (not line._on_level, line._on_level, not line._on_level):
+            line._move(0.0, level)
+            threading.Event().wait(0.06)
+        assert pressed.wait(10)
+    finally:
+        button.close()
+
+
+def test_every_other_model_has_something_that_happens():
+    for model in CONTACTS:
+        for life in ("usual", "busy"):
+            house = _house(options(model, life=life, seed=7), DriverContext(name="hall", room="hall"))
+            assert house.happening(model, busy=life == "busy").next_change(NOVEMBER) > NOVEMBER
+
+
+def test_people_move_what_stands_in_their_way():
+    hall = _house(options("door"), DriverContext(name="door", room="hall")).happening("door", busy=False)
+    bath = _house(options("door"), DriverContext(name="door", room="bathroom")).happening("door", busy=False)
+    assert isinstance(hall, Daily)
+    day = 20_780
+    assert hall.spans(day) == People(0).front_door(day)
+    assert bath.spans(day) == People(0).door("bathroom", day)
+
+
+# Relay and lamp
 
 
 def test_a_relay_is_off_switches_and_says_so():
@@ -179,9 +314,80 @@ def test_a_relay_knows_only_itself():
     assert len(seen) == 1
 
 
-def test_what_it_plays_stands_in_about():
-    assert [build(model).model for model in ("room", "door", "relay")] == [
-        "simulated room",
-        "simulated door",
-        "simulated relay",
-    ]
+def test_people_and_commands_switch_the_same_lamp():
+    at = NOVEMBER
+    happening = Comings(7, "lamp", *BUSY["lamp"])
+    house = _house(options("lamp", seed=7), DriverContext(name="lamp", room="hall", wall_clock=lambda: at))
+    lamp = SimulatedRelay("lamp", house, happening, Rounds())
+    seen = []
+    lamp._report = seen.append
+    lamp.switch("lamp", not happening.is_on(at))
+    by_command = seen.pop().value
+    for _ in range(1200):
+        lamp.look(happening)
+        at += 0.25
+    by_people = [reading.value for reading in seen]
+    assert by_people[0] is not by_command  # the first time they wanted it as it was
+    assert len(by_people) >= 3
+    assert by_people[-1] is happening.is_on(at - 0.25)
+
+
+def test_a_lamp_speaks_from_the_houses_thread_until_it_is_closed(monkeypatch):
+    monkeypatch.setattr("sensors.drivers.simulated.LONGEST_WAIT_S", 0.005)
+    lamp = build("lamp", "livingroom", life="busy", wall_clock=Quick())
+    switched, seen = threading.Event(), []
+
+    def report(reading):
+        seen.append(reading)
+        if len(seen) >= 3:
+            switched.set()
+
+    lamp.watch(report)
+    assert switched.wait(20)
+    lamp.close()
+    count = len(seen)
+    lamp.switch("lamp", True)
+    assert len(seen) == count
+
+
+# The configuration
+
+
+@pytest.mark.parametrize(
+    ("model", "faults", "words"),
+    [
+        ("room", ["chcksum"], 'there is no fault "chcksum"'),
+        ("room", ["checksum", "bounce"], '"bounce" cannot happen to a room'),
+        ("co2", ["85"], '"85" cannot happen to a co2'),
+        ("door", ["checksum@5%"], '"checksum" cannot happen to a door'),
+        ("relay", ["stuck"], '"stuck" cannot happen to a relay'),
+    ],
+)
+def test_faults_that_cannot_be_are_mistakes(model, faults, words):
+    key, problem, cure = options(model, faults=faults).mistake()
+    assert key == "faults"
+    assert words in problem
+    assert cure
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_faults_that_can_be_are_none(model):
+    assert options(model, faults=list(FAULTS[model])).mistake() is None
+
+
+def test_the_clock_that_the_agent_sees_steps_and_the_house_goes_on():
+    at = NOVEMBER - NOVEMBER % 600
+    wanted = options(faults=["clock=-86400@1m/10m"])
+    stepped = Simulated.wall_clock(wanted, lambda: at)
+    assert stepped() == at - 86_400
+    air = values(build(wall_clock=lambda: at, faults=wanted.faults).read())
+    assert air == values(build(wall_clock=lambda: at).read())
+    at += 60
+    assert stepped() == at
+
+
+def test_a_clock_without_fault_is_the_clock_itself():
+    def clock():
+        return 1.0
+
+    assert Simulated.wall_clock(options(faults=["checksum"]), clock) is clock
