@@ -373,7 +373,7 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     try:
         STEPS.apply(database)
     except sqlite3.OperationalError as error:
-        if "already exists" in str(error):
+        if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # the file is not where its list says that it is
             raise MisfitError("its list of schema steps is damaged") from error
         raise
 

@@ -5,11 +5,13 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from appliance.store.database import APPLICATION_ID, STEP_NAMES, Database, StoreError, explain, open_reader
+from appliance.store.damage import MisfitError
+from appliance.store.database import APPLICATION_ID, STEP_NAMES, Database, StoreError, create, explain, open_reader
 
 ROOT = Path(__file__).parents[3]
 
@@ -196,3 +198,15 @@ def test_a_killed_owner_lets_go_and_a_half_made_file_is_finished(path):
     database = Database.open(path)
     assert database.connection.execute("SELECT count(*) FROM readings").fetchone() == (0,)
     database.close()
+
+
+@pytest.mark.parametrize("forgotten", sorted(STEP_NAMES))
+def test_a_step_that_was_applied_and_is_not_listed_is_damage(tmp_path, forgotten):
+    """Whatever its statements stumble over: a table, a column or an index that is there, or one that is gone."""
+    path = tmp_path / "appliance.db"
+    create(path, STEP_NAMES).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM _sqlite_migrations WHERE name = ?", (forgotten,))
+    with pytest.raises(StoreError, match="is damaged") as caught:
+        Database.open(path)
+    assert isinstance(caught.value.__cause__, MisfitError)
