@@ -22,7 +22,7 @@ from sensors.health import Health, Refusals, encode_health, encode_sensors
 from sensors.hw.sysfs import Sysfs, SysfsTree
 from sensors.interlock import Interlocks
 from sensors.keepsakes import Keepsakes
-from sensors.link import Endpoint, Link
+from sensors.link import Link
 from sensors.outbox import Outbox
 from sensors.sender import Sender
 from sensors.sensor import Outgoing, Sensor
@@ -64,18 +64,8 @@ class Agent:
         self._sysfs = sysfs or SysfsTree()
         self._topics = AgentTopics(config.site, config.agent)
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        endpoint = Endpoint(
-            host=config.broker.host,
-            port=config.broker.port,
-            client_id=f"sensors-{config.site}-{config.agent}",
-            will_topic=self._topics.availability,
-            will_payload=OFFLINE,
-            username=config.broker.username or None,
-            password=config.password,
-            keep_alive_s=config.broker.keep_alive_s,
-        )
         # Jitter only: nothing secret comes of it.
-        self._link = Link(endpoint, self, self._wake, random or Random())  # noqa: S311
+        self._link = Link(config.endpoint, self, self._wake, random or Random())  # noqa: S311
         self._sender = Sender(self._topics, outbox, self._link)
         self._statements = Statements(self._link)
         self._started = self._now = clock()
@@ -211,7 +201,7 @@ class Agent:
     def connected(self) -> None:
         """Tell everything again: the broker may have lost it."""
         now = self._now
-        where = f"{self._config.broker.host}:{self._config.broker.port}"
+        where = str(self._link.place)
         log.info("connected to %s as agent %s", where, self._config.agent)
         self._connects += 1
         self._why_not = ""

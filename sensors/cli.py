@@ -291,11 +291,10 @@ def _check(arguments: argparse.Namespace) -> int:
         facts = {"ok": True, "site": config.site, "agent": config.agent, "data_dir": str(config.data_dir)}
         print(json.dumps({**facts, "sensors": [sensor.name for sensor in config.sensors]}))
     else:
-        broker = f"{config.broker.host}:{config.broker.port}"
         count = len(config.sensors)
         print(
             f"{arguments.config}: no problem found; agent {config.agent} of site {config.site} "
-            f"reads {count} sensor{'' if count == 1 else 's'} for {broker}, outbox in {config.data_dir}"
+            f"reads {count} sensor{'' if count == 1 else 's'} for {config.endpoint}, outbox in {config.data_dir}"
         )
     return OK
 

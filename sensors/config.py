@@ -10,11 +10,14 @@ import msgspec
 from msgspec import Meta
 
 from appliance.config import ConfigError, Document
+from appliance.devices import OFFLINE
 from appliance.settings import FilePath, Level
 from sensors.driver import DriverKind
+from sensors.endpoint import Endpoint
 from sensors.filters import Filters
 from sensors.registry import UnknownKind, driver_class
-from sensors.topics import legal_level
+from sensors.topics import AgentTopics, legal_level
+from sensors.trust import Trust, TrustError
 
 SYSTEM_DATA_DIR = Path("/var/lib/sensors")
 MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
@@ -26,8 +29,34 @@ Seconds = Annotated[float, Meta(ge=0.1, le=604_800)]
 class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the readings go."""
 
-    host: Annotated[str, Meta(min_length=1, max_length=253, description="Name or address of the broker.")] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65_535, description="Its TCP port.")] = 1883
+    host: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=253)] | None,
+        Meta(
+            description="Name or address of the broker. Absent: one found by mDNS, with `ca_file` or `tls = false`; "
+            "else the one on this computer.",
+        ),
+    ] = None
+    port: Annotated[
+        Annotated[int, Meta(ge=1, le=65_535)] | None,
+        Meta(description="Its TCP port; absent, the usual one: 1883, with TLS 8883."),
+    ] = None
+    tls: Annotated[
+        bool | None,
+        Meta(
+            description="Whether the connection is encrypted; absent, it is where one of the files below is named. "
+            "`false` without `host` takes whatever broker is found."
+        ),
+    ] = None
+    ca_file: Annotated[
+        FilePath,
+        Meta(
+            description="PEM file of the authority that the broker's certificate must come from; empty: the system's."
+        ),
+    ] = ""
+    cert_file: Annotated[
+        FilePath, Meta(description="PEM file of the agent's own certificate, where the broker wants one.")
+    ] = ""
+    key_file: Annotated[FilePath, Meta(description="PEM file of its private key; empty: it is in the same file.")] = ""
     username: Annotated[str, Meta(max_length=1024, description="User name, where the broker wants one.")] = ""
     password_file: Annotated[
         FilePath,
@@ -104,8 +133,26 @@ class SensorsConfig:
     data_dir: Path
     broker: Broker
     password: str | None
+    trust: Trust | None = None  # TLS with these files
     outbox: OutboxBounds
     sensors: tuple[SensorConfig, ...]
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Which broker, and as whom."""
+        return Endpoint(
+            host=self.broker.host,
+            port=self.broker.port,
+            site=self.site,
+            trust=self.trust,
+            anyone=self.broker.tls is False,
+            client_id=f"sensors-{self.site}-{self.agent}",
+            will_topic=AgentTopics(self.site, self.agent).availability,
+            will_payload=OFFLINE,
+            username=self.broker.username or None,
+            password=self.password,
+            keep_alive_s=self.broker.keep_alive_s,
+        )
 
     @property
     def outbox_path(self) -> Path:
@@ -140,6 +187,7 @@ def load_config(path: Path) -> SensorsConfig:
         data_dir=Path(keys.data_dir) if keys.data_dir else usual_data_dir(),
         broker=keys.broker,
         password=_password(document, keys.broker),
+        trust=_trust(document, keys.broker),
         outbox=keys.outbox,
         sensors=sensors,
     )
@@ -194,14 +242,49 @@ def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...])
         owners[place] = sensor.name
 
 
+def _trust(document: Document, broker: Broker) -> Trust | None:
+    """Give the files of TLS, which are in order now; None without TLS. Raises ConfigError."""
+    named = [key for key in ("ca_file", "cert_file", "key_file") if getattr(broker, key)]
+    if broker.tls is False:
+        if named:
+            raise document.error(("broker", named[0]), "only TLS has a use for it", "leave it or tls = false out")
+        if broker.host is None and broker.password_file:
+            problem = "would be sent in plain to whatever broker is found"
+            raise document.error(("broker", "password_file"), problem, "set broker.host, or broker.ca_file for TLS")
+        return None
+    if broker.tls is None and not named:
+        return None
+    if broker.key_file and not broker.cert_file:
+        raise document.error(("broker", "key_file"), "is the key of no certificate", "set cert_file too")
+    if broker.host is None and not broker.ca_file:
+        key = "tls" if broker.tls else named[0]
+        problem = "a broker that is looked for could be anybody's"
+        raise document.error(("broker", key), problem, "set broker.ca_file to its authority's file, or broker.host")
+    trust = Trust(**{key: str(_beside(document, getattr(broker, key))) for key in named})
+    try:
+        trust.context(broker.host or "localhost")
+    except TrustError as error:
+        raise document.error(("broker", error.key), error.problem, error.cure) from None
+    return trust
+
+
+def _beside(document: Document, name: str) -> Path:
+    """Give the path of a file: a plain name is a credential of the service, or lies beside the configuration."""
+    path = Path(name)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if path.is_absolute():
+        return path
+    # os.path, as Path.exists raises where this user may not look.
+    if credentials and len(path.parts) == 1 and os.path.exists(Path(credentials, path)):  # noqa: PTH110
+        return Path(credentials) / path
+    return document.path.parent / path
+
+
 def _password(document: Document, broker: Broker) -> str | None:
     """Read the password file. Raises ConfigError, which never shows what is in it."""
     if not broker.password_file:
         return None
-    path = Path(broker.password_file)
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not path.is_absolute():
-        path = (Path(credentials) if credentials and len(path.parts) == 1 else document.path.parent) / path
+    path = _beside(document, broker.password_file)
     problem = ""
     raw = b""
     try:

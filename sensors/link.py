@@ -1,11 +1,13 @@
 """The agent's connection to the broker: birth and will, back-off, a window of messages in flight. MQTT 5 over paho.
 
 One thread, the agent's, drives a link: it waits for the socket, calls `readable`, `writable` and `tick`, and gets
-every event through the `Handler` in the same thread. Only reaching the broker (names, TCP) happens in a thread of its
-own, because it may take long. Each connection gets a client of its own, so that nothing of the last one is repeated.
+every event through the `Handler` in the same thread. Only reaching the broker (mDNS, names, TCP, TLS) happens in a
+thread of its own, because it may take long. Each connection gets a client of its own, so that nothing of the last one
+is repeated.
 """
 
 import logging
+import re
 import socket
 import threading
 from collections import deque
@@ -14,15 +16,19 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sensors.backoff import Backoff
+from sensors.discovery import DiscoveryError, look
+from sensors.endpoint import Endpoint, Look, Place
+from sensors.reasons import SESSION_TAKEN_OVER, UNSPECIFIED_ERROR, cure
+from sensors.trust import TrustError
+
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
 
-CONNECT_TIMEOUT_S = 5.0  # for TCP, each address
-CONNACK_TIMEOUT_S = 10.0  # after TCP stands
+CONNECT_TIMEOUT_S = 5.0  # for TCP, each address, and again for TLS
+CONNACK_TIMEOUT_S = 10.0  # after both stand
 SETTLED_AFTER_S = 60.0  # a connection that lasted this long ends the back-off
 CUT_SHORT = 3  # connections cut this often before they settled look like two agents with one name
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
 REFUSED_WAIT_S = 10.0  # wrong password, not allowed: a person must act
 TAKEN_OVER_WAIT_S = 30.0  # two agents with one name must not throw each other out in turns: each time twice as long
 LONGEST_TAKEN_OVER_WAIT_S = 960.0
@@ -32,39 +38,7 @@ MAX_PACKET_BYTES = 131_072  # of ours; the broker may allow less
 LARGEST_PACKET_BYTES = 268_435_460  # that MQTT knows
 PACKET_OVERHEAD_BYTES = 256  # at most: header, packet id, provenance
 
-REFUSED = 0x80  # reason codes from here on: the broker did not take the message
-UNSPECIFIED_ERROR = 0x80
-QUOTA_EXCEEDED = 0x97
-SESSION_TAKEN_OVER = 0x8E
-REFUSED_CURES = {
-    0x84: "it does not speak MQTT 5; use a broker that does",
-    0x85: "it does not accept this client id; give the agent another name (agent = …)",
-    0x86: "check broker.username and the file broker.password_file",
-    0x87: "this user may not connect; check broker.username, or grant it on the broker",
-    0x8A: "this client or user is banned there",
-    0x95: "it accepts only smaller packets",
-}
-
 log = logging.getLogger("sensors")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Which broker, as whom, and what the broker says for us when we die."""
-
-    host: str
-    port: int
-    client_id: str
-    will_topic: str
-    will_payload: bytes
-    username: str | None = None
-    password: str | None = None
-    keep_alive_s: int = 30
-
-    @property
-    def address(self) -> str:
-        """Host and port for people."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Handler(Protocol):
@@ -89,26 +63,6 @@ class Handler(Protocol):
         """Know that the broker does not grant a subscription."""
 
 
-class Backoff:
-    """How long to wait before the next attempt: twice as long each time, and never in step with others. Pure."""
-
-    def __init__(self, random: Random, first_s: float = FIRST_WAIT_S, longest_s: float = LONGEST_WAIT_S) -> None:
-        self._random = random
-        self._first_s = first_s
-        self._longest_s = longest_s
-        self._attempts = 0
-
-    def wait_s(self, at_least_s: float = 0.0) -> float:
-        """Give the next wait: between half and all of the first, twice, four times … that, at most longest."""
-        whole = max(min(self._first_s * 2.0**self._attempts, self._longest_s), at_least_s)
-        self._attempts = min(self._attempts + 1, 30)
-        return whole * self._random.uniform(0.5, 1.0)
-
-    def reset(self) -> None:
-        """Begin again with the first wait."""
-        self._attempts = 0
-
-
 @dataclass(frozen=True, slots=True)
 class _Message:
     topic: str
@@ -123,26 +77,32 @@ class _Message:
 class _Attempt:
     """A connection being made in a thread of its own."""
 
-    client: "Client"
-    error: OSError | None = None
+    place: Place
+    client: "Client | None" = None
+    why: str = ""
     done: bool = False
 
 
 class Link:
     """The connection, remade for ever until `close`."""
 
-    def __init__(self, endpoint: Endpoint, handler: Handler, wake: Callable[[], None], random: Random) -> None:
+    def __init__(
+        self, endpoint: Endpoint, handler: Handler, wake: Callable[[], None], random: Random, look: Look = look
+    ) -> None:
         self._endpoint = endpoint
         self._handler = handler
         self._wake = wake
+        self._look = look
         self._backoff = Backoff(random)
         self._attempt: _Attempt | None = None
+        self.place = endpoint.given  # of the present connection, or of the last one that was tried
         self._client: Client | None = None
         self._next_attempt_at: float | None = 0.0
         self._opened_at = 0.0
         self._now = 0.0
         self._closing = False
         self._why = ""
+        self._ended = ""  # why TLS ended
         self._cut_short = 0
         self._taken_over = 0
         self._in_flight: dict[int, tuple[int, ...]] = {}
@@ -158,7 +118,7 @@ class Link:
     @property
     def socket(self) -> "socket.socket | None":
         """The socket to wait for; None while there is no connection."""
-        return None if self._client is None else self._client.socket()  # type: ignore[return-value]  # plain TCP
+        return None if self._client is None else self._client.socket()  # type: ignore[return-value]  # or TLS over it
 
     @property
     def wants_write(self) -> bool:
@@ -185,7 +145,7 @@ class Link:
         if self._client is not None:
             self._guarded(self._client.loop_misc)
             if self._client is not None and not self.up and now >= self._opened_at + CONNACK_TIMEOUT_S:
-                self._lost(f"{self._endpoint.address} does not answer as an MQTT broker")
+                self._lost(f"{self.place} does not answer as an MQTT broker")
             if self.up and now >= self._opened_at + SETTLED_AFTER_S:
                 self._backoff.reset()
                 self._cut_short = 0
@@ -196,8 +156,12 @@ class Link:
     def readable(self, now: float) -> None:
         """Take what the broker sent."""
         self._now = now
-        if self._client is not None:
-            self._guarded(self._client.loop_read)
+        client = self._client
+        if client is not None:
+            self._guarded(client.loop_read)
+            # What TLS has decrypted already, no socket becomes readable for.
+            while client is self._client and (pending := getattr(client.socket(), "pending", None)) and pending():
+                self._guarded(client.loop_read)
 
     def writable(self, now: float) -> None:
         """Send what waited for the socket."""
@@ -266,10 +230,10 @@ class Link:
     # One connection's life
 
     def _begin(self) -> None:
-        self._attempt = _Attempt(self._make_client())
+        self._attempt = _Attempt(self._endpoint.given)
         threading.Thread(target=self._reach, args=(self._attempt,), name="sensors-connect", daemon=True).start()
 
-    def _make_client(self) -> "Client":
+    def _make_client(self, place: Place) -> "Client":
         from paho.mqtt.client import Client, MQTTv5  # noqa: PLC0415 60 ms that --help need not wait
         from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
 
@@ -280,18 +244,30 @@ class Link:
         client.will_set(end.will_topic, end.will_payload, qos=1, retain=True)
         if end.username:
             client.username_pw_set(end.username, end.password)
+        if end.trust is not None:
+            client.tls_set_context(end.trust.context(place.name))  # read anew: certificates are renewed
         return client
 
     def _reach(self, attempt: _Attempt) -> None:
-        """Connect, in a thread of its own; touches nothing but the attempt."""
+        """Connect to the first place that answers, in a thread of its own; touches nothing but the attempt."""
         end = self._endpoint
+        trouble = ""
         try:
-            # A session of its own each time: commands given while we were away are not obeyed late.
-            attempt.client.connect(end.host, end.port, end.keep_alive_s, clean_start=True)
-        except OSError as error:
-            attempt.error = error
-        except ValueError as error:  # a host name that cannot be one
-            attempt.error = OSError(str(error))
+            places = end.places(self._look)
+        except DiscoveryError as error:
+            places, trouble = [end.given], f"{error}; "
+        for place in places:
+            attempt.place = place
+            try:
+                client = self._make_client(place)
+                # A session of its own each time: commands given while we were away are not obeyed late.
+                client.connect(place.address, place.port, end.keep_alive_s, clean_start=True)
+            except (OSError, ValueError, TrustError) as error:  # ValueError: a host name that cannot be one
+                if place.found or not attempt.why:  # that there is none on this computer either is no news
+                    attempt.why = trouble + end.explained(place, error)
+            else:
+                attempt.client, attempt.why = client, ""
+                break
         attempt.done = True
         self._wake()
 
@@ -299,30 +275,20 @@ class Link:
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             return
+        self.place = attempt.place
         self._client = client = attempt.client
         self._opened_at = now
-        if self._closing or attempt.error is not None or client.socket() is None:
-            self._lost("stopped" if self._closing else self._explained(attempt.error))
+        if self._closing or client is None or client.socket() is None:
+            why = attempt.why or f"{self.place} closed the connection at once"
+            self._lost("stopped" if self._closing else why)
             return
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
-
-    def _explained(self, error: OSError | None) -> str:
-        where = self._endpoint.address
-        match error:
-            case ConnectionRefusedError():
-                return f"nothing listens on {where}; is the broker running, and are broker.host and broker.port right?"
-            case socket.gaierror():
-                return f"the name {self._endpoint.host} is not known here; check broker.host"
-            case TimeoutError():
-                return f"{where} does not answer; check broker.host and the network"
-            case None:
-                return f"{where} closed the connection at once"
-            case _:
-                return f"{where} cannot be reached: {error.strerror or error}"
+        if self._endpoint.trust is not None:
+            client.on_log = self._on_log
 
     def _lost(self, why: str, at_least_s: float = 0.0) -> None:
         """Forget the present connection and plan the next attempt."""
@@ -335,7 +301,7 @@ class Link:
         self._in_flight.clear()
         self._queue.clear()
         self._subscribing.clear()
-        self._why = ""
+        self._why = self._ended = ""
         if not self._closing:
             self._next_attempt_at = self._now + self._backoff.wait_s(at_least_s)
         self._handler.disconnected(why)
@@ -346,7 +312,7 @@ class Link:
         try:
             step()
         except Exception as error:  # noqa: BLE001 paho raises what its parser stumbles over
-            self._lost(f"{self._endpoint.address} sent what is not MQTT 5 ({type(error).__name__}: {error})")
+            self._lost(f"{self.place} sent what is not MQTT 5 ({type(error).__name__}: {error})")
             return
         if client is self._client and client is not None and client.socket() is None:
             self._cut_off()
@@ -354,15 +320,24 @@ class Link:
     def _cut_off(self) -> None:
         """Give up a connection that ended without a word; not every broker says that another client took over."""
         self._cut_short += self.up
+        if self._ended:
+            self._lost(self._ended, REFUSED_WAIT_S)
+            return
         hint = ""
+        if not self.up and self._endpoint.trust is None:
+            hint = " without an answer; does it want TLS there? Set broker.tls = true"
         if self._cut_short >= CUT_SHORT:
             hint = f", again and again; is there a second agent with the client id {self._endpoint.client_id}?"
-        self._lost(f"{self._endpoint.address} closed the connection{self._why}{hint}")
+        self._lost(f"{self.place} closed the connection{self._why}{hint}")
+
+    def _on_log(self, _client: "Client", _data: Any, _level: int, text: str) -> None:
+        """Keep why TLS ended the connection: TLS 1.3 refuses a client's certificate after the handshake."""
+        if self._endpoint.trust is not None and (found := re.search(r"\[SSL: (\w+)", text)):
+            self._ended = self._endpoint.trust.ended(str(self.place), found[1])
 
     def _on_connect(self, _client: "Client", _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            cure = REFUSED_CURES.get(reason.value, "look into the broker's log")
-            self._lost(f"{self._endpoint.address} refuses the connection ({reason}); {cure}", REFUSED_WAIT_S)
+            self._lost(f"{self.place} refuses the connection ({reason}); {cure(reason.value)}", REFUSED_WAIT_S)
             return
         self.up = True
         self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
@@ -371,7 +346,7 @@ class Link:
         self._handler.connected()
 
     def _on_disconnect(self, _client: "Client", _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
-        where = self._endpoint.address
+        where = self.place
         if not flags.is_disconnect_packet_from_server:
             # "Unspecified error" is what paho calls a plain end of the stream.
             self._why = f" ({reason})" if reason.is_failure and reason.value != UNSPECIFIED_ERROR else ""

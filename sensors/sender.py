@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sensors.link import QUOTA_EXCEEDED, REFUSED, Link
+from sensors.link import Link
 from sensors.outbox import Entry, Outbox
+from sensors.reasons import QUOTA_EXCEEDED, REFUSED
 from sensors.sensor import Outgoing
 from sensors.topics import OFF, ON, AgentTopics
 

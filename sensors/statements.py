@@ -8,7 +8,8 @@ import logging
 from collections.abc import Sequence
 from itertools import count
 
-from sensors.link import QUOTA_EXCEEDED, REFUSED, Link
+from sensors.link import Link
+from sensors.reasons import QUOTA_EXCEEDED, REFUSED
 
 AGAIN_AFTER_S = 5.0  # the broker had no room
 REFUSED_WAIT_S = 60.0  # it does not want it: a person must act

@@ -1,11 +1,13 @@
 import stat
 
 import pytest
+from authority import Authority
 
 from appliance.config import ConfigError
 from appliance.settings import described
 from sensors.config import Keys, SensorKeys, load_config, usual_data_dir
 from sensors.topics import RESERVED_LEVELS, check_level
+from sensors.trust import Trust
 
 KITCHEN = '[[sensor]]\nname = "kitchen"\nkind = "simulated"\nroom = "kitchen"\n'
 
@@ -24,7 +26,8 @@ def test_an_empty_file_is_an_agent_without_sensors(load, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "Kitchen-Pi.local")
     config = load("")
     assert (config.site, config.agent, config.sensors) == ("home", "kitchen-pi-local", ())
-    assert (config.broker.host, config.broker.port, config.password) == ("127.0.0.1", 1883, None)
+    assert (config.broker.host, config.broker.port, config.password) == (None, None, None)
+    assert str(config.endpoint) == "127.0.0.1:1883"
 
 
 def test_a_full_file(load, tmp_path):
@@ -150,3 +153,52 @@ def test_nothing_is_written(load, tmp_path):
     before = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     load(f'data_dir = "{tmp_path / "state"}"\n')
     assert {path.name for path in tmp_path.iterdir()} == {"sensors.toml", *(path.name for path in before)}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def test_tls_is_on_where_its_files_are_named(load, authority, monkeypatch, tmp_path):
+    certificate, key = authority.issue("house")
+    config = load(f'[broker]\nhost = "hub"\nca_file = "{authority.ca}"\n')
+    assert config.trust == Trust(ca_file=str(authority.ca))
+    assert str(config.endpoint) == "hub:8883 with TLS"
+    config = load(f'[broker]\nhost = "hub"\ncert_file = "{certificate}"\nkey_file = "{key}"\nport = 1\n')
+    assert config.trust == Trust(cert_file=str(certificate), key_file=str(key))
+    assert str(config.endpoint) == "hub:1 with TLS"
+    assert load('[broker]\nhost = "hub"\ntls = true\n').trust == Trust()
+    assert load('[broker]\nhost = "hub"\ntls = false\n').trust is None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(authority.folder))
+    config = load('[broker]\nhost = "hub"\nca_file = "ca.pem"\n')
+    assert config.trust == Trust(ca_file=str(authority.ca))
+    (tmp_path / "beside.pem").write_bytes(authority.ca.read_bytes())
+    assert load('[broker]\nhost = "hub"\nca_file = "beside.pem"\n').trust == Trust(ca_file=str(tmp_path / "beside.pem"))
+
+
+def test_a_broker_is_looked_for_where_that_is_safe(load, authority):
+    (authority.folder / "secret").write_text("secret")
+    assert str(load("").endpoint) == "127.0.0.1:1883"
+    assert "_secure-mqtt._tcp" in str(load(f'[broker]\nca_file = "{authority.ca}"\n').endpoint)
+    assert "(_mqtt._tcp)" in str(load("[broker]\ntls = false\n").endpoint)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "part"),
+    [
+        ('tls = false\nca_file = "CA"', "ca_file", "only TLS has a use for it"),
+        ('tls = false\npassword_file = "CA"', "password_file", "in plain to whatever broker is found"),
+        ("tls = true", "tls", "set broker.ca_file"),
+        ('cert_file = "CA"', "cert_file", "could be anybody's"),
+        ('host = "hub"\nkey_file = "CA"', "key_file", "set cert_file too"),
+        ('host = "hub"\nca_file = "no.pem"', "ca_file", "cannot be read"),
+        ('host = "hub"\ncert_file = "CA"', "cert_file", "holds no private key"),
+    ],
+)
+def test_what_tls_cannot_be_is_one_line(load, authority, text, key, part):
+    with pytest.raises(ConfigError) as caught:
+        load(f"[broker]\n{text.replace('CA', str(authority.ca))}\n")
+    assert caught.value.key == f"broker.{key}"
+    assert part in str(caught.value)
+    assert caught.value.line

@@ -1,133 +1,23 @@
-import os
-import select
 import socket
 import threading
 from contextlib import contextmanager
-from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from driven import Driven, driven
 from mosquitto_peer import BINARY, Mosquitto, end, eventually, free_port
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
+from sensors.backoff import LONGEST_WAIT_S
 from sensors.link import (
     CONNACK_TIMEOUT_S,
     CUT_SHORT,
     LONGEST_TAKEN_OVER_WAIT_S,
-    LONGEST_WAIT_S,
     QUEUE,
     SETTLED_AFTER_S,
     TAKEN_OVER_WAIT_S,
     WINDOW,
-    Backoff,
-    Endpoint,
-    Link,
 )
-
-
-@given(st.integers(0, 2**32), st.integers(1, 40))
-def test_backoff_doubles_with_jitter_up_to_a_minute(seed, attempts):
-    backoff = Backoff(Random(seed))
-    for attempt in range(attempts):
-        whole = min(2.0**attempt, 60.0)
-        assert whole / 2 <= backoff.wait_s() <= whole
-
-
-def test_backoff_can_be_asked_for_more_and_begins_again():
-    backoff = Backoff(Random(1))
-    assert 15.0 <= backoff.wait_s(at_least_s=30.0) <= 30.0
-    backoff.wait_s()
-    backoff.reset()
-    assert backoff.wait_s() <= 1.0
-
-
-def test_two_agents_do_not_knock_in_step():
-    assert Backoff(Random(1)).wait_s() != Backoff(Random(2)).wait_s()
-
-
-class Driven:
-    """A link and what it told, driven by the test; `now` is the test's."""
-
-    def __init__(self, port, host="127.0.0.1", **endpoint):
-        self.told = []
-        self.reader, self.writer = os.pipe()
-        self.now = 1000.0
-        self.link = Link(
-            Endpoint(
-                host=host,
-                port=port,
-                client_id="sensors-home-house",
-                will_topic="home/devices/house/availability",
-                will_payload=b"offline",
-                **endpoint,
-            ),
-            self,
-            lambda: os.write(self.writer, b"\0"),
-            Random(1),
-        )
-
-    def connected(self):
-        self.told.append("connected")
-
-    def disconnected(self, why):
-        self.told.append(why)
-
-    def acknowledged(self, tokens, reason_code):
-        self.told.append((*tokens, reason_code))
-
-    def unsent(self, tokens):
-        self.told.append(("unsent", *tokens))
-
-    def refused(self, topic, reason):
-        self.told.append((topic, reason))
-
-    def commanded(self, topic, payload, *, retained):
-        self.told.append((topic, payload, retained))
-
-    def turn(self):
-        self.link.tick(self.now)
-        sock = self.link.socket
-        reading = [self.reader, *([sock] if sock else [])]
-        writing = [sock] if sock and self.link.wants_write else []
-        readable, writable, _ = select.select(reading, writing, [], 0.01)
-        if self.reader in readable:
-            os.read(self.reader, 100)
-        if sock in readable:
-            self.link.readable(self.now)
-        if sock in writable:
-            self.link.writable(self.now)
-
-    def until(self, condition):
-        def turned():
-            self.turn()
-            return condition()
-
-        return eventually(turned)
-
-    def until_told(self, part):
-        """Wait for a line that holds the words, or for an event that holds the value."""
-
-        def said(event):
-            return part in event if isinstance(event, tuple) or isinstance(part, str) else False
-
-        return self.until(lambda: next((event for event in self.told if said(event)), None))
-
-    def end(self):
-        self.link.close()
-        self.until(lambda: self.link.socket is None and self.link._attempt is None)
-        os.close(self.reader)
-        os.close(self.writer)
-
-
-@contextmanager
-def driven(port, **endpoint):
-    link = Driven(port, **endpoint)
-    try:
-        yield link
-    finally:
-        link.end()
 
 
 @contextmanager

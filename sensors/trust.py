@@ -1,0 +1,150 @@
+"""TLS towards the broker: whom to trust, what to show, and what is wrong when it does not come about."""
+
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NO_CERTIFICATE = "convert it with openssl x509"
+MISMATCHES = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}
+
+# Of OpenSSL's X509_V_ERR_…
+NOT_YET_VALID = 9
+EXPIRED = 10
+UNKNOWN_ISSUERS = {2, 18, 19, 20, 21}
+NOT_FOR_THIS = 26
+OTHER_NAMES = {62, 64}
+
+
+class TrustError(Exception):
+    """A file that cannot be used: the key of `[broker]` that names it, what is wrong, and the cure."""
+
+    def __init__(self, key: str, problem: str, cure: str) -> None:
+        super().__init__(key, problem, cure)
+        self.key = key
+        self.problem = problem
+        self.cure = cure
+
+    def __str__(self) -> str:
+        """One line with the cure."""
+        return f"broker.{self.key}: {self.problem}; {self.cure}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """The files of a TLS connection, all PEM. Without `ca_file` the system's authorities count."""
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+    def context(self, name: str) -> ssl.SSLContext:
+        """Read the files and give what checks that the broker is called `name`, a host or an address. TrustError."""
+        context = _Named(ssl.PROTOCOL_TLS_CLIENT)  # which checks certificate and name
+        context.name = name
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.ca_file:
+            _readable("ca_file", self.ca_file)
+            try:
+                context.load_verify_locations(self.ca_file)
+            except ssl.SSLError:
+                raise TrustError(
+                    "ca_file", f"{self.ca_file} holds no certificate in PEM form", NO_CERTIFICATE
+                ) from None
+        else:
+            context.load_default_certs()
+        if self.cert_file:
+            self._show(context)
+        return context
+
+    def _show(self, context: ssl.SSLContext) -> None:
+        _readable("cert_file", self.cert_file)
+        _readable("key_file", self.key_file)
+        holder = "key_file" if self.key_file else "cert_file"
+        file = self.key_file or self.cert_file
+        try:
+            context.load_cert_chain(self.cert_file, self.key_file or None, password=_refuse)
+        except _PassphraseWanted:
+            cure = "remove it with openssl pkey -in FILE -out NEW"
+            raise TrustError(holder, f"{file} wants a passphrase", cure) from None
+        except ssl.SSLError as error:
+            if error.reason in MISMATCHES:
+                problem = f"{file} is not the key of {self.cert_file}"
+                raise TrustError(holder, problem, "name the one it came with") from None
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(self.cert_file)
+            except ssl.SSLError:
+                problem = f"{self.cert_file} holds no certificate in PEM form"
+                raise TrustError("cert_file", problem, NO_CERTIFICATE) from None
+            cure = "convert it with openssl pkey" if self.key_file else "name its file with key_file"
+            raise TrustError(holder, f"{file} holds no private key in PEM form", cure) from None
+
+    def distrusted(self, where: str, name: str, error: ssl.SSLError) -> str:
+        """Say in one line why TLS with the broker did not come about, and the cure."""
+        if not isinstance(error, ssl.SSLCertVerificationError):
+            return self.ended(where, getattr(error, "reason", None) or str(error))
+        known_by = "the authorities of broker.ca_file" if self.ca_file else "the authorities that this system knows"
+        whose = f"the certificate of {where}"
+        match error.verify_code:
+            case code if code in OTHER_NAMES:
+                return f"{whose} is for another name than {name}; set broker.host to a name that stands in it"
+            case code if code in UNKNOWN_ISSUERS:
+                cure = "name its authority's file" if self.ca_file else "name its authority's file with broker.ca_file"
+                return f"{whose} is not from {known_by}; {cure}"
+            case code if code == EXPIRED:
+                return f"{whose} has expired; renew it on the broker, or set this computer's clock if that is wrong"
+            case code if code == NOT_YET_VALID:
+                return f"{whose} is not valid yet by this computer's clock; wait until that is set, or set it"
+            case code if code == NOT_FOR_THIS:
+                return f"{whose} is not made for a server; give the broker one that is"
+        return f"{whose} cannot be trusted ({error.verify_message}); renew it on the broker"
+
+    def ended(self, where: str, reason: str) -> str:
+        """Say why the other side, or OpenSSL, gave TLS up; `reason` is OpenSSL's name for it, or holds it."""
+        shown = "another certificate" if self.cert_file else "a client certificate (broker.cert_file, broker.key_file)"
+        if any(word in reason for word in ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "ACCESS_DENIED")):
+            return f"{where} wants {shown}"
+        if "EOF" in reason or "reset" in reason:
+            return f"{where} ended the connection while TLS began; check broker.port, and whether it wants {shown}"
+        if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
+            cure = "renew broker.cert_file, or let the broker trust it"
+            return f"{where} does not accept our certificate ({reason}); {cure}"
+        if "PROTOCOL_VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason:
+            return f"{where} speaks no TLS of version 1.2 or later; update it"
+        return f"{where} does not speak TLS ({reason}); check broker.port, or set broker.tls = false"
+
+
+class _Named(ssl.SSLContext):
+    """Asks for the broker's own name, also where it is reached by an address that was found."""
+
+    name = ""
+
+    def wrap_socket(self, sock: socket.socket, *_: Any, **__: Any) -> ssl.SSLSocket:
+        """Shake hands too, within the socket's own time: paho would leave a socket open where that fails."""
+        wrapped = super().wrap_socket(sock, server_hostname=self.name, do_handshake_on_connect=False)
+        try:
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+
+class _PassphraseWanted(Exception):
+    """Asking for one at a terminal would hold the agent up."""
+
+
+def _refuse() -> str:
+    raise _PassphraseWanted
+
+
+def _readable(key: str, path: str) -> None:
+    if not path:
+        return
+    try:
+        with Path(path).open("rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise TrustError(key, f"{path} cannot be read ({reason})", "check the path, and who may read it") from None
