@@ -1,4 +1,4 @@
-"""The `sensors` command: run, list, read, check. What a command needs is imported when it is given."""
+"""The `sensors` command: run, list, read, check, doctor. What a command needs is imported when it is given."""
 
 import argparse
 import json
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 EXIT_CODES = f"""exit codes:
   {OK}   done
-  {FAILED}   the sensor could not be read, or what it says is not believed
+  {FAILED}   the sensor could not be read, or what it says is not believed; the doctor found something wrong
   {USAGE}   the command line is wrong
   {NO_OUTBOX}  the outbox cannot be used
   {BAD_CONFIG}  the configuration is wrong; one line says where and what to do
@@ -79,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--json", action="store_true", help="print JSON")
     check = _command(commands, "check", _check, "look for problems in the configuration, touching no hardware")
     check.add_argument("--json", action="store_true", help="print JSON")
+    doctor = _command(commands, "doctor", _doctor, "look for what goes wrong with sensors, and say the cure")
+    doctor.add_argument("--json", action="store_true", help="print the findings as a JSON array")
     return parser
 
 
@@ -189,6 +191,8 @@ def _read(arguments: argparse.Namespace) -> int:
         for row in told:
             doubt = f"  (not believed: {row['refused']})" if row["refused"] else ""
             print(f"{row['topic']} {row['value']}{' ' + row['unit'] if row['unit'] else ''}{doubt}")
+        for raw in dict.fromkeys(row["raw"] for row in told if row["raw"]):
+            print(f"raw: {raw}")
         if problem:
             print(f"sensor {sensor.name}: {problem}", file=sys.stderr)
     return FAILED if problem or any(row["refused"] for row in told) else OK
@@ -280,6 +284,7 @@ def _judged(
                 "value": passed[0].payload if passed else str(reading.value),
                 "unit": units.get(reading.measurement),
                 "refused": str(refusals[0]) if refusals else "",
+                "raw": reading.raw,
             }
         )
     return rows
@@ -297,6 +302,32 @@ def _check(arguments: argparse.Namespace) -> int:
             f"reads {count} sensor{'' if count == 1 else 's'} for {config.endpoint}, outbox in {config.data_dir}"
         )
     return OK
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from appliance.config import ConfigError  # noqa: PLC0415
+    from sensors.doctor.examination import Examination, World  # noqa: PLC0415
+    from sensors.doctor.finding import wrong  # noqa: PLC0415
+
+    findings, code = [], FAILED
+    try:
+        found = Examination(_load(arguments), World()).findings()
+    except ConfigError as error:
+        place = f"{error.path}:{error.line}" if error.line else str(error.path or "configuration")
+        found = iter([wrong(place, f"{error.key}: {error.problem}" if error.key else error.problem, error.cure)])
+        code = BAD_CONFIG
+    for finding in found:
+        findings.append(finding)
+        if not arguments.json:
+            print(finding, flush=True)
+    count = sum(finding.level == "wrong" for finding in findings)
+    if arguments.json:
+        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+    else:
+        print(f"{count or 'nothing'} wrong")
+    return code if count else OK
 
 
 def _load(arguments: argparse.Namespace) -> "SensorsConfig":

@@ -145,6 +145,7 @@ ARROWS = {
         "appliance.settings",
         "sensors.agent",
         "sensors.config",
+        "sensors.doctor",
         "sensors.driver",
         "sensors.outbox",
         "sensors.reading",
@@ -228,6 +229,16 @@ ARROWS = {
     "sensors.drivers.host": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.simulated": {"sensors.driver", "sensors.reading"},
     "sensors.hw": {"sensors.driver"},  # whose errors it raises
+    "sensors.doctor": {
+        "appliance.clock",
+        "sensors.config",
+        "sensors.driver",
+        "sensors.drivers",
+        "sensors.drivers.host",
+        "sensors.endpoint",
+        "sensors.hw",
+        "sensors.link",
+    },
     "sensors.driver": {
         "appliance.devices",
         "sensors.hw",
