@@ -5,7 +5,7 @@ import errno
 import os
 from ctypes import Structure, c_char, c_int32, c_uint32, c_uint64
 
-USED = 1
+USED, PULL_UP = 1, 1 << 8
 
 
 class ChipInfo(Structure):
@@ -64,12 +64,18 @@ class Event(Structure):
     ]
 
 
+class Values(Structure):
+    _fields_ = [("bits", c_uint64), ("mask", c_uint64)]
+
+
 class FakeChip:
-    """One chip: its label, who holds which line, and the edges that come when a line is let go."""
+    """One chip: its label, who holds which line, what drives a line, and the edges that come when one is let go."""
 
     def __init__(self, label="pinctrl-rp1", held=None, edges=()):
         self.label = label
         self.held = dict(held or {})
+        self.driven = {}  # line -> level; others follow the resistor
+        self.taken = []  # lines, in order
         self.edges = edges
         self.configs = []  # flags that a line was given, in order
         self.pipes = {}
@@ -95,6 +101,7 @@ class FakeChip:
                 if asked.offsets[0] in self.held:
                     raise OSError(errno.EBUSY, "Device or resource busy")
                 self.configs.append(asked.config.flags)
+                self.taken.append(asked.offsets[0])
                 reader, writer = os.pipe()
                 os.set_blocking(reader, False)
                 self.pipes[reader] = writer
@@ -104,6 +111,10 @@ class FakeChip:
                 writer = self.pipes[descriptor]
                 for at_ns, rises in self.edges:
                     os.write(writer, bytes(Event(timestamp_ns=at_ns, id=1 if rises else 2)))
+            case 0xB40E:
+                values = Values.from_buffer(packed)
+                assert values.mask == 1
+                values.bits = self.driven.get(self.taken[-1], bool(self.configs[-1] & PULL_UP))
             case other:
                 raise AssertionError(hex(other))
 

@@ -23,7 +23,6 @@ from sensors.doctor.pulses import Pulses, dht_finding
 from sensors.doctor.wants import Want, wants
 from sensors.driver import DriverUnavailable
 from sensors.drivers.host import throttled, under_voltage
-from sensors.hw.gpio import Gpio, Pull, open_gpio
 from sensors.hw.gpiochips import Chips, KernelChips, Line, Program, programs
 from sensors.hw.i2c import I2cBus, open_bus
 from sensors.hw.i2c_scan import Scan, scan
@@ -45,7 +44,6 @@ class World:
     root: Path = Path("/")
     sysfs: Sysfs = field(default_factory=SysfsTree)
     chips: Chips = field(default_factory=KernelChips)
-    gpio: Callable[[], Gpio] = open_gpio
     i2c: Callable[[int], I2cBus] = open_bus
     nodes: Callable[[], tuple[Node, ...]] = nodes
     programs: Callable[[], tuple[Program, ...]] = programs
@@ -175,17 +173,14 @@ class Examination:
             for want in on_pins
             if self.agent is None and not want.is_output and not lines.get(want.pin or 0, Line(used=True)).used
         ]
-        if not free:
-            return
         follows: dict[int, Follows] = {}
-        try:
-            gpio = self._world.gpio()
-            for want in free:
-                if want.pin is not None and want.pin not in follows:
-                    follows[want.pin] = self._follows(gpio, want.pin)
-        except DriverUnavailable as error:
-            what, _, cure = str(error).partition("; ")
-            yield wrong("GPIO", what, cure or "see above")
+        for want in free:
+            if want.pin is not None and want.pin not in follows:
+                try:
+                    follows[want.pin] = self._follows(header, want.pin)
+                except OSError as error:
+                    about = f"GPIO{want.pin} ({want.sensor})"
+                    yield wrong(about, f"it could not be looked at ({error.strerror or error})", "look again")
         yield from floating_findings(follows, free)
         for want in free:
             if want.kind == "dht" and want.pin in follows and not follows[want.pin].is_floating:
@@ -199,18 +194,10 @@ class Examination:
                     lines[want.pin] = self._world.chips.line(header, want.pin)
         return lines
 
-    def _follows(self, gpio: Gpio, pin: int) -> Follows:
+    def _follows(self, header: str, pin: int) -> Follows:
         """Draw a pin up and down with the Pi's own resistor, and look."""
-
-        def drawn(pull: Pull) -> bool:
-            line = gpio.open_input(pin, pull)
-            try:
-                self._world.sleep(SETTLE_S)
-                return line.level()
-            finally:
-                line.close()
-
-        return Follows(up=drawn("up"), down=drawn("down"))
+        up, down = (self._world.chips.drawn(header, pin, up=up, settle_s=SETTLE_S) for up in (True, False))
+        return Follows(up, down)
 
     def _ask_dht(self, header: str, want: Want) -> Finding:
         """Ask a few times: one answer of ten is damaged on a busy computer, and that is no fault."""

@@ -1,6 +1,7 @@
 """GPIO chips as the kernel shows them: labels, who holds a line, and the edges of one that is asked. No library.
 
-The calls are those of linux/gpio.h, version 2, which every kernel since 5.10 has. Only `edges` takes a line.
+The calls are those of linux/gpio.h, version 2, which every kernel since 5.10 has. Only `drawn` and `edges` take a line,
+and give it back: gpiozero's pins on lgpio stay claimed for as long as the process lives.
 """
 
 import fcntl
@@ -8,8 +9,8 @@ import os
 import select
 import struct
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,13 +19,15 @@ GET_CHIP_INFO = 0x8044_B401
 GET_LINE_INFO = 0xC100_B405
 GET_LINE = 0xC250_B407
 SET_CONFIG = 0xC110_B40D
+GET_VALUES = 0xC010_B40E
 CHIP_INFO = struct.Struct("=32s32sI")
 LINE_INFO = struct.Struct("=32s32sIIQ160s16s")  # name, consumer, offset, attributes, flags
 CONFIG = struct.Struct("=QI20s240s")  # flags, attributes
 REQUEST = struct.Struct(f"=256s32s{CONFIG.size}sII20si")  # offsets, consumer, config, lines, buffered events, fd
+VALUES = struct.Struct("=QQ")  # bits, and which lines are asked
 EVENT = struct.Struct("=QIIII24s")  # ns, id, offset, numbers
 
-USED, INPUT, OUTPUT, RISING, FALLING, PULL_UP = 1 << 0, 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 8
+USED, INPUT, OUTPUT, RISING, FALLING, PULL_UP, PULL_DOWN = 1 << 0, 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 8, 1 << 9
 RISES = 1  # id of an event
 BUFFERED = 256  # events; a DHT's answer has 84
 NAME = b"sensors doctor"
@@ -62,6 +65,9 @@ class Chips(Protocol):
     def line(self, path: str, offset: int) -> Line:
         """Look who holds a line, without touching it. Raises OSError, EINVAL where the chip has no such line."""
 
+    def drawn(self, path: str, offset: int, *, up: bool, settle_s: float) -> bool:
+        """Draw a line up or down with the chip's weak resistor, and see its level. Raises OSError as `edges` does."""
+
     def edges(self, path: str, offset: int, *, low_s: float, listen_s: float) -> tuple[Edge, ...]:
         """Hold a line low, let go of it, and hear what comes. Raises OSError, EBUSY where somebody holds it."""
 
@@ -85,15 +91,29 @@ class KernelChips:
         _name, consumer, _offset, _count, flags, _, _ = LINE_INFO.unpack(self._ask(path, GET_LINE_INFO, question))
         return Line(used=bool(flags & USED), consumer=_text(consumer))
 
+    def drawn(self, path: str, offset: int, *, up: bool, settle_s: float) -> bool:
+        """See Chips."""
+        with self._taken(path, offset, INPUT | (PULL_UP if up else PULL_DOWN)) as line:
+            time.sleep(settle_s)
+            asked = bytearray(VALUES.pack(0, 1))
+            self._ioctl(line, GET_VALUES, asked)
+            return bool(VALUES.unpack(asked)[0] & 1)
+
     def edges(self, path: str, offset: int, *, low_s: float, listen_s: float) -> tuple[Edge, ...]:
         """See Chips."""
-        low = CONFIG.pack(OUTPUT, 0, b"", b"")  # 0 V, where no attribute says another level
-        request = bytearray(REQUEST.pack(struct.pack("=I", offset), NAME, low, 1, BUFFERED, b"", -1))
-        line = int(REQUEST.unpack(self._ask(path, GET_LINE, request))[-1])
-        try:
+        with self._taken(path, offset, OUTPUT) as line:  # at 0 V, where no attribute says another level
             time.sleep(low_s)
             self._ioctl(line, SET_CONFIG, bytearray(CONFIG.pack(INPUT | RISING | FALLING | PULL_UP, 0, b"", b"")))
             return _heard(line, listen_s)
+
+    @contextmanager
+    def _taken(self, path: str, offset: int, flags: int) -> Generator[int]:
+        """Hold a line for a while; gives its descriptor."""
+        config = CONFIG.pack(flags, 0, b"", b"")
+        request = bytearray(REQUEST.pack(struct.pack("=I", offset), NAME, config, 1, BUFFERED, b"", -1))
+        line = int(REQUEST.unpack(self._ask(path, GET_LINE, request))[-1])
+        try:
+            yield line
         finally:
             os.close(line)
 

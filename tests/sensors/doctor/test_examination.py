@@ -2,7 +2,6 @@ import os
 
 import pytest
 from gpio_kernel import FakeChip
-from gpiozero.pins.mock import MockFactory
 from i2c_chips import Bme280, Clock, Wire
 from processes import free_port
 
@@ -11,7 +10,6 @@ from sensors.doctor.examination import Examination, World
 from sensors.doctor.premises import RELEASED_S
 from sensors.driver import DriverUnavailable
 from sensors.drivers.host import THROTTLED
-from sensors.hw.gpio import GpiozeroGpio
 from sensors.hw.gpiochips import KernelChips, Program
 from sensors.hw.permissions import nodes
 from sensors.hw.sysfs import SysfsTree
@@ -70,19 +68,13 @@ class Pi:
         self.write("dev/i2c-1")
         self.chip = FakeChip()
         self.wire = Wire({})
-        self.pins = MockFactory()
         self.agent = None
         self.slept = []
-        self.taken = 0
 
     def write(self, path, text=""):
         whole = self.root / path
         whole.parent.mkdir(parents=True, exist_ok=True)
         whole.write_text(text)
-
-    def gpio(self):
-        self.taken += 1
-        return GpiozeroGpio(self.pins)
 
     def holder(self, _path):
         if isinstance(self.agent, Exception):
@@ -98,7 +90,6 @@ class Pi:
                 "root": self.root,
                 "sysfs": SysfsTree(self.root),
                 "chips": KernelChips(self.root, self.chip.ioctl),
-                "gpio": self.gpio,
                 "i2c": lambda _number: self.wire.bus,
                 "nodes": lambda: nodes(self.root),
                 "programs": lambda: (Program(812, "octorelay"),),
@@ -120,7 +111,6 @@ def pi(tmp_path):
     computer = Pi(tmp_path)
     yield computer
     computer.chip.close()
-    computer.pins.close()
 
 
 def said(findings):
@@ -133,22 +123,13 @@ def test_pins_that_nothing_drives_are_told_by_kind_and_an_output_is_left_alone(p
         "GPIO27 (pir)": ("wrong", "it floats: nothing drives it"),
         "GPIO17 (door)": ("note", "it floats: the contact is open, or nothing is connected"),
     }
-    assert {info.name for info in pi.pins.pins} == {"GPIO27", "GPIO17"}
+    assert pi.chip.taken == [27, 27, 17, 17]
 
 
-def test_driven_pins_have_no_findings(pi):
-    pi.pins.pin(27).drive_low()
-    pi.pins.pin(17).drive_low()
-
-    class Driven:
-        """Pins that somebody stronger than our resistor holds low."""
-
-        def open_input(self, pin, pull):
-            line = GpiozeroGpio(pi.pins).open_input(pin, pull)
-            pi.pins.pin(pin).drive_low()
-            return line
-
-    assert pi.look(GPIO, gpio=Driven) == []
+@pytest.mark.parametrize("level", [False, True])
+def test_driven_pins_have_no_findings(pi, level):
+    pi.chip.driven = {27: level, 17: level}
+    assert pi.look(GPIO) == []
 
 
 def test_claimed_lines_say_by_whom_and_are_not_drawn(pi):
@@ -157,7 +138,7 @@ def test_claimed_lines_say_by_whom_and_are_not_drawn(pi):
     assert found["GPIO27 (pir)"] == ("wrong", 'it is claimed by "lg", it may be octorelay (process 812)')
     assert found["GPIO17 (door)"] == ("wrong", 'it is claimed by the kernel, as "onewire@0"')
     assert found["GPIO22 (pump)"][0] == "wrong"
-    assert pi.taken == 0
+    assert pi.chip.taken == []
 
 
 @pytest.mark.parametrize("agent", [4711, PermissionError(13, "Permission denied")])
@@ -165,7 +146,7 @@ def test_nothing_of_a_running_agent_is_touched(pi, agent):
     pi.agent = agent
     pi.chip.held = {27: "lg", 17: "lg"}
     findings = pi.look(GPIO + AIR + DHT)
-    assert (pi.taken, pi.wire.transfers, pi.chip.configs) == (0, 0, [])
+    assert (pi.wire.transfers, pi.chip.taken) == (0, [])
     about_bus = next(finding for finding in findings if finding.about == "/dev/i2c-1")
     assert (about_bus.level, "not scanned" in about_bus.what) == ("note", True)
     if agent == 4711:
@@ -173,18 +154,30 @@ def test_nothing_of_a_running_agent_is_touched(pi, agent):
 
 
 def test_a_dht_is_asked_three_times_when_it_does_not_answer(pi):
-    class Pulled:
-        """A pin with a pull-up of its own."""
-
-        def open_input(self, pin, pull):
-            line = GpiozeroGpio(pi.pins).open_input(pin, pull)
-            pi.pins.pin(pin).drive_high()
-            return line
-
-    (found,) = pi.look(DHT, gpio=Pulled, chips=Quiet(pi))
+    pi.chip.driven = {4: True}
+    (found,) = pi.look(DHT, chips=Quiet(pi))
     assert (found.level, found.about) == ("wrong", "GPIO4 (damp)")
     assert "no power, or the wrong pin" in found.what
-    assert pi.slept.count(2.1) == 2
+    assert pi.slept == [2.1, 2.1]
+
+
+def test_a_dht_that_cannot_be_asked_is_told(pi):
+    class Taken(Quiet):
+        def edges(self, *_, **__):
+            raise OSError(16, "Device or resource busy")
+
+    pi.chip.driven = {4: True}
+    (found,) = pi.look(DHT, chips=Taken(pi))
+    assert found.what == "the sensor could not be asked (Device or resource busy)"
+
+
+def test_a_pin_that_was_taken_meanwhile_is_told(pi):
+    class Taken(Quiet):
+        def drawn(self, *_, **__):
+            raise OSError(16, "Device or resource busy")
+
+    found = said(pi.look(GPIO, chips=Taken(pi)))
+    assert found["GPIO27 (pir)"] == ("wrong", "it could not be looked at (Device or resource busy)")
 
 
 class Quiet:
@@ -199,6 +192,9 @@ class Quiet:
     def line(self, path, offset):
         return self.real.line(path, offset)
 
+    def drawn(self, path, offset, *, up, settle_s):
+        return self.real.drawn(path, offset, up=up, settle_s=settle_s)
+
     def edges(self, path, offset, *, low_s, listen_s):
         assert low_s >= 0.018
         assert listen_s > 0.005
@@ -208,7 +204,7 @@ class Quiet:
 def test_a_dht_without_anything_connected_is_told_without_asking(pi):
     (found,) = pi.look(DHT)
     assert found.what == "it floats: neither a sensor nor its pull-up is connected"
-    assert pi.chip.configs == []
+    assert pi.chip.taken == [4, 4]
 
 
 def test_a_chip_that_was_sold_as_another_is_told(pi):
@@ -238,10 +234,11 @@ def test_the_tree_tells_of_the_one_wire_bus_the_overlay_and_the_supply(pi):
 
 
 def test_a_step_that_fails_is_told_and_does_not_hide_the_others(pi):
-    def fail():
-        raise ValueError("what nobody thought of")
+    class Broken(Quiet):
+        def drawn(self, *_, **__):
+            raise ValueError("what nobody thought of")
 
-    found = said(pi.look(GPIO + BOILER, gpio=fail))
+    found = said(pi.look(GPIO + BOILER, chips=Broken(pi)))
     assert found["GPIO"] == ("wrong", "it could not be looked at (ValueError: what nobody thought of)")
     assert "1-Wire" in found
 
@@ -258,4 +255,4 @@ def test_a_line_that_the_chip_does_not_have_is_left_out(pi):
             raise OSError(22, "Invalid argument")
 
     assert pi.look(GPIO, chips=Short(pi)) == []
-    assert pi.taken == 0
+    assert pi.chip.taken == []

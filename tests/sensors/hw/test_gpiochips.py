@@ -6,7 +6,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from gpio_kernel import ChipInfo, Config, Event, FakeChip, LineInfo, Request
+from gpio_kernel import ChipInfo, Config, Event, FakeChip, LineInfo, Request, Values
 
 from sensors.hw import gpiochips
 from sensors.hw.gpiochips import KernelChips, Line, Program, programs
@@ -28,6 +28,7 @@ def test_what_is_packed_has_the_kernels_sizes():
         (gpiochips.CONFIG, Config),
         (gpiochips.REQUEST, Request),
         (gpiochips.EVENT, Event),
+        (gpiochips.VALUES, Values),
     ):
         assert ours.size == ctypes.sizeof(theirs)
 
@@ -60,6 +61,18 @@ def test_a_line_is_held_low_and_then_heard(root):
         (reader,) = chip.pipes
         with pytest.raises(OSError, match="Bad file descriptor"):  # it was let go
             os.fstat(reader)
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_a_line_is_drawn_and_given_back(root, up):
+    with closing(FakeChip()) as chip:
+        chip.driven = {5: True, 6: False}
+        drawn = [KernelChips(root, chip.ioctl).drawn(PATH, line, up=up, settle_s=0) for line in (4, 5, 6)]
+        assert drawn == [up, True, False]
+        assert set(chip.configs) == {gpiochips.INPUT | (gpiochips.PULL_UP if up else gpiochips.PULL_DOWN)}
+        for reader in set(chip.pipes):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(reader)
 
 
 def test_silence_is_no_edge(root):
