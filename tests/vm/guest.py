@@ -63,7 +63,7 @@ def made():
     """Make the parts of the machine, unless they are there; gives their directory."""
     image = newest("linux-image-amd64", "linux-image-6")
     recipe = " ".join((Path(__file__).read_text(), image, *LIBRARIES))
-    place = cache() / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    place = cache() / f"guest-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     if not place.exists():
         cache().mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="sensors-vm-") as scratch:
@@ -75,7 +75,7 @@ def made():
             beside = place.with_suffix(f".{os.getpid()}")
             shutil.move(parts, beside)
             beside.replace(place)
-        for old in cache().iterdir():
+        for old in cache().glob("guest-" + 16 * "[0-9a-f]"):
             if old != place:
                 shutil.rmtree(old)
     return place
