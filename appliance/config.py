@@ -3,7 +3,7 @@
 import math
 import re
 import tomllib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,14 +123,21 @@ class Document:
             value = value[key]
         return value
 
-    def convert(self, kind: type[T], key_path: KeyPath = (), *, beside: type[msgspec.Struct] | None = None) -> T:
+    def convert(
+        self,
+        kind: type[T],
+        key_path: KeyPath = (),
+        *,
+        beside: type[msgspec.Struct] | None = None,
+        apart: Collection[str] = (),
+    ) -> T:
         """Turn the value at the key path into the type; ConfigError.
 
-        `beside` is another Struct whose keys stand in the same table: they are left to it.
+        `beside` is another Struct whose keys stand in the same table: they are left to it, as are the keys `apart`.
         """
         value = self.at(key_path)
-        if beside is not None and isinstance(value, dict):
-            others = field_names(beside) - field_names(kind)
+        if isinstance(value, dict):
+            others = {*apart, *(field_names(beside) - field_names(kind) if beside is not None else ())}
             value = {key: item for key, item in value.items() if key not in others}
         try:
             return msgspec.convert(value, kind)

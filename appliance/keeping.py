@@ -10,11 +10,13 @@ from time import monotonic
 from typing import Final
 
 from appliance.broker.core import Broker
+from appliance.broker.image import Image
 from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
+from appliance.store.beside import read_anyway
 from appliance.store.chores import Terms
-from appliance.store.damage import damages
+from appliance.store.damage import lines
 from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally
@@ -22,7 +24,7 @@ from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
 from appliance.store.missing import Missing, missings
 from appliance.store.room import Room
-from appliance.store.sqlite_ledger import open_ledger, read_only
+from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.wear import Wear, device_counter, process_counter
 from appliance.store.writer import Writer
 from appliance.store.written import Loaded
@@ -47,16 +49,19 @@ class Keeping:
         self._run = secrets.randbits(62)
         self._room = Room(path.parent, store.reserve_mb)
         self._wear = Wear(store.budget_mb_per_day, process_counter(), device_counter(path.parent))
+        sqlite = partial(open_sqlite, path, settings, self.tally, self._remark, self._misses, monotonic())
         self._writer = Writer(
             path,
-            open_ledger or partial(open_sqlite, path, settings, self.tally, self._remark, self._misses, monotonic()),
-            read=None if open_ledger else partial(read_sqlite, path),
+            open_ledger or sqlite,
+            reopen_ledger=None if open_ledger else partial(sqlite, is_whole=True),
+            read=None if open_ledger else partial(read_anyway, path),
             run=self._run,
             room=self._room,
             wear=self._wear,
             on_committed=lambda number: self._soon(self._committed, number),
             on_failure=lambda trouble: self._soon(self._failed, trouble),
             on_recovery=lambda: self._soon(self._recovered),
+            on_astray=lambda image: self._soon(self._amend, image),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loaded: Loaded | None = None
@@ -87,6 +92,7 @@ class Keeping:
             links_waiting=self._links_waiting,
             window_s=self._wear.budget.window_s,
             rights_of=rights_of,
+            on_astray=self._writer.compare,
             waits=self._waits,
         )
         if self._fails:  # from the start
@@ -97,7 +103,15 @@ class Keeping:
         """Give the broker what it knew, and from now on word of what is durable."""
         assert self._loaded is not None  # noqa: S101 as above
         self._broker, self._hub = broker, hub
-        broker.restore(self._loaded.image, monotonic())
+        left_out = broker.restore(self._loaded.image, monotonic())
+        if any(left_out):
+            LOG.warning(
+                "%d retained messages and %d subscriptions in %s are more than the limits allow: they stay there and"
+                " are not served; raise limits.max_retained_messages, max_retained_bytes, max_subscriptions or"
+                " max_subscription_bytes and start again",
+                *left_out,
+                self._path,
+            )
         self._loaded = None  # nobody needs it any more
 
     async def close(self) -> None:
@@ -143,10 +157,13 @@ class Keeping:
         if self._broker is None or self._hub is None:
             self._journal.committed(number, 0)
             return
+        refused = self._journal.refuses
         self._broker.committed(number, monotonic())
         self._journal.committed(
             number, self._broker.gate.released
         )  # the thread has its next group before the answers go out
+        if refused:
+            self._take_again()
         self._hub.settle()
 
     def _failed(self, trouble: str) -> None:
@@ -174,6 +191,21 @@ class Keeping:
         LOG.warning("%s is written again", self._path)
         if self._journal is not None:
             self._journal.recovered()
+        self._take_again()
+
+    def _take_again(self) -> None:
+        if self._journal is not None and self._broker is not None and not self._journal.refuses:
+            self._broker.can_store()
+
+    def _amend(self, image: Image) -> None:
+        """Have everything written that the file lacks."""
+        journal, broker = self._journal, self._broker
+        number = 0
+        if journal is not None and broker is not None:
+            number = journal.amend(lambda: broker.amend(journal, image, monotonic()))
+            LOG.warning("what sessions, wills and retained messages %s lacks is written anew", self._path)
+            self._take_again()
+        self._writer.amended(number)
 
     # --- how it is ---
 
@@ -214,7 +246,7 @@ class Keeping:
             "trouble": self.trouble(),
             "reserve": self._room.lack(),
             "damages": [
-                *(damage.line() for damage in damages(self._path)),
+                *lines(self._path),
                 *(missing.line() for missing in missings(self._path)),
             ],
             "cut": None if self._missing is None or self._missing.place else self._missing.told(),
@@ -242,12 +274,6 @@ class Keeping:
             return None
 
 
-def read_sqlite(path: Path, now: float) -> Loaded:
-    """Read a database that cannot be written; sqlite3.Error, OSError. Called in the writer's thread."""
-    found = read_only(path, now, on_damage=lambda text: LOG.error("%s: %s", path, text))
-    return Loaded(found.image, found.next_number, found.next_key)
-
-
 def open_sqlite(
     path: Path,
     settings: Settings,
@@ -255,6 +281,8 @@ def open_sqlite(
     remark: Callable[[str], None],
     on_missing: Callable[[Missing], None],
     since: float,
+    *,
+    is_whole: bool = False,
 ) -> Ledger:
     """Open the database for writing; StoreError says why not. Called in the writer's thread."""
     return open_ledger(
@@ -270,6 +298,7 @@ def open_sqlite(
         ),
         tally=tally,
         remark=remark,
+        is_whole=is_whole,
         on_missing=on_missing,
         since=since,
         on_damage=lambda text: LOG.error("%s: %s", path, text),

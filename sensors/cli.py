@@ -274,19 +274,25 @@ def _judged(
 
     judge = Sensor(sensor, AgentTopics(config.site, config.agent))
     judge.built(driver)
-    units = {channel.measurement: channel.unit for channel in driver.channels}
+    units = {measurement.kind: measurement.unit for measurement in judge.measurements}
+    passed, refusals = judge.outgoing(readings, 0.0)
+    payloads = {out.topic: out.payload for out in passed}
+    doubts = {doubt.measurement: str(doubt) for doubt in refusals}
+    values = {reading.measurement: str(reading.value) for reading in readings}
+    raws = {reading.measurement: reading.raw for reading in readings}
     rows = []
-    for reading in readings:
-        passed, refusals = judge.outgoing([reading], 0.0)
-        rows.append(
-            {
-                "topic": judge.topic(reading.measurement),
-                "value": passed[0].payload if passed else str(reading.value),
-                "unit": units.get(reading.measurement),
-                "refused": str(refusals[0]) if refusals else "",
-                "raw": reading.raw,
-            }
-        )
+    for measurement in dict.fromkeys((*values, *units)):
+        topic = judge.topic(measurement)
+        if topic in payloads or measurement in doubts:
+            rows.append(
+                {
+                    "topic": topic,
+                    "value": payloads.get(topic, values.get(measurement, "")),
+                    "unit": units.get(measurement),
+                    "refused": doubts.get(measurement, ""),
+                    "raw": raws.get(measurement, ""),
+                }
+            )
     return rows
 
 

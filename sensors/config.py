@@ -2,21 +2,22 @@
 
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from appliance.config import ConfigError, Document
+from appliance.config import ConfigError, Document, field_names
 from appliance.devices import OFFLINE
 from appliance.settings import FilePath, Level
 from sensors.driver import DriverKind
 from sensors.endpoint import Endpoint
-from sensors.filters import Filters
 from sensors.registry import UnknownKind, driver_class
 from sensors.topics import AgentTopics, legal_level
+from sensors.treatment import Mistake, Treatment, mistake_among
 from sensors.trust import Trust, TrustError
 
 SYSTEM_DATA_DIR = Path("/var/lib/sensors")
@@ -76,8 +77,8 @@ class OutboxBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ] = 16_777_216
 
 
-class SensorKeys(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys that every sensor has, whatever its kind; those of the filters among them."""
+class SensorKeys(Treatment, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys that every sensor has, whatever its kind; those for its numbers among them."""
 
     name: Annotated[Level, Meta(description="Level of the sensor's own topics; unique on this agent.")]
     kind: Annotated[str, Meta(description="Which driver reads it; `sensors list --kinds` names them.")]
@@ -90,6 +91,17 @@ class SensorKeys(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True)
     offline_after: Annotated[
         int, Meta(ge=1, le=1_000, description="Failures in a row after which the sensor is called offline.")
     ] = 3
+    timeout_s: Annotated[
+        Seconds | None,
+        Meta(description="It is called offline, too, when one of its numbers was not believable for so many seconds."),
+    ] = None
+    derived: Annotated[
+        tuple[Literal["dew_point", "absolute_humidity"], ...],
+        Meta(
+            description='Computed from temperature and humidity: `["dew_point", "absolute_humidity"]`.',
+            extra={"cure": 'give a list of "dew_point" and "absolute_humidity"'},
+        ),
+    ] = ()
 
 
 class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,16 +123,26 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SensorConfig:
-    """One sensor: the keys that all have, its driver's class and the driver's own options."""
+    """One sensor: the keys that all have, its driver's class and the driver's own options.
+
+    `tables` are the keys of single measurements as they stand in the file, `treatments` with what they leave open
+    taken from the sensor.
+    """
 
     keys: SensorKeys
     driver: DriverKind
     options: msgspec.Struct
+    tables: Mapping[str, Treatment] = field(default_factory=dict)
+    treatments: Mapping[str, Treatment] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Level of the sensor's own topics."""
         return self.keys.name
+
+    def mistake_among(self, measured: Collection[str]) -> Mistake | None:
+        """Say what does not go with the numbers that the sensor measures."""
+        return mistake_among(measured, self.keys, self.keys.derived, self.tables)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +191,7 @@ def load_config(path: Path) -> SensorsConfig:
     """Read the file and what it names, touching no hardware. Raises ConfigError."""
     document = Document.read(path)
     keys = document.convert(Keys)
-    sensors = tuple(_sensor(document, number) for number in range(len(keys.sensor)))
+    sensors = tuple(read_sensor(document, number) for number in range(len(keys.sensor)))
     seen: dict[str, int] = {}
     for number, sensor in enumerate(sensors):
         if sensor.name in seen:
@@ -202,7 +224,8 @@ def usual_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sensors"
 
 
-def _sensor(document: Document, number: int) -> SensorConfig:
+def read_sensor(document: Document, number: int) -> SensorConfig:
+    """Read one `[[sensor]]`, counted from 0, with the tables of its measurements. Raises ConfigError."""
     place = ("sensor", number)
     kind = document.at(place).get("kind")
     if not isinstance(kind, str):
@@ -213,8 +236,11 @@ def _sensor(document: Document, number: int) -> SensorConfig:
     except UnknownKind as error:
         problem, _, cure = str(error).partition("; ")
         raise document.error((*place, "kind"), problem, cure or "see `sensors list --kinds`") from None
-    keys = document.convert(SensorKeys, place, beside=driver.Options)
-    options = document.convert(driver.Options, place, beside=SensorKeys)
+    own = field_names(SensorKeys) | field_names(driver.Options)
+    names = [key for key, value in document.at(place).items() if isinstance(value, dict) and key not in own]
+    keys = document.convert(SensorKeys, place, beside=driver.Options, apart=names)
+    options = document.convert(driver.Options, place, beside=SensorKeys, apart=names)
+    tables = {name: document.convert(Treatment, (*place, name)) for name in names}
     mistake = getattr(options, "mistake", None)  # of keys that each are in order
     if mistake is not None and (found := mistake()) is not None:
         key, problem, cure = found
@@ -224,7 +250,34 @@ def _sensor(document: Document, number: int) -> SensorConfig:
         raise document.error(
             (*place, "interval_s"), f"{keys.interval_s:g} is too often for a {kind}", f"give {least:g} or more"
         )
-    return SensorConfig(keys=keys, driver=driver, options=options)
+    treatments = {name: _merged(document, place, name) for name in names}
+    sensor = SensorConfig(keys=keys, driver=driver, options=options, tables=tables, treatments=treatments)
+    _refuse(document, place, keys.mistake())
+    for name, treatment in treatments.items():
+        _refuse(document, (*place, name), treatment.mistake())
+    if measured := numbers_of(driver):
+        _refuse(document, place, sensor.mistake_among(measured))
+    return sensor
+
+
+def numbers_of(kind: object) -> tuple[str, ...]:
+    """Give the numbers that sensors of a kind may measure; empty where only the driver, once built, can tell."""
+    if measures := getattr(kind, "measures", ()):
+        return tuple(measures)
+    return tuple(channel.measurement for channel in getattr(kind, "channels", ()) if channel.role == "sensor")
+
+
+def _merged(document: Document, place: tuple[str | int, ...], name: str) -> Treatment:
+    """Take from the sensor what the table of one measurement leaves open; both were read before."""
+    known = field_names(Treatment)
+    ours = {key: value for key, value in document.at(place).items() if key in known}
+    return msgspec.convert({**ours, **document.at((*place, name))}, Treatment)
+
+
+def _refuse(document: Document, place: tuple[str | int, ...], mistake: Mistake | None) -> None:
+    if mistake is not None:
+        path, problem, cure = mistake
+        raise document.error((*place, *path), problem, cure)
 
 
 def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
@@ -304,4 +357,4 @@ def _password(document: Document, broker: Broker) -> str | None:
     return password
 
 
-__all__ = ["ConfigError", "SensorConfig", "SensorsConfig", "load_config", "usual_data_dir"]
+__all__ = ["ConfigError", "SensorConfig", "SensorsConfig", "load_config", "numbers_of", "read_sensor", "usual_data_dir"]

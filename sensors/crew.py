@@ -20,6 +20,7 @@ from sensors.driver import (
     DriverUnavailable,
     Linked,
     Polled,
+    Retrying,
     SensorError,
     Switched,
     TimedOut,
@@ -269,6 +270,8 @@ class Crew:
     def _came_back(self, outcome: Outcome) -> None:
         sensor = self._sensors[outcome.sensor]
         in_time = self._workers[outcome.sensor].in_time(outcome)
+        if isinstance(sensor.driver, Retrying):
+            sensor.standing.retried = sensor.driver.retried
         match outcome.job:
             case "build" if outcome.error is None:
                 self._built(sensor, outcome.result)  # late is better than holding pins that nobody knows of
@@ -335,7 +338,10 @@ class Crew:
         if refusals and len(refusals) == len(readings):
             self._failed(sensor, refusals[-1])
         else:
-            self._fine(sensor)
+            if (silent := sensor.silence.trouble(self._now)) is None:
+                self._fine(sensor)
+            else:
+                self._ill(sensor, silent, final=True)
             for refusal in refusals:  # the sensor's other values are sound
                 sensor.standing.refused(refusal)
         if passed:
@@ -348,14 +354,18 @@ class Crew:
             self._listener.turned(sensor)
 
     def _failed(self, sensor: Sensor, error: SensorError, *, final: bool = False) -> None:
+        self._ill(sensor, error, final=final)
+        if sensor.driver is None or isinstance(sensor.driver, Polled):
+            self._schedule.failed(sensor.name, self._now)
+
+    def _ill(self, sensor: Sensor, error: SensorError, *, final: bool) -> None:
+        """Count a failure and tell of it, whatever becomes of the next read."""
         if self._said.get(sensor.name) != error.cause:
             self._said[sensor.name] = error.cause
             log.warning("sensor %s (%s): %s", sensor.name, sensor.config.keys.kind, error)
         sensor.forget_states()
-        turned = sensor.standing.failure(error, final=final)
-        if sensor.driver is None or isinstance(sensor.driver, Polled):
-            self._schedule.failed(sensor.name, self._now)
-        if turned:
+        if sensor.standing.failure(error, final=final):
+            sensor.forget_past()
             log.warning("sensor %s is offline", sensor.name)
             self._listener.turned(sensor)
 
@@ -365,12 +375,15 @@ class Crew:
         return None if driver is None else _closing(sensor.name, driver)
 
     def _look(self) -> None:
-        """Look at the watched sensors: what they cannot see they do not report."""
+        """Look at the watched sensors, what they cannot see they do not report, and for numbers that stay away."""
         for sensor in self.sensors:
-            if isinstance(sensor.driver, Watched) and not isinstance(sensor.driver, Polled):
+            silent = None if sensor.driver is None else sensor.silence.trouble(self._now)
+            if silent is not None and sensor.standing.online is not False:
+                self._ill(sensor, silent, final=True)
+            elif isinstance(sensor.driver, Watched) and not isinstance(sensor.driver, Polled):
                 if sensor.driver.trouble is not None:
                     self._failed(sensor, sensor.driver.trouble, final=True)
-                elif sensor.standing.online is False:
+                elif sensor.standing.online is False and silent is None:
                     self._fine(sensor)
 
 

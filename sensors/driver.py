@@ -14,7 +14,7 @@ A driver can neither hang nor kill the agent, because each side keeps its half o
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -83,6 +83,13 @@ class Polled(Driver, Protocol):
 
 
 @runtime_checkable
+class Retrying(Protocol):
+    """A sensor that tries again by itself before it calls a read failed."""
+
+    retried: Mapping[str, int]  # failures after which it did, by cause; replaced, never changed
+
+
+@runtime_checkable
 class Watched(Driver, Protocol):
     """A sensor that speaks up by itself."""
 
@@ -112,7 +119,11 @@ class Linked(Protocol):
 
 
 class DriverKind(Protocol):
-    """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it."""
+    """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it.
+
+    A kind may name the numbers that its sensors measure as `measures`, or have `channels` in the class: then mistakes
+    in the tables of single measurements are found before there is hardware.
+    """
 
     Options: "type[msgspec.Struct]"
 
@@ -136,6 +147,18 @@ class BadFrame(SensorError):
     """Something answered and the answer is damaged; trying again may help."""
 
     cause = "bad_frame"
+
+
+class WrongChecksum(BadFrame):
+    """All of an answer came, and it was changed on the way."""
+
+    cause = "checksum"
+
+
+class CutShort(BadFrame):
+    """An answer began and did not come to its end."""
+
+    cause = "cut_short"
 
 
 class Implausible(SensorError):

@@ -1,115 +1,81 @@
-"""Which readings are believed, and which of those are worth sending. Pure: `now` comes in, in monotonic seconds."""
+"""Which numbers are worth sending, and how smooth. Pure: `now` comes in, in monotonic seconds."""
 
 import math
-from collections import Counter
-from dataclasses import replace
-from typing import Annotated
+from collections import deque
 
-import msgspec
-from msgspec import Meta
+from sensors.treatment import Treatment
 
-from appliance.devices import Role
-from sensors.driver import Channel, Implausible
-from sensors.reading import Reading
-
-SAYS: dict[Role, tuple[type, ...]] = {
-    "sensor": (float, int),
-    "binary_sensor": (bool,),
-    "switch": (bool,),
-    "event": (str,),
-}
 ROUNDING = 1e-9  # 0.3 - 0.2 is a little less than 0.1
-
-Positive = Annotated[float, Meta(gt=0)]
-Digits = Annotated[int, Meta(ge=0, le=6)]
-
-
-class Filters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Keys that every sensor has; where one is not set, the sensor's own kind decides."""
-
-    low: Annotated[float | None, Meta(description="Numbers below this are not believed.")] = None
-    high: Annotated[float | None, Meta(description="Numbers above this are not believed.")] = None
-    max_step: Annotated[
-        Positive | None, Meta(description="A larger change is believed when a second reading confirms it.")
-    ] = None
-    decimals: Annotated[Digits | None, Meta(description="Digits after the point.")] = None
-    delta: Annotated[
-        Positive | None, Meta(description="Smaller changes of a number are not sent; without it, all are.")
-    ] = None
-    heartbeat_s: Annotated[
-        Positive, Meta(description="With `delta`: an unchanged number is sent again after this many seconds.")
-    ] = 60.0
+SLACK = 0.25  # of an interval: a read comes a little early or late, and a pause of four reads is four reads
 
 
 class Filter:
-    """Judges the readings of one channel, one after the other; counts what it refuses."""
+    """Passes the numbers of one channel, one after the other, in the order that treatment.py tells."""
 
-    def __init__(self, channel: Channel, filters: Filters | None = None) -> None:
-        keys = filters or Filters()
-        self._channel = channel
-        self._low = _first(keys.low, channel.low, -math.inf)
-        self._high = _first(keys.high, channel.high, math.inf)
-        self._max_step = _first(keys.max_step, channel.max_step, math.inf)
-        self._decimals = channel.decimals if keys.decimals is None else keys.decimals
-        self._delta = keys.delta
-        self._heartbeat_s = keys.heartbeat_s
-        self._believed: float | None = None
-        self._doubted: float | None = None  # the jump that waits for a second reading
+    def __init__(self, treatment: Treatment, decimals: int | None = None, interval_s: float | None = None) -> None:
+        """Know the `decimals` that are sent, and how often there is a number: None where the sensor speaks up."""
+        self._treatment = treatment
+        self._decimals = decimals
+        self._delta, self._share = _delta(treatment.delta)
+        self._slack_s = SLACK * (interval_s or 0.0)
+        self._raw: deque[float] = deque(maxlen=treatment.median or 1)
+        self._middle: deque[float] = deque(maxlen=treatment.moving_average or 1)
+        self._count = 0  # of numbers since one went on
         self._sent: float | None = None
         self._sent_at = -math.inf
-        self.refused: Counter[str] = Counter()  # by cause: not_a_number, wrong_type, range, jump
 
-    def offer(self, reading: Reading, now: float) -> Reading | None:
-        """Give the reading as it is to be sent, None while it says nothing new. Raises Implausible."""
-        value = reading.value
-        if type(value) not in SAYS[self._channel.role]:
-            raise self._refuse("wrong_type", f"{value!r} is nothing that a {self._channel.role} says")
-        if isinstance(value, bool | str):
-            return reading
-        self._check(value)
-        number = value if self._decimals is None else round(float(value), self._decimals)
-        if not self._is_news(number, now):
-            return None
-        self._sent, self._sent_at = number, now
-        return replace(reading, value=number + 0.0)  # a rounded -0.04 is 0.0, not -0.0
+    def offer(self, number: float, now: float) -> float | None:
+        """Give the number as it is to be sent, None while it says nothing new."""
+        self._raw.append(number)
+        self._middle.append(_median(self._raw))
+        smooth = math.fsum(self._middle) / len(self._middle)
+        rounded = (smooth if self._decimals is None else round(smooth, self._decimals)) + 0.0  # -0.04 is 0.0, not -0.0
+        self._count += 1
+        if self._sent is not None:
+            if self._count < self._treatment.send_every:
+                return None
+            self._count = 0
+            if not self._is_over(self._treatment.throttle_s, now) or not self._is_news(rounded, self._sent, now):
+                return None
+        self._count = 0
+        self._sent, self._sent_at = rounded, now
+        return rounded
 
     def forget_sent(self) -> None:
         """Take the next number for news, whatever it is."""
         self._sent = None
 
-    def _check(self, value: float) -> None:
-        if not math.isfinite(value):
-            raise self._refuse("not_a_number", f"{value} is not a number")
-        if value < self._low:
-            raise self._refuse("range", f"{value:g}{self._unit} is below {self._low:g}{self._unit}")
-        if value > self._high:
-            raise self._refuse("range", f"{value:g}{self._unit} is above {self._high:g}{self._unit}")
-        # One wild value is an error of the sensor; two that agree are a window that was opened.
-        if self._is_jump_from(self._believed, value) and self._is_jump_from(self._doubted, value, otherwise=True):
-            self._doubted = value
-            raise self._refuse(
-                "jump",
-                f"from {self._believed:g} to {value:g}{self._unit} at once is more than "
-                f"{self._max_step:g}{self._unit}; waiting for a second reading",
-            )
-        self._believed, self._doubted = value, None
+    def forget_past(self) -> None:
+        """Let the next number stand alone, and be sent: those before it are old."""
+        self._raw.clear()
+        self._middle.clear()
+        self.forget_sent()
 
-    def _is_jump_from(self, known: float | None, value: float, *, otherwise: bool = False) -> bool:
-        return otherwise if known is None else abs(value - known) > self._max_step
+    def _is_over(self, pause_s: float | None, now: float) -> bool:
+        return pause_s is None or now - self._sent_at >= pause_s - self._slack_s
 
-    def _is_news(self, number: float, now: float) -> bool:
-        if self._delta is None or self._sent is None or now - self._sent_at >= self._heartbeat_s:
+    def _is_news(self, number: float, sent: float, now: float) -> bool:
+        if self._treatment.delta is None or self._is_over(self._treatment.heartbeat_s, now):
             return True
-        return abs(number - self._sent) >= self._delta - ROUNDING
-
-    @property
-    def _unit(self) -> str:
-        return f" {self._channel.unit}" if self._channel.unit else ""
-
-    def _refuse(self, cause: str, words: str) -> Implausible:
-        self.refused[cause] += 1
-        return Implausible(f"{self._channel.measurement}: {words}")
+        change = abs(number - sent)
+        return change > 0 and change >= max(self._delta, self._share * abs(sent)) - ROUNDING
 
 
-def _first(*values: float | None) -> float:
-    return next(value for value in values if value is not None)
+def longest_silence_s(treatment: Treatment, interval_s: float) -> float:
+    """Give how long nothing may be sent though a number comes every `interval_s`: a whole number of these."""
+    step_s = interval_s * treatment.send_every
+    pauses = [0.0, treatment.throttle_s or 0.0, 0.0 if treatment.delta is None else treatment.heartbeat_s]
+    return max(math.ceil((max(pauses) - SLACK * interval_s) / step_s), 1) * step_s
+
+
+def _delta(delta: float | str | None) -> tuple[float, float]:
+    """Give the least change, and the least share of what was sent."""
+    if isinstance(delta, str):
+        return 0.0, float(delta.removesuffix("%")) / 100
+    return delta or 0.0, 0.0
+
+
+def _median(numbers: deque[float]) -> float:
+    ordered = sorted(numbers)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -19,6 +19,7 @@ class Standing:
         self._in_a_row = 0
         self.ok = 0
         self.failed: Counter[str] = Counter()  # by cause
+        self.retried: Mapping[str, int] = {}  # tries that failed within a read, by cause
         self.online: bool | None = None
         self.trouble = ""  # why the last read failed; empty once one went well
 
@@ -82,6 +83,7 @@ class SensorHealth(msgspec.Struct, kw_only=True, omit_defaults=True):
     online: bool | None
     ok: int
     failed: dict[str, int] = {}
+    retried: dict[str, int] = {}
     trouble: str = ""
 
 
@@ -105,7 +107,7 @@ class Health(msgspec.Struct, kw_only=True):
 def encode_sensors(standings: Mapping[str, Standing]) -> dict[str, SensorHealth]:
     """Give every sensor's part."""
     return {
-        name: SensorHealth(online=s.online, ok=s.ok, failed=dict(s.failed), trouble=s.trouble)
+        name: SensorHealth(online=s.online, ok=s.ok, failed=dict(s.failed), retried=dict(s.retried), trouble=s.trouble)
         for name, s in standings.items()
     }
 

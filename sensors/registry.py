@@ -16,6 +16,7 @@ KINDS: dict[str, str] = {
     "gpio_input": "sensors.drivers.gpio_input:GpioInput",
     "gpio_output": "sensors.drivers.gpio_output:GpioOutput",
     "host": "sensors.drivers.host:Host",
+    "pulse_counter": "sensors.drivers.pulse_counter:PulseCounter",
     "scd4x": "sensors.drivers.scd4x:Scd4x",
     "sht31": "sensors.drivers.sht31:Sht31",
     "sht4x": "sensors.drivers.sht4x:Sht4x",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 FIRST_WITHIN_S = 2.0  # every sensor speaks soon after the start, but not all in one instant
+APART_S = 0.1  # between the first reads of sensors whose drivers were built in one instant
 LONGEST_BACK_OFF_S = 300.0
 GOLDEN = 0.618_033_988_749_895  # multiples of it, modulo 1, fill an interval evenly however many there are
 
@@ -23,6 +24,7 @@ class Schedule:
 
     def __init__(self, now: float) -> None:
         self._start = now
+        self._free_at = now  # for the next `again`
         self._turns: dict[str, _Turn] = {}
 
     def add(self, name: str, now: float, interval_s: float = 60.0, min_interval_s: float = 0.0) -> None:
@@ -70,9 +72,10 @@ class Schedule:
         turn.hurry = False
 
     def again(self, name: str, now: float) -> None:
-        """Have a sensor read at once, as after its driver was built."""
+        """Have a sensor read at once, as after its driver was built; of many at once, one after the other."""
         turn = self._turns[name]
-        turn.due = now
+        turn.due = max(now, self._free_at)
+        self._free_at = turn.due + APART_S
 
     def rest(self, name: str) -> None:
         """Read no more until `again`: the sensor speaks up by itself."""

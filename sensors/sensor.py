@@ -1,15 +1,22 @@
-"""One configured sensor while the agent runs: its driver once it is built, its filters, its standing and its topics."""
+"""One configured sensor while the agent runs: its driver once it is built, its chains, its standing and its topics."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.devices import Measurement
-from sensors.config import SensorConfig
-from sensors.driver import Channel, Driver, Implausible, Polled, SensorError
-from sensors.filters import Filter
+from sensors.chain import Chain
+from sensors.config import SensorConfig, numbers_of
+from sensors.derived import DERIVED
+from sensors.driver import Channel, Driver, DriverUnavailable, Polled, SensorError
+from sensors.filters import longest_silence_s
 from sensors.health import Standing
-from sensors.reading import Reading
+from sensors.plausibility import AllZero, Doubt, zeroed
+from sensors.reading import Reading, Value
+from sensors.silence import Silence
 from sensors.topics import AgentTopics, check_level, command_topic, payload_of, state_topic
+from sensors.treatment import Treatment
+
+OK = "ok"  # quality of a reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +41,10 @@ class Sensor:
         self.generation = 0  # counts the drivers, so that words of an earlier one are known as such
         self.measurements: tuple[Measurement, ...] = ()
         self.present: dict[str, bool] = {}  # last state of what is ON or OFF, by measurement
+        self.silence = Silence((), None)
         self._site = topics.site
-        self._channels: dict[str, Channel] = {}
-        self._filters: dict[str, Filter] = {}
+        self._derived = tuple(dict.fromkeys(config.keys.derived))
+        self._chains: dict[str, Chain] = {}  # by measurement, the derived ones among them
 
     @property
     def interval_s(self) -> float | None:
@@ -46,22 +54,31 @@ class Sensor:
         return max(self.config.keys.interval_s or self.driver.interval_s, self.driver.min_interval_s)
 
     def built(self, driver: Driver) -> None:
-        """Take the driver; raises SensorError where its measurements cannot be topics."""
+        """Take the driver; raises SensorError where its measurements cannot be topics, or the keys name others."""
         for channel in driver.channels:
             try:
                 check_level(channel.measurement)
             except ValueError as error:
                 raise SensorError(f"the measurement {error}") from None
+        numbers = [channel.measurement for channel in driver.channels if channel.role == "sensor"]
+        # What this kind may measure and this computer does not have is no mistake.
+        if mistake := self.config.mistake_among(tuple(dict.fromkeys((*numbers, *numbers_of(self.config.driver))))):
+            path, problem, cure = mistake
+            raise DriverUnavailable(f"{'.'.join(path)}: {problem}; {cure}")
         self.driver = driver
-        self._channels = {channel.measurement: channel for channel in driver.channels}
-        self._filters = {channel.measurement: Filter(channel, self.config.keys) for channel in driver.channels}
-        self.measurements = tuple(self._measurement(channel) for channel in driver.channels)
+        self.silence = Silence(numbers, self.config.keys.timeout_s)
+        channels = [*driver.channels, *(DERIVED[name].channel for name in self._derived)]
+        self._chains = {
+            channel.measurement: Chain(channel, self._treatment(channel.measurement), self.interval_s)
+            for channel in channels
+        }
+        self.measurements = tuple(self._measurement(channel) for channel in channels)
 
     def dropped(self, *, forget: bool = False) -> Driver | None:
         """Give the driver back to be closed; what it still says is not heard. `forget`: it never measured anything."""
         if forget:
             self.measurements = ()
-            self._channels = {}
+            self._chains = {}
         driver, self.driver = self.driver, None
         self.present.clear()
         self.generation += 1
@@ -74,39 +91,65 @@ class Sensor:
     def command_topics(self) -> dict[str, str]:
         """Command topics of what can be switched -> measurement."""
         return {
-            command_topic(self.topic(channel.measurement)): channel.measurement
-            for channel in self._channels.values()
-            if channel.role == "switch"
+            command_topic(self.topic(measurement)): measurement
+            for measurement, chain in self._chains.items()
+            if chain.channel.role == "switch"
         }
 
-    def outgoing(self, readings: Iterable[Reading], now: float) -> tuple[list[Outgoing], list[Implausible]]:
+    def outgoing(self, readings: Sequence[Reading], now: float) -> tuple[list[Outgoing], list[Doubt]]:
         """Judge readings; gives those to send and what is held against others. What says nothing new is in neither."""
         passed: list[Outgoing] = []
-        refusals: list[Implausible] = []
+        refusals: list[Doubt] = []
+        numbers: dict[str, float] = {}
+        qualities: dict[str, str] = {}
+        empty = zeroed(readings)
         for reading in readings:
-            channel = self._channels.get(reading.measurement)
-            if channel is None:
-                refusals.append(Implausible(f'the driver gave "{reading.measurement}", which it never announced'))
+            name = reading.measurement
+            chain = self._chains.get(name)
+            if chain is None:
+                refusals.append(Doubt(name, "the driver never announced that it measures this"))
                 continue
             try:
-                news = self._filters[reading.measurement].offer(reading, now)
-            except Implausible as error:
+                if name in empty:
+                    raise AllZero(name, "temperature and humidity are both exactly 0, which no air has")
+                value = chain.believe(reading.value)
+            except Doubt as error:
                 refusals.append(error)
                 continue
-            if news is None:
-                continue
-            if isinstance(news.value, bool):
-                self.present[news.measurement] = news.value
-            keys = self.config.keys
-            decimals = channel.decimals if keys.decimals is None else keys.decimals
-            payload = payload_of(news.value, decimals)
-            passed.append(Outgoing(self.topic(news.measurement), payload, news.quality, channel.role == "event"))
+            self.silence.heard(name, now)
+            passed += self._passed(chain, value, reading.quality, now)
+            if not isinstance(value, bool | str):
+                numbers[name], qualities[name] = value, reading.quality
+        for name in self._derived:
+            derived = DERIVED[name]
+            if (computed := derived.value(numbers)) is not None:
+                quality = next((qualities[source] for source in derived.inputs if qualities[source] != OK), OK)
+                passed += self._passed(self._chains[name], computed, quality, now)
         return passed, refusals
+
+    def _passed(self, chain: Chain, value: Value, quality: str, now: float) -> list[Outgoing]:
+        news = chain.news(value, now)
+        if news is None:
+            return []
+        measurement = chain.channel.measurement
+        if isinstance(news, bool):
+            self.present[measurement] = news
+        payload = payload_of(news, chain.decimals)
+        return [Outgoing(self.topic(measurement), payload, quality, chain.channel.role == "event")]
 
     def forget_sent(self) -> None:
         """Send every channel's next reading even if it says nothing new."""
-        for known in self._filters.values():
-            known.forget_sent()
+        for chain in self._chains.values():
+            chain.forget_sent()
+
+    def forget_past(self) -> None:
+        """Smooth no number with those before it, which are old, and send the next ones."""
+        for chain in self._chains.values():
+            chain.forget_past()
+
+    def _treatment(self, measurement: str) -> Treatment:
+        treatment = self.config.treatments.get(measurement, self.config.keys)
+        return treatment.of_derived() if measurement in self._derived else treatment
 
     def forget_states(self) -> None:
         """Hold no state of an actuator for true until it is told again."""
@@ -117,8 +160,8 @@ class Sensor:
         topic = self.topic(channel.measurement)
         driver = self.driver
         interval_s = self.interval_s
-        if interval_s is not None and self.config.keys.delta is not None:
-            interval_s = max(interval_s, self.config.keys.heartbeat_s)  # the longest silence while nothing changes
+        if interval_s is not None and channel.role == "sensor":
+            interval_s = longest_silence_s(self._treatment(channel.measurement), interval_s)
         return Measurement(
             topic=topic,
             kind=channel.measurement,

@@ -22,7 +22,7 @@ from appliance.broker.links import Links
 from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Journal, NoJournal, RouteFlag
 from appliance.broker.records import Unsubscribed
-from appliance.broker.restoring import restore, snapshot
+from appliance.broker.restoring import LeftOut, amend, restore
 from appliance.broker.rights import Authorize, Rights, all_rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
@@ -189,13 +189,13 @@ class Broker:
 
     # --- what is on disk ---
 
-    def restore(self, image: Image, now: float) -> None:
+    def restore(self, image: Image, now: float) -> LeftOut:
         """Take up what outlived the last process, before the first link; see `restoring`."""
-        restore(image, now, self.router, self._sessions, self._wills, self._authorize)
+        return restore(image, now, self.router, self._sessions, self._wills, self._authorize)
 
-    def snapshot(self, journal: Journal, now: float) -> None:
-        """Describe everything that should outlive the process to a journal that may know nothing of it."""
-        snapshot(journal, now, self.router, self._sessions, self._wills)
+    def amend(self, journal: Journal, image: Image, now: float) -> None:
+        """Describe to a journal that holds this image everything that should outlive the process."""
+        amend(journal, image, now, self.router, self._sessions, self._wills)
 
     def committed(self, group: int, now: float) -> None:
         """Say that a group is durable, and all before it: what waited for them is sent."""
@@ -217,6 +217,13 @@ class Broker:
             why = f"what was sent {CANNOT_STORE}"
             self._leaving.disconnect(connection, ReasonCode.QUOTA_EXCEEDED, why, now, CANNOT_STORE)
         self._entry.cannot_store()
+
+    def can_store(self) -> None:
+        """What is handed over can be made durable again: so are the wills that came meanwhile."""
+        for session in self.sessions.values():
+            connection = session.connection
+            if connection is not None and connection.will is not None and not connection.will.key:
+                connection.will = self._wills.write_down(connection.will)
 
     # --- clients inside the process ---
 
@@ -297,12 +304,11 @@ class Broker:
         for topic_filter in packet.topic_filters:
             if refuses:
                 codes.append(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)  # there is none for a quota, §3.11.3
-            elif self.router.unsubscribe(session, topic_filter):
-                codes.append(ReasonCode.SUCCESS)
-                if session.key:
-                    self._notes.note(session, Unsubscribed(session.key, topic_filter))
-            else:
-                codes.append(ReasonCode.NO_SUBSCRIPTION_EXISTED)
+                continue
+            existed = self.router.unsubscribe(session, topic_filter)
+            codes.append(ReasonCode.SUCCESS if existed else ReasonCode.NO_SUBSCRIPTION_EXISTED)
+            if session.key:  # it may be written down though there was no room for it at the start
+                self._notes.note(session, Unsubscribed(session.key, topic_filter))
         answer = UnsubAck(packet_id=packet.packet_id, reason_codes=tuple(codes))
         self.gate.acknowledge(connection, codec.encode(answer, connection.version), session.group)
 

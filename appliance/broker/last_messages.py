@@ -25,6 +25,7 @@ class LastMessages:
         self.own = RetainedStore(MAX_OWN_MESSAGES, MAX_OWN_BYTES)
         self.own_is_read = own_is_read
         self.refresh_own: Callable[[], None] = _do_nothing
+        self.left_out: set[str] = set()  # topics whose message was kept at the last start and found no room at this one
         self._stats = stats
 
     def keep(self, message: Message, now: float) -> bool:

@@ -7,6 +7,7 @@ longer, unless it is back before. Everybody was lost with the server; most are b
 
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from appliance.broker.image import Image, StoredDelivery, StoredSession, StoredWill
 from appliance.broker.message import Message
@@ -21,7 +22,7 @@ from appliance.broker.records import (
     Received,
     Released,
     Subscribed,
-    Unsubscribed,
+    WillGone,
     WillWaits,
 )
 from appliance.broker.rights import Authorize
@@ -35,17 +36,29 @@ RESTART_GRACE_S = 10.0  # what clients have to come back after a restart before 
 RETAINED = int(RouteFlag.RETAINED)
 
 
-def restore(image: Image, now: float, router: Router, sessions: Sessions, wills: Wills, authorize: Authorize) -> None:
+class LeftOut(NamedTuple):
+    """How much found no room in the broker, because it is held to less than before. It stays written down."""
+
+    retained: int
+    subscriptions: int
+
+
+def restore(
+    image: Image, now: float, router: Router, sessions: Sessions, wills: Wills, authorize: Authorize
+) -> LeftOut:
     """Fill an empty broker. What is over by `now` is noted as such and left out; nothing of the rest is written again.
 
-    Messages that are not there any more are left out too: the journal's keeper has told of the damage.
+    Messages that are not there any more are left out too: the journal's keeper has told of the damage. What finds no
+    room is left out and nothing noted: there may be room again at the next start.
     """
     image.settle()
     notes = router.notes
     for message in image.retained.values():
-        is_over = message.expires_at is not None and message.expires_at <= now
-        if is_over or not router.last.keep(message, now):
+        if message.expires_at is not None and message.expires_at <= now:
             notes.journal.append(Message(message.topic, b"", 0, True), RETAINED, now)
+        elif not router.last.keep(message, now):
+            router.last.left_out.add(message.topic)
+    missing = 0  # subscriptions
     groups: dict[str, SharedGroup] = {}  # those without a member too: some of their messages may be on their way
     newest = {stored.client_id: stored.key for stored in sorted(image.sessions.values(), key=lambda one: one.key)}
     away = sorted(image.sessions.values(), key=lambda one: -(one.away_s or 0.0))
@@ -54,6 +67,7 @@ def restore(image: Image, now: float, router: Router, sessions: Sessions, wills:
             notes.mention(Ended(stored.key))
             continue
         session = _session(stored, router, groups, authorize)
+        missing += len(stored.subscriptions) - len(session.subscriptions)
         away_s = stored.away_s or 0.0
         if stored.away_s is None:
             notes.mention(Left(stored.key))
@@ -64,6 +78,7 @@ def restore(image: Image, now: float, router: Router, sessions: Sessions, wills:
             _fill(sessions.by_id[stored.client_id], stored, router, groups)
     for waiting in image.wills.values():
         _await(waiting, now, router, sessions, wills, authorize)
+    return LeftOut(len(router.last.left_out), missing)
 
 
 def _session(stored: StoredSession, router: Router, groups: dict[str, SharedGroup], authorize: Authorize) -> Session:
@@ -73,8 +88,7 @@ def _session(stored: StoredSession, router: Router, groups: dict[str, SharedGrou
     session.key = stored.key
     for topic_filter, grant in stored.subscriptions.items():
         retain_handling = 0 if topic_filter in stored.replays else 2
-        if not router.subscribe(session, topic_filter, grant, retain_handling):
-            router.notes.mention(Unsubscribed(stored.key, topic_filter))  # there may be fewer of them now
+        router.subscribe(session, topic_filter, grant, retain_handling)  # there may be fewer of them now
     groups.update(router.groups)
     return session
 
@@ -156,6 +170,18 @@ def snapshot(journal: Journal, now: float, router: Router, sessions: Sessions, w
         if waiting.will.key:
             journal.note(waiting.will)
             journal.note(WillWaits(waiting.will.key, max(waiting.due - now, 0.0)))
+
+
+def amend(journal: Journal, image: Image, now: float, router: Router, sessions: Sessions, wills: Wills) -> None:
+    """Append and note what makes a journal that holds this image hold all that should outlive the process."""
+    for topic in image.retained:
+        if router.retained.peek(topic) is None and topic not in router.last.left_out:
+            journal.append(Message(topic, b"", 0, True), RETAINED, now)
+    for key in image.sessions:
+        journal.note(Ended(key))
+    for key in image.wills:
+        journal.note(WillGone(key))
+    snapshot(journal, now, router, sessions, wills)
 
 
 def _held(session: Session) -> Iterable[Message]:

@@ -49,10 +49,11 @@ class Wills:
         return list(self._waiting.values())
 
     def keep(self, session: Session, will: Will) -> WillKept:
-        """Take a client's will, in case it is lost."""
+        """Take a client's will, in case it is lost; in memory only, while nothing new can be stored."""
         properties = will.properties
+        journal = self._notes.journal
         kept = WillKept(
-            session.key or self._notes.journal.take_key(),
+            session.key or (0 if journal.refuses else journal.take_key()),
             session.client_id,
             session.username,
             will.topic,
@@ -65,6 +66,12 @@ class Wills:
         )
         if kept.key:
             self._notes.mention(kept)
+        return kept
+
+    def write_down(self, will: WillKept) -> WillKept:
+        """Write down a will that could not be when it came; gives it with its key."""
+        kept = will._replace(key=self._notes.journal.take_key())
+        self._notes.mention(kept)
         return kept
 
     def drop(self, will: WillKept) -> None:

@@ -51,7 +51,7 @@ def restore_command(arguments: argparse.Namespace) -> int:
     from appliance.store.backup import restore  # noqa: PLC0415
     from appliance.store.database import StoreError  # noqa: PLC0415
 
-    if not arguments.file.is_file():
+    if not arguments.file.exists():
         raise CommandError(
             f"there is no file {arguments.file}; name one that `appliance backup` has made", Exit.NOTHING
         )

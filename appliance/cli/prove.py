@@ -63,7 +63,8 @@ def proof_lines(proof: dict[str, Any]) -> Iterable[str]:
         yield f"{agent} sent nothing in that time; --since all looks at everything"
     for gap in proof["gaps"]:
         until = "until now" if gap["until"] is None else f"until {local_time(gap['until'])}"
-        yield f"  gap from {local_time(gap['since'])} {until}: {cause(gap)}"
+        whose = f" of {printable(gap['name'])}" if gap["scope"] == "series" else ""
+        yield f"  gap{whose} from {local_time(gap['since'])} {until}: {cause(gap)}"
     yield "every missing number is explained" if proof["explained"] else "not every missing number is explained"
 
 

@@ -15,13 +15,25 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from appliance.store.breaks import leave_open
-from appliance.store.database import APPLICATION_ID, STEP_NAMES, StoreError, explain, newer, newer_steps, open_reader
+from appliance.store.damage import is_damage
+from appliance.store.database import (
+    APPLICATION_ID,
+    STEP_NAMES,
+    StoreError,
+    explain,
+    foreign,
+    newer,
+    newer_steps,
+    open_reader,
+)
 from appliance.store.gaps import RESTORED
 from appliance.store.notes import read_steps
 from appliance.store.reading_rows import IS_WHOLE, prepare
+from appliance.store.suspicion import acquit, suspect
 
 PART: Final = ".part"
 NOT_WHOLE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+NAME_ONE: Final = "name a file that `appliance backup` has made"
 SPARE_BYTES: Final = 1024 * 1024  # beside the copy: what the file system itself needs
 MAGIC: Final = b"SQLite format 3\0"
 SAMPLE_ROWS: Final = 500_000  # a second or two
@@ -40,7 +52,7 @@ def backup(source: Path, target: Path, *, replace: bool = False, tell: Tell = la
     _check_target(source, target, replace=replace)
     with _part(target) as (part, descriptor):
         size = _copy(source, part, tell)
-        check(part)
+        check(part, source, cure="restart the service, which saves what is whole, then make the copy")
         os.fsync(descriptor)
         if not replace and target.exists():  # made meanwhile
             raise StoreError(_exists(target))
@@ -61,8 +73,7 @@ def restore(source: Path, database: Path, *, tell: Tell = lambda _: None, at: fl
     Nobody else may have the database open: hold its directory. StoreError says what is wrong with the source; the
     database is then as it was.
     """
-    if not source.is_file():
-        raise StoreError(f"there is no file {source}: name one that `appliance backup` has made")
+    _check_source(source)
     if database.exists() and source.samefile(database):
         raise StoreError(f"{source} is the database itself: name a copy of it")
     with _part(database) as (part, descriptor):
@@ -72,6 +83,8 @@ def restore(source: Path, database: Path, *, tell: Tell = lambda _: None, at: fl
             if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in NOT_WHOLE:
                 cause = error.__cause__
                 raise StoreError(f"{source} is no whole database ({cause}): take another copy") from cause
+            if str(error) == foreign(source):
+                raise StoreError(f"{source} belongs to another program: {NAME_ONE}") from error
             raise
         check(part, source)
         damaged_rows = damaged(part)
@@ -81,6 +94,19 @@ def restore(source: Path, database: Path, *, tell: Tell = lambda _: None, at: fl
         _forget_notes(database)
         _rename(part, database)
     return Restored(aside, damaged_rows)
+
+
+def _check_source(source: Path) -> None:
+    if source.is_dir():
+        raise StoreError(f"{source} is a directory: {NAME_ONE}")
+    if not source.is_file():
+        raise StoreError(f"there is no file {source}: {NAME_ONE}")
+    with source.open("rb") as file:
+        head = file.read(len(MAGIC))
+    if not head:
+        raise StoreError(f"{source} is empty: {NAME_ONE}")
+    if head != MAGIC:
+        raise StoreError(f"{source} is no database: {NAME_ONE}")
 
 
 def _mark(part: Path, source: Path) -> None:
@@ -99,7 +125,11 @@ def _mark(part: Path, source: Path) -> None:
 
 
 def _forget_notes(database: Path) -> None:
-    """Forget what is known of the database that was there: its tables, its log, its damage."""
+    """Forget what is known of the database that was there: its tables, its log, its damage, what was made of it."""
+    for end in (".salvaged", ".salvaging"):
+        for more in ("", "-wal", "-shm", "-journal"):
+            _beside(database, end + more).unlink(missing_ok=True)
+    acquit(database)
     lock = _beside(database, ".lock")
     if lock.exists():
         os.truncate(lock, 0)
@@ -120,14 +150,14 @@ def _untouched(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
-def check(path: Path, name: Path | None = None) -> None:
+def check(path: Path, name: Path | None = None, *, cure: str = "take another copy") -> None:
     """StoreError unless the file is a whole database of ours, none of a newer version; it is called `name`."""
     name = name or path
     try:
         with closing(_untouched(path)) as connection:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             if application_id != APPLICATION_ID:
-                raise StoreError(f"{name} belongs to another program: name one that `appliance backup` has made")
+                raise StoreError(f"{name} belongs to another program: {NAME_ONE}")
             steps = read_steps(connection)
             if unknown := newer_steps(steps):
                 raise newer(name, unknown)
@@ -135,9 +165,9 @@ def check(path: Path, name: Path | None = None) -> None:
             if verdict == "ok" and not steps <= STEP_NAMES:
                 verdict = "its list of schema steps"
     except sqlite3.Error as error:
-        raise StoreError(f"{name} is no whole database ({error}): take another copy") from error
+        raise StoreError(f"{name} is no whole database ({error}): {cure}") from error
     if verdict != "ok":
-        raise StoreError(f"{name} is damaged ({verdict.splitlines()[-1]}): take another copy")
+        raise StoreError(f"{name} is damaged ({verdict.splitlines()[-1]}): {cure}")
 
 
 def _check_target(source: Path, target: Path, *, replace: bool) -> None:
@@ -161,7 +191,7 @@ def _part(target: Path) -> Generator[tuple[Path, int]]:
     try:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise StoreError(explain(part, error)) from error
+        raise StoreError(explain(target, error)) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.fchmod(descriptor, 0o600)
@@ -199,13 +229,16 @@ def _copy(source: Path, part: Path, tell: Tell) -> int:
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 raise KeyboardInterrupt from error  # nothing else ends the copying
+            if is_damage(error):
+                suspect(source)
             full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
             if full and shutil.disk_usage(part.parent).free >= SPARE_BYTES:  # what SQLite says of some damage too
                 raise StoreError(
                     f"{source} is damaged and cannot be copied: start the service anew, which saves what is whole,"
                     " then make the copy"
                 ) from error
-            raise StoreError(explain(part if full else source, error)) from error
+            named = part.with_name(part.name.removesuffix(PART)) if full else source
+            raise StoreError(explain(named, error)) from error
     return part.stat().st_size
 
 

@@ -1,8 +1,9 @@
-"""Whether the clock may decide what is old: one jump into the future must not throw a history away.
+"""Whether the clock may decide what is old: one jump ahead must not throw a history away, nor make anything expire.
 
 Pure. A trusted clock that goes on evenly is believed, and so is one that goes back, which makes nothing older. One that
 is suddenly more than a day ahead (a wrong time server, or only a week without power) is believed when the service has
-run with it for another day; until then nothing is thrown away for its age.
+run with it for another day; until then nothing is thrown away for its age. Time without power is known by nothing but
+the clock, so more than a day of it never counts for the age of the service, by which sessions and messages expire.
 """
 
 from typing import Final, NamedTuple
@@ -10,6 +11,12 @@ from typing import Final, NamedTuple
 DAY_MS: Final = 86_400_000
 STEP_MS: Final = DAY_MS
 DOUBT_MS: Final = DAY_MS  # of running time
+
+
+def believed_off_ms(from_ms: int, to_ms: int) -> int:
+    """Give how much of the time without power counts, between two Unix times of a clock that was trusted at both."""
+    off_ms = to_ms - from_ms
+    return off_ms if 0 <= off_ms <= STEP_MS else 0
 
 
 class Belief(NamedTuple):

@@ -17,15 +17,19 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES, has_any_page
+from appliance.store.breaks import Lost
+from appliance.store.dbpages import HEADER_BYTES, MAGIC, SIZES
+from appliance.store.harms import CHANGED, CUT, EMPTY, GONE, LOG_BROKEN, LOG_FOREIGN, OVERWRITTEN, UNREADABLE
 from appliance.store.log import Log, read_log
 from appliance.store.notes import Notes, read_steps, read_texts
 from appliance.store.reading_rows import prepare
 from appliance.store.sealed import find_broken
+from appliance.store.suspicion import is_suspect
 
 LOG: Final = logging.getLogger(__name__)
 ASIDE: Final = ".corrupt-"
 TOLD: Final = ".json"
+LOG_BYTES: Final = 8 * 1024 * 1024  # that the log of a database takes while much is copied
 KEPT: Final = 3  # damaged files, with all that belongs to them
 SUM_BYTES: Final = 8 * 1024 * 1024  # of a larger file rows are judged only when they are read
 CHECK_BYTES: Final = 64 * 1024 * 1024  # of a larger file only the small tables are looked through at a start
@@ -50,7 +54,12 @@ HEADER: Final = (
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """One damaged file. `most`: see Salvage; `is_finished`: nothing of its history is still to be copied."""
+    """One damaged file. `most`: see Salvage; `is_finished`: nothing of its history is still to be copied.
+
+    since, until, topics: of which time, in Unix seconds, and of whom readings may be missing. salvage: a name at random
+    that stands in the new file too, among its marks. is_apart: the file that is here now is not that one, so that what
+    was not copied stays in the old one.
+    """
 
     at: float
     why: str
@@ -61,15 +70,42 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     is_finished: bool
     most: dict[str, int]
     roots: dict[str, int]
+    since: float | None = None
+    until: float | None = None
+    topics: list[str] = []
+    salvage: str = ""
+    is_apart: bool = False
 
-    def line(self) -> str:
-        """Say it in one line for people."""
+    def with_lost(self, lost: Lost | None) -> "Damage":
+        """Give it with more readings that may be missing."""
+        if lost is None:
+            return self
+        return msgspec.structs.replace(
+            self,
+            since=lost.since if self.since is None else min(self.since, lost.since),
+            until=lost.until if self.until is None else max(self.until, lost.until),
+            topics=sorted({*self.topics, *lost.topics}),
+        )
+
+    def line(self, wanted_mb: int = 0) -> str:
+        """Say it in one line for people; wanted_mb: free space without which no more can be copied."""
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.at))
-        lost = [f"{self.lost} were lost"] if self.lost else []
-        if self.lost_pages:
-            lost.append(f"{self.lost_pages} {'page' if self.lost_pages == 1 else 'pages'} could not be read")
-        more = "" if self.is_finished else ", older history is still being copied"
-        became = f"{self.kept} records were kept, {' and '.join(lost) or 'none was seen to be lost'}"
+        lost = [f"{self.lost} {'was' if self.lost == 1 else 'were'} lost"] if self.lost else []
+        if self.since is not None and self.until is not None:
+            ends = [time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at)) for at in (self.since, self.until)]
+            whose = f" of {self.topics[0]}" if len(self.topics) == 1 else ""
+            lost.append(f"readings{whose} between {ends[0]} and {ends[1]} may be missing")
+        elif self.lost_pages:
+            lost.append("some could not be read")
+        more = ", older history is still being copied"
+        if self.is_apart:
+            more = ", the rest of its history stays in it, as another database is here now"
+        elif self.is_finished:
+            more = ""
+        elif wanted_mb:
+            more = f", older history waits for {wanted_mb} MB of free space"
+        kept = "1 record was kept" if self.kept == 1 else f"{self.kept} records were kept"
+        became = f"{kept}, {' and '.join(lost) or 'none was seen to be lost'}"
         if not self.kept and not self.lost:
             became = "nothing could be saved of it, a new history began"
         return (
@@ -109,6 +145,16 @@ def last_aside(path: Path) -> Path | None:
     return told[-1].with_suffix("") if told else None
 
 
+def last_told(path: Path) -> Damage | None:
+    """Give the newest account, None where there is none."""
+    if (aside := last_aside(path)) is None:
+        return None
+    try:
+        return msgspec.json.decode(Path(f"{aside}{TOLD}").read_bytes(), type=Damage)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 def forget_untrue(path: Path) -> None:
     """Remove accounts of files that are not there: the owner has deleted them, or they were never put aside."""
     for told in path.parent.glob(f"{path.name}{ASIDE}*{TOLD}"):
@@ -118,9 +164,11 @@ def forget_untrue(path: Path) -> None:
 
 
 def forget_oldest(path: Path) -> list[Path]:
-    """Delete all damaged files but the newest, with their logs and accounts; gives what is gone."""
+    """Delete damaged files that are copied, but for the newest, with their logs and accounts; gives what is gone."""
     gone = []
     for damage in sorted(damages(path), key=lambda one: one.at)[:-KEPT]:
+        if not damage.is_finished:  # it holds what is nowhere else
+            continue
         aside = Path(damage.aside)
         if aside.parent != path.parent or not aside.name.startswith(f"{path.name}{ASIDE}"):
             continue  # the directory was moved: only what is named so is ours to delete
@@ -132,15 +180,50 @@ def forget_oldest(path: Path) -> list[Path]:
     return gone
 
 
-def tell(damage: Damage) -> None:
-    """Write down what happened, beside the file that was put aside; OSError."""
+def tell(damage: Damage, mode: int | None = None) -> None:
+    """Write down what happened, beside the file that was put aside, with its rights or these; OSError."""
     place = Path(f"{damage.aside}{TOLD}")
     new = place.with_name(f"{place.name}.new")
     with new.open("wb") as file:
+        os.fchmod(file.fileno(), mode_of(Path(damage.aside)) if mode is None else mode)
         file.write(msgspec.json.format(msgspec.json.encode(damage)))
         file.flush()
         os.fsync(file.fileno())
     new.replace(place)
+
+
+def mode_of(path: Path) -> int:
+    """Give the rights of a file that may be there; its owner's alone where it is not."""
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return 0o600
+
+
+def wanted_bytes(path: Path, damage: Damage) -> int:
+    """Give how much more must be free before the rest of a damaged file's history is copied; OSError.
+
+    What is left is about what the new file is smaller by; the log takes as much at first, up to its usual size.
+    """
+    left = max(0, Path(damage.aside).stat().st_size - path.stat().st_size)
+    free = os.statvfs(path.parent)
+    return max(0, left + min(left, LOG_BYTES) - free.f_bavail * free.f_frsize)
+
+
+def lines(path: Path) -> list[str]:
+    """Say what was put aside beside the database, and what is about to be, a line for each."""
+    said = []
+    for damage in damages(path):
+        wanted = 0
+        if not damage.is_finished:
+            with suppress(OSError):
+                wanted = wanted_bytes(path, damage)
+        said.append(damage.line(-(-wanted // 1_000_000)))
+    if is_suspect(path):
+        said.append(
+            f"{path} is damaged: what is whole of it is saved within a minute, or when the service is restarted"
+        )
+    return said
 
 
 def log_of(path: Path) -> Path:
@@ -174,9 +257,9 @@ def examine(path: Path, notes: Notes | None) -> Seen:
         head = b"" if file is None else _head(file)
         if file is None or not head:
             if log is not None and (log.frames or log.damaged):
-                return Seen(is_ours=True, why="the file was empty, its log was not")
+                return Seen(is_ours=True, why=EMPTY if file is not None else GONE)
             if notes is not None and file is not None:
-                return Seen(is_ours=True, why="the file was empty")
+                return Seen(is_ours=True, why=EMPTY)
             if file is not None:
                 return Seen(is_ours=False, remark=f"{path} was there and empty: a new history begins in it")
             if notes is not None:
@@ -184,14 +267,14 @@ def examine(path: Path, notes: Notes | None) -> Seen:
             return Seen(is_ours=False)
         has_trace = TRACE in head or _has_trace(log)
         if not head.startswith(MAGIC):
-            if has_trace or not any(head) or (notes is not None and _has_any_page(file, log, notes)):
-                return Seen(is_ours=True, why="its first page was overwritten")
+            if has_trace or not any(head) or notes is not None:  # of the lock file: the place is ours
+                return Seen(is_ours=True, why=OVERWRITTEN)
             return Seen(is_ours=False)
         first = log.page(1) if log is not None else None
         first = head[:HEADER_BYTES].ljust(HEADER_BYTES, b"\0") if first is None else first
         if first[68:72] != MARK and not has_trace:
             return Seen(is_ours=False)
-        if why := _harm(path, first, os.fstat(file).st_size, log):
+        if why := _harm(first, os.fstat(file).st_size, log):
             return Seen(is_ours=True, why=why)
         if log is None and notes is not None and notes.is_open and not log_of(path).exists():
             return Seen(is_ours=True, lack=Lack(f"{log_of(path)} is gone", is_kept=True))
@@ -226,26 +309,26 @@ def open_both(path: Path, notes: Notes | None, files: ExitStack) -> tuple[int | 
     return (None if opened[0] < 0 else opened[0]), log
 
 
-def _harm(path: Path, first: bytes, size: int, log: Log | None) -> str | None:
+def _harm(first: bytes, size: int, log: Log | None) -> str | None:
     """Say what is wrong with a file of ours whose header stands in `first`."""
     if log is not None and log.damaged:
-        return f"{log_of(path).name} was broken"
+        return LOG_BROKEN
     page_size = struct.unpack_from(">H", first, 16)[0]
     if (
         first[68:72] != MARK
         or page_size not in SIZES
         or any(first[at : at + len(may[0])] not in may for at, may in HEADER)
     ):
-        return "its header was damaged"
+        return OVERWRITTEN
     if log is not None and log.page_size != page_size:
-        return f"{log_of(path).name} was of another database"
+        return LOG_FOREIGN
     counted, changed, valid_for = (struct.unpack_from(">I", first, at)[0] for at in (28, 24, 92))
     wanted = counted if changed == valid_for else 0
     here = size // page_size
     if log is None:
-        return "the file was cut off" if wanted > here else None
+        return CUT if wanted > here else None
     missing = any(number not in log.frames for number in range(here + 1, (log.pages or wanted) + 1))
-    return "the file was cut off" if missing else None
+    return CUT if missing else None
 
 
 def check(
@@ -274,22 +357,26 @@ def check(
             )
             tables = [f"('{name}')" for (name,) in names if name not in bulk]
         if notes is not None and _has_other_texts(connection, notes):
-            return "its schema was damaged"
+            LOG.debug("%s: its schema is another than was noted", path)
+            return UNREADABLE
         for table in tables:
             (said,) = connection.execute(f"PRAGMA quick_check{table}").fetchone()
             if said != "ok":
-                LOG.warning("%s: %s", path, " ".join(str(said).replace("*** in database main ***", "").split()))
-                return "some of its pages or rows do not fit together"
-        if not steps <= _applied(connection):
+                LOG.debug("%s: %s", path, said)
+                return UNREADABLE
+        is_sealed = steps <= _applied(connection)
+        if broken := find_broken(connection, is_sealed=is_sealed):
+            LOG.debug("%s: %s", path, broken)
+            return CHANGED
+        if not is_sealed:
             return None
-        if why := find_broken(connection):
-            return why
         if path.stat().st_size <= SUM_BYTES:
             return _check_sums(connection, sums)
     except sqlite3.Error as error:
-        return str(error) if is_damage(error) else None
+        LOG.debug("%s: %s", path, error)
+        return UNREADABLE if is_damage(error) else None
     except UnicodeDecodeError:  # of a message of SQLite's that quotes the damaged schema
-        return "its schema was damaged"
+        return UNREADABLE
     except OSError:
         return None
     finally:
@@ -318,13 +405,9 @@ def _check_sums(connection: sqlite3.Connection, sums: Mapping[str, str]) -> str 
             asked = f"SELECT count(*) FROM {table} WHERE ({is_whole}) IS NOT TRUE"  # noqa: S608 our own names
             (count,) = connection.execute(asked).fetchone()
             if count:
-                return f"{count} rows of {table} were not what was written"
+                LOG.debug("%d rows of %s are not what was written", count, table)
+                return CHANGED
     return None
-
-
-def _has_any_page(file: int, log: Log | None, notes: Notes) -> bool:
-    """Tell whether anything of a file could be a page of the database that was noted: else it is somebody else's."""
-    return (log is not None and bool(log.frames)) or has_any_page(file, notes.page_size)
 
 
 def _has_trace(log: Log | None) -> bool:

@@ -2,21 +2,33 @@
 
 import errno
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
 from appliance.store.damage import MisfitError, is_damage
-from appliance.store.notes import read_notes, read_steps, take_notes, write_notes
+from appliance.store.harms import UNREADABLE
+from appliance.store.notes import (
+    GENERATION,
+    is_noted,
+    read_began_ms,
+    read_generation,
+    read_notes,
+    read_steps,
+    take_notes,
+    write_notes,
+)
 from appliance.store.room import is_full
 from appliance.store.sealed import prepare_seals
 from appliance.store.still import cannot_write, is_read_only, open_still
 
+LOG: Final = logging.getLogger(__name__)
 APPLICATION_ID = 0x48534131  # "HSA1"; marks the file as ours
 BUSY_TIMEOUT_S = 5.0
 STEP_NAMES = {
@@ -39,7 +51,8 @@ CURES = {  # primary result code -> what happened and what to do; {path} and {re
     sqlite3.SQLITE_AUTH: "{path} may not be opened: give its directory to this user",
     sqlite3.SQLITE_READONLY: "{path} cannot be written: mount its disk writable, give the file to this user",
     sqlite3.SQLITE_IOERR: "the disk under {path} fails ({reason}): check its free space, then the disk or card itself",
-    sqlite3.SQLITE_CORRUPT: "{path} is damaged ({reason}): move it and its -wal file away, a new history then begins",
+    sqlite3.SQLITE_CORRUPT: "{path} is damaged: restart the service, which saves what is whole (`appliance status` then"
+    " says what)",
     sqlite3.SQLITE_NOTADB: "{path} is not a database: move it away or choose another data directory",
     sqlite3.SQLITE_FULL: "the disk under {path} is full: free some space",
     sqlite3.SQLITE_CANTOPEN: "{path} cannot be opened: check that its directory exists and belongs to this user",
@@ -68,9 +81,14 @@ def explain(path: Path, error: sqlite3.Error | OSError) -> str:
         if (code := CODES.get(error.errno or 0)) is not None:
             return CURES[code].format(path=path, reason=error.strerror)
         return f"{path} cannot be used ({error.strerror or error}): check its directory, its rights and its disk"
+    if isinstance(error, MisfitError):  # found by the service itself, which opens the file anew
+        return f"{path} is damaged: what is whole of it is copied into a new file"
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # an extended code's low byte is the primary one
     if is_full(error):
         code = sqlite3.SQLITE_FULL
+    elif is_damage(error) and code != sqlite3.SQLITE_IOERR and (code != sqlite3.SQLITE_NOTADB or is_noted(path)):
+        LOG.debug("%s: %s", path, error)
+        code = sqlite3.SQLITE_CORRUPT
     cure = CURES.get(code, "{path} cannot be used ({reason}): check its disk")
     return cure.format(path=path, reason=error)
 
@@ -87,6 +105,7 @@ class Database:
         self.path = path
         self.left_open_at = left_open_at  # Unix time when somebody opened it who has not closed it in order
         self.connection = connection
+        self.log_is_new = True  # what is written next is the first in it
         self._lock = lock
         self._failed = False  # the disk did, under this connection
         # Only the last connection to close moves the log, and this one cannot write.
@@ -149,12 +168,32 @@ class Database:
         except sqlite3.Error as error:
             self._note(error)
             raise
+        self.log_is_new = True
         return not busy or 0 <= logged == moved  # a reader may hold a log that is in the file and flushed
+
+    def begin_log(self) -> int:
+        """Count one more life of the log, inside the caller's transaction; `note_log` afterwards.
+
+        A log that is gone at the next start was moved into the file by somebody if the file holds the newest number.
+        """
+        generation = read_generation(self.connection) + 1
+        self.connection.execute("INSERT OR REPLACE INTO marks (name, value) VALUES (?, ?)", (GENERATION, generation))
+        return generation
+
+    def note_log(self, generation: int) -> None:
+        """Know that this is durable."""
+        self.log_is_new = False
+        notes = read_notes(self._lock)
+        if notes is not None:
+            with suppress(OSError):  # then the loss of its log goes unnoticed
+                began_ms = notes.began_ms or read_began_ms(self.connection)
+                write_notes(self.path, msgspec.structs.replace(notes, generation=generation, began_ms=began_ms))
 
     def _note(self, error: BaseException) -> None:
         """Remember what an error means for the file and for this connection."""
         if isinstance(error, sqlite3.Error) and is_damage(error):
-            self.suspect(str(error))
+            LOG.debug("%s: %s", self.path, error)
+            self.suspect(UNREADABLE)
         if isinstance(error, sqlite3.OperationalError):
             self._failed = True
 
@@ -228,7 +267,7 @@ def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
         raise StoreError(explain(path, error)) from error
     if not ours:
         connection.close()
-        raise StoreError(_foreign(path))
+        raise StoreError(foreign(path))
     return connection
 
 
@@ -304,7 +343,7 @@ def _claim(path: Path, connection: sqlite3.Connection) -> None:
     application_id = _number(connection, "PRAGMA application_id")
     empty = not application_id and not _number(connection, "SELECT count(*) FROM sqlite_master")
     if application_id != APPLICATION_ID and not empty:
-        raise StoreError(_foreign(path))
+        raise StoreError(foreign(path))
     if empty:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # before anything else makes the first page
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -360,7 +399,8 @@ def newer(path: Path, unknown: Iterable[str]) -> StoreError:
     )
 
 
-def _foreign(path: Path) -> str:
+def foreign(path: Path) -> str:
+    """Say that a file is a database, but none of ours."""
     return f"{path} belongs to another program: move it away or choose another data directory"
 
 

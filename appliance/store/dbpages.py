@@ -261,14 +261,6 @@ def _likely(file: int, size: int, page_size: int, log: Log | None) -> int:
     return sum(_looks_like_one(file, at, page_size) for at in range(0, min(size, 256 * page_size), page_size))
 
 
-def has_any_page(file: int, page_size: int) -> bool:
-    """Tell whether any page of an open file looks like one of a table or index."""
-    if page_size not in SIZES:
-        return False
-    size = os.fstat(file).st_size
-    return any(_looks_like_one(file, at, page_size) for at in range(0, size, page_size))
-
-
 def _looks_like_one(file: int, at: int, page_size: int) -> bool:
     try:
         head = os.pread(file, 8, at + (HEADER_BYTES if at == 0 else 0))

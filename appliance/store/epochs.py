@@ -11,6 +11,7 @@ from appliance.clock import clock_quality
 from appliance.store.hubclock import BEFORE_EPOCH, Epoch, HubClock
 from appliance.store.reading_rows import TICKS_PER_MS
 
+SALVAGED: Final = "salvaged"  # in place of a boot, of an epoch that stands for lost ones
 BOOT_ID_VARIABLE: Final = "APPLIANCE_BOOT_ID"  # for a sandbox that boots more often than its machine
 BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 _COLUMNS: Final = "id, boot, first_tick, last_tick, monotonic_ms, offset_ms, clock, age_ms"
@@ -31,7 +32,11 @@ def boot_id() -> str:
 
 
 def load_clock(
-    connection: sqlite3.Connection, *, boot: str | None = None, quality: Callable[[], str] = clock_quality
+    connection: sqlite3.Connection,
+    *,
+    boot: str | None = None,
+    quality: Callable[[], str] = clock_quality,
+    present: Callable[[], tuple[float, float]] | None = None,
 ) -> HubClock:
     """Take up the clock where the tables and the staged rows left it; then `begin` it and `save_epochs`."""
     boot = boot_id() if boot is None else boot
@@ -46,7 +51,7 @@ def load_clock(
     if epochs:
         (staged,) = connection.execute(_LAST_STAGED, (epochs[-1].id,)).fetchone()
         last_tick = staged or 0
-    return HubClock(epochs, boot=boot, last_tick=last_tick, quality=quality)
+    return HubClock(epochs, boot=boot, last_tick=last_tick, quality=quality, present=present)
 
 
 def save_epochs(connection: sqlite3.Connection, clock: HubClock) -> None:

@@ -105,6 +105,8 @@ class History:
         self._mode_of = self._retaining.modes.get
         clock.passed(self._retaining.last_tick)
         self._floor = self._retaining.last_tick  # before which nothing comes any more
+        self._floor_epoch_id = 0  # where it was set since
+        self._top = max(clock.known_tick, self._floor)  # of all arrivals, beside that of the last message
         self._last_ticks: dict[int, int] = dict(
             self._ask(
                 "SELECT id, tick FROM (SELECT id, (SELECT max(tick) FROM readings WHERE series_id = series.id) AS tick"
@@ -146,9 +148,8 @@ class History:
             else:  # what waited for the disk keeps the time of its arrival
                 self._tick, epoch_id = clock.moment(now)
                 if self._tick < self._floor:
-                    self._tick = self._floor
-                else:
-                    epoch = next(one for one in clock.epochs if one.id == epoch_id)
+                    self._tick, epoch_id = self._floor, max(epoch_id, self._floor_epoch_id)
+                epoch = next(one for one in clock.epochs if one.id == epoch_id)
             self._arrived_ms = epoch.unix_ms(self._tick)
             self._epoch_id = epoch.id
         if rights is None:
@@ -206,6 +207,7 @@ class History:
             if retained and self._is_overtaken(series_id, tick, late_ms):
                 tick = self._next_tick() - late_ms * TICKS_PER_MS
             tick = self._free_tick(series_id, tick)
+            self._top = max(self._top, tick + late_ms * TICKS_PER_MS)
         self._clock.passed(tick + late_ms * TICKS_PER_MS)
         self.tally.rows += 1
         return [Placed(series_id, tick, value[1], seq, late_ms, source.stretch_id)]
@@ -250,6 +252,7 @@ class History:
             for series_id, value in found:
                 tick = self._free_tick(series_id, moment.tick)
                 if not backlog:
+                    self._top = max(self._top, tick + late_ms * TICKS_PER_MS)
                     self._clock.passed(tick + late_ms * TICKS_PER_MS)
                 placed.append(Placed(series_id, tick, stored_value(value), seq, late_ms, stretch_id))
         if retained and not backlog and not is_again:
@@ -275,9 +278,12 @@ class History:
         self._retaining.end(message.topic, None if series is None else series[0], state, placed)
 
     def _next_tick(self) -> int:
-        """Give a tick behind everything that has arrived; what is placed from here on arrives then at the earliest."""
-        tick = self._tick = self._floor = self._clock.last_tick + 1
-        self._epoch_id = self._clock.epoch.id
+        """Give a tick behind everything that has arrived; what is placed from here on arrives then at the earliest.
+
+        The clock may be far ahead of that: of what waited for the disk, and of what still does.
+        """
+        tick = self._tick = self._floor = max(self._tick, self._top) + 1
+        self._floor_epoch_id = self._epoch_id
         self._clock.passed(tick)
         return tick
 

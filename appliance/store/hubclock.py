@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from appliance.clock import RELEASED_MS, SYNCED, UNSYNCED, clock_quality
+from appliance.store.belief import believed_off_ms
 from appliance.store.reading_rows import TICKS_PER_MS
 
 REDATED: Final = "redated"
@@ -63,6 +64,8 @@ class Moment(NamedTuple):
 class HubClock:
     """Ticks, times and ages from monotonic seconds; `begin` it once, then `look` with each group.
 
+    `quality` says what the wall clock is worth now and `present` reads monotonic and wall time, in seconds, together;
+    what a group says of them may have waited for the disk, so that only this time goes with that quality.
     `known` are the epochs so far in their order; `last_tick` is the last tick that was given out, where the epochs do
     not know of it yet. Epochs that are new or changed wait in `changed` for whoever writes them.
     """
@@ -74,16 +77,20 @@ class HubClock:
         boot: str,
         last_tick: int = 0,
         quality: Callable[[], str] = clock_quality,
+        present: Callable[[], tuple[float, float]] | None = None,
     ) -> None:
         self.epochs = list(known)
         self.changed: dict[int, Epoch] = {}
         self._boot = boot
         self._quality = quality
+        self._present = present
         self._last_tick = max(last_tick, max((epoch.last_tick for epoch in self.epochs), default=0))
+        self.known_tick = self._last_tick  # the last that had passed when the file was opened
         self._trusted = False
         self._begun = False
         # Wall less monotonic ms while the clock was not set: what others on this machine wrote down as the time.
         self._shown_ms: int | None = None
+        self._sure_ms = 0  # monotonic time; looks from before it say nothing of a time that is known since
         self._looked_ms = 0.0  # monotonic time of the last look
         self.runs_from_ms = 0.0  # monotonic time behind which everything belongs to the running epoch
         self._after_ms: dict[int, float] = {}  # by epoch that a look opened: of the look before that one
@@ -109,6 +116,7 @@ class HubClock:
         since: the service runs for so long already, and has only opened the file anew; what came in meanwhile waits,
         and its epoch goes on.
         """
+        opened_ms = int(now * 1000)
         if since is not None:
             at, now = at - (now - since), since
         self._looked_ms = now * 1000
@@ -134,8 +142,9 @@ class HubClock:
                 age_ms = before.age(before.tick(now_ms))
             elif self._trusted and before.is_dated and before.id != BEFORE_EPOCH:
                 # Time without power counts where it is known when it began and when it ended.
-                age_ms += max(0, wall_ms - before.unix_ms(before.last_tick))
+                age_ms += believed_off_ms(before.unix_ms(before.last_tick), wall_ms)
         if self._trusted:
+            self._sure_ms = opened_ms
             if same_boot and before is not None and not before.is_dated:
                 self._redate(now_ms, wall_ms)
             self._open(now_ms, wall_ms, age_ms, SYNCED)
@@ -159,12 +168,15 @@ class HubClock:
         """
         now_ms, wall_ms = _whole_ms(now, at)
         epoch = self.epoch
-        if now_ms < epoch.monotonic_ms:
-            return False  # what was seen then was written down in an earlier try
+        if now_ms < max(epoch.monotonic_ms, self._sure_ms):
+            return False  # what was seen then was written down in an earlier try, or is known better since
         after_ms, self._looked_ms = self._looked_ms, now * 1000
         known_ms = epoch.unix_ms(epoch.tick(now_ms))
-        if not self._trusted and self._quality() == SYNCED:
+        is_found = not self._trusted and self._quality() == SYNCED
+        if is_found:
             self._trusted = True
+            if self._present is not None:
+                now_ms, wall_ms = _whole_ms(*self._present())
             self._redate(now_ms, wall_ms)
         elif not self._trusted:
             shown_ms, self._shown_ms = self._shown_ms, wall_ms - now_ms
@@ -179,7 +191,8 @@ class HubClock:
         epoch.last_tick = self._last_tick
         self.changed[epoch.id] = epoch
         self._open(now_ms, wall_ms, epoch.age(epoch.tick(now_ms)), SYNCED if self._trusted else UNSYNCED)
-        self._after_ms[self.epoch.id] = self.runs_from_ms = after_ms
+        if not is_found:  # else what came before it is dated again, and stays where it is
+            self._after_ms[self.epoch.id] = self.runs_from_ms = after_ms
         return True
 
     def tick(self, now: float) -> int:
@@ -216,8 +229,10 @@ class HubClock:
         return next(epoch for epoch in reversed(self.epochs) if epoch.id == moment.epoch_id).unix_ms(moment.tick)
 
     def age_ms(self, now: float) -> int:
-        """How long the service has run in all, power cuts of unknown length left out. Never goes back."""
-        return self.epoch.age(self.tick(now))
+        """How long the service has run in all, without power cuts that are of unknown length or said to be of days."""
+        self.tick(now)
+        epoch = self.epochs[-1]  # the age goes on through all epochs of a boot, also where one began since
+        return max(0, epoch.age_ms + int(now * 1000 - epoch.monotonic_ms))
 
     def passed(self, tick: int) -> None:
         """Know of a tick that was given to a row, so that no later epoch begins before it."""

@@ -5,6 +5,10 @@ window is over; and, while nothing is owed to the wear budget, at the end of the
 as the last commit let go, because then nobody else is coming. (Closing it at half as many, so that one half sends while
 the other is written, was measured: no more messages a second, for twice the commits.) Until the group before it is
 written it stays open unless it is full: it could not be written earlier. No timer runs while no group is open.
+
+What waits is bounded in bytes. Beyond that nothing is promised any more, and what the core hands over all the same
+(whose link is gone, which wills were told) is let go. Then the file is astray of the core, and before anything counts
+as durable again, the core describes anew what it holds.
 """
 
 from collections import deque
@@ -14,19 +18,22 @@ from typing import Final, Protocol
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
-from appliance.broker.records import AnyRecord, WillKept
+from appliance.broker.records import AnyRecord, Opened, Replayed, Subscribed, Unsubscribed, WillKept
 from appliance.broker.rights import Rights
 from appliance.devices import Device, encode_about
 from appliance.store.gaps import GapNote
 from appliance.store.group import Group, count
 from appliance.store.wear import WINDOW_S
 
+RETAINED: Final = int(RouteFlag.RETAINED)
 BUNDLE: Final = int(RouteFlag.BUNDLE)  # an IntFlag computes too slowly for every message
 FULL_BYTES: Final = 65_536
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024  # of all that is not written yet
 LAG_BYTES: Final = 1_048_576  # waiting, from which acknowledgements wait though they need not: the disk sets the pace
 MESSAGE_BYTES: Final = 300  # what a message costs in memory beside its texts
 RECORD_BYTES: Final = 200
+WORDY: Final = frozenset((WillKept, Subscribed, Opened, Unsubscribed, Replayed))  # whose texts may be long
+MOST_GAPS: Final = 100  # that are kept of an open group which finds no room
 
 
 class Timer(Protocol):
@@ -60,6 +67,7 @@ class GroupJournal:
         links_waiting: Callable[[], int],
         window_s: Callable[[float], float] = lambda _now: WINDOW_S,
         rights_of: Callable[[str], Rights],
+        on_astray: Callable[[], None] = lambda: None,
         waits: bool = True,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
         clock: Callable[[], float] = monotonic,
@@ -73,12 +81,13 @@ class GroupJournal:
         self._links_waiting = links_waiting
         self._window_s = window_s
         self._rights_of = rights_of
+        self._on_astray = on_astray
         self._waits = waits
         self._max_waiting_bytes = max_waiting_bytes
         self._clock = clock
         self._wall_clock = wall_clock
         self.refuses = False
-        self.dropped = 0  # QoS 0 messages that found no room
+        self.dropped = 0  # messages that found no room: of QoS 0, or nobody waits for them
         self.waiting_bytes = 0  # of groups handed over and not written
         self.group = 1 if waits else 0
         self._open = Group(1, run=run)
@@ -91,6 +100,8 @@ class GroupJournal:
         self._due = 0.0  # when the timer rings
         self._full = False  # more waits than may
         self._fails = False  # what waits cannot be written
+        self._astray = False  # something was let go: what will be in the file is not what the core holds
+        self._asked = False  # for a new description
         self._closed = False
 
     # --- what the core calls ---
@@ -99,6 +110,7 @@ class GroupJournal:
         """Take one message; of QoS 0 only while there is room."""
         if self._full and not message.qos:
             self.dropped += 1
+            self._astray |= flags & RETAINED != 0
             return
         group = self._open
         group.entries.append((message, flags, now, self._rights_of(message.client_id) if flags & BUNDLE else None))
@@ -111,8 +123,8 @@ class GroupJournal:
         group = self._open
         group.records.append(record)
         group.size_bytes += RECORD_BYTES
-        if type(record) is WillKept:
-            group.size_bytes += len(record.topic) + len(record.payload) + len(record.properties)
+        if type(record) in WORDY:
+            group.size_bytes += sum(len(part) for part in record if isinstance(part, (str, bytes)))
         if self._calm or group.size_bytes >= FULL_BYTES:
             self._stir()
 
@@ -161,7 +173,10 @@ class GroupJournal:
         self._released = released
         self._number(self._open.number)
         if self._full and self.waiting_bytes < self._max_waiting_bytes // 2:
-            self._full = False
+            if self._astray:
+                self._ask()
+            else:
+                self._full = False
         self.refuses = self._full or self._fails
         self._look()
 
@@ -174,6 +189,15 @@ class GroupJournal:
         self._fails = False
         self.refuses = self._full
 
+    def amend(self, describe: Callable[[], None]) -> int:
+        """Hand over what is open with all that is described to it now, as one group; gives its number."""
+        self._full = self._astray = self._asked = False
+        describe()
+        number = self._open.number
+        self._hand_over()
+        self.refuses = self._full or self._fails
+        return number
+
     def oldest_s(self) -> float:
         """Give how long the oldest group that was handed over is waiting to be durable."""
         return self._clock() - self._handed_over[0][2] if self._handed_over else 0.0
@@ -182,6 +206,8 @@ class GroupJournal:
         """Hand over what is there, and from now on everything at once; may be called twice."""
         self._closed = True
         self._calm = True
+        if self._astray:
+            self._ask()
         if not self._is_empty():
             self._hand_over()
 
@@ -202,13 +228,34 @@ class GroupJournal:
             self._loop.call_soon(self._close_full)
 
     def _close_full(self) -> None:
-        if self._open.size_bytes >= FULL_BYTES:
+        if self._open.size_bytes < FULL_BYTES:
+            return
+        if self._full and not self._closed:
+            self._let_go()
+        else:
             self._hand_over()
+
+    def _let_go(self) -> None:
+        """Empty the open group, which there is no room for: it holds nothing that was promised, since `refuses` is set.
+
+        Of gaps the last words are kept: nobody says them again.
+        """
+        group = self._open
+        self.dropped += len(group.entries)
+        last = {gap[:3]: gap for gap in group.gaps}
+        self._open = Group(group.number, run=self._run, gaps=list(last.values())[-MOST_GAPS:])
+        self._brimming = 0
+        self._astray = True
+
+    def _ask(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self._on_astray()
 
     def _look(self) -> None:
         """Close the group if it is time, else see that it is looked at again."""
-        if self._handed_over:
-            self._calm = False  # nobody needs to look before that is written
+        if self._handed_over or (self._astray and not self._closed):
+            self._calm = False  # nobody needs to look before that is written, or described anew
             return
         self._calm = True
         if self._is_empty():

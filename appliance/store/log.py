@@ -7,6 +7,7 @@ disk, so the frame was damaged later.
 
 import os
 import struct
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,6 +17,7 @@ HEAD_BYTES: Final = 32
 FRAME_BYTES: Final = 24
 SIZES: Final = tuple(1 << power for power in range(9, 17))
 MASK: Final = 0xFFFFFFFF
+READ_BYTES: Final = 512 * 1024  # at once
 LOOK_AHEAD_BYTES: Final = 128 * 1024  # more than a bad block of a card takes
 Sums = tuple[int, int]
 
@@ -83,14 +85,10 @@ def _read(log: Log, size: int, salts: list[int], sums: Sums, order: str) -> None
     """Note the last whole copy of every page, up to the last commit."""
     open_frames: dict[int, int] = {}
     broken_here = broken_before = False  # in the transaction that is being read; in one that another follows
-    for at, head, page in _each(log, size):
+    for at, head, is_summed in _each(log, size, sums, order):
         number, commit = struct.unpack_from(">II", head)
-        own = struct.unpack_from(">II", head, 16)
         of_this_log = list(struct.unpack_from(">II", head, 8)) == salts
-        # The sum goes on from that of the frame before, as it stands there: one broken frame spoils few others.
-        is_whole = of_this_log and number > 0 and len(page) == log.page_size
-        is_whole = is_whole and add(page, add(head[:8], sums, order), order) == own
-        sums = own
+        is_whole = of_this_log and number > 0 and is_summed
         if not is_whole:
             if not of_this_log and not _goes_on(log, at, size, salts):
                 break  # what an earlier use of the file left
@@ -112,11 +110,49 @@ def _read(log: Log, size: int, salts: list[int], sums: Sums, order: str) -> None
     log.torn = not log.damaged and (bool(open_frames) or broken_here or broken_before)
 
 
-def _each(log: Log, size: int) -> Iterator[tuple[int, bytes, bytes]]:
+def _each(log: Log, size: int, sums: Sums, order: str) -> Iterator[tuple[int, bytes, bool]]:
+    """Give each frame's place, its head, and whether it is there whole with the right sum, many read at once."""
     step = FRAME_BYTES + log.page_size
-    for at in range(HEAD_BYTES, size - FRAME_BYTES + 1, step):
-        frame = os.pread(log.file, step, at)
-        yield at, frame[:FRAME_BYTES], frame[FRAME_BYTES:]
+    many = max(1, READ_BYTES // step)
+    for start in range(HEAD_BYTES, size - FRAME_BYTES + 1, many * step):
+        frames = os.pread(log.file, many * step, start)
+        count = len(frames) // step
+        # A sum goes on from that of the frame before, as it stands there: one broken frame spoils few others.
+        own = [struct.unpack_from(">II", frames, place * step + 16) for place in range(count)]
+        right = sums_of(frames[: count * step], step, [sums, *own[:-1]][:count], order)
+        for place in range(count):
+            yield start + place * step, frames[place * step : place * step + FRAME_BYTES], right[place] == own[place]
+        if len(frames) - count * step >= FRAME_BYTES:  # the last one is cut off
+            yield start + count * step, frames[count * step : count * step + FRAME_BYTES], False
+        sums = own[-1] if own else sums
+
+
+def sums_of(frames: bytes, step: int, before: list[Sums], order: str) -> list[Sums]:
+    """Carry the sums on over each of these frames of `step` bytes, from those `before`; all at once.
+
+    What has to be added one after the other is added for all frames in one large number, of 64 bits for each.
+    """
+    count = len(before)
+    if not count:
+        return []
+    words = array("I", frames)
+    if order == ">":
+        words.byteswap()  # now they lie little-endian, whatever this machine is
+    stride = step // 4
+    lanes = array("I", bytes(8 * count))
+    mask = int.from_bytes(b"\xff\xff\xff\xff\0\0\0\0" * count, "little")
+
+    def column(place: int) -> int:
+        lanes[::2] = words[place::stride]
+        return int.from_bytes(lanes.tobytes(), "little")
+
+    first = int.from_bytes(struct.pack(f"<{count}Q", *(one for one, _ in before)), "little")
+    second = int.from_bytes(struct.pack(f"<{count}Q", *(other for _, other in before)), "little")
+    for place in (0, *range(FRAME_BYTES // 4, stride, 2)):  # a frame's sum leaves out what follows its first 8 bytes
+        first = (first + column(place) + second) & mask
+        second = (second + column(place + 1) + first) & mask
+    firsts, seconds = (struct.unpack(f"<{count}Q", one.to_bytes(8 * count, "little")) for one in (first, second))
+    return list(zip(firsts, seconds, strict=True))
 
 
 def _goes_on(log: Log, at: int, size: int, salts: list[int]) -> bool:

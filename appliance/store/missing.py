@@ -5,19 +5,25 @@ last that is here has a time, and whatever came in after it, until this start, m
 that is told until the account of it is deleted; of a service that was only cut off, until the next start.
 """
 
+import logging
 import math
 import sqlite3
 import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from appliance.store.damage import Lack
+from appliance.store.epochs import SALVAGED
 from appliance.store.gaps import BROKER_DOWN, UNTIL_START
 from appliance.store.hubclock import Epoch, HubClock
 from appliance.store.reading_rows import TICKS_PER_MS
 from appliance.store.staged import RECORDS
 
+LOG: Final = logging.getLogger(__name__)
 NAMED: Final = ".missing-"
 KEPT: Final = 3  # accounts
 SUFFIX: Final = ".json"
@@ -95,7 +101,7 @@ class Tail:
         at = self._clock.unix_ms(now) / 1000
         before, epoch = self._before, self._clock.epoch
         since = None
-        if before is not None and self._last_tick:
+        if before is not None and self._last_tick and before.boot != SALVAGED:
             is_same_boot = before.boot == epoch.boot and epoch.monotonic_ms >= before.monotonic_ms
             if is_same_boot or (self._clock.is_trusted and before.is_dated):
                 since = before.unix_ms(self._last_tick) / 1000
@@ -130,3 +136,22 @@ def missings(path: Path) -> list[Missing]:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             continue
     return found
+
+
+def log_missing(missing: Missing) -> None:
+    """Say in the log what may be missing."""
+    LOG.warning("%s", missing.line())
+
+
+def tell_missing(
+    path: Path, tail: Tail, lacks: Sequence[Lack], now: float, on_missing: Callable[[Missing], None]
+) -> None:
+    """Say what may be missing at the end, and write it down where that is no matter of one write."""
+    lack = lacks[-1] if lacks else None
+    missing = tail.missing(None if lack is None else lack.text, now)
+    if missing is None:
+        return
+    if lack is not None and lack.is_kept:
+        with suppress(OSError):  # on a full disk it is told until the next start
+            missing = keep(path, missing)
+    on_missing(missing)

@@ -8,17 +8,16 @@ import itertools
 import logging
 import os
 import re
+import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
-import msgspec
-
-from appliance.store.breaks import leave_open, write_breaks
+from appliance.store.breaks import Lost, leave_all, leave_open, write_breaks
 from appliance.store.damage import (
     ASIDE,
     KEPT,
@@ -26,22 +25,25 @@ from appliance.store.damage import (
     Damage,
     Lack,
     check,
-    damages,
     examine,
     forget_oldest,
     forget_untrue,
     is_damage,
     last_aside,
+    last_told,
     log_of,
+    mode_of,
     open_both,
     tell,
 )
 from appliance.store.database import STEP_NAMES, Database, StoreError, create, explain, newer, newer_steps
 from appliance.store.dbpages import Harm, Pages, open_pages
 from appliance.store.gaps import DAMAGED
-from appliance.store.notes import Notes, read_notes
+from appliance.store.harms import MISSING, UNREADABLE, in_words
+from appliance.store.notes import Notes, read_generation, read_notes
 from appliance.store.room import is_full
 from appliance.store.salvage import BULK, JOURNAL, READINGS, Salvage, read_roots
+from appliance.store.suspicion import acquit, is_suspect
 from appliance.store.wholeness import IN_SQL
 
 LOG: Final = logging.getLogger(__name__)
@@ -49,7 +51,9 @@ BULK_S: Final = 4.0  # of a start, for history; what takes longer is copied whil
 STEP: Final = re.compile(r"\d{4}_\w+")  # name of a step of the schema
 SPARE_BYTES: Final = 4_000_000  # left free for the service when history is copied at the start
 GAPS_STEP: Final = "0005_gaps"  # the step from which there is a table for them
-ROOM: Final = 2  # times what is still to be copied, wanted free on the disk before any of it is
+MARKS_STEP: Final = "0002_journal"  # likewise for marks
+SALVAGE: Final = "salvage "  # begins the mark that stays of each salvage
+LOOKED_AT: Final = 20_000  # rows, to see whether a log belongs to its file
 
 
 def log_remark(text: str) -> None:
@@ -70,30 +74,61 @@ def open_sound(
     on_lack: Callable[[Lack], None] = log_lack,
 ) -> Database:
     """Open the database, salvaged if it is damaged; `remark` and `on_lack` hear what else was noticed. StoreError."""
+    lost: list[tuple[int, str]] = []  # since when, in Unix ms, and why, should nothing be left
 
     def mend(lock: int, error: sqlite3.Error | None) -> bool:
         notes = read_notes(lock)
+        began_ms = notes.began_ms if notes is not None else 0
+        since_ms = began_ms or int(os.fstat(lock).st_mtime * 1000)  # it is written at each start
         _remove(_building(path))  # of a try that was cut off
         complete(path)
         seen = examine(path, notes)
         if error is not None:
-            why = str(error) if seen.is_ours and is_damage(error) else None
+            LOG.debug("%s: %s", path, error)
+            why = UNREADABLE if seen.is_ours and is_damage(error) else None
         else:
-            suspect = "" if notes is None else notes.suspect
-            why = suspect or seen.why or (check(path, BULK, IN_SQL, notes, steps=STEP_NAMES) if seen.is_ours else None)
+            suspected = "" if notes is None or not notes.suspect else in_words(notes.suspect)
+            if is_suspect(path) and seen.is_ours:
+                suspected = suspected or UNREADABLE
+            why = (
+                seen.why or suspected or (check(path, BULK, IN_SQL, notes, steps=STEP_NAMES) if seen.is_ours else None)
+            )
             if why is None and seen.remark is not None:
                 remark(seen.remark)
-            if why is None and seen.lack is not None:
+            if why is None and seen.lack is not None and not (seen.lack.is_kept and _is_moved(path, notes)):
                 on_lack(seen.lack)
+                if not path.exists():
+                    lost.append((since_ms, MISSING))
         if why is None:
             return False
         damage = rescue(path, notes, why, bulk_s=bulk_s)
+        lost.append((since_ms, why))
         LOG.error("%s", damage.line())
         for old in forget_oldest(path):
             LOG.warning("%s was deleted: only the newest %d damaged files are kept", old, KEPT)
         return True
 
-    return Database.open(path, mend=mend)
+    database = Database.open(path, mend=mend)
+    if lost:
+        with suppress(sqlite3.Error), database.transaction():  # on a full disk there is no gap
+            leave_all(database.connection, *lost[0])
+    return database
+
+
+def _is_moved(path: Path, notes: Notes | None) -> bool:
+    """Tell whether a log that is gone had been moved into the file whole: somebody has looked into it with SQLite."""
+    if notes is None or notes.generation < 0 or not path.exists():
+        return False
+    try:
+        with closing(_untouched(path)) as connection:
+            return read_generation(connection) >= notes.generation
+    except (sqlite3.Error, OSError):
+        return False
+
+
+def _untouched(path: Path) -> sqlite3.Connection:
+    """Open a file that nobody writes to, without its log."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
 def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S) -> Damage:
@@ -101,22 +136,28 @@ def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S)
     building = _building(path)
     _remove(building)
     at = time.time()
+    mode = mode_of(path)
     try:
         with ExitStack() as files:
-            pages, roots, steps = _look(path, notes, files)
+            pages, roots, steps = look(path, notes, files)
             if unknown := newer_steps(steps):
                 raise newer(path, unknown)
             new = files.enter_context(closing(create(building, steps)))
+            building.chmod(mode)
             salvage = Salvage(pages, roots, new)
             salvage.state()
             ends = monotonic() + bulk_s
             is_finished = _copy_bulk(path, salvage, ends)
             salvage.finish()
+            losses: list[Lost | None] = []
             if GAPS_STEP in steps:
-                write_breaks(new, salvage.breaks[JOURNAL], why)
+                losses.append(write_breaks(new, salvage.breaks[JOURNAL], why))
                 if is_finished:
-                    write_breaks(new, salvage.breaks[READINGS], why)
+                    losses.append(write_breaks(new, salvage.breaks[READINGS], why))
                 leave_open(new, DAMAGED, why, is_stop=False)
+            name = secrets.token_hex(8)
+            if MARKS_STEP in steps:
+                new.execute("INSERT INTO marks (name, value) VALUES (?, 1)", (SALVAGE + name,))
             damage = Damage(
                 at=at,
                 why=why,
@@ -127,9 +168,12 @@ def rescue(path: Path, notes: Notes | None, why: str, *, bulk_s: float = BULK_S)
                 is_finished=is_finished,
                 most=salvage.most(),
                 roots=roots,
+                salvage=name,
             )
+            for lost in losses:
+                damage = damage.with_lost(lost)
         _to_disk(building)
-        tell(damage)
+        tell(damage, mode)
         building.rename(_salvaged(path))
         complete(path, damage)
     except (OSError, sqlite3.Error) as error:
@@ -175,79 +219,39 @@ def complete(path: Path, damage: Damage | None = None) -> None:
     if not salvaged.exists():
         forget_untrue(path)
         return
+    if damage is None and path.exists() and ((told := last_told(path)) is None or not _comes_of(salvaged, told)):
+        LOG.warning("%s was left of another database and is removed", salvaged)
+        _remove(salvaged)
+        return
     aside = Path(damage.aside) if damage is not None else last_aside(path) or _place_aside(path, time.time())
     with suppress(FileNotFoundError):  # each may have been done before an interruption
         log_of(path).rename(log_of(aside))
     with suppress(FileNotFoundError):
         path.rename(aside)
-    aside.touch()
+    if not aside.exists():
+        aside.touch()
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     salvaged.rename(path)
+    acquit(path)
     _to_disk(path.parent)
 
 
-class Remainder:
-    """History of damaged files that is still to be copied; made where there is some, stepped while nobody waits."""
-
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self._path = path
-        self._connection = connection
-        self._left = [damage for damage in damages(path) if not damage.is_finished]
-        self._files = ExitStack()
-        self._steps: Iterator[int] | None = None
-        self._salvage: Salvage | None = None
-
-    def step(self) -> bool:
-        """Copy some rows in a transaction of their own; False when nothing is left. sqlite3.Error."""
-        if not self._left:
-            return False
-        damage = self._left[0]
-        if self._steps is None:
-            self._steps = self._begin(damage)
-        try:
-            next(self._steps)
-        except StopIteration:
-            self._end(damage)
-        except sqlite3.Error:
-            self.close()
-            raise
-        return bool(self._left)
-
-    def close(self) -> None:
-        """Let go of the old file; may be called twice."""
-        self._files.close()
-        self._steps = None
-
-    def _begin(self, damage: Damage) -> Iterator[int]:
-        aside = Path(damage.aside)
-        pages, _, _ = _look(aside, None, self._files)
-        free = os.statvfs(self._path.parent)
-        if pages is None or free.f_bavail * free.f_frsize < ROOM * pages.count * pages.page_size:
-            LOG.warning("there is no room to copy the history of %s: free some space and start again", aside)
-            return iter(())
-        self._salvage = Salvage(pages, damage.roots, self._connection, damage.most)
-        return self._salvage.bulk()
-
-    def _end(self, damage: Damage) -> None:
-        self.close()
-        self._left.pop(0)
-        if (salvage := self._salvage) is None:
-            return
-        self._salvage = None
-        write_breaks(self._connection, salvage.breaks[READINGS], damage.why)
-        finished = msgspec.structs.replace(
-            damage,
-            kept=damage.kept + salvage.kept.total(),
-            lost=damage.lost + salvage.lost.total(),
-            lost_pages=damage.lost_pages + salvage.lost_pages,
-            is_finished=True,
-        )
-        with suppress(OSError):  # then it is copied once more after the next start, which changes nothing
-            tell(finished)
-        LOG.warning("%s", finished.line())
+def _comes_of(path: Path, damage: Damage) -> bool:
+    """Tell whether a file is what a salvage made, or goes on from it."""
+    try:
+        with closing(_untouched(path)) as connection:
+            return has_mark(connection, damage)
+    except (sqlite3.Error, OSError):
+        return False
 
 
-def _look(path: Path, notes: Notes | None, files: ExitStack) -> tuple[Pages | None, dict[str, int], set[str]]:
+def has_mark(connection: sqlite3.Connection, damage: Damage) -> bool:
+    """Tell whether a database is what a salvage made, or goes on from it."""
+    asked = "SELECT 1 FROM marks WHERE name = ?"
+    return bool(damage.salvage) and connection.execute(asked, (SALVAGE + damage.salvage,)).fetchone() is not None
+
+
+def look(path: Path, notes: Notes | None, files: ExitStack) -> tuple[Pages | None, dict[str, int], set[str]]:
     """Give the pages of a file, the roots of its tables and the steps of its schema."""
     file, log = open_both(path, notes, files)
     page_size = None if notes is None else notes.page_size
@@ -275,11 +279,16 @@ def _look(path: Path, notes: Notes | None, files: ExitStack) -> tuple[Pages | No
 
 
 def _harm(pages: Pages, noted: Mapping[str, int]) -> bool:
-    """Tell whether something in these pages cannot be read."""
+    """Tell whether something in the first of these pages, those of the history aside, cannot be read."""
     harm = Harm()
-    for root in read_roots(pages, noted).values():
+    rows = 0
+    for name, root in read_roots(pages, noted).items():
+        if name in BULK:
+            continue
         for _ in pages.rows(root, harm):
-            pass
+            rows += 1
+            if rows > LOOKED_AT:
+                break
         if harm:
             break
     pages.reached.clear()

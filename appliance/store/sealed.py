@@ -12,6 +12,7 @@ from typing import Any, Final
 from appliance.store.checksum import checksum
 
 COLUMN: Final = "checksum"
+GAPS: Final = "gaps"  # whose rows are sealed by who writes them
 SERIES: Final = 7  # columns of it, without the checksum
 TABLES: Final = (
     "series", "runs", "received", "epochs", "stretches", "templates", "marks", "moving", "floors", "believed"
@@ -26,6 +27,11 @@ def prepare_seals(connection: sqlite3.Connection) -> None:
 def is_whole_row(values: Sequence[Any]) -> bool:
     """Whether the last value is the checksum of all others."""
     return bool(values[-1] == checksum(*values[:-1]))
+
+
+def is_whole_gap(values: Sequence[Any]) -> bool:
+    """Whether a gap is what was written; its number counts for nothing."""
+    return is_whole_row(values[1:])
 
 
 def seal_statements(connection: sqlite3.Connection) -> list[str]:
@@ -67,16 +73,22 @@ def whole_series(connection: sqlite3.Connection, topic: str | None = None) -> li
     return [row[:SERIES] for row in rows if len(row) == SERIES or is_whole_row(row)]  # an old file has no sums
 
 
-def find_broken(connection: sqlite3.Connection) -> str | None:
+def find_broken(connection: sqlite3.Connection, *, is_sealed: bool = True) -> str | None:
     """Say which of the tables is not as it was written, or does not fit its index; None where all is well.
 
-    sqlite3.Error where that shows while it is read.
+    sqlite3.Error where that shows while it is read. Not `is_sealed`: tables of an older file have only their indexes.
     """
-    for table in TABLES:
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    for table in (*TABLES, GAPS):
+        if table not in there and not is_sealed:
+            continue
         (said,) = connection.execute(f"PRAGMA integrity_check('{table}')").fetchone()
         if said != "ok":
             return f"table {table} and its index do not fit together"
+        if not is_sealed:
+            continue
+        is_whole = is_whole_gap if table == GAPS else is_whole_row
         rows = connection.execute(f"SELECT * FROM {table}")  # noqa: S608 names of our own tables
-        if broken := sum(not is_whole_row(row) for row in rows):
+        if broken := sum(not is_whole(row) for row in rows):
             return f"{broken} rows of {table} were not what was written"
     return None

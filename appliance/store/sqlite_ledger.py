@@ -1,9 +1,10 @@
 """The ledger in the one SQLite file: groups go to the end of the journal, and are moved into the tables later."""
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -11,21 +12,26 @@ from appliance.broker.image import Image
 from appliance.clock import clock_quality
 from appliance.devices import Device
 from appliance.store.chores import Chores, Terms, Trimming
-from appliance.store.damage import Lack, is_damage
+from appliance.store.damage import Lack, MisfitError, is_damage
 from appliance.store.database import PAGE_BYTES, Database, StoreError, explain
 from appliance.store.epochs import load_clock, save_epochs
 from appliance.store.gaps import GapNote, Gaps
 from appliance.store.group import Entry, Group
+from appliance.store.harms import CHANGED, UNREADABLE
 from appliance.store.history import History, Placed, Tally
 from appliance.store.hubclock import HubClock
 from appliance.store.loading import Loaded, last_stamp, load
-from appliance.store.missing import Missing, Tail, keep
-from appliance.store.rescue import Remainder, log_remark, open_sound
+from appliance.store.missing import Missing, Tail, log_missing, tell_missing
+from appliance.store.remainder import Remainder
+from appliance.store.rescue import log_remark, open_sound
 from appliance.store.staged import Moment, StagedRow, Staging, insert
 from appliance.store.state_move import StateMove
 from appliance.store.state_tables import OnDamage, StateTables
 from appliance.store.still import open_still
+from appliance.store.suspicion import is_suspect
+from appliance.store.wholeness import IN_SQL
 
+LOG: Final = logging.getLogger(__name__)
 CHECKPOINT_BYTES: Final = 8 * 1024 * 1024  # of the log: a page that is written often goes to the file once
 GROWTH_BYTES: Final = 4 * 1024 * 1024  # what the log may hold that the file has no room for: the reserve has
 MOVE_ROWS: Final = 10_000
@@ -134,13 +140,14 @@ class SqliteLedger:
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
-            self._database.suspect(str(error))
+            LOG.debug("%s: %s", self._database.path, error)
+            self._database.suspect(UNREADABLE)
             self.damaged = 1
             return Image()
         self.next_number, self.next_key, self.damaged = loaded.next_number, loaded.next_key, loaded.damaged
         self._damaged_ids = loaded.damaged_ids
         if loaded.damaged:
-            self._database.suspect(f"{loaded.damaged} of its records were not what was written")
+            self._database.suspect(CHANGED)
         return loaded.image
 
     def settle(self) -> None:
@@ -153,7 +160,10 @@ class SqliteLedger:
     def write(self, group: Group) -> None:
         """Make the group durable: one transaction, one flush. sqlite3.Error says that nothing of it is."""
         history = self._history
+        generation = 0
         with self._database.transaction():
+            if self._database.log_is_new:
+                generation = self._database.begin_log()
             if group.run != self.last_stamp[0]:
                 self._begin_run(group.run)
             if history is not None:
@@ -166,6 +176,8 @@ class SqliteLedger:
                 self._gaps.write(group.gaps)
             rows = self._staging.rows(group, self._next_id, self._age_ms, None if history is None else history.place)
             insert(self._database.connection, rows)
+        if generation:
+            self._database.note_log(generation)
         self.last_stamp = group.run, group.number
         self._is_begun = True
         self._wrote(rows, group.now)
@@ -176,6 +188,9 @@ class SqliteLedger:
 
     def step(self) -> bool:
         """Do one small piece of what may wait; False when there is nothing to do."""
+        if is_suspect(self._database.path):  # a reader met damage: opened anew, the file is salvaged
+            self._database.suspect(UNREADABLE)
+            raise MisfitError("a reader met damage")
         if self._log_bytes >= GROWTH_BYTES and self._is_log_full():
             self._checkpoint()
             return True
@@ -186,7 +201,8 @@ class SqliteLedger:
             self._moving = self._begin_move()
         if self._moving is not None:
             return self._move_on()
-        is_left = self._remainder.step()  # a piece of each in turn: this may take days
+        if is_left := self._remainder.step():  # a piece of each in turn: this may take days
+            self._log_bytes += STEP_BYTES
         if not self._is_begun:
             return is_left
         self._begin_work()
@@ -310,25 +326,6 @@ class SqliteLedger:
         self._log_bytes = 0
 
 
-def log_missing(missing: Missing) -> None:
-    """Say in the log what may be missing."""
-    log_remark(missing.line())
-
-
-def tell_missing(
-    path: Path, tail: Tail, lacks: Sequence[Lack], now: float, on_missing: Callable[[Missing], None]
-) -> None:
-    """Say what may be missing at the end, and write it down where that is no matter of one write."""
-    lack = lacks[-1] if lacks else None
-    missing = tail.missing(None if lack is None else lack.text, now)
-    if missing is None:
-        return
-    if lack is not None and lack.is_kept:
-        with suppress(OSError):  # on a full disk it is told until the next start
-            missing = keep(path, missing)
-    on_missing(missing)
-
-
 def open_ledger(
     path: Path,
     *,
@@ -339,6 +336,7 @@ def open_ledger(
     on_damage: OnDamage = lambda _: None,
     remark: Callable[[str], None] = log_remark,
     on_missing: Callable[[Missing], None] = log_missing,
+    is_whole: bool = False,
     boot: str | None = None,
     quality: Callable[[], str] = clock_quality,
     clock: Callable[[], float] = time.monotonic,
@@ -347,15 +345,19 @@ def open_ledger(
 ) -> SqliteLedger:
     """Open or create the database for writing, salvaged if it is damaged; StoreError says in one line why not.
 
+    is_whole: it was so a moment ago, and is not looked through again.
+
     The history keeps the clock that everything is counted in, so it is there even where nothing is recorded. `since` is
     when the service began (monotonic), which may be opening its file again.
     """
 
-    def begin() -> SqliteLedger:
+    def begin(*, is_whole: bool) -> SqliteLedger:
         lacks: list[Lack] = []
-        database = open_sound(path, remark=remark, on_lack=lacks.append)
+        database = Database.open(path) if is_whole else open_sound(path, remark=remark, on_lack=lacks.append)
         try:
-            hub_clock = load_clock(database.connection, boot=boot, quality=quality)
+            hub_clock = load_clock(
+                database.connection, boot=boot, quality=quality, present=lambda: (clock(), wall_clock())
+            )
             gaps = GapBook(database.connection, hub_clock)
             tail = Tail(database.connection, hub_clock, database.left_open_at)
             now = clock()
@@ -370,6 +372,7 @@ def open_ledger(
 
             def hire() -> tuple[Chores, Trimming]:
                 from appliance.store.retention import Retention  # noqa: PLC0415 when there is something to do
+                from appliance.store.sweep import Sweep  # noqa: PLC0415 likewise
                 from appliance.store.tiers import Tiers  # noqa: PLC0415 likewise
 
                 retention = Retention(
@@ -380,23 +383,26 @@ def open_ledger(
                     age_ms=hub_clock.age_ms,
                     is_short_of_space=lambda: ledger.short_of_space,
                 )
-                return Chores([Tiers(database, hub_clock.unix_ms), retention]), retention
+                return Chores(
+                    [Tiers(database, hub_clock.unix_ms), retention, Sweep(database, IN_SQL, hub_clock.age_ms)]
+                ), retention
 
             ledger.work(hire)
         except sqlite3.Error as error:
             if is_damage(error):
-                database.suspect(str(error))
+                LOG.debug("%s: %s", path, error)
+                database.suspect(UNREADABLE)
             database.close()
             raise
         return ledger
 
     try:
         try:
-            return begin()
+            return begin(is_whole=is_whole)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
-        return begin()  # salvaged, because it is suspected now
+        return begin(is_whole=False)  # salvaged, because it is suspected now
     except sqlite3.Error as error:
         raise StoreError(explain(path, error)) from error
 
@@ -412,7 +418,7 @@ def read_only(
     """Load the state of a database that cannot be written; nobody may write it meanwhile. sqlite3.Error, OSError."""
     with closing(open_still(path)) as connection:
         hub_clock = load_clock(connection)
-        hub_clock.begin(clock(), wall_clock())
+        hub_clock.begin(clock(), wall_clock(), now)
         return load(connection, Moment(now, hub_clock.age_ms(now)), on_damage)
 
 

@@ -3,6 +3,7 @@
 SQLite then cannot keep the index of the log beside it; a connection of its own kind keeps it in memory, without locks.
 """
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -16,6 +17,13 @@ def cannot_write(error: BaseException) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & 0xFF in CANNOT_WRITE
     return isinstance(error, OSError) and not isinstance(error, PermissionError)
+
+
+def is_harmless(error: BaseException) -> bool:
+    """Whether the error says that the disk is full or read-only: what is there is as it was."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def is_read_only(path: Path) -> bool:

@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from appliance.store import tierrows
-from appliance.store.checksum import checksum
 from appliance.store.reading_rows import IS_WHOLE, prepare
-from appliance.store.sealed import is_whole_row
+from appliance.store.sealed import is_whole_gap, is_whole_row
 from appliance.store.shape import Shape
 from appliance.store.staged import StagedRow, Staging
 
@@ -24,7 +23,7 @@ def judges(connection: sqlite3.Connection, shapes: Mapping[str, Shape]) -> dict[
     for name in IN_SQL.keys() & shapes.keys():
         found[name] = _in_sql(connection, shapes[name])
     if "gaps" in shapes:
-        found["gaps"] = lambda values: bool(values[-1] == checksum(*values[1:-1]))
+        found["gaps"] = is_whole_gap
     if "journal" in shapes:
         staging = Staging(connection)
         found["journal"] = lambda values: staging.is_whole(StagedRow(*values))

@@ -16,6 +16,8 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import Final
 
+from appliance.broker.image import Image
+from appliance.store.calm import Calm
 from appliance.store.database import StoreError, explain
 from appliance.store.group import Group, count, merged
 from appliance.store.ledger import Ledger
@@ -33,6 +35,7 @@ REST: Final = 4.0  # how long the thread rests after a step, in lengths of that 
 IDLE_S: Final = 60.0  # until it asks again for something to do when there was nothing
 AFTER_S: Final = 1.0  # until it asks for something to do after a commit
 LOOK_S: Final = 10.0  # between looks at how full the disk is
+AMEND_S: Final = 30.0  # that the loop has to say what is missing in the file
 TRIMS: Final = 200  # small pieces of history that are given up at once when the disk is full
 
 
@@ -40,8 +43,10 @@ class Writer:
     """Writes groups in a thread of its own; `run` tells them from those of an earlier start.
 
     on_committed: the groups up to this number are durable. on_failure: what waits cannot be written now; a line for
-    people says why and what to do, and stands in `trouble` too. on_recovery: it is written again. read: gives what
-    is in the file where it cannot be written at the start, so that there is one.
+    people says why and what to do, and stands in `trouble` too. on_recovery: it is written again. on_astray: what the
+    file holds now may be less than what counts as durable; what is missing is to be handed over, and `amended` called.
+    reopen_ledger: opens a file that was whole and only could not be written.
+    read: gives what is in the file where it cannot be written at the start, so that there is one.
     """
 
     def __init__(
@@ -55,6 +60,8 @@ class Writer:
         on_committed: Callable[[int], None],
         on_failure: Callable[[str], None],
         on_recovery: Callable[[], None],
+        on_astray: Callable[[Image], None] | None = None,
+        reopen_ledger: Callable[[], Ledger] | None = None,
         read: Callable[[float], Loaded] | None = None,
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = monotonic,
@@ -69,14 +76,18 @@ class Writer:
         self._on_committed = on_committed
         self._on_failure = on_failure
         self._on_recovery = on_recovery
+        self._on_astray = on_astray
         self._retry_s = retry_s
         self._clock = clock
         self._groups: deque[Group] = deque()  # not durable yet, the one in work too
         self._closing = False
+        self._compares = False  # the loop wants to be told what is in the file
+        self._amended: int | None = None  # number of the group that makes the file whole again, and those before it
         self._changed = Condition()
         self._thread: Thread | None = None
         # What only the thread touches once it runs.
-        self._opened = Opened(path, open_ledger)
+        self._opened = Opened(path, open_ledger, reopen_ledger)
+        self._calm = Calm(retry_s)
         self._next_try = 0.0
         self._next_step = 0.0
         self._no_step_before = 0.0
@@ -122,6 +133,18 @@ class Writer:
             self._groups.append(group)
             self._changed.notify()
 
+    def compare(self) -> None:
+        """Have `on_astray` called when everything is written that waits."""
+        with self._changed:
+            self._compares = True
+            self._changed.notify()
+
+    def amended(self, number: int) -> None:
+        """Say that what is missing in the file was handed over, up to that group; it is written in one transaction."""
+        with self._changed:
+            self._amended = number
+            self._changed.notify()
+
     def close(self) -> None:
         """Write everything that was handed over, close the file, end the thread; may be called twice.
 
@@ -148,6 +171,8 @@ class Writer:
                 found = self._read(now)
             except (sqlite3.Error, OSError):
                 raise error from cause
+            if found.is_all:
+                self._opened.take_place(is_whole=False)
             self._fail(error)
             self._next_try = self._clock() + self._retry_s
             return found
@@ -192,6 +217,10 @@ class Writer:
         if self._opened.ledger is not None:
             if self._groups:
                 self._write(self._opened.ledger)
+            elif self._compares:
+                self._compare(self._opened.ledger)
+            elif self._refused and self._clock() >= self._calm.until:
+                self._recover()
             elif not self._closing and self._clock() >= self._next_step:
                 self._step(self._opened.ledger)
 
@@ -200,12 +229,14 @@ class Writer:
         with self._changed:
             while True:
                 if self._closing:
-                    return bool(self._groups)
+                    return bool(self._groups) or (self._compares and self._opened.ledger is not None)
                 due = self._next_step
                 if self._opened.ledger is None:
                     due = self._next_try
-                elif self._groups:
+                elif self._groups or self._compares:
                     return True
+                elif self._refused:
+                    due = min(due, self._calm.until)
                 left = due - self._clock()
                 if left <= 0:
                     return True
@@ -233,13 +264,14 @@ class Writer:
         """Give the groups that share the next transaction, as one with the number of the last."""
         with self._changed:
             waiting = list(self._groups)
+            whole = self._amended or 0
         if len(waiting) == 1:
             return waiting[0]
         batch: list[Group] = []
         size = 0
         for group in waiting:
             size += group.size_bytes
-            if batch and size > MERGED_BYTES:
+            if batch and size > MERGED_BYTES and group.number > whole:
                 break
             batch.append(group)
         return merged(batch)
@@ -275,13 +307,14 @@ class Writer:
             self.stats.failures += 1
             self._full = self._full or is_full(error)
             self._complain(explain(self._path, error) if isinstance(error, (sqlite3.Error, OSError)) else str(error))
+            self._opened.doubt(error)
             self._opened.let_go()
             self._next_try = self._clock()
             self._next_step = self._no_step_before = self._next_try + IDLE_S
             return
         ended = self._clock()
         self._next_step = ended + ((ended - now) * REST if more else IDLE_S)
-        if not self._refused:
+        if not self._refused and not self._calm.is_restless(ended):
             self.trouble = None
         self._wear.look()
 
@@ -290,8 +323,10 @@ class Writer:
     def _fail(self, error: sqlite3.Error | OSError | StoreError) -> None:
         """Let go of the file and tell the loop; the next try follows at once, then one every `retry_s`."""
         self.stats.failures += 1
+        self._opened.doubt(error)
         self._opened.let_go()
         self._next_try = self._clock() + (self._retry_s if self._refused else 0.0)
+        self._calm.failed(self._clock(), is_new=not self._refused)
         cause = error.__cause__ if isinstance(error, StoreError) else error
         if cause is not None and is_full(cause):
             self._full = True
@@ -312,10 +347,13 @@ class Writer:
                 self._opened.check_place()  # not a new one: it would lack what everybody believes to be kept
             ledger = self._opened.open()
             self._opened.take_place()
-            ledger.settle()
             run, number = ledger.last_stamp
-            if run == self._run_id:
+            finds = run == self._run_id and self._waits_for(number)
+            self._opened.settle(ledger, finds=finds)
+            if finds:
                 self._done(number)  # the commit that failed had written them after all
+            if self._opened.is_astray:
+                self._amend(ledger)
             if self._full:
                 ledger.short_of_space = True
                 for _ in range(TRIMS):
@@ -331,9 +369,39 @@ class Writer:
             if not self._groups:
                 self._recover()
 
+    def _compare(self, ledger: Ledger) -> None:
+        self._compares = False
+        try:
+            self._amend(ledger)
+        except (sqlite3.Error, OSError, StoreError) as error:
+            self._compares = True
+            self._fail(error)
+
+    def _amend(self, ledger: Ledger) -> None:
+        """Say what is in the file, and wait until what is missing is handed over; nothing is written before that."""
+        if self._on_astray is not None:
+            image = ledger.load(self._clock())
+            with self._changed:
+                self._amended = None
+            self._tell(self._on_astray, image)
+            with self._changed:
+                if not self._changed.wait_for(lambda: self._amended is not None, AMEND_S):
+                    raise StoreError(f"{self._path} lacks what was kept before, and nobody says what that was")
+        self._opened.is_astray = False
+
+    def _waits_for(self, number: int) -> bool:
+        with self._changed:
+            return bool(self._groups) and self._groups[0].number <= number
+
     def _recover(self) -> None:
-        """Tell that all is well again."""
-        self.trouble = None
+        """Tell that all is well again, unless that was said too often of late."""
+        now = self._clock()
+        if self._refused and now < self._calm.until:
+            return
+        if self._refused:
+            self._calm.recovered(now)
+        if not self._calm.is_restless(now):
+            self.trouble = None
         if self._refused:
             self._refused = False
             self._next_look = 0.0
@@ -346,15 +414,18 @@ class Writer:
         """
         LOG.error("a group of %d could not be written as it is", count(batch), exc_info=error)
         self._opened.let_go()  # with what it believed to have written
+        owed = f"a message or change does not fit into {self._path}: the log shows it"
+        with self._changed:
+            groups = [group for group in self._groups if group.number <= batch.number]
         try:
-            owed = write_what_fits(self._opened, batch, self.stats)
+            for group in groups:  # one by one: a part of several could be taken for the first of them
+                if write_what_fits(self._opened, group, self.stats):
+                    self._refused = True
+                    self._tell(self._on_failure, owed)
+                self._done(group.number)
         except (sqlite3.Error, OSError, StoreError) as trouble:
             self._fail(trouble)
             return
-        if owed:
-            self._refused = True
-            self._tell(self._on_failure, f"a message or change does not fit into {self._path}: the log shows it")
-        self._done(batch.number)
         self._recover()
 
     def _give_up(self) -> None:

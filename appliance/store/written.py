@@ -23,3 +23,4 @@ class Loaded:
     image: Image
     next_number: int
     next_key: int
+    is_all: bool = True  # False where the file could not be read, and the state is an empty one

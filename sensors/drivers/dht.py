@@ -1,16 +1,26 @@
 """DHT11, DHT21 and DHT22: temperature and humidity over one wire."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
-from sensors.driver import Channel, DriverContext, Implausible
-from sensors.hw.dht import MEASURE_TIMEOUT_S, START_TIMEOUT_S, DhtProcess, DhtSensor, Kind, Method
+from sensors.driver import BadFrame, Channel, Disconnected, DriverContext, Implausible
+from sensors.hw.dht import MEASURE_TIMEOUT_S, START_TIMEOUT_S, DhtProcess, DhtSensor, Kind, OutOfSheet
+from sensors.hw.dht_iio import KERNEL_LOG, DhtIio, find
 from sensors.hw.header import GpioNumber
+from sensors.hw.sysfs import SysfsTree
 from sensors.reading import Reading
+
+TWOS_COMPLEMENT = 1638.4  # °C; a magnitude in 15 bits that begins here is none
+
+
+class ZeroFrame(Implausible):
+    """Pulses that were all timed too short: they decode to zeros, and zeros have the right checksum."""
+
+    cause = "all_zero"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +34,7 @@ class Sheet:
 
 _WIDE = ((-40.0, 80.0), (0.0, 100.0))
 SHEETS = {
-    "DHT11": Sheet("DHT11", (0.0, 60.0), (5.0, 100.0)),
+    "DHT11": Sheet("DHT11", (-20.0, 60.0), (5.0, 100.0)),  # the newer ones measure frost
     "DHT21": Sheet("DHT21", *_WIDE),
     "AM2301": Sheet("DHT21", *_WIDE),
     "DHT22": Sheet("DHT22", *_WIDE),
@@ -43,28 +53,42 @@ class Dht:
             Literal["DHT11", "DHT21", "AM2301", "DHT22", "AM2302"], Meta(description="What is printed on the sensor.")
         ]
         pulses: Annotated[
-            Method,
-            Meta(description="Who times the pulses: Blinka's helper (pulseio), Python (bitbang), or what it finds."),
+            Literal["auto", "kernel", "pulseio", "bitbang"],
+            Meta(
+                description="Who times the pulses: the kernel's driver (dtoverlay=dht11), Blinka's helper (pulseio), "
+                "Python (bitbang), or the first of them that is there."
+            ),
         ] = "auto"
+        tries: Annotated[
+            Annotated[int, Meta(ge=1, le=10)],
+            Meta(description="Measurements, 2 s apart, before a reading counts as failed."),
+        ] = 3
 
     serial_number: str | None = None
+    measures: ClassVar[tuple[str, ...]] = ("temperature", "humidity")
     interval_s: ClassVar[float] = 30.0
     min_interval_s: ClassVar[float] = 2.0
-    timeout_s: ClassVar[float] = START_TIMEOUT_S + MEASURE_TIMEOUT_S + 2
 
     @classmethod
-    def build(cls, options: "Dht.Options", context: DriverContext) -> "Dht":  # noqa: ARG003 what every kind is given
-        """Start the process that measures. Raises SensorError, DriverUnavailable among them."""
-        sensor = DhtProcess(SHEETS[options.model].kind, options.pin, options.pulses)
+    def build(cls, options: "Dht.Options", context: DriverContext) -> "Dht":
+        """Find the kernel's driver for the pin, or start the process that measures. Raises SensorError."""
+        kind, sysfs = SHEETS[options.model].kind, SysfsTree(context.sysfs_root)
+        if options.pulses == "kernel" or (options.pulses == "auto" and find(sysfs, options.pin) is not None):
+            iio = DhtIio(sysfs, kind, options.pin, clock=context.clock, kernel_log=context.sysfs_root / KERNEL_LOG)
+            return cls(iio, options.model, options.tries)
+        process = DhtProcess(kind, options.pin, options.pulses)
         try:
-            sensor.start()
+            process.start()
         except BaseException:
-            sensor.close()
+            process.close()
             raise
-        return cls(sensor, options.model)
+        return cls(process, options.model, options.tries)
 
-    def __init__(self, sensor: DhtSensor, model: str) -> None:
+    def __init__(self, sensor: DhtSensor, model: str, tries: int = 1) -> None:
         self._sensor = sensor
+        self._tries = tries
+        self.retried: Mapping[str, int] = {}
+        self.timeout_s = START_TIMEOUT_S + tries * MEASURE_TIMEOUT_S + 2
         self._sheet = SHEETS[model]
         self.model: str | None = model
         (coldest, warmest), (driest, dampest) = self._sheet.temperature, self._sheet.humidity
@@ -74,18 +98,31 @@ class Dht:
         )
 
     def read(self) -> Sequence[Reading]:
-        """Measure once: up to 2 s to keep the sensor's pause, then a quarter. Raises SensorError."""
-        temperature, humidity = self._sensor.measure()
+        """Measure, and again after a bad answer: up to 2 s for the sensor's pause and a quarter. Raises SensorError."""
+        left = self._tries
+        while True:
+            left -= 1
+            try:
+                return self._measure()
+            except (BadFrame, Disconnected, Implausible) as error:
+                if not left:
+                    raise
+                self.retried = {**self.retried, error.cause: self.retried.get(error.cause, 0) + 1}
+
+    def _measure(self) -> Sequence[Reading]:
+        temperature, humidity, raw = self._sensor.measure()
+        if temperature <= -TWOS_COMPLEMENT:
+            # Younger DHT22 tell frost in two's complement; the library and the kernel know a sign and a magnitude only.
+            temperature = round(-temperature - 2 * TWOS_COMPLEMENT, 1)
         if temperature == 0 and humidity == 0:
-            # Pulses that were all timed too short decode to zeros, and zeros have the right checksum.
-            raise Implausible("a frame of zeros, which no air has; check the pull-up and the supply of 3.3 to 5 V")
+            raise ZeroFrame("a frame of zeros, which no air has; check the pull-up and the supply of 3.3 to 5 V")
         for channel, value in zip(self.channels, (temperature, humidity), strict=True):
             if channel.low is not None and channel.high is not None and not channel.low <= value <= channel.high:
-                raise Implausible(
-                    f"{channel.measurement} {value:g} {channel.unit} is nothing that a {self.model} measures; "
-                    "is the model right?"
+                raise OutOfSheet(
+                    f"{channel.measurement} {value:g} {channel.unit} is nothing that a {self.model} measures "
+                    f"({raw or 'no frame'}); is the model right?"
                 )
-        return (Reading("temperature", temperature), Reading("humidity", humidity))
+        return (Reading("temperature", temperature, raw=raw), Reading("humidity", humidity, raw=raw))
 
     def close(self) -> None:
         """See Driver."""

@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from sensors.debounce import Debounce
 from sensors.driver import Channel, DriverContext, SensorError, as_sensor_error
 from sensors.hw.gpio import InputLine, Pull, open_gpio
 from sensors.hw.header import GpioNumber
 from sensors.reading import Reading
 
-LONGEST_UNREST_S = 1.0  # a contact that chatters on and on is believed now and then, rather than never
 LOOK_AGAIN_S = 5.0  # the kernel loses edges when they come fast; the level itself is never lost
 RETRY_S = 1.0  # after the pin could not be read
 MOST_EDGES = 1000  # waiting to be judged; the oldest go, as the last ones decide
@@ -42,48 +42,6 @@ WIRINGS = {
     "smoke": Wiring("up", "low", 0.2),
     "button": Wiring("up", "low", 0.02),
 }
-
-
-class Debounce:
-    """Tells which level a bouncing contact means: the one that stays for `settle_s`. Pure."""
-
-    def __init__(self, *, level: bool, settle_s: float, longest_unrest_s: float = LONGEST_UNREST_S) -> None:
-        self.state = level
-        self._settle_s = settle_s
-        self._longest_unrest_s = longest_unrest_s
-        self._raw = level
-        self._since = 0.0  # when the contact last moved
-        self._unrest_since: float | None = None  # when it began to move
-
-    def seen(self, now: float, level: bool) -> bool | None:  # noqa: FBT001 level is the value
-        """Take the level seen at an edge or at the deadline; give the new state when it is decided."""
-        decided = self._decide(now)
-        if level is not self._raw:
-            self._raw, self._since = level, now
-            if self._unrest_since is None:
-                self._unrest_since = now
-            if decided is None:
-                decided = self._decide(now)
-        return decided
-
-    @property
-    def deadline(self) -> float | None:
-        """When to look at the level next, unless an edge comes first; None while the state is what is seen."""
-        if self._raw is self.state or self._unrest_since is None:
-            return None
-        return min(self._since + self._settle_s, self._unrest_since + self._longest_unrest_s)
-
-    def _decide(self, now: float) -> bool | None:
-        calm = now >= self._since + self._settle_s
-        tired = self._unrest_since is not None and now >= self._unrest_since + self._longest_unrest_s
-        if calm:
-            self._unrest_since = None
-        if self._raw is self.state or not (calm or tired):
-            return None
-        if not calm:
-            self._unrest_since = now
-        self.state = self._raw
-        return self.state
 
 
 class Stage(Enum):

@@ -33,6 +33,7 @@ class Host:
             Meta(description="A folder on the file system whose use is measured.", pattern="^/"),
         ] = "/"
 
+    measures: ClassVar[tuple[str, ...]] = ("cpu_temperature", "load", "memory", "swap", "disk", "wifi_signal")
     interval_s: ClassVar[float] = 30.0
     min_interval_s: ClassVar[float] = 1.0
     timeout_s: ClassVar[float] = 10.0

@@ -1,5 +1,6 @@
 """A DHT temperature and humidity sensor on a pin, read by adafruit_dht in a child process that can be killed."""
 
+import ctypes
 import errno
 import json
 import os
@@ -12,9 +13,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-from sensors.driver import BadFrame, Disconnected, DriverUnavailable, Implausible, SensorError, TimedOut
+from sensors.driver import (
+    CutShort,
+    Disconnected,
+    DriverUnavailable,
+    Implausible,
+    SensorError,
+    TimedOut,
+    WrongChecksum,
+)
 from sensors.hw import dht_child
 
 Kind = Literal["DHT11", "DHT21", "DHT22"]
@@ -23,17 +32,26 @@ Method = Literal["auto", "pulseio", "bitbang"]
 START_TIMEOUT_S = 20.0  # a Pi Zero imports for ten
 MEASURE_TIMEOUT_S = dht_child.SPACING_S + 3.0
 END_TIMEOUT_S = 0.5
+IPC_RMID = 0
 INSTALL = "pip install 'home-sensor-appliance[hardware]'"
 
+
+class OutOfSheet(Implausible):
+    """A frame that came whole and says what the model cannot measure."""
+
+    cause = "range"
+
+
+NOT_FOUND = "DHT sensor not found"
 FAILURES: tuple[tuple[str, type[SensorError], str], ...] = (  # beginning of the library's words → what they mean
-    ("DHT sensor not found", Disconnected, "no answer on {pin}: check power, wiring and pin number"),
+    (NOT_FOUND, Disconnected, "no answer on {pin}: check power, wiring and pin number"),
     (
         "A full buffer was not returned",
-        BadFrame,
-        "the answer on {pin} stopped short; a pull-up of 4.7 to 10 kΩ, a shorter cable or a less busy computer helps",
+        CutShort,
+        "the answer on {pin} stopped after {pulses} of 81 pulses: a pull-up (4.7 to 10 kΩ) or a shorter cable helps",
     ),
-    ("Checksum did not validate", BadFrame, "the answer on {pin} is damaged: its checksum is wrong"),
-    ("Received unplausible data", Implausible, "humidity above 100 % on {pin}; is the model right?"),
+    ("Checksum did not validate", WrongChecksum, "the answer on {pin} is damaged: its checksum is wrong ({frame})"),
+    ("Received unplausible data", OutOfSheet, "humidity above 100 % on {pin} ({frame}); is the model right?"),
     (
         "Timed out waiting for PulseIn message",
         DriverUnavailable,
@@ -48,11 +66,19 @@ FAILURES: tuple[tuple[str, type[SensorError], str], ...] = (  # beginning of the
 )
 
 
+class Measurement(NamedTuple):
+    """What one frame said: °C, relative humidity in percent, and the frame as it came."""
+
+    temperature: float
+    humidity: float
+    raw: str = ""
+
+
 class DhtSensor(Protocol):
     """One sensor."""
 
-    def measure(self) -> tuple[float, float]:
-        """Give °C and relative humidity in percent, measured now. Blocks for seconds. Raises SensorError."""
+    def measure(self) -> Measurement:
+        """Give what the sensor measures now, after the pause that it needs. Blocks for seconds. Raises SensorError."""
 
     def close(self) -> None:
         """Let go of the pin; ends a measurement under way. May be called twice and from any thread."""
@@ -71,12 +97,14 @@ class DhtProcess:
         start_timeout_s: float = START_TIMEOUT_S,
         measure_timeout_s: float = MEASURE_TIMEOUT_S,
     ) -> None:
+        self._kind = kind
         self._pin = f"GPIO{pin}"
         self._argv = [*program, kind, str(pin), method]
         self._start_timeout_s = start_timeout_s
         self._measure_timeout_s = measure_timeout_s
         self._child: subprocess.Popen[bytes] | None = None
         self._pending = b""
+        self._queues: list[int] = []  # the library's message queues: they outlast a child that was killed
         self._closed = False
         self._busy = Lock()  # held for a whole measurement: only its holder touches the pipes
         self._state = Lock()  # held for moments: which child, and whether closed
@@ -86,7 +114,7 @@ class DhtProcess:
         with self._busy:
             self._ensure_started()
 
-    def measure(self) -> tuple[float, float]:
+    def measure(self) -> Measurement:
         """See DhtSensor."""
         with self._busy:
             child = self._ensure_started()
@@ -99,7 +127,8 @@ class DhtProcess:
             answer = self._answer(child, self._measure_timeout_s)
             if "error" in answer:
                 raise explain(answer, self._pin)
-            return float(answer["temperature"]), float(answer["humidity"])
+            temperature = signed(self._kind, bytes.fromhex(answer["frame"]), float(answer["temperature"]))
+            return Measurement(temperature, float(answer["humidity"]), answer["frame"])
 
     def close(self) -> None:
         """See DhtSensor."""
@@ -133,6 +162,7 @@ class DhtProcess:
         if "error" in answer:
             self._drop(child)
             raise explain(answer, self._pin)
+        self._queues = answer.get("queues", [])
         return child
 
     def _answer(self, child: subprocess.Popen[bytes], timeout_s: float) -> dict[str, Any]:
@@ -176,6 +206,8 @@ class DhtProcess:
             _wait_for_end(child, END_TIMEOUT_S)
             _kill(child)  # and a helper of the library that was left behind: it would hold the pin
             child.wait()
+            if child.returncode != 0:
+                _remove_queues(self._queues)
         if child.stdout is not None:
             child.stdout.close()
 
@@ -187,24 +219,41 @@ class FakeDht:
         self._answers = iter(answers)
         self.closed = False
 
-    def measure(self) -> tuple[float, float]:
+    def measure(self) -> Measurement:
         """See DhtSensor."""
         answer = next(self._answers)
         if isinstance(answer, SensorError):
             raise answer
-        return answer
+        return Measurement(*answer)
 
     def close(self) -> None:
         """See DhtSensor."""
         self.closed = True
 
 
+def signed(kind: Kind, frame: bytes, temperature: float) -> float:
+    """Give °C with the sign that the library misses: it reads the -5 of a DHT11 as +5.
+
+    A DHT11 that measures frost says so in the highest bit of the tenths.
+    """
+    if kind != "DHT11":
+        return temperature
+    if len(frame) < 4:
+        raise DriverUnavailable(
+            "this release of adafruit_dht shows no frames, and takes the frost of a DHT11 for warmth"
+        )
+    return -temperature if frame[3] & 0x80 else temperature
+
+
 def explain(answer: dict[str, Any], pin: str) -> SensorError:
     """Tell in our terms what the library raised in the child."""
     text = " ".join(str(answer["text"]).split())
+    pulses, frame = answer.get("pulses"), answer.get("frame")
+    if pulses and text.startswith(NOT_FOUND):  # the library says so of fewer than ten pulses
+        text = "A full buffer was not returned"
     for beginning, kind, words in FAILURES:
         if text.startswith(beginning):
-            return kind(words.format(pin=pin))
+            return kind(words.format(pin=pin, pulses=pulses, frame=frame))
     match answer:
         case {"error": "ImportError" | "ModuleNotFoundError"}:
             return DriverUnavailable(f"a library for DHT sensors is missing ({text}); {INSTALL}")
@@ -237,6 +286,14 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     """Kill the whole group of a child that was not waited for yet."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
+
+
+def _remove_queues(queues: Sequence[int]) -> None:
+    """Remove System V message queues of a child that could not do so itself; those that are gone are no matter."""
+    if queues:
+        libc = ctypes.CDLL(None)
+        for queue in queues:
+            libc.msgctl(queue, IPC_RMID, None)
 
 
 def _how(returncode: int) -> str:

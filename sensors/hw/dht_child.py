@@ -5,7 +5,9 @@ at import, and because Blinka prints on stdout. It ends when its stdin does, eve
 Run by sensors.hw.dht as a file, so it imports nothing of ours.
 
 Arguments: class of adafruit_dht, GPIO number, and how to time the pulses: auto, pulseio or bitbang.
-Answers: {} when ready; {"temperature": °C, "humidity": %}; {"error": class, "errno": number or null, "text": words}.
+Answers: {"queues": ids of the library's message queues} when ready; {"temperature": °C, "humidity": %};
+{"error": class, "errno": number or null, "text": words}. With the last two, as far as it came: the number of "pulses",
+and the "frame" in hexadecimal.
 """
 
 import json
@@ -16,15 +18,59 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 SPACING_S = 2.1  # the sensor needs 2 s, and sooner the library would repeat the old value without measuring
+FRAME_PULSES = 81  # 40 bits of a low and a high one, and the last low
+PULSEIN = "pulseio.PulseIn"
 GRACE_S = 1.0  # for an orderly end: the library removes its message queue and its helper process
+
+
+class Seen:
+    """What the library saw of the last answer, and does not tell."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Be ready for the next answer."""
+        self.pulses: int | None = None
+        self.frame = b""
+
+    def listen_in(self, device: Any) -> None:
+        """Note what passes between the steps of adafruit_dht: pulses, then byte after byte."""
+        for name in ("_get_pulses_bitbang", "_get_pulses_pulseio"):
+            setattr(device, name, self._noting_pulses(getattr(device, name)))
+        device._pulses_to_binary = self._noting_bytes(device._pulses_to_binary)  # noqa: SLF001 nowhere else is a frame
+
+    def _noting_pulses(self, get: Callable[[], Any]) -> Callable[[], Any]:
+        def noting() -> Any:
+            pulses = get()
+            self.pulses, self.frame = len(pulses), b""
+            # The library waits for the three more bytes of a DHT21. Of one that sends none it would take the sensor's
+            # greeting, two pulses before the frame, for a bit.
+            return pulses[-FRAME_PULSES:] if FRAME_PULSES < len(pulses) <= FRAME_PULSES + 4 else pulses
+
+        return noting
+
+    def _noting_bytes(self, decode: Callable[[Any, int, int], int]) -> Callable[[Any, int, int], int]:
+        def noting(pulses: Any, start: int, stop: int) -> int:
+            byte = decode(pulses, start, stop)
+            self.frame += bytes([byte])
+            return byte
+
+        return noting
+
+    def answer(self) -> dict[str, object]:
+        """Give it as a part of an answer."""
+        return {"pulses": self.pulses, "frame": self.frame.hex(" ")}
 
 
 class Device(Protocol):
     """What this program uses of adafruit_dht's classes."""
 
+    seen: Seen
     temperature: float | None
     humidity: float | None
 
@@ -46,6 +92,8 @@ def open_device(kind: str, pin: int, method: str) -> Device:
         raise LookupError(f"no pin D{pin} on board {getattr(board, 'board_id', 'unknown')}")
     options = {} if method == "auto" else {"use_pulseio": method == "pulseio"}
     device: Device = device_class(getattr(board, f"D{pin}"), **options)
+    device.seen = Seen()
+    device.seen.listen_in(device)
     return device
 
 
@@ -56,12 +104,13 @@ def failure(error: Exception) -> dict[str, object]:
 
 def measure(device: Device) -> dict[str, object]:
     """Ask once. The values are looked at only after a measurement that did not raise: else they are the old ones."""
+    device.seen.forget()
     try:
         device.measure()
         answer: dict[str, object] = {"temperature": device.temperature, "humidity": device.humidity}
     except Exception as error:  # noqa: BLE001 the parent judges it
-        return failure(error)
-    return answer
+        answer = failure(error)
+    return answer | device.seen.answer()
 
 
 def serve(
@@ -79,7 +128,7 @@ def serve(
         answer(failure(error))
         return
     try:
-        answer({})
+        answer({"queues": [queue.id for queue in library_queues()]})
         measured_at = None
         for _request in requests:
             if measured_at is not None:
@@ -107,8 +156,17 @@ def requests_until_end(descriptor: int) -> Iterator[str]:
     return iter(requests.get, None)
 
 
+def library_queues() -> list[Any]:
+    """Give the message queues of Blinka's PulseIn; the system keeps them when this process has ended."""
+    modules = [module for name, module in list(sys.modules.items()) if name.endswith(PULSEIN)]
+    return [queue for module in modules for queue in getattr(module, "queues", ())]
+
+
 def end_at_once() -> None:
     """Kill this process, and the library's helper with it where the group is ours."""
+    for left in library_queues():
+        with suppress(Exception):  # it may be gone already
+            left.remove()
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -30,6 +30,12 @@ class InputLine(Protocol):
     def on_change(self, call: Callable[[bool], None]) -> None:
         """Call with the new level after every edge that the kernel saw, from a thread of the library."""
 
+    def on_edge(self, call: Callable[[bool, float], None]) -> None:
+        """As `on_change` and in its place, with the time of the edge itself, however late it is told.
+
+        In seconds of a clock of the kernel's own: what counts is how much lies between two of them.
+        """
+
     def close(self) -> None:
         """Give the pin back; may be called twice."""
 
@@ -66,6 +72,7 @@ class GpiozeroInput:
     def __init__(self, device: Any, *, active_level: bool) -> None:
         self._device = device
         self._active_level = active_level
+        self._told: Callable[[float, Any], None] | None = None  # gpiozero's own reference to it is a weak one
 
     def level(self) -> bool:
         """See InputLine."""
@@ -75,6 +82,11 @@ class GpiozeroInput:
         """See InputLine."""
         self._device.when_activated = lambda: call(self._active_level)
         self._device.when_deactivated = lambda: call(not self._active_level)
+
+    def on_edge(self, call: Callable[[bool, float], None]) -> None:
+        """See InputLine."""
+        self._told = lambda ticks, state: call(bool(state), float(ticks))
+        self._device.pin.when_changed = self._told
 
     def close(self) -> None:
         """See InputLine."""
@@ -263,6 +275,7 @@ class FakeInput:
     def __init__(self, *, level: bool) -> None:
         self._level = level
         self._calls: list[Callable[[bool], None]] = []
+        self._edge_calls: list[Callable[[bool, float], None]] = []
         self.closed = False
 
     def level(self) -> bool:
@@ -273,12 +286,18 @@ class FakeInput:
         """See InputLine."""
         self._calls.append(call)
 
-    def drive(self, level: bool, *, lose_edge: bool = False) -> None:  # noqa: FBT001 level is the value
+    def on_edge(self, call: Callable[[bool, float], None]) -> None:
+        """See InputLine."""
+        self._edge_calls.append(call)
+
+    def drive(self, level: bool, *, at: float = 0.0, lose_edge: bool = False) -> None:  # noqa: FBT001 level is the value
         """Put a level on the pin; calls back in this thread, unless the kernel is to have missed the edge."""
         changed, self._level = level is not self._level, level
         if changed and not self.closed and not lose_edge:
             for call in self._calls:
                 call(level)
+            for edge_call in self._edge_calls:
+                edge_call(level, at)
 
     def close(self) -> None:
         """See InputLine."""

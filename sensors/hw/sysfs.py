@@ -13,6 +13,9 @@ class Sysfs(Protocol):
     def read(self, path: str) -> str:
         """Give the text without blanks and NULs around it. Raises OSError, as the kernel does when a device fails."""
 
+    def read_bytes(self, path: str) -> bytes:
+        """Give all of the file as it is, as the numbers of the device tree are no text. Raises OSError."""
+
     def glob(self, pattern: str) -> list[str]:
         """Give the paths that match, sorted; a `*` stays within its level."""
 
@@ -28,8 +31,12 @@ class SysfsTree:
 
     def read(self, path: str) -> str:
         """See Sysfs."""
-        raw = (self._root / path).read_bytes()
-        return raw.decode("utf-8", "replace").strip("\0 \n\t")  # the device tree ends its strings with NUL
+        # The device tree ends its strings with NUL.
+        return self.read_bytes(path).decode("utf-8", "replace").strip("\0 \n\t")
+
+    def read_bytes(self, path: str) -> bytes:
+        """See Sysfs."""
+        return (self._root / path).read_bytes()
 
     def glob(self, pattern: str) -> list[str]:
         """See Sysfs."""
@@ -45,19 +52,23 @@ class SysfsTree:
 class FakeSysfs:
     """Files out of a dict; an OSError in place of a text is raised when that file is read."""
 
-    def __init__(self, files: Mapping[str, str | OSError], *, disks: Mapping[str, float] | None = None) -> None:
+    def __init__(self, files: Mapping[str, str | bytes | OSError], *, disks: Mapping[str, float] | None = None) -> None:
         self.files = dict(files)
         self.disks = dict(disks or {})
 
     def read(self, path: str) -> str:
         """See Sysfs."""
+        return self.read_bytes(path).decode("utf-8", "replace").strip("\0 \n\t")
+
+    def read_bytes(self, path: str) -> bytes:
+        """See Sysfs."""
         try:
-            text = self.files[path]
+            content = self.files[path]
         except KeyError:
             raise FileNotFoundError(2, "No such file or directory", path) from None
-        if isinstance(text, OSError):
-            raise text
-        return text.strip("\0 \n\t")
+        if isinstance(content, OSError):
+            raise content
+        return content.encode() if isinstance(content, str) else content
 
     def glob(self, pattern: str) -> list[str]:
         """See Sysfs."""

@@ -187,6 +187,11 @@ class TestOneTableOfAList:
         assert document.convert(Options, HALL, beside=Common) == Options(pin=5)
         assert document.at(("sensor", 0, "pin")) == 4
 
+    def test_keys_apart_are_left_to_who_knows_them(self):
+        document = Document(FILE, SENSORS.format("pin = 5\n[sensor.air]\ndelta = 1"))
+        assert document.convert(Options, HALL, beside=Common, apart=["air"]) == Options(pin=5)
+        assert document.convert(Common, ("sensor", 0), apart=["pin"]) == Common(name="kitchen", kind="dht")
+
     @pytest.mark.parametrize(
         ("keys", "line"),
         [

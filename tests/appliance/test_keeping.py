@@ -2,23 +2,30 @@
 
 import asyncio
 import errno
+import shutil
 import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from ledgers import Disk, disk_error
 
 from appliance import keeping as module
+from appliance.broker.core import Broker
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.records import Back
+from appliance.broker.restoring import LeftOut
 from appliance.broker.rights import ALL_RIGHTS
 from appliance.keeping import Keeping, size_bytes
-from appliance.settings import History, Settings, Store
+from appliance.settings import History, Limits, Settings, Store
+from appliance.store import beside
 from appliance.store.database import StoreError
 from appliance.store.gaps import HUB, UNKEPT
+from appliance.store.group import Group
 from appliance.store.missing import Missing
-from appliance.store.sqlite_ledger import open_ledger
+from appliance.store.sqlite_ledger import open_ledger, read_only
 
 RECORD = int(RouteFlag.RECORD)
 
@@ -38,6 +45,7 @@ class Core:
 
     def restore(self, image, _now):
         self.restored = image
+        return LeftOut(0, 0)
 
     def waiting(self):
         return self.links
@@ -53,7 +61,7 @@ class Core:
     def settle(self):
         pass
 
-    turn = settle
+    turn = can_store = settle
 
 
 @pytest.fixture
@@ -274,3 +282,94 @@ def test_what_is_remarked_at_the_start_is_not_said_when_the_file_is_opened_again
             await keeping.close()
 
     asyncio.run(scenario())
+
+
+def retained_in(path, directory):
+    """What a start after a power cut would find."""
+    directory.mkdir()
+    for more in ("", "-wal"):
+        if Path(f"{path}{more}").exists():
+            shutil.copy(f"{path}{more}", directory)
+    image = read_only(directory / path.name, 5.0).image
+    return {topic: message.payload for topic, message in image.retained.items()}
+
+
+@pytest.mark.parametrize("what", ["the log", "the file"])
+def test_what_is_gone_under_a_running_service_is_written_anew(tmp_path, what):
+    path = tmp_path / "data" / "appliance.db"
+    other = tmp_path / "other.db"
+    open_ledger(other, site="home", max_series=9).close()
+
+    async def scenario():
+        keeping, hub = Keeping(path, Settings()), Core()
+        await keeping.open()
+        try:
+            journal = keeping.journal_for(lambda _: ALL_RIGHTS)
+            broker = Broker(Limits(), next_client_id=str, journal=journal)
+            keeping.restore(broker, hub)
+            broker.publish(Message("a", b"1", 1, True), 1.0)
+            broker.publish(Message("b", b"1", 1, True), 1.0)
+            await until(lambda: keeping.status()["commits"], "it is not written")
+            if what == "the log":
+                path.with_name("appliance.db-wal").unlink()
+            else:
+                other.rename(path)
+            broker.publish(Message("b", b"2", 1, True), 2.0)
+            journal.close()  # nobody waits for it, so its group stays open
+            await until(lambda: keeping.status()["failures"], "nobody noticed")
+            await until(lambda: not journal.refuses and not journal.waiting_bytes, "it is not written again")
+            assert retained_in(path, tmp_path / "copy") == {"a": b"1", "b": b"2"}
+        finally:
+            await keeping.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_damaged_file_on_a_full_disk_does_not_stop_the_start(tmp_path, monkeypatch, caplog, readable):
+    path = tmp_path / "data" / "appliance.db"
+    ledger = open_ledger(path, site="home", max_series=9)
+    kept = Message("t", b"kept", 1, True)
+    ledger.write(Group(1, [(kept, int(RouteFlag.RETAINED), 1.0, None)], run=7, now=1.0, at=1e9))
+    ledger.finish()
+    ledger.close()
+    with closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'wills'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * 1024)
+        file.write(b"\xff" * 1024)
+    full = StoreError(f"{path} is damaged and there is no room")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    has_room = []
+
+    def opened(*arguments, **options):
+        if not has_room:
+            raise full
+        return open_ledger(*arguments, **options)
+
+    def unreadable(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(module, "open_ledger", opened)
+    if not readable:
+        monkeypatch.setattr(beside, "read_beside", unreadable)
+
+    async def scenario():
+        keeping, hub = Keeping(path, Settings()), Core()
+        await keeping.open()
+        try:
+            journal = keeping.journal_for(lambda _: ALL_RIGHTS)
+            broker = Broker(Limits(), next_client_id=str, journal=journal)
+            keeping.restore(broker, hub)
+            assert [one.topic for one in broker.router.retained.messages()] == ["t"] * readable
+            assert journal.refuses
+            assert "no room" in keeping.trouble()
+            has_room.append(True)
+            await until(lambda: not journal.refuses, "it does not take up again")
+            assert retained_in(path, tmp_path / "copy") == {"t": b"kept"}
+            assert journal.take_key() > (0 if readable else 1_000_000)
+        finally:
+            await keeping.close()
+
+    asyncio.run(scenario())
+    assert "cannot be mended where nothing can be written" in caplog.text

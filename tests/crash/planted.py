@@ -124,6 +124,13 @@ def hasty() -> None:
     SqliteLedger.load = some
 
 
+def credulous() -> None:
+    """Count as time without power whatever a trusted clock says."""
+    from appliance.store import hubclock
+
+    hubclock.believed_off_ms = lambda from_ms, to_ms: max(0, to_ms - from_ms)
+
+
 def restless() -> None:
     """Move and checkpoint as often as there is anything to move, and in the smallest of steps."""
     from appliance.store import history, sqlite_ledger, state_move, writer
@@ -139,7 +146,7 @@ def restless() -> None:
 
 CHANGES: dict[str, Callable[[], None]] = {
     change.__name__: change
-    for change in (restless, hurried, early, unflushed, in_place, forgetful, swapped, unrecorded, hasty)
+    for change in (restless, hurried, early, unflushed, in_place, forgetful, swapped, unrecorded, hasty, credulous)
 }
 
 

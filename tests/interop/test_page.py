@@ -364,6 +364,35 @@ def test_all_gaps_are_shown_on_demand_and_devices_have_their_names(tmp_path):
     assert complaints == []
 
 
+WORDS = [  # kind, value, unit; the tile's name, what stands large and its unit, the icon
+    ("under_voltage", True, None, ["Power supply", "Too low", "", "power"]),
+    ("under_voltage", False, None, ["Power supply", "Fine", "", "power"]),
+    ("throttled", True, None, ["Processor", "Slowed down", "", "chip"]),
+    ("wifi_signal", -61.4, "dBm", ["Wi-Fi", "-61", "dBm", "signal"]),
+    ("swap", 3.2, "%", ["Swap", "3", "%", "chip"]),
+    ("dew_point", 9.26, "°C", ["Dew point", "9.3", "°C", "temperature"]),
+    ("absolute_humidity", 8.64, "g/m³", ["Absolute humidity", "8.6", "g/m³", "humidity"]),
+    ("co2", 612.3, "ppm", ["CO₂", "612", "ppm", "air"]),
+    ("light", 120.4, "lx", ["Light", "120", "lx", "light"]),
+]
+
+
+def test_what_sensors_measure_is_put_into_words(tmp_path):
+    ask = """(kinds) => import('/words.js').then((words) => kinds.map(([kind, value, unit]) => {
+        const role = typeof value === 'boolean' ? 'binary_sensor' : 'sensor';
+        const tile = {kind, value, unit, role, name: '', label: null};
+        const icon = words.icon(tile);
+        if (!document.querySelector(`#i-${icon}`)) throw new Error(`no icon ${icon}`);
+        return [words.name(tile), ...words.reading(tile), icon];
+    }))"""
+
+    async def look(tab, served):  # noqa: ARG001
+        assert await tab.evaluate(ask, [row[:3] for row in WORDS]) == [row[3] for row in WORDS]
+
+    complaints, _ = browse(tmp_path, look)
+    assert complaints == []
+
+
 def test_the_example_of_an_empty_house_is_whole_and_names_the_port(tmp_path):
     status = {"version": "test", "mqtt": "127.0.0.1:18830", "store": None}
 

@@ -30,12 +30,13 @@ SETTLED_S = 0.4
 class Story:
     """How a clock goes: (offset, whether it is known to be right) at the start and after each turn.
 
-    An offset of None is the true time; `at` is a fixed time that the clock wakes at.
+    `wakes_at` is a fixed time that the clock wakes at. boots: each turn is another boot, after a power cut.
     """
 
     name: str
     turns: tuple[tuple[float, bool], ...]
     wakes_at: float | None = None
+    boots: bool = False
 
 
 def stories() -> list[Story]:
@@ -49,6 +50,10 @@ def stories() -> list[Story]:
     jumps = (HOUR_S, -HOUR_S, 10 * YEAR_S, -10 * YEAR_S)
     found += [
         Story(f"jumps by {jump / HOUR_S:+,.0f} h and back", ((0, True), (jump, True), (0, True))) for jump in jumps
+    ]
+    found += [
+        Story(f"boots {jump / HOUR_S:+,.0f} h off, then right", ((0, True), (jump, True), (0, True)), boots=True)
+        for jump in jumps[-2:]
     ]
     return found
 
@@ -82,7 +87,7 @@ def run(options: Namespace) -> list[Finding]:
     try:
         found = stories()
         if options.planted or options.small:
-            found = found[:1] if options.planted else [found[0], *found[-2:]]
+            found = [found[0], found[-2]] if options.planted else [found[0], *found[-4:-1]]
         for story in found:
             scratch = Path(tempfile.mkdtemp(prefix="appliance-clock-"))
             try:
@@ -106,13 +111,14 @@ def run(options: Namespace) -> list[Finding]:
 def live(story: Story, scratch: Path, told: Told, *, careless: bool) -> None:
     """Go through one story, and start once more at its end with the clock of its begin.
 
-    careless: the clock is believed whatever it says, which must be caught.
+    careless: the clock is believed whatever it says, and its jumps between boots too, which must be caught.
     """
+    change = "credulous" if careless else ""
     began = time.time()
     turns = [((story.wakes_at - began) if story.wakes_at and not is_set else offset_s, is_set or careless)
              for offset_s, is_set in story.turns]  # fmt: skip
     sent: list[tuple[float, float, bool]] = []  # true time, what the clock said, whether it was right
-    broker = Dated(scratch, turns[0][0], is_set=turns[0][1])
+    broker = Dated(scratch, turns[0][0], is_set=turns[0][1], boot="boot 0" * story.boots, change=change)
     links: list[Raw] = []
     try:
         stays = _client(broker, links, "stays")
@@ -121,7 +127,12 @@ def live(story: Story, scratch: Path, told: Told, *, careless: bool) -> None:
         _publish(teller, 900, raw5.publish("keep/it", b"kept", 1, 900, properties=EXPIRY, retain=True))
         _publish(teller, 901, raw5.publish("queue/it", b"waited", 1, 901, properties=EXPIRY))
         for number, (offset_s, is_set) in enumerate(turns):
-            if number:
+            if number and story.boots:
+                broker.cut()
+                broker = Dated(scratch, offset_s, is_set=is_set, boot=f"boot {number}", change=change)
+                _check_kept(broker, links, told, f"{story.name}, boot {number}")
+                stays, teller = _client(broker, links, "stays"), _client(broker, links, "teller")
+            elif number:
                 broker.turn(offset_s, is_set=is_set)
             _tell(broker, teller, sent, is_set=is_set)
             if stays.until_answered():
@@ -132,7 +143,7 @@ def live(story: Story, scratch: Path, told: Told, *, careless: bool) -> None:
             link.close()
         broker.stop()
     links = []
-    broker = Dated(scratch, turns[0][0], is_set=turns[0][1])
+    broker = Dated(scratch, turns[0][0], is_set=turns[0][1], boot="the last" * story.boots, change=change)
     try:
         _check_kept(broker, links, told, f"{story.name}, started again")
         _tell(broker, _client(broker, links, "teller"), sent, is_set=turns[0][1])

@@ -430,7 +430,7 @@ def test_what_cannot_be_true_is_not_published(run, listener):
             if json.loads(m.payload)["sensors"]["attic"].get("failed")
         ]
     )[-1]
-    assert health["sensors"]["attic"]["failed"]["implausible"] > 0
+    assert health["sensors"]["attic"]["failed"]["range"] > 0
     assert listener.on("home/attic/temperature") == []
 
 

@@ -141,10 +141,28 @@ def test_read_gives_up_a_driver_that_hangs(sensors, config, monkeypatch):
 
 
 def test_read_shows_what_is_not_believed(sensors, config):
-    config.write_text(config.read_text().replace("interval_s = 2", "interval_s = 2\nhigh = -100"))
+    config.write_text(config.read_text().replace("interval_s = 2", "interval_s = 2\ntemperature.high = -100"))
     code, out, _ = sensors("read", "kitchen", "--config", config)
     assert code == cli.FAILED
     assert "not believed: " in out
+
+
+def test_read_shows_calibrated_and_derived_values(sensors, config, monkeypatch):
+    air = [Reading("temperature", 30.0), Reading("humidity", 60.0)]
+    monkeypatch.setattr(SimulatedRoom, "read", lambda _self: air)
+    more = 'interval_s = 2\nderived = ["dew_point"]\n[sensor.temperature]\noffset = -5.0\nmedian = 5'
+    config.write_text(config.read_text().replace("interval_s = 2", more))
+    code, out, _ = sensors("read", "kitchen", "--config", config)
+    assert code == cli.OK
+    assert out.splitlines() == [
+        "home/kitchen/temperature 25.00 °C",
+        "home/kitchen/humidity 60.0 %",
+        "home/kitchen/dew_point 16.7 °C",
+    ]
+    air[:] = [Reading("temperature", 0.0), Reading("humidity", 0.0)]
+    code, out, _ = sensors("read", "kitchen", "--config", config)
+    assert code == cli.FAILED
+    assert out.count("not believed: ") == 2
 
 
 def test_read_names_a_missing_library(sensors, config, monkeypatch):

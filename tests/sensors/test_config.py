@@ -2,14 +2,19 @@ import stat
 
 import pytest
 from authority import Authority
+from msgspec.structs import replace
 
 from appliance.config import ConfigError
 from appliance.settings import described
-from sensors.config import Keys, SensorKeys, load_config, usual_data_dir
+from sensors.config import Keys, SensorKeys, load_config, numbers_of, usual_data_dir
+from sensors.registry import KINDS, driver_class
 from sensors.topics import RESERVED_LEVELS, check_level
+from sensors.treatment import Treatment
 from sensors.trust import Trust
 
 KITCHEN = '[[sensor]]\nname = "kitchen"\nkind = "simulated"\nroom = "kitchen"\n'
+DHT = '[[sensor]]\nname = "air"\nkind = "dht"\nroom = "attic"\npin = 4\nmodel = "DHT22"\n'
+FLOW = '[[sensor]]\nname = "flow"\nkind = "ds18b20"\nroom = "cellar"\n'
 
 
 @pytest.fixture
@@ -51,6 +56,21 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     ('label = "Top Shelf"\n', 5, "sensor[1].label", ["Top Shelf", "a-z"]),
     ('label = "set"\n', 5, "sensor[1].label", ["reserved"]),
     ("decimals = 99\n", 5, "sensor[1].decimals", ["99"]),
+    ('delta = "much"\n', 5, "sensor[1].delta", ["much", '"5%"']),
+    ("calibrate = [[0, 1]]\n", 5, "sensor[1].calibrate", ["give two points, such as"]),
+    ("calibrate = [[5, 1], [5, 2]]\n", 5, "sensor[1].calibrate", ["no line", "far apart"]),
+    ("scale = 0\n", 5, "sensor[1].scale", ["all numbers one"]),
+    ("send_every = 5\n", 5, "sensor[1].send_every", ["median"]),
+    ('derived = ["dew"]\n', 5, "sensor[1].derived[1]", ["dew", "absolute_humidity"]),
+    ("[sensor.temperature]\nofset = 1\n", 6, "sensor[1].temperature.ofset", ["unknown key", '"offset"']),
+    ("[sensor.temperature]\noffset = nan\n", 6, "sensor[1].temperature.offset", ["finite"]),
+    ("[sensor.humidity]\nscale = 0\n", 6, "sensor[1].humidity.scale", ["factor"]),
+    ("humidity.low = 5\nhumidity.high = 4\n", 5, "sensor[1].humidity.low", ["nothing is above 5"]),
+    (f"{DHT}high = 40\n", 11, "sensor[2].high", ["[sensor.temperature] or [sensor.humidity]"]),
+    (f"{DHT}offset = 1\n", 11, "sensor[2].offset", ["[sensor.temperature] or [sensor.humidity]"]),
+    (f"{DHT}[sensor.temprature]\noffset = 1\n", 11, "sensor[2].temprature", ['did you mean "temperature"?']),
+    (f"{DHT}[sensor.dew_point]\ndelta = 1\n", 11, "sensor[2].dew_point", ['derived = ["dew_point"]']),
+    (f'{FLOW}derived = ["dew_point"]\n', 9, "sensor[2].derived", ["temperature and humidity"]),
     (KITCHEN, 6, "sensor[2].name", ["already called", "name of its own"]),
     (KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'), 5, "sensor[2].label", ["same as", "a label of its own"]),
     ('[[sensor]]\nname = "x"\nroom = "attic"\n', 5, "sensor[2].kind", ["missing"]),
@@ -79,6 +99,38 @@ def test_a_problem_is_one_line_with_place_key_and_cure(load, text, line, key, pa
     words = str(error)
     assert "\n" not in words
     assert all(part in words for part in parts), words
+
+
+def test_a_measurement_takes_from_its_sensor_what_its_table_leaves_open(load):
+    (air, flow) = load(
+        f'{DHT}delta = 0.5\nheartbeat_s = 300\nmedian = 3\nderived = ["dew_point"]\ntimeout_s = 600\n'
+        'temperature.offset = -0.5\n[sensor.humidity]\ndelta = "5%"\nheartbeat_s = 60\n'
+        f"[sensor.dew_point]\ndecimals = 0\n{FLOW}calibrate = [[0.5, 0], [98.2, 100]]\n"
+    ).sensors
+    usual = Treatment(delta=0.5, heartbeat_s=300, median=3)
+    assert air.treatments == {
+        "temperature": replace(usual, offset=-0.5),
+        "humidity": replace(usual, delta="5%", heartbeat_s=60),
+        "dew_point": replace(usual, decimals=0),
+    }
+    assert air.tables["temperature"] == Treatment(offset=-0.5)
+    assert (air.keys.timeout_s, air.keys.derived) == (600.0, ("dew_point",))
+    assert flow.keys.calibrate == ((0.5, 0.0), (98.2, 100.0))
+    assert flow.treatments == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_has_a_key_that_all_sensors_have(kind):
+    options = {setting.name for setting in described(driver_class(kind).Options)}
+    assert options.isdisjoint(setting.name for setting in described(SensorKeys))
+
+
+def test_the_numbers_of_a_kind_are_known_before_there_is_hardware():
+    known = {kind: numbers_of(driver_class(kind)) for kind in KINDS}
+    assert known["dht"] == known["sht4x"] == ("temperature", "humidity")
+    assert known["ds18b20"] == ("temperature",)
+    assert known["gpio_input"] == ()  # the configuration decides
+    assert {"cpu_temperature", "wifi_signal"} < set(known["host"])
 
 
 def test_reading_faster_than_the_kind_allows_is_refused(load):

@@ -1,4 +1,5 @@
 import threading
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -8,6 +9,7 @@ from sensors.config import SensorConfig, SensorKeys
 from sensors.crew import BUILD_TIMEOUT_S, LOOK_EVERY_S, MAX_INBOX, SWITCH_TIMEOUT_S, Crew
 from sensors.driver import Channel, Disconnected, DriverContext, DriverUnavailable
 from sensors.reading import Reading
+from sensors.schedule import APART_S
 from sensors.topics import AgentTopics
 
 
@@ -113,6 +115,8 @@ class World:
     def until(self, condition):
         def turned():
             self.crew.tick(self.now)
+            if self.now < self.crew.next_deadline() <= self.now + 2 * APART_S:
+                self.pass_time(2 * APART_S)  # drivers that were built together are read one after the other
             return condition()
 
         return eventually(turned)
@@ -173,6 +177,19 @@ def test_missing_hardware_takes_the_sensor_offline_at_once_and_is_tried_again(wo
     it.until(lambda: it.ears.turns == [("attic", False), ("attic", True)])
 
 
+def test_what_a_driver_tried_again_is_counted_beside_its_failures(world):
+    driver = Polled(21.0, Disconnected("unplugged"))
+    driver.retried = {"checksum": 2}
+    it = world(kitchen=lambda: driver)
+    standing = it.standing["kitchen"]
+    it.until(lambda: standing.ok)
+    assert standing.retried == {"checksum": 2}
+    driver.retried = {"checksum": 2, "disconnected": 2}
+    it.pass_time(20.0)
+    it.until(lambda: standing.failed)
+    assert standing.retried == {"checksum": 2, "disconnected": 2}
+
+
 def test_three_failed_reads_take_it_offline_and_a_good_one_brings_it_back(world, caplog):
     it = world(attic=lambda: Polled(*[Disconnected("nothing answers on GPIO4")] * 3))
     for count in (1, 2, 3):
@@ -224,6 +241,132 @@ def test_a_read_that_hangs_is_given_up_and_not_asked_twice(world):
     it.pass_time(300.0)
     it.until(lambda: it.standing["attic"].online)
     assert ("home/attic/temperature", "1.0") not in it.ears.readings  # too old to be told
+
+
+class Clocked(Polled):
+    """Writes down when it is asked."""
+
+    def __init__(self, world, times, answer=21.0):
+        super().__init__()
+        self.world = world
+        self.times = times
+        self.answer = answer
+
+    def read(self):
+        self.times.append(self.world[0].now)
+        self.answers = [self.answer]
+        return super().read()
+
+
+def played(it, until, hangs=()):
+    """Go from deadline to deadline; the reads of those that hang are not waited for."""
+    workers = it.crew._workers
+
+    def idle():
+        return not any(
+            workers[sensor.name].waiting
+            for sensor in it.crew.sensors
+            if sensor.name not in hangs or sensor.driver is None
+        )
+
+    while (due := it.crew.next_deadline()) < until:
+        it.now = max(due, it.now)
+        eventually(lambda: it.crew.tick(it.now) or idle())
+
+
+def test_of_twenty_sensors_no_two_are_read_at_once_and_none_waits_for_one_that_hangs_or_fails():
+    release = threading.Event()
+    answers = {"s3": release, "s7": Disconnected("nothing answers")}
+    times = {f"s{number}": [] for number in range(20)}
+    it = []
+    makers = {name: lambda name=name: Clocked(it, times[name], answers.get(name, 21.0)) for name in times}
+    it.append(World({"interval_s": 10.0, "offline_after": 2}, makers))
+    try:
+        played(it[0], 100.0 + 60.0, hangs=["s3"])
+    finally:
+        release.set()
+        for thread in it[0].crew.close():
+            thread.join(5)
+    every = [at for reads in times.values() for at in reads]
+    assert {at: [n for n, r in times.items() if at in r] for at in every if every.count(at) > 1} == {}
+    rhythms = {name: reads for name, reads in times.items() if name not in answers}
+    assert {len(reads) for reads in rhythms.values()} <= {6, 7}  # one at the start, then each 10 s
+    assert all(b - a == pytest.approx(10.0) for reads in rhythms.values() for a, b in pairwise(reads[1:]))
+    assert {name for name, standing in it[0].standing.items() if not standing.online} == set(answers)
+    assert len(times["s3"]) == 1
+
+
+class Air(Polled):
+    channels = (Channel(measurement="temperature", decimals=1), Channel(measurement="humidity", low=0, high=100))
+
+    def __init__(self):
+        super().__init__()
+        self.humidity = 50.0
+
+    def read(self):
+        return [*super().read(), Reading("humidity", self.humidity)]
+
+
+def test_a_number_that_stays_away_takes_the_sensor_offline_and_brings_it_back(world):
+    driver = Air()
+    it = world({"timeout_s": 25.0, "interval_s": 10.0}, bath=lambda: driver)
+    it.until(lambda: it.ears.turns == [("bath", True)])
+    driver.humidity = 130.0
+    played(it, it.now + 20.0)
+    assert it.standing["bath"].online
+    played(it, it.now + 20.0)
+    assert it.ears.turns == [("bath", True), ("bath", False)]  # and not back because the temperature is sound
+    assert it.standing["bath"].failed["range"] >= 3
+    assert it.standing["bath"].failed["silent"] >= 1
+    driver.humidity = 60.0
+    played(it, it.now + 20.0)
+    assert it.ears.turns[2:] == [("bath", True)]
+
+
+def test_a_number_is_awaited_even_when_no_read_is_due(world):
+    it = world({"timeout_s": 20.0, "interval_s": 600.0}, attic=Polled)
+    it.until(lambda: it.ears.turns == [("attic", True)])
+    played(it, it.now + 4 * LOOK_EVERY_S)
+    assert it.ears.turns == [("attic", True)]
+    played(it, it.now + 2 * LOOK_EVERY_S)
+    assert it.ears.turns == [("attic", True), ("attic", False)]
+    assert it.standing["attic"].failed == {"silent": 1}
+    assert it.standing["attic"].trouble == "temperature: no believable value for 20 s"
+
+
+def test_a_watched_number_that_stays_away_is_not_taken_for_sound(world):
+    class Meter(Watched):
+        channels = (Channel(measurement="power"),)
+
+        def watch(self, report):
+            self.report = report
+            report(Reading("power", 100.0))
+
+    driver = Meter()
+    it = world({"timeout_s": 20.0}, meter=lambda: driver)
+    it.until(lambda: it.ears.turns == [("meter", True)])
+    for _ in range(8):
+        it.pass_time(LOOK_EVERY_S)
+    assert it.ears.turns == [("meter", True), ("meter", False)]
+    driver.report(Reading("power", 90.0))
+    it.pass_time(1.0)
+    assert it.ears.turns[2:] == [("meter", True)]
+
+
+def test_air_of_zeros_is_a_failure_with_its_own_cause(world):
+    driver = Air()
+    driver.answers, driver.humidity = [0.0], 0.0
+    it = world(bath=lambda: driver)
+    it.until(lambda: it.standing["bath"].failed == {"all_zero": 1})
+    assert it.ears.readings == []
+
+
+def test_numbers_from_before_an_outage_are_not_mixed_with_those_after_it(world):
+    driver = Polled(10.0, Disconnected("gone"), 30.0)
+    it = world({"moving_average": 5, "offline_after": 1}, attic=lambda: driver)
+    it.until(lambda: len(it.ears.readings) == 1)
+    played(it, it.now + 40.0)
+    assert [payload for _, payload in it.ears.readings[:2]] == ["10.0", "30.0"]
 
 
 def test_a_driver_that_takes_too_long_to_build_is_taken_when_it_comes(world):

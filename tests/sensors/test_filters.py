@@ -1,158 +1,146 @@
 import math
+from itertools import pairwise
+from statistics import fmean, median
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensors.driver import Channel, Implausible
-from sensors.filters import Filter, Filters
-from sensors.reading import Reading
-
-DHT22 = Channel(measurement="temperature", unit="°C", low=-40, high=80, max_step=5, decimals=1)
+from sensors.filters import Filter, longest_silence_s
+from sensors.treatment import Treatment
 
 
-def sent(judge, values, every_s=1.0):
-    """What a filter makes of these values: the number sent, None for held back, the words of a refusal."""
-    results = []
-    for i, value in enumerate(values):
-        try:
-            reading = judge.offer(Reading("temperature", value), i * every_s)
-        except Implausible as error:
-            results.append(str(error))
-        else:
-            results.append(None if reading is None else reading.value)
-    return results
-
-
-REFUSED = [
-    (math.nan, "not_a_number", "temperature: nan is not a number"),
-    (-math.inf, "not_a_number", "temperature: -inf is not a number"),
-    (-40.1, "range", "temperature: -40.1 °C is below -40 °C"),
-    (85.0, "range", "temperature: 85 °C is above 80 °C"),  # DS18B20 at power-on, BMP180 without a bus
-    (True, "wrong_type", "temperature: True is nothing that a sensor says"),
-    ("21.4", "wrong_type", "temperature: '21.4' is nothing that a sensor says"),
-]
-
-
-@pytest.mark.parametrize(("value", "cause", "words"), REFUSED)
-def test_what_cannot_be_true_is_refused_explained_and_counted(value, cause, words):
-    judge = Filter(DHT22)
-    assert sent(judge, [value, value]) == [words, words]
-    assert judge.refused == {cause: 2}
-
-
-@pytest.mark.parametrize("value", [-40, -40.0, 0, 80.0])
-def test_the_ends_of_the_range_are_in_it(value):
-    assert sent(Filter(DHT22), [value]) == [value]
-
-
-JUMPS = [
-    ([20.0, 25.0, 20.0], [20.0, 25.0, 20.0]),  # just believable
-    ([20.0, 25.1, 20.1], [20.0, "jump", 20.1]),  # one wild value
-    ([20.0, 33.0, 33.4], [20.0, "jump", 33.4]),  # a real change: the second reading agrees
-    ([20.0, 33.0, 60.0, 20.2], [20.0, "jump", "jump", 20.2]),  # two wild values that disagree
-    ([20.0, 33.0, 20.1, 33.0], [20.0, "jump", 20.1, "jump"]),  # a doubt does not outlive a good value
-    ([20.0, 33.0, 85.0, 33.0], [20.0, "jump", "range", 33.0]),  # an impossible value confirms nothing
-    ([60.0, 20.0, 20.0], [60.0, "jump", 20.0]),  # a wild first value does not last
-]
-
-
-@pytest.mark.parametrize(("values", "expected"), JUMPS)
-def test_a_jump_needs_a_second_reading(values, expected):
-    judge = Filter(DHT22)
-    causes = {"jump": "at once is more than 5 °C; waiting for a second reading", "range": "is above"}
-    for result, wanted in zip(sent(judge, values), expected, strict=True):
-        if isinstance(wanted, str):
-            assert causes[wanted] in result
-        else:
-            assert result == wanted
-    assert judge.refused.total() == sum(isinstance(wanted, str) for wanted in expected)
+def sent(keep, numbers, every_s=1.0, start_s=0.0):
+    """What a filter makes of these numbers: the one sent, None for held back."""
+    return [keep.offer(number, start_s + i * every_s) for i, number in enumerate(numbers)]
 
 
 @pytest.mark.parametrize(
-    ("decimals", "value", "expected"),
+    ("decimals", "number", "expected"),
     [(None, 21.4567, 21.4567), (1, 21.45, 21.4), (1, 21.46, 21.5), (0, 21.6, 22.0), (1, -0.04, 0.0), (2, 5, 5.0)],
 )
-def test_digits_that_the_sensor_cannot_tell_are_not_sent(decimals, value, expected):
-    judge = Filter(Channel(measurement="temperature", decimals=decimals))
-    (number,) = sent(judge, [value])
-    assert number == expected
-    assert math.copysign(1, number) > 0
+def test_digits_that_the_sensor_cannot_tell_are_not_sent(decimals, number, expected):
+    (told,) = sent(Filter(Treatment(), decimals), [number])
+    assert told == expected
+    assert math.copysign(1, told) > 0
 
 
-DELTAS = [
-    (Filters(), 1, [20.0, 20.0, 20.1], [20.0, 20.0, 20.1]),  # without delta all are sent
-    (Filters(delta=0.2), 1, [20.0, 20.1, 20.2, 20.3, 20.1], [20.0, None, 20.2, None, None]),
-    (Filters(delta=0.1), 1, [0.2, 0.3, 0.2], [0.2, 0.3, 0.2]),  # 0.3 - 0.2 < 0.1 in binary
-    (Filters(delta=1, heartbeat_s=3), 1, [20.0] * 7, [20.0, None, None, 20.0, None, None, 20.0]),
-    (Filters(delta=1, heartbeat_s=3), 4, [20.0] * 3, [20.0] * 3),
-    (Filters(delta=0.5), 1, [20.0, 20.3, 20.6], [20.0, None, 20.6]),  # slow drift counts from what was sent
+STORIES = [  # keys, seconds between numbers, numbers, what is sent
+    ({}, 1, [20.0, 20.0, 20.1], [20.0, 20.0, 20.1]),  # all
+    ({"delta": 0.2}, 1, [20.0, 20.1, 20.2, 20.3, 20.1], [20.0, None, 20.2, None, None]),
+    ({"delta": 0.1}, 1, [0.2, 0.3, 0.2], [0.2, 0.3, 0.2]),  # 0.3 - 0.2 < 0.1 in binary
+    ({"delta": 0.5}, 1, [20.0, 20.3, 20.6], [20.0, None, 20.6]),  # slow drift counts from what was sent
+    ({"delta": "5%"}, 1, [100.0, 104.9, 105.0, 110.2, 110.25], [100.0, None, 105.0, None, 110.25]),
+    ({"delta": "5%"}, 1, [0.0, 0.0, 0.1, -0.1], [0.0, None, 0.1, -0.1]),  # of nothing any change is much
+    ({"delta": "5%"}, 1, [-100.0, -96.0, -95.0], [-100.0, None, -95.0]),
+    ({"delta": 1, "heartbeat_s": 3}, 1, [20.0] * 7, [20.0, None, None, 20.0, None, None, 20.0]),
+    ({"delta": 1, "heartbeat_s": 3}, 4, [20.0] * 3, [20.0] * 3),
+    ({"throttle_s": 3}, 1, [1.0, 2.0, 3.0, 4.0, 5.0], [1.0, None, None, 4.0, None]),
+    ({"throttle_s": 3, "delta": 5}, 1, [1.0, 1.0, 1.0, 1.0, 9.0, 1.0], [1.0, None, None, None, 9.0, None]),
+    ({"median": 3}, 1, [20.0, 99.0, 21.0, 22.0, 0.0], [20.0, 59.5, 21.0, 22.0, 21.0]),
+    ({"moving_average": 2}, 1, [20.0, 22.0, 24.0], [20.0, 21.0, 23.0]),
+    ({"moving_average": 3, "send_every": 3}, 1, [1, 2, 3, 4, 5, 6, 7], [1.0, None, None, 3.0, None, None, 6.0]),
+    ({"median": 3, "moving_average": 2}, 1, [10.0, 10.0, 90.0, 10.0], [10.0, 10.0, 10.0, 10.0]),
 ]
 
 
-@pytest.mark.parametrize(("filters", "every_s", "values", "expected"), DELTAS)
-def test_small_changes_are_held_back_until_the_heartbeat(filters, every_s, values, expected):
-    assert sent(Filter(Channel(measurement="temperature"), filters), values, every_s) == expected
+@pytest.mark.parametrize(("keys", "every_s", "numbers", "expected"), STORIES)
+def test_what_is_sent(keys, every_s, numbers, expected):
+    assert sent(Filter(Treatment(**keys)), numbers, every_s) == expected
 
 
-def test_what_was_sent_can_be_forgotten():
-    judge = Filter(Channel(measurement="temperature"), Filters(delta=1))
-    assert sent(judge, [20.0, 20.0]) == [20.0, None]
-    judge.forget_sent()
-    assert sent(judge, [20.0, 20.0]) == [20.0, None]
+EAGER = {"median": 9, "moving_average": 9, "send_every": 9, "throttle_s": 900.0, "delta": 5.0}
 
 
-def test_the_configuration_overrules_the_kind():
-    judge = Filter(DHT22, Filters(low=0, high=30, max_step=50, decimals=0))
-    assert sent(judge, [-1, 29.6, 0.4, 31])[1:3] == [30.0, 0.0]
-    assert judge.refused == {"range": 2}
+@pytest.mark.parametrize("key", EAGER)
+def test_the_first_number_waits_for_nothing(key):
+    assert sent(Filter(Treatment(**{key: EAGER[key]})), [20.0]) == [20.0]
 
 
-@pytest.mark.parametrize(
-    ("role", "value", "believed"),
-    [
-        ("binary_sensor", True, True),
-        ("binary_sensor", 1.0, False),
-        ("switch", False, True),
-        ("switch", "ON", False),
-        ("event", "press", True),
-        ("event", True, False),
-    ],
+@pytest.mark.parametrize("keys", [{"delta": 1}, {"throttle_s": 900}, {"median": 3, "send_every": 9}])
+def test_what_was_sent_can_be_forgotten(keys):
+    keep = Filter(Treatment(**keys))
+    assert sent(keep, [20.0, 20.0]) == [20.0, None]
+    keep.forget_sent()
+    assert sent(keep, [20.0, 20.0], start_s=2.0) == [20.0, None]
+
+
+def test_numbers_from_before_a_failure_can_be_forgotten():
+    keep = Filter(Treatment(median=3, moving_average=3, delta=50))
+    assert sent(keep, [20.0, 20.0, 20.0]) == [20.0, None, None]
+    keep.forget_past()
+    assert sent(keep, [5.0, 5.0]) == [5.0, None]
+
+
+def test_a_read_that_comes_a_little_early_still_ends_a_pause():
+    for keys in ({"throttle_s": 60.0}, {"delta": 1.0, "heartbeat_s": 60.0}):
+        keep = Filter(Treatment(**keys), interval_s=30.0)
+        assert [keep.offer(20.0, at) for at in (0.0, 30.2, 59.9)] == [20.0, None, 20.0]
+
+
+SILENCES = [
+    ({}, 30.0, 30.0),
+    ({"delta": 0.5}, 30.0, 60.0),  # the usual heartbeat
+    ({"delta": 0.5, "heartbeat_s": 120}, 30.0, 120.0),
+    ({"delta": 0.5, "heartbeat_s": 100}, 30.0, 120.0),  # the read after it
+    ({"delta": 0.5, "heartbeat_s": 10}, 30.0, 30.0),
+    ({"heartbeat_s": 600}, 30.0, 30.0),  # nothing is held back without delta
+    ({"throttle_s": 300}, 30.0, 300.0),
+    ({"throttle_s": 300, "delta": 1, "heartbeat_s": 60}, 30.0, 300.0),
+    ({"median": 5, "send_every": 5}, 10.0, 50.0),
+    ({"median": 5, "send_every": 5, "throttle_s": 60}, 10.0, 100.0),
+]
+
+
+@pytest.mark.parametrize(("keys", "interval_s", "silence_s"), SILENCES)
+def test_the_longest_silence(keys, interval_s, silence_s):
+    assert longest_silence_s(Treatment(**keys), interval_s) == silence_s
+
+
+optional = st.none() | st.integers(1, 40)
+
+
+@given(
+    st.integers(1, 10), st.integers(1, 6), optional, st.none() | st.just(1e9), st.integers(1, 40), st.floats(-100, 100)
 )
-def test_each_role_has_its_type_of_value(role, value, believed):
-    judge = Filter(Channel(measurement="hall", role=role), Filters(delta=5))
-    reading = Reading("hall", value)
-    for now in range(2):  # a state or an event is sent every time it is said
-        if believed:
-            assert judge.offer(reading, now) is reading
-        else:
-            with pytest.raises(Implausible, match=f"nothing that a {role} says"):
-                judge.offer(reading, now)
+def test_a_number_that_never_changes_is_silent_for_the_longest_silence(
+    interval_s, send_every, throttle_s, delta, heartbeat_s, number
+):
+    treatment = Treatment(
+        median=3, send_every=send_every, throttle_s=throttle_s, delta=delta, heartbeat_s=float(heartbeat_s)
+    )
+    keep = Filter(treatment, interval_s=float(interval_s))
+    times = [i * interval_s for i in range(400) if keep.offer(number, i * interval_s) is not None]
+    assert times[0] == 0
+    assert {b - a for a, b in pairwise(times)} == {longest_silence_s(treatment, interval_s)}
 
 
-def test_quality_goes_along():
-    reading = Filter(DHT22).offer(Reading("temperature", 20.04, quality="estimated"), 0)
-    assert reading == Reading("temperature", 20.0, quality="estimated")
+finite = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40)
 
 
-@pytest.mark.parametrize("keys", [{"delta": 0}, {"heartbeat_s": 0}, {"decimals": 7}, {"max_step": -1}, {"hight": 3}])
-def test_senseless_keys_are_refused(keys):
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(keys, Filters)
+@given(finite, st.integers(2, 9))
+def test_windows_hold_the_last_numbers(numbers, window):
+    middles = sent(Filter(Treatment(median=window)), numbers)
+    means = sent(Filter(Treatment(moving_average=window)), numbers)
+    for i in range(len(numbers)):
+        last = numbers[max(0, i - window + 1) : i + 1]
+        assert middles[i] == pytest.approx(median(last), abs=1e-6)
+        assert means[i] == pytest.approx(fmean(last), abs=1e-6)
+        assert min(last) - 1e-6 <= means[i] <= max(last) + 1e-6
 
 
-@given(st.lists(st.floats() | st.floats(min_value=-60, max_value=100), max_size=40))
-def test_whatever_comes_only_believable_numbers_leave(values):
-    judge = Filter(DHT22, Filters(delta=0.5, heartbeat_s=5))
-    results = sent(judge, values)
-    numbers = [result for result in results if isinstance(result, float)]
-    assert all(-40 <= number <= 80 and round(number, 1) == number for number in numbers)
-    assert judge.refused.total() == sum(isinstance(result, str) for result in results)
+@given(finite, st.floats(0.1, 100), st.integers(0, 3))
+def test_what_was_sent_last_is_never_further_away_than_delta(numbers, delta, decimals):
+    keep = Filter(Treatment(delta=delta, heartbeat_s=1e9), decimals)
+    known = None
+    for at, number in enumerate(numbers):
+        news = keep.offer(number, float(at))
+        known = known if news is None else news
+        assert abs(round(number, decimals) - known) <= delta
 
 
-@given(st.lists(st.floats(min_value=-40, max_value=80), min_size=2, max_size=40))
-def test_a_refused_jump_never_lasts_when_the_value_stays(values):
-    judge = Filter(DHT22)
-    sent(judge, values)
-    assert sent(judge, [30.0, 30.0, 30.0])[-1] == 30.0
+@given(finite, st.integers(1, 20))
+def test_two_numbers_are_never_closer_than_the_throttle(numbers, throttle_s):
+    keep = Filter(Treatment(throttle_s=throttle_s))
+    times = [at for at, number in enumerate(numbers) if keep.offer(number, float(at)) is not None]
+    assert all(b - a == throttle_s for a, b in pairwise(times))

@@ -3,7 +3,17 @@ import json
 import pytest
 
 from sensors.driver import BadFrame, Disconnected, DriverUnavailable
-from sensors.health import MOST_REFUSALS, Health, Refusal, Refusals, Standing, encode_health, encode_sensors
+from sensors.health import (
+    MOST_REFUSALS,
+    Health,
+    Refusal,
+    Refusals,
+    SensorHealth,
+    Standing,
+    encode_health,
+    encode_sensors,
+)
+from sensors.plausibility import Jump, OutOfRange
 
 GOOD, BAD, GONE = None, BadFrame("checksum of 01"), DriverUnavailable("no library; install it")
 
@@ -46,9 +56,20 @@ def test_counters_by_cause_and_the_last_words():
     assert standing.ok == 1
 
 
+def test_a_refused_value_is_counted_by_its_cause_while_the_sensor_goes_on():
+    standing = Standing(offline_after=1)
+    for doubt in (OutOfRange("humidity", "101 %"), Jump("humidity", "at once"), Jump("humidity", "again")):
+        standing.succeeded()
+        standing.refused(doubt)
+    assert encode_sensors({"bath": standing})["bath"] == SensorHealth(
+        online=True, ok=3, failed={"range": 1, "jump": 2}, trouble="humidity: again"
+    )
+
+
 def test_health_is_json():
     standing = Standing(offline_after=1)
     standing.failure(BAD)
+    standing.retried = {"cut_short": 4}
     health = Health(
         uptime_s=7,
         clock="synced",
@@ -74,7 +95,13 @@ def test_health_is_json():
         "commands_refused": 0,
         "refused": [],
         "sensors": {
-            "kitchen": {"online": False, "ok": 0, "failed": {"bad_frame": 1}, "trouble": "checksum of 01"},
+            "kitchen": {
+                "online": False,
+                "ok": 0,
+                "failed": {"bad_frame": 1},
+                "retried": {"cut_short": 4},
+                "trouble": "checksum of 01",
+            },
             "hall": {"online": None, "ok": 0},
         },
     }

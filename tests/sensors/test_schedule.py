@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensors.schedule import FIRST_WITHIN_S, LONGEST_BACK_OFF_S, Schedule
+from sensors.schedule import APART_S, FIRST_WITHIN_S, LONGEST_BACK_OFF_S, Schedule
 
 
 def schedule_of(*intervals, now=1000.0, min_interval_s=0.0):
@@ -41,6 +41,12 @@ def test_reads_spread_over_the_interval():
     places = sorted({round(place, 6) for place in reads})
     assert len(places) == 10
     assert max(b - a for a, b in pairwise(places)) < 12.0  # 6 s would be perfect
+
+
+def test_twenty_sensors_of_one_interval_never_meet():
+    reads = sorted(at for at, _ in played(schedule_of(*[10.0] * 20, now=0.0), until=300.0) if at >= 20.0)
+    assert len(reads) == 20 * 28
+    assert min(b - a for a, b in pairwise(reads)) > 0.2  # of 0.5 s if the interval were cut into equal parts
 
 
 @given(st.floats(0.5, 4000.0), st.integers(1, 12), st.floats(0.0, 1.0))
@@ -125,6 +131,18 @@ def test_a_resting_sensor_can_be_woken():
     assert schedule.next_due() is None
     schedule.again("s0", 7.0)
     assert schedule.take_due(7.0) == ["s0"]
+
+
+def test_sensors_that_wake_together_are_not_read_together():
+    schedule = schedule_of(*[60.0] * 20, now=0.0)
+    for number in range(20):
+        schedule.rest(f"s{number}")
+    for number in range(20):  # the library that all were waiting for is imported
+        schedule.again(f"s{number}", 30.0)
+    reads = [at for at, _ in played(schedule, until=33.0)]
+    assert reads == pytest.approx([30.0 + APART_S * number for number in range(20)])
+    schedule.again("s0", 33.0)
+    assert schedule.take_due(33.0) == ["s0"]  # later nobody waits
 
 
 def test_an_interval_may_change_with_the_driver():

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+from appliance.store.epochs import BOOT_ID_VARIABLE
 from tests.benchmarks.brokers import BrokerProcess, free_port
 
 SOURCE = Path(__file__).with_name("adjtimex.c")
@@ -38,9 +39,12 @@ def forget() -> None:
 
 
 class Dated(BrokerProcess):
-    """`appliance run` under a clock of its own. `offset_s`: what is added to the true time of day."""
+    """`appliance run` under a clock of its own. `offset_s`: what is added to the true time of day.
 
-    def __init__(self, scratch: Path, offset_s: float, *, is_set: bool) -> None:
+    boot: name of the machine's boot, where it is not this machine's. change: of `tests.crash.planted`.
+    """
+
+    def __init__(self, scratch: Path, offset_s: float, *, is_set: bool, boot: str = "", change: str = "") -> None:
         self.scratch = scratch
         self._unset = scratch / "unset"
         self._file = scratch / "faketime"
@@ -49,7 +53,8 @@ class Dated(BrokerProcess):
         config = scratch / "appliance.toml"
         config.write_text(CONFIG)
         port = free_port()
-        run = [sys.executable, "-m", "appliance", "run", "--config", config, "--data", scratch / "data"]
+        module = ["tests.crash.planted", change] if change else ["appliance"]
+        run = [sys.executable, "-m", *module, "run", "--config", config, "--data", scratch / "data"]
         env = {
             **os.environ,
             "LD_PRELOAD": f"{libfaketime()} {library()}",
@@ -58,6 +63,7 @@ class Dated(BrokerProcess):
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
             "CLOCK_UNSET": str(self._unset),
+            BOOT_ID_VARIABLE: boot,
         }
         super().__init__("appliance", [str(one) for one in (*run, "--mqtt-port", port)], port, scratch, env)
 
@@ -76,6 +82,11 @@ class Dated(BrokerProcess):
             self._unset.unlink(missing_ok=True)
         else:
             self._unset.touch()
+
+    def cut(self) -> None:
+        """End it as a power cut does."""
+        self._process.kill()
+        self._process.wait()
 
     def at(self) -> float:
         """Give what its wall clock says."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.store.database import PAGE_BYTES
-from appliance.store.sealed import TABLES
+from appliance.store.sealed import GAPS, TABLES
 from tests.storage.home import NAME
 
 LOG = f"{NAME}-wal"
@@ -46,6 +46,7 @@ def cases(good: Path, other: Path, earlier: Path, seed: int = 1) -> Iterator[Cas
     dice.shuffle(cuts)
     rare = _rare(files, other, earlier)
     pages = _small_pages(good, files[LOG])
+    indexes = _small_pages(good, files[LOG], "index")
     while True:
         for case in rare:
             yield case
@@ -56,7 +57,8 @@ def cases(good: Path, other: Path, earlier: Path, seed: int = 1) -> Iterator[Cas
                 for _ in range(2):
                     yield _flipped(files, dice)
                 yield _zeroed(files, dice)
-                yield _flipped_page(files, pages, dice)
+                yield _flipped_page(files, pages, dice, "page of a small table")
+                yield _flipped_page(files, indexes, dice, "index of a small table")
 
 
 def _flipped(files: dict[str, bytes], dice: random.Random) -> Case:
@@ -67,24 +69,29 @@ def _flipped(files: dict[str, bytes], dice: random.Random) -> Case:
     return Case(f"{_short(name)} with a flipped bit", {name: bytes(data)})
 
 
-def _small_pages(good: Path, log: bytes) -> list[int]:
-    """Give the places of the small tables' first pages, of those that have no later copy in the log."""
+def _small_pages(good: Path, log: bytes, kind: str = "*") -> list[int]:
+    """Give the places of the small tables' first pages, of those that have no later copy in the log.
+
+    kind: "index" for those of their indexes alone.
+    """
+    tables = (*TABLES, GAPS)
     with closing(sqlite3.connect(f"{(good / NAME).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         asked = (
-            f"SELECT rootpage FROM sqlite_master WHERE tbl_name IN ({', '.join('?' * len(TABLES))}) AND rootpage > 0"
+            f"SELECT rootpage FROM sqlite_master WHERE tbl_name IN ({', '.join('?' * len(tables))})"
+            " AND rootpage > 0 AND type GLOB ?"
         )
-        roots = [number for (number,) in connection.execute(asked, TABLES)]
+        roots = [number for (number,) in connection.execute(asked, (*tables, kind))]
     frames = range(LOG_HEAD, len(log) - FRAME_HEAD, FRAME_HEAD + PAGE_BYTES)
     logged = {int.from_bytes(log[at : at + 4], "big") for at in frames}
     return [(number - 1) * PAGE_BYTES for number in roots if number not in logged]
 
 
-def _flipped_page(files: dict[str, bytes], pages: list[int], dice: random.Random) -> Case:
+def _flipped_page(files: dict[str, bytes], pages: list[int], dice: random.Random, what: str) -> Case:
     at = dice.choice(pages)
     data = bytearray(files[NAME])
     used = [place for place in range(at, at + PAGE_BYTES) if data[place]]  # no bit that nobody reads
     data[dice.choice(used)] ^= 1 << dice.randrange(8)
-    return Case("page of a small table with a flipped bit", {NAME: bytes(data)})
+    return Case(f"{what} with a flipped bit", {NAME: bytes(data)})
 
 
 def _zeroed(files: dict[str, bytes], dice: random.Random) -> Case:
@@ -104,7 +111,7 @@ def _rare(files: dict[str, bytes], other: Path, earlier: Path) -> list[Case]:
         Case("database taken away, log left", {NAME: None}),
         Case("database empty", {NAME: b""}),
         Case("database of zeros", {NAME: bytes(len(files[NAME]))}),
-        Case("foreign text, the lock left", {NAME: b"shopping: milk, bread\n" * 200, LOG: None}),
+        Case("text in its place, the lock left", {NAME: b"shopping: milk, bread\n" * 200, LOG: None}),
         Case("foreign database", {NAME: foreign(), LOG: None, LOCK: None}),
         Case("foreign text", {NAME: b"shopping: milk, bread\n" * 200, LOG: None, LOCK: None}),
         Case("lock file empty", {LOCK: b""}),

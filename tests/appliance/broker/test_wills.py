@@ -1,10 +1,13 @@
 import pytest
+from journal import RecordingJournal
+from virtual import VirtualServer
 
 from appliance.broker.notes import Notes
 from appliance.broker.ports import NoJournal
+from appliance.broker.records import WillGone, WillKept
 from appliance.broker.session import Session
 from appliance.broker.wills import Wills
-from appliance.mqtt.packets import Will
+from appliance.mqtt.packets import Disconnect, Will
 from appliance.mqtt.properties import Properties, decode_properties
 from appliance.mqtt.types import QoS
 
@@ -94,3 +97,30 @@ def test_its_life_begins_when_it_is_told(told_at):  # §3.1.3.2.4
     else:
         wills.end(session, told_at)
     assert told.message.expires_at == told_at + 60
+
+
+def test_while_nothing_can_be_stored_only_a_durable_session_has_its_will_written_down():
+    journal = RecordingJournal()
+    journal.refuses = True
+    wills = Wills(Told(), Notes(journal))
+    durable = session_for()
+    durable.key = journal.take_key()
+    for session in (session_for(0.0), durable):
+        wills.drop(wills.keep(session, will()))
+    assert [(type(record), record.key) for record in journal.records] == [(WillKept, 1), (WillGone, 1)]
+    assert journal.take_key() == 2
+
+
+def test_a_will_that_came_meanwhile_is_written_down_later():
+    journal = RecordingJournal()
+    journal.refuses = True
+    server = VirtualServer(journal=journal)
+    client = server.client("a", will=will())
+    server.client("b")
+    assert journal.records == []
+    journal.refuses = False
+    server.broker.can_store()
+    server.broker.can_store()
+    assert [(type(record), record.key) for record in journal.records] == [(WillKept, 1)]
+    client.send(Disconnect())
+    assert journal.records[1:] == [WillGone(1)]

@@ -117,3 +117,11 @@ def test_times_in_words(monkeypatch, since, until, words):
 def test_nothing_in_that_time():
     lines = list(proof_lines({"agent": "house", "explained": True, "runs": [], "gaps": []}))
     assert lines[0] == "house sent nothing in that time; --since all looks at everything"
+
+
+def test_a_gap_of_one_series_names_it():
+    gap = {"since": 1.0, "until": None, "cause": "lost to damage", "detail": "it was cut off"}
+    proof = {"agent": "house", "explained": True, "runs": [], "gaps": [{**gap, "scope": "series", "name": "a/b"}]}
+    line = list(proof_lines(proof))[1]
+    assert line.startswith("  gap of a/b from ")
+    assert line.endswith("until now: lost to damage (it was cut off)")

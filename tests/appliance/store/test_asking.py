@@ -2,6 +2,7 @@
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from keeper import Keeper, number
@@ -9,6 +10,7 @@ from keeper import Keeper, number
 from appliance.store import asking as module
 from appliance.store.asking import Asker, asking
 from appliance.store.database import StoreError
+from appliance.store.suspicion import is_suspect
 
 
 @pytest.fixture
@@ -115,3 +117,40 @@ def test_many_threads_ask_at_once(keeper):
         assert connection.execute(COUNT).fetchone() == (50,)
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute(COUNT)
+
+
+def test_where_the_log_was_deleted_it_is_opened_anew(keeper):
+    """The log that a connection has open may be another than the one that is written now."""
+    keeper.write(number(1))
+    asker = Asker(keeper.path, keeps=True)
+    try:
+        with asker.question() as connection:
+            kept = connection
+        with closing(sqlite3.connect(keeper.path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        keeper.path.with_name(f"{keeper.path.name}-wal").unlink()
+        with asker.question() as connection:
+            assert connection is not kept
+    finally:
+        asker.close()
+
+
+def test_damage_that_is_met_is_noted_for_the_service(keeper):
+    keeper.write(number(1))
+    keeper.database.checkpoint("TRUNCATE")
+    (root,) = keeper.ask("SELECT rootpage FROM sqlite_master WHERE name = 'readings'").fetchone()
+    with keeper.path.open("r+b") as file:
+        file.seek((root - 1) * 1024)
+        file.write(b"\xff" * 1024)
+    with (
+        pytest.raises(StoreError, match=r"is damaged: restart the service, which saves what is whole"),
+        asking(keeper.path) as connection,
+    ):
+        connection.execute("SELECT * FROM readings").fetchall()
+    assert is_suspect(keeper.path)
+
+
+def test_what_another_version_has_not_is_no_damage(keeper):
+    with pytest.raises(StoreError), asking(keeper.path) as connection:
+        connection.execute("SELECT * FROM later")
+    assert not is_suspect(keeper.path)

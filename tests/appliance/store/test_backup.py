@@ -105,7 +105,7 @@ def test_what_is_there_is_replaced_only_when_asked(database, tmp_path):
 
 def test_a_file_made_meanwhile_is_not_replaced(database, tmp_path, monkeypatch):
     target = tmp_path / "copy.db"
-    monkeypatch.setattr(module, "check", lambda _: target.write_text("precious"))
+    monkeypatch.setattr(module, "check", lambda *_, **__: target.write_text("precious"))
     with pytest.raises(StoreError, match="is there already"):
         backup(database, target)
     assert target.read_text() == "precious"
@@ -215,7 +215,7 @@ def execute(statement):
 
 
 BAD = [
-    (damage_header, "not a database"),
+    (damage_header, "is no database: name a file"),
     (damage_middle, "damaged|no whole database"),
     (truncate, "damaged|no whole database"),
     (execute("PRAGMA application_id = 7"), "another program"),
@@ -392,3 +392,39 @@ def test_full_with_room_on_the_disk_means_damage(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "open_reader", lambda path: Damaged(opened(path)))
     with pytest.raises(StoreError, match=r"a.db is damaged and cannot be copied"):
         module.backup(tmp_path / "a.db", tmp_path / "copy.db")
+
+
+def test_what_is_named_is_what_was_typed(database, tmp_path):
+    with pytest.raises(StoreError) as refused:
+        backup(database, tmp_path / "none" / "x")
+    assert str(refused.value).startswith(f"{tmp_path / 'none' / 'x'} ")
+    execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('appliance', '9999_x', '')")(
+        database
+    )
+    with pytest.raises(StoreError) as refused:
+        backup(database, tmp_path / "copy.db")
+    assert str(refused.value).startswith(f"{database} was written by a newer version")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path.touch(), "is empty"),
+        (lambda path: path.mkdir(), "is a directory"),
+        (lambda path: path.write_text("dear diary"), "is no database"),
+        (execute("CREATE TABLE recipes (name)"), "belongs"),
+    ],
+)
+def test_what_no_backup_made_is_answered_with_what_to_name(database, tmp_path, make, says):
+    make(tmp_path / "copy")
+    with pytest.raises(StoreError, match=f"copy {says}.*: name a file that `appliance backup` has made$"):
+        restore(tmp_path / "copy", database)
+
+
+def test_nothing_of_the_database_before_is_left_beside_the_new_one(database, tmp_path):
+    backup(database, tmp_path / "copy.db")
+    left = [database.with_name(database.name + end) for end in (".salvaged", ".salvaging", ".suspect")]
+    for one in left:
+        one.touch()
+    restore(tmp_path / "copy.db", database)
+    assert not any(one.exists() for one in left)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.store.belief import DAY_MS, Belief, believe
+from appliance.store.belief import DAY_MS, Belief, believe, believed_off_ms
 
 AT = 1_790_000_000_000
 
@@ -21,6 +21,14 @@ AT = 1_790_000_000_000
 )
 def test_a_step_ahead_is_believed_after_a_day_of_running(before, unix_ms, age_ms, after):
     assert believe(before, unix_ms, age_ms) == after
+
+
+@pytest.mark.parametrize(
+    ("off_ms", "counted_ms"),
+    [(0, 0), (7_200_000, 7_200_000), (DAY_MS, DAY_MS), (DAY_MS + 1, 0), (3_650 * DAY_MS, 0), (-1, 0)],
+)
+def test_of_the_time_without_power_up_to_a_day_counts_and_nothing_of_more(off_ms, counted_ms):
+    assert believed_off_ms(AT, AT + off_ms) == counted_ms
 
 
 def test_only_a_known_and_undoubted_clock_is_sure():

@@ -52,10 +52,67 @@ def test_what_lies_between_neighbours(breaks, spans):
     assert breaks.spans == [Span(*span) for span in spans]
 
 
-def test_series_between_two_may_be_gone_whole(keeper):
-    keeper.write(*(number(1, f"home/r{n}/t") for n in range(4)))
-    write_breaks(keeper.database.connection, walked(((1, 10), 0), ((4, 20), 1), harm=1), "why")
-    assert rows(keeper) == [(SERIES, f"home/r{n}/t", DAMAGED, "why", 0) for n in (0, 3, 1, 2)]
+@pytest.mark.parametrize(
+    ("series", "expected"),
+    [
+        (4, [(SERIES, f"home/r{n}/t", DAMAGED, "why", 0) for n in (1, 2, 0)]),  # r3: from its first row on all is here
+        (5, [(HUB, "", DAMAGED, "why: home/r0/t, home/r1/t, home/r2/t, home/r3/t", 0)]),
+    ],
+)
+def test_series_between_two_may_be_gone_whole(keeper, series, expected):
+    for value in range(2):
+        keeper.write(*(number(value, f"home/r{n}/t") for n in range(series)), apart_s=60)
+    lost = write_breaks(keeper.database.connection, walked(((1, 10), 0), ((series, 20), 1), harm=1), "why")
+    assert sorted(rows(keeper)) == sorted(expected)
+    assert lost.topics == [f"home/r{n}/t" for n in range(series - 1)]
+    assert lost.since < lost.until == pytest.approx(keeper.at, abs=1)
+
+
+def test_stretches_that_touch_are_one_and_none_lasts_no_time(keeper):
+    keeper.write(number(1, "a/b"), number(1, "c/d"))
+    tick = keeper.clock.tick(keeper.now)
+    breaks = Breaks()
+    breaks.spans = [
+        Span(1, tick - 90, tick - 60),
+        Span(1, tick - 70, tick - 50),
+        Span(1, tick - 30, tick - 30),
+        Span(2, tick - 20, tick - 10),
+    ]
+    write_breaks(keeper.database.connection, breaks, "why")
+    found = keeper.ask("SELECT name, from_tick - ?1, to_tick - ?1 FROM gaps ORDER BY from_tick", (tick,)).fetchall()
+    assert found == [("a/b", -90, -50), ("c/d", -20, -10)]
+
+
+def test_a_file_cut_off_leaves_one_gap_that_names_the_series(tmp_path):
+    keeper = Keeper(tmp_path / NAME)
+    for value in range(60):
+        keeper.write(*(number(value, f"home/r{n}/t") for n in range(20)), apart_s=60)
+    keeper.move()
+    keeper.database.checkpoint("TRUNCATE")
+    keeper.stop()
+    keeper.path.write_bytes(keeper.path.read_bytes()[:60_000])
+    open_sound(keeper.path).close()
+    gaps = [gap for gap in GapReader(keeper.path).last(0, keeper.at) if gap.cause == DAMAGED and gap.until_at]
+    assert len(gaps) == 1
+    assert "home/r" in gaps[0].detail
+    (damage,) = damages(keeper.path)
+    assert "readings between 2026-" in damage.line()
+    assert len(damage.topics) > 3
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(bytes(50_000)), lambda path: path.unlink()])
+def test_of_what_nothing_is_left_there_is_a_gap_all_the_same(tmp_path, spoil):
+    keeper = Keeper(tmp_path / NAME)
+    keeper.write(number(1))
+    keeper.stop()
+    began = keeper.clock.unix_ms(keeper.now) / 1000
+    Database.open(keeper.path).close()  # notes when the history began
+    spoil(keeper.path)
+    for _ in range(2):
+        open_sound(keeper.path).close()
+    (gap,) = GapReader(keeper.path).last(0, time.time() + 10)
+    assert (gap.cause, gap.scope) == (DAMAGED, HUB)
+    assert gap.since_at == pytest.approx(began, abs=5)
 
 
 def test_what_was_open_ends_with_the_start_and_nothing_says_power_cut(keeper):

@@ -8,6 +8,7 @@ import pytest
 from storage.corpus import foreign
 from storage.home import NAME, build
 
+from appliance.store.breaks import Lost
 from appliance.store.damage import (
     ASIDE,
     TOLD,
@@ -19,11 +20,14 @@ from appliance.store.damage import (
     forget_untrue,
     is_damage,
     last_aside,
+    lines,
     log_of,
     tell,
 )
 from appliance.store.database import Database
+from appliance.store.harms import CUT, EMPTY, GONE, LOG_BROKEN, OVERWRITTEN
 from appliance.store.notes import Notes
+from appliance.store.suspicion import suspect
 
 NOTES = Notes(page_size=1024, roots={}, steps=[], is_open=True)
 
@@ -72,10 +76,10 @@ def test_a_clean_stop_is_no_damage_and_checking_changes_nothing(path):
 
 
 WHYS = [
-    (lambda path: path.write_bytes(b""), "the file was empty, its log was not"),
-    (lambda path: path.unlink(), "the file was empty, its log was not"),
-    (lambda path: path.write_bytes(b"?" + path.read_bytes()[1:]), "its first page was overwritten"),
-    (lambda path: path.with_name(f"{NAME}-wal").write_bytes(b"?" * 60_000), f"{NAME}-wal was broken"),
+    (lambda path: path.write_bytes(b""), EMPTY),
+    (lambda path: path.unlink(), GONE),
+    (lambda path: path.write_bytes(b"?" + path.read_bytes()[1:]), OVERWRITTEN),
+    (lambda path: path.with_name(f"{NAME}-wal").write_bytes(b"?" * 60_000), LOG_BROKEN),
 ]
 
 
@@ -90,9 +94,9 @@ def test_a_header_and_a_size_that_cannot_be(path):
     data = path.read_bytes()
     for at in (16, 18, 20, 45, 58, 70):
         path.write_bytes(data[:at] + bytes([data[at] ^ 8]) + data[at + 1 :])
-        assert examine(path, None).why == "its header was damaged"
+        assert examine(path, None).why == OVERWRITTEN
     path.write_bytes(data[:-700])
-    assert examine(path, None).why == "the file was cut off"
+    assert examine(path, None).why == CUT
 
 
 @pytest.mark.parametrize("content", [b"shopping list\n" * 99, foreign()])
@@ -100,16 +104,17 @@ def test_a_strangers_file_is_not_ours(tmp_path, content):
     path = tmp_path / NAME
     path.write_bytes(content)
     assert not examine(path, None).is_ours
-    assert not examine(path, NOTES).is_ours  # whatever stood there before
+    assert examine(path, NOTES).is_ours is (content[:4] == b"shop")  # what is a database of others stays theirs
 
 
 def test_of_a_file_of_ours_one_page_is_enough(path):
     Database.open(path).close()
     last = path.read_bytes()[-40 * 1024 :]
     path.write_bytes(b"\xff" * 300 * 1024 + last)
-    assert examine(path, NOTES).why == "its first page was overwritten"
+    assert examine(path, NOTES).why == OVERWRITTEN
     path.write_bytes(b"\xff" * 300 * 1024)
-    assert not examine(path, NOTES).is_ours
+    assert not examine(path, None).is_ours
+    assert examine(path, NOTES).why == OVERWRITTEN  # the lock file says whose place it is
 
 
 def test_nothing_is_nothing(tmp_path):
@@ -118,7 +123,7 @@ def test_nothing_is_nothing(tmp_path):
     is_ours, why, _, remark = examine(tmp_path / NAME, None)
     assert (is_ours, why) == (False, None)
     assert remark.endswith("was there and empty: a new history begins in it")
-    assert examine(tmp_path / NAME, NOTES).why == "the file was empty"
+    assert examine(tmp_path / NAME, NOTES).why == EMPTY
 
 
 def test_a_torn_end_is_told(path):
@@ -162,7 +167,7 @@ def test_the_owner_is_told_for_as_long_as_the_file_is_there(tmp_path):
     (tmp_path / f"{NAME}.corrupt-1").touch()
     assert damages(path) == [one]
     assert one.line() == (
-        "the database was damaged (cut): on 2026-11-18 11:06 UTC 5 records were kept, 2 were lost and 1 page could not"
+        "the database was damaged (cut): on 2026-11-18 11:06 UTC 5 records were kept, 2 were lost and some could not"
         f" be read, older history is still being copied; the old file is {one.aside} (delete it to end this message)"
     )
     (tmp_path / f"{NAME}.corrupt-1").unlink()
@@ -177,6 +182,25 @@ def test_of_what_nothing_is_kept_no_more_is_said():
         at=0, why="zeros", aside="a", kept=0, lost=0, lost_pages=3, is_finished=True, most={}, roots={}
     ).line()
     assert nothing.startswith("the database was damaged (zeros): on 1970-01-01 00:00 UTC nothing could be saved of it,")
+
+
+def test_the_line_says_what_a_person_wants(tmp_path):
+    path = tmp_path / NAME
+    one = damage(path, kept=1, lost=1, since=1_795_000_000.0, until=1_795_000_060.0, topics=["a/b"])
+    assert (
+        "1 record was kept, 1 was lost and readings of a/b between 2026-11-18 11:06:40 UTC and 2026-11-18 11:07:40 UTC"
+        " may be missing; the old file is"
+    ) in one.line()
+    more = one.with_lost(Lost(1_794_999_999.0, 1_795_000_001.0, ["c/d"]))
+    assert (more.since, more.until, more.topics) == (1_794_999_999.0, 1_795_000_060.0, ["a/b", "c/d"])
+    assert "waits for 7 MB of free space" in damage(path, is_finished=False).line(7)
+
+
+def test_damage_that_a_reader_met_is_told_until_it_is_salvaged(path):
+    suspect(path)
+    assert lines(path) == [
+        f"{path} is damaged: what is whole of it is saved within a minute, or when the service is restarted"
+    ]
 
 
 def test_with_the_old_file_its_log_and_its_account_go(tmp_path):

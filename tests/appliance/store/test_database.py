@@ -107,8 +107,8 @@ REFUSED = [
     (foreign, "belongs to another program: move it away"),
     (other_id, "belongs to another program: move it away"),
     (newer, "newer version .step 9999_later.*update this installation"),
-    (damaged, "is damaged .*move it and its -wal file away"),
-    (truncated, "is damaged .*move it and its -wal file away"),
+    (damaged, "is damaged: restart the service, which saves what is whole"),
+    (truncated, "is damaged: restart the service, which saves what is whole"),
     (lambda path: path.write_text("heating log, do not delete. " * 40), "is not a database: move it away"),
     (lambda path: path.mkdir(), "cannot be opened: check that its directory"),
 ]

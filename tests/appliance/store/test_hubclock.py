@@ -329,6 +329,21 @@ def test_power_off_counts_where_it_is_known_how_long_it_was():
     assert world.clock.age_ms(world.now) == pytest.approx((140 + HOUR) * 1000, abs=5)
 
 
+@pytest.mark.parametrize("jump", [YEARS, -YEARS])
+def test_a_boot_with_a_trusted_clock_that_is_years_off_makes_nothing_older(jump):
+    world = World()
+    world.advance(100)
+    world.reading()
+    world.restart(off_s=60, boot=True, wall=AT + jump)
+    assert world.clock.age_ms(world.now) <= 160_000
+    world.advance(50)
+    world.reading()
+    world.restart(off_s=60, boot=True, wall=AT + 300)  # it is right again
+    world.reading()
+    assert 150_000 <= world.clock.age_ms(world.now) <= 270_000
+    assert world.ticks == sorted(set(world.ticks))
+
+
 def test_a_little_ahead_of_the_wall_clock_needs_no_offset():
     world = World()
     world.reading()

@@ -4,11 +4,11 @@ import pytest
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
-from appliance.broker.records import Left, WillKept
+from appliance.broker.records import Left, Opened, Replayed, Subscribed, Unsubscribed, WillKept
 from appliance.broker.rights import ALL_RIGHTS
 from appliance.devices import Device, Measurement
 from appliance.store.gaps import GapNote
-from appliance.store.journal import FULL_BYTES, LAG_BYTES, MESSAGE_BYTES, GroupJournal
+from appliance.store.journal import FULL_BYTES, LAG_BYTES, MESSAGE_BYTES, MOST_GAPS, RECORD_BYTES, GroupJournal
 from appliance.store.wear import WINDOW_S
 
 RECORD = int(RouteFlag.RECORD)
@@ -312,6 +312,74 @@ class TestBounds:
         assert house.groups[1].entries[0][0].qos == 1
         house.publish(None, qos=0)
         assert house.journal.dropped == 3
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            Subscribed(1, "f" * 60_000, 1, False, False, 0, False),
+            Unsubscribed(1, "f" * 60_000),
+            Replayed(1, "f" * 60_000),
+            Opened(1, "c" * 40_000, "u" * 20_000, 60.0),
+            WillKept(1, "c", None, "t" * 20_000, bytes(30_000), 1, False, bytes(9_999), 0, None),
+        ],
+    )
+    def test_texts_of_records_count(self, house, record):
+        house.journal.note(record)
+        house.journal.close()
+        assert house.journal.waiting_bytes == 60_000 + RECORD_BYTES
+
+    def test_what_nobody_is_promised_is_let_go_beyond_it(self):
+        house = House(max_waiting_bytes=FULL_BYTES)
+        house.publish("a", payload=bytes(FULL_BYTES))
+        house.turn()
+        assert house.journal.refuses
+        promised = house.journal.waiting_bytes
+        for _ in range(2_000):
+            house.journal.note(Left(1))
+            house.publish(None, payload=bytes(100))  # of a will
+            house.journal.miss(GapNote("agent", "house/attic", "agent offline", 1.0, None))
+            house.turn()
+        assert house.journal.waiting_bytes == promised
+        assert len(house.groups) == 1
+        assert 1_500 < house.journal.dropped <= 2_000
+        for number in range(2_000):
+            house.journal.miss(GapNote("agent", str(number), "agent offline", 1.0, None))
+            house.turn()
+        house.journal.amend(lambda: None)
+        assert MOST_GAPS <= len(house.groups[1].gaps) < MOST_GAPS + FULL_BYTES // RECORD_BYTES
+        assert house.groups[1].gaps[-1].name == "1999"
+
+    @pytest.mark.parametrize("what", ["retained", "record"])
+    def test_what_was_let_go_is_described_anew_before_anything_counts(self, what):
+        asked = []
+        house = House(max_waiting_bytes=FULL_BYTES, on_astray=lambda: asked.append(True))
+        house.publish("a", payload=bytes(FULL_BYTES))
+        house.turn()
+        if what == "retained":
+            house.journal.append(Message("t", b"1", 0, True), int(RouteFlag.RETAINED), house.now)
+        while what == "record" and not house.journal._astray:
+            house.journal.note(Left(1))
+            house.turn()
+        house.journal.note(Left(2))
+        house.commit()
+        house.sleep(10)
+        assert (asked, len(house.groups), house.journal.refuses) == ([True], 1, True)
+        number = house.journal.amend(lambda: house.journal.note(Left(3)))
+        assert (number, house.groups[1].number, house.groups[1].records) == (2, 2, [Left(2), Left(3)])
+        assert not house.journal.refuses
+        house.commit()
+        house.publish("a")
+        house.sleep(1)
+        assert house.sizes()[2:] == [1]
+
+    def test_it_asks_for_that_before_it_closes(self):
+        asked = []
+        house = House(max_waiting_bytes=FULL_BYTES, on_astray=lambda: asked.append(True))
+        house.publish("a", payload=bytes(FULL_BYTES))
+        house.turn()
+        house.journal.append(Message("t", b"1", 0, True), int(RouteFlag.RETAINED), house.now)
+        house.journal.close()
+        assert asked == [True]
 
     def test_the_bytes_that_wait_are_those_not_written(self, house):
         house.publish("a")

@@ -4,8 +4,10 @@ import os
 import sqlite3
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from appliance.store.log import FRAME_BYTES, HEAD_BYTES, read_log
+from appliance.store.log import FRAME_BYTES, HEAD_BYTES, add, read_log, sums_of
 
 PAGE = 1024
 STEP = PAGE + FRAME_BYTES
@@ -104,3 +106,15 @@ def test_what_an_earlier_use_left_is_no_damage(tmp_path, log):
         older[at + 8 : at + 16] = b"old salt"
     found = read(tmp_path, data[: ends[0]] + bytes(older))
     assert (found.torn, found.damaged) == (False, False)
+
+
+@given(st.integers(1, 9), st.sampled_from("<>"), st.randoms(use_true_random=False))
+def test_many_sums_at_once_are_those_that_are_carried_on_one_by_one(count, order, dice):
+    step = FRAME_BYTES + 512
+    frames = dice.randbytes(count * step)
+    before = [(dice.getrandbits(32), dice.getrandbits(32)) for _ in range(count)]
+    each = [frames[at : at + step] for at in range(0, len(frames), step)]
+    expected = [
+        add(one[FRAME_BYTES:], add(one[:8], sums, order), order) for one, sums in zip(each, before, strict=True)
+    ]
+    assert sums_of(frames, step, before, order) == expected

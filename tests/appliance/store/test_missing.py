@@ -75,6 +75,7 @@ def test_a_log_that_is_gone_is_told_until_its_account_is_deleted(tmp_path):
     ledger, _ = opened(path)
     ledger.write(reading(now=1_030.0, at=AT + 30))
     ledger.settle()
+    ledger.write(reading(now=1_031.0, at=AT + 31))
     log = path.with_name("appliance.db-wal")
     content = path.read_bytes(), Path(f"{path}.lock").read_bytes()
     ledger.close()

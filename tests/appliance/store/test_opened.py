@@ -74,6 +74,40 @@ class TestItsPlace:
         opened.take_place()
         opened.check_place()
 
+    def test_the_log_is_missed_where_it_was_deleted_or_replaced(self, opened, disk):
+        log = disk.path.with_name("appliance.db-wal")
+        opened.open()
+        opened.take_place()
+        log.unlink()
+        with pytest.raises(StoreError, match=f"{log} was moved or deleted while it was in use: what it held is"):
+            opened.check_place()
+        assert opened.is_astray
+        assert disk.calls[-1] == "settle"  # as long as it is open, it can be read
+        log.touch()
+        with pytest.raises(StoreError, match="was moved or deleted"):
+            opened.check_place()
+
+    def test_a_log_may_come_later(self, opened, disk):
+        opened.open()
+        log = disk.path.with_name("appliance.db-wal")
+        elsewhere = log.rename(disk.path.with_name("elsewhere"))
+        opened.take_place()
+        elsewhere.rename(log)
+        opened.check_place()
+        opened.check_place()
+        assert not opened.is_astray
+
+    def test_what_is_opened_anew_and_is_another_file_may_lack_something(self, opened, disk):
+        opened.open()
+        opened.take_place()
+        opened.let_go()
+        opened.open()
+        assert not opened.is_astray
+        opened.let_go()
+        disk.path.rename(disk.path.with_name("aside.db"))
+        opened.open()
+        assert opened.is_astray
+
 
 class TestSuspicion:
     def test_a_broken_rule_is_a_reason_once(self, opened, disk):

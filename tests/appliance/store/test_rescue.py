@@ -1,18 +1,23 @@
 """A damaged database never stops a start: salvaged, put aside, told; interrupted at any point and taken up again."""
 
 import logging
+import shutil
+import sqlite3
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from storage.home import NAME, build, held, open_home
 
+from appliance.store import dbpages, salvage
 from appliance.store import rescue as module
-from appliance.store import salvage
-from appliance.store.damage import damages
+from appliance.store.damage import damages, log_of
 from appliance.store.database import STEP_NAMES, Database, StoreError, create
-from appliance.store.rescue import Remainder, complete, open_sound, rescue
+from appliance.store.group import Group
+from appliance.store.harms import OVERWRITTEN, UNREADABLE
+from appliance.store.rescue import complete, open_sound
+from appliance.store.suspicion import is_suspect, suspect
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def test_what_is_suspected_is_salvaged_at_the_next_start(home):
         database.suspect("a row was not what was written")
     assert damages(home) == []
     open_sound(home).close()
-    assert [damage.why for damage in damages(home)] == ["a row was not what was written"]
+    assert [damage.why for damage in damages(home)] == [UNREADABLE]
     open_sound(home).close()
     assert len(damages(home)) == 1
 
@@ -59,7 +64,7 @@ def test_a_changed_letter_in_the_schema_is_noticed(home):
     home.write_bytes(home.read_bytes().replace(b"quantity TEXT", b"quantitz TEXT"))
     with closing(open_sound(home)) as database:
         assert database.connection.execute("SELECT count(quantity) FROM series").fetchone() == (0,)
-    assert [damage.why for damage in damages(home)] == ["its schema was damaged"]
+    assert [damage.why for damage in damages(home)] == [UNREADABLE]
 
 
 def test_two_in_one_second_are_both_kept(home):
@@ -167,39 +172,10 @@ def test_what_a_try_left_is_removed(home, monkeypatch):
     open_sound(home).close()
     assert not building.exists()
     spoil(home)
-    monkeypatch.setattr(module, "tell", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(module, "tell", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(StoreError, match="no room to save"):
         open_sound(home)
     assert not building.exists()
-
-
-def test_much_history_follows_while_the_service_runs(home, monkeypatch):
-    monkeypatch.setattr(salvage, "BATCH_ROWS", 4)
-    with closing(Database.open(home)) as database:
-        before = database.connection.execute("SELECT * FROM readings").fetchall()
-    spoil(home)
-    rescue(home, None, "told by a test", bulk_s=-1)
-    assert not damages(home)[0].is_finished
-    with closing(Database.open(home)) as database:
-        connection = database.connection
-        first = connection.execute("SELECT count(*) FROM readings").fetchone()[0]
-        assert first < len(before)
-        # A new series gets no rows of an old one whose name was lost.
-        connection.execute("INSERT INTO series (topic, kind) VALUES ('home/new/temperature', 'number')")
-        remainder = Remainder(home, connection)
-        steps = 0
-        while remainder.step():
-            steps += 1
-        remainder.close()
-        assert not remainder.step()
-        after = connection.execute("SELECT * FROM readings").fetchall()
-        assert set(after) <= set(before)
-        assert len(after) > len(before) / 2
-    assert damages(home)[0].is_finished
-    assert steps
-    kept = sorted(home.parent.iterdir())
-    complete(home)
-    assert sorted(home.parent.iterdir()) == kept  # nothing was left to do
 
 
 @pytest.mark.parametrize("steps", range(1, len(STEP_NAMES)))
@@ -213,3 +189,89 @@ def test_a_power_cut_between_two_steps_of_the_schema_is_no_damage(tmp_path, step
     with closing(open_sound(path)) as database:
         assert database.connection.execute("SELECT count(*) FROM readings").fetchone() == (int(steps < 3),)
     assert damages(path) == []
+
+
+@pytest.fixture
+def killed(tmp_path):
+    """The files as kill -9 leaves them, with something in the log."""
+    (tmp_path / "run").mkdir()
+    ledger = open_home(tmp_path / "run" / NAME)
+    ledger.load(time.monotonic())
+    for group in (Group(1, run=1), Group(2, run=1)):
+        ledger.write(group)
+    shutil.copytree(tmp_path / "run", tmp_path / "killed")
+    ledger.close()
+    return tmp_path / "killed" / NAME
+
+
+def lacks(path):
+    found = []
+    open_sound(path, on_lack=found.append).close()
+    return [lack.text for lack in found]
+
+
+def test_a_log_that_somebody_moved_into_the_file_is_not_missed(killed):
+    with closing(sqlite3.connect(killed)) as other:
+        assert other.execute("SELECT count(*) FROM marks").fetchone()[0]
+    assert not log_of(killed).exists()
+    assert lacks(killed) == []
+
+
+def test_a_log_that_was_deleted_is_missed(tmp_path):
+    (tmp_path / "run").mkdir()
+    ledger = open_home(tmp_path / "run" / NAME)
+    ledger.load(time.monotonic())
+    ledger.write(Group(1, run=1))
+    ledger.settle()
+    ledger.write(Group(2, run=1))
+    shutil.copytree(tmp_path / "run", tmp_path / "killed")
+    ledger.close()
+    log_of(tmp_path / "killed" / NAME).unlink()
+    assert [text.endswith("-wal is gone") for text in lacks(tmp_path / "killed" / NAME)] == [True]
+
+
+@pytest.mark.parametrize("rights", [0o600, 0o640])
+def test_the_new_file_and_the_account_have_the_rights_of_the_old(home, rights):
+    home.chmod(rights)
+    spoil(home)
+    open_sound(home).close()
+    (damage,) = damages(home)
+    assert [path.stat().st_mode & 0o777 for path in (home, Path(f"{damage.aside}.json"))] == [rights] * 2
+
+
+def test_what_a_try_left_is_not_put_over_a_database_that_came_since(home, tmp_path, caplog):
+    build(tmp_path / "other", topics=10, rounds=1)
+    left = home.with_name(f"{NAME}.salvaged")
+    left.write_bytes((tmp_path / "other" / NAME).read_bytes())
+    before = home.read_bytes()
+    complete(home)
+    assert home.read_bytes() == before
+    assert not left.exists()
+    assert "was left of another database and is removed" in caplog.text
+
+
+def test_a_note_of_a_reader_has_the_file_salvaged(home):
+    suspect(home)
+    open_sound(home).close()
+    assert [damage.why for damage in damages(home)] == [UNREADABLE]
+    assert not is_suspect(home)
+
+
+def test_a_file_that_text_was_written_over_is_put_aside(home):
+    home.write_text("dear diary, " * 20)
+    open_sound(home).close()
+    (damage,) = damages(home)
+    assert damage.why == OVERWRITTEN
+    assert Path(damage.aside).read_text().startswith("dear diary")
+
+
+def test_history_is_not_looked_through_to_see_whose_a_log_is(tmp_path, monkeypatch):
+    build(tmp_path / "home", topics=20, rounds=2)
+    home = tmp_path / "home" / NAME
+    walked = []
+    real = dbpages.Pages.rows
+    monkeypatch.setattr(dbpages.Pages, "rows", lambda self, root, harm: walked.append(root) or real(self, root, harm))
+    with ExitStack() as files:
+        _, roots, _ = module.look(home, None, files)
+    assert roots["journal"] in walked
+    assert not {roots[name] for name in salvage.BULK} & set(walked)

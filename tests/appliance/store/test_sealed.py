@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import struct
 from contextlib import closing
 
 import pytest
@@ -9,9 +10,11 @@ from keeper import AT, TOPIC, Keeper, number, origin
 
 from appliance.store.damage import damages
 from appliance.store.database import STEP_NAMES, Database, create
+from appliance.store.gaps import insert
+from appliance.store.harms import CHANGED
 from appliance.store.history_reader import HistoryReader
 from appliance.store.rescue import open_sound
-from appliance.store.sealed import TABLES, find_broken, is_whole_row, prepare_seals, seal
+from appliance.store.sealed import TABLES, find_broken, is_whole_row, prepare_seals, seal, whole_series
 
 OTHER = "home/kitchen/humidity"
 
@@ -82,7 +85,7 @@ def test_a_row_that_was_changed_behind_our_back_is_found_at_the_start(home, tabl
         assert re.fullmatch(rf"\d rows of {table} were not what was written", find_broken(connection))
     with closing(open_sound(home)) as database:
         (damage,) = damages(home)
-        assert f"rows of {table} were not what was written" in damage.why
+        assert damage.why == CHANGED
         assert find_broken(database.connection) is None
         assert database.connection.execute("SELECT count(*) FROM readings").fetchone() == (10,)
     reader = HistoryReader(home)
@@ -143,3 +146,33 @@ def test_a_program_that_does_not_know_of_seals_cannot_write(home):
         prepare_seals(connection)
         connection.execute("UPDATE series SET unit = 'K'")
         assert find_broken(connection) is None
+
+
+def spoil_index(path, name):
+    """Change the last byte of the first entry of an index."""
+    with closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+    data = bytearray(path.read_bytes())
+    at = (root - 1) * 1024
+    (cell,) = struct.unpack_from(">H", data, at + 8)
+    data[at + cell + 4] ^= 4
+    path.write_bytes(data)
+
+
+def test_an_index_of_gaps_that_does_not_fit_is_found(home):
+    with closing(sqlite3.connect(home)) as connection:
+        insert(connection, ("hub", "", "broker down", ""), 5, 9_000_000)
+        connection.commit()
+    spoil_index(home, "gaps_by_end")
+    open_sound(home).close()
+    assert [damage.why for damage in damages(home)] == [CHANGED]
+
+
+def test_an_index_of_a_file_without_checksums_is_held_to_its_table(tmp_path):
+    path = tmp_path / "appliance.db"
+    with closing(create(path, STEP_NAMES - {"0009_seals"})) as connection:
+        connection.execute("INSERT INTO series (topic, kind) VALUES ('home/kitchen/temperature', 'number')")
+    spoil_index(path, "sqlite_autoindex_series_1")
+    with closing(open_sound(path)) as database:
+        assert [row[1] for row in whole_series(database.connection)] == ["home/kitchen/temperature"]
+    assert [damage.why for damage in damages(path)] == [CHANGED]

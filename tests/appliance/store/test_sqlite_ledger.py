@@ -9,16 +9,18 @@ from groups import AT, FakeHistory, age_ms, crash_copy, described, provenance, t
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.records import Done, Left, Opened, Queued, Subscribed
-from appliance.clock import SYNCED
+from appliance.clock import SYNCED, UNSYNCED
 from appliance.devices import Device
 from appliance.store import sqlite_ledger, state_move
 from appliance.store.damage import damages
 from appliance.store.database import Database, StoreError, open_reader
 from appliance.store.gaps import DAMAGED, HUB, GapNote
 from appliance.store.group import Group, merged
+from appliance.store.harms import UNREADABLE
 from appliance.store.history import Tally
 from appliance.store.history_reader import HistoryReader
 from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
+from appliance.store.suspicion import suspect
 
 TOPIC = "home/kitchen/temperature"
 RECORD = int(RouteFlag.RECORD)
@@ -343,7 +345,23 @@ def test_what_is_suspected_is_salvaged_when_it_is_opened_again(tmp_path):
     ledger.close()
     assert damages(path) == []
     open_ledger(path, site="home", max_series=9).close()
-    assert [damage.why for damage in damages(path)] == ["UNIQUE constraint failed: journal.id"]
+    assert [damage.why for damage in damages(path)] == [UNREADABLE]
+
+
+def test_damage_that_a_reader_met_is_salvaged_without_a_restart(tmp_path):
+    path = tmp_path / "appliance.db"
+    ledger = open_ledger(path, site="home", max_series=9)
+    ledger.write(Group(1, entries=[retained("a")], run=7))
+    suspect(path)
+    with pytest.raises(sqlite3.DatabaseError):
+        ledger.step()
+    ledger.close()
+    again = open_ledger(path, site="home", max_series=9)
+    assert list(again.load(0.0).retained) == ["a"]
+    assert again.last_stamp == (7, 1)
+    again.step()
+    again.close()
+    assert len(damages(path)) == 1
 
 
 def test_at_a_stop_everything_comes_into_its_tables(ledgers):
@@ -481,11 +499,16 @@ class TestWithItsHistory:
         ledger._database.connection.execute("DROP TABLE epochs")
         ledger._database.close()
         self.open(path, time).close()
-        assert [damage.why for damage in damages(path)] == ["its schema was damaged"]
+        assert [damage.why for damage in damages(path)] == [UNREADABLE]
 
 
+RETAINED = RECORD | int(RouteFlag.RETAINED)
+TURNS = [[RECORD], [RETAINED], [RETAINED, RECORD]]  # of the flags: the last notes a change with every reading
+
+
+@pytest.mark.parametrize("turns", TURNS)
 @pytest.mark.parametrize("is_begun", [True, False])
-def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_path, is_begun):
+def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_path, is_begun, turns):
     path, began = tmp_path / "appliance.db", 1_000.0
     shown = {"now": began}
 
@@ -495,7 +518,7 @@ def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_pa
         return open_ledger(path, site="home", max_series=9, **options, **clocks)
 
     def group(number, *seconds):
-        entries = [(Message(TOPIC, b"%d" % s, 0), RECORD, began + s, None) for s in seconds]
+        entries = [(Message(TOPIC, b"%d" % s, 0), turns[s // 6 % len(turns)], began + s, None) for s in seconds]
         return Group(number, entries=entries, run=7, now=began + seconds[-1], at=AT + seconds[-1])
 
     ledger = opened()
@@ -509,6 +532,63 @@ def test_readings_that_waited_for_the_disk_keep_the_time_of_their_arrival(tmp_pa
     rows = HistoryReader(path).rows(TOPIC, 0.0, 1e11)
     assert [row.at - AT for row in rows] == pytest.approx([5] * is_begun + [11, 17, 23, 29], abs=0.002)
     assert [row.received for row in rows] == [row.at for row in rows]
+
+
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("is_reopened", [True, False])
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_readings_that_waited_while_the_clock_was_set_get_their_true_times_and_nothing_lasts_longer(
+    tmp_path, is_begun, is_reopened, turns
+):
+    path, began, woke = tmp_path / "appliance.db", 1_000.0, 1_700_000_000.0
+    set_at = began + 20
+    shown = {"now": began}
+
+    def wall(now):
+        return (woke if now < set_at else AT) + now - began
+
+    def opened():
+        return open_ledger(
+            path,
+            site="home",
+            max_series=9,
+            boot="boot",
+            since=began,
+            quality=lambda: UNSYNCED if shown["now"] < set_at else SYNCED,
+            clock=lambda: shown["now"],
+            wall_clock=lambda: wall(shown["now"]),
+        )
+
+    def group(number, *seconds):
+        entries = [(Message(TOPIC, b"%d" % s, 0), turns[s // 6 % len(turns)], began + s, None) for s in seconds]
+        retained = Message(f"kept/{number}", b"x", 1, retain=True, expires_at=began + seconds[-1] + 600)
+        entries.append((retained, int(RouteFlag.RETAINED), began + seconds[-1], None))
+        now = began + seconds[-1]
+        return Group(number, entries=entries, run=7, now=now, at=wall(now))
+
+    ledger = opened()
+    if is_begun:
+        shown["now"] += 5
+        ledger.write(group(1, 5))
+    shown["now"] = began + 35  # meanwhile it failed
+    if is_reopened:
+        ledger.close()
+        ledger = opened()
+    ledger.write(merged([group(2, 11, 17), group(3, 23), group(4, 29)]))
+    ledger.write(group(5, 34))
+    shown["now"] = began + 40
+    ledger.write(group(6, 40))
+    expected = [5] * is_begun + [11, 17, 23, 29, 34, 40]
+    image = ledger.load(began + 40)
+    ledger.close()
+    rows = HistoryReader(path).rows(TOPIC, 0.0, 1e11)
+    assert [int(row.value) for row in rows] == expected
+    assert [row.at - AT for row in rows] == pytest.approx(expected, abs=0.002)
+    left = {
+        message.topic: message.expires_at - began - 600 for message in image.retained.values() if message.expires_at
+    }
+    lasting = {1: 5, 2: 17, 3: 23, 4: 29, 5: 34, 6: 40}
+    assert left == pytest.approx({f"kept/{n}": s for n, s in lasting.items() if n > 1 or is_begun}, abs=0.01)
 
 
 def test_what_a_salvage_leaves_open_in_the_midst_of_a_run_ends_with_its_next_group(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
-from appliance.broker.records import Dropped, Ended, Opened, Queued
+from appliance.broker.records import Dropped, Ended, Opened, Queued, Subscribed
 from appliance.store import state_move
 from appliance.store.database import Database
 from appliance.store.group import Group
@@ -206,3 +206,25 @@ def test_messages_of_damaged_rows_go_and_the_others_stay(ledger):
     assert ask(ledger, "SELECT group_concat(number) FROM messages") == "1,3"
     found = ledger.load(NOW).sessions[1].deliveries
     assert [(one.number, one.message is None) for one in found] == [(1, False), (2, True), (3, False)]
+
+
+def test_a_session_that_is_described_anew_holds_what_was_said_last(tmp_path):
+    """After a loss the broker ends every session in the file and describes it again, under its key."""
+    message = Message("t", b"held", 1)
+    message.number = 1
+    begun = [Opened(1, "a", None, 60.0), Subscribed(1, "old", 1, False, False, 0, False)]
+    queued = Queued(1, 1, 1, False, (), None, 0)
+    anew = [Ended(1), Opened(1, "a", None, 90.0), Subscribed(1, "new", 1, False, False, 0, False), queued]
+    path = tmp_path / "appliance.db"
+    ledger = open_at(path)
+    ledger.write(Group(1, [(message, 0, 1.0, None)], [*begun, queued], run=7, now=1.0, at=AT))
+    ledger.rest()
+    ledger.write(Group(2, [(message, 0, 2.0, None)], anew, run=7, now=2.0, at=AT))
+    staged = described(loaded(path).image)
+    ledger.rest()
+    found = loaded(path).image
+    assert described(found) == staged
+    (session,) = found.sessions.values()
+    assert (session.expiry_s, [*session.subscriptions]) == (90.0, ["new"])
+    assert [one.message.payload for one in session.deliveries] == [b"held"]
+    ledger.close()

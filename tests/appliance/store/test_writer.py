@@ -140,6 +140,66 @@ def test_groups_that_wait_share_a_transaction(writer, disk, loop):
     assert writer.stats.groups == 5
 
 
+class TestAstray:
+    """The file holds something else than what counts as durable."""
+
+    @pytest.fixture
+    def asked(self):
+        return []
+
+    @pytest.fixture
+    def writer(self, make_writer, asked):
+        writer = make_writer(on_astray=asked.append)
+        writer.start(0.0)
+        return writer
+
+    def test_after_a_salvage_nothing_is_written_before_it_is_said_what_is_missing(self, writer, disk, loop, asked):
+        writer.submit(group(1, b"1"))
+        until(lambda: loop.told == [1], "the first group")
+        disk.path.rename(disk.path.with_name("aside"))
+        disk.path.touch()  # what a salvage leaves
+        writer.submit(group(2, b"2"))
+        until(lambda: asked, "the question")
+        time.sleep(0.02)
+        assert disk.rows() == []
+        for number in (3, 4):
+            writer.submit(group(number, b"%d" % number, size_bytes=MERGED_BYTES))
+        writer.amended(4)
+        until(lambda: loop.told[-1] == "recovered", "the recovery")
+        assert loop.told[2:] == [4, "recovered"]  # in one transaction, however large
+        assert disk.rows() == [b"2", b"3", b"4"]
+        assert len(asked) == 1
+        assert isinstance(asked[0], Image)
+
+    def test_a_log_that_was_deleted_is_noticed_with_the_next_group(self, writer, disk, loop, asked):
+        writer.submit(group(1, b"1"))
+        until(lambda: loop.told == [1], "the first group")
+        disk.path.with_name("appliance.db-wal").unlink()
+        writer.submit(group(2, b"2"))
+        until(lambda: asked, "the question")
+        writer.amended(2)
+        until(lambda: loop.told[-1] == "recovered", "the recovery")
+        assert disk.rows() == [b"1", b"2"]
+
+    def test_the_loop_may_ask_what_is_in_the_file(self, writer, disk, loop, asked):
+        disk.faults["load"] = [disk_error()]
+        writer.compare()
+        until(lambda: asked, "the question")
+        writer.submit(group(1, b"1"))
+        writer.amended(1)
+        until(lambda: 1 in loop.told, "the group")
+        assert disk.rows() == [b"1"]
+        assert len(asked) == 1
+
+    def test_it_is_asked_before_it_closes(self, writer, asked):
+        writer.compare()
+        closing = threading.Thread(target=writer.close)
+        closing.start()
+        until(lambda: asked, "the question")
+        writer.amended(0)
+        closing.join()
+
+
 def test_what_is_merged_is_bounded(writer, disk):
     disk.gate.clear()
     for number in range(1, 8):
@@ -358,6 +418,26 @@ class TestMisfits:
         assert loop.told[-1] in {2, "recovered"}
         assert loop.told.count("recovered") == 1
 
+    def test_groups_that_shared_the_transaction_count_when_all_of_them_is_in(self, writer, disk, loop):
+        class Bad:
+            def __repr__(self):
+                return "\ud800"  # no text that the file takes
+
+        disk.gate.clear()
+        writer.submit(group(1, b"0"))
+        until(lambda: writer._opened.ledger is not None, "the ledger")
+        time.sleep(0.05)  # it has the first group now
+        writer.submit(group(2, b"1", records=[Left(1)]))
+        writer.submit(group(3, b"2", records=[Left(2)]))
+        writer.submit(group(4, b"3", records=[Bad(), Left(3)]))
+        # Of the first, twice of all others, of a part of these; then the disk fails once.
+        disk.faults["write"] = [None, None, None, None, disk_error(sqlite3.SQLITE_IOERR_WRITE)]
+        disk.gate.set()
+        until(lambda: 4 in loop.told, "the last group")
+        writer.close()
+        assert {*disk.rows()} == {b"0", b"1", b"2", b"3", *(repr(Left(n)) for n in (1, 2, 3))}
+        assert writer.stats.misfits == 1
+
     def test_nobody_waits_for_what_needs_no_acknowledgement(self, writer, disk, loop):
         bad = group(1, b"1", b"2")
         bad.entries[1] = (SimpleNamespace(qos=0, payload=["no payload"]), 2, 1.0, None)
@@ -461,3 +541,86 @@ def test_a_file_that_is_moved_away_is_missed_and_taken_up_again_where_it_is_put_
     elsewhere.rename(disk.path)
     until(lambda: 2 in loop.told and "recovered" in loop.told, "not taken up again")
     assert disk.rows() == [b"a", b"b"]
+
+
+class TestReopening:
+    """What is done again when a file is opened anew, and what not."""
+
+    @pytest.fixture
+    def writer(self, make_writer, disk):
+        disk.reopened = 0
+
+        def reopen():
+            disk.reopened += 1
+            return disk.open()
+
+        writer = make_writer(reopen_ledger=reopen)
+        writer.start(0.0)
+        return writer
+
+    @pytest.mark.parametrize(
+        ("code", "settles", "reopened"),
+        [
+            (sqlite3.SQLITE_FULL, 0, 1),
+            (sqlite3.SQLITE_READONLY, 0, 1),
+            (sqlite3.SQLITE_IOERR_FSYNC, 1, 0),
+            (sqlite3.SQLITE_CORRUPT, 1, 0),
+        ],
+    )
+    def test_a_full_disk_is_no_reason_to_flush_the_log_or_look_through_the_file(
+        self, writer, disk, loop, code, settles, reopened
+    ):
+        disk.faults["write"] = [disk_error(code)]
+        writer.submit(group(1, b"1"))
+        until(lambda: "recovered" in loop.told, "the recovery")
+        assert disk.calls.count("settle") == settles
+        assert disk.reopened == reopened
+        assert disk.rows() == [b"1"]
+
+    def test_what_a_full_disk_took_all_the_same_is_flushed_before_it_counts(self, writer, disk, loop):
+        disk.faults["written"] = [disk_error(sqlite3.SQLITE_FULL)]
+        writer.submit(group(1, b"1"))
+        until(lambda: 1 in loop.told, "the commit")
+        assert disk.calls.count("settle") == 1
+        assert disk.rows() == [b"1"]
+
+    def test_a_flush_that_is_owed_stays_owed(self, writer, disk, loop):
+        held = StoreError("a reader holds the log")
+        disk.faults = {
+            "write": [disk_error(sqlite3.SQLITE_IOERR_FSYNC), disk_error(sqlite3.SQLITE_FULL)],
+            "settle": [held, held],
+        }
+        writer.submit(group(1, b"1"))
+        until(lambda: 1 in loop.told, "the commit")
+        assert disk.calls.count("settle") == 3
+
+
+class TestCalm:
+    def test_a_trouble_that_comes_again_is_not_said_to_be_over_at_once(self, make_writer, disk, loop):
+        now = [0.0]
+        writer = make_writer(clock=lambda: now[0])
+        writer.start(0.0)
+        disk.faults["write"] = [disk_error(sqlite3.SQLITE_FULL)]
+        writer.submit(group(1, b"1"))
+        until(lambda: loop.told.count("recovered") == 1, "the recovery")
+        disk.faults["write"] = [disk_error(sqlite3.SQLITE_FULL)]
+        writer.submit(group(2, b"2"))
+        until(lambda: 2 in loop.told, "the commit")
+        time.sleep(0.02)
+        assert loop.told.count("recovered") == 1
+        assert "is full" in writer.trouble
+        now[0] = 0.021  # two units of 0.01 s
+        writer.submit(group(3, b"3"))
+        until(lambda: loop.told.count("recovered") == 2, "the recovery")
+        assert "is full" in writer.trouble  # for a while
+        now[0] = 1.0
+        writer.submit(group(4, b"4"))
+        until(lambda: writer.trouble is None, "the end of the alarm")
+
+    def test_nothing_need_come_for_it_to_be_over(self, make_writer, disk, loop):
+        writer = make_writer()
+        writer.start(0.0)
+        for number in (1, 2):
+            disk.faults["write"] = [disk_error(sqlite3.SQLITE_FULL)]
+            writer.submit(group(number, b"1"))
+            until(lambda n=number: loop.told.count("recovered") == n, "the recovery")

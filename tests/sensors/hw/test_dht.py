@@ -11,12 +11,20 @@ from textwrap import dedent
 import pytest
 from dht_wire import frame
 
-from sensors.driver import BadFrame, Disconnected, DriverUnavailable, Implausible, SensorError, TimedOut
-from sensors.hw.dht import FAILURES, DhtProcess, FakeDht, explain
+from sensors.driver import (
+    CutShort,
+    Disconnected,
+    DriverUnavailable,
+    SensorError,
+    TimedOut,
+    WrongChecksum,
+)
+from sensors.hw.dht import FAILURES, DhtProcess, FakeDht, OutOfSheet, explain, signed
 
 TESTS = Path(__file__).parents[2]
 ROOT = TESTS.parent
 GOOD = frame(2, 140, 1, 95).hex()
+MEASURED = (pytest.approx(35.1), pytest.approx(65.2), "02 8c 01 5f ee")
 
 
 @pytest.fixture
@@ -54,7 +62,7 @@ def wait_until(condition, *, tries=1000):
 
 def test_measures_in_another_process(process):
     sensor = process(GOOD)
-    assert sensor.measure() == (pytest.approx(35.1), pytest.approx(65.2))
+    assert sensor.measure() == MEASURED
     child = sensor._child
     assert is_running(child.pid)
     sensor.close()
@@ -63,12 +71,14 @@ def test_measures_in_another_process(process):
 
 
 def test_what_libraries_print_is_no_answer(process):
-    assert process("chatty").measure() == (pytest.approx(35.1), pytest.approx(65.2))
+    assert process("chatty").measure() == MEASURED
 
 
 def test_a_bad_frame_leaves_the_process_alone(process):
     sensor = process(f"{GOOD[:-2]}00")
-    with pytest.raises(BadFrame, match="the answer on GPIO4 is damaged: its checksum is wrong"):
+    with pytest.raises(
+        WrongChecksum, match=r"the answer on GPIO4 is damaged: its checksum is wrong \(02 8c 01 5f 00\)"
+    ):
         sensor.measure()
     assert is_running(sensor._child.pid)
 
@@ -80,7 +90,7 @@ def test_a_hung_measurement_is_killed_with_its_helper_and_the_next_one_works(pro
     pids = json.loads(process.notes.read_text())
     assert wait_until(lambda: not any(map(is_running, pids.values())))
     sensor._measure_timeout_s = 30
-    assert sensor.measure() == (pytest.approx(35.1), pytest.approx(65.2))
+    assert sensor.measure() == MEASURED
 
 
 def test_a_process_that_does_not_start_is_killed(process):
@@ -94,7 +104,7 @@ def test_a_process_that_dies_is_told_and_started_again(process):
         sensor.measure()
     pids = json.loads(process.notes.read_text())
     assert wait_until(lambda: not any(map(is_running, pids.values())))
-    assert sensor.measure() == (pytest.approx(35.1), pytest.approx(65.2))
+    assert sensor.measure() == MEASURED
 
 
 def test_a_process_killed_between_two_measurements_is_told(process):
@@ -103,7 +113,7 @@ def test_a_process_killed_between_two_measurements_is_told(process):
     os.kill(sensor._child.pid, signal.SIGKILL)
     with pytest.raises(SensorError, match="it is started again"):
         sensor.measure()
-    assert sensor.measure() == (pytest.approx(35.1), pytest.approx(65.2))
+    assert sensor.measure() == MEASURED
 
 
 def test_closing_ends_a_measurement_under_way(process):
@@ -132,7 +142,7 @@ def test_our_sigterm_handler_stays_ours(process):
 
     before = signal.signal(signal.SIGTERM, ours)
     try:
-        assert process("pulsein").measure() == (pytest.approx(35.1), pytest.approx(65.2))
+        assert process("pulsein").measure() == MEASURED
         assert process.notes.read_text() == "True"  # there the library has replaced it
         assert signal.getsignal(signal.SIGTERM) is ours
     finally:
@@ -172,6 +182,87 @@ def test_a_process_outlives_its_agent_by_a_second_at_most(process):
     assert wait_until(lambda: not any(map(is_running, pids.values())))
 
 
+def queues():
+    """The System V message queues of this computer, by id."""
+    return {int(line.split()[1]) for line in Path("/proc/sysvipc/msg").read_text().splitlines()[1:]}
+
+
+def pulseio(process, what, **keys):
+    sensor = process(what, **keys)
+    sensor._argv[-1] = "pulseio"
+    return sensor
+
+
+def left_by(notes):
+    left = json.loads(notes.read_text())
+    return [name for name in ("child", "helper") if is_running(left[name])] + [
+        q for q in queues() if q == left["queue"]
+    ]
+
+
+def test_the_librarys_helper_and_queue_are_gone_after_an_orderly_end(process):
+    sensor = pulseio(process, "pulseio")
+    assert sensor.measure() == MEASURED
+    assert len(left_by(process.notes)) == 3  # there they are
+    sensor.close()
+    assert wait_until(lambda: not left_by(process.notes))
+
+
+def test_the_librarys_helper_and_queue_are_gone_after_a_kill(process):
+    sensor = pulseio(process, "pulseio")
+    assert sensor.measure() == MEASURED
+    os.kill(sensor._child.pid, signal.SIGKILL)
+    with pytest.raises(SensorError, match="it is started again"):
+        sensor.measure()
+    assert wait_until(lambda: not left_by(process.notes))
+
+
+def test_a_helper_that_hangs_is_killed_and_its_queue_removed(process):
+    sensor = pulseio(process, "deaf", measure_timeout_s=1.0)
+    with pytest.raises(TimedOut):
+        sensor.measure()
+    assert wait_until(lambda: not left_by(process.notes))
+
+
+def test_closing_during_a_hung_measurement_leaves_no_queue(process):
+    sensor = pulseio(process, "deaf")
+    sensor.start()
+    caught = []
+
+    def measure():
+        try:
+            sensor.measure()
+        except SensorError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    assert wait_until(sensor._busy.locked)
+    sensor.close()
+    thread.join(10)
+    assert caught == ["the sensor on GPIO4 is closed"]
+    assert wait_until(lambda: not left_by(process.notes))
+
+
+@pytest.mark.parametrize("what", ["pulseio", "deaf"])
+def test_nothing_is_left_of_an_agent_that_was_killed(process, what):
+    program = f"""
+        import os, sys, threading
+        from sensors.hw.dht import DhtProcess
+        rig = [sys.executable, {str(TESTS / "dht_wire.py")!r}, {what!r}, {str(process.notes)!r}]
+        sensor = DhtProcess("DHT22", 4, "pulseio", program=rig)
+        sensor.start()
+        threading.Thread(target=sensor.measure, daemon=True).start()
+        while not sensor._busy.locked():
+            threading.Event().wait(0.01)
+        threading.Event().wait(0.1)
+        os.kill(os.getpid(), 9)
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(program)], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert wait_until(lambda: not left_by(process.notes))
+
+
 def test_a_process_that_has_nobody_to_answer_leaves_no_helper(process):
     """Its agent was killed while it opened the sensor."""
     rig = [sys.executable, str(TESTS / "dht_wire.py"), "hang", str(process.notes), "DHT22", "4", "bitbang"]
@@ -196,9 +287,9 @@ def test_this_computer_measures_or_says_why_not_in_one_line():
 
 EXPLANATIONS = [
     ("RuntimeError", None, "DHT sensor not found, check wiring", Disconnected, "check power, wiring and pin"),
-    ("RuntimeError", None, "A full buffer was not returned. Try again.", BadFrame, "stopped short"),
-    ("RuntimeError", None, "Checksum did not validate. Try again.", BadFrame, "checksum"),
-    ("RuntimeError", None, "Received unplausible data. Try again.", Implausible, "above 100 % on GPIO4"),
+    ("RuntimeError", None, "A full buffer was not returned. Try again.", CutShort, "stopped after 81 of 81"),
+    ("RuntimeError", None, "Checksum did not validate. Try again.", WrongChecksum, "checksum is wrong (ab cd)"),
+    ("RuntimeError", None, "Received unplausible data. Try again.", OutOfSheet, "above 100 % on GPIO4"),
     (
         "RuntimeError",
         None,
@@ -220,10 +311,40 @@ EXPLANATIONS = [
 
 @pytest.mark.parametrize(("error", "number", "text", "kind", "words"), EXPLANATIONS)
 def test_failures_are_told_apart(error, number, text, kind, words):
-    failure = explain({"error": error, "errno": number, "text": text}, "GPIO4")
+    pulses = 0 if kind is Disconnected else 81
+    answer = {"error": error, "errno": number, "text": text, "pulses": pulses, "frame": "ab cd"}
+    failure = explain(answer, "GPIO4")
     assert type(failure) is kind
     assert words in str(failure)
     assert "\n" not in str(failure)
+
+
+def test_a_few_pulses_are_an_answer_cut_short():
+    """The library calls fewer than ten of them no sensor; no power and a wrong pin give none at all."""
+    answer = {"error": "RuntimeError", "errno": None, "text": "DHT sensor not found, check wiring", "pulses": 7}
+    failure = explain(answer, "GPIO4")
+    assert type(failure) is CutShort
+    assert "stopped after 7 of 81 pulses" in str(failure)
+    assert type(explain(answer | {"pulses": 0}, "GPIO4")) is Disconnected
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "library", "temperature"),
+    [
+        ("DHT11", frame(45, 0, 5, 0x00), 5.0, 5.0),
+        ("DHT11", frame(45, 0, 5, 0x80), 5.0, -5.0),
+        ("DHT11", frame(45, 0, 10, 0x81), 10.1, -10.1),
+        ("DHT22", frame(1, 0xF4, 0x00, 0x85), 13.3, 13.3),
+        ("DHT21", b"", -1.0, -1.0),
+    ],
+)
+def test_a_dht11_has_its_sign(kind, sent, library, temperature):
+    assert signed(kind, sent, library) == temperature
+
+
+def test_a_dht11_whose_frame_is_not_seen_is_not_believed():
+    with pytest.raises(DriverUnavailable, match="shows no frames"):
+        signed("DHT11", b"", 5.0)
 
 
 def test_every_failure_in_the_table_is_explained():
@@ -234,7 +355,7 @@ def test_every_failure_in_the_table_is_explained():
 
 def test_the_fake_answers_in_order():
     fake = FakeDht([(21.0, 50.0), Disconnected("no answer")])
-    assert fake.measure() == (21.0, 50.0)
+    assert fake.measure() == (21.0, 50.0, "")
     with pytest.raises(Disconnected):
         fake.measure()
     fake.close()

@@ -27,7 +27,10 @@ FRAMES = [
     ("DHT22", frame(0x01, 0xF4, 0x80, 0x65), -10.1, 50.0),  # the sign is a bit of its own
     ("DHT22", frame(0x03, 0xE8, 0x00, 0x00), 0.0, 100.0),
     ("DHT22", frame(0, 0, 0, 0), 0.0, 0.0),  # right by its checksum
+    ("DHT22", frame(0x01, 0xF4, 0x81, 0x01), -25.7, 50.0),  # 129 is frost as well
+    ("DHT22", frame(0x01, 0xF4, 0xFF, 0x9B), -3266.7, 50.0),  # frost in two's complement, taken for a magnitude
     ("DHT11", frame(45, 0, 23, 4), 23.4, 45),
+    ("DHT11", frame(45, 0, 5, 0x82), 5.2, 45),  # frost: the library does not know of its sign
     ("DHT21", DHT22_FRAME + bytes(3), 35.1, 65.2),  # three bytes more than its data sheet says
 ]
 
@@ -35,31 +38,61 @@ FRAMES = [
 @pytest.mark.parametrize(("kind", "sent", "temperature", "humidity"), FRAMES)
 def test_reads_what_was_sent(sensor, kind, sent, temperature, humidity):
     device, wire = sensor(kind, pulses(sent))
-    assert measure(device) == {"temperature": pytest.approx(temperature), "humidity": pytest.approx(humidity)}
+    assert measure(device) == {
+        "temperature": pytest.approx(temperature),
+        "humidity": pytest.approx(humidity),
+        "pulses": 81 if len(sent) == 5 else 129,
+        "frame": sent[:5].hex(" "),
+    }
     assert wire.asked == 1
     assert wire.pin == "pin 4"
 
 
-BAD = [
-    ([], "DHT sensor not found"),
-    (pulses(DHT22_FRAME)[:9], "DHT sensor not found"),
-    (pulses(DHT22_FRAME)[:40], "A full buffer was not returned"),
-    (pulses(DHT22_FRAME[:4] + b"\xef"), "Checksum did not validate"),
-    (pulses(frame(0x04, 0x00, 0x01, 0x5F)), "Received unplausible data"),
+BAD = [  # what comes, the library's words, how many pulses it saw, the frame
+    ([], "DHT sensor not found", 0, b""),
+    (pulses(DHT22_FRAME)[:9], "DHT sensor not found", 7, b""),
+    (pulses(DHT22_FRAME)[:40], "A full buffer was not returned", 39, b""),
+    (pulses(DHT22_FRAME[:4] + b"\xef"), "Checksum did not validate", 81, DHT22_FRAME[:4] + b"\xef"),
+    (pulses(frame(0x04, 0x00, 0x01, 0x5F)), "Received unplausible data", 81, frame(0x04, 0x00, 0x01, 0x5F)),
 ]
 
 
-@pytest.mark.parametrize(("levels", "words"), BAD)
-def test_says_what_was_wrong(sensor, levels, words):
+@pytest.mark.parametrize(("levels", "words", "count", "seen"), BAD)
+def test_says_what_was_wrong_and_what_it_saw(sensor, levels, words, count, seen):
     device, _wire = sensor("DHT22", levels)
     answer = measure(device)
     assert answer["error"] == "RuntimeError"
     assert answer["text"].startswith(words)
+    assert (answer["pulses"], answer["frame"]) == (count, seen.hex(" "))
 
 
 def test_pulses_timed_too_short_are_zeros_with_a_right_checksum(sensor):
     device, _wire = sensor("DHT22", pulses(DHT22_FRAME, one_us=27))
-    assert measure(device) == {"temperature": 0, "humidity": 0}
+    assert measure(device) == {"temperature": 0, "humidity": 0, "pulses": 81, "frame": "00 00 00 00 00"}
+
+
+def test_a_dht21_that_sends_no_more_than_its_frame_is_read(sensor):
+    """The library waits for three bytes more, and would take the greeting before the frame for its first bit."""
+    device, _wire = sensor("DHT21", pulses(DHT22_FRAME))
+    answer = measure(device)
+    assert answer == {
+        "temperature": pytest.approx(35.1),
+        "humidity": pytest.approx(65.2),
+        "pulses": 83,
+        "frame": DHT22_FRAME.hex(" "),
+    }
+    plain = type(device)(4, use_pulseio=False)
+    with pytest.raises(RuntimeError, match="Checksum did not validate"):
+        plain.measure()
+
+
+def test_what_was_seen_is_of_the_last_answer_only(sensor):
+    device, wire = sensor("DHT22", pulses(DHT22_FRAME))
+    assert measure(device)["frame"] == DHT22_FRAME.hex(" ")
+    wire.now += 3
+    wire.levels = []
+    answer = measure(device)
+    assert (answer["pulses"], answer["frame"]) == (0, "")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
@@ -68,10 +101,10 @@ def test_any_air_comes_through(sensor, humidity, temperature):
     sign = 0x8000 if temperature < 0 else 0
     data = [*humidity.to_bytes(2, "big"), *(sign | abs(temperature)).to_bytes(2, "big")]
     device, _wire = sensor("DHT22", pulses(frame(*data)))
-    assert measure(device) == {
-        "temperature": pytest.approx(temperature / 10),
-        "humidity": pytest.approx(humidity / 10),
-    }
+    answer = measure(device)
+    assert answer["temperature"] == pytest.approx(temperature / 10)
+    assert answer["humidity"] == pytest.approx(humidity / 10)
+    assert answer["frame"] == frame(*data).hex(" ")
 
 
 class Timeline:
@@ -101,7 +134,7 @@ def test_the_sensor_has_its_pause_whoever_asks(sensor):
         yield "a minute later"
 
     serve(requests(), answers.append, lambda: device, clock=timeline.clock, sleep=timeline.sleep)
-    assert answers[0] == {}
+    assert answers[0] == {"queues": []}
     assert len(answers) == 4
     assert wire.asked == 3  # measured each time; the library would have repeated the first one
     assert timeline.slept[0] == pytest.approx(SPACING_S, abs=0.5)
@@ -154,7 +187,13 @@ def test_the_device_is_let_go(sensor):
 def test_the_library_decides_unless_told(sensor, monkeypatch, method, options):
     sensor("DHT22")
     given_options = {}
-    monkeypatch.setattr(adafruit_dht, "DHT22", lambda _pin, **keys: given_options.update(keys))
+    real = adafruit_dht.DHT22
+
+    def noting(pin, **keys):
+        given_options.update(keys)
+        return real(pin, use_pulseio=False)
+
+    monkeypatch.setattr(adafruit_dht, "DHT22", noting)
     open_device("DHT22", 4, method)
     assert given_options == options
 

@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 import threading
@@ -92,6 +93,21 @@ def test_every_edge_is_told_with_its_level(bench, pull):
         bench.drive(17, level)
         assert line.level() is level
     assert seen == levels
+    line.close()
+
+
+@pytest.mark.parametrize("pull", ["up", "down", "none"])
+def test_every_edge_is_told_with_its_time(bench, pull):
+    line = bench.gpio.open_input(17, pull)
+    seen = []
+    line.on_edge(lambda level, at: seen.append((level, at)))
+    levels = [False, True, False] if line.level() else [True, False, True]
+    gc.collect()  # gpiozero holds what it calls by a weak reference
+    for level in levels:
+        bench.drive(17, level)
+    assert [level for level, _ in seen] == levels
+    times = [at for _, at in seen]
+    assert times == sorted(times)
     line.close()
 
 

@@ -22,6 +22,7 @@ class FakeLgpio(ModuleType):
         self.claims = []
         self.levels = {}
         self.modes = {}
+        self.told = {}
 
     def gpiochip_open(self, number):
         return number
@@ -53,7 +54,9 @@ class FakeLgpio(ModuleType):
     def gpio_claim_alert(self, _handle, pin, edges, flags=0):
         self.claims.append(("alert", pin, edges, flags))
 
-    def callback(self, _handle, _pin, _edges, _func):
+    def callback(self, _handle, pin, _edges, func):
+        self.told[pin] = func
+
         class Callback:
             def cancel(self):
                 pass
@@ -135,3 +138,13 @@ def test_an_output_that_cannot_be_claimed_leaves_nothing_behind(lgpio, gpio, mon
             gpio.open_output(17, False, False)
     assert lgpio.claims == []
     assert gpio.open_output(17, False, False).level() is False
+
+
+def test_an_edge_comes_with_the_kernels_time(gpio, lgpio):
+    line = gpio.open_input(17, "up")
+    seen = []
+    line.on_edge(lambda level, at: seen.append((level, at)))
+    lgpio.told[17](0, 17, 0, 1_700_000_000_250_000_000)  # chip, line, level, nanoseconds
+    lgpio.told[17](0, 17, 1, 1_700_000_000_260_000_000)
+    assert seen == [(False, pytest.approx(1_700_000_000.25)), (True, pytest.approx(1_700_000_000.26))]
+    line.close()

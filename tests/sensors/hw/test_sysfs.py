@@ -6,6 +6,7 @@ FILES = {
     "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
     "sys/class/thermal/thermal_zone10/type": "gpu\n",
     "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
+    "proc/device-tree/dht11@4/gpios": "\0\0\0\7\0\0\0\4\0\0\0\0",
 }
 
 
@@ -22,6 +23,12 @@ def sysfs(request, tmp_path):
 def test_text_comes_without_line_end_and_nul(sysfs):
     assert sysfs.read("sys/class/thermal/thermal_zone0/type") == "cpu-thermal"
     assert sysfs.read("proc/device-tree/model") == "Raspberry Pi 5 Model B Rev 1.0"
+
+
+def test_numbers_of_the_device_tree_come_as_they_are(sysfs):
+    assert sysfs.read_bytes("proc/device-tree/dht11@4/gpios") == bytes([0, 0, 0, 7, 0, 0, 0, 4, 0, 0, 0, 0])
+    with pytest.raises(FileNotFoundError):
+        sysfs.read_bytes("proc/device-tree/dht11@17/gpios")
 
 
 @pytest.mark.parametrize(

@@ -14,25 +14,29 @@ const BINARY = {
   gas: ["Gas", "Clear"],
   carbon_monoxide: ["Alarm", "Clear"],
   tamper: ["Tampered", "Fine"],
+  under_voltage: ["Too low", "Fine"],
+  throttled: ["Slowed down", "Full speed"],
 };
-const ALARMS = new Set(["moisture", "leak", "smoke", "gas", "carbon_monoxide", "tamper"]);
+const ALARMS = new Set(["moisture", "leak", "smoke", "gas", "carbon_monoxide", "tamper", "under_voltage"]);
 
 const NAMES = {
   co2: "CO₂", carbon_dioxide: "CO₂", carbon_monoxide: "Carbon monoxide", pm25: "PM2.5", pm10: "PM10", voc: "VOC",
-  cpu_temperature: "CPU", uv_index: "UV index", rssi: "Signal",
+  cpu_temperature: "CPU", uv_index: "UV index", rssi: "Signal", wifi_signal: "Wi-Fi", under_voltage: "Power supply",
+  throttled: "Processor",
 };
 
 // Digits after the point: always the same number, so that a value does not jump from side to side.
 const DIGITS = {
-  temperature: 1, cpu_temperature: 1, dew_point: 1, humidity: 0, pressure: 1, atmospheric_pressure: 1, co2: 0,
-  carbon_dioxide: 0, illuminance: 0, load: 2, memory: 0, disk: 0, battery: 0, power: 1, voltage: 2, current: 2,
+  temperature: 1, cpu_temperature: 1, dew_point: 1, humidity: 0, absolute_humidity: 1, pressure: 1,
+  atmospheric_pressure: 1, co2: 0, carbon_dioxide: 0, illuminance: 0, light: 0, load: 2, memory: 0, swap: 0, disk: 0,
+  wifi_signal: 0, rssi: 0, battery: 0, power: 1, voltage: 2, current: 2,
 };
 
 const ICONS = [
-  [/bell|button/, "bell"], [/temperature|dew/, "temperature"], [/humidity|moisture|leak|water|rain/, "humidity"],
+  [/bell|button/, "bell"], [/signal|rssi|wifi/, "signal"], [/temperature|dew/, "temperature"], [/humidity|moisture|leak|water|rain/, "humidity"],
   [/motion|occupancy|presence/, "motion"], [/window/, "window"], [/door|opening/, "door"],
   [/illuminance|light|lux/, "light"], [/pressure/, "pressure"], [/co2|carbon|voc|pm\d|air|gas|smoke/, "air"],
-  [/memory|cpu|load/, "chip"], [/disk/, "disk"], [/relay|switch|lamp|fan|heater|pump|plug|siren/, "power"],
+  [/memory|cpu|load|swap|throttled/, "chip"], [/disk/, "disk"], [/voltage/, "power"], [/relay|switch|lamp|fan|heater|pump|plug|siren/, "power"],
 ];
 
 // Room 2 stands before room 10.
