@@ -233,7 +233,10 @@ class Agent:
         if tokens[0] < 0:
             self._statements.acknowledged(tokens, reason_code, self._now)
         else:
+            before = self._outbox.set_aside
             self._sender.acknowledged(tokens, reason_code, self._now)
+            if self._outbox.set_aside != before:
+                self._tell_health_soon()
 
     def unsent(self, tokens: Sequence[int]) -> None:
         """See Handler."""
@@ -290,6 +293,9 @@ class Agent:
             dropped=self._outbox.dropped,
             run=self._outbox.run,
             dropped_ranges=self._outbox.dropped_ranges,
+            set_aside=self._outbox.set_aside,
+            set_aside_why=self._outbox.set_aside_why,
+            set_aside_ranges=self._outbox.set_aside_ranges,
             outbox_problem=self._outbox.problem,
             commands_refused=self._refusals.count,
             refused=self._refusals.last,

@@ -20,6 +20,7 @@ PLAIN: Final = "_mqtt._tcp"
 SECURE: Final = "_secure-mqtt._tcp"
 LOOK_S: Final = 3.0
 CHILD_S: Final = 30.0  # more than a Pi Zero needs to start one and look
+SMALLEST_ASK_MS: Final = 500  # for where one is that was named at the last moment
 MOST_FOUND: Final = 16
 MOST_ADDRESSES: Final = 4
 MOST_NAME: Final = 253
@@ -117,7 +118,8 @@ def browse(service: str, site: str, seconds: float, interface: str) -> list[Foun
                     name = listener.names.get(timeout=left)
                 except Empty:
                     break
-                info = zeroconf.get_service_info(kind, name, timeout=max(int((deadline - time.monotonic()) * 1000), 1))
+                left_ms = max(int((deadline - time.monotonic()) * 1000), SMALLEST_ASK_MS)
+                info = zeroconf.get_service_info(kind, name, timeout=left_ms)
                 if info is None:
                     continue
                 addresses = info.parsed_scoped_addresses(IPVersion.All)

@@ -107,10 +107,16 @@ class Endpoint:
             case TimeoutError():
                 return f"{place} does not answer; check broker.host and the network"
             case ConnectionResetError() if self.trust is not None:
-                return self.trust.ended(str(place), "connection reset")
+                return self.ended_early(place)
             case OSError():
                 return f"{place} cannot be reached: {error.strerror or error}"
         return f"{place} cannot be reached: {error}"
+
+    def ended_early(self, place: Place) -> str:
+        """Say what may be wrong where a connection ends before the broker has answered."""
+        if self.trust is not None:
+            return self.trust.ended(str(place), "connection reset")
+        return f"{place} closed the connection without an answer; does it want TLS there? Set broker.tls = true"
 
 
 def _joined(host: str, port: int) -> str:

@@ -98,6 +98,9 @@ class Health(msgspec.Struct, kw_only=True):
     dropped: int
     run: str = ""  # of the outbox, and which of its numbers were dropped, as closed ranges
     dropped_ranges: list[tuple[int, int]] = []
+    set_aside: int = 0  # refused by the broker for good, since the outbox was made; why, and their numbers
+    set_aside_why: str = ""
+    set_aside_ranges: list[tuple[int, int]] = []
     outbox_problem: str
     commands_refused: int = 0  # since the start, and the last of them
     refused: list[Refusal] = []

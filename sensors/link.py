@@ -280,7 +280,7 @@ class Link:
         self._client = client = attempt.client
         self._opened_at = now
         if self._closing or client is None or client.socket() is None:
-            why = attempt.why or f"{self.place} closed the connection at once"
+            why = attempt.why or self._endpoint.ended_early(self.place)
             self._lost("stopped" if self._closing else why)
             return
         client.on_connect = self._on_connect
@@ -324,9 +324,10 @@ class Link:
         if self._ended:
             self._lost(self._ended, REFUSED_WAIT_S)
             return
+        if not self.up:
+            self._lost(self._endpoint.ended_early(self.place))
+            return
         hint = ""
-        if not self.up and self._endpoint.trust is None:
-            hint = " without an answer; does it want TLS there? Set broker.tls = true"
         if self._cut_short >= CUT_SHORT:
             hint = f", again and again; is there a second agent with the client id {self._endpoint.client_id}?"
         self._lost(f"{self.place} closed the connection{self._why}{hint}")

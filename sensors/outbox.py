@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sensors.ranges import Ranges, extended, remembered
+
 APPLICATION_ID = 0x53454E53  # "SENS": tells our file from anybody else's
 SCHEMA_VERSION = 1
 WRITE_AFTER_S = 5.0  # what is acknowledged sooner never touches the disk
 RETRY_DISK_S = 30.0
 SEQ_BLOCK = 1_000  # numbers reserved on disk at once, so that a crash wastes numbers and never repeats one
 MEMORY_READINGS = 2_000  # more than this is written at once
-MAX_RANGES = 32  # of dropped numbers that are remembered, the newest
 ENTRY_OVERHEAD_BYTES = 96  # what a row costs beside its text, on disk and as JSON
 
 _SCHEMA = """
@@ -58,7 +59,9 @@ class Outbox:
     """The readings of one agent from their filters to the broker's acknowledgement.
 
     `problem` is a line about the disk while it cannot be written; readings then stay in memory, within the same bounds.
-    `dropped` counts what the bounds cost since the file was made, `dropped_ranges` are its numbers of the present run.
+    `dropped` counts what the bounds cost since the file was made, `dropped_ranges` are its numbers of the present run;
+    `set_aside` and `set_aside_ranges` do the same for what the broker refuses for good, and `set_aside_why` is the last
+    reason.
     """
 
     def __init__(self, path: Path, *, max_readings: int = 100_000, max_bytes: int = 16_777_216) -> None:
@@ -79,6 +82,7 @@ class Outbox:
         self._stored_bytes = 0
         self._first_stored = 1  # the lowest and highest seq on disk; last below first: none
         self._last_stored = 0
+        self.set_aside_ranges: Ranges = []
         self.problem = ""
         self.salvaged = ""
         self._db = self._open()
@@ -121,6 +125,18 @@ class Outbox:
     def refused(self, seqs: Iterable[int]) -> None:
         """Keep readings that the broker did not take; they wait with the others."""
         self._flying.difference_update(seqs)
+
+    def put_aside(self, seqs: Iterable[int], why: str) -> None:
+        """Forget readings that the broker will never take, and count them."""
+        self.set_aside_why = why
+        for seq in seqs:
+            run = self._run_of(seq)
+            if run is None:
+                continue
+            self.set_aside += 1
+            if run == self.run:
+                self.set_aside_ranges = extended(self.set_aside_ranges, seq)
+            self.acknowledged((seq,))
 
     def connection_lost(self) -> None:
         """Whatever was on its way waits again."""
@@ -218,7 +234,10 @@ class Outbox:
             self.run = str(meta["run"])
             self._next_seq = self._reserved = int(meta["next_seq"])
             self.dropped = int(meta["dropped"])
-            self.dropped_ranges = _ranges(meta.get("dropped_ranges", "[]"))
+            self.dropped_ranges = remembered(meta.get("dropped_ranges", "[]"))
+            self.set_aside = int(meta.get("set_aside", 0))
+            self.set_aside_why = str(meta.get("set_aside_why", ""))
+            self.set_aside_ranges = remembered(meta.get("set_aside_ranges", "[]"))
             self._stored_count, self._stored_bytes = db.execute(
                 "SELECT count(*), coalesce(sum(size), 0) FROM readings"
             ).fetchone()
@@ -271,6 +290,7 @@ class Outbox:
             # Numbers that a restart might give again would be taken for repetitions; a new run cannot be.
             self.run = secrets.token_hex(8)
             self.dropped_ranges = []
+            self.set_aside_ranges = []
             self.problem = f"{self._path}: {error}; free or repair the disk"
         self._reserved = upto
 
@@ -295,6 +315,9 @@ class Outbox:
                     [
                         (self.dropped, "dropped"),
                         (json.dumps(self.dropped_ranges), "dropped_ranges"),
+                        (self.set_aside, "set_aside"),
+                        (self.set_aside_why, "set_aside_why"),
+                        (json.dumps(self.set_aside_ranges), "set_aside_ranges"),
                         (self.run, "run"),
                         (next_seq, "next_seq"),
                     ],
@@ -356,13 +379,17 @@ class Outbox:
 
     def _note_dropped(self, seq: int, run: str) -> None:
         """Remember a number of the present run; the list is made anew, as a write that fails takes the old one back."""
-        if run != self.run:
-            return
-        *earlier, last = self.dropped_ranges or [(seq, seq)]
-        if last[0] <= seq <= last[1] + 1:
-            self.dropped_ranges = [*earlier, (last[0], max(seq, last[1]))]
-        else:
-            self.dropped_ranges = [*earlier, last, (seq, seq)][-MAX_RANGES:]
+        if run == self.run:
+            self.dropped_ranges = extended(self.dropped_ranges, seq)
+
+    def _run_of(self, seq: int) -> str | None:
+        """Give the run of a reading that is still here."""
+        if seq in self._fresh:
+            return self._fresh[seq][0].run
+        if self._db is None or seq in self._forgotten or not self._first_stored <= seq <= self._last_stored:
+            return None
+        row = self._db.execute("SELECT run FROM readings WHERE seq = ?", (seq,)).fetchone()
+        return None if row is None else str(row[0])
 
     def _drop_fresh(self, seq: int) -> Entry | None:
         entry, _ = self._fresh.pop(seq, (None, 0.0))
@@ -381,11 +408,3 @@ class Outbox:
         for seq, (entry, _) in self._fresh.items():
             if seq not in self._flying:
                 yield entry
-
-
-def _ranges(text: object) -> list[tuple[int, int]]:
-    """Read remembered ranges; none where somebody else wrote there."""
-    try:
-        return [(int(first), int(last)) for first, last in json.loads(str(text))]
-    except (TypeError, ValueError):
-        return []

@@ -7,7 +7,7 @@ import msgspec
 
 from sensors.link import Link
 from sensors.outbox import Entry, Outbox
-from sensors.reasons import QUOTA_EXCEEDED, REFUSED
+from sensors.reasons import NEVER_TAKEN, NOT_AUTHORIZED, PAYLOAD_FORMAT_INVALID, QUOTA_EXCEEDED, REFUSED
 from sensors.sensor import Outgoing
 from sensors.topics import OFF, ON, AgentTopics
 
@@ -30,7 +30,10 @@ class Sender:
         self._link = link
         self._batch: frozenset[int] = frozenset()  # the backlog message on its way
         self._backlog_at: float | None = None
+        self._most = BACKLOG_READINGS  # of the next backlog message
         self._refusals_said: set[int] = set()
+        self._live: dict[int, str] = {}  # seq -> topic of what was sent live and is not acknowledged
+        self._hopeless: dict[str, str] = {}  # topic -> why the broker refuses it, on this connection
 
     def reading(self, out: Outgoing, now: float, *, time: str, clock: str) -> None:
         """Take a reading into the outbox and send it if there is a connection."""
@@ -44,6 +47,7 @@ class Sender:
             good_until=now + LIVE_FOR_S,
         ):
             self._outbox.sent((entry.seq,))
+            self._live[entry.seq] = entry.topic
 
     def provenance(self, entry: Entry) -> tuple[tuple[str, str], ...]:
         """Give the user properties of a live reading."""
@@ -64,25 +68,74 @@ class Sender:
         """Let everything that was on its way wait again."""
         self._outbox.connection_lost()
         self._batch = frozenset()
+        self._live.clear()
+        self._hopeless.clear()
         self._backlog_at = None
 
     def unsent(self, tokens: Sequence[int]) -> None:
         """Let readings wait that were live for too long; they travel with the backlog."""
         self._outbox.refused(tokens)
+        self._landed(tokens)
 
     def acknowledged(self, tokens: Sequence[int], reason_code: int, now: float) -> None:
-        """Forget what the broker has; keep what it refuses and say so once for each reason."""
+        """Forget what the broker has, put aside what it will never take, keep the rest; say so once for each reason."""
         of_backlog = self._batch.issuperset(tokens)
+        topics = self._landed(tokens)
         if of_backlog:
             self._batch = frozenset()
         if reason_code < REFUSED:
             self._outbox.acknowledged(tokens)
             if of_backlog:
+                self._most = BACKLOG_READINGS
                 self._outbox.settle(now)
                 self._backlog_at = now + BACKLOG_EVERY_S
             return
-        self._outbox.refused(tokens)
-        self._backlog_at = now + (QUOTA_WAIT_S if reason_code == QUOTA_EXCEEDED else REFUSED_WAIT_S)
+        put_aside = self._is_hopeless(tokens, reason_code, of_backlog=of_backlog)
+        if put_aside:
+            why = NEVER_TAKEN[reason_code]
+            self._outbox.put_aside(tokens, why)
+            if reason_code != PAYLOAD_FORMAT_INVALID:  # which is about this one reading
+                self._hopeless |= dict.fromkeys(topics, why)
+        else:
+            self._outbox.refused(tokens)
+        if of_backlog or not put_aside:
+            self._backlog_at = now + self._wait_s(reason_code, of_backlog=of_backlog)
+        self._say(reason_code, put_aside=put_aside)
+
+    def _landed(self, tokens: Sequence[int]) -> list[str]:
+        """Give the topics of those that were sent live."""
+        return [self._live.pop(token) for token in tokens if token in self._live]
+
+    def _hopeful(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Put aside what is refused live: a broker takes the backlog and leaves out what it does not grant."""
+        for entry in entries:
+            if entry.topic in self._hopeless:
+                self._outbox.put_aside((entry.seq,), self._hopeless[entry.topic])
+        return [entry for entry in entries if entry.topic not in self._hopeless]
+
+    def _is_hopeless(self, tokens: Sequence[int], reason_code: int, *, of_backlog: bool) -> bool:
+        """Whether these very readings will never be taken.
+
+        Not being allowed to send a backlog says nothing of the readings in it: they wait for the right. A backlog that
+        is refused for its content is taken apart until the reading is found that it is refused for.
+        """
+        if reason_code not in NEVER_TAKEN:
+            return False
+        if not of_backlog:
+            return True
+        if reason_code == NOT_AUTHORIZED:
+            return False
+        self._most = max(len(tokens) // 2, 1)
+        return len(tokens) == 1
+
+    def _wait_s(self, reason_code: int, *, of_backlog: bool) -> float:
+        if reason_code == QUOTA_EXCEEDED:
+            return QUOTA_WAIT_S
+        if of_backlog and reason_code in NEVER_TAKEN and reason_code != NOT_AUTHORIZED:
+            return BACKLOG_EVERY_S  # the next one is a smaller one
+        return REFUSED_WAIT_S
+
+    def _say(self, reason_code: int, *, put_aside: bool) -> None:
         if reason_code in self._refusals_said:
             return
         self._refusals_said.add(reason_code)
@@ -92,8 +145,9 @@ class Sender:
             )
         else:
             log.warning(
-                "the broker refuses readings (reason code 0x%02X); they are kept. Check what %s may publish there",
+                "the broker refuses readings (reason code 0x%02X); they are %s. Check what %s may publish there",
                 reason_code,
+                "set aside and counted" if put_aside else "kept",
                 self._topics.agent,
             )
 
@@ -108,7 +162,7 @@ class Sender:
         if self._backlog_at is None or self._batch or now < self._backlog_at or not self._link.up:
             return
         self._backlog_at = now + BACKLOG_EVERY_S
-        entries = self._outbox.backlog(BACKLOG_READINGS, self._link.max_packet_bytes - 1024)
+        entries = self._hopeful(self._outbox.backlog(self._most, self._link.max_packet_bytes - 1024))
         if not entries:
             return
         seqs = tuple(entry.seq for entry in entries)

@@ -138,7 +138,7 @@ def test_every_command_for_developers_starts(words):
 def test_the_commands_for_developers_are_those_of_the_tests():
     shown = {word for param in development_commands() for word in param.values[0] if word.startswith("tests.")}
     commands = {f"tests.{path.parent.name}" for path in (ROOT / "tests").glob("*/__main__.py")}
-    assert shown == {*commands, "tests.benchmarks.history"}
+    assert shown == {*commands, "tests.benchmarks.agent", "tests.benchmarks.history"}
 
 
 @pytest.mark.parametrize(("parser", "name"), [(build_parser(), "appliance"), (build_sensors_parser(), "sensors")])

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,6 +16,7 @@ QUIET_S: Final = 60.0  # without a further loss, a gap is over
 MAX_RANGES: Final = 32  # of one health message
 MAX_AGENTS: Final = 1_000
 LAST_SEQ: Final = 2**62
+MOST_WHY: Final = 100  # characters of an agent's reason
 
 
 class Subscriber(Protocol):
@@ -28,12 +29,32 @@ class Subscriber(Protocol):
 class Dropped(msgspec.Struct, frozen=True):
     """The part of a `health` message that tells of readings an agent had to drop.
 
-    How many since its outbox was made and, where it knows, their run and the closed ranges of their numbers.
+    How many since its outbox was made and, where it knows, their run and the closed ranges of their numbers. Others it
+    set aside because this broker refuses them.
     """
 
     dropped: int = 0
     run: str = ""
     dropped_ranges: tuple[tuple[int, int], ...] = ()
+    set_aside: int = 0
+    set_aside_why: str = ""
+    set_aside_ranges: tuple[tuple[int, int], ...] = ()
+
+    def losses(self) -> "tuple[Lost, Lost]":
+        """Give both kinds."""
+        why = self.set_aside_why[:MOST_WHY] or "refused"
+        return (
+            Lost("its outbox was full", self.dropped, self.dropped_ranges),
+            Lost(f"the broker did not take it ({why})", self.set_aside, self.set_aside_ranges),
+        )
+
+
+class Lost(NamedTuple):
+    """Readings that an agent gave up for one reason."""
+
+    why: str
+    total: int
+    ranges: tuple[tuple[int, int], ...]
 
 
 class Loss:
@@ -125,19 +146,28 @@ class GapWatch:
         if last is None and len(self._told) >= MAX_AGENTS:
             return
         self._told[agent] = (told, now)
-        known = last.dropped_ranges if last is not None and last.run == told.run else ()
-        news = [one for one in told.dropped_ranges if one not in known and 0 <= one[0] <= one[1] < LAST_SEQ]
+        before = last.losses() if last is not None else (None, None)
+        for lost, known in zip(told.losses(), before, strict=True):
+            self._note_lost(
+                agent, told.run, lost, known, same_run=last is not None and last.run == told.run, at=(told_at, now)
+            )
+
+    def _note_lost(
+        self, agent: str, run: str, lost: Lost, last: Lost | None, *, same_run: bool, at: tuple[float, float]
+    ) -> None:
+        known = last.ranges if last is not None and same_run else ()
+        news = [one for one in lost.ranges if one not in known and 0 <= one[0] <= one[1] < LAST_SEQ]
         # What a first message counts may be long known; the numbers it names are not put down twice.
-        count = 0 if last is None else told.dropped - last.dropped
-        if told.run and news:
+        count = 0 if last is None else lost.total - last.total
+        if run and news:
             for first, end in news[-MAX_RANGES:]:
                 begins = max([after + 1 for start, after in known if start <= first <= after < end], default=first)
-                self._drop(agent, told_at, now, end - begins + 1, (told.run, begins, end))
+                self._drop(agent, lost.why, at, end - begins + 1, (run, begins, end))
         elif count > 0:
-            self._drop(agent, told_at, now, count)
+            self._drop(agent, lost.why, at, count)
 
     def _drop(
-        self, agent: str, opened: float, closed: float, count: int, which: tuple[str, int, int] | None = None
+        self, agent: str, why: str, at: tuple[float, float], count: int, which: tuple[str, int, int] | None = None
     ) -> None:
-        detail = f"its outbox was full: {count} reading{'' if count == 1 else 's'} dropped"
-        self._note(GapNote(AGENT, agent, DROPPED, opened, closed, detail, *(which or ())))
+        detail = f"{why}: {count} reading{'' if count == 1 else 's'} dropped"
+        self._note(GapNote(AGENT, agent, DROPPED, *at, detail, *(which or ())))

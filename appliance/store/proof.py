@@ -37,7 +37,7 @@ EXPLANATIONS: Final = {
     REFUSED: "received, but no reading, or of a topic beyond history.max_series or not the agent's to publish to",
     PRUNED: "received, and older than what is kept",
     CUT: "numbers that the agent had reserved when its power was cut; up to its last 5 s may be among them",
-    DROPPED: "the agent's outbox was full, and it said so",
+    DROPPED: "the agent had to drop it, for want of room or because the broker refused it, and said so",
     DAMAGED: "the database was damaged there",
     RESTORED: "it came after the backup that was put back",
     LOST: "nothing explains it",

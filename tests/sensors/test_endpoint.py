@@ -91,3 +91,8 @@ def test_every_failure_names_the_place_and_a_cure(place, error, part):
     said = endpoint(trust=OURS).explained(place, error)
     assert part in said
     assert "\n" not in said
+
+
+def test_what_ends_before_it_answers_may_want_something_else():
+    assert "does it want TLS there? Set broker.tls = true" in endpoint(host="hub").ended_early(HERE)
+    assert "wants a client certificate" in endpoint(host="hub", trust=OURS).ended_early(HERE)

@@ -1,6 +1,9 @@
 """The link over TLS, and to a broker that nobody configured: our own service and Mosquitto."""
 
 import secrets
+import socket
+import ssl
+import threading
 
 import pytest
 from accounts import PASSWORDS as ANONYMOUS
@@ -67,6 +70,31 @@ def test_our_service_with_tls(service, authority):
         all_arrive(link)
 
 
+def test_packets_that_came_in_one_record_are_all_taken(authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.certificate, authority.key)
+    connack, command = b"\x20\x03\x00\x00\x00", b"\x30\x05\x00\x01a\x00%d"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        driven(server.getsockname()[1], trust=trust(authority)) as link,
+    ):
+
+        def answer():
+            connection, _ = server.accept()
+            with context.wrap_socket(connection, server_side=True) as encrypted:
+                encrypted.recv(4096)
+                encrypted.sendall(connack + b"".join(command % number for number in range(5)))
+                while encrypted.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        link.until_told(b"4")
+        assert [event[1] for event in link.told if isinstance(event, tuple)] == [b"0", b"1", b"2", b"3", b"4"]
+        link.link.drop()
+        thread.join(10)
+
+
 def test_our_service_with_client_certificates(service, authority):
     with driven(service[1], trust=trust(authority, authority.issue("house"))) as link:
         all_arrive(link, 50)
@@ -117,7 +145,7 @@ def test_mosquitto_with_tls(authority, tmp_path, must):
 
 def look_here(service, site):
     """Look on the loopback interface alone."""
-    return look(service, site, seconds=5.0, interface="127.0.0.1")
+    return look(service, site, seconds=9.0, interface="127.0.0.1")
 
 
 @pytest.fixture

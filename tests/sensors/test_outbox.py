@@ -2,14 +2,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sensors.outbox import MAX_RANGES, MEMORY_READINGS, RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
+from sensors.outbox import MEMORY_READINGS, RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
 
 ROOT = Path(__file__).parents[2]
 TIME = "2026-11-22T20:05:51.120Z"
@@ -156,15 +158,38 @@ def test_oldest_go_first_and_are_counted_across_restarts(opened):
     assert (again.dropped, again.dropped_ranges) == (outbox.dropped, outbox.dropped_ranges)
 
 
-def test_which_numbers_were_dropped_is_remembered_within_bounds(opened):
+def test_numbers_dropped_of_another_run_are_not_named(opened):
     outbox = opened()
-    for seq in (1, 2, 3, 3, 7, *range(10, 100, 2)):
+    for seq in (1, 2, 5):
         outbox._note_dropped(seq, outbox.run)
     outbox._note_dropped(200, "another run")
-    assert len(outbox.dropped_ranges) == MAX_RANGES
-    assert outbox.dropped_ranges[-2:] == [(96, 96), (98, 98)]
-    outbox._note_dropped(99, outbox.run)
-    assert outbox.dropped_ranges[-2:] == [(96, 96), (98, 99)]
+    assert outbox.dropped_ranges == [(1, 2), (5, 5)]
+
+
+def test_what_the_broker_never_takes_is_put_aside_and_counted_across_restarts(opened):
+    outbox = opened()
+    kept = fill(outbox, 6)
+    outbox.tick(5.0)
+    fresh = fill(outbox, 2)
+    outbox.put_aside([kept[0], kept[1], fresh[0], fresh[0], 999], "not authorized")
+    assert (outbox.set_aside, outbox.waiting) == (3, 5)
+    assert outbox.set_aside_ranges == [(kept[0], kept[1]), (fresh[0], fresh[0])]
+    assert seqs(outbox.backlog(100)) == [*kept[2:], fresh[1]]
+    assert (outbox.dropped, outbox.dropped_ranges) == (0, [])
+    outbox.close(6.0)
+    again = opened()
+    assert (again.set_aside, again.set_aside_ranges) == (3, outbox.set_aside_ranges)
+    assert again.set_aside_why == "not authorized"
+    assert seqs(again.backlog(100)) == [*kept[2:], fresh[1]]
+
+
+def test_numbers_put_aside_of_an_earlier_run_are_counted_and_not_named(opened):
+    outbox = opened()
+    kept = fill(outbox, 2)
+    outbox.tick(5.0)
+    outbox.run = "another"
+    outbox.put_aside(kept, "not authorized")
+    assert (outbox.set_aside, outbox.set_aside_ranges, outbox.waiting) == (2, [], 0)
 
 
 def test_what_somebody_else_wrote_there_is_no_range(opened):
@@ -394,3 +419,38 @@ class TestStory(Story.TestCase):
 @pytest.fixture
 def _story_directory(tmp_path):
     Story.directory = tmp_path / "story"
+
+
+NUMBERS = """
+import sys
+from pathlib import Path
+from sensors import outbox as module
+module.SEQ_BLOCK = 7  # so that many blocks are reserved
+outbox = module.Outbox(Path(sys.argv[1]))
+now = 0.0
+while True:
+    entry = outbox.add("home/attic/temperature", "21.4", now, time="2026-11-22T20:05:51.120Z")
+    sys.stdout.write(f"{entry.run} {entry.seq}\\n")
+    sys.stdout.flush()
+    now += 0.9
+    outbox.tick(now)
+"""
+
+
+def test_no_number_comes_twice_however_often_the_agent_is_killed(tmp_path):
+    random = Random(5)
+    given = []
+    for _ in range(25):
+        command = [sys.executable, "-c", NUMBERS, tmp_path / "house.outbox"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            first = process.stdout.readline()
+            time.sleep(random.uniform(0.0, 0.03))
+            process.kill()
+            given += [first, *process.stdout]
+    whole = [line for line in given if line.endswith("\n")]
+    assert len(whole) > 200
+    assert len(set(whole)) == len(whole)
+    assert len({line.split()[0] for line in whole}) == 1  # of one run, over all of them
+    kept = Outbox(tmp_path / "house.outbox")
+    assert fill(kept, 1)[0] > max(int(line.split()[1]) for line in whole)
+    kept.close(0.0)

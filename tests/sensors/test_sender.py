@@ -3,7 +3,7 @@ import json
 import pytest
 
 from sensors.outbox import WRITE_AFTER_S, Outbox
-from sensors.sender import BACKLOG_EVERY_S, BACKLOG_READINGS, LIVE_FOR_S, REFUSED_WAIT_S, Sender
+from sensors.sender import BACKLOG_EVERY_S, BACKLOG_READINGS, LIVE_FOR_S, QUOTA_WAIT_S, REFUSED_WAIT_S, Sender
 from sensors.sensor import Outgoing
 from sensors.topics import AgentTopics
 
@@ -155,22 +155,108 @@ def test_what_was_live_for_too_long_is_backlog(sender, link):
     assert link.sent[-1][0] == "home/devices/house/backlog"
 
 
-def test_what_the_broker_refuses_stays_and_is_tried_again_later(sender, link, outbox, caplog):
+def test_a_full_disk_there_backs_off_and_loses_nothing(sender, link, outbox, caplog):
     sender.connected(0.0)
-    for code in (0x87, 0x87):
+    for _ in range(2):
         tell(sender, TEMPERATURE)
-        sender.acknowledged(link.sent[-1][2]["tokens"], code, 1.0)
-    assert outbox.waiting == 2
+        sender.acknowledged(link.sent[-1][2]["tokens"], 0x97, 1.0)
+    assert (outbox.waiting, outbox.set_aside) == (2, 0)
     assert len(caplog.records) == 1
-    assert "0x87" in caplog.text
-    sender.tick(REFUSED_WAIT_S)
+    sender.tick(1.0 + QUOTA_WAIT_S - 0.1)
     assert len(link.sent) == 2
-    sender.tick(1.0 + REFUSED_WAIT_S)
-    sender.acknowledged(link.sent[-1][2]["tokens"], 0x97, 40.0)
-    assert outbox.waiting == 2
-    sender.tick(40.0 + REFUSED_WAIT_S)
-    sender.acknowledged(link.sent[-1][2]["tokens"], 0, 80.0)
+    sender.tick(1.0 + QUOTA_WAIT_S)
+    assert link.sent[-1][2]["tokens"] == (1, 2)
+    sender.acknowledged((1, 2), 0, 40.0)
     assert outbox.waiting == 0
+
+
+@pytest.mark.parametrize("code", [0x80, 0x83])
+def test_a_passing_refusal_is_tried_again_later(sender, link, outbox, code):
+    sender.connected(0.0)
+    tell(sender, TEMPERATURE)
+    sender.acknowledged((1,), code, 1.0)
+    assert (outbox.waiting, outbox.set_aside) == (1, 0)
+    sender.tick(REFUSED_WAIT_S)
+    assert len(link.sent) == 1
+    sender.tick(1.0 + REFUSED_WAIT_S)
+    assert link.sent[-1][2]["tokens"] == (1,)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"), [(0x87, "not authorized"), (0x90, "topic name invalid"), (0x99, "payload format invalid")]
+)
+def test_a_reading_that_is_never_taken_is_set_aside_and_holds_nobody_up(sender, link, outbox, caplog, code, why):
+    link.up = False
+    tell(sender, DOOR)  # waits for the backlog
+    link.up = True
+    sender.connected(0.0)
+    for seq in (2, 3):
+        tell(sender, TEMPERATURE)
+        sender.acknowledged((seq,), code, 0.1)
+    assert (outbox.waiting, outbox.set_aside, outbox.set_aside_ranges) == (1, 2, [(2, 3)])
+    assert outbox.set_aside_why == why
+    assert len(caplog.records) == 1
+    assert f"0x{code:02X}); they are set aside and counted. Check what house may publish there" in caplog.text
+    sender.tick(0.5)
+    assert link.sent[-1][2]["tokens"] == (1,)  # at its time: what is refused beside it costs it nothing
+    sender.acknowledged((1,), 0, 0.6)
+    sender.tick(1000.0)
+    assert len(link.sent) == 3
+    assert outbox.waiting == 0
+
+
+@pytest.mark.parametrize(("code", "set_aside"), [(0x87, [(1, 1), (3, 3)]), (0x99, [(3, 3)])])
+def test_what_is_refused_live_is_not_sent_with_the_backlog_to_be_left_out_there(sender, link, outbox, code, set_aside):
+    link.up = False
+    tell(sender, TEMPERATURE)
+    tell(sender, DOOR)
+    link.up = True
+    sender.connected(0.0)
+    tell(sender, TEMPERATURE)
+    sender.acknowledged((3,), code, 0.1)
+    sender.tick(0.5)
+    assert link.sent[-1][2]["tokens"] == ((2,) if code == 0x87 else (1, 2))
+    assert sorted(outbox.set_aside_ranges) == set_aside
+    sender.disconnected()
+    sender.connected(1.0)  # somebody may have granted it meanwhile
+    link.up = False
+    tell(sender, TEMPERATURE)
+    link.up = True
+    sender.tick(2.0)
+    assert 4 in link.sent[-1][2]["tokens"]
+
+
+def waiting(sender, link, count):
+    link.up = False
+    for _ in range(count):
+        tell(sender, TEMPERATURE)
+    link.up = True
+    sender.connected(0.0)
+
+
+def test_readings_wait_for_the_right_to_send_a_backlog(sender, link, outbox):
+    waiting(sender, link, 3)
+    sender.tick(1.0)
+    sender.acknowledged((1, 2, 3), 0x87, 1.0)
+    assert (outbox.waiting, outbox.set_aside) == (3, 0)
+    sender.tick(REFUSED_WAIT_S)
+    assert len(link.sent) == 1
+    sender.tick(1.0 + REFUSED_WAIT_S)
+    assert link.sent[-1][2]["tokens"] == (1, 2, 3)
+
+
+def test_of_a_backlog_with_one_bad_reading_only_that_one_is_set_aside(sender, link, outbox):
+    waiting(sender, link, 9)
+    bad, now, told = 6, 1.0, 0
+    while outbox.waiting:
+        sender.tick(now)
+        assert len(link.sent) == told + 1
+        told += 1
+        tokens = link.sent[-1][2]["tokens"]
+        sender.acknowledged(tokens, 0x99 if bad in tokens else 0, now)
+        now += BACKLOG_EVERY_S
+    assert (outbox.set_aside, outbox.set_aside_ranges) == (1, [(bad, bad)])
+    assert told < 12
 
 
 def test_the_disk_has_its_turn(sender, link):

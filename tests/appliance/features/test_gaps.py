@@ -101,6 +101,26 @@ def test_which_readings_an_agent_says_it_dropped():
     watched(scenario)
 
 
+def test_what_this_broker_refuses_for_good_has_its_own_reason():
+    async def scenario(local, notes, clock, watch):  # noqa: ARG001
+        health = "home/devices/attic/health"
+        notes.clear()
+        told = b'{"run": "r1", "set_aside": 2, "set_aside_why": "not authorized", "set_aside_ranges": [[5, 6]]}'
+        local.publish(health, told, retain=True)
+        local.publish(health, told, retain=True)
+        assert [(note.cause, note.first_seq, note.last_seq, note.detail) for note in notes] == [
+            (DROPPED, 5, 6, "the broker did not take it (not authorized): 2 readings dropped")
+        ]
+        notes.clear()
+        local.publish(health, b'{"run": "r1", "set_aside": 3, "dropped": 1, "dropped_ranges": [[7, 7]]}', retain=True)
+        assert [(note.first_seq, note.detail) for note in notes] == [
+            (7, "its outbox was full: 1 reading dropped"),
+            (None, "the broker did not take it (refused): 1 reading dropped"),
+        ]
+
+    watched(scenario)
+
+
 def test_strangers_with_many_names_are_not_all_remembered(monkeypatch):
     monkeypatch.setattr(module, "MAX_AGENTS", 3)
 
