@@ -1,4 +1,4 @@
-"""The `sensors` command: run, list, read, check, simulate. What a command needs is imported when it is given."""
+"""The `sensors` command: run, list, read, check, doctor, simulate. What it needs is imported when it is given."""
 
 import argparse
 import json
@@ -27,7 +27,8 @@ INTERRUPTED = 130
 
 EXIT_CODES = f"""exit codes:
   {OK}   done
-  {FAILED}   the sensor could not be read, or what it says is not believed; readings that the broker did not take
+  {FAILED}   the sensor could not be read, or what it says is not believed; the doctor found something wrong;
+      readings that the broker did not take
   {USAGE}   the command line is wrong
   {NO_OUTBOX}  the outbox cannot be used
   {BAD_CONFIG}  the configuration is wrong; one line says where and what to do
@@ -82,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
     playing = _command(commands, "simulate", _simulate, "play houses full of sensors against any broker", config=False)
     simulate.add_arguments(playing)
+    doctor = _command(commands, "doctor", _doctor, "look for what goes wrong with sensors, and say the cure")
+    doctor.add_argument("--json", action="store_true", help="print the findings as a JSON array")
     return parser
 
 
@@ -195,6 +198,8 @@ def _read(arguments: argparse.Namespace) -> int:
         for row in told:
             doubt = f"  (not believed: {row['refused']})" if row["refused"] else ""
             print(f"{row['topic']} {row['value']}{' ' + row['unit'] if row['unit'] else ''}{doubt}")
+        for raw in dict.fromkeys(row["raw"] for row in told if row["raw"]):
+            print(f"raw: {raw}")
         if problem:
             print(f"sensor {sensor.name}: {problem}", file=sys.stderr)
     return FAILED if problem or any(row["refused"] for row in told) else OK
@@ -285,6 +290,7 @@ def _judged(
     payloads = {out.topic: out.payload for out in passed}
     doubts = {doubt.measurement: str(doubt) for doubt in refusals}
     values = {reading.measurement: str(reading.value) for reading in readings}
+    raws = {reading.measurement: reading.raw for reading in readings}
     rows = []
     for measurement in dict.fromkeys((*values, *units)):
         topic = judge.topic(measurement)
@@ -295,6 +301,7 @@ def _judged(
                     "value": payloads.get(topic, values.get(measurement, "")),
                     "unit": units.get(measurement),
                     "refused": doubts.get(measurement, ""),
+                    "raw": raws.get(measurement, ""),
                 }
             )
     return rows
@@ -323,6 +330,32 @@ def _simulate(arguments: argparse.Namespace) -> int:
     except OutboxError as error:
         print(error, file=sys.stderr)
         return NO_OUTBOX
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from appliance.config import ConfigError  # noqa: PLC0415
+    from sensors.doctor.examination import Examination, World  # noqa: PLC0415
+    from sensors.doctor.finding import wrong  # noqa: PLC0415
+
+    findings, code = [], FAILED
+    try:
+        found = Examination(_load(arguments), World()).findings()
+    except ConfigError as error:
+        place = f"{error.path}:{error.line}" if error.line else str(error.path or "configuration")
+        found = iter([wrong(place, f"{error.key}: {error.problem}" if error.key else error.problem, error.cure)])
+        code = BAD_CONFIG
+    for finding in found:
+        findings.append(finding)
+        if not arguments.json:
+            print(finding, flush=True)
+    count = sum(finding.level == "wrong" for finding in findings)
+    if arguments.json:
+        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+    else:
+        print(f"{count or 'nothing'} wrong")
+    return code if count else OK
 
 
 def _load(arguments: argparse.Namespace) -> "SensorsConfig":

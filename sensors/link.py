@@ -244,7 +244,8 @@ class Link:
         client = Client(CallbackAPIVersion.VERSION2, end.client_id, protocol=MQTTv5, reconnect_on_failure=False)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages = 0  # the window is ours: the broker's Receive Maximum bounds it
-        client.will_set(end.will_topic, end.will_payload, qos=1, retain=True)
+        if end.will_topic:
+            client.will_set(end.will_topic, end.will_payload, qos=1, retain=True)
         if end.username:
             client.username_pw_set(end.username, end.password)
         if end.trust is not None:

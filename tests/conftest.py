@@ -153,13 +153,13 @@ def pytest_sessionstart(session):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Long tests run only when they are asked for by an expression of markers."""
+    """Long tests, and those that make a virtual machine, run only when asked for by an expression of markers."""
     if config.option.markexpr:
         return
-    soak = [item for item in items if item.get_closest_marker("soak")]
-    if soak:
-        config.hook.pytest_deselected(items=soak)
-        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    asked_for = [item for item in items if any(map(item.get_closest_marker, ("soak", "vm")))]
+    if asked_for:
+        config.hook.pytest_deselected(items=asked_for)
+        items[:] = [item for item in items if item not in asked_for]
 
 
 def pytest_collectreport(report):

@@ -155,6 +155,7 @@ ARROWS = {
         "appliance.settings",
         "sensors.agent",
         "sensors.config",
+        "sensors.doctor",
         "sensors.driver",
         "sensors.outbox",
         "sensors.reading",
@@ -271,6 +272,16 @@ ARROWS = {
         "sensors.reading",
     },
     "sensors.hw": {"sensors.driver"},  # whose errors it raises
+    "sensors.doctor": {
+        "appliance.clock",
+        "sensors.config",
+        "sensors.driver",
+        "sensors.drivers",
+        "sensors.drivers.host",
+        "sensors.endpoint",
+        "sensors.hw",
+        "sensors.link",
+    },
     "sensors.driver": {
         "appliance.devices",
         "sensors.hw",

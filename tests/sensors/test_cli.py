@@ -5,9 +5,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from processes import free_port
 
 from appliance import __version__
 from sensors import cli
+from sensors.doctor.examination import Examination
+from sensors.doctor.finding import note, wrong
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.drivers.simulated import Simulated, SimulatedInstrument
 from sensors.reading import Reading
@@ -86,7 +89,7 @@ def test_read_a_watched_sensor(sensors, config):
     code, out, _ = sensors("read", "relay", "--config", config, "--json")
     assert code == cli.OK
     (row,) = json.loads(out)["readings"]
-    assert row == {"topic": "home/kitchen/relay", "value": "OFF", "unit": None, "refused": ""}
+    assert row == {"topic": "home/kitchen/relay", "value": "OFF", "unit": None, "refused": "", "raw": ""}
 
 
 def test_read_does_not_touch_an_output(sensors, config, monkeypatch):
@@ -100,6 +103,17 @@ def test_read_does_not_touch_an_output(sensors, config, monkeypatch):
     assert err == "sensor pump: taking its pin could switch it; while the agent runs, its state is on its topic\n"
     code, out, _ = sensors("read", "pump", "--config", config, "--json")
     assert json.loads(out)["problem"]
+
+
+def test_read_shows_what_the_hardware_sent(sensors, config, monkeypatch):
+    frame = "50 05 4b 46 7f ff 0c 10 1c"
+    readings = [Reading("temperature", 21.0, raw=frame), Reading("humidity", 50.0, raw=frame)]
+    monkeypatch.setattr(SimulatedRoom, "read", lambda _self: readings)
+    code, out, _ = sensors("read", "kitchen", "--config", config)
+    assert code == cli.OK
+    assert out.splitlines()[2:] == [f"raw: {frame}"]  # once, though two readings come of it
+    code, out, _ = sensors("read", "kitchen", "--config", config, "--json")
+    assert [row["raw"] for row in json.loads(out)["readings"]] == [frame, frame]
 
 
 def test_read_an_unknown_name(sensors, config):
@@ -175,6 +189,80 @@ def test_check(sensors, config, tmp_path):
     }
 
 
+@pytest.fixture
+def looks(monkeypatch):
+    """What the doctor finds, without a look at this computer."""
+    findings = []
+    monkeypatch.setattr(Examination, "findings", lambda _self: iter(findings))
+    return findings
+
+
+def test_doctor_finds_nothing_wrong(sensors, config, looks):
+    assert sensors("doctor", "--config", config) == (cli.OK, "nothing wrong\n", "")
+    looks.append(note("agent", "it runs"))
+    assert sensors("doctor", "--config", config) == (cli.OK, "note: agent: it runs\nnothing wrong\n", "")
+
+
+def test_doctor_says_a_line_for_each_finding(sensors, config, looks):
+    looks += [note("agent", "it runs"), wrong("GPIO4", "it floats", "check the wire")]
+    code, out, err = sensors("doctor", "--config", config)
+    assert (code, err) == (cli.FAILED, "")
+    assert out.splitlines() == ["note: agent: it runs", "wrong: GPIO4: it floats; check the wire", "1 wrong"]
+
+
+def test_doctor_as_json(sensors, config, looks):
+    looks += [wrong("GPIO4", "it floats", "check the wire")]
+    code, out, _ = sensors("doctor", "--config", config, "--json")
+    assert code == cli.FAILED
+    assert json.loads(out) == [
+        {"level": "wrong", "about": "GPIO4", "what": "it floats", "cure": "check the wire"},
+    ]
+    looks.clear()
+    assert sensors("doctor", "--config", config, "--json") == (cli.OK, "[]\n", "")
+
+
+def test_doctor_of_a_broken_configuration(sensors, config):
+    config.write_text(HOUSE.replace("interval_s", "intervall_s"))
+    code, out, _ = sensors("doctor", "--config", config, "--json")
+    assert code == cli.BAD_CONFIG
+    (found,) = json.loads(out)
+    assert (found["level"], found["about"]) == ("wrong", f"{config}:8")
+    assert found["what"].startswith("sensor[1].intervall_s: ")
+    assert found["cure"]
+    code, out, _ = sensors("doctor", "--config", config.with_name("none.toml"))
+    assert code == cli.BAD_CONFIG
+    assert "none.toml: there is no such file; " in out
+
+
+def test_doctor_looks_at_this_computer(tmp_path):
+    """Whatever computer that is: with a sensor on each bus, nobody at the broker's port, and no harm done."""
+    path = tmp_path / "sensors.toml"
+    buses = """
+[[sensor]]
+name = "boiler"
+kind = "ds18b20"
+room = "cellar"
+[[sensor]]
+name = "air"
+kind = "bme280"
+room = "hall"
+bus = 255
+"""
+    path.write_text(f'data_dir = "{tmp_path}"\n[broker]\nport = {free_port()}\n{buses}')
+    done = subprocess.run(
+        [sys.executable, "-m", "sensors", "doctor", "--json", "--config", path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (cli.FAILED, "")
+    findings = {finding["about"]: finding for finding in json.loads(done.stdout)}
+    assert findings["broker"]["what"].startswith("nothing listens on 127.0.0.1:")
+    assert {"1-Wire", "/dev/i2c-255"} <= findings.keys()
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("command", [("run",), ("list",), ("read", "kitchen"), ("check",)])
 def test_a_broken_configuration_is_one_line(sensors, config, command):
     config.write_text(HOUSE.replace("interval_s", "intervall_s"))
@@ -215,7 +303,7 @@ def test_help_names_every_command_and_exit_code():
     done = subprocess.run(
         [sys.executable, "-m", "sensors", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert all(f"  {command} " in done.stdout for command in ("run", "list", "read", "check"))
+    assert all(f"  {command} " in done.stdout for command in ("run", "list", "read", "check", "doctor"))
     assert "exit codes" in done.stdout
 
 
@@ -226,7 +314,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"sensors {__version__}\n"
 
 
-@pytest.mark.parametrize("argument", ["--version", "--help", "run --help"])
+@pytest.mark.parametrize("argument", ["--version", "--help", "run --help", "doctor --help"])
 def test_help_imports_nothing_heavy(argument):
     program = f"""
 import sys
