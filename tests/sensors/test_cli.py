@@ -108,7 +108,7 @@ def test_read_does_not_touch_an_output(sensors, config, monkeypatch):
 def test_read_shows_what_the_hardware_sent(sensors, config, monkeypatch):
     frame = "50 05 4b 46 7f ff 0c 10 1c"
     readings = [Reading("temperature", 21.0, raw=frame), Reading("humidity", 50.0, raw=frame)]
-    monkeypatch.setattr(SimulatedRoom, "read", lambda _self: readings)
+    monkeypatch.setattr(SimulatedInstrument, "read", lambda _self: readings)
     code, out, _ = sensors("read", "kitchen", "--config", config)
     assert code == cli.OK
     assert out.splitlines()[2:] == [f"raw: {frame}"]  # once, though two readings come of it
