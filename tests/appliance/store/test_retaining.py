@@ -125,10 +125,11 @@ def test_of_what_was_before_nothing_is_known(connection):
 
 def test_what_is_found_out_is_known_from_one_tick_on(connection):
     begin(connection)
-    retaining = Retaining(connection, itertools.count(5).__next__)
+    next_tick = itertools.count(5).__next__
+    retaining = Retaining(connection, next_tick)
     retaining.retain(C, PLAIN, None, None)
     assert retaining.unknown() == {A, B}
-    retaining.settle({A: Kept(DELETED), B: Kept(PASSING, ON_OFF, None, "t")}, 6)
+    retaining.settle({A: Kept(DELETED), B: Kept(PASSING, ON_OFF, None, "t")}, next_tick())
     assert (changes(connection)[-1], changes(connection, B)[-1]) == (
         (6, DELETED, None, None, None),
         (6, PASSING, ON_OFF, None, "t"),
