@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from appliance.exits import CommandError, Exit
 from appliance.listeners import where
-from appliance.net.listening import SocketFileError, listen_tcp
+from appliance.net.listening import SocketFileError, bind_tcp
 from appliance.settings import Listener, Settings
 
 
@@ -17,14 +17,14 @@ def look_whether_free(settings: Settings) -> None:
         if section.port:
             try:
                 with explained(section.address, section.port, name):
-                    listen_tcp(section.address, section.port).close()
+                    bind_tcp(section.address, section.port).close()
             except CommandError as error:
                 refusals.append(error)
     for number, one in enumerate(settings.listener):
         if not one.path:
             try:
                 with explained_listener(number, one):
-                    listen_tcp(one.address, one.port_or_usual()).close()
+                    bind_tcp(one.address, one.port_or_usual()).close()
             except CommandError as error:
                 refusals.append(error)
     if refusals:

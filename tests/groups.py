@@ -49,6 +49,9 @@ class FakeHistory:
     def look(self, now, at):
         pass
 
+    def settle(self, now, retained):
+        pass
+
     def learn(self, device):
         self.learnt.append(device)
 

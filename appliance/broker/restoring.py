@@ -30,6 +30,7 @@ from appliance.broker.router import Router
 from appliance.broker.session import Delivery, Session
 from appliance.broker.sessions import Sessions
 from appliance.broker.shared import SharedGroup
+from appliance.broker.topictree import Grant
 from appliance.broker.wills import Waiting, Wills
 
 RESTART_GRACE_S = 10.0  # what clients have to come back after a restart before they are given up for lost
@@ -86,9 +87,14 @@ def _session(stored: StoredSession, router: Router, groups: dict[str, SharedGrou
     session = Session(stored.client_id, stored.username, authorize(stored.username))
     session.expiry_s = stored.expiry_s
     session.key = stored.key
+    left_out: dict[str, Subscribed] = {}
     for topic_filter, grant in stored.subscriptions.items():
         retain_handling = 0 if topic_filter in stored.replays else 2
-        router.subscribe(session, topic_filter, grant, retain_handling)  # there may be fewer of them now
+        if not router.subscribe(session, topic_filter, grant, retain_handling):  # there may be fewer of them now
+            left_out[topic_filter] = _subscribed(
+                stored.key, topic_filter, grant, replays=topic_filter in stored.replays
+            )
+    session.left_out = left_out or None
     groups.update(router.groups)
     return session
 
@@ -151,7 +157,9 @@ def snapshot(journal: Journal, now: float, router: Router, sessions: Sessions, w
         key = session.key
         journal.note(Opened(key, session.client_id, session.username, session.expiry_s))
         for topic_filter, grant in session.subscriptions.items():
-            journal.note(Subscribed(key, topic_filter, *grant, topic_filter in session.replays))
+            journal.note(_subscribed(key, topic_filter, grant, replays=topic_filter in session.replays))
+        for record in (session.left_out or {}).values():
+            journal.note(record)
         for packet_id, delivery in session.in_flight.items():
             journal.note(_queued(key, delivery, packet_id))
             if delivery[0] is None:
@@ -182,6 +190,10 @@ def amend(journal: Journal, image: Image, now: float, router: Router, sessions: 
     for key in image.wills:
         journal.note(WillGone(key))
     snapshot(journal, now, router, sessions, wills)
+
+
+def _subscribed(key: int, topic_filter: str, grant: Grant, *, replays: bool) -> Subscribed:
+    return Subscribed(key, topic_filter, *grant, replays)
 
 
 def _held(session: Session) -> Iterable[Message]:

@@ -92,6 +92,8 @@ class Router:
                 return False
             session.subscribed_bytes = size
         session.subscriptions[topic_filter] = grant
+        if session.left_out is not None:
+            session.left_out.pop(topic_filter, None)
         group, names = split_share(topic_filter)
         if group is not None:
             shared = self.groups.setdefault(topic_filter, SharedGroup(topic_filter))
@@ -108,6 +110,8 @@ class Router:
 
     def unsubscribe(self, session: Session, topic_filter: str) -> bool:
         """Take a subscription away; False when there was none."""
+        if session.left_out is not None:
+            session.left_out.pop(topic_filter, None)
         if session.subscriptions.pop(topic_filter, None) is None:
             return False
         session.subscribed_bytes -= filter_bytes(topic_filter)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from appliance.broker.connection import Connection
 from appliance.broker.message import Message
+from appliance.broker.records import Subscribed
 from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.broker.topictree import Grant
 
@@ -41,6 +42,7 @@ class Session:
         "incoming",
         "key",
         "left_at",
+        "left_out",
         "next_packet_id",
         "next_sweep",
         "queue",
@@ -67,6 +69,7 @@ class Session:
         self.group = 0  # last commit group with a change of it that an answer may tell of
         self.subscriptions: dict[str, Grant] = {}
         self.subscribed_bytes = 0  # what their filters cost
+        self.left_out: dict[str, Subscribed] | None = None  # those that are written down and found no room at the start
         self.incoming: set[int] = set()  # QoS 2 packet ids received and not released [MQTT-4.3.3-2]
         self.in_flight: dict[int, Delivery] = {}
         self.resend: list[int] = []  # packet ids to send again after the client came back, the last one first

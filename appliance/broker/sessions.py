@@ -116,6 +116,7 @@ class Sessions:
         self._endings[session.client_id] = self._notes.journal.group
         self._notes.mention(Ended(session.key))  # what waits for earlier changes does not wait for this one
         session.key = 0
+        session.left_out = None
 
     def ended_in(self, client_id: str) -> int:
         """Give the commit group of the end of the client's last session, 0 where that is durable."""

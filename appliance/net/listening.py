@@ -37,6 +37,18 @@ def listen_tcp(address: str, port: int) -> socket.socket:
 
     An IPv6 address that means every address means those of IPv4 too.
     """
+    listener = bind_tcp(address, port)
+    try:
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def bind_tcp(address: str, port: int) -> socket.socket:
+    """Take a port without listening on it yet: whoever tries to connect is refused as before. OSError as above."""
     family, _, _, _, target = min(
         socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
         key=lambda found: found[0] != socket.AF_INET,  # localhost means 127.0.0.1 first
@@ -47,8 +59,6 @@ def listen_tcp(address: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(target)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
     except BaseException:
         listener.close()
         raise

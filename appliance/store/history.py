@@ -1,7 +1,7 @@
 """The history as it is written: each reading gets its place once, and staged rows are moved to where they are read."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -134,6 +134,22 @@ class History:
         self.tally.refused += tally.refused
         return tally
 
+    def settle(self, now: float, retained: Callable[[], Mapping[str, Message]]) -> None:
+        """Know of what was not known how it is retained, before anything of a start that something came to at `now`.
+
+        `retained` gives all retained messages by topic; it is asked only where something is not known.
+        """
+        unknown = self._retaining.unknown()
+        if not unknown:
+            return
+        from appliance.store.unsettled import find_out  # noqa: PLC0415 once in the life of most files
+
+        self._tick, self._epoch_id = self._clock.moment(now)
+        self._now = -1.0
+        tick = self._next_tick()
+        topics = {series_id: topic for topic, (series_id, _) in self._series.items() if series_id in unknown}
+        self._retaining.settle(find_out(self._connection, topics, retained(), tick, now, self._site), tick)
+
     def place(self, entry: Entry, group: Group) -> list[Placed]:
         """Give the readings of a message their places, for the caller to stage; none of what is already here."""
         if (group.now, group.at) != self._looked:
@@ -240,7 +256,7 @@ class History:
                     continue
                 found.append((series_id, value))
                 if not backlog:
-                    self._keep(series_id, _spellings(message, value), message, retained, value.topic)
+                    self._keep(series_id, spellings_of(message, value), message, retained, value.topic)
             if run_id is not None and not found:
                 self._received.save_run(run_id)
             moment, late_ms = self._moment(one, backlog=backlog)
@@ -404,7 +420,7 @@ class History:
         self._ask("UPDATE moving SET cut_id = ?, series_id = ?", (cut_id, next_series))
 
 
-def _spellings(message: Message, value: Value) -> int:
+def spellings_of(message: Message, value: Value) -> int:
     """Give how a value is written; that of a message of several is shown as if it stood alone."""
     if value.topic != message.topic:
         return ON_OFF if value.kind == BINARY else PLAIN

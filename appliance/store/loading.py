@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from appliance.broker.image import Image
+from appliance.broker.message import Message
 from appliance.broker.records import AnyRecord, Queued
 from appliance.store.staged import Moment, StagedRow, Staging, changes_of, group_of, read, read_back
 from appliance.store.state_tables import OnDamage, StateTables
@@ -31,31 +32,40 @@ class Loaded:
             self.next_number = max(self.next_number, record.number + 1)
 
 
+def load_retained(connection: sqlite3.Connection, moment: Moment) -> dict[str, Message]:
+    """Give the retained messages by topic, inside the transaction that there is; what is damaged is left out."""
+    return _load(connection, moment, lambda _: None).image.retained
+
+
 def load(connection: sqlite3.Connection, moment: Moment, on_damage: OnDamage) -> Loaded:
     """Read everything, for that moment. A damaged row is left out, counted and reported."""
+    connection.execute("BEGIN")
+    try:
+        return _load(connection, moment, on_damage)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _load(connection: sqlite3.Connection, moment: Moment, on_damage: OnDamage) -> Loaded:
     loaded = Loaded()
 
     def damage(text: str) -> None:
         loaded.damaged += 1
         on_damage(text)
 
-    connection.execute("BEGIN")
-    try:
-        tables = StateTables(connection, damage)
-        tables.load(loaded.image, moment)
-        moved_id, moved_key = tables.mark("cut"), tables.mark("cut_key")
-        loaded.next_number = max([tables.mark("number"), *loaded.image.messages]) + 1
-        loaded.next_key = max([tables.mark("key"), *loaded.image.sessions, *loaded.image.wills]) + 1
-        staging = Staging(connection)
-        for row in read(connection, 0, LAST_ID):
-            if not staging.is_whole(row):
-                damage(f"row {row.id} of the journal is damaged and left out")
-                loaded.damaged_ids.append(row.id)
-                continue
-            skip_below = moved_key if row.id <= moved_id else 0
-            _apply(loaded, staging, row, moment, skip_below)
-    finally:
-        connection.execute("ROLLBACK")
+    tables = StateTables(connection, damage)
+    tables.load(loaded.image, moment)
+    moved_id, moved_key = tables.mark("cut"), tables.mark("cut_key")
+    loaded.next_number = max([tables.mark("number"), *loaded.image.messages]) + 1
+    loaded.next_key = max([tables.mark("key"), *loaded.image.sessions, *loaded.image.wills]) + 1
+    staging = Staging(connection)
+    for row in read(connection, 0, LAST_ID):
+        if not staging.is_whole(row):
+            damage(f"row {row.id} of the journal is damaged and left out")
+            loaded.damaged_ids.append(row.id)
+            continue
+        skip_below = moved_key if row.id <= moved_id else 0
+        _apply(loaded, staging, row, moment, skip_below)
     loaded.image.settle()
     loaded.image.messages.clear()  # each delivery has its own
     return loaded

@@ -7,7 +7,7 @@ first.
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple
 
 from appliance.store.checksum import checksum
@@ -94,8 +94,20 @@ class Retaining:
         for part in sorted(self._parts.get(topic, set()).difference(besides)):
             self._write(part, Kept(DELETED))
 
+    def unknown(self) -> set[int]:
+        """Give the series of which nothing is known."""
+        return {series_id for series_id, kept in self._kept.items() if kept.state == NOT_KNOWN}
+
+    def settle(self, found: Mapping[int, Kept], tick: int) -> None:
+        """Know of series what was found out about them; `tick` is one that `next_tick` gave."""
+        for series_id, kept in found.items():
+            self._put(series_id, tick, kept)
+
     def _write(self, series_id: int, kept: Kept) -> None:
-        row = (series_id, self._next_tick(), *kept)
+        self._put(series_id, self._next_tick(), kept)
+
+    def _put(self, series_id: int, tick: int, kept: Kept) -> None:
+        row = (series_id, tick, *kept)
         self._ask(f"INSERT INTO retaining ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, checksum(*row)))  # noqa: S608
         self._know(series_id, kept)
 

@@ -3,12 +3,13 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, Protocol
 
 from appliance.broker.image import Image
+from appliance.broker.message import Message
 from appliance.clock import clock_quality
 from appliance.devices import Device
 from appliance.store.chores import Chores, Terms, Trimming
@@ -20,7 +21,7 @@ from appliance.store.group import Entry, Group
 from appliance.store.harms import CHANGED, UNREADABLE
 from appliance.store.history import History, Placed, Tally
 from appliance.store.hubclock import HubClock
-from appliance.store.loading import Loaded, last_stamp, load
+from appliance.store.loading import Loaded, last_stamp, load, load_retained
 from appliance.store.missing import Missing, Tail, log_missing, tell_missing
 from appliance.store.remainder import Remainder
 from appliance.store.rescue import log_remark, open_sound
@@ -51,6 +52,9 @@ class Placing(Protocol):
 
     def learn(self, device: Device) -> object:
         """Keep the names and units an agent gives its readings."""
+
+    def settle(self, now: float, retained: Callable[[], Mapping[str, Message]]) -> None:
+        """Know at a start how it is retained what nothing was known of."""
 
     def place(self, entry: Entry, group: Group) -> Sequence[Placed]:
         """Give the readings of a message with their places, without those that are already here."""
@@ -160,6 +164,7 @@ class SqliteLedger:
     def write(self, group: Group) -> None:
         """Make the group durable: one transaction, one flush. sqlite3.Error says that nothing of it is."""
         history = self._history
+        connection = self._database.connection
         generation = 0
         with self._database.transaction():
             if self._database.log_is_new:
@@ -170,12 +175,15 @@ class SqliteLedger:
                 for now, at in group.earlier:
                     history.look(now, at)
                 history.look(group.now, group.at)
+                if group.run != self.last_stamp[0]:
+                    now = group.entries[0][2] if group.entries else group.now
+                    history.settle(now, lambda: load_retained(connection, Moment(now, self._age_ms(now))))
                 for device in group.devices:
                     history.learn(device)
             if self._gaps is not None:
                 self._gaps.write(group.gaps)
             rows = self._staging.rows(group, self._next_id, self._age_ms, None if history is None else history.place)
-            insert(self._database.connection, rows)
+            insert(connection, rows)
         if generation:
             self._database.note_log(generation)
         self.last_stamp = group.run, group.number
@@ -266,7 +274,7 @@ class SqliteLedger:
     def _move(self) -> Iterator[None]:
         """Move the history before the state: its columns stand in no other row."""
         history = self._history
-        on_deleted = _nothing if history is None else history.deleted
+        on_deleted = (lambda: None) if history is None else history.deleted
         # Of a move that a start goes on with, the next one sees what is over.
         age_ms = self._age_ms(self._staged_until) if self._staged_until else 0
         move = StateMove(self._database, self._staging, self._cut_id, self._on_damage, on_deleted, age_ms)
@@ -439,7 +447,3 @@ def bytes_of(row: StagedRow) -> int:
     if value.__class__ is str:
         size_bytes += len(value)
     return size_bytes
-
-
-def _nothing() -> None:
-    """Do nothing."""

@@ -74,7 +74,7 @@ def held_at(path: Path, filters: Iterable[str], at: float) -> Holdings:
     with asking(path) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'retaining'").fetchone():
             raise StoreError(f"{path} is from an earlier version: start the service once, which brings it up to date")
-        past = _Past(connection, at)
+        past = Past(connection, Calendar(connection).tick(to_ms(at) / 1000 + (TICKS_PER_MS - 1) / TICKS_PER_MS / 1000))
         for series_id, topic, kind, _unit, _name, _quantity, agent in whole_series(connection):
             if any(one == "#" or matches(one, topic) for one in wanted):
                 past.add(found, series_id, topic, kind, is_ours=agent is not None)
@@ -83,13 +83,13 @@ def held_at(path: Path, filters: Iterable[str], at: float) -> Holdings:
     return found
 
 
-class _Past:
-    """One moment of an open database."""
+class Past:
+    """One moment of an open database, by its tick."""
 
-    def __init__(self, connection: sqlite3.Connection, at: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, tick: int) -> None:
         self._ask = connection.execute
         self._question = Question(connection)
-        self._tick = Calendar(connection).tick(to_ms(at) / 1000 + (TICKS_PER_MS - 1) / TICKS_PER_MS / 1000)
+        self._tick = tick
         lost = self._ask("SELECT value FROM marks WHERE name = ?", (LOST,)).fetchone()
         self._lost_tick = -1 if lost is None else int(lost[0])
         self._ages = self._ask("SELECT first_tick, age_ms FROM epochs ORDER BY first_tick, id").fetchall()
@@ -113,12 +113,12 @@ class _Past:
         if not is_known and is_event(topic, kind, is_ours=is_ours):
             return
         since = tick if kept.state == RETAINED else 0  # what came before may not have been retained
-        row = self._last(series_id, since, tick - 1 if kept.state == PASSING else self._tick)
+        row = self.last(series_id, since, tick - 1 if kept.state == PASSING else self._tick)
         if row is None:
             if is_known:
                 found.lost.append(topic)
             return
-        if kept.expiry_s is not None and self._age(self._tick) - self._age(_arrived(row)) > kept.expiry_s * 1000:
+        if kept.expiry_s is not None and self.age_ms(self._tick) - self.age_ms(arrived_at(row)) > kept.expiry_s * 1000:
             return
         (one,) = self._question.told([row])
         payload = spelled(kept.spelling, row[1]) if kept.spelling is not None else None
@@ -136,7 +136,7 @@ class _Past:
             else:
                 is_sure = False
 
-    def _last(self, series_id: int, since: int, until: int) -> Found | None:
+    def last(self, series_id: int, since: int, until: int) -> Found | None:
         """Give the last reading of a series to arrive from one tick to another, alone and not in a bundle."""
         best = None
         for arrived, _, row in sorted(self._staged.get(series_id, ()), key=_place_of, reverse=True):
@@ -146,13 +146,13 @@ class _Past:
         moved = self._ask(_NEAR.format(order="tick"), (series_id, begins, ends, until)).fetchone()
         found: Found | None = None
         if moved is not None:
-            begins = _arrived(moved) + EARLIEST_MS * TICKS_PER_MS
+            begins = arrived_at(moved) + EARLIEST_MS * TICKS_PER_MS
             found = self._ask(_NEAR.format(order=_ARRIVED), (series_id, begins, ends, until)).fetchone()
         if found is None or (best is not None and _order_of(best) > _order_of(found)):
             found = best
-        return found if found is not None and _arrived(found) >= since else None
+        return found if found is not None and arrived_at(found) >= since else None
 
-    def _age(self, tick: int) -> float:
+    def age_ms(self, tick: int) -> float:
         """How long the service had run in all at a tick, in ms."""
         index = max(0, bisect_right(self._ages, tick, key=lambda epoch: epoch[0]) - 1)
         first_tick, age_ms = self._ages[index]
@@ -164,13 +164,13 @@ def _place_of(staged: tuple[int, int, StagedRow]) -> tuple[int, int]:
     return staged[:2]
 
 
-def _arrived(row: Found) -> int:
+def arrived_at(row: Found) -> int:
     """Tick at which a reading arrived."""
     return row[0] + ((row[3] >> 16) + LATE_BIAS_MS) * TICKS_PER_MS
 
 
 def _order_of(row: Found) -> tuple[int, int]:
-    return _arrived(row), row[0]
+    return arrived_at(row), row[0]
 
 
 def is_event(topic: str, kind: str, *, is_ours: bool) -> bool:

@@ -48,7 +48,7 @@ def test_a_port_only_root_may_open(monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(ports, "listen_tcp", refuse)
+    monkeypatch.setattr(ports, "bind_tcp", refuse)
     assert refused(Settings(mqtt=Mqtt(port=80), web=Web(port=0))) == (
         "port 80 on 127.0.0.1 may not be opened by this user; choose another with --mqtt-port (0 for none)"
     )

@@ -21,7 +21,7 @@ from appliance.broker.records import (
 )
 from appliance.broker.restoring import RESTART_GRACE_S
 from appliance.broker.rights import AllRights
-from appliance.mqtt.packets import Connect, Disconnect, PubAck, Publish, PubRec, PubRel, SubAck, Will
+from appliance.mqtt.packets import Connect, Disconnect, PubAck, Publish, PubRec, PubRel, SubAck, Unsubscribe, Will
 from appliance.mqtt.properties import Properties
 from appliance.mqtt.types import QoS
 
@@ -101,6 +101,40 @@ def test_a_retained_message_that_finds_no_room_any_more_stays_written_down():
     server.broker.amend(server.journal, server.journal.image(), server.now)
     server.advance(0)
     assert set(plain(server.journal.image())["retained"]) == {"a", "b"}
+
+
+def test_subscriptions_that_find_no_room_any_more_stay_written_down():
+    server = house()
+    client = lasting(server, "a").subscribe("x", 1)
+    for topic_filter in ("y", "z", "$share/g/s", "w"):
+        client.subscribe(topic_filter, 2)
+    before = server.journal.image().sessions[1].subscriptions
+    server._limits = type(server._limits)(max_subscriptions=1)
+    server.crash_and_restart()
+    assert list(server.broker.sessions["a"].subscriptions) == ["x"]
+    client = lasting(server, "a")
+    client.send(Unsubscribe(1, ("x", "z")))
+    client.subscribe("w", 0)  # finds room now, and counts as asked for last
+    server.broker.amend(server.journal, server.journal.image(), server.now)
+    server.advance(0)
+    after = server.journal.image().sessions[1].subscriptions
+    kept = {"y": before["y"], "$share/g/s": before["$share/g/s"]}
+    assert after == kept | {"w": before["w"]._replace(qos=0)}
+    server._limits = type(server._limits)()
+    server.crash_and_restart()
+    assert server.broker.sessions["a"].subscriptions == after
+
+
+def test_a_session_that_ends_takes_along_what_found_no_room():
+    server = house()
+    lasting(server, "a", V5).subscribe("x").subscribe("y")
+    server._limits = type(server._limits)(max_subscriptions=1)
+    server.crash_and_restart()
+    lasting(server, "a", V5).send(Disconnect(properties=Properties(session_expiry_interval=0)))
+    lasting(server, "a", V5)
+    server.broker.amend(server.journal, server.journal.image(), server.now)
+    server.advance(0)
+    assert [one.subscriptions for one in server.journal.image().sessions.values()] == [{}]
 
 
 def test_ids_of_messages_from_clients_are_known_still():  # [MQTT-4.3.3-2]

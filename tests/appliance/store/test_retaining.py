@@ -13,6 +13,7 @@ from appliance.store.retaining import (
     PASSING,
     REPLACED,
     RETAINED,
+    Kept,
     Retaining,
     begin,
     prune,
@@ -120,6 +121,22 @@ def test_of_what_was_before_nothing_is_known(connection):
     retaining.end("t/3", C, DELETED)
     assert changes(connection)[-1] == (1, PASSING, None, None, None)
     assert changes(connection, C)[-1][:2] == (3, DELETED)
+
+
+def test_what_is_found_out_is_known_from_one_tick_on(connection):
+    begin(connection)
+    next_tick = itertools.count(5).__next__
+    retaining = Retaining(connection, next_tick)
+    retaining.retain(C, PLAIN, None, None)
+    assert retaining.unknown() == {A, B}
+    retaining.settle({A: Kept(DELETED), B: Kept(PASSING, ON_OFF, None, "t")}, next_tick())
+    assert (changes(connection)[-1], changes(connection, B)[-1]) == (
+        (6, DELETED, None, None, None),
+        (6, PASSING, ON_OFF, None, "t"),
+    )
+    assert retaining.unknown() == Retaining(connection, int).unknown() == set()
+    retaining.end("t", None, DELETED)
+    assert changes(connection, B)[-1][1] == DELETED
 
 
 def test_what_is_overtaken_goes(connection, retaining):

@@ -14,7 +14,7 @@ from appliance.store.asking import asking
 from appliance.store.database import STEP_NAMES, StoreError, create
 from appliance.store.reading_rows import LATE_CHECK, prepare
 from appliance.store.retaining import lose
-from appliance.store.travel import Held, Holdings, _Past, held_at, published
+from appliance.store.travel import Held, Holdings, Past, held_at, published
 
 DEVICE = Device(
     agent="house",
@@ -241,7 +241,7 @@ def test_nothing_is_scanned(keeper):
     asked = []
     with asking(keeper.path) as connection:
         connection.set_trace_callback(asked.append)
-        past = _Past(connection, AT + 1)
+        past = Past(connection, round((AT + 1) * 16_000))
         past.add(Holdings([], [], []), 1, TOPIC, "number", is_ours=False)
         connection.set_trace_callback(None)
         plans = [
