@@ -103,6 +103,10 @@ class Faults:
         if len(self.examples[kind]) < self.EXAMPLES:
             self.examples[kind].append(example)
 
+    def count(self, kinds: tuple[str, ...] = ()) -> int:
+        """How many there are of some kinds, or of all."""
+        return sum(self.counts[kind] for kind in kinds) if kinds else self.counts.total()
+
 
 class Facts:
     """What follows from the entries applied so far."""

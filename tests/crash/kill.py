@@ -47,9 +47,10 @@ def campaign(
     bug: str = "",
     gentle: bool = False,
     most_faults: int = 200,
+    of_kinds: tuple[str, ...] = (),
     progress: Callable[[Killed], None] | None = None,
 ) -> Killed:
-    """Kill so often, on one data directory; ends early once so many faults were found.
+    """Kill so often, on one data directory; ends early once so many faults were found, of some kinds or of all.
 
     gentle: only the links are cut, so that whatever is found is a fault of the judge.
     """
@@ -68,7 +69,7 @@ def campaign(
         try:
             house.move_in(victim.port)
             earlier = began_at = time.time()
-            while killed.rounds < rounds and killed.faults.counts.total() < most_faults:
+            while killed.rounds < rounds and killed.faults.count(of_kinds) < most_faults:
                 earlier, began_at = began_at, time.time()
                 house.traffic(victim.port, dice.uniform(0, MOST_S))
                 if gentle:

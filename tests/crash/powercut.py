@@ -43,6 +43,7 @@ class Cut:
     flushes: int = 0
     acknowledged: int = 0
     lies: int = 0
+    salvaged: int = 0  # of them, where the damage was real
     missing_s: float = 0.0  # longest tail that a lying card lost
     told: int = 0  # states of lying cards of which a number of seconds was told
     untold_s: float = 0.0  # the most of a tail that was not among them
@@ -163,12 +164,11 @@ def check(
         cut.lies += lies
         if lost_s is not None:
             cut.missing_s = max(cut.missing_s, lost_s[1] - lost_s[0])
-        torn = lies and dice.random() < 0.5  # some of what it was told to flush is there, some is not: real damage
-        write_out(disk.lie() if lies and not torn else disk.cut(dice), state)
+        write_out(disk.lie() if lies and dice.random() < 0.5 else disk.cut(dice), state)
         faults = cut.lying if lies else cut.faults
         if cut.states % every:
             facts.faults = faults
-            told = examine(facts, state / DATABASE, may_alarm=torn)
+            told = examine(facts, state / DATABASE, may_alarm=lies)
             if lost_s is not None:
                 cut.told += told is not None and told.seconds is not None
                 if facts.acknowledged:  # else nothing is left that could know of any time
@@ -177,14 +177,15 @@ def check(
             cut.services += 1
             whole = facts_at(entries[:seen])
             whole.faults = faults
-            start(whole, state, dice, scratch, may_alarm=torn)
+            start(whole, state, dice, scratch, may_alarm=lies)
+        cut.salvaged += lies and any(state.glob("*.corrupt-*.json"))
     cut.acknowledged += facts.acknowledged
 
 
 def examine(facts: Facts, database: Path, *, may_alarm: bool = False) -> Missing | None:
     """Open one state in this process and hold it to what was acknowledged by then; gives what it says of its end.
 
-    may_alarm: it may be damaged in truth, and its owner be told so.
+    may_alarm: some of what was to be flushed is there and some is not, so it may be damaged in truth.
     """
     told: list[Missing] = []
     try:

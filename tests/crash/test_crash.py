@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.crash import kill
-from tests.promises.durable import PLANTED
+from tests.promises.durable import PLANTED, SHOWN
 
 ROOT = Path(__file__).parents[2]
 
 BREAKS = {  # what the kill loop sees of it, and what the power cut does
-    "P1": ("acknowledged and lost", "acknowledged and lost"),
-    "P2": ("QoS 2 duplicates", "QoS 2 duplicates"),
-    "P3": ("subscriptions wrong", "subscriptions wrong"),
-    "P4": ("history rows lost", "history rows lost"),
+    "P1": (SHOWN["P1"], "acknowledged and lost"),
+    "P2": (SHOWN["P2"], "QoS 2 duplicates"),
+    "P3": (SHOWN["P3"], "subscriptions wrong"),
+    "P4": (SHOWN["P4"], "history rows lost"),
     "P5": ("seconds missing and not told", ""),
     "P16": ("retained messages", ""),
 }
