@@ -70,7 +70,7 @@ def retaining(db: Database) -> None:
     begin(db.conn)
 
 
-# There is no step 0007.
+# There is no step 0007: what it was to change was done without one, and applied steps keep their names.
 @STEPS(name="0008_clock")
 def clock(db: Database) -> None:
     """The view of gaps, with the stretches whose time nobody knows."""

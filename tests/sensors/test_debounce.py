@@ -2,6 +2,7 @@ import math
 from itertools import pairwise
 
 import pytest
+from edges import play
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,25 +10,6 @@ from sensors.debounce import Debounce
 
 SETTLE_S = 0.05
 HIGH, LOW = True, False
-
-
-def play(judge, edges, level=LOW):
-    """Feed edges (time, level) and look whenever a deadline comes; give what was decided and when."""
-    decided = []
-
-    def look(now):
-        if (state := judge.seen(now, level)) is not None:
-            decided.append((round(now, 6), state))
-
-    for now, new in edges:
-        while judge.deadline is not None and judge.deadline < now:
-            look(judge.deadline)
-        level = new
-        look(now)
-    while judge.deadline is not None:
-        look(judge.deadline)
-    return decided
-
 
 BOUNCES = [
     ([(1.0, HIGH)], [(1.05, HIGH)]),

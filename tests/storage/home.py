@@ -60,6 +60,14 @@ class Held:
         )
 
 
+def spoil(path: Path, at: int = 30_000) -> bytes:
+    """Overwrite a page's worth of a file with zeros; gives what it holds then."""
+    data = bytearray(path.read_bytes())
+    data[at : at + 1024] = bytes(1024)
+    path.write_bytes(data)
+    return bytes(data)
+
+
 def open_home(path: Path) -> SqliteLedger:
     """Open the store; StoreError."""
     return open_ledger(path, site="home", max_series=100)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from keeper import Keeper, number
-from storage.home import NAME, build
+from storage.home import NAME, build, spoil
 
 from appliance.store import damage as damage_module
 from appliance.store import salvage
@@ -24,12 +24,6 @@ def home(tmp_path):
     path = tmp_path / "home" / NAME
     Database.open(path).close()
     return path
-
-
-def spoil(path, at=30_000):
-    data = bytearray(path.read_bytes())
-    data[at : at + 1024] = bytes(1024)
-    path.write_bytes(data)
 
 
 def copy_all(path, clock=time.monotonic):

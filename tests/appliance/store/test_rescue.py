@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from storage.home import NAME, build, held, open_home
+from storage.home import NAME, build, held, open_home, spoil
 
 from appliance.store import dbpages, salvage
 from appliance.store import rescue as module
@@ -26,13 +26,6 @@ def home(tmp_path):
     path = tmp_path / "home" / NAME
     Database.open(path).close()
     return path
-
-
-def spoil(path, at=30_000):
-    data = bytearray(path.read_bytes())
-    data[at : at + 1024] = bytes(1024)
-    path.write_bytes(data)
-    return bytes(data)
 
 
 def test_it_starts_keeps_the_bad_file_and_says_so(home, caplog):

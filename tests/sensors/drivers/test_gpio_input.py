@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
+from edges import play
 from gpiozero.pins.mock import MockFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,25 +13,6 @@ from sensors.driver import DriverContext, DriverUnavailable, SensorError
 from sensors.drivers import gpio_input
 from sensors.drivers.gpio_input import WIRINGS, GpioInput, Presses
 from sensors.hw.gpio import FakeGpio, GpiozeroGpio
-
-
-def play(judge, edges, level):
-    """Feed edges (time, level) and look whenever a deadline comes; give what was decided and when."""
-    decided = []
-
-    def look(now):
-        if (state := judge.seen(now, level)) is not None:
-            decided.append((round(now, 6), state))
-
-    for now, new in edges:
-        while judge.deadline is not None and judge.deadline < now:
-            look(judge.deadline)
-        level = new
-        look(now)
-    while judge.deadline is not None:
-        look(judge.deadline)
-    return decided
-
 
 bursts = st.lists(st.tuples(st.floats(min_value=0, max_value=0.4), st.booleans()), max_size=60)
 

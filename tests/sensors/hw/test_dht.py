@@ -116,8 +116,8 @@ def test_a_process_killed_between_two_measurements_is_told(process):
     assert sensor.measure() == MEASURED
 
 
-def test_closing_ends_a_measurement_under_way(process):
-    sensor = process("hang")
+def closed_once(sensor, is_measuring):
+    """Close it in the middle of a measurement; gives how that ended."""
     caught = []
 
     def measure():
@@ -128,10 +128,15 @@ def test_closing_ends_a_measurement_under_way(process):
 
     thread = threading.Thread(target=measure)
     thread.start()
-    assert wait_until(process.notes.exists)
+    assert wait_until(is_measuring)
     sensor.close()
     thread.join(10)
-    assert caught == ["the sensor on GPIO4 is closed"]
+    return caught
+
+
+def test_closing_ends_a_measurement_under_way(process):
+    sensor = process("hang")
+    assert closed_once(sensor, process.notes.exists) == ["the sensor on GPIO4 is closed"]
     with pytest.raises(SensorError, match="is closed"):
         sensor.measure()
 
@@ -227,20 +232,7 @@ def test_a_helper_that_hangs_is_killed_and_its_queue_removed(process):
 def test_closing_during_a_hung_measurement_leaves_no_queue(process):
     sensor = pulseio(process, "deaf")
     sensor.start()
-    caught = []
-
-    def measure():
-        try:
-            sensor.measure()
-        except SensorError as error:
-            caught.append(str(error))
-
-    thread = threading.Thread(target=measure)
-    thread.start()
-    assert wait_until(sensor._busy.locked)
-    sensor.close()
-    thread.join(10)
-    assert caught == ["the sensor on GPIO4 is closed"]
+    assert closed_once(sensor, sensor._busy.locked) == ["the sensor on GPIO4 is closed"]
     assert wait_until(lambda: not left_by(process.notes))
 
 
