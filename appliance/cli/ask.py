@@ -341,11 +341,16 @@ def database_without_service(data_dir: Path | None, troubles: Iterable[str]) -> 
 
 def database_in_use(data_dir: Path | None) -> Path:
     """Give the database of the service that answers, else one that lies where services keep theirs; CommandError."""
+    return database_and_service(data_dir)[0]
+
+
+def database_and_service(data_dir: Path | None) -> tuple[Path, bool]:
+    """Give the database as `database_in_use` does, and whether a service answers; CommandError."""
     troubles: list[str] = []
     status = ask_service(data_dir, "/api/status", troubles)
     if status is None:
-        return find_database(data_dir, "; ".join(troubles), Exit.NOTHING)
-    return find_database(Path(status["data_dir"]))
+        return find_database(data_dir, "; ".join(troubles), Exit.NOTHING), False
+    return find_database(Path(status["data_dir"])), True
 
 
 def find_database(data_dir: Path | None, trouble: str = "", missing: Exit = Exit.UNAVAILABLE) -> Path:

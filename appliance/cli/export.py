@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from appliance.cli.ask import DATA_HELP, ask_service, check_order, counted, database_in_use, time_argument
+from appliance.cli.ask import DATA_HELP, check_order, counted, database_and_service, time_argument
 from appliance.cli.progress import Progress
 from appliance.cli.terminal import complain, say, writing
 from appliance.exits import CommandError, Exit
@@ -80,8 +80,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     output = arguments.output
     if output is not None and output.is_file() and not arguments.force:
         raise CommandError(f"{output} is there already; name another file, or add --force", Exit.DATA)
-    path = database_in_use(arguments.data)
-    is_served = ask_service(arguments.data, "/api/status", []) is not None
+    path, is_served = database_and_service(arguments.data)
     progress = Progress()
     try:
         wanted = Wanted(
