@@ -27,8 +27,8 @@ const NAMES = {
 
 // Digits after the point: always the same number, so that a value does not jump from side to side.
 const DIGITS = {
-  temperature: 1, cpu_temperature: 1, dew_point: 1, humidity: 0, absolute_humidity: 1, pressure: 1,
-  atmospheric_pressure: 1, co2: 0, carbon_dioxide: 0, illuminance: 0, light: 0, load: 2, memory: 0, swap: 0, disk: 0,
+  temperature: 1, cpu_temperature: 1, dew_point: 1, humidity: 0, absolute_humidity: 1, pressure: 0,
+  atmospheric_pressure: 0, co2: 0, carbon_dioxide: 0, illuminance: 0, light: 0, load: 2, memory: 0, swap: 0, disk: 0,
   wifi_signal: 0, rssi: 0, battery: 0, power: 1, voltage: 2, current: 2,
 };
 
