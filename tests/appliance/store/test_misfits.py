@@ -29,9 +29,12 @@ def opened(disk):
 
 
 def group(*payloads, records=()):
-    """A group of messages; what is no bytes cannot be written."""
-    entries = [(Message("t", payload, 1), 2, 1.0, None) for payload in payloads]
-    return Group(5, entries, list(records), run=RUN)
+    """A group of messages; what is no bytes cannot be written (nor, once compiled, be the payload of a Message)."""
+    messages = [
+        Message("t", payload, 1) if isinstance(payload, bytes) else SimpleNamespace(qos=1, payload=payload)
+        for payload in payloads
+    ]
+    return Group(5, [(message, 2, 1.0, None) for message in messages], list(records), run=RUN)
 
 
 def test_all_but_what_is_faulty_is_written_in_its_order(opened, disk, caplog):
