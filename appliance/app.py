@@ -21,7 +21,7 @@ from appliance import __version__, build, notify
 from appliance.accounts import Accounts, load_accounts
 from appliance.auth.acl import NO_RIGHTS
 from appliance.broker.core import Broker
-from appliance.broker.ports import RouteFlag
+from appliance.broker.ports import RouteFlag, uninspected
 from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
 from appliance.config import ConfigError, SettingError
 from appliance.data_dir import held
@@ -80,6 +80,7 @@ class Service:
             next_client_id=next_client_id,
             journal=journal,
             classify=recorder.classify if recorder else unclassified,
+            inspect=recorder.inspect if recorder else uninspected,
             authorize=accounts.acl.rights if accounts else all_rights,
         )
         self._broker = broker

@@ -245,13 +245,13 @@ class Agent:
             log.warning("%s; readings are kept meanwhile", why)
             notify.status(why)
 
-    def acknowledged(self, tokens: Sequence[int], reason_code: int) -> None:
+    def acknowledged(self, tokens: Sequence[int], reason_code: int, topics: Sequence[str] = ()) -> None:
         """See Handler."""
         if tokens[0] < 0:
             self._statements.acknowledged(tokens, reason_code, self._now)
         else:
             before = self._outbox.set_aside
-            self._sender.acknowledged(tokens, reason_code, self._now)
+            self._sender.acknowledged(tokens, reason_code, self._now, topics)
             if self._outbox.set_aside != before:
                 self._tell_health_soon()
 

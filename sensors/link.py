@@ -50,8 +50,8 @@ class Handler(Protocol):
     def disconnected(self, why: str) -> None:
         """Know that there is no connection, or that none could be made; `why` is for people."""
 
-    def acknowledged(self, tokens: Sequence[int], reason_code: int) -> None:
-        """Know that the broker has the message (below 0x80) or refuses it."""
+    def acknowledged(self, tokens: Sequence[int], reason_code: int, topics: Sequence[str] = ()) -> None:
+        """Know that the broker has the message (below 0x80) or refuses it, perhaps only for some topics in it."""
 
     def unsent(self, tokens: Sequence[int]) -> None:
         """Know that a message grew too old while it waited for a place in the window."""
@@ -366,10 +366,12 @@ class Link:
         else:
             self._lost(f"{where} closed the connection ({reason})")
 
-    def _on_publish(self, _client: "Client", _data: Any, mid: int, reason: Any, _properties: Any) -> None:
+    def _on_publish(self, _client: "Client", _data: Any, mid: int, reason: Any, properties: Any) -> None:
         tokens = self._in_flight.pop(mid, None)
         if tokens:
-            self._handler.acknowledged(tokens, reason.value)
+            said = getattr(properties, "UserProperty", ()) if reason.is_failure else ()
+            topics = tuple(value for name, value in said if name == "topic")
+            self._handler.acknowledged(tokens, reason.value, topics)
         self._send_queued()
 
     def _on_subscribe(self, _client: "Client", _data: Any, mid: int, reasons: Any, _properties: Any) -> None:
