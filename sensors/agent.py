@@ -40,6 +40,8 @@ GOODBYE_S = 0.5  # for the last acknowledgements
 LOOK_AT_END_S = 0.02  # no driver wakes us when it has let go
 FAREWELL_S = 0.2  # for the last bytes, and again for drivers to let go
 
+SERIAL_NUMBER = "proc/device-tree/serial-number"  # a Raspberry Pi's own
+
 log = logging.getLogger("sensors")
 
 
@@ -123,8 +125,12 @@ class Agent:
 
         Raises OutboxError where readings could not be kept.
         """
-        if self._outbox.salvaged:
-            log.warning("%s", self._outbox.salvaged)
+        if self._outbox.live_on(_text(self._sysfs, SERIAL_NUMBER) or ""):
+            log.warning(
+                "the outbox comes from another computer: readings are numbered anew (run %s). If that one runs too, "
+                "give each its own agent = …",
+                self._outbox.run,
+            )
         if self._keepsakes.problem:
             log.warning("%s", self._keepsakes.problem)
         try:
@@ -146,6 +152,9 @@ class Agent:
         if now >= self._clock_at:
             self._clock_at = now + CLOCK_EVERY_S
             self._clock_quality = clock_quality()
+        if self._outbox.salvaged:
+            log.warning("%s", self._outbox.salvaged)
+            self._outbox.salvaged = ""
         self._link.tick(now)
         self._crew.tick(now)
         self._tell_what_is_due()
@@ -296,7 +305,7 @@ class Agent:
             name=self._config.name,
             version=__version__,
             model=_text(self._sysfs, "proc/device-tree/model"),
-            serial_number=_text(self._sysfs, "proc/device-tree/serial-number"),
+            serial_number=_text(self._sysfs, SERIAL_NUMBER),
             sensors=tuple(measurement for sensor in self._crew.sensors for measurement in sensor.measurements),
         )
 

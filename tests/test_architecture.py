@@ -298,7 +298,8 @@ ARROWS = {
     "sensors.link": {"sensors.backoff", "sensors.discovery", "sensors.endpoint", "sensors.reasons", "sensors.trust"},
     "sensors.reasons": set(),
     "sensors.trust": set(),
-    "sensors.outbox": {"sensors.ranges"},
+    "sensors.outbox": {"sensors.outbox_file", "sensors.ranges"},
+    "sensors.outbox_file": set(),
     "sensors.ranges": set(),
     "sensors.reading": set(),
     "sensors.schedule": set(),
@@ -562,7 +563,7 @@ def test_packages_of_others_stay_at_the_edge(module):
 @each_module()
 def test_the_database_is_opened_in_the_store_alone(module):
     if any(name == "sqlite3" for name, _, _ in imports(module)):
-        assert part_of(module.name) in {"appliance.store", "sensors.outbox"}
+        assert part_of(module.name) in {"appliance.store", "sensors.outbox", "sensors.outbox_file"}
 
 
 PURE_MODULES = [m for m in modules() if any(m.name == p or m.name.startswith(f"{p}.") for p in PURE)]
