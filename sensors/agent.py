@@ -348,7 +348,8 @@ class Agent:
         self._until(lambda: self._crew.left, FAREWELL_S)
         self._statements.say(self._topics.availability, OFFLINE, self._now)
         self._until(lambda: not self._link.up or self._link.idle, self._goodbye_s)
-        self._link.close()
+        # Where the broker has not taken the word (its disk is full, or slow), the will says it.
+        self._link.close(with_will=not self._statements.is_taken(self._topics.availability))
         self._until(lambda: self._link.socket is None, FAREWELL_S)
         deadline = self._clock() + FAREWELL_S
         for thread in closing:

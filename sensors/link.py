@@ -13,13 +13,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sensors.backoff import Backoff
 from sensors.discovery import DiscoveryError, look
 from sensors.endpoint import Endpoint, Look, Place
-from sensors.reasons import SESSION_TAKEN_OVER, UNSPECIFIED_ERROR, cure
+from sensors.reasons import DISCONNECT_WITH_WILL, SESSION_TAKEN_OVER, UNSPECIFIED_ERROR, cure
 from sensors.trust import TrustError
 
 if TYPE_CHECKING:
@@ -213,14 +214,21 @@ class Link:
             if mid is not None:
                 self._subscribing[mid] = tuple(topics)
 
-    def close(self) -> None:
-        """Say goodbye and connect no more; the last bytes leave with `writable` while there is a `socket`."""
+    def close(self, *, with_will: bool = False) -> None:
+        """Say goodbye and connect no more; the last bytes leave with `writable` while there is a `socket`.
+
+        `with_will`: have the broker tell the will all the same. MQTT 5 §3.14.2.1.
+        """
         self._closing = True
         self._next_attempt_at = None
         if self._client is None:
             return
         if self.up:
-            self._guarded(self._client.disconnect)
+            from paho.mqtt.packettypes import PacketTypes  # noqa: PLC0415 loaded with the client
+            from paho.mqtt.reasoncodes import ReasonCode  # noqa: PLC0415
+
+            reason = ReasonCode(PacketTypes.DISCONNECT, identifier=DISCONNECT_WITH_WILL if with_will else 0)
+            self._guarded(partial(self._client.disconnect, reason))
         else:
             self._lost("stopped")
 

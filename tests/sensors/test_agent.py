@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,10 @@ from mosquitto_peer import BINARY, Mosquitto, end, eventually
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
+from appliance.mqtt import codec
+from appliance.mqtt.packets import ConnAck, Connect, Disconnect, PubAck, Publish
+from appliance.mqtt.stream import PacketStream
+from appliance.mqtt.types import Version
 from sensors.agent import Agent
 from sensors.config import Broker, OutboxBounds, SensorConfig, SensorKeys, SensorsConfig
 from sensors.driver import BadFrame, Channel, DriverUnavailable, SensorError
@@ -584,3 +589,53 @@ def test_a_signal_is_a_clean_goodbye(number, tmp_path, broker, listener):
     assert process.returncode == 0
     assert b"Traceback" not in errors
     listener.wait(AVAILABILITY, b"offline")
+
+
+class Grudging:
+    """A broker of the test's own that gives `reason` for `offline` and takes everything else; keeps what it heard."""
+
+    def __init__(self, reason):
+        self.reason = reason
+        self.heard = []
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        link, _ = self.server.accept()
+        stream = PacketStream(Version.MQTT_5)
+        with link:
+            while data := link.recv(65_536):
+                stream.feed(data)
+                while (packet := stream.next_packet()) is not None:
+                    self.heard.append(packet)
+                    if (answer := self.answer(packet)) is not None:
+                        link.sendall(codec.encode(answer, Version.MQTT_5))
+
+    def answer(self, packet):
+        match packet:
+            case Connect():
+                return ConnAck()
+            case Publish(qos=1, payload=b"offline", packet_id=number):
+                return PubAck(number, self.reason)
+            case Publish(qos=1, packet_id=number):
+                return PubAck(number)
+
+    def end(self):
+        self.thread.join(10)
+        self.server.close()
+
+
+@pytest.mark.parametrize(("reason", "goodbye"), [(0x00, 0x00), (0x97, 0x04)])
+def test_a_goodbye_that_the_broker_does_not_take_is_left_to_the_will(tmp_path, reason, goodbye):
+    broker = Grudging(reason)
+    agent = Running(tmp_path, broker.port, [])
+    eventually(lambda: [packet for packet in broker.heard if isinstance(packet, Publish)])
+    agent.stop()
+    broker.end()
+    offline, last = [
+        packet for packet in broker.heard if not isinstance(packet, Publish) or packet.topic == AVAILABILITY
+    ][-2:]
+    assert offline.payload == b"offline"
+    assert last == Disconnect(reason_code=goodbye)
