@@ -9,7 +9,6 @@ is repeated.
 import logging
 import re
 import socket
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,17 +16,16 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sensors.attempt import Attempt
 from sensors.backoff import Backoff
-from sensors.discovery import DiscoveryError, look
-from sensors.endpoint import Endpoint, Look, Place
+from sensors.discovery import look
+from sensors.endpoint import Endpoint, Look
 from sensors.reasons import DISCONNECT_WITH_WILL, SESSION_TAKEN_OVER, UNSPECIFIED_ERROR, cure
-from sensors.trust import TrustError
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
 
-CONNECT_TIMEOUT_S = 5.0  # for TCP, each address, and again for TLS
-CONNACK_TIMEOUT_S = 10.0  # after both stand
+CONNACK_TIMEOUT_S = 10.0  # after TCP and TLS stand
 SETTLED_AFTER_S = 60.0  # a connection that lasted this long ends the back-off
 CUT_SHORT = 3  # connections cut this often before they settled look like two agents with one name
 REFUSED_WAIT_S = 10.0  # wrong password, not allowed: a person must act
@@ -74,16 +72,6 @@ class _Message:
     good_until: float | None
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """A connection being made in a thread of its own."""
-
-    place: Place
-    client: "Client | None" = None
-    why: str = ""
-    done: bool = False
-
-
 class Link:
     """The connection, remade for ever until `close`."""
 
@@ -95,7 +83,7 @@ class Link:
         self._wake = wake
         self._look = look
         self._backoff = Backoff(random)
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
         self.place = endpoint.given  # of the present connection, or of the last one that was tried
         self._client: Client | None = None
         self._next_attempt_at: float | None = 0.0
@@ -241,47 +229,8 @@ class Link:
     # One connection's life
 
     def _begin(self) -> None:
-        self._attempt = _Attempt(self._endpoint.given)
-        threading.Thread(target=self._reach, args=(self._attempt,), name="sensors-connect", daemon=True).start()
-
-    def _make_client(self, place: Place) -> "Client":
-        from paho.mqtt.client import Client, MQTTv5  # noqa: PLC0415 60 ms that --help need not wait
-        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
-
-        end = self._endpoint
-        client = Client(CallbackAPIVersion.VERSION2, end.client_id, protocol=MQTTv5, reconnect_on_failure=False)
-        client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_inflight_messages = 0  # the window is ours: the broker's Receive Maximum bounds it
-        if end.will_topic:
-            client.will_set(end.will_topic, end.will_payload, qos=1, retain=True)
-        if end.username:
-            client.username_pw_set(end.username, end.password)
-        if end.trust is not None:
-            client.tls_set_context(end.trust.context(place.name))  # read anew: certificates are renewed
-        return client
-
-    def _reach(self, attempt: _Attempt) -> None:
-        """Connect to the first place that answers, in a thread of its own; touches nothing but the attempt."""
-        end = self._endpoint
-        trouble = ""
-        try:
-            places = end.places(self._look)
-        except DiscoveryError as error:
-            places, trouble = [end.given], f"{error}; "
-        for place in places:
-            attempt.place = place
-            try:
-                client = self._make_client(place)
-                # A session of its own each time: commands given while we were away are not obeyed late.
-                client.connect(place.address, place.port, end.keep_alive_s, clean_start=True)
-            except (OSError, ValueError, TrustError) as error:  # ValueError: a host name that cannot be one
-                if place.found or not attempt.why:  # that there is none on this computer either is no news
-                    attempt.why = trouble + end.explained(place, error)
-            else:
-                attempt.client, attempt.why = client, ""
-                break
-        attempt.done = True
-        self._wake()
+        self._attempt = Attempt(self._endpoint, self._look, self._wake)
+        self._attempt.start()
 
     def _adopt(self, now: float) -> None:
         attempt, self._attempt = self._attempt, None
