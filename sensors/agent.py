@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import select
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from sensors.hw.sysfs import Sysfs, SysfsTree
 from sensors.interlock import Interlocks
 from sensors.keepsakes import Keepsakes
 from sensors.link import Link
+from sensors.namesake import Namesake
 from sensors.outbox import Outbox
 from sensors.sender import Sender
 from sensors.sensor import Outgoing, Sensor
@@ -82,6 +84,8 @@ class Agent:
         interlocks = Interlocks()
         rooms = {sensor.name: sensor.keys.room for sensor in config.sensors}
         self._refusals = Refusals()
+        self._namesake = Namesake()
+        self._health_said = False  # on this connection
         self._crew = Crew(
             config.sensors,
             self._topics,
@@ -235,6 +239,10 @@ class Agent:
         self._about_told = b""
         self._about_at = now if self._crew.complete else now + ABOUT_AFTER_S
         self._health_at = now
+        self._health_said = False
+        if self._link.is_contested:  # before we speak we hear who has spoken in our name meanwhile
+            self._link.subscribe([self._topics.health])
+            self._health_at = now + HEALTH_SOON_S
         for sensor in self._crew.sensors:
             self._tell_availability(sensor)
             self._link.subscribe(list(sensor.command_topics()))
@@ -258,6 +266,8 @@ class Agent:
         """See Handler."""
         if tokens[0] < 0:
             self._statements.acknowledged(tokens, reason_code, self._now)
+            if self._health_said and self._about_told and self._statements.is_taken(self._topics.about):
+                self._namesake.arrived()  # the broker takes one thing after the other
         else:
             before = self._outbox.set_aside
             self._sender.acknowledged(tokens, reason_code, self._now, topics)
@@ -270,10 +280,15 @@ class Agent:
 
     def refused(self, topic: str, reason: str) -> None:
         """See Handler."""
-        log.warning("the broker does not let agent %s listen on %s (%s)", self._config.agent, topic, reason)
+        if topic != self._topics.health:  # which only helps to name a second agent
+            log.warning("the broker does not let agent %s listen on %s (%s)", self._config.agent, topic, reason)
 
     def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
         """See Handler."""
+        if topic == self._topics.health:
+            if (other := self._namesake.heard(payload)) is not None:
+                self._link.give_way(other)
+            return
         self._crew.command(topic, payload, self._now, retained=retained)
 
     # What the agent says of itself
@@ -288,15 +303,17 @@ class Agent:
             self._health_at = min(self._health_at, self._now + HEALTH_SOON_S)
 
     def _tell_what_is_due(self) -> None:
+        if self._health_at is not None and self._now >= self._health_at:
+            self._health_at = self._now + HEALTH_EVERY_S
+            self._link.announce(self._topics.health, encode_health(self._health()))
+            self._health_said = True
+            self._namesake.said(self._outbox.run)
         if self._about_at is not None and self._now >= self._about_at:
             self._about_at = None
             about = encode_about(self._device())
             if about != self._about_told:
                 self._about_told = about
                 self._statements.say(self._topics.about, about, self._now)
-        if self._health_at is not None and self._now >= self._health_at:
-            self._health_at = self._now + HEALTH_EVERY_S
-            self._link.announce(self._topics.health, encode_health(self._health()))
 
     def _device(self) -> Device:
         return Device(
@@ -312,6 +329,7 @@ class Agent:
     def _health(self) -> Health:
         return Health(
             uptime_s=round(self._now - self._started),
+            computer=self._computer(),
             clock=self._clock_quality,
             connects=self._connects,
             waiting=self._outbox.waiting,
@@ -327,6 +345,11 @@ class Agent:
             refused=self._refusals.last,
             sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),
         )
+
+    def _computer(self) -> str:
+        serial = _text(self._sysfs, SERIAL_NUMBER)
+        known = (socket.gethostname(), self._link.address, f"serial number {serial}" if serial else "")
+        return ", ".join(text for text in known if text)
 
     def _say_ready(self, status: str) -> None:
         if not self._ready:

@@ -115,6 +115,17 @@ class Link:
         return self._client is not None and self._client.want_write()
 
     @property
+    def is_contested(self) -> bool:
+        """Whether the last connections ended as if another client had our id."""
+        return self._cut_short > 0 or self._taken_over > 0
+
+    @property
+    def address(self) -> str:
+        """Our own, as the broker's network knows it; empty while there is no connection."""
+        sock = self.socket
+        return "" if sock is None else str(sock.getsockname()[0])
+
+    @property
     def idle(self) -> bool:
         """Whether every message was acknowledged."""
         return not self._in_flight and not self._queue
@@ -220,6 +231,16 @@ class Link:
         else:
             self._lost("stopped")
 
+    def give_way(self, other: str) -> None:
+        """Leave to another client with our id, on the computer `other` if that is known; each time for longer."""
+        wait_s = min(TAKEN_OVER_WAIT_S * 2.0**self._taken_over, LONGEST_TAKEN_OVER_WAIT_S)
+        self._taken_over = min(self._taken_over + 1, 30)
+        self._lost(
+            f"another client connected to {self.place} with our client id {self._endpoint.client_id!r}: "
+            f"a second agent with the same site and agent{other and f', on {other}'}? Give each its own agent = …",
+            wait_s,
+        )
+
     def drop(self) -> None:
         """Close the socket as it is."""
         self._closing = True
@@ -313,13 +334,7 @@ class Link:
             # "Unspecified error" is what paho calls a plain end of the stream.
             self._why = f" ({reason})" if reason.is_failure and reason.value != UNSPECIFIED_ERROR else ""
         elif reason.value == SESSION_TAKEN_OVER:
-            wait_s = min(TAKEN_OVER_WAIT_S * 2.0**self._taken_over, LONGEST_TAKEN_OVER_WAIT_S)
-            self._taken_over = min(self._taken_over + 1, 30)
-            self._lost(
-                f"another client connected to {where} with our client id {self._endpoint.client_id!r}: "
-                "a second agent with the same site and agent? Give each its own agent = …",
-                wait_s,
-            )
+            self.give_way("")
         else:
             self._lost(f"{where} closed the connection ({reason})")
 

@@ -24,6 +24,7 @@ from sensors.config import Broker, OutboxBounds, SensorConfig, SensorKeys, Senso
 from sensors.driver import BadFrame, Channel, DriverUnavailable, SensorError
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.hw.gpio import FakeGpio
+from sensors.hw.sysfs import SysfsTree
 from sensors.outbox import Outbox
 from sensors.reading import Reading
 
@@ -591,6 +592,32 @@ def test_a_signal_is_a_clean_goodbye(number, tmp_path, broker, listener):
     listener.wait(AVAILABILITY, b"offline")
 
 
+def healths(listener):
+    return [json.loads(message.payload) for message in listener.on("home/devices/house/health")]
+
+
+def test_a_second_agent_with_our_name_is_named_after_the_first_cut(tmp_path, broker, listener, caplog):
+    agents = []
+    try:
+        for name in ("original", "clone"):
+            if agents:
+                listener.wait("home/devices/house/health")
+                listener.wait("home/devices/house/about")
+                eventually(lambda: agents[0].agent._namesake._is_there)
+            (tmp_path / name).mkdir()
+            agents.append(Running(tmp_path / name, broker.port, [sensor("kitchen", Thermometer)]))
+        eventually(lambda: "a second agent with the same site and agent, on " in caplog.text)
+        said = next(line for line in caplog.messages if "a second agent" in line)
+        assert f"{socket.gethostname()}, 127.0.0.1" in said
+        assert "again and again" not in caplog.text
+        clone = agents[1].agent._outbox.run
+        # The original has thrown it out once, and it does not take that for a namesake of its own.
+        eventually(lambda: {"run": clone, "connects": 2}.items() <= healths(listener)[-1].items())
+    finally:
+        for agent in agents:
+            agent.stop()
+
+
 class Grudging:
     """A broker of the test's own that gives `reason` for `offline` and takes everything else; keeps what it heard."""
 
@@ -639,3 +666,27 @@ def test_a_goodbye_that_the_broker_does_not_take_is_left_to_the_will(tmp_path, r
     ][-2:]
     assert offline.payload == b"offline"
     assert last == Disconnect(reason_code=goodbye)
+
+
+def test_a_card_from_another_computer_is_told_of(tmp_path, caplog):
+    config = SensorsConfig(
+        site="home",
+        agent="house",
+        name="",
+        data_dir=tmp_path,
+        broker=Broker(port=1),
+        password=None,
+        outbox=OutboxBounds(),
+        sensors=(),
+    )
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    runs = []
+    for serial in ("1000-pi", "1000-pi", "2000-pi"):
+        (tmp_path / "proc/device-tree/serial-number").write_text(f"{serial}\0")
+        agent = Agent(config, Outbox(config.outbox_path), sysfs=SysfsTree(tmp_path))
+        agent.stop()
+        agent.run()
+        runs.append(agent._outbox.run)
+    assert runs[0] == runs[1] != runs[2]
+    assert f"the outbox comes from another computer: readings are numbered anew (run {runs[2]})" in caplog.text
+    assert caplog.text.count("another computer") == 1

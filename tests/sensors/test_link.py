@@ -134,6 +134,19 @@ def test_a_second_agent_with_the_name_is_named_and_not_fought():
             link.until(lambda count=times: link.told.count(why) == count + 1)
 
 
+def test_who_gives_way_to_a_second_agent_names_its_computer_and_waits_longer_each_time():
+    with listening(CONNACK) as port, driven(port) as link:
+        for times in range(1, 4):
+            link.until(lambda count=times: link.told.count("connected") == count)
+            assert link.link.address == "127.0.0.1"
+            assert link.link.is_contested is (times > 1)
+            link.link.give_way("attic, 192.0.2.7")
+            assert "a second agent with the same site and agent, on attic, 192.0.2.7? Give each" in link.told[-1]
+            assert TAKEN_OVER_WAIT_S * 2 ** (times - 2) <= link.link.next_deadline() - link.now
+            assert link.link.address == ""
+            link.now = link.link.next_deadline()
+
+
 def test_nothing_of_a_broken_connection_is_repeated_on_the_next():
     heard = [b"", b""]
     with socket.create_server(("127.0.0.1", 0)) as server:
