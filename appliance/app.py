@@ -35,6 +35,7 @@ from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
+from appliance.pem import PemError
 from appliance.places import control_path, database_path, present, spare_control_dir
 from appliance.ports import explained, explained_listener, look_whether_free
 from appliance.settings import Listener, Settings
@@ -342,7 +343,7 @@ def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
     """Give what encrypts a listener, None where it is not; ConfigError."""
     if not one.certificate:
         return None
-    from appliance.net.certificates import CertificateError, server_context  # noqa: PLC0415 for who encrypts
+    from appliance.net.certificates import server_context  # noqa: PLC0415 for who encrypts
 
     try:
         return server_context(
@@ -352,7 +353,7 @@ def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
             client_must=one.require_client_certificate,
             protocol="mqtt" if one.serve == "mqtt" else "http/1.1",
         )
-    except CertificateError as error:
+    except PemError as error:
         raise SettingError(("listener", number, error.key), error.problem, error.cure) from None
 
 
