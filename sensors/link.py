@@ -101,6 +101,7 @@ class Link:
         self.window = WINDOW
         self.max_packet_bytes = MAX_PACKET_BYTES
         self._most_bytes = LARGEST_PACKET_BYTES
+        self._too_large: set[str] = set()  # topics where that was said, on this connection
 
     # What the agent's loop asks
 
@@ -194,12 +195,13 @@ class Link:
             self._client.publish(topic, payload, qos=0, retain=True)
 
     def fits(self, topic: str, payload: bytes) -> bool:
-        """Whether the broker takes a message of this size, else say so; a larger one would end the connection.
+        """Whether the broker takes a message of this size, else say so once; a larger one would end the connection.
 
         MQTT 5 §3.1.2.11.4.
         """
         fits = len(topic) + len(payload) + PACKET_OVERHEAD_BYTES <= self._most_bytes
-        if not fits:
+        if not fits and topic not in self._too_large:
+            self._too_large.add(topic)
             log.warning("%s: %d bytes are more than the broker takes; not sent", topic, len(payload))
         return fits
 
@@ -283,6 +285,7 @@ class Link:
         self._in_flight.clear()
         self._queue.clear()
         self._subscribing.clear()
+        self._too_large.clear()
         self._why = self._ended = ""
         if not self._closing:
             self._next_attempt_at = self._now + self._backoff.wait_s(at_least_s)

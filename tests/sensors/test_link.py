@@ -190,7 +190,8 @@ def test_a_message_larger_than_the_broker_takes_is_not_sent(caplog):
     takes_1000_bytes = b"\x20\x08\x00\x00\x05\x27\x00\x00\x03\xe8"
     with listening(takes_1000_bytes) as port, driven(port) as link:
         link.until_told("connected")
-        assert not link.link.publish("home/devices/house/about", b"x" * 1000, retain=True)
+        for _ in range(3):  # the backlog is tried five times a second
+            assert not link.link.publish("home/devices/house/about", b"x" * 1000, retain=True)
         link.link.announce("home/devices/house/health", b"x" * 1000)
         assert caplog.text.count("more than the broker takes") == 2
         assert not link.link.wants_write
