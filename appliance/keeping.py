@@ -14,9 +14,9 @@ from appliance.broker.image import Image
 from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
+from appliance.store.aside import lines
 from appliance.store.beside import read_anyway
 from appliance.store.chores import Terms
-from appliance.store.damage import lines
 from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally

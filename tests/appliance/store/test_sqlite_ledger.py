@@ -12,7 +12,7 @@ from appliance.broker.records import Done, Left, Opened, Queued, Subscribed
 from appliance.clock import SYNCED, UNSYNCED
 from appliance.devices import Device
 from appliance.store import sqlite_ledger, state_move
-from appliance.store.damage import damages
+from appliance.store.aside import damages
 from appliance.store.database import Database, StoreError, open_reader
 from appliance.store.gaps import DAMAGED, HUB, GapNote
 from appliance.store.group import Group, merged
