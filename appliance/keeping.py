@@ -23,8 +23,8 @@ from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
 from appliance.store.missing import Missing, missings
+from appliance.store.opening import open_ledger
 from appliance.store.room import Room
-from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.wear import Wear, device_counter, process_counter
 from appliance.store.writer import Writer
 from appliance.store.written import Loaded
