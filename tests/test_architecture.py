@@ -57,6 +57,7 @@ ARROWS = {
         "appliance.devices",
         "appliance.exits",
         "appliance.features.doorbell",
+        "appliance.features.failing",
         "appliance.features.gaps",
         "appliance.features.recorder",
         "appliance.features.sys_topics",
@@ -91,6 +92,7 @@ ARROWS = {
     "appliance.keeping": {"appliance.broker", "appliance.net", "appliance.settings", "appliance.store"},
     "appliance.features": set(),
     "appliance.features.doorbell": {"appliance.net"},
+    "appliance.features.failing": {"appliance.broker", "appliance.devices", "appliance.store"},
     "appliance.features.gaps": {"appliance.broker", "appliance.devices", "appliance.store"},
     "appliance.features.recorder": {
         "appliance.broker",
@@ -328,6 +330,7 @@ LIBRARIES = {
         "appliance.cli",
         "appliance.config",
         "appliance.devices",
+        "appliance.features.failing",
         "appliance.features.gaps",
         "appliance.features.web",
         "appliance.listeners",

@@ -62,7 +62,7 @@ def test_a_refused_value_is_counted_by_its_cause_while_the_sensor_goes_on():
         standing.succeeded()
         standing.refused(doubt)
     assert encode_sensors({"bath": standing})["bath"] == SensorHealth(
-        online=True, ok=3, failed={"range": 1, "jump": 2}, trouble="humidity: again"
+        online=True, ok=3, failed={"range": 1, "jump": 2}, trouble="humidity: again", cause="jump"
     )
 
 
@@ -109,6 +109,7 @@ def test_health_is_json():
                 "failed": {"bad_frame": 1},
                 "retried": {"cut_short": 4},
                 "trouble": "checksum of 01",
+                "cause": "bad_frame",
             },
             "hall": {"online": None, "ok": 0},
         },

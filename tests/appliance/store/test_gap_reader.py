@@ -5,7 +5,7 @@ from keeper import AT, TOPIC, Keeper
 
 from appliance.clock import SYNCED, UNSYNCED
 from appliance.devices import Device, Measurement
-from appliance.store.gap_reader import GapReader
+from appliance.store.gap_reader import Failing, GapReader
 from appliance.store.gaps import (
     AGENT,
     AGENT_OFFLINE,
@@ -88,6 +88,16 @@ def test_a_clock_that_nobody_has_set_is_a_gap_until_it_is_set(keeper):
     keeper.at, keeper.quality = AT + 5000, SYNCED
     keeper.look()
     assert reader.of(TOPIC, [], 0, AT + 1e6) == []
+
+
+def test_the_failing_sensors_of_a_start(keeper):
+    reader = GapReader(keeper.path)
+    assert reader.failing() == []
+    note(keeper, AGENT, "house", AGENT_OFFLINE, 10, None)
+    note(keeper, SERIES, TOPIC, SENSOR_FAILING, 10, 20)
+    note(keeper, SERIES, TOPIC, SENSOR_FAILING, 30, None)
+    note(keeper, SERIES, "home/else", SENSOR_FAILING, 30, None)
+    assert reader.failing() == [Failing(TOPIC, "house", ""), Failing("home/else", "", "")]
 
 
 def test_a_damaged_row_is_never_told(keeper):
