@@ -286,7 +286,10 @@ class Agent:
         """See Handler."""
         if topic == self._topics.health:
             if (other := self._namesake.heard(payload)) is not None:
-                self._link.give_way(other)
+                if self._link.tells_of_takeovers:  # and has the one that it throws out wait: that is the other's turn
+                    log.warning("the second agent with the same site and agent is on %s", other)
+                else:
+                    self._link.give_way(other)
             return
         self._crew.command(topic, payload, self._now, retained=retained)
 
