@@ -264,8 +264,11 @@ class Aht20(Chip):
         self.t, self.h = t, h
         self.old_command = old_command  # newer chips do not acknowledge 0xE1
         self.calibrates = True
-        self.calibrated = False
         self.busy_until = 0.0
+        self.power_on()
+
+    def power_on(self):
+        self.calibrated = False
 
     def write(self, sent):
         match sent[0]:
