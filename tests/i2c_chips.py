@@ -212,7 +212,7 @@ class Sht4x(Sensirion):
         self.ready_at = 0.0
 
     def write(self, sent):
-        (command,) = sent
+        command = sent[0] if len(sent) == 1 else None
         match command:
             case 0x94:
                 self.answer = b""
@@ -239,6 +239,8 @@ class Sht31(Sensirion):
         self.ready_at = 0.0
 
     def write(self, sent):
+        if len(sent) == 1:  # half a command, of which nothing comes
+            return
         match struct.unpack(">H", sent)[0]:
             case 0x3093 | 0x30A2:
                 self.answer = b""

@@ -4,7 +4,7 @@ Each chip is a file beside this one: a class with a table of facts and a `measur
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -43,7 +43,8 @@ class I2cDriver:
         """Let the options allow the chip's own addresses."""
         help_text = "Where the chip answers, such as 0x76; without it, the one of its addresses that answers."
         literal, annotated = cast("Any", Literal), cast("Any", Annotated)  # made of values, which no checker can read
-        address = annotated[literal[cls.addresses] | None, Meta(description=help_text)]
+        cure = f"give {' or '.join(f'{address:#04x}' for address in cls.addresses)}, without quotation marks"
+        address = annotated[literal[cls.addresses] | None, Meta(description=help_text, extra={"cure": cure})]
         cls.Options = msgspec.defstruct(
             "Options",
             [("address", address, None)],
@@ -123,28 +124,29 @@ class I2cDriver:
             raise self._explained(error, self._address or self.addresses[0]) from error
 
     def _find(self) -> Any:
-        """Make Adafruit's object for the one address that is ours."""
+        """Make Adafruit's object for the one address that is ours, and get its chip ready."""
         if self._address is None:
             places = [address for address in self.addresses if self._bus.is_free(address, self._name)]
         else:
             self._bus.claim(self._address, self._name)
             places = [self._address]
-        found: dict[int, Any] = {}
+        found: dict[int, tuple[Any, str | None]] = {}
         failures: list[SensorError] = []
         for address in places:
             try:
-                found[address] = self._make(self._port, address)
+                chip = self._make(self._port, address)
+                found[address] = chip, self.begin(chip)
             except Exception as error:  # noqa: BLE001 what Adafruit's drivers raise
-                failures.append(self._explained(error, address))
+                failures.append(self._explained(error, address, is_known=False))
         if len(found) != 1:
             raise self._none_or_many(found, failures)
-        ((address, chip),) = found.items()
+        ((address, (chip, serial)),) = found.items()
         self._bus.claim(address, self._name)
         self._address = address
-        self.serial_number = self.begin(chip) or self.serial_number
+        self.serial_number = serial or self.serial_number
         return chip
 
-    def _none_or_many(self, found: dict[int, Any], failures: list[SensorError]) -> SensorError:
+    def _none_or_many(self, found: Collection[int], failures: list[SensorError]) -> SensorError:
         if found:
             several = " and ".join(f"{address:#04x}" for address in found)
             return DriverUnavailable(
@@ -156,5 +158,5 @@ class I2cDriver:
             return telling[0]
         return DriverUnavailable(f"other sensors read all that a {self.model} could be on {self._bus.name}")
 
-    def _explained(self, error: Exception, address: int) -> SensorError:
-        return self._port.explain(error, self.model or type(self).__name__, address)
+    def _explained(self, error: Exception, address: int, *, is_known: bool = True) -> SensorError:
+        return self._port.explain(error, self.model or type(self).__name__, address, is_known=is_known)

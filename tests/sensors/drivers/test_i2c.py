@@ -8,6 +8,8 @@ import msgspec
 import pytest
 from i2c_chips import Clock, Wire, build, values
 
+from appliance.config import ConfigError
+from sensors.config import config_of
 from sensors.driver import BadFrame, Disconnected, DriverContext, DriverUnavailable, Polled, SensorError
 from sensors.drivers.i2c import I2cDriver
 from sensors.registry import KINDS, driver_class
@@ -145,10 +147,13 @@ def test_a_library_that_is_missing_is_told(kind, wire, monkeypatch):
         kind.build(kind.Options(), DriverContext(name="chip", i2c=lambda _number: wire.bus))
 
 
-def test_only_its_own_addresses_can_be_configured(kind):
+def test_only_its_own_addresses_can_be_configured(kind, tmp_path):
     assert msgspec.convert({"bus": 3, "address": kind.addresses[-1]}, kind.Options).bus == 3
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"address": 0x10}, kind.Options)
+    places = " or ".join(f"{address:#04x}" for address in kind.addresses)
+    table = f'[[sensor]]\nname = "chip"\nroom = "hall"\nkind = "{kind.__name__.lower()}"\n'
+    for wrong in ("0x10", f'"{kind.addresses[0]:#04x}"'):
+        with pytest.raises(ConfigError, match=f"will not do; give {places}, without quotation marks"):
+            config_of(f"{table}address = {wrong}\n", tmp_path)
 
 
 def test_after_closing_nothing_passes(sensor, wire):
@@ -157,6 +162,36 @@ def test_after_closing_nothing_passes(sensor, wire):
     with pytest.raises(SensorError, match="closed"):
         sensor.read()
     assert wire.transfers == before
+
+
+SHARED = [("sht31", "sht4x", 0x44), ("sht31", "sht4x", 0x45), ("sht4x", "sht31", 0x44)]
+
+
+@pytest.mark.parametrize(("kind", "other", "address"), SHARED)
+@pytest.mark.parametrize("keys", [{}, {"address"}])
+def test_a_chip_of_another_kind_at_the_address_is_not_told_as_an_absent_one(monkeypatch, kind, other, address, keys):
+    """These tell no id; the other one takes none of the commands."""
+    driver = driver_class(kind)
+    sensor = build(driver, Wire({address: CHIPS[other]()}), CLOCK, monkeypatch, **dict.fromkeys(keys, address))
+    words = rf"the chip at {address:#x} .* does not take what a {driver.model} does; is `kind` what is printed on it\?"
+    with pytest.raises(BadFrame, match=words):
+        sensor.read()
+
+
+def test_a_chip_of_another_kind_is_neither_taken_nor_kept_from_its_reader(monkeypatch):
+    wire = Wire({0x44: CHIPS["sht31"]()})
+    sensor = build(driver_class("sht4x"), wire, CLOCK, monkeypatch, name="second")
+    assert values(build(driver_class("sht31"), wire, CLOCK, monkeypatch, name="first", address=0x44))
+    wire.chips[0x45] = CHIPS["sht4x"]()
+    assert values(sensor)["temperature"] == pytest.approx(25.0, abs=0.005)
+    assert sensor.serial_number == "0f1e2d3c"
+
+
+def test_the_command_that_shows_the_chips_is_for_the_bus_of_the_sensor(monkeypatch):
+    wire = Wire({})
+    wire.bus.name = "/dev/i2c-22"
+    with pytest.raises(Disconnected, match=r"no BH1750 answers at 0x23 on /dev/i2c-22: .* \(`i2cdetect -y 22`\)"):
+        build(driver_class("bh1750"), wire, CLOCK, monkeypatch).read()
 
 
 BME280 = driver_class("bme280")
