@@ -121,6 +121,21 @@ def test_a_line_that_is_stuck_is_no_value(sensor, chip, byte):
     assert len(values(sensor)) == len(sensor.channels)
 
 
+def test_the_checksum_of_these_chips_is_that_of_their_data_sheets():
+    assert i2c_chips.crc8(b"\xbe\xef") == 0x92
+
+
+@pytest.mark.parametrize("kind", [driver_class(kind) for kind in ("scd4x", "sht31", "sht4x")])
+@pytest.mark.parametrize("damage", [b"\x01", b"\0\0\x80", b"\0\0\0\x10", b"\0\0\0\0\0\xff"])
+def test_a_damaged_answer_is_refused_and_the_next_is_sound(sensor, chip, damage):
+    expected = values(sensor)
+    chip.damage = damage
+    with pytest.raises(BadFrame, match=f"the answer of the {sensor.model} at 0x.. on /dev/i2c-1 is damaged"):
+        sensor.read()
+    chip.damage = b""
+    assert values(sensor) == expected
+
+
 TROUBLES = [
     (errno.ETIMEDOUT, BadFrame, "the bus hangs or is disturbed at 0x"),
     (errno.EAGAIN, BadFrame, "the bus hangs or is disturbed at 0x"),
