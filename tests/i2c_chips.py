@@ -326,6 +326,7 @@ class Scd4x(Sensirion):
         self.started_at = None
         self.read_until = 0
         self.starts = 0
+        self.altitude, self.self_calibration = 0, 1
 
     @property
     def measured(self):
@@ -334,7 +335,14 @@ class Scd4x(Sensirion):
         return int((self.clock.now - self.started_at) / self.EVERY_S)
 
     def write(self, sent):
-        match struct.unpack(">H", sent)[0]:
+        command, value = struct.unpack(">H", sent[:2])[0], sent[2:4]
+        if value:
+            assert sent[4:] == bytes([crc8(value)])
+        match command:
+            case 0x2427 if self.started_at is None:
+                self.altitude = int.from_bytes(value, "big")
+            case 0x2416 if self.started_at is None:
+                self.self_calibration = int.from_bytes(value, "big")
             case 0x3F86:
                 self.started_at = None
             case 0x21B1:

@@ -18,7 +18,7 @@ from sensors.reading import Reading
 SLACK_S = 2.0  # how much earlier than `timeout_s` the chip is given up
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keys of a sensor on the I²C bus."""
 
     bus: Annotated[int, Meta(ge=0, le=255, description="Number of the bus: 1 is /dev/i2c-1.")] = 1
@@ -28,8 +28,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class I2cDriver:
     """One chip. A failed read leaves nothing of Adafruit's object: the next begins with a new one and a reset chip."""
 
-    Options: ClassVar[type[msgspec.Struct]]  # made of `addresses`
+    Options: ClassVar[type[msgspec.Struct]]  # made of `keys` and `addresses`
 
+    keys: ClassVar[type[Keys]] = Keys  # a chip with keys of its own has a struct made of this one
     library: ClassVar[str]  # module:class of Adafruit's driver
     addresses: ClassVar[tuple[int, ...]]
     channels: tuple[Channel, ...]
@@ -48,7 +49,7 @@ class I2cDriver:
         cls.Options = msgspec.defstruct(
             "Options",
             [("address", address, None)],
-            bases=(Options,),
+            bases=(cls.keys,),
             namespace={"__doc__": f"Keys of a {cls.__name__} on the I²C bus."},
             module=cls.__module__,
             frozen=True,
@@ -59,9 +60,9 @@ class I2cDriver:
     @classmethod
     def build(cls, options: msgspec.Struct, context: DriverContext) -> "I2cDriver":
         """Open the bus and look for the chip; one that is away may come later. Raises DriverUnavailable."""
-        asked = cast("Options", options)
+        asked = cast("Keys", options)
         bus = (context.i2c or partial(open_bus, root=context.sysfs_root))(asked.bus)
-        driver = cls(bus, asked.address, load(cls.library), context)
+        driver = cls(bus, asked, load(cls.library), context)
         try:
             driver.look()
         except DriverUnavailable:
@@ -71,10 +72,11 @@ class I2cDriver:
             pass  # the first read says it, and each tries again
         return driver
 
-    def __init__(self, bus: I2cBus, address: int | None, chip: Callable[..., Any], context: DriverContext) -> None:
+    def __init__(self, bus: I2cBus, options: Keys, chip: Callable[..., Any], context: DriverContext) -> None:
         self._bus = bus
         self._name = context.name
-        self._address = address
+        self._address = options.address
+        self.options = options
         self._make = chip
         self._chip: Any = None
         self.clock = context.clock

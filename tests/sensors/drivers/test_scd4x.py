@@ -30,6 +30,32 @@ def test_it_tells_its_serial_number(sensor):
     assert sensor.serial_number == "f89631a4bb07"
 
 
+@pytest.mark.parametrize(
+    ("keys", "setting"), [({}, (0, 1)), ({"altitude_m": 1600, "self_calibration": False}, (1600, 0))]
+)
+def test_height_and_self_calibration_are_told_the_chip(monkeypatch, keys, setting):
+    chip = Chip(CLOCK)
+    chip.altitude, chip.self_calibration = 500, 0  # what an earlier configuration left
+    sensor = build(Scd4x, Wire({0x62: chip}), CLOCK, monkeypatch, **keys)
+    assert (chip.altitude, chip.self_calibration) == setting
+    assert values(sensor)["co2"] == 612
+    CLOCK.sleep(FIRST_MINUTE_S)
+    chip.power_on()
+    with pytest.raises(TimedOut, match="has stopped measuring; it is started again"):
+        sensor.read()
+    assert values(sensor)["co2"] == 612
+    assert (chip.altitude, chip.self_calibration) == setting
+
+
+def test_a_chip_that_an_earlier_run_left_measuring_is_taken_over(monkeypatch):
+    chip = Chip(CLOCK)
+    build(Scd4x, Wire({0x62: chip}), CLOCK, monkeypatch).read()
+    again = build(Scd4x, Wire({0x62: chip}), CLOCK, monkeypatch)
+    assert again.serial_number == "f89631a4bb07"
+    assert values(again)["co2"] == 612
+    assert chip.starts == 2
+
+
 def test_every_reading_is_a_new_measurement(chip, sensor):
     assert values(sensor)["co2"] == 612
     chip.co2 = 900
