@@ -242,12 +242,10 @@ ARROWS = {
     "sensors.registry": {"sensors.driver"},
     "sensors.drivers": {  # what every driver may import; one that needs more has an entry of its own
         "sensors.driver",
-        "sensors.drivers.barometer",
         "sensors.drivers.i2c",
         "sensors.hw",
         "sensors.reading",
     },
-    "sensors.drivers.barometer": {"sensors.drivers.i2c"},
     "sensors.drivers.i2c": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.dht": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.gpio_input": {"sensors.debounce", "sensors.driver", "sensors.hw", "sensors.reading"},
