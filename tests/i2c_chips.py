@@ -6,7 +6,6 @@ are busy for as long as they should be and no test waits for them.
 
 import errno
 import struct
-import sys
 from importlib import import_module
 
 import msgspec
@@ -15,16 +14,6 @@ from sensors.driver import DriverContext
 from sensors.hw.i2c import I2cBus
 
 LOOK_S = 1e-4
-SLEEPERS = (
-    "adafruit_ahtx0",
-    "adafruit_bh1750",
-    "adafruit_bme280.basic",
-    "adafruit_bmp280",
-    "adafruit_scd4x",
-    "adafruit_sht31d",
-    "adafruit_sht4x",
-    "sensors.drivers.scd4x",
-)
 
 
 class Clock:
@@ -40,10 +29,10 @@ class Clock:
     def sleep(self, seconds):
         self.now += seconds
 
-    def rule(self, monkeypatch):
-        """Take the place of time in the drivers that are imported by now."""
-        for name in SLEEPERS:
-            module = sys.modules.get(name)
+    def rule(self, monkeypatch, kind):
+        """Take the place of time in a driver of ours and in Adafruit's."""
+        for name in (kind.__module__, kind.library.partition(":")[0]):
+            module = import_module(name)
             for word, stand_in in (("time", self), ("sleep", self.sleep)):
                 if hasattr(module, word):
                     monkeypatch.setattr(module, word, stand_in)
@@ -91,8 +80,7 @@ class Wire:
 
 def build(kind, wire, clock, monkeypatch, *, name="chip", **keys):
     """A driver on this bus, in this time."""
-    import_module(kind.library.partition(":")[0])
-    clock.rule(monkeypatch)
+    clock.rule(monkeypatch, kind)
     context = DriverContext(name=name, i2c=lambda _number: wire.bus, clock=clock.monotonic)
     return kind.build(msgspec.convert(keys, kind.Options), context)
 

@@ -8,6 +8,8 @@ from sensors.driver import BadFrame, TimedOut
 from sensors.drivers.aht20 import Aht20
 
 CLOCK = Clock()
+WORKING = Chip  # goes through the faults that every chip must survive, in test_i2c.py
+RAW = "18 80 00 06 00 00"  # what it sends for a reading
 
 
 @pytest.mark.parametrize("old_command", [True, False])

@@ -6,6 +6,8 @@ from sensors.driver import BadFrame
 from sensors.drivers.bh1750 import Bh1750
 
 CLOCK = Clock()
+WORKING = Chip  # goes through the faults that every chip must survive, in test_i2c.py
+RAW = "03 e8"  # what it sends for a reading
 
 
 @pytest.mark.parametrize(("raw", "lux"), [(1000, 416.7), (1, 0.4), (0xFFFE, 27305.8)])

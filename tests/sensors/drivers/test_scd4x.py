@@ -6,6 +6,8 @@ from sensors.driver import Disconnected, Implausible, TimedOut
 from sensors.drivers.scd4x import FIRST_MINUTE_S, Scd4x
 
 CLOCK = Clock()
+WORKING = Chip  # goes through the faults that every chip must survive, in test_i2c.py
+RAW = "80 00 a2 | 80 06 04 | 02 64 27 66 66 93 80 00 a2"  # what it sends for a reading
 
 
 @pytest.fixture

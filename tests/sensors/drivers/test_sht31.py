@@ -5,6 +5,8 @@ from i2c_chips import Sht31 as Chip
 from sensors.drivers.sht31 import Sht31
 
 CLOCK = Clock()
+WORKING = Chip  # goes through the faults that every chip must survive, in test_i2c.py
+RAW = "66 66 93 80 00 a2"  # what it sends for a reading
 
 
 @pytest.mark.parametrize(
