@@ -12,7 +12,6 @@ from i2c_chips import Clock, Wire, build, values
 from appliance.config import ConfigError
 from sensors.config import config_of
 from sensors.driver import BadFrame, Disconnected, DriverContext, DriverUnavailable, Polled, SensorError
-from sensors.drivers.i2c import I2cDriver
 from sensors.registry import KINDS, driver_class
 
 CLOCK = Clock()
