@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from sensors.driver import Channel, Disconnected, DriverContext, DriverUnavailable, SensorError
-from sensors.hw.i2c import I2cBus, I2cPort, line_fault, load, open_bus
+from sensors.hw.i2c import I2cBus, I2cPort, absent, line_fault, load, open_bus
 from sensors.reading import Reading
 
 SLACK_S = 2.0  # how much earlier than `timeout_s` the chip is given up
@@ -141,23 +141,26 @@ class I2cDriver:
             except Exception as error:  # noqa: BLE001 what Adafruit's drivers raise
                 failures.append(self._explained(error, address, is_known=False))
         if len(found) != 1:
-            raise self._none_or_many(found, failures)
+            raise self._none_or_many(found, failures, places)
         ((address, (chip, serial)),) = found.items()
         self._bus.claim(address, self._name)
         self._address = address
         self.serial_number = serial or self.serial_number
         return chip
 
-    def _none_or_many(self, found: Collection[int], failures: list[SensorError]) -> SensorError:
+    def _none_or_many(self, found: Collection[int], failures: list[SensorError], places: list[int]) -> SensorError:
         if found:
             several = " and ".join(f"{address:#04x}" for address in found)
             return DriverUnavailable(
                 f"there is a {self.model} at {several} of {self._bus.name}; name one with `address`"
             )
         # A chip of the wrong kind, or a damaged answer, says more than an address where nobody is.
-        telling = [failure for failure in failures if not isinstance(failure, Disconnected)] or failures
-        if telling:
-            return telling[0]
+        telling = next((failure for failure in failures if not isinstance(failure, Disconnected)), None)
+        if telling is not None:
+            return telling
+        if places:
+            everywhere = " or ".join(f"{address:#04x}" for address in places)
+            return absent(self.model or type(self).__name__, f"at {everywhere} on {self._bus.name}")
         return DriverUnavailable(f"other sensors read all that a {self.model} could be on {self._bus.name}")
 
     def _explained(self, error: Exception, address: int, *, is_known: bool = True) -> SensorError:

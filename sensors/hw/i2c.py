@@ -234,9 +234,8 @@ def _open(number: int, root: Path) -> I2cBus:
     if not (root / path[1:]).exists():
         others = sorted(found.name for found in root.glob("dev/i2c-*"))
         raise DriverUnavailable(
-            f"this computer has no {path}; "
-            + (f"there is {', '.join(others)}: set `bus`, or " if others else "")
-            + "switch it on with `sudo raspi-config nonint do_i2c 0` (dtparam=i2c_arm=on and the module i2c-dev)"
+            f"this computer has no {path}; switch it on with `sudo raspi-config nonint do_i2c 0` (dtparam=i2c_arm=on "
+            "and the module i2c-dev)" + (f", or set `bus`: there is {', '.join(others)}" if others else "")
         )
     if not os.access(root / path[1:], os.R_OK | os.W_OK):
         raise DriverUnavailable(f"not allowed to open {path}; add the agent's user to the group that owns it (i2c)")
@@ -248,11 +247,16 @@ def _open(number: int, root: Path) -> I2cBus:
         raise DriverUnavailable(f"{path} cannot be opened: {words}") from error
 
 
+def absent(model: str, place: str) -> Disconnected:
+    """Say that nobody is at a place, given as "at 0x76 or 0x77 on /dev/i2c-1"."""
+    bus = place.rpartition("-")[2]
+    return Disconnected(f"no {model} answers {place}: check power, wiring and address (`i2cdetect -y {bus}`)")
+
+
 def _transfer_failed(error: OSError, model: str, place: str) -> SensorError:
     match error.errno:
         case number if number in NOT_TAKEN:
-            bus = place.rpartition("-")[2]
-            return Disconnected(f"no {model} answers {place}: check power, wiring and address (`i2cdetect -y {bus}`)")
+            return absent(model, place)
         case errno.ETIMEDOUT | errno.EAGAIN:
             return BadFrame(f"the bus hangs or is disturbed {place}: a wire is loose or a chip holds SDA or SCL down")
         case errno.EBUSY:
