@@ -189,7 +189,7 @@ def _refuse_missing(sysfs: Sysfs, folder: str) -> None:
         sysfs.used_share(folder)
     except OSError as error:
         raise DriverUnavailable(
-            f"the disk of /{folder} cannot be measured ({error.strerror}); correct `disk`, or mount it before the start"
+            f"the disk of /{folder} cannot be measured ({error.strerror}); correct `disk`, or mount it"
         ) from error
 
 

@@ -16,7 +16,7 @@ def test_the_standard_atmosphere_is_that_of_sea_level(altitude_m, pressure):
 
 
 def test_without_a_height_the_pressure_is_that_of_the_place():
-    assert at_sea_level(954.61, None) == 954.61
+    assert at_sea_level(954.61, 0.0) == 954.61
 
 
 @pytest.mark.parametrize(("kind", "chip_id"), [("bme280", 0x60), ("bmp280", 0x58)])
