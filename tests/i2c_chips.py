@@ -279,7 +279,7 @@ class Aht20(Chip):
 
 
 class Bh1750(Chip):
-    """ROHM's data sheet of the BH1750: a register of zeros until a measurement is ordered."""
+    """ROHM's data sheet of the BH1750: a register of zeros until a measurement is ordered; `raw` is in half steps."""
 
     def __init__(self, clock, *, raw=1000):
         self.clock = clock
@@ -296,7 +296,8 @@ class Bh1750(Chip):
 
     def read(self, count):
         measuring = self.mode & 0x30 == 0x10 and self.clock.now >= self.ready_at
-        return (self.raw if measuring else 0).to_bytes(2, "big")[:count]
+        raw = self.raw if self.mode & 0x03 == 0x01 else self.raw // 2
+        return (min(raw, 0xFFFF) if measuring else 0).to_bytes(2, "big")[:count]
 
 
 class Scd4x(Sensirion):
