@@ -85,6 +85,7 @@ class Agent:
         rooms = {sensor.name: sensor.keys.room for sensor in config.sensors}
         self._refusals = Refusals()
         self._namesake = Namesake()
+        self._problem_told = ""  # of the outbox
         self._health_said = False  # on this connection
         self._crew = Crew(
             config.sensors,
@@ -156,9 +157,7 @@ class Agent:
         if now >= self._clock_at:
             self._clock_at = now + CLOCK_EVERY_S
             self._clock_quality = clock_quality()
-        if self._outbox.salvaged:
-            log.warning("%s", self._outbox.salvaged)
-            self._outbox.salvaged = ""
+        self._tell_of_the_outbox()
         self._link.tick(now)
         self._crew.tick(now)
         self._tell_what_is_due()
@@ -287,7 +286,10 @@ class Agent:
         """See Handler."""
         if topic == self._topics.health:
             if (other := self._namesake.heard(payload)) is not None:
-                self._link.give_way(other)
+                if self._link.tells_of_takeovers:  # and has the one that it throws out wait: that is the other's turn
+                    log.warning("the second agent with the same site and agent is on %s", other)
+                else:
+                    self._link.give_way(other)
             return
         self._crew.command(topic, payload, self._now, retained=retained)
 
@@ -297,6 +299,15 @@ class Agent:
         if sensor.standing.online is not None:
             availability = ONLINE if sensor.standing.online else OFFLINE
             self._statements.say(sensor.availability_topic, availability, self._now)
+
+    def _tell_of_the_outbox(self) -> None:
+        if self._outbox.salvaged:
+            log.warning("%s", self._outbox.salvaged)
+            self._outbox.salvaged = ""
+        if self._outbox.problem != self._problem_told:
+            self._problem_told = self._outbox.problem
+            log.warning("%s", self._problem_told or "the outbox can be written again")
+            self._tell_health_soon()
 
     def _tell_health_soon(self) -> None:
         if self._health_at is not None:

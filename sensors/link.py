@@ -94,6 +94,7 @@ class Link:
         self._ended = ""  # why TLS ended
         self._cut_short = 0
         self._taken_over = 0
+        self.tells_of_takeovers = False  # whether the broker does: it has said 0x8E
         self._in_flight: dict[int, tuple[int, ...]] = {}
         self._queue: deque[_Message] = deque()
         self._subscribing: dict[int, tuple[str, ...]] = {}
@@ -337,6 +338,7 @@ class Link:
             # "Unspecified error" is what paho calls a plain end of the stream.
             self._why = f" ({reason})" if reason.is_failure and reason.value != UNSPECIFIED_ERROR else ""
         elif reason.value == SESSION_TAKEN_OVER:
+            self.tells_of_takeovers = True
             self.give_way("")
         else:
             self._lost(f"{where} closed the connection ({reason})")

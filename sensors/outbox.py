@@ -10,36 +10,17 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from sensors.outbox_file import OutboxError, is_damage, open_file, replace_file, transaction
+from sensors.entry import Entry
+from sensors.outbox_file import OutboxError, ReadOnlyDisk, is_damage, open_file, replace_file, transaction
 from sensors.ranges import Ranges, extended, remembered
 
 WRITE_AFTER_S = 5.0  # what is acknowledged sooner never touches the disk
 RETRY_DISK_S = 30.0
 SEQ_BLOCK = 1_000  # numbers reserved on disk at once, so that a crash wastes numbers and never repeats one
 MEMORY_READINGS = 2_000  # more than this is written at once
-ENTRY_OVERHEAD_BYTES = 96  # what a row costs beside its text, on disk and as JSON
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One reading on its way. `time` is RFC 3339; `value` the payload as it travels."""
-
-    seq: int
-    run: str
-    topic: str
-    value: str
-    time: str
-    quality: str
-    clock: str
-
-    @property
-    def size(self) -> int:
-        """Bytes that the entry counts for."""
-        texts = (self.topic, self.value, self.time, self.quality, self.clock)
-        return ENTRY_OVERHEAD_BYTES + sum(len(text.encode()) for text in texts)
+NO_DISK = 2**62  # numbers that need not be reserved
 
 
 class Outbox:
@@ -53,6 +34,8 @@ class Outbox:
 
     def __init__(self, path: Path, *, max_readings: int = 100_000, max_bytes: int = 16_777_216) -> None:
         """Open or create the file at `path`; OutboxError says why it cannot be used.
+
+        On a read-only disk everything stays in memory: what waits in the file waits for the next start.
 
         A damaged file is kept aside as `<path>.damaged` and a new one begun: `salvaged` then says so.
         """
@@ -71,12 +54,22 @@ class Outbox:
         self._stored_bytes = 0
         self._first_stored = 1  # the lowest and highest seq on disk; last below first: none
         self._last_stored = 0
+        self.run = secrets.token_hex(8)
+        self._next_seq = self._reserved = 1
+        self.dropped = self.set_aside = 0
+        self.set_aside_why = self.problem = ""
+        self.dropped_ranges: Ranges = []
         self.set_aside_ranges: Ranges = []
-        self.problem = ""
         self._readable = True  # what is on disk; False until a write shows that the disk works
-        db, self.salvaged = open_file(path)
-        self._db: sqlite3.Connection | None = db
-        self._take_over(db)
+        self.salvaged = ""
+        self._db: sqlite3.Connection | None = None
+        try:
+            self._db, self.salvaged = open_file(path)
+        except ReadOnlyDisk as error:
+            self.problem = f"{error}; readings wait in memory meanwhile"
+            self._reserved = NO_DISK
+        else:
+            self._take_over(self._db)
 
     @property
     def waiting(self) -> int:
@@ -266,7 +259,8 @@ class Outbox:
         self._fails(error)
 
     def _fails(self, error: sqlite3.Error) -> None:
-        self.problem = f"{self._path}: {error}; free or repair the disk, readings wait in memory meanwhile"
+        if self._db is not None or not self.problem:  # which says why there is no file
+            self.problem = f"{self._path}: {error}; free or repair the disk, readings wait in memory meanwhile"
         self._retry_disk_at = self._now + RETRY_DISK_S
 
     def _begin_anew(self, error: sqlite3.Error) -> bool:
@@ -403,4 +397,4 @@ class Outbox:
                 yield entry
 
 
-__all__ = ["Entry", "Outbox", "OutboxError"]
+__all__ = ["Outbox", "OutboxError"]

@@ -1,6 +1,7 @@
 """The outbox's SQLite file: opened for one agent alone, laid out where it is new, kept aside where it is damaged."""
 
 import contextlib
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -23,8 +24,12 @@ class OutboxError(Exception):
     """The outbox file cannot be used; one line that says the cure."""
 
 
+class ReadOnlyDisk(OutboxError):
+    """The file system of the outbox cannot be written, as where a card fails."""
+
+
 def open_file(path: Path) -> tuple[sqlite3.Connection, str]:
-    """Open or create the file; OutboxError says why it cannot be used.
+    """Open or create the file; OutboxError says why it cannot be used, ReadOnlyDisk where nobody could now.
 
     A damaged file is kept aside as `<path>.damaged` and a new one begun: the text then says so.
     """
@@ -36,16 +41,18 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, str]:
             if not is_damage(error):
                 raise
             return replace_file(path, error)
-    except sqlite3.OperationalError as error:
+    except (sqlite3.OperationalError, OSError) as error:
+        if _is_read_only(path):
+            raise ReadOnlyDisk(f"{path}: its file system is read-only; check the card, then start again") from error
+        if isinstance(error, OSError):
+            raise OutboxError(
+                f"{path}: {error.strerror or error}; set data_dir to a directory this user may write"
+            ) from error
         if "locked" in str(error):
             cure = "another agent uses this data_dir; stop it, or give each its own"
         else:
             cure = f"check that {path.parent} can be written by this user and has room, or set data_dir"
         raise OutboxError(f"{path}: {error}; {cure}") from error
-    except OSError as error:
-        raise OutboxError(
-            f"{path}: {error.strerror or error}; set data_dir to a directory this user may write"
-        ) from error
 
 
 def replace_file(path: Path, error: sqlite3.Error) -> tuple[sqlite3.Connection, str]:
@@ -55,6 +62,11 @@ def replace_file(path: Path, error: sqlite3.Error) -> tuple[sqlite3.Connection, 
     for tail in ("-wal", "-shm"):
         path.with_name(path.name + tail).unlink(missing_ok=True)
     return _load(path), f"{path}: {error}; kept aside as {aside.name}, readings waiting in it were not sent"
+
+
+def _is_read_only(path: Path) -> bool:
+    place = next(parent for parent in path.parents if os.path.exists(parent))  # noqa: PTH110 Path.exists may raise
+    return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
 
 
 def is_damage(error: sqlite3.Error) -> bool:

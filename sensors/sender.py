@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from sensors.entry import Entry
 from sensors.link import Link
-from sensors.outbox import Entry, Outbox
+from sensors.outbox import Outbox
 from sensors.reasons import NEVER_TAKEN, NOT_AUTHORIZED, PAYLOAD_FORMAT_INVALID, QUOTA_EXCEEDED, REFUSED
 from sensors.sensor import Outgoing
 from sensors.topics import OFF, ON, AgentTopics

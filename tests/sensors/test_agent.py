@@ -668,8 +668,9 @@ def test_a_goodbye_that_the_broker_does_not_take_is_left_to_the_will(tmp_path, r
     assert last == Disconnect(reason_code=goodbye)
 
 
-def test_a_card_from_another_computer_is_told_of(tmp_path, caplog):
-    config = SensorsConfig(
+def alone(tmp_path):
+    """The configuration of an agent without sensors or a broker."""
+    return SensorsConfig(
         site="home",
         agent="house",
         name="",
@@ -679,6 +680,25 @@ def test_a_card_from_another_computer_is_told_of(tmp_path, caplog):
         outbox=OutboxBounds(),
         sensors=(),
     )
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_who_comes_back_to_a_second_agent_names_it_and_leaves_where_nobody_else_keeps_them_apart(
+    tmp_path, caplog, tells
+):
+    agent = Agent(alone(tmp_path), Outbox(tmp_path / "house.outbox"))
+    agent._namesake.arrived()
+    agent._link.tells_of_takeovers = tells
+    other = json.dumps({"run": "theirs", "computer": "attic, 192.0.2.7"}).encode()
+    agent.commanded("home/devices/house/health", other, retained=True)
+    assert ("the second agent with the same site and agent is on attic, 192.0.2.7" in caplog.messages) is tells
+    assert any("with our client id" in line for line in caplog.messages) is not tells
+    agent.stop()
+    agent.run()
+
+
+def test_a_card_from_another_computer_is_told_of(tmp_path, caplog):
+    config = alone(tmp_path)
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     runs = []
     for serial in ("1000-pi", "1000-pi", "2000-pi"):

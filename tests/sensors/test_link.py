@@ -126,6 +126,7 @@ def test_a_second_agent_with_the_name_is_named_and_not_fought():
         why = link.until_told("another client connected")
         assert "sensors-home-house" in why
         assert "its own agent = " in why
+        assert link.link.tells_of_takeovers
         for times in range(1, 9):
             wait_s = link.link.next_deadline() - link.now
             longest_s = min(TAKEN_OVER_WAIT_S * 2 ** (times - 1), LONGEST_TAKEN_OVER_WAIT_S)
@@ -140,6 +141,7 @@ def test_who_gives_way_to_a_second_agent_names_its_computer_and_waits_longer_eac
             link.until(lambda count=times: link.told.count("connected") == count)
             assert link.link.address == "127.0.0.1"
             assert link.link.is_contested is (times > 1)
+            assert not link.link.tells_of_takeovers
             link.link.give_way("attic, 192.0.2.7")
             assert "a second agent with the same site and agent, on attic, 192.0.2.7? Give each" in link.told[-1]
             assert TAKEN_OVER_WAIT_S * 2 ** (times - 2) <= link.link.next_deadline() - link.now

@@ -1,3 +1,4 @@
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -5,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -354,6 +356,24 @@ def test_a_disk_that_cannot_be_read_leaves_what_is_in_memory_until_it_works_agai
     outbox.tick(6.0 + RETRY_DISK_S)
     assert seqs(outbox.backlog(100)) == kept
     assert (outbox.problem, outbox.set_aside) == ("", 0)
+
+
+def test_on_a_read_only_disk_readings_wait_in_memory_and_go_from_there(opened, path, monkeypatch):
+    path.mkdir(parents=True)  # as good as a file that nobody can open
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    outbox = opened(max_readings=100)
+    assert f"{path}: its file system is read-only; check the card" in outbox.problem
+    problem, kept = outbox.problem, fill(outbox, 3_000)
+    outbox.tick(WRITE_AFTER_S)
+    assert outbox.live_on("1000-pi") is False
+    outbox.tick(WRITE_AFTER_S + RETRY_DISK_S)
+    assert (outbox.problem, outbox.waiting, outbox.dropped) == (problem, 100, 2_900)
+    assert seqs(outbox.backlog(1_000)) == kept[-100:]
+    assert {entry.run for entry in outbox.backlog(1_000)} == {outbox.run}
+    outbox.put_aside(kept[-1:], "not authorized")
+    outbox.acknowledged(kept[:-2])
+    with pytest.raises(OutboxError, match=r"1 readings that the broker did not acknowledge are lost: .* read-only"):
+        outbox.close(100.0)
 
 
 class Unreadable(Failing):
