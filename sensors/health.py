@@ -104,12 +104,12 @@ class Health(msgspec.Struct, kw_only=True):
     dropped: int
     run: str = ""  # of the outbox, and which of its numbers were dropped, as closed ranges
     dropped_ranges: list[tuple[int, int]] = []
-    dropped_times: list[tuple[str, str]] = []  # when the first and last of each were measured, RFC 3339 or empty
+    dropped_times: list[tuple[str, str, str]] = []  # when the first and last of each were measured, by which clock
     unused_ranges: list[tuple[int, int]] = []  # numbers that no reading has, since the agent was killed or cut
     set_aside: int = 0  # refused by the broker for good, since the outbox was made; why, and their numbers
     set_aside_why: str = ""
     set_aside_ranges: list[tuple[int, int]] = []
-    set_aside_times: list[tuple[str, str]] = []
+    set_aside_times: list[tuple[str, str, str]] = []
     outbox_problem: str
     commands_refused: int = 0  # since the start, and the last of them
     refused: list[Refusal] = []

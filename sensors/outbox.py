@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from appliance.clock import SYNCED
 from sensors.entry import Entry
 from sensors.outbox_file import OutboxError, ReadOnlyDisk, is_damage, open_file, replace_file, transaction
 from sensors.ranges import MAX_RANGES, Range, Ranges, extended, remembered
@@ -381,7 +380,7 @@ class Outbox:
 
     def _and_one(self, ranges: Ranges, seq: int, run: str, time: str, clock: str) -> Ranges:
         """Give ranges with a number that is gone, if it is of the present run; the old ones stay as they are."""
-        return extended(ranges, seq, time if clock == SYNCED else "") if run == self.run else ranges
+        return extended(ranges, seq, time, clock) if run == self.run else ranges
 
     def _origin_of(self, seq: int) -> tuple[str, str, str] | None:
         """Give run, time and clock of a reading that is still here."""

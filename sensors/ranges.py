@@ -7,23 +7,24 @@ MAX_RANGES: Final = 32  # that are remembered, the newest
 
 
 class Range(NamedTuple):
-    """Numbers in a row; when the first and the last were measured, RFC 3339, empty where no clock was right."""
+    """Numbers in a row; when the first and the last were measured, RFC 3339, and what the clock was worth then."""
 
     first: int
     last: int
     since: str = ""
     until: str = ""
+    clock: str = ""
 
 
 Ranges = list[Range]
 
 
-def extended(ranges: Ranges, number: int, time: str) -> Ranges:
-    """Give the ranges and one more number, measured at a time; the list is a new one."""
-    *earlier, last = ranges or [Range(number, number, time, time)]
-    if last.first <= number <= last.last + 1:
+def extended(ranges: Ranges, number: int, time: str, clock: str) -> Ranges:
+    """Give the ranges and one more number, measured at a time of a clock; the list is a new one."""
+    *earlier, last = ranges or [Range(number, number, time, time, clock)]
+    if last.first <= number <= last.last or (number == last.last + 1 and clock == last.clock):
         return [*earlier, last if number <= last.last else last._replace(last=number, until=time)]
-    return [*earlier, last, Range(number, number, time, time)][-MAX_RANGES:]
+    return [*earlier, last, Range(number, number, time, time, clock)][-MAX_RANGES:]
 
 
 def numbers(ranges: Ranges) -> list[tuple[int, int]]:
@@ -31,9 +32,9 @@ def numbers(ranges: Ranges) -> list[tuple[int, int]]:
     return [(one.first, one.last) for one in ranges]
 
 
-def times(ranges: Ranges) -> list[tuple[str, str]]:
-    """Give the times of these."""
-    return [(one.since, one.until) for one in ranges]
+def times(ranges: Ranges) -> list[tuple[str, str, str]]:
+    """Give the times of these, and the clock."""
+    return [(one.since, one.until, one.clock) for one in ranges]
 
 
 def remembered(text: object) -> Ranges:

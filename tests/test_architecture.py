@@ -321,7 +321,7 @@ ARROWS = {
     "sensors.trust": {"appliance.pem"},
     "sensors.namesake": set(),
     "sensors.entry": set(),
-    "sensors.outbox": {"appliance.clock", "sensors.entry", "sensors.outbox_file", "sensors.ranges"},
+    "sensors.outbox": {"sensors.entry", "sensors.outbox_file", "sensors.ranges"},
     "sensors.outbox_file": set(),
     "sensors.ranges": set(),
     "sensors.reading": set(),

@@ -247,14 +247,20 @@ def test_what_is_gone_has_the_times_when_it_was_measured(opened):
     kept = [measure(minute, 0.0) for minute in range(5)]
     outbox.tick(5.0)
     unknown = measure(6, 6.0, clock="unsynced")
-    times = "2026-11-22T20:00:00.000Z", "2026-11-22T20:03:00.000Z"
-    assert outbox.dropped_ranges == [Range(kept[0], kept[3], *times)]
+    gone = [Range(kept[0], kept[3], "2026-11-22T20:00:00.000Z", "2026-11-22T20:03:00.000Z", "synced")]
+    assert outbox.dropped_ranges == gone
     outbox.put_aside([kept[4], unknown], "not authorized")
-    assert outbox.set_aside_ranges == [Range(kept[4], unknown, "2026-11-22T20:04:00.000Z", "")]
+    aside = [
+        Range(number, number, time, time, clock)
+        for number, time, clock in (
+            (kept[4], "2026-11-22T20:04:00.000Z", "synced"),
+            (unknown, "2026-11-22T20:06:00.000Z", "unsynced"),
+        )
+    ]
+    assert outbox.set_aside_ranges == aside
     outbox.close(7.0)
     again = opened(max_readings=2)
-    assert again.dropped_ranges == [Range(kept[0], kept[3], *times)]
-    assert again.set_aside_ranges == [Range(kept[4], unknown, "2026-11-22T20:04:00.000Z", "")]
+    assert (again.dropped_ranges, again.set_aside_ranges) == (gone, aside)
 
 
 def test_numbers_put_aside_of_an_earlier_run_are_counted_and_not_named(opened):
