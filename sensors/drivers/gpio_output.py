@@ -58,7 +58,7 @@ class GpioOutput:
             Literal["high", "low"], Meta(description="Which level means ON; most relay boards want `low`.")
         ] = "high"
         start: Annotated[
-            AtEnds, Meta(description="State at the start; `last` is the one before, also after a power cut.")
+            AtEnds, Meta(description="State at the start; `last` is what it was to be, also after a power cut.")
         ] = "off"
         stop: Annotated[AtEnds, Meta(description="State when the agent stops; `last` leaves it as it is.")] = "off"
         safe_after_s: Annotated[
@@ -268,11 +268,11 @@ class GpioOutput:
         try:
             self._step(now, at_once=bool(orders))
             if orders and self.trouble is None:
-                self._keep()  # also where what was last waited to be so again, and now is not to be
                 self._say()
         except Exception as error:  # noqa: BLE001 a thread that died would leave a state that looks true
             failure = as_sensor_error(error)
             self._failed(now, failure)
+        self._keep()
         for order in orders:
             order.error = failure
             order.done.set()
@@ -343,8 +343,9 @@ class GpioOutput:
             )
 
     def _keep(self) -> None:
+        """Keep what it is to be: a command that still waits was taken, and a restart must not turn it round."""
         if self._options.start == "last":
-            self._keepsakes.put(self._name, LAST, self._switching.on, urgent=True)
+            self._keepsakes.put(self._name, LAST, self._switching.target, urgent=True)
 
     def _say(self) -> None:
         self._report(Reading(self._measurement, self._switching.on))

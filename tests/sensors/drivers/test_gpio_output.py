@@ -233,6 +233,21 @@ def test_off_while_the_last_state_waits_to_be_so_again_is_the_last_state(house):
     assert levels(house) == [False]
 
 
+def test_on_while_the_last_state_waits_to_be_so_again_does_not_make_it_off(house):
+    house.keepsakes.put("pump", "on", True)
+    relay = house.watched(start="last", min_off_s=60)
+    relay.switch("relay", ON)
+    assert house.keepsakes.get("pump", "on") is True
+
+
+def test_off_that_waits_for_the_shortest_time_is_not_turned_round_by_a_restart(house):
+    relay = house.watched(start="last", min_on_s=60)
+    relay.switch("relay", ON)
+    relay.switch("relay", OFF)
+    house.close(relay)
+    assert house.watched(start="last").heard.next() is OFF
+
+
 @pytest.mark.parametrize("kept", ["on", 1, 0.5])
 def test_nonsense_for_a_last_state_is_off(house, kept):
     house.keepsakes.put("pump", "on", kept)
