@@ -78,6 +78,9 @@ class Agent:
         self._started = self._now = clock()
         self._keepsakes = Keepsakes(config.keepsakes_path)
         interlocks = Interlocks()
+        for sensor in config.sensors:
+            if (group := getattr(sensor.options, "interlock", None)) is not None:
+                interlocks.group(group).expect(sensor.name)
         rooms = {sensor.name: sensor.keys.room for sensor in config.sensors}
         self._refusals = Refusals()
         self._crew = Crew(

@@ -133,10 +133,13 @@ class GpioOutput:
         if options.start == "last":
             start = context.keepsakes.get(context.name, LAST) is True
         group = None if options.interlock is None else context.interlocks.group(options.interlock)
-        if group is not None and start and group.take(context.name, now, options.interlock_wait_s) is not None:
+        waits = False
+        if group is not None and start and not group.begin(context.name):
             log.warning("sensor %s starts off: another of the group %s is on", context.name, options.interlock)
             start = False
-        switching = Switching(options.limits, start=start, now=now)
+        elif group is not None and options.start == "on":  # whoever was on last may be on still; `last` was that itself
+            waits = group.take(context.name, now, options.interlock_wait_s) is not None
+        switching = Switching(options.limits, start=start, now=now, waits=waits)
         high_is_on = options.active == "high"
         try:
             line = gpio.open_output(options.pin, switching.on is high_is_on, not high_is_on)
@@ -182,7 +185,11 @@ class GpioOutput:
     def watch(self, report: Callable[[Reading], None]) -> None:
         """See Watched."""
         self._report = report
-        self._look(self._clock())
+        now = self._clock()
+        self._look(now)
+        if self._group is not None:
+            self._group.vouch(self._name, now)
+            self._stirred = True  # a start that waited for the others need not any more
         self._say()
         self._thread = Thread(target=self._work, name=f"gpio_output {self._name}", daemon=True)
         self._thread.start()
@@ -260,6 +267,7 @@ class GpioOutput:
             self._orders, self._links, self._stirred = [], [], False
         for at, up in links:
             self._switching.link(at, up=up)
+        orders = [order for order in orders if not self._is_refused(order)]
         for order in orders:
             self._switching.command(order.on)
             if self._group is not None:
@@ -276,6 +284,18 @@ class GpioOutput:
         for order in orders:
             order.error = failure
             order.done.set()
+
+    def _is_refused(self, order: _Order) -> bool:
+        """Refuse ON beside one that may be on: it might have to wait for ever."""
+        group = self._group
+        if group is None or not order.on or (self._switching.on and group.stands(self._name)):
+            return False
+        if not (unseen := group.unseen(self._name)):
+            return False
+        names = " and ".join(unseen)
+        order.error = SensorError(f"{names} of the group {self._options.interlock} cannot be seen to be off")
+        order.done.set()
+        return True
 
     def _step(self, now: float, *, at_once: bool) -> None:
         """Bring the pin to where it is to be, as far as that may be by now."""
@@ -330,6 +350,8 @@ class GpioOutput:
         self._look_at = now + LOOK_EVERY_S
         self.trouble = None
         self._switching.changed(now, on)
+        if self._group is not None:
+            self._group.vouch(self._name, now)
         self._keep()
         self._say()
 
@@ -356,8 +378,9 @@ class GpioOutput:
         self._take_at = math.inf
         self._switching.failed()
         if self._group is not None:
-            self._group.withdraw(self._name)
-            self._group.refuse(self._name)
+            self._group.doubt(self._name)
+            if self._switching.target:  # safe is on
+                self._group.claim(self._name)
 
     def _stir(self) -> None:
         with self._wake:
@@ -375,10 +398,14 @@ class GpioOutput:
                 if end is not self._switching.on:
                     self._switching.changed(self._clock(), end)
                     self._say()
+                if self._group is not None:
+                    self._group.vouch(self._name, self._clock())
             self._left = True
         finally:
             if self._group is not None:
-                if self._left and not self._switching.on:
+                if not self._left:
+                    self._group.doubt(self._name)
+                elif not self._switching.on:
                     self._group.release(self._name, self._clock())
                 self._group.leave(self._name)
             self._line.close()

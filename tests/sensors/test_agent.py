@@ -315,9 +315,9 @@ class Real(Kind):
         return GpioOutput.build(self.options, replace(context, gpio=self.gpio))
 
 
-def valve(gpio, **keys):
-    config = sensor("garden", None)
-    return SensorConfig(keys=config.keys, driver=Real(gpio, keys), options=None)
+def valve(gpio, name="garden", **keys):
+    driver = Real(gpio, keys)
+    return SensorConfig(keys=sensor(name, None).keys, driver=driver, options=driver.options)
 
 
 def test_a_burst_of_commands_ends_in_the_last_one(run, listener, broker):
@@ -357,6 +357,18 @@ def test_a_pin_that_fails_is_offline_and_no_state_is_claimed(run, listener):
     eventually(lambda: refusals(listener))
     assert "GPIO17 does not go to 3.3 V" in refusals(listener)[0]["why"]
     assert b"ON" not in listener.payloads("home/garden/valve")
+
+
+def test_of_a_group_none_comes_on_while_the_pin_of_one_is_not_there(run, listener):
+    gpio = FakeGpio()
+    gpio.open_input(18, "up")
+    run(valve(gpio, interlock="water"), valve(gpio, "yard", pin=18, interlock="water"))
+    listener.wait("home/garden/valve", b"OFF")
+    listener.wait("home/devices/house/yard/availability", b"offline")
+    listener.publish("home/garden/valve/set", b"ON")
+    eventually(lambda: refusals(listener))
+    assert refusals(listener)[0]["why"].endswith("yard of the group water cannot be seen to be off")
+    assert gpio.outputs[17].levels == [False]
 
 
 def test_without_the_broker_an_actuator_goes_to_its_safe_state_and_says_so_when_it_is_back(run, listener, broker):

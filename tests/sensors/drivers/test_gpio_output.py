@@ -491,6 +491,71 @@ def test_one_that_was_switched_off_at_its_end_lets_go(house):
     assert is_on(second)
 
 
+def test_a_pin_that_goes_on_by_itself_keeps_the_others_off_and_switches_them_off(blind):
+    house, up, down = blind
+    down.switch("relay", ON)
+    house.gpio.outputs[17].tied_to = True
+    house.pass_time(LOOK_EVERY_S)
+    assert isinstance(up.trouble, Disconnected)
+    eventually(lambda: not is_on(down))
+    with pytest.raises(SensorError, match="up of the group blind cannot be seen to be off"):
+        down.switch("relay", ON)
+    assert down.trouble is None
+    house.gpio.outputs[17].tied_to = None
+    house.pass_time(RETRY_S)
+    assert not is_on(down)  # what was refused is not made up for
+    down.switch("relay", ON)
+    house.pass_time(0.5)
+    assert is_on(down)
+
+
+def test_nobody_comes_on_beside_one_that_the_agent_has_not_taken_yet(house):
+    """A pin outlasts an agent that was killed: the other may be on still."""
+    for name in ("up", "down"):
+        house.interlocks.group("blind").expect(name)
+    keys = {"interlock": "blind", "interlock_wait_s": 0.5}
+    down = house.watched("down", 18, **keys)
+    with pytest.raises(SensorError, match="up of the group blind cannot be seen to be off"):
+        down.switch("relay", ON)
+    house.pass_time(10)
+    house.watched("up", 17, **keys)
+    down.switch("relay", ON)
+    house.pass_time(0.4)
+    assert not is_on(down)  # the pause after what may have ended just now
+    house.pass_time(0.1)
+    assert is_on(down)
+
+
+def test_a_start_on_waits_for_the_group_and_one_that_was_on_does_not(house):
+    for name in ("a", "b"):
+        house.interlocks.group("pump").expect(name)
+        house.interlocks.group("fan").expect(name)
+    pump = house.watched("a", 17, interlock="pump", interlock_wait_s=3, start="on")
+    assert pump.heard.next() is OFF
+    house.watched("b", 18, interlock="pump")
+    house.pass_time(2)
+    assert not is_on(pump)
+    house.pass_time(1)
+    assert pump.heard.next() is ON
+    assert levels(house) == [False, True]
+    house.keepsakes.put("a", "on", True)
+    fan = house.watched("a", 22, interlock="fan", start="last")
+    assert fan.heard.next() is ON
+    house.pass_time(10)
+    assert levels(house, 22) == [True]
+
+
+def test_after_a_failure_the_safe_state_on_takes_the_group_again(house):
+    spare = house.watched("spare", 17, interlock="pump", safe="on")
+    house.watched("main", 18, interlock="pump")
+    house.gpio.outputs[17].fails = OSError(5, "Input/output error")
+    house.pass_time(LOOK_EVERY_S)
+    assert spare.trouble is not None
+    house.gpio.outputs[17].fails = None
+    house.pass_time(RETRY_S)
+    assert is_on(spare)
+
+
 def test_a_pin_that_could_not_be_taken_does_not_keep_the_group(house):
     house.build("a", 17)
     with pytest.raises(DriverUnavailable):
