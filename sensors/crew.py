@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from sensors.commands import Commands, switched
 from sensors.config import SensorConfig
 from sensors.driver import (
     Driver,
@@ -30,15 +31,13 @@ from sensors.driver import (
 from sensors.reading import Reading
 from sensors.schedule import Schedule
 from sensors.sensor import Outgoing, Sensor
-from sensors.topics import AgentTopics, command_of, command_topic
+from sensors.topics import AgentTopics
 from sensors.worker import Outcome, Worker, WorkerKind
 
 BUILD_TIMEOUT_S = 60.0  # a hardware library takes long to import on a small Pi
-SWITCH_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 5.0  # at watched sensors, which say by themselves only what they see
 UNKNOWN_INTERVAL_S = 60.0  # between attempts to build a driver, until it says its own interval
 MAX_INBOX = 10_000
-SWITCH = "switch "  # job of a worker, followed by the measurement
 
 log = logging.getLogger("sensors")
 
@@ -57,15 +56,6 @@ class Listener(Protocol):
 
     def not_obeyed(self, topic: str, payload: bytes, why: str) -> None:
         """Tell that a command was refused, or could not be carried out."""
-
-
-@dataclass(slots=True)
-class _Command:
-    """What a driver is told at the moment, and the last of what it was to be told since."""
-
-    on: bool
-    payload: bytes
-    next: "_Command | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +95,7 @@ class Crew:
         self._workers = {name: worker(name, self._hear) for name in self._sensors}
         self._owners: dict[str, str] = {}  # topic -> sensor
         self._said: dict[str, str] = {}  # sensor -> cause of the failure that was logged last
-        self._commands: dict[tuple[str, str], _Command] = {}  # under way, by sensor and measurement
+        self._commands = Commands(self._workers, listener.not_obeyed)
         self._link_up = False
         self._closed = False
         self._leaving: list[threading.Thread] = []  # actuators on their way to the state for the end
@@ -176,53 +166,7 @@ class Crew:
         if found is None:
             return
         sensor, measurement = found
-        if retained:
-            self._not_obeyed(topic, payload, "a retained command is not obeyed; publish commands without retain")
-            return
-        under_way = self._commands.get((sensor.name, measurement))
-        last = under_way and (under_way.next or under_way)
-        try:
-            on = command_of(payload, last.on if last else sensor.present.get(measurement))
-        except ValueError as error:
-            self._not_obeyed(topic, payload, str(error))
-            return
-        command = _Command(on, payload)
-        if not isinstance(sensor.driver, Switched) or self._workers[sensor.name].stuck:
-            why = sensor.standing.trouble or "it does not answer"
-            self._not_obeyed(topic, payload, f"not switched, sensor {sensor.name} fails: {why}")
-        elif under_way:
-            under_way.next = command  # of a burst the last one counts; the driver need not do all before it
-        else:
-            self._switch(sensor, measurement, command)
-
-    def _switch(self, sensor: Sensor, measurement: str, command: _Command) -> None:
-        if not isinstance(sensor.driver, Switched):
-            self._gave_up(sensor, measurement, command, "it has stopped")
-            return
-        self._commands[sensor.name, measurement] = command
-        call = partial(sensor.driver.switch, measurement, command.on)
-        self._workers[sensor.name].ask(SWITCH + measurement, call, self._now, SWITCH_TIMEOUT_S)
-
-    def _switched(self, sensor: Sensor, measurement: str, error: SensorError | None) -> None:
-        """Hear what became of a command, and give the driver the next."""
-        command = self._commands.pop((sensor.name, measurement), None)
-        if command is None:
-            return  # it was given up meanwhile
-        if error is not None:
-            if isinstance(sensor.driver, Watched) and sensor.driver.trouble is not None:
-                self._failed(sensor, sensor.driver.trouble, final=True)
-            if command.next is None:
-                self._gave_up(sensor, measurement, command, str(error))
-        if command.next is not None:
-            self._switch(sensor, measurement, command.next)
-
-    def _gave_up(self, sensor: Sensor, measurement: str, command: _Command, why: str) -> None:
-        topic = command_topic(sensor.topic(measurement))
-        self._not_obeyed(topic, command.payload, f"sensor {sensor.name} was not switched: {why}")
-
-    def _not_obeyed(self, topic: str, payload: bytes, why: str) -> None:
-        log.warning("%s: %r: %s", topic, payload[:32], why)
-        self._listener.not_obeyed(topic, payload, why)
+        self._commands.take(sensor, measurement, payload, now, retained=retained)
 
     @property
     def left(self) -> bool:
@@ -284,17 +228,20 @@ class Crew:
             case "watch":
                 self._close(sensor)
                 self._failed(sensor, outcome.error or SensorError("it cannot be watched"))
-            case job if job.startswith(SWITCH):
-                self._switched(sensor, job.removeprefix(SWITCH), outcome.error)
+            case job if (measurement := switched(job)) is not None and in_time:
+                if (
+                    outcome.error is not None
+                    and isinstance(sensor.driver, Watched)
+                    and sensor.driver.trouble is not None
+                ):
+                    self._failed(sensor, sensor.driver.trouble, final=True)
+                self._commands.came_back(sensor, measurement, outcome.error, self._now)
             case "build" | "read" if in_time and outcome.error is not None:
                 self._failed(sensor, outcome.error)
 
     def _overdue(self, sensor: Sensor, job: str) -> None:
-        if job.startswith(SWITCH):
-            measurement = job.removeprefix(SWITCH)
-            command = self._commands.pop((sensor.name, measurement), None)
-            if command is not None:  # what waited behind it would come too late as well
-                self._gave_up(sensor, measurement, command.next or command, "it does not come back")
+        if (measurement := switched(job)) is not None:
+            self._commands.overdue(sensor, measurement)
         else:
             self._failed(sensor, TimedOut(f"its {job} takes too long and was given up"))
 

@@ -187,7 +187,9 @@ ARROWS = {
         "sensors.worker",
     },
     "sensors.statements": {"sensors.link", "sensors.reasons"},
+    "sensors.commands": {"sensors.driver", "sensors.sensor", "sensors.topics", "sensors.worker"},
     "sensors.crew": {
+        "sensors.commands",
         "sensors.config",
         "sensors.driver",
         "sensors.reading",
