@@ -4,6 +4,7 @@ Used by the agent's thread alone; a driver switches in the thread of its sensor.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from sensors.topics import command_of, command_topic
 from sensors.worker import Worker
 
 SWITCH_TIMEOUT_S = 10.0
+REPEAT_LOG_S = 60.0  # between lines about one thing; `health` holds every one
 SWITCH = "switch "  # job of a worker, followed by the measurement
 
 log = logging.getLogger("sensors")
@@ -41,6 +43,7 @@ class Commands:
         self._workers = workers
         self._tell = not_obeyed
         self._under_way: dict[tuple[str, str], _Command] = {}
+        self._logged: dict[str, tuple[str, float]] = {}  # topic -> what was said of it last, and when
 
     @property
     def idle(self) -> bool:
@@ -50,20 +53,23 @@ class Commands:
     def take(self, sensor: Sensor, measurement: str, payload: bytes, now: float, *, retained: bool) -> None:
         """Judge a command and have it carried out; of a burst the last one counts, the driver need not do them all."""
         if retained:
-            why = "a retained command is not obeyed; publish commands without retain"
-            self._not_obeyed(sensor, measurement, payload, why)
+            if payload:  # else somebody deletes one
+                why = (
+                    "a retained command is not obeyed; publish without retain, and delete this one: empty, with retain"
+                )
+                self._not_obeyed(sensor, measurement, payload, why, now)
             return
         under_way = self._under_way.get((sensor.name, measurement))
         last = under_way and (under_way.next or under_way)
         try:
             on = command_of(payload, last.on if last else sensor.present.get(measurement))
         except ValueError as error:
-            self._not_obeyed(sensor, measurement, payload, str(error))
+            self._not_obeyed(sensor, measurement, payload, str(error), now)
             return
         command = _Command(on, payload)
         if not isinstance(sensor.driver, Switched) or self._workers[sensor.name].stuck:
             why = sensor.standing.trouble or "it does not answer"
-            self._not_obeyed(sensor, measurement, payload, f"not switched, sensor {sensor.name} fails: {why}")
+            self._not_obeyed(sensor, measurement, payload, f"not switched, sensor {sensor.name} fails: {why}", now)
         elif under_way:
             under_way.next = command
         else:
@@ -75,25 +81,28 @@ class Commands:
         if command.next is not None:
             self._switch(sensor, measurement, command.next, now)
         elif error is not None:
-            self._gave_up(sensor, measurement, command, str(error))
+            self._gave_up(sensor, measurement, command, str(error), now)
 
-    def overdue(self, sensor: Sensor, measurement: str) -> None:
+    def overdue(self, sensor: Sensor, measurement: str, now: float) -> None:
         """Give up a command that does not come back; what waited behind it would come too late as well."""
         command = self._under_way.pop((sensor.name, measurement))
-        self._gave_up(sensor, measurement, command.next or command, "it does not come back")
+        self._gave_up(sensor, measurement, command.next or command, "it does not come back", now)
 
     def _switch(self, sensor: Sensor, measurement: str, command: _Command, now: float) -> None:
         if not isinstance(sensor.driver, Switched):
-            self._gave_up(sensor, measurement, command, "it has stopped")
+            self._gave_up(sensor, measurement, command, "it has stopped", now)
             return
         self._under_way[sensor.name, measurement] = command
         call = partial(sensor.driver.switch, measurement, command.on)
         self._workers[sensor.name].ask(SWITCH + measurement, call, now, SWITCH_TIMEOUT_S)
 
-    def _gave_up(self, sensor: Sensor, measurement: str, command: _Command, why: str) -> None:
-        self._not_obeyed(sensor, measurement, command.payload, f"sensor {sensor.name} was not switched: {why}")
+    def _gave_up(self, sensor: Sensor, measurement: str, command: _Command, why: str, now: float) -> None:
+        self._not_obeyed(sensor, measurement, command.payload, f"sensor {sensor.name} was not switched: {why}", now)
 
-    def _not_obeyed(self, sensor: Sensor, measurement: str, payload: bytes, why: str) -> None:
+    def _not_obeyed(self, sensor: Sensor, measurement: str, payload: bytes, why: str, now: float) -> None:
         topic = command_topic(sensor.topic(measurement))
-        log.warning("%s: %r: %s", topic, payload[:32], why)
+        said, at = self._logged.get(topic, ("", -math.inf))
+        if why != said or now >= at + REPEAT_LOG_S:
+            self._logged[topic] = why, now
+            log.warning("%s: %r: %s", topic, payload[:32], why)
         self._tell(topic, payload, why)

@@ -241,7 +241,7 @@ class Crew:
 
     def _overdue(self, sensor: Sensor, job: str) -> None:
         if (measurement := switched(job)) is not None:
-            self._commands.overdue(sensor, measurement)
+            self._commands.overdue(sensor, measurement, self._now)
         else:
             self._failed(sensor, TimedOut(f"its {job} takes too long and was given up"))
 

@@ -298,7 +298,7 @@ def test_retained_and_unknown_commands_are_refused_and_told_on_the_health_topic(
         ("home/fan/relay/set", "make coffee"),
         ("home/fan/relay/set", "ON"),
     ]
-    assert "publish commands without retain" in told[0]["why"]
+    assert "publish without retain, and delete this one" in told[0]["why"]
     assert "ON, OFF and TOGGLE are" in told[1]["why"]
     assert all(one["time"].endswith("Z") for one in told)
     assert relay.switched == []

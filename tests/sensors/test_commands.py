@@ -3,7 +3,7 @@ import threading
 import pytest
 from crews import Watched, worlds
 
-from sensors.commands import SWITCH_TIMEOUT_S
+from sensors.commands import REPEAT_LOG_S, SWITCH_TIMEOUT_S
 from sensors.driver import Disconnected, DriverUnavailable
 
 
@@ -51,6 +51,25 @@ def test_a_command_that_is_not_obeyed_is_told(lock, caplog, payload, retained, w
     assert why in reason
     assert why in caplog.text
     assert driver.orders == []
+
+
+def test_to_delete_a_retained_command_is_no_command(lock):
+    it, driver = lock
+    it.say(b"", retained=True)
+    assert it.ears.refused == []
+    assert driver.orders == []
+
+
+def test_of_a_refusal_that_comes_again_and_again_the_log_holds_one_line_a_minute(lock, caplog):
+    it, _driver = lock
+    for _ in range(100):
+        it.say(b"open")
+    assert len(caplog.records) == 1
+    assert len(it.ears.refused) == 100
+    it.say(b"close")  # another one
+    it.now += REPEAT_LOG_S
+    it.say(b"close")
+    assert [record.args[1] for record in caplog.records] == [b"open", b"close", b"close"]
 
 
 def test_of_a_burst_the_last_command_counts(lock):
