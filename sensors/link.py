@@ -225,8 +225,9 @@ class Link:
             self._lost("stopped")
 
     def drop(self) -> None:
-        """Close the socket as it is."""
+        """Close the socket as it is, and connect no more."""
         self._closing = True
+        self._next_attempt_at = None
         if self._client is not None:
             self._lost("stopped")
 
