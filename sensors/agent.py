@@ -137,6 +137,7 @@ class Agent:
             self._say_goodbye()
         finally:
             self._link.drop()
+            self._let_go()
             # A driver that hung may still come back and wake: it must not write to a file that has the number by then.
             writer, self._wake_writer = self._wake_writer, -1
             os.close(writer)
@@ -338,15 +339,19 @@ class Agent:
         """
         notify.stopping()
         self._now = self._clock()
-        closing = self._crew.close()
+        self._crew.close()
         self._until(lambda: self._crew.left, FAREWELL_S)
         self._statements.say(self._topics.availability, OFFLINE, self._now)
         self._until(lambda: not self._link.up or self._link.idle, self._goodbye_s)
         self._link.close()
         self._until(lambda: self._link.socket is None, FAREWELL_S)
+
+    def _let_go(self) -> None:
+        """Wait a little until no hardware is held any more, whatever ended the agent: no valve stays open."""
         deadline = self._clock() + FAREWELL_S
-        for thread in closing:
+        for thread in self._crew.close():
             thread.join(max(deadline - self._clock(), 0.0))
+        self._until(lambda: self._crew.left, FAREWELL_S)
 
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = self._clock() + seconds

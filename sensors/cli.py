@@ -118,8 +118,9 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         outbox = Outbox(config.outbox_path, max_readings=bounds.max_readings, max_bytes=bounds.max_bytes)
         agent = Agent(config, outbox)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: agent.stop())
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, lambda *_: agent.stop())
         agent.run()
     except OutboxError as error:
         print(error, file=sys.stderr)

@@ -99,9 +99,12 @@ class Crew:
         self._link_up = False
         self._closed = False
         self._leaving: list[threading.Thread] = []  # actuators on their way to the state for the end
+        self._closing: list[threading.Thread] = []  # the others
         self._look_at = now
         for name, sensor in self._sensors.items():
             self._schedule.add(name, now, sensor.config.keys.interval_s or UNKNOWN_INTERVAL_S)
+            if hasattr(sensor.config.driver, "switch"):  # until it is taken, an output is in nobody's hands
+                self._schedule.soon(name, now, 0.0)
 
     @property
     def sensors(self) -> tuple[Sensor, ...]:
@@ -171,29 +174,36 @@ class Crew:
     @property
     def left(self) -> bool:
         """Whether, after `close`, every actuator is in the state for the end, and `hear_out` has heard of it."""
-        return not self._inbox and not any(thread.is_alive() for thread in self._leaving)
+        building = any(worker.awaits("build") for worker in self._workers.values())
+        return not building and not self._inbox and not any(thread.is_alive() for thread in self._leaving)
 
     def hear_out(self, now: float) -> None:
-        """After `close`: take the last states of the actuators."""
+        """After `close`: take the last states of the actuators, and close what was still being built."""
         self._now = now
         for _ in range(len(self._inbox)):
             match self._inbox.popleft():
                 case _Report(sensor, generation, reading, at) if generation == sensor.generation:
                     self._take(sensor, [reading], at)
+                case Outcome(sensor=name) as outcome:
+                    self._workers[name].in_time(outcome)
+                    if outcome.job == "build" and outcome.error is None:
+                        self._leaving.append(_closing(name, outcome.result))
 
     def close(self) -> list[threading.Thread]:
         """Let go of all hardware; gives the threads that are at it, to be joined for as long as one likes.
 
         Actuators go to the state for the end, and what they say of it is heard by `hear_out`; `tick` is over.
         """
-        self._closed = True
-        actuators = [sensor for sensor in self.sensors if isinstance(sensor.driver, Switched)]
-        self._leaving = [_closing(sensor.name, sensor.driver) for sensor in actuators if sensor.driver is not None]
-        others = [sensor for sensor in self.sensors if sensor not in actuators]
-        closing = self._leaving + [thread for sensor in others if (thread := self._close(sensor)) is not None]
-        for worker in self._workers.values():
-            worker.stop()
-        return closing + [worker.thread for worker in self._workers.values() if worker.thread is not None]
+        if not self._closed:
+            self._closed = True
+            actuators = [sensor for sensor in self.sensors if isinstance(sensor.driver, Switched)]
+            self._leaving = [_closing(sensor.name, sensor.driver) for sensor in actuators if sensor.driver is not None]
+            others = [sensor for sensor in self.sensors if sensor not in actuators]
+            self._closing = [thread for sensor in others if (thread := self._close(sensor)) is not None]
+            for worker in self._workers.values():
+                worker.stop()
+        at_work = [worker.thread for worker in self._workers.values() if worker.thread is not None]
+        return self._leaving + self._closing + at_work
 
     def _hear(self, event: Outcome | _Report) -> None:
         """Take what a driver says, in whichever thread; a flood of reports is cut."""

@@ -43,6 +43,10 @@ class Worker:
         """Jobs whose outcome is still awaited."""
         return len(self._deadlines)
 
+    def awaits(self, job: str) -> bool:
+        """Whether the outcome of such a job is still awaited."""
+        return any(name == job for name, _ in self._deadlines.values())
+
     def ask(self, job: str, call: Callable[[], Any], now: float, timeout_s: float) -> None:
         """Have a job done; its outcome is delivered, or `overdue` names it after `timeout_s`."""
         if self.thread is None:

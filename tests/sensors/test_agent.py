@@ -347,6 +347,22 @@ def test_the_state_for_the_end_is_there_and_told_before_offline(run, listener, b
     assert gpio.outputs[17].levels == [True]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_agent_that_breaks_leaves_no_valve_open(run, listener):
+    gpio = FakeGpio()
+    agent = run(valve(gpio, start="on"))
+    listener.wait("home/garden/valve", b"ON")
+
+    def broken(_now):
+        raise RuntimeError("a bug")
+
+    agent.agent._sender.tick = broken
+    agent.thread.join(10)
+    assert str(agent.error) == "a bug"
+    agent.error = None
+    assert gpio.outputs[17].levels == [True, False]
+
+
 def test_a_pin_that_fails_is_offline_and_no_state_is_claimed(run, listener):
     gpio = FakeGpio()
     run(valve(gpio))
@@ -584,7 +600,7 @@ def test_kill_9_fires_the_will_and_no_number_comes_twice(tmp_path, broker, liste
         process.communicate(timeout=10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_is_a_clean_goodbye(number, tmp_path, broker, listener):
     process = start_process(tmp_path, broker.port)
     try:

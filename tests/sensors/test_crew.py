@@ -2,12 +2,15 @@ import threading
 from itertools import pairwise
 
 import pytest
-from crews import Polled, Watched, World, worlds
+from crews import Ears, Kind, Polled, Watched, World, worlds
 from mosquitto_peer import eventually
 
-from sensors.crew import BUILD_TIMEOUT_S, LOOK_EVERY_S, MAX_INBOX
+from sensors.config import SensorConfig, SensorKeys
+from sensors.crew import BUILD_TIMEOUT_S, LOOK_EVERY_S, MAX_INBOX, Crew
 from sensors.driver import Channel, Disconnected, DriverUnavailable
 from sensors.reading import Reading
+from sensors.topics import AgentTopics
+from sensors.worker import Inline
 
 
 @pytest.fixture
@@ -356,3 +359,61 @@ def test_close_lets_go_of_every_driver_even_if_one_refuses(world, caplog):
         thread.join(5)
     assert good.closed == 1
     assert "cellar could not be closed" in caplog.text
+
+
+def test_a_driver_that_is_built_while_the_crew_closes_is_closed_as_well(world):
+    """Its pin is taken by then, and a valve that starts open would stay so."""
+    hold, closed = threading.Event(), threading.Event()
+    driver = Watched()
+    driver.close = closed.set
+
+    def make():
+        hold.wait(30)
+        return driver
+
+    it = world(hall=make)
+    eventually(lambda: it.crew._workers["hall"].thread)
+    it.crew.close()
+    assert not it.crew.left
+    hold.set()
+
+    def left():
+        it.crew.hear_out(it.now)
+        return it.crew.left
+
+    eventually(left)
+    assert closed.is_set()
+
+
+def test_a_driver_that_was_built_and_not_heard_of_when_the_crew_closes_is_closed(world):
+    closed = threading.Event()
+    driver = Watched()
+    driver.close = closed.set
+    it = world(hall=lambda: driver)
+    eventually(lambda: it.crew._inbox)
+    it.crew.close()
+    it.crew.hear_out(it.now)
+    assert closed.wait(10)
+
+
+def test_outputs_are_taken_at_once_and_the_others_in_their_turn():
+    built = []
+
+    def make(name):
+        built.append(name)
+        return Watched()
+
+    kinds = {name: Kind(lambda name=name: make(name)) for name in ("a", "b", "c", "d")}
+    for name in "bd":
+        kinds[name].switch = None
+    configs = [
+        SensorConfig(keys=SensorKeys(name=name, kind="test", room=name), driver=kind, options=None)
+        for name, kind in kinds.items()
+    ]
+    ears = Ears()
+    crew = Crew(configs, AgentTopics("home", "house"), ears, ears.woken.set, 100.0, worker=Inline)
+    crew.tick(100.0)
+    assert sorted(built) == ["a", "b", "d"]  # a is first in turn
+    crew.tick(102.0)
+    assert sorted(built) == ["a", "b", "c", "d"]
+    crew.close()

@@ -31,11 +31,14 @@ def raising(error):
 def test_a_job_gives_its_result(worker, outcomes):
     worker.ask("read", lambda: 21.4, 0.0, 5.0)
     assert worker.waiting == 1
+    assert worker.awaits("read")
+    assert not worker.awaits("build")
     assert worker.next_deadline() == 5.0
     outcome = outcomes.get(timeout=5)
     assert (outcome.sensor, outcome.job, outcome.result, outcome.error) == ("kitchen", "read", 21.4, None)
     assert worker.in_time(outcome)
     assert worker.waiting == 0
+    assert not worker.awaits("read")
     assert worker.overdue(99.0) == []
     assert worker.next_deadline() is None
 
