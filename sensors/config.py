@@ -210,6 +210,7 @@ def _config(document: Document) -> SensorsConfig:
             )
         seen[sensor.name] = number
     _refuse_shared_topics(document, sensors)
+    _refuse_lonely_interlocks(document, sensors)
     return SensorsConfig(
         site=keys.site,
         agent=keys.agent or legal_level(socket.gethostname(), "agent"),
@@ -293,7 +294,9 @@ def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...])
     owners: dict[tuple[object, ...], str] = {}
     for number, sensor in enumerate(sensors):
         keys = sensor.keys
-        place = (keys.room, keys.label, keys.kind, msgspec.json.encode(sensor.options))
+        level = getattr(sensor.options, "last_level", None)  # where the options alone tell it
+        what = (keys.kind, msgspec.json.encode(sensor.options)) if level is None else (level,)
+        place = (keys.room, keys.label, *what)
         if place in owners:
             raise document.error(
                 ("sensor", number, "label"),
@@ -301,6 +304,18 @@ def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...])
                 "give one of the two a label of its own",
             )
         owners[place] = sensor.name
+
+
+def _refuse_lonely_interlocks(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse a group of one: somebody thinks that two outputs exclude each other, and they do not."""
+    groups = [getattr(sensor.options, "interlock", None) for sensor in sensors]
+    for number, group in enumerate(groups):
+        if group is not None and groups.count(group) == 1:
+            raise document.error(
+                ("sensor", number, "interlock"),
+                f'nobody else is in the group "{group}", so that it excludes nothing',
+                "give the other outputs the same name of a group, or remove the key",
+            )
 
 
 def _trust(document: Document, broker: Broker) -> Trust | None:

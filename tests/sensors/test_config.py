@@ -48,6 +48,9 @@ def test_a_full_file(load, tmp_path):
     assert config.outbox.max_readings == 500
 
 
+HEAT = '[[sensor]]\nname = "heat"\nkind = "gpio_output"\nroom = "bath"\npin = 17\noutput = "relay"\n'
+COOL = HEAT.replace("heat", "cool").replace("17", "18")
+
 ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one line
     ('modle = "room"\n', 5, "sensor[1].modle", ["unknown key", "model"]),
     ('model = "castle"\n', 5, "sensor[1].model", ["castle", "room"]),
@@ -73,6 +76,18 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     (f'{FLOW}derived = ["dew_point"]\n', 9, "sensor[2].derived", ["temperature and humidity"]),
     (KITCHEN, 6, "sensor[2].name", ["already called", "name of its own"]),
     (KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'), 5, "sensor[2].label", ["same as", "a label of its own"]),
+    (
+        f"{HEAT}{COOL}",
+        11,
+        "sensor[3].label",
+        ["same as", "label of its own"],
+    ),
+    (
+        f'{HEAT}interlock = "air"\n{COOL}label = "b"\ninterlock = "ari"\n',
+        11,
+        "sensor[2].interlock",
+        ['nobody else is in the group "air"', "excludes"],
+    ),
     ('[[sensor]]\nname = "x"\nroom = "attic"\n', 5, "sensor[2].kind", ["missing"]),
     ('[[sensor]]\nname = "x"\nkind = 7\nroom = "attic"\n', 7, "sensor[2].kind", ["7"]),
     ('[[sensor]]\nname = "x"\nkind = "simulate"\nroom = "attic"\n', 7, "sensor[2].kind", ["simulate", "simulated"]),
