@@ -294,9 +294,7 @@ def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...])
     owners: dict[tuple[object, ...], str] = {}
     for number, sensor in enumerate(sensors):
         keys = sensor.keys
-        level = getattr(sensor.options, "last_level", None)  # where the options alone tell it
-        what = (keys.kind, msgspec.json.encode(sensor.options)) if level is None else (level,)
-        place = (keys.room, keys.label, *what)
+        place = (keys.room, keys.label, keys.kind, msgspec.json.encode(sensor.options))
         if place in owners:
             raise document.error(
                 ("sensor", number, "label"),

@@ -123,8 +123,7 @@ class DriverKind(Protocol):
     """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it.
 
     A kind may name the numbers that its sensors measure as `measures`, or have `channels` in the class: then mistakes
-    in the tables of single measurements are found before there is hardware. Its options may give the last level of
-    the one topic as `last_level`, and the group of outputs as `interlock`, for the same reason.
+    in the tables of single measurements are found before there is hardware.
     """
 
     Options: "type[msgspec.Struct]"

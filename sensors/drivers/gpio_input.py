@@ -122,11 +122,6 @@ class GpioInput:
             float, Meta(ge=0, description="A second press within this time says `double`; 0 says `press` at once.")
         ] = 0.3
 
-        @property
-        def last_level(self) -> str:
-            """Last level of the topic."""
-            return self.measurement or self.input
-
     model: str | None = None
     serial_number: str | None = None
 
@@ -146,7 +141,8 @@ class GpioInput:
     ) -> None:
         wiring = WIRINGS[options.input]
         is_button = options.input == "button"
-        self.channels = (Channel(measurement=options.last_level, role="event" if is_button else "binary_sensor"),)
+        measurement = options.measurement or options.input
+        self.channels = (Channel(measurement=measurement, role="event" if is_button else "binary_sensor"),)
         self.trouble: SensorError | None = None
         self._line = line
         self._clock = clock

@@ -106,11 +106,6 @@ class GpioOutput:
             return None
 
         @property
-        def last_level(self) -> str:
-            """Last level of the topic."""
-            return self.measurement or self.output
-
-        @property
         def longest_s(self) -> float:
             """Longest time on."""
             return min((s for s in (self.pulse_s, self.max_on_s) if s is not None), default=math.inf)
@@ -162,7 +157,7 @@ class GpioOutput:
         switching: Switching,
         group: Interlock | None,
     ) -> None:
-        self._measurement = options.last_level
+        self._measurement = options.measurement or options.output
         self.channels = (Channel(measurement=self._measurement, role="switch"),)
         self.trouble: SensorError | None = None
         self._line = line

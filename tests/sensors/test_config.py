@@ -77,12 +77,6 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     (KITCHEN, 6, "sensor[2].name", ["already called", "name of its own"]),
     (KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'), 5, "sensor[2].label", ["same as", "a label of its own"]),
     (
-        f"{HEAT}{COOL}",
-        11,
-        "sensor[3].label",
-        ["same as", "label of its own"],
-    ),
-    (
         f'{HEAT}interlock = "air"\n{COOL}label = "b"\ninterlock = "ari"\n',
         11,
         "sensor[2].interlock",
