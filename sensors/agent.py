@@ -102,6 +102,7 @@ class Agent:
         self._watchdog_at = self._now
         self._connects = 0
         self._why_not = ""
+        self._not_kept = ""
         self._ready = False
         self._stop = False
 
@@ -128,8 +129,6 @@ class Agent:
         """
         if self._outbox.salvaged:
             log.warning("%s", self._outbox.salvaged)
-        if self._keepsakes.problem:
-            log.warning("%s", self._keepsakes.problem)
         try:
             while not self._stop:
                 self._turn()
@@ -155,6 +154,11 @@ class Agent:
         self._tell_what_is_due()
         self._sender.tick(now)
         self._keepsakes.tick(now)
+        if self._keepsakes.problem != self._not_kept:
+            self._not_kept = self._keepsakes.problem
+            if self._not_kept:
+                log.warning("%s", self._not_kept)
+            self._tell_health_soon()
         self._statements.tick(now)
         if self._watchdog_s is not None and now >= self._watchdog_at:
             self._watchdog_at = now + self._watchdog_s
@@ -318,6 +322,7 @@ class Agent:
             set_aside_why=self._outbox.set_aside_why,
             set_aside_ranges=self._outbox.set_aside_ranges,
             outbox_problem=self._outbox.problem,
+            keepsakes_problem=self._keepsakes.problem,
             commands_refused=self._refusals.count,
             refused=self._refusals.last,
             sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),

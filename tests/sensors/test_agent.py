@@ -347,6 +347,20 @@ def test_the_state_for_the_end_is_there_and_told_before_offline(run, listener, b
     assert gpio.outputs[17].levels == [True]
 
 
+def test_a_last_state_that_cannot_be_kept_is_told(run, listener, tmp_path, caplog):
+    blocked = tmp_path / "home-house.kept.new"
+    blocked.mkdir()
+    run(valve(FakeGpio(), start="last"))
+    listener.wait("home/garden/valve", b"OFF")
+    listener.publish("home/garden/valve/set", b"ON")
+
+    def told():
+        return json.loads(listener.wait("home/devices/house/health").payload).get("keepsakes_problem")
+
+    assert "home-house.kept cannot be written (Is a directory)" in eventually(told)
+    assert caplog.text.count("cannot be written") == 1
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_agent_that_breaks_leaves_no_valve_open(run, listener):
     gpio = FakeGpio()
