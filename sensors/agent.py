@@ -201,7 +201,8 @@ class Agent:
     # What the sensors tell
 
     def measured(self, outgoing: Sequence[Outgoing], at: float) -> None:
-        """See Listener."""
+        """See Listener. A state that is to outlast a power cut is written down before it is told."""
+        self._keepsakes.tick(self._now)
         for out in outgoing:
             self._sender.reading(out, self._now, time=rfc3339(at), clock=self._clock_quality)
 

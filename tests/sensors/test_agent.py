@@ -19,6 +19,7 @@ from sensors.config import Broker, OutboxBounds, SensorConfig, SensorKeys, Senso
 from sensors.driver import BadFrame, Channel, DriverUnavailable, SensorError
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.hw.gpio import FakeGpio
+from sensors.keepsakes import Keepsakes
 from sensors.outbox import Outbox
 from sensors.reading import Reading
 
@@ -345,6 +346,24 @@ def test_the_state_for_the_end_is_there_and_told_before_offline(run, listener, b
     run(valve(gpio, start="last"))
     eventually(lambda: retained(broker, "home/garden/valve") == {"home/garden/valve": b"ON"})
     assert gpio.outputs[17].levels == [True]
+
+
+def test_a_state_is_told_when_it_would_outlast_a_power_cut(run, listener, tmp_path):
+    agent = run(valve(FakeGpio(), start="last")).agent
+    listener.wait("home/garden/valve", b"OFF")
+    told = agent.measured
+    kept = []
+
+    def telling(outgoing, at):
+        told(outgoing, at)
+        if not kept or kept[-1][0] != outgoing[-1].payload:  # of what is said twice the first counts
+            kept.append((outgoing[-1].payload, Keepsakes(tmp_path / "home-house.kept").get("garden", "on")))
+
+    agent.measured = telling
+    for payload in (b"ON", b"OFF") * 5:
+        listener.publish("home/garden/valve/set", payload)
+        eventually(lambda payload=payload: kept and kept[-1][0] == payload.decode())
+    assert all((payload == "ON") is on for payload, on in kept)
 
 
 def test_a_last_state_that_cannot_be_kept_is_told(run, listener, tmp_path, caplog):
