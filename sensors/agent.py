@@ -100,6 +100,7 @@ class Agent:
         self._clock_quality = ""
         self._watchdog_s = notify.watchdog_interval_s()
         self._watchdog_at = self._now
+        self._listening: set[str] = set()  # topics that this connection subscribed to
         self._connects = 0
         self._why_not = ""
         self._not_kept = ""
@@ -218,7 +219,7 @@ class Agent:
 
     def built(self, sensor: Sensor) -> None:
         """See Listener."""
-        self._link.subscribe(list(sensor.command_topics()))
+        self._listen(sensor)
         if self._link.up and (self._about_at is None or self._crew.complete):
             self._about_at = self._now
 
@@ -237,7 +238,7 @@ class Agent:
         self._health_at = now
         for sensor in self._crew.sensors:
             self._tell_availability(sensor)
-            self._link.subscribe(list(sensor.command_topics()))
+            self._listen(sensor)
         self._crew.link(up=True)
         self._crew.say_again(now, SAY_AGAIN_WITHIN_S)
         self._sender.connected(now)
@@ -247,6 +248,7 @@ class Agent:
         """Keep readings until the broker is back; say why once."""
         self._sender.disconnected()
         self._statements.forget()
+        self._listening.clear()
         self._crew.link(up=False)
         self._about_at = self._health_at = None
         if why != self._why_not and not self._stop:
@@ -275,6 +277,13 @@ class Agent:
     def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
         """See Handler."""
         self._crew.command(topic, payload, self._now, retained=retained)
+
+    def _listen(self, sensor: Sensor) -> None:
+        """Subscribe to the commands of a sensor, once a connection: each time brings what is retained."""
+        topics = [topic for topic in sensor.command_topics() if topic not in self._listening]
+        if self._link.up:
+            self._listening.update(topics)
+            self._link.subscribe(topics)
 
     # What the agent says of itself
 

@@ -123,7 +123,8 @@ class DriverKind(Protocol):
     """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it.
 
     A kind may name the numbers that its sensors measure as `measures`, or have `channels` in the class: then mistakes
-    in the tables of single measurements are found before there is hardware.
+    in the tables of single measurements are found before there is hardware. One that switches has a class method
+    `channels_of(options)`: then commands that come before there is hardware are heard, and told to be refused.
     """
 
     Options: "type[msgspec.Struct]"

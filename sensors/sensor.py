@@ -89,11 +89,14 @@ class Sensor:
         return state_topic(self._site, self.config.keys.room, self.config.keys.label, measurement)
 
     def command_topics(self) -> dict[str, str]:
-        """Command topics of what can be switched -> measurement."""
+        """Command topics of what can be switched -> measurement; before the first driver, of what its kind tells."""
+        channels = [chain.channel for chain in self._chains.values()]
+        if not channels and (tell := getattr(self.config.driver, "channels_of", None)) is not None:
+            channels = tell(self.config.options)
         return {
-            command_topic(self.topic(measurement)): measurement
-            for measurement, chain in self._chains.items()
-            if chain.channel.role == "switch"
+            command_topic(self.topic(channel.measurement)): channel.measurement
+            for channel in channels
+            if channel.role == "switch"
         }
 
     def outgoing(self, readings: Sequence[Reading], now: float) -> tuple[list[Outgoing], list[Doubt]]:

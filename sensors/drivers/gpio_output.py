@@ -125,6 +125,11 @@ class GpioOutput:
     serial_number: str | None = None
 
     @classmethod
+    def channels_of(cls, options: "GpioOutput.Options") -> tuple[Channel, ...]:
+        """Give what it switches."""
+        return (Channel(measurement=options.measurement or options.output, role="switch"),)
+
+    @classmethod
     def build(cls, options: "GpioOutput.Options", context: DriverContext) -> "GpioOutput":
         """Take the pin, at the level that it is to have. Raises DriverUnavailable."""
         gpio = context.gpio or open_gpio(context.sysfs_root)
@@ -157,8 +162,8 @@ class GpioOutput:
         switching: Switching,
         group: Interlock | None,
     ) -> None:
-        self._measurement = options.measurement or options.output
-        self.channels = (Channel(measurement=self._measurement, role="switch"),)
+        self.channels = self.channels_of(options)
+        self._measurement = self.channels[0].measurement
         self.trouble: SensorError | None = None
         self._line = line
         self._options = options

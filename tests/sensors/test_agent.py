@@ -308,6 +308,9 @@ def test_retained_and_unknown_commands_are_refused_and_told_on_the_health_topic(
 class Real(Kind):
     """The real driver of outputs, on pins that are not there."""
 
+    switch = GpioOutput.switch
+    channels_of = GpioOutput.channels_of
+
     def __init__(self, gpio, keys):
         self.gpio = gpio
         self.options = msgspec.convert({"pin": 17, "output": "valve", **keys}, GpioOutput.Options)
@@ -406,6 +409,26 @@ def test_a_pin_that_fails_is_offline_and_no_state_is_claimed(run, listener):
     eventually(lambda: refusals(listener))
     assert "GPIO17 does not go to 3.3 V" in refusals(listener)[0]["why"]
     assert b"ON" not in listener.payloads("home/garden/valve")
+
+
+def test_a_command_to_an_output_that_could_not_be_taken_is_told_and_told_once(run, listener):
+    gpio = FakeGpio()
+    taken = gpio.open_input(17, "up")
+    listener.publish("home/garden/valve/set", b"OFF", retain=True)
+    agent = run(valve(gpio))
+    listener.wait("home/devices/house/garden/availability", b"offline")
+    listener.publish("home/garden/valve/set", b"ON")
+    eventually(lambda: len(refusals(listener)) == 2)
+    assert refusals(listener)[1]["why"].startswith(
+        "not switched, sensor garden fails: GPIO17 is used by another sensor"
+    )
+    taken.close()
+    agent.agent._crew._schedule.again("garden", agent.agent._now)
+    agent.agent._wake()
+    listener.wait("home/garden/valve", b"OFF")
+    listener.publish("home/garden/valve/set", b"ON")
+    listener.wait("home/garden/valve", b"ON")
+    assert len(refusals(listener)) == 2
 
 
 def test_of_a_group_none_comes_on_while_the_pin_of_one_is_not_there(run, listener):
