@@ -77,7 +77,7 @@ class Agent:
         self._statements = Statements(self._link)
         self._started = self._now = clock()
         self._keepsakes = Keepsakes(config.keepsakes_path)
-        interlocks = Interlocks()
+        self._interlocks = interlocks = Interlocks()
         for sensor in config.sensors:
             if (group := getattr(sensor.options, "interlock", None)) is not None:
                 interlocks.group(group).expect(sensor.name)
@@ -354,6 +354,7 @@ class Agent:
         """
         notify.stopping()
         self._now = self._clock()
+        self._interlocks.end()
         self._crew.close()
         self._until(lambda: self._crew.left, FAREWELL_S)
         self._statements.say(self._topics.availability, OFFLINE, self._now)
@@ -363,6 +364,7 @@ class Agent:
 
     def _let_go(self) -> None:
         """Wait a little until no hardware is held any more, whatever ended the agent: no valve stays open."""
+        self._interlocks.end()
         deadline = self._clock() + FAREWELL_S
         for thread in self._crew.close():
             thread.join(max(deadline - self._clock(), 0.0))

@@ -22,6 +22,7 @@ class Interlock:
         self._absent: set[str] = set()  # not seen since the start: a pin outlasts the agent that was killed
         self._doubtful: set[str] = set()  # failing
         self._off_since: dict[str, float] = {}
+        self._is_over = False
 
     def expect(self, name: str) -> None:
         """Know of a member before it joins."""
@@ -97,8 +98,10 @@ class Interlock:
         `wait_s` passes between another member's going off and this one's coming on.
         """
         with self._lock:
-            if self._is_told_off or self._claimant not in {None, name} or self._holder not in {None, name}:
+            if self._is_over or self._is_told_off:
                 return math.inf  # it will be stirred
+            if self._claimant not in {None, name} or self._holder not in {None, name}:
+                return math.inf  # as well
             if (self._absent | self._doubtful) - {name}:
                 return math.inf  # as well
             free_at = max((at for other, at in self._off_since.items() if other != name), default=-math.inf) + wait_s
@@ -115,6 +118,11 @@ class Interlock:
             self._holder, self._is_told_off = None, False
             self._off_since[name] = now
         self._stir(name)
+
+    def end(self) -> None:
+        """Let nobody come on any more, whoever goes off."""
+        with self._lock:
+            self._is_over = True
 
     def _stir(self, but: str) -> None:
         with self._lock:
@@ -134,3 +142,10 @@ class Interlocks:
         """Give the group; it is made when it is first asked for."""
         with self._lock:
             return self._groups.setdefault(name, Interlock())
+
+    def end(self) -> None:
+        """At the agent's end all go off, and nobody comes on because another does."""
+        with self._lock:
+            groups = list(self._groups.values())
+        for group in groups:
+            group.end()

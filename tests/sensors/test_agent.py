@@ -443,6 +443,30 @@ def test_of_a_group_none_comes_on_while_the_pin_of_one_is_not_there(run, listene
     assert gpio.outputs[17].levels == [False]
 
 
+def test_at_the_end_nobody_comes_on_because_another_of_the_group_goes_off(run, listener):
+    gpio = FakeGpio()
+    agent = run(
+        valve(gpio, "heat", start="on", min_on_s=3600, interlock="air"),
+        valve(gpio, "cool", pin=18, stop="last", interlock="air"),
+    )
+    listener.wait("home/heat/valve", b"ON")
+    listener.wait("home/cool/valve", b"OFF")
+    seen = len(listener.on("home/cool/valve"))
+    listener.publish("home/cool/valve/set", b"ON")  # waits for the other
+    listener.wait("home/cool/valve", b"OFF", after=seen)
+    cool = next(sensor.driver for sensor in agent.agent._crew.sensors if sensor.name == "cool")
+    close, heat = cool.close, gpio.outputs[17]
+
+    def late():
+        eventually(lambda: heat.closed)
+        close()
+
+    cool.close = late
+    agent.stop()
+    assert heat.levels[-1] is False
+    assert gpio.outputs[18].levels == [False]
+
+
 def test_without_the_broker_an_actuator_goes_to_its_safe_state_and_says_so_when_it_is_back(run, listener, broker):
     gpio = FakeGpio()
     run(valve(gpio, start="on", safe_after_s=1.0))

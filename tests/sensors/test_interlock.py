@@ -139,6 +139,16 @@ def test_groups_by_name():
     assert locks.group("blind") is not locks.group("pump")
 
 
+def test_at_the_end_nobody_comes_on_any_more():
+    locks = Interlocks()
+    lock = locks.group("blind")
+    lock.take("a", 1.0)
+    lock.claim("b")
+    locks.end()
+    lock.release("a", 2.0)
+    assert lock.take("b", 3.0) == math.inf
+
+
 steps = st.lists(
     st.tuples(st.sampled_from(["claim", "withdraw", "take", "release", "doubt", "vouch"]), st.sampled_from("abc")),
     max_size=60,
