@@ -15,7 +15,8 @@ from sensors.topics import command_of, command_topic
 from sensors.worker import Worker
 
 SWITCH_TIMEOUT_S = 10.0
-REPEAT_LOG_S = 60.0  # between lines about one thing; `health` holds every one
+LOG_S = 60.0  # in which each reason of a topic is logged once, and
+MOST_REASONS = 10  # no more than these; `health` counts every one
 SWITCH = "switch "  # job of a worker, followed by the measurement
 
 log = logging.getLogger("sensors")
@@ -43,7 +44,7 @@ class Commands:
         self._workers = workers
         self._tell = not_obeyed
         self._under_way: dict[tuple[str, str], _Command] = {}
-        self._logged: dict[str, tuple[str, float]] = {}  # topic -> what was said of it last, and when
+        self._logged: dict[str, tuple[float, set[str]]] = {}  # topic -> since when, and what was said of it
 
     @property
     def idle(self) -> bool:
@@ -101,8 +102,10 @@ class Commands:
 
     def _not_obeyed(self, sensor: Sensor, measurement: str, payload: bytes, why: str, now: float) -> None:
         topic = command_topic(sensor.topic(measurement))
-        said, at = self._logged.get(topic, ("", -math.inf))
-        if why != said or now >= at + REPEAT_LOG_S:
-            self._logged[topic] = why, now
+        since, said = self._logged.get(topic, (-math.inf, set()))
+        if now >= since + LOG_S:
+            self._logged[topic] = now, (said := set())
+        if why not in said and len(said) < MOST_REASONS:
+            said.add(why)
             log.warning("%s: %r: %s", topic, payload[:32], why)
         self._tell(topic, payload, why)

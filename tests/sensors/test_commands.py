@@ -3,7 +3,7 @@ import threading
 import pytest
 from crews import Watched, worlds
 
-from sensors.commands import REPEAT_LOG_S, SWITCH_TIMEOUT_S
+from sensors.commands import LOG_S, MOST_REASONS, SWITCH_TIMEOUT_S
 from sensors.driver import Disconnected, DriverUnavailable
 
 
@@ -60,16 +60,18 @@ def test_to_delete_a_retained_command_is_no_command(lock):
     assert driver.orders == []
 
 
-def test_of_a_refusal_that_comes_again_and_again_the_log_holds_one_line_a_minute(lock, caplog):
+def test_a_flood_of_refusals_does_not_flood_the_log(lock, caplog):
     it, _driver = lock
-    for _ in range(100):
-        it.say(b"open")
-    assert len(caplog.records) == 1
-    assert len(it.ears.refused) == 100
-    it.say(b"close")  # another one
-    it.now += REPEAT_LOG_S
-    it.say(b"close")
-    assert [record.args[1] for record in caplog.records] == [b"open", b"close", b"close"]
+    for payload in [b"open", b"close"] * 100:
+        it.say(payload)
+    assert [record.args[1] for record in caplog.records] == [b"open", b"close"]
+    for number in range(100):
+        it.say(b"%d" % number)
+    assert len(caplog.records) == MOST_REASONS
+    it.now += LOG_S
+    it.say(b"open")
+    assert len(caplog.records) == MOST_REASONS + 1
+    assert len(it.ears.refused) == 301
 
 
 def test_of_a_burst_the_last_command_counts(lock):
