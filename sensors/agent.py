@@ -101,6 +101,7 @@ class Agent:
         self._watchdog_s = notify.watchdog_interval_s()
         self._watchdog_at = self._now
         self._listening: set[str] = set()  # topics that this connection subscribed to
+        self._unheard: dict[str, str] = {}  # those of them that the broker did not grant, and why
         self._connects = 0
         self._why_not = ""
         self._not_kept = ""
@@ -249,6 +250,7 @@ class Agent:
         self._sender.disconnected()
         self._statements.forget()
         self._listening.clear()
+        self._unheard.clear()
         self._crew.link(up=False)
         self._about_at = self._health_at = None
         if why != self._why_not and not self._stop:
@@ -273,6 +275,8 @@ class Agent:
     def refused(self, topic: str, reason: str) -> None:
         """See Handler."""
         log.warning("the broker does not let agent %s listen on %s (%s)", self._config.agent, topic, reason)
+        self._unheard[topic] = reason
+        self._tell_health_soon()
 
     def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
         """See Handler."""
@@ -335,6 +339,7 @@ class Agent:
             keepsakes_problem=self._keepsakes.problem,
             commands_refused=self._refusals.count,
             refused=self._refusals.last,
+            unheard=self._unheard,
             sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),
         )
 

@@ -431,6 +431,21 @@ def test_a_command_to_an_output_that_could_not_be_taken_is_told_and_told_once(ru
     assert len(refusals(listener)) == 2
 
 
+def test_commands_that_the_broker_keeps_from_the_agent_are_told(run, listener, broker):
+    agent = run(valve(FakeGpio())).agent
+    listener.wait("home/garden/valve", b"OFF")
+    agent.refused("home/garden/valve/set", "Not authorized")
+    agent._wake()
+
+    def told():
+        return json.loads(listener.wait("home/devices/house/health").payload).get("unheard")
+
+    assert eventually(told) == {"home/garden/valve/set": "Not authorized"}
+    broker.stop()
+    eventually(lambda: not agent.up)
+    assert agent._unheard == {}  # the next connection may be better
+
+
 def test_of_a_group_none_comes_on_while_the_pin_of_one_is_not_there(run, listener):
     gpio = FakeGpio()
     gpio.open_input(18, "up")

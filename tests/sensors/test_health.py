@@ -101,6 +101,7 @@ def test_health_is_json():
         "keepsakes_problem": "",
         "commands_refused": 0,
         "refused": [],
+        "unheard": {},
         "sensors": {
             "kitchen": {
                 "online": False,
