@@ -251,7 +251,7 @@ class Agent:
         self._statements.forget()
         self._listening.clear()
         self._unheard.clear()
-        self._crew.link(up=False)
+        self._crew.link(up=False, silent_s=max(self._now - self._link.heard_at, 0.0))
         self._about_at = self._health_at = None
         if why != self._why_not and not self._stop:
             self._why_not = why

@@ -153,14 +153,14 @@ class Crew:
                 present = [Reading(measurement, state) for measurement, state in sensor.present.items()]
                 self._listener.measured(sensor.outgoing(present, now)[0], self._wall_clock())
 
-    def link(self, *, up: bool) -> None:
-        """Tell the actuators whether anybody can command them."""
+    def link(self, *, up: bool, silent_s: float = 0.0) -> None:
+        """Tell the actuators whether anybody can command them, or since when nobody can."""
         if up is self._link_up:
             return
         self._link_up = up
         for sensor in self.sensors:
             if isinstance(sensor.driver, Linked):
-                sensor.driver.link(up=up)
+                sensor.driver.link(up=up, silent_s=silent_s)
 
     def command(self, topic: str, payload: bytes, now: float, *, retained: bool) -> None:
         """Switch what the topic names; its state comes as a reading once the driver reports it."""

@@ -115,8 +115,11 @@ class Switched(Watched, Protocol):
 class Linked(Protocol):
     """An actuator that must know whether anybody can command it."""
 
-    def link(self, *, up: bool) -> None:
-        """Know that the broker came or went; it is taken for absent until it came. Neither blocks nor raises."""
+    def link(self, *, up: bool, silent_s: float = 0.0) -> None:
+        """Know that the broker came, or went `silent_s` ago; it is taken for absent until it came.
+
+        Neither blocks nor raises.
+        """
 
 
 class DriverKind(Protocol):

@@ -140,7 +140,9 @@ class GpioOutput:
         group = None if options.interlock is None else context.interlocks.group(options.interlock)
         waits = False
         if group is not None and start and not group.begin(context.name):
-            log.warning("sensor %s starts off: another of the group %s is on", context.name, options.interlock)
+            log.warning(
+                "sensor %s starts off: another of the group %s is on, or may be", context.name, options.interlock
+            )
             start = False
         elif group is not None and options.start == "on":  # whoever was on last may be on still; `last` was that itself
             waits = group.take(context.name, now, options.interlock_wait_s) is not None
@@ -218,10 +220,10 @@ class GpioOutput:
         if order.error is not None:
             raise order.error
 
-    def link(self, *, up: bool) -> None:
+    def link(self, *, up: bool, silent_s: float = 0.0) -> None:
         """See Linked."""
         with self._wake:
-            self._links.append((self._clock(), up))
+            self._links.append((self._clock() - silent_s, up))
             self._wake.notify()
 
     def close(self) -> None:

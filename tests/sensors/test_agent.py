@@ -493,6 +493,21 @@ def test_without_the_broker_an_actuator_goes_to_its_safe_state_and_says_so_when_
     assert gpio.outputs[17].levels == [True, False]
 
 
+def test_a_broker_that_fell_silent_is_gone_since_its_last_word(run, listener, broker):
+    gpio = FakeGpio()
+    agent = run(valve(gpio, start="on", safe_after_s=600)).agent
+    listener.wait("home/garden/valve", b"ON")
+    link = agent._link
+
+    def silence(now):
+        link.heard_at = now - 700
+        link._lost("Keep alive timeout")
+
+    link.readable = silence
+    broker.stop()
+    eventually(lambda: gpio.outputs[17].levels == [True, False])
+
+
 def test_events_are_never_retained(run, listener, broker):
     bell = Bell()
     run(sensor("hall", lambda: bell))

@@ -329,22 +329,25 @@ def test_a_flood_of_reports_is_cut(world):
 def test_actuators_are_told_of_the_broker(world):
     driver = Watched()
     links = []
-    driver.link = lambda *, up: links.append(up)
+    driver.link = lambda *, up, silent_s=0.0: links.append((up, silent_s))
     it = world(hall=lambda: driver, attic=Polled)
     it.until(lambda: it.crew.complete)
-    for up in (True, True, False, False, True):
-        it.crew.link(up=up)
-    assert links == [True, False, True]
+    it.crew.link(up=True)
+    it.crew.link(up=True)
+    it.crew.link(up=False, silent_s=60.0)
+    it.crew.link(up=False, silent_s=90.0)  # an attempt that failed
+    it.crew.link(up=True)
+    assert links == [(True, 0.0), (False, 60.0), (True, 0.0)]
 
 
 def test_an_actuator_built_later_is_told_as_well(world):
     driver = Watched()
     links = []
-    driver.link = lambda *, up: links.append(up)
+    driver.link = lambda *, up, silent_s=0.0: links.append((up, silent_s))
     it = world(hall=lambda: driver)
     it.crew.link(up=True)
     it.until(lambda: it.crew.complete)
-    assert links == [True]
+    assert links == [(True, 0.0)]
 
 
 def test_close_lets_go_of_every_driver_even_if_one_refuses(world, caplog):

@@ -83,6 +83,15 @@ def test_nobody_listens_says_so_and_tries_again_later():
         assert 1.0 <= link.link.next_deadline() - link.now <= 2.0
 
 
+def test_it_knows_when_the_broker_spoke_last():
+    with listening(CONNACK) as port, driven(port) as link:
+        link.now = 2000.0
+        link.until_told("connected")
+        link.now = 2060.0
+        link.turn()
+        assert link.link.heard_at == 2000.0
+
+
 def test_a_dropped_link_connects_no_more():
     with listening() as port, driven(port) as link:
         link.until(lambda: link.link.socket)

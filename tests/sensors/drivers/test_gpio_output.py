@@ -364,6 +364,18 @@ def test_without_the_broker_it_goes_to_the_safe_state_and_stays_until_a_command(
     assert is_on(heater)
 
 
+def test_a_silence_that_was_noticed_late_counts_from_its_begin(house):
+    heater = house.watched(safe_after_s=30)
+    heater.link(up=True)
+    heater.switch("relay", ON)
+    house.pass_time(25)
+    heater.link(up=False, silent_s=20)
+    house.pass_time(9)
+    assert is_on(heater)
+    house.pass_time(1)
+    assert not is_on(heater)
+
+
 def test_a_short_outage_changes_nothing(house):
     heater = house.watched(safe_after_s=30)
     heater.link(up=True)
