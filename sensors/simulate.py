@@ -69,9 +69,9 @@ def run(arguments: argparse.Namespace) -> bool:
     Raises ConfigError, OutboxError.
     """
     import logging  # noqa: PLC0415 as below
-    import tempfile  # noqa: PLC0415
 
     from sensors.fleet import Fleet, Wanted, configs, readings_per_round  # noqa: PLC0415 --help need not wait for it
+    from sensors.scratch import scratch  # noqa: PLC0415
 
     if not arguments.verbose:
         logging.getLogger().setLevel(logging.WARNING)
@@ -104,9 +104,8 @@ def run(arguments: argparse.Namespace) -> bool:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    kept = arguments.data and nullcontext(str(arguments.data))
-    with kept or tempfile.TemporaryDirectory(prefix="sensors-simulate-") as data:
-        fleet = Fleet(configs(wanted, Path(data)))
+    with nullcontext(arguments.data) if arguments.data else scratch("sensors-simulate-") as data:
+        fleet = Fleet(configs(wanted, data))
         try:
             _play(fleet, wanted, stopping, arguments.seconds)
         finally:

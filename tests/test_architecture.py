@@ -138,7 +138,8 @@ ARROWS = {
     # the agent: of the service it knows the version and what both sides must agree on
     "sensors": set(),
     "sensors.__main__": {"sensors.cli"},
-    "sensors.simulate": {"sensors.fleet", "sensors.house"},
+    "sensors.simulate": {"sensors.fleet", "sensors.house", "sensors.scratch"},
+    "sensors.scratch": set(),
     "sensors.fleet": {
         "sensors.agent",
         "sensors.config",
