@@ -265,8 +265,10 @@ ARROWS = {
         "sensors.keepsakes",
         "sensors.reading",
     },
+    "sensors.drivers.ds18b20": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.simulated": {
         "sensors.driver",
+        "sensors.drivers.ds18b20",  # reads a frame of the house's
         "sensors.drivers.gpio_input",  # on a pin of the house: what is simulated is the pin
         "sensors.house",
         "sensors.hw",
@@ -278,6 +280,7 @@ ARROWS = {
         "sensors.config",
         "sensors.driver",
         "sensors.drivers",
+        "sensors.drivers.ds18b20",
         "sensors.drivers.host",
         "sensors.endpoint",
         "sensors.hw",
@@ -326,6 +329,7 @@ LIBRARIES = {
         "sensors.driver",
         "sensors.drivers",
         "sensors.drivers.dht",
+        "sensors.drivers.ds18b20",
         "sensors.drivers.gpio_input",
         "sensors.drivers.gpio_output",
         "sensors.drivers.host",
