@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sensors.output import cut_to_terminal, is_terminal, say
+
 if TYPE_CHECKING:
     import logging
 
@@ -112,7 +114,7 @@ def run(arguments: argparse.Namespace) -> bool:
             fleet.stop()
     count = fleet.count()
     facts = {name: value for name, value in asdict(count).items() if name != "connected"}  # none is, by now
-    sys.stdout.write(f"{json.dumps(facts) if arguments.json else _told(count)}\n")
+    say(json.dumps(facts) if arguments.json else _told(count))
     if fleet.trouble:
         raise fleet.trouble[0]
     return not count.waiting and not count.dropped
@@ -120,7 +122,7 @@ def run(arguments: argparse.Namespace) -> bool:
 
 def _play(fleet: "Fleet", wanted: "Wanted", stopping: threading.Event, seconds: float | None) -> None:
     """Show how far it is until the end."""
-    terminal = sys.stderr.isatty()
+    terminal = is_terminal()
     sys.stderr.write(
         f"{wanted.devices} x {wanted.sensors} sensors play, each read every {wanted.interval_s:g} s; Ctrl-C ends it\n"
     )
@@ -131,7 +133,7 @@ def _play(fleet: "Fleet", wanted: "Wanted", stopping: threading.Event, seconds: 
         stopping.wait(min(EVERY_S if terminal else RARELY_S, left_s))
         count = fleet.count()
         line = f"{count.connected} of {count.devices} connected; {_told(count)}"
-        sys.stderr.write(f"\r\x1b[K{line}" if terminal else f"{line}\n")
+        sys.stderr.write(f"\r\x1b[K{cut_to_terminal(line)}" if terminal else f"{line}\n")
         sys.stderr.flush()
     if terminal:
         sys.stderr.write("\n")

@@ -138,7 +138,8 @@ ARROWS = {
     # the agent: of the service it knows the version and what both sides must agree on
     "sensors": set(),
     "sensors.__main__": {"sensors.cli"},
-    "sensors.simulate": {"sensors.fleet", "sensors.house", "sensors.scratch"},
+    "sensors.simulate": {"sensors.fleet", "sensors.house", "sensors.output", "sensors.scratch"},
+    "sensors.output": set(),
     "sensors.scratch": set(),
     "sensors.fleet": {
         "sensors.agent",
@@ -159,6 +160,7 @@ ARROWS = {
         "sensors.doctor",
         "sensors.driver",
         "sensors.outbox",
+        "sensors.output",
         "sensors.reading",
         "sensors.registry",
         "sensors.sensor",
