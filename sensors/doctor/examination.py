@@ -126,6 +126,8 @@ class Examination:
         seen = Premises(
             outbox=outbox,
             user=user_name(),
+            in_the_way=place if place.is_dir() is (place == outbox) else None,
+            has_directory=place in (outbox, outbox.parent),
             outbox_owner=owner_of(place),
             may_write=os.access(place, os.W_OK) and os.access(directory, os.W_OK | os.X_OK),
             read_only=bool(os.statvfs(directory).f_flag & os.ST_RDONLY),

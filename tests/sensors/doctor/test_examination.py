@@ -249,6 +249,19 @@ def test_an_outbox_that_cannot_be_written_is_told(pi, monkeypatch):
     assert said(pi.look(""))["outbox"][0] == "wrong"
 
 
+def test_a_file_where_the_outbox_wants_its_directory_is_told(pi):
+    data = pi.root / "data"
+    data.touch()
+    assert said(pi.look("")) == {"outbox": ("wrong", f"{data} is in its way")}
+    data.unlink()
+    assert pi.look("") == []
+    data.mkdir()
+    assert pi.look("") == []
+    outbox = load_config(pi.root / "sensors.toml").outbox_path
+    outbox.mkdir()
+    assert said(pi.look("")) == {"outbox": ("wrong", f"{outbox} is in its way")}
+
+
 def test_a_line_that_the_chip_does_not_have_is_left_out(pi):
     class Short(Quiet):
         def line(self, _path, _offset):
