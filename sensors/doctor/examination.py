@@ -129,6 +129,7 @@ class Examination:
             in_the_way=place if place.is_dir() is (place == outbox) else None,
             has_directory=place in (outbox, outbox.parent),
             outbox_owner=owner_of(place),
+            is_on_hardware=any(want.pin is not None or want.bus is not None for want in self._wants),
             may_write=os.access(place, os.W_OK) and os.access(directory, os.W_OK | os.X_OK),
             read_only=bool(os.statvfs(directory).f_flag & os.ST_RDONLY),
             free_bytes=shutil.disk_usage(directory).free,

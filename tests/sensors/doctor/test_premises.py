@@ -50,6 +50,14 @@ def test_a_clock_that_nobody_keeps_is_a_note():
     assert (found.level, found.about) == ("note", "clock")
 
 
+def test_root_is_told_that_another_user_has_the_groups():
+    (found,) = look(user="root", is_on_hardware=True)
+    assert (found.level, found.about) == ("note", "groups")
+    assert found.cure.startswith("`sudo -u sensors sensors doctor`")
+    assert look(user="root", is_on_hardware=True, outbox_owner="root") == []
+    assert look(user="root") == []
+
+
 def test_an_agent_in_another_container_is_told():
     (found,) = look(is_hidden=True)
     assert (found.level, "cannot see it" in found.what) == ("note", True)
