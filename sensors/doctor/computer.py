@@ -1,8 +1,9 @@
 """The computer itself: is it a Pi, does its GPIO chip have the name we look for, may we open what we need."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sensors.doctor.boot import BootConfig
 from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
 from sensors.hw.gpio import HEADER_LABELS, INSTALL
@@ -10,7 +11,6 @@ from sensors.hw.permissions import Library, Node
 
 UNDER_VOLTAGE_NOW = 0x1
 UNDER_VOLTAGE_SINCE = 0x1_0000
-CONFIG = "/boot/firmware/config.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +21,7 @@ class Computer:
     user: str = ""
     nodes: tuple[Node, ...] = ()  # /dev/gpiochip*, /dev/i2c-*
     labels: tuple[tuple[str, str], ...] = ()  # path and label of each GPIO chip that could be asked
-    boot_path: str = ""  # of config.txt; empty where there is none
-    boot_lines: tuple[str, ...] = ()  # its lines that count
+    boot: BootConfig = field(default_factory=BootConfig)
     lgpio: Library = "missing"
     throttled: int | None = None  # the firmware's bits
     under_voltage: bool | None = None  # of hwmon and bits together
@@ -37,28 +36,6 @@ class Computer:
         """The path of the GPIO chip that drives the 40 pins; the newest label wins, as the agent has it."""
         paths = {label: path for path, label in reversed(self.labels)}
         return next((paths[label] for label in HEADER_LABELS if label in paths), None)
-
-    def boots_with_overlay(self, name: str) -> bool:
-        """Whether config.txt loads an overlay, or one for another Pi whose name goes on (w1-gpio-pi5)."""
-        return any(line.replace(" ", "").startswith(f"dtoverlay={name}") for line in self.boot_lines)
-
-    def boots_with_i2c(self) -> bool:
-        """Whether config.txt switches on the bus of the header."""
-        words = {"i2c_arm", "i2c_arm=on", "i2c", "i2c=on", "i2c1", "i2c1=on"}
-        given = (line.replace(" ", "").removeprefix("dtparam=").split(",") for line in self.boot_lines)
-        return any(words.intersection(parameters) for parameters in given)
-
-
-def boot_lines(text: str) -> tuple[str, ...]:
-    """Give the lines of a config.txt that count: no comments, and nothing in a section [none]."""
-    lines, section = [], "all"
-    for raw in text.splitlines():
-        line = raw.partition("#")[0].strip()
-        if line.startswith("[") and line.endswith("]"):
-            section = line[1:-1].strip().lower()
-        elif line and section != "none":
-            lines.append(line)
-    return tuple(lines)
 
 
 def computer_findings(computer: Computer, wants: Sequence[Want]) -> list[Finding]:
@@ -122,9 +99,9 @@ def _buses(computer: Computer, wanted: Sequence[int]) -> list[Finding]:
         others = ", ".join(sorted(node for node in there if node.startswith("/dev/i2c-")))
         if not computer.is_pi:
             found.append(note(path, "there is no such bus, and so no chip to look at"))
-        elif number == 1 and not computer.boots_with_i2c():
-            cure = f"add the line dtparam=i2c_arm=on to {computer.boot_path or CONFIG} and restart"
-            found.append(wrong(path, "I²C is switched off: its line in config.txt is missing", cure))
+        elif number == 1 and not computer.boot.has_i2c():
+            what = f"I²C is switched off: its line {computer.boot.where_i2c()}"
+            found.append(wrong(path, what, computer.boot.cure("dtparam=i2c_arm=on")))
         elif others:
             found.append(wrong(path, f"there is no such bus, but {others}", "set `bus` to the number of that one"))
         else:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from appliance.clock import SYNCED, clock_quality
 from sensors.config import SensorsConfig
+from sensors.doctor.boot import boot_config
 from sensors.doctor.broker import broker_finding
 from sensors.doctor.chips import chip_findings
-from sensors.doctor.computer import Computer, boot_lines, computer_findings
+from sensors.doctor.computer import Computer, computer_findings
 from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.holder import holder_of
 from sensors.doctor.one_wire import OneWire, one_wire_findings
@@ -104,13 +105,13 @@ class Examination:
             bits = throttled(world.sysfs)
         with suppress(OSError, ValueError):
             supply = under_voltage(world.sysfs)
+        model = _text(world.sysfs, "proc/device-tree/model") or ""
         return Computer(
-            model=_text(world.sysfs, "proc/device-tree/model") or "",
+            model=model,
             user=user_name(),
             nodes=found,
             labels=tuple(labels),
-            boot_path=boot_path,
-            boot_lines=boot_lines(boot_text),
+            boot=boot_config(boot_path, boot_text, model),
             lgpio=world.library(),
             throttled=bits,
             under_voltage=supply,

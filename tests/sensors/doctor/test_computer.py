@@ -1,6 +1,7 @@
 import pytest
 
-from sensors.doctor.computer import Computer, boot_lines, computer_findings
+from sensors.doctor.boot import BootConfig
+from sensors.doctor.computer import Computer, computer_findings
 from sensors.doctor.wants import Want
 from sensors.hw.permissions import Node
 
@@ -13,8 +14,7 @@ PI = {
     "user": "pi",
     "nodes": (CHIP, BUS),
     "labels": (("/dev/gpiochip0", "pinctrl-bcm2711"),),
-    "boot_path": "/boot/firmware/config.txt",
-    "boot_lines": ("dtparam=i2c_arm=on",),
+    "boot": BootConfig("/boot/firmware/config.txt", ("dtparam=i2c_arm=on",)),
     "lgpio": "there",
     "throttled": 0,
     "under_voltage": False,
@@ -81,14 +81,14 @@ def test_a_library_that_is_none_is_told(lgpio, words):
 
 
 def test_a_missing_line_of_config_txt_is_told():
-    (found,) = look(ON_BUS, nodes=(CHIP,), boot_lines=("dtparam=spi=on",))
+    (found,) = look(ON_BUS, nodes=(CHIP,), boot=BootConfig("/boot/config.txt", ("dtparam=spi=on",)))
     assert "I²C is switched off" in found.what
-    assert found.cure == "add the line dtparam=i2c_arm=on to /boot/firmware/config.txt and restart"
+    assert found.cure == "add the line dtparam=i2c_arm=on to /boot/config.txt and restart"
 
 
-@pytest.mark.parametrize("line", ["dtparam=i2c_arm=on", "dtparam=audio=on,i2c_arm=on", "dtparam = i2c1"])
+@pytest.mark.parametrize("line", ["dtparam=i2c_arm=on", "dtparam=audio=on,i2c_arm=on", "dtparam=i2c1"])
 def test_a_bus_that_is_on_and_not_there_lacks_its_module(line):
-    (found,) = look(ON_BUS, nodes=(CHIP,), boot_lines=(line,))
+    (found,) = look(ON_BUS, nodes=(CHIP,), boot=BootConfig(lines=(line,)))
     assert "modprobe i2c-dev" in found.cure
 
 
@@ -137,14 +137,3 @@ def test_under_voltage_is_told(facts, words):
 def test_a_firmware_that_tells_nothing_is_a_note():
     (found,) = look(throttled=None, under_voltage=None)
     assert (found.level, found.about) == ("note", "power")
-
-
-def test_only_lines_that_count_are_taken_from_config_txt():
-    text = (
-        "# dtoverlay=w1-gpio\ndtparam=i2c_arm=on # bus\n[none]\ndtoverlay=dht11\n[pi5]\n dtoverlay=w1-gpio,gpiopin=5\n"
-    )
-    assert boot_lines(text) == ("dtparam=i2c_arm=on", "dtoverlay=w1-gpio,gpiopin=5")
-    computer = Computer(boot_lines=boot_lines(text))
-    assert computer.boots_with_overlay("w1-gpio")
-    assert not computer.boots_with_overlay("dht11")
-    assert computer.boots_with_i2c()
