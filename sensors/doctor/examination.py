@@ -20,10 +20,12 @@ from sensors.doctor.holder import holder_of
 from sensors.doctor.one_wire import OneWire, one_wire_findings
 from sensors.doctor.pins import Follows, floating_findings, line_findings
 from sensors.doctor.premises import Premises, premises_findings
-from sensors.doctor.pulses import Pulses, dht_finding
+from sensors.doctor.pulses import PULL_UP, Pulses, dht_finding, overlay_finding
 from sensors.doctor.wants import Want, wants
-from sensors.driver import DriverUnavailable
+from sensors.driver import BadFrame, DriverUnavailable, SensorError
+from sensors.drivers.dht import SHEETS, Dht
 from sensors.drivers.host import throttled, under_voltage
+from sensors.hw.dht_iio import KERNEL_LOG, DhtIio, find
 from sensors.hw.gpiochips import Chips, KernelChips, Line, Program, programs
 from sensors.hw.i2c import I2cBus, open_bus
 from sensors.hw.i2c_scan import Scan, scan
@@ -71,6 +73,7 @@ class Examination:
             ("broker", lambda: [broker_finding(self._config.endpoint)]),
             ("1-Wire", self._look_at_one_wire),
             ("I²C", self._look_at_buses),
+            ("DHT", self._look_at_kernel_dht),
             ("GPIO", self._look_at_pins),
         ):
             try:
@@ -162,6 +165,34 @@ class Examination:
             except DriverUnavailable as error:
                 seen = Scan(number, trouble=str(error))
             yield from chip_findings(seen, self._wants)
+
+    def _look_at_kernel_dht(self) -> Iterator[Finding]:
+        """Ask the DHT sensors that the kernel's driver reads: it holds their lines, so that their edges are its own."""
+        for want in self._wants:
+            if want.kind != "dht" or want.pin is None or want.pulses not in {"auto", "kernel"}:
+                continue
+            try:
+                if (device := find(self._world.sysfs, want.pin)) is not None and self.agent is None:
+                    yield from self._ask_kernel(want)
+                elif device is None and want.pulses == "kernel":
+                    yield overlay_finding(want, self.computer)
+            except DriverUnavailable as error:
+                what, _, cure = str(error).partition("; ")
+                yield wrong(f"GPIO{want.pin} ({want.sensor})", what, cure or "give each a dtoverlay line with its pin")
+
+    def _ask_kernel(self, want: Want) -> Iterator[Finding]:
+        world, pin = self._world, want.pin or 0
+
+        def wait(seconds: float) -> bool:
+            world.sleep(seconds)
+            return False
+
+        sensor = DhtIio(world.sysfs, SHEETS[want.model].kind, pin, wait=wait, kernel_log=world.root / KERNEL_LOG)
+        try:
+            Dht(sensor, want.model, DHT_ASKS).read()
+        except SensorError as error:
+            cure = PULL_UP if type(error) is BadFrame else f"then look again with `sensors read {want.sensor}`"
+            yield wrong(f"GPIO{pin} ({want.sensor})", f"the kernel's driver cannot read it: {error}", cure)
 
     def _look_at_pins(self) -> Iterator[Finding]:
         header = self.computer.header

@@ -12,6 +12,7 @@ class Want:
     sensor: str
     kind: str
     pin: int | None = None
+    pulses: str = ""  # how a DHT sensor is measured: auto, kernel …
     is_output: bool = False  # never probed: that could switch it
     is_contact: bool = False  # an open one looks like nothing at all
     bus: int | None = None
@@ -38,6 +39,7 @@ def _want(sensor: SensorConfig) -> Want:
         sensor=sensor.name,
         kind=kind,
         pin=getattr(options, "pin", None),
+        pulses=getattr(options, "pulses", ""),
         is_output=hasattr(sensor.driver, "switch"),
         is_contact=kind == "pulse_counter" or getattr(options, "input", "") in CONTACTS,
         bus=getattr(options, "bus", None),

@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -159,6 +160,62 @@ def test_a_dht_is_asked_three_times_when_it_does_not_answer(pi):
     assert (found.level, found.about) == ("wrong", "GPIO4 (damp)")
     assert "no power, or the wrong pin" in found.what
     assert pi.slept == [2.1, 2.1]
+
+
+KERNEL_DHT = "sys/bus/iio/devices/iio:device0"
+
+
+class Failing(SysfsTree):
+    """Files of a device that the kernel cannot read."""
+
+    def __init__(self, root, number):
+        super().__init__(root)
+        self.number = number
+
+    def read_bytes(self, path):
+        if path.endswith("in_temp_input"):
+            raise OSError(self.number, os.strerror(self.number))
+        return super().read_bytes(path)
+
+
+def test_a_dht_of_the_kernel_is_asked_through_its_driver(pi):
+    pi.chip.held = {4: "dht11@4"}
+    pi.write(f"{KERNEL_DHT}/name", "dht11@4\n")
+    pi.write(f"{KERNEL_DHT}/in_temp_input", "21000\n")
+    pi.write(f"{KERNEL_DHT}/in_humidityrelative_input", "48000\n")
+    (found,) = pi.look(DHT)
+    assert (found.level, found.what) == ("note", 'the kernel\'s driver reads the sensor, as "dht11@4"')
+    (found, _) = pi.look(DHT, sysfs=Failing(pi.root, errno.ETIMEDOUT))
+    assert (found.level, found.about) == ("wrong", "GPIO4 (damp)")
+    assert "no whole answer on GPIO4: check power, wiring, pin number and pull-up" in found.what
+    assert len(pi.slept) == 2
+    (found, _) = pi.look(DHT, sysfs=Failing(pi.root, errno.EIO))
+    assert "wrong checksum or timing" in found.what
+    assert "kΩ" in found.cure
+    pi.agent = 4711
+    found = pi.look(DHT, sysfs=Failing(pi.root, errno.EIO))
+    assert {finding.level for finding in found} == {"note"}  # the agent tells it
+
+
+def test_an_overlay_that_a_dht_of_the_kernel_misses_is_told(pi):
+    pi.chip.held = {4: "kept from being asked"}
+    found = pi.look(DHT.replace('"DHT22"', '"DHT22"\npulses = "kernel"'))[0]
+    assert (found.level, found.about) == ("wrong", "GPIO4 (damp)")
+    assert found.what == "the kernel reads no DHT sensor there: its overlay is missing in config.txt"
+    assert found.cure.startswith("add the line dtoverlay=dht11,gpiopin=4 to /boot/firmware/config.txt and restart; or")
+    for line in ("dtoverlay=dht11", "dtoverlay=dht11,gpiopin=4"):
+        pi.write("boot/firmware/config.txt", f"{line}\n")
+        found = pi.look(DHT.replace('"DHT22"', '"DHT22"\npulses = "kernel"'))[0]
+        assert "though config.txt has its overlay" in found.what
+    assert [finding.level for finding in pi.look(DHT)] == ["wrong"]  # of the claimed line, and nothing of the overlay
+
+
+def test_several_dhts_of_the_kernel_that_cannot_be_told_apart_are_told(pi):
+    pi.chip.held = {4: "dht11@0"}
+    for number in (0, 1):
+        pi.write(f"sys/bus/iio/devices/iio:device{number}/name", "dht11@0\n")
+    found = pi.look(DHT)[0]
+    assert (found.level, "does not tell which is on GPIO4" in found.what) == ("wrong", True)
 
 
 def test_a_dht_that_cannot_be_asked_is_told(pi):
