@@ -282,6 +282,7 @@ ARROWS = {
         "sensors.config",
         "sensors.driver",
         "sensors.drivers",
+        "sensors.drivers.dht",
         "sensors.drivers.ds18b20",
         "sensors.drivers.host",
         "sensors.endpoint",

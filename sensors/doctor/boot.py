@@ -59,6 +59,8 @@ class BootConfig:
         return f"add {lines} {self.path or CONFIG} and restart"
 
     def _where(self, *, is_elsewhere: bool) -> str:
+        if not self.path:
+            return "belongs into config.txt, which cannot be seen from here"
         return "stands in a section of config.txt that this Pi skips" if is_elsewhere else "is missing in config.txt"
 
 

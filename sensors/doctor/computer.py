@@ -11,6 +11,7 @@ from sensors.hw.permissions import Library, Node
 
 UNDER_VOLTAGE_NOW = 0x1
 UNDER_VOLTAGE_SINCE = 0x1_0000
+HAND_IN = "start the container with `--device {}`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class Computer:
 
     model: str = ""  # of the device tree; empty where there is none
     user: str = ""
+    is_container: bool = False  # which sees of the computer what was handed in
     nodes: tuple[Node, ...] = ()  # /dev/gpiochip*, /dev/i2c-*
     labels: tuple[tuple[str, str], ...] = ()  # path and label of each GPIO chip that could be asked
     boot: BootConfig = field(default_factory=BootConfig)
@@ -42,7 +44,10 @@ def computer_findings(computer: Computer, wants: Sequence[Want]) -> list[Finding
     """Judge it by what the sensors need."""
     on_pins = any(want.pin is not None for want in wants)
     found: list[Finding] = []
-    if not computer.is_pi:
+    if computer.is_container and not computer.model:
+        what = "this is a container, which does not tell on which computer: only what was handed in is looked at"
+        found.append(note("computer", what, HAND_IN.format("/dev/gpiochip0")))
+    elif not computer.is_pi:
         is_what = f'says that it is a "{computer.model}"' if computer.model else "is no Raspberry Pi"
         found.append(note("computer", f"this computer {is_what}: pins, buses and power supply cannot be looked at"))
     if on_pins:
@@ -57,6 +62,8 @@ def computer_findings(computer: Computer, wants: Sequence[Want]) -> list[Finding
 def _chips(computer: Computer) -> list[Finding]:
     chips = [node for node in computer.nodes if node.path.startswith("/dev/gpiochip")]
     if not chips:
+        if computer.is_container:
+            return [wrong("GPIO", "no /dev/gpiochip* was handed into this container", HAND_IN.format("/dev/gpiochip0"))]
         if not computer.is_pi:
             return [note("GPIO", "there is no /dev/gpiochip*, and so no pin to look at", "run the agent on the Pi")]
         return [wrong("GPIO", "there is no /dev/gpiochip*", "update the kernel: `sudo apt full-upgrade`, then restart")]
@@ -97,7 +104,9 @@ def _buses(computer: Computer, wanted: Sequence[int]) -> list[Finding]:
         if path in there:
             continue
         others = ", ".join(sorted(node for node in there if node.startswith("/dev/i2c-")))
-        if not computer.is_pi:
+        if computer.is_container:
+            found.append(wrong(path, "this bus was not handed into this container", HAND_IN.format(path)))
+        elif not computer.is_pi:
             found.append(note(path, "there is no such bus, and so no chip to look at"))
         elif number == 1 and not computer.boot.has_i2c():
             what = f"I²C is switched off: its line {computer.boot.where_i2c()}"
@@ -120,7 +129,9 @@ def _forbidden(computer: Computer, buses: set[int], *, on_pins: bool) -> list[Fi
         if node.path not in needed or node.may_open:
             continue
         who = computer.user or "this user"
-        if node.group == "root":
+        if computer.is_container:
+            cure = f"start the container with `--group-add {node.group}`"
+        elif node.group == "root":
             cure = "install raspberrypi-sys-mods, which gives it to a group, and restart; or run as root"
         elif node.is_member:
             cure = "log out and in again, or restart the agent: a new group counts from then on"

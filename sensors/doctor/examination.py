@@ -29,7 +29,7 @@ from sensors.hw.dht_iio import KERNEL_LOG, DhtIio, find
 from sensors.hw.gpiochips import Chips, KernelChips, Line, Program, programs
 from sensors.hw.i2c import I2cBus, open_bus
 from sensors.hw.i2c_scan import Scan, scan
-from sensors.hw.permissions import Library, Node, lgpio_library, nodes, owner_of, user_name
+from sensors.hw.permissions import Library, Node, is_container, lgpio_library, nodes, owner_of, user_name
 from sensors.hw.sysfs import Sysfs, SysfsTree
 
 BOOT_CONFIGS = ("boot/firmware/config.txt", "boot/config.txt")
@@ -112,6 +112,7 @@ class Examination:
         return Computer(
             model=model,
             user=user_name(),
+            is_container=is_container(world.root),
             nodes=found,
             labels=tuple(labels),
             boot=boot_config(boot_path, boot_text, model),

@@ -12,6 +12,7 @@ from typing import Literal
 
 Library = Literal["there", "missing", "stub"]
 
+CONTAINERS = (".dockerenv", "run/.containerenv", "run/systemd/container")
 PATTERNS = ("dev/gpiochip*", "dev/i2c-*")
 
 
@@ -40,6 +41,11 @@ def user_name() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container's user without a name
         return str(os.geteuid())
+
+
+def is_container(root: Path = Path("/")) -> bool:
+    """Whether this process runs in a container, as Docker, Podman and systemd mark theirs."""
+    return any((root / mark).exists() for mark in CONTAINERS)
 
 
 def owner_of(path: Path) -> str:

@@ -66,6 +66,7 @@ def test_a_line_is_added_where_it_counts():
 
 
 def test_where_a_line_is_that_does_not_count():
-    boot = boot_config("", "[pi4]\ndtparam=i2c_arm=on\ndtoverlay=w1-gpio\n", MODEL)
+    boot = boot_config("/boot/config.txt", "[pi4]\ndtparam=i2c_arm=on\ndtoverlay=w1-gpio\n", MODEL)
     assert boot.where_i2c() == boot.where_overlay("w1-gpio") == "stands in a section of config.txt that this Pi skips"
     assert boot.where_overlay("dht11") == "is missing in config.txt"
+    assert "cannot be seen from here" in boot_config("", "", MODEL).where_i2c()

@@ -71,6 +71,19 @@ def test_off_a_pi_it_says_what_cannot_be_looked_at():
     assert {finding.about for finding in found} == {"computer", "GPIO", "/dev/i2c-1"}
 
 
+def test_in_a_container_it_says_what_was_not_handed_in():
+    found = look(ON_PIN, ON_BUS, is_container=True, model="", nodes=(), labels=(), throttled=None, under_voltage=None)
+    assert [(finding.level, finding.about, finding.cure) for finding in found] == [
+        ("note", "computer", "start the container with `--device /dev/gpiochip0`"),
+        ("wrong", "GPIO", "start the container with `--device /dev/gpiochip0`"),
+        ("wrong", "/dev/i2c-1", "start the container with `--device /dev/i2c-1`"),
+    ]
+    assert "no Raspberry Pi" not in found[0].what
+    (found,) = look(ON_BUS, is_container=True, nodes=(Node("/dev/i2c-1", "986", may_open=False),))
+    assert found.cure == "start the container with `--group-add 986`"
+    assert look(ON_PIN, ON_BUS, is_container=True) == []
+
+
 @pytest.mark.parametrize(("lgpio", "words"), [("missing", "not installed"), ("stub", "empty shell (0.0.0.2)")])
 def test_a_library_that_is_none_is_told(lgpio, words):
     (found,) = look(ON_PIN, lgpio=lgpio)

@@ -5,7 +5,7 @@ from importlib.machinery import PathFinder
 
 import pytest
 
-from sensors.hw.permissions import lgpio_library, nodes, owner_of, user_name
+from sensors.hw.permissions import CONTAINERS, is_container, lgpio_library, nodes, owner_of, user_name
 
 
 def device(root, name, mode=0o660):
@@ -52,6 +52,14 @@ def test_a_group_without_a_name_is_its_number(tmp_path, monkeypatch):
     monkeypatch.setattr(grp, "getgrgid", unknown)
     (node,) = nodes(tmp_path)
     assert node.group == str(os.getegid())
+
+
+@pytest.mark.parametrize("mark", CONTAINERS)
+def test_a_container_is_known_by_its_mark(tmp_path, mark):
+    assert not is_container(tmp_path)
+    (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / mark).touch()
+    assert is_container(tmp_path)
 
 
 def test_the_owner_of_a_file(tmp_path, monkeypatch):
