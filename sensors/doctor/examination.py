@@ -26,10 +26,11 @@ from sensors.driver import BadFrame, DriverUnavailable, SensorError
 from sensors.drivers.dht import SHEETS, Dht
 from sensors.drivers.host import throttled, under_voltage
 from sensors.hw.dht_iio import KERNEL_LOG, DhtIio, find
+from sensors.hw.gpio import INSTALL
 from sensors.hw.gpiochips import Chips, KernelChips, Line, Program, programs
 from sensors.hw.i2c import I2cBus, open_bus
 from sensors.hw.i2c_scan import Scan, scan
-from sensors.hw.permissions import Library, Node, is_container, lgpio_library, nodes, owner_of, user_name
+from sensors.hw.permissions import Library, Node, has_library, is_container, lgpio_library, nodes, owner_of, user_name
 from sensors.hw.sysfs import Sysfs, SysfsTree
 
 BOOT_CONFIGS = ("boot/firmware/config.txt", "boot/config.txt")
@@ -51,6 +52,7 @@ class World:
     nodes: Callable[[], tuple[Node, ...]] = nodes
     programs: Callable[[], tuple[Program, ...]] = programs
     library: Callable[[], Library] = lgpio_library
+    has_library: Callable[[str], bool] = has_library
     holder: Callable[[Path], int | None] = holder_of
     now: Callable[[], float] = time.time
     clock_quality: Callable[[], str] = clock_quality
@@ -69,6 +71,7 @@ class Examination:
         """Look at everything, the quick and harmless first."""
         for about, step in (
             ("computer", self._look_at_computer),
+            ("libraries", self._look_at_libraries),
             ("premises", self._look_at_premises),
             ("broker", lambda: [broker_finding(self._config.endpoint)]),
             ("1-Wire", self._look_at_one_wire),
@@ -123,6 +126,23 @@ class Examination:
 
     def _look_at_computer(self) -> list[Finding]:
         return computer_findings(self.computer, self._wants)
+
+    def _look_at_libraries(self) -> Iterator[Finding]:
+        needed: dict[str, list[str]] = {}
+        for want in self._wants:
+            if want.library and not self._is_the_kernels(want):
+                needed.setdefault(want.library, []).append(want.sensor)
+        for name, sensors in needed.items():
+            if not self._world.has_library(name):
+                yield wrong(name, f"the library {name}, which {', '.join(sensors)} needs, is not installed", INSTALL)
+
+    def _is_the_kernels(self, want: Want) -> bool:
+        """Whether a DHT sensor is read without a library."""
+        if want.kind != "dht" or want.pin is None:
+            return False
+        with suppress(DriverUnavailable):
+            return want.pulses == "kernel" or (want.pulses == "auto" and find(self._world.sysfs, want.pin) is not None)
+        return True  # by the kernel, which cannot tell them apart
 
     def _look_at_premises(self) -> list[Finding]:
         outbox = self._config.outbox_path

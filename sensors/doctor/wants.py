@@ -18,6 +18,7 @@ class Want:
     bus: int | None = None
     addresses: tuple[int, ...] = ()  # where its chip may answer
     model: str = ""
+    library: str = ""  # that its driver imports, beside lgpio
     one_wire: str | None = None  # the id of its device; empty: whichever is there
 
 
@@ -29,6 +30,9 @@ def wants(config: SensorsConfig) -> list[Want]:
     """Give the needs of all sensors that have any."""
     found = (_want(sensor) for sensor in config.sensors)
     return [want for want in found if want.pin is not None or want.bus is not None or want.one_wire is not None]
+
+
+LIBRARIES = {"dht": "adafruit_dht", "gpio_input": "gpiozero", "gpio_output": "gpiozero", "pulse_counter": "gpiozero"}
 
 
 def _want(sensor: SensorConfig) -> Want:
@@ -45,5 +49,6 @@ def _want(sensor: SensorConfig) -> Want:
         bus=getattr(options, "bus", None),
         addresses=(asked,) if asked is not None else getattr(sensor.driver, "addresses", ()),
         model=getattr(options, "model", None) or getattr(sensor.driver, "model", None) or kind,
+        library=LIBRARIES.get(kind) or getattr(sensor.driver, "library", "").partition(":")[0].partition(".")[0],
         one_wire=(getattr(options, "id", None) or "") if kind == "ds18b20" else None,
     )

@@ -60,6 +60,11 @@ def owner_of(path: Path) -> str:
         return str(number)
 
 
+def has_library(name: str) -> bool:
+    """Whether a library is installed; it is not imported."""
+    return find_spec(name) is not None
+
+
 def lgpio_library(find: Callable[[str], ModuleSpec | None] = find_spec) -> Library:
     """Look at the library without importing it: an import leaves a FIFO where it stands."""
     spec = find("lgpio")

@@ -95,6 +95,7 @@ class Pi:
                 "nodes": lambda: nodes(self.root),
                 "programs": lambda: (Program(812, "octorelay"),),
                 "library": lambda: "there",
+                "has_library": lambda _name: True,
                 "holder": self.holder,
                 "now": lambda: RELEASED_S + 1,
                 "clock_quality": lambda: "synced",
@@ -277,6 +278,17 @@ def test_a_bus_that_cannot_be_opened_is_told(pi):
 
     (found,) = pi.look(AIR, i2c=refuse)
     assert (found.what, found.cure) == ("the library adafruit_extended_bus is missing", "pip install it")
+
+
+def test_libraries_that_are_not_installed_are_told_with_who_needs_them(pi):
+    found = [finding for finding in pi.look(GPIO + DHT + AIR + BOILER, has_library=lambda _: False) if finding.cure]
+    assert [(each.about, each.what) for each in found if each.cure.startswith("pip install")] == [
+        ("gpiozero", "the library gpiozero, which pir, door, pump needs, is not installed"),
+        ("adafruit_dht", "the library adafruit_dht, which damp needs, is not installed"),
+        ("adafruit_bme280", "the library adafruit_bme280, which air needs, is not installed"),
+    ]
+    pi.write(f"{KERNEL_DHT}/name", "dht11@4\n")
+    assert "adafruit_dht" not in said(pi.look(DHT, has_library=lambda _: False))
 
 
 def test_the_tree_tells_of_the_one_wire_bus_the_overlay_and_the_supply(pi):

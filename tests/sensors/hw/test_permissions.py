@@ -5,7 +5,7 @@ from importlib.machinery import PathFinder
 
 import pytest
 
-from sensors.hw.permissions import CONTAINERS, is_container, lgpio_library, nodes, owner_of, user_name
+from sensors.hw.permissions import CONTAINERS, has_library, is_container, lgpio_library, nodes, owner_of, user_name
 
 
 def device(root, name, mode=0o660):
@@ -86,6 +86,11 @@ def test_the_library_is_looked_at_without_importing_it(tmp_path, source, what):
         (tmp_path / "lgpio.py").write_text(source)
     assert lgpio_library(lambda name: PathFinder.find_spec(name, [str(tmp_path)])) == what
     assert not list(tmp_path.glob("**/.lgd-nfy*"))
+
+
+def test_whether_a_library_is_installed():
+    assert has_library("json")
+    assert not has_library("a_library_that_nobody_has")
 
 
 def test_a_folder_without_code_is_a_stub(tmp_path):
