@@ -388,8 +388,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> "SensorsConfig":
+    from appliance.config import ConfigError  # noqa: PLC0415
     from sensors.config import load_config  # noqa: PLC0415
 
+    if arguments.config == DEFAULT_CONFIG and not os.path.lexists(DEFAULT_CONFIG):  # which nobody named
+        problem, cure = "there is no configuration yet", "write it there, or name a file with --config"
+        raise ConfigError(path=DEFAULT_CONFIG, line=None, key="", problem=problem, cure=cure)
     return load_config(arguments.config)
 
 

@@ -307,6 +307,16 @@ bus = 255
 
 
 @pytest.mark.parametrize("command", [("run",), ("list",), ("read", "kitchen"), ("check",)])
+def test_a_newcomer_without_a_configuration_is_told_what_to_do(sensors, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(cli, "DEFAULT_CONFIG", tmp_path / "sensors.toml")
+    assert sensors(*command) == (
+        cli.BAD_CONFIG,
+        "",
+        f"{tmp_path / 'sensors.toml'}: there is no configuration yet; write it there, or name a file with --config\n",
+    )
+
+
+@pytest.mark.parametrize("command", [("run",), ("list",), ("read", "kitchen"), ("check",)])
 def test_a_broken_configuration_is_one_line(sensors, config, command):
     config.write_text(HOUSE.replace("interval_s", "intervall_s"))
     code, out, err = sensors(*command, "--config", config)
