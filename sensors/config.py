@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -211,6 +211,7 @@ def _config(document: Document) -> SensorsConfig:
         seen[sensor.name] = number
     _refuse_shared_topics(document, sensors)
     _refuse_lonely_interlocks(document, sensors)
+    _refuse_shared_hardware(document, sensors)
     return SensorsConfig(
         site=keys.site,
         agent=keys.agent or legal_level(socket.gethostname(), "agent"),
@@ -314,6 +315,30 @@ def _refuse_lonely_interlocks(document: Document, sensors: tuple[SensorConfig, .
                 f'nobody else is in the group "{group}", so that it excludes nothing',
                 "give the other outputs the same name of a group, or remove the key",
             )
+
+
+def _refuse_shared_hardware(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse two sensors of one pin, chip or 1-Wire device: two rooms would tell the same, or one of them nothing."""
+    owners: dict[tuple[object, ...], str] = {}
+    for number, sensor in enumerate(sensors):
+        for key, what, device in _hardware(sensor):
+            if device in owners:
+                problem = f'{what} is that of sensor "{owners[device]}" already'
+                raise document.error(("sensor", number, key), problem, f"give each sensor its own `{key}`")
+            owners[device] = sensor.name
+
+
+def _hardware(sensor: SensorConfig) -> Iterator[tuple[str, str, tuple[object, ...]]]:
+    """Give what only one sensor can have, as far as the file tells it: key, words and which one it is."""
+    options: Any = sensor.options
+    addresses = getattr(sensor.driver, "addresses", ())
+    if (pin := getattr(options, "pin", None)) is not None:
+        yield "pin", f"GPIO{pin}", ("pin", pin)
+    if hasattr(options, "id"):
+        yield "id", options.id or "the only thermometer on the bus", ("1-wire", options.id)
+    if addresses and (address := options.address or (addresses[0] if len(addresses) == 1 else None)) is not None:
+        key = "address" if len(addresses) > 1 else "bus"
+        yield key, f"the chip at {address:#04x} of bus {options.bus}", (options.bus, address)
 
 
 def _trust(document: Document, broker: Broker) -> Trust | None:
