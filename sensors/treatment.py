@@ -16,7 +16,7 @@ from sensors.derived import DERIVED
 Positive = Annotated[float, Meta(gt=0)]
 Digits = Annotated[int, Meta(ge=0, le=6)]
 Window = Annotated[int, Meta(ge=2, le=1_000)]
-Share = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?%$")]
+Share = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?%(?!\n)$")]
 Point = tuple[float, float]
 
 Mistake = tuple[tuple[str, ...], str, str]

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.settings import Level
 from sensors.debounce import Debounce
 from sensors.driver import Channel, DriverContext, SensorError, as_sensor_error
 from sensors.hw.gpio import InputLine, Pull, open_gpio
@@ -106,7 +107,7 @@ class GpioInput:
             Meta(description="What is connected; decides the wiring that is expected, and the topic."),
         ]
         measurement: Annotated[
-            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Level | None,
             Meta(description="Last level of the topic, such as doorbell; without it, the same as `input`."),
         ] = None
         pull: Annotated[Pull | None, Meta(description="The Pi's own resistor; `none` where one is wired.")] = None

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.settings import Level
 from sensors.debounce import Debounce
 from sensors.driver import Channel, DriverContext
 from sensors.hw.gpio import InputLine, Pull, open_gpio
@@ -125,7 +126,7 @@ class PulseCounter:
             Meta(description="The rate is 0 after so many seconds without a pulse; until then it falls slowly."),
         ] = 900.0
         measurement: Annotated[
-            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Level | None,
             Meta(description="Last level of the total's topic; without it, the same as `counts`."),
         ] = None
         pull: Annotated[Pull, Meta(description="The Pi's own resistor; `none` where one is wired.")] = "up"

@@ -14,6 +14,9 @@ from sensors.trust import Trust
 
 KITCHEN = '[[sensor]]\nname = "kitchen"\nkind = "simulated"\nroom = "kitchen"\n'
 DHT = '[[sensor]]\nname = "air"\nkind = "dht"\nroom = "attic"\npin = 4\nmodel = "DHT22"\n'
+DOOR = '[[sensor]]\nname = "door"\nkind = "gpio_input"\nroom = "hall"\npin = 17\ninput = "door"\n'
+PUMP = '[[sensor]]\nname = "pump"\nkind = "gpio_output"\nroom = "hall"\npin = 18\noutput = "relay"\n'
+METER = '[[sensor]]\nname = "m"\nkind = "pulse_counter"\nroom = "hall"\npin = 19\ncounts = "water"\nper_pulse = 1\n'
 FLOW = '[[sensor]]\nname = "flow"\nkind = "ds18b20"\nroom = "cellar"\n'
 
 
@@ -56,6 +59,13 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     ('label = "Top Shelf"\n', 5, "sensor[1].label", ["Top Shelf", "a-z"]),
     ('label = "set"\n', 5, "sensor[1].label", ["reserved"]),
     ("decimals = 99\n", 5, "sensor[1].decimals", ["99"]),
+    ('delta = "5%\\n"\n', 5, "sensor[1].delta", ["5%", "such as"]),
+    (f'delta = "{"9" * 400}%"\n', 5, "sensor[1].delta", ["999", "such as"]),
+    (f'{DOOR}measurement = "set"\n', 11, "sensor[2].measurement", ["reserved names"]),
+    (f'{DOOR}measurement = "front\\n"\n', 11, "sensor[2].measurement", ["use a-z"]),
+    (f'{PUMP}measurement = "availability"\n', 11, "sensor[2].measurement", ["reserved names"]),
+    (f'{METER}measurement = "{"x" * 65}"\n', 12, "sensor[2].measurement", ["use a-z"]),
+    (f'{FLOW}id = "28-000803702e49\\n"\n', 9, "sensor[2].id", ["such as 28-000803702e49"]),
     ('delta = "much"\n', 5, "sensor[1].delta", ["much", '"5%"']),
     ("calibrate = [[0, 1]]\n", 5, "sensor[1].calibrate", ["give two points, such as"]),
     ("calibrate = [[5, 1], [5, 2]]\n", 5, "sensor[1].calibrate", ["no line", "far apart"]),
