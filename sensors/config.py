@@ -16,7 +16,7 @@ from appliance.settings import FilePath, Level
 from sensors.driver import DriverKind
 from sensors.endpoint import Endpoint
 from sensors.registry import UnknownKind, driver_class
-from sensors.topics import AgentTopics, legal_level
+from sensors.topics import AgentTopics, legal_level, state_topic
 from sensors.treatment import Mistake, Treatment, mistake_among
 from sensors.trust import Trust, TrustError
 
@@ -140,6 +140,12 @@ class SensorConfig:
         """Level of the sensor's own topics."""
         return self.keys.name
 
+    @property
+    def measurements(self) -> tuple[str, ...]:
+        """What it says, as far as that is known before there is hardware."""
+        own = getattr(self.driver, "measurements", None)
+        return (*(numbers_of(self.driver) if own is None else own(self.options)), *self.keys.derived)
+
     def mistake_among(self, measured: Collection[str]) -> Mistake | None:
         """Say what does not go with the numbers that the sensor measures."""
         return mistake_among(measured, self.keys, self.keys.derived, self.tables)
@@ -209,7 +215,7 @@ def _config(document: Document) -> SensorsConfig:
                 "give each sensor a name of its own",
             )
         seen[sensor.name] = number
-    _refuse_shared_topics(document, sensors)
+    _refuse_shared_topics(document, keys.site, sensors)
     return SensorsConfig(
         site=keys.site,
         agent=keys.agent or legal_level(socket.gethostname(), "agent"),
@@ -288,19 +294,20 @@ def _refuse(document: Document, place: tuple[str | int, ...], mistake: Mistake |
         raise document.error((*place, *path), problem, cure)
 
 
-def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
-    """Refuse two sensors that surely share topics; what only drivers know the agent refuses as it builds them."""
-    owners: dict[tuple[object, ...], str] = {}
+def _refuse_shared_topics(document: Document, site: str, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse two sensors of one topic; what only drivers know the agent refuses as it builds them."""
+    owners: dict[str, str] = {}
     for number, sensor in enumerate(sensors):
         keys = sensor.keys
-        place = (keys.room, keys.label, keys.kind, msgspec.json.encode(sensor.options))
-        if place in owners:
-            raise document.error(
-                ("sensor", number, "label"),
-                f'measures the same as sensor "{owners[place]}", in the same room "{keys.room}"',
-                "give one of the two a label of its own",
-            )
-        owners[place] = sensor.name
+        for measurement in sensor.measurements:
+            topic = state_topic(site, keys.room, keys.label, measurement)
+            owner = owners.setdefault(topic, sensor.name)
+            if owner != sensor.name:
+                raise document.error(
+                    ("sensor", number, "label"),
+                    f'{topic} already is a topic of sensor "{owner}"',
+                    "give one of the two a label of its own",
+                )
 
 
 def _trust(document: Document, broker: Broker) -> Trust | None:

@@ -123,7 +123,8 @@ class DriverKind(Protocol):
     """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it.
 
     A kind may name the numbers that its sensors measure as `measures`, or have `channels` in the class: then mistakes
-    in the tables of single measurements are found before there is hardware.
+    in the tables of single measurements are found before there is hardware, and so are two sensors of one topic. Where
+    the options decide, a class method `measurements(options)` names all that the sensor says.
     """
 
     Options: "type[msgspec.Struct]"

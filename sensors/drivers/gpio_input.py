@@ -127,6 +127,11 @@ class GpioInput:
     serial_number: str | None = None
 
     @classmethod
+    def measurements(cls, options: "GpioInput.Options") -> tuple[str, ...]:
+        """Name what a sensor with these options says."""
+        return (options.measurement or options.input,)
+
+    @classmethod
     def build(cls, options: "GpioInput.Options", context: DriverContext) -> "GpioInput":
         """Take the pin. Raises DriverUnavailable."""
         gpio = context.gpio or open_gpio(context.sysfs_root)
@@ -142,7 +147,7 @@ class GpioInput:
     ) -> None:
         wiring = WIRINGS[options.input]
         is_button = options.input == "button"
-        measurement = options.measurement or options.input
+        (measurement,) = self.measurements(options)
         self.channels = (Channel(measurement=measurement, role="event" if is_button else "binary_sensor"),)
         self.trouble: SensorError | None = None
         self._line = line

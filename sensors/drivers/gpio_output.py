@@ -126,6 +126,11 @@ class GpioOutput:
     serial_number: str | None = None
 
     @classmethod
+    def measurements(cls, options: "GpioOutput.Options") -> tuple[str, ...]:
+        """Name what an output with these options says."""
+        return (options.measurement or options.output,)
+
+    @classmethod
     def build(cls, options: "GpioOutput.Options", context: DriverContext) -> "GpioOutput":
         """Take the pin, at the level that it is to have. Raises DriverUnavailable."""
         gpio = context.gpio or open_gpio(context.sysfs_root)
@@ -155,7 +160,7 @@ class GpioOutput:
         switching: Switching,
         group: Interlock | None,
     ) -> None:
-        self._measurement = options.measurement or options.output
+        (self._measurement,) = self.measurements(options)
         self.channels = (Channel(measurement=self._measurement, role="switch"),)
         self.trouble: SensorError | None = None
         self._line = line

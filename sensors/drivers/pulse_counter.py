@@ -154,6 +154,12 @@ class PulseCounter:
     timeout_s: ClassVar[float] = 5.0
 
     @classmethod
+    def measurements(cls, options: "PulseCounter.Options") -> tuple[str, ...]:
+        """Name what a counter with these options says: the total, and the rate where it is wanted."""
+        total = options.measurement or options.counts
+        return (total, METERS[options.counts].rate) if options.rate else (total,)
+
+    @classmethod
     def build(cls, options: "PulseCounter.Options", context: DriverContext) -> "PulseCounter":
         """Take the pin. Raises DriverUnavailable."""
         gpio = context.gpio or open_gpio(context.sysfs_root)
@@ -177,10 +183,11 @@ class PulseCounter:
         unit = options.unit or usual
         rate_unit, self._rate_factor = meter.units[unit]
         digits = _digits(options.per_pulse)
-        total = Channel(measurement=options.measurement or options.counts, unit=unit, low=0, decimals=digits)
+        named = self.measurements(options)
+        total = Channel(measurement=named[0], unit=unit, low=0, decimals=digits)
         self.channels: tuple[Channel, ...] = (total,)
         if options.rate:
-            self.channels = (total, Channel(measurement=meter.rate, unit=rate_unit, low=0, decimals=RATE_DIGITS))
+            self.channels = (total, Channel(measurement=named[1], unit=rate_unit, low=0, decimals=RATE_DIGITS))
         self._line = line
         self._options = options
         self._keepsakes, self._name = keepsakes, name

@@ -310,6 +310,11 @@ class Simulated:
             return None
 
     @classmethod
+    def measurements(cls, options: "Simulated.Options") -> tuple[str, ...]:
+        """Name what a sensor with these options says."""
+        return tuple(channel.measurement for channel in INSTRUMENTS.get(options.model, ())) or (options.model,)
+
+    @classmethod
     def build(cls, options: "Simulated.Options", context: DriverContext) -> Driver:
         """Make it; needs nothing of this computer."""
         house = _house(options, context)

@@ -17,6 +17,7 @@ DHT = '[[sensor]]\nname = "air"\nkind = "dht"\nroom = "attic"\npin = 4\nmodel = 
 DOOR = '[[sensor]]\nname = "door"\nkind = "gpio_input"\nroom = "hall"\npin = 17\ninput = "door"\n'
 PUMP = '[[sensor]]\nname = "pump"\nkind = "gpio_output"\nroom = "hall"\npin = 18\noutput = "relay"\n'
 METER = '[[sensor]]\nname = "m"\nkind = "pulse_counter"\nroom = "hall"\npin = 19\ncounts = "water"\nper_pulse = 1\n'
+LABELLED = 'measurement = "dew_point"\nlabel = "top"\n'
 FLOW = '[[sensor]]\nname = "flow"\nkind = "ds18b20"\nroom = "cellar"\n'
 
 
@@ -82,7 +83,6 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     (f"{DHT}[sensor.dew_point]\ndelta = 1\n", 11, "sensor[2].dew_point", ['derived = ["dew_point"]']),
     (f'{FLOW}derived = ["dew_point"]\n', 9, "sensor[2].derived", ["temperature and humidity"]),
     (KITCHEN, 6, "sensor[2].name", ["already called", "name of its own"]),
-    (KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'), 5, "sensor[2].label", ["same as", "a label of its own"]),
     ('[[sensor]]\nname = "x"\nroom = "attic"\n', 5, "sensor[2].kind", ["missing"]),
     ('[[sensor]]\nname = "x"\nkind = 7\nroom = "attic"\n', 7, "sensor[2].kind", ["7"]),
     ('[[sensor]]\nname = "x"\nkind = "simulate"\nroom = "attic"\n', 7, "sensor[2].kind", ["simulate", "simulated"]),
@@ -127,6 +127,37 @@ def test_a_measurement_takes_from_its_sensor_what_its_table_leaves_open(load):
     assert (air.keys.timeout_s, air.keys.derived) == (600.0, ("dew_point",))
     assert flow.keys.calibrate == ((0.5, 0.0), (98.2, 100.0))
     assert flow.treatments == {}
+
+
+TWINS = [  # two sensors of one room, and the topic that both would have
+    (KITCHEN, KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'), "home/kitchen/temperature"),
+    (KITCHEN, KITCHEN.replace('"kitchen"\nkind', '"out"\nkind') + 'model = "outdoor"\n', "home/kitchen/temperature"),
+    (FLOW, FLOW.replace("flow", "back") + 'id = "28-000803702e49"\n', "home/cellar/temperature"),
+    (FLOW, DHT.replace("attic", "cellar"), "home/cellar/temperature"),
+    (DOOR, DOOR.replace('"door"\nkind', '"back"\nkind').replace("17", "27"), "home/hall/door"),
+    (DOOR, PUMP + 'measurement = "door"\n', "home/hall/door"),
+    (METER + "rate = true\n", DOOR + 'measurement = "flow"\n', "home/hall/flow"),
+    (
+        DHT + 'label = "top"\nderived = ["dew_point"]\n',
+        DOOR.replace("hall", "attic") + LABELLED,
+        "home/attic/top/dew_point",
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "topic"), TWINS)
+def test_two_sensors_of_one_topic_are_refused_before_there_is_hardware(load, one, other, topic):
+    for first, second in ((one, other), (other, one)):
+        with pytest.raises(ConfigError) as caught:
+            load(first + second)
+        assert caught.value.key == "sensor[2].label"
+        assert topic in caught.value.problem
+        assert load(first).sensors[0].name in caught.value.problem
+        assert caught.value.cure == "give one of the two a label of its own"
+
+
+def test_what_a_label_tells_apart_may_be_in_one_room(load):
+    assert len(load(FLOW + DHT.replace("attic", "cellar") + 'label = "air"\n').sensors) == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
