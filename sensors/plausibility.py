@@ -14,6 +14,7 @@ SAYS: dict[Role, tuple[type, ...]] = {
     "switch": (bool,),
     "event": (str,),
 }
+MOST = 1e15  # of either sign: sums of such numbers stay finite, and thousandths of them fit 64 bits
 AIR = frozenset({"temperature", "humidity"})
 
 
@@ -32,7 +33,7 @@ class WrongType(Doubt):
 
 
 class NotANumber(Doubt):
-    """nan or an infinity."""
+    """nan, an infinity, or so large that it must be an error."""
 
     cause = "not_a_number"
 
@@ -71,14 +72,15 @@ class Plausibility:
         """Raise Doubt where the value cannot be true."""
         role = self._channel.role
         if type(value) not in SAYS[role]:
-            raise WrongType(self._channel.measurement, f"{value!r} is nothing that a {role} says")
+            raise WrongType(self._channel.measurement, f"{value!r:.40} is nothing that a {role} says")
         if not isinstance(value, bool | str):
             self._check_number(value)
 
     def _check_number(self, value: float) -> None:
         name, unit = self._channel.measurement, self._unit
-        if not math.isfinite(value):
-            raise NotANumber(name, f"{value} is not a number")
+        if not abs(value) <= MOST:
+            finite = isinstance(value, int) or math.isfinite(value)
+            raise NotANumber(name, f"beyond ±{MOST:g} nothing is measured" if finite else f"{value} is not a number")
         if value < self._low:
             raise OutOfRange(name, f"{value:g}{unit} is below {self._low:g}{unit}")
         if value > self._high:
