@@ -278,7 +278,8 @@ class Crew:
                 self._built(sensor, outcome.result)  # late is better than holding pins that nobody knows of
             case "read" if in_time and outcome.error is None:
                 self._schedule.succeeded(sensor.name, self._now)
-                self._take(sensor, outcome.result, self._wall_clock())
+                if outcome.result != []:  # nothing yet is neither good nor bad
+                    self._take(sensor, outcome.result, self._wall_clock())
             case "watch" if outcome.error is None:
                 self._fine(sensor)
             case "watch":

@@ -215,6 +215,27 @@ def test_a_driver_that_is_none_fails_alone(world):
     assert it.ears.builds == ["other"]
 
 
+def test_a_read_that_gives_nothing_yet_is_neither_good_nor_bad(world):
+    driver = Polled()
+    answers = [[], Disconnected("gone"), [], [Reading("temperature", 21.0)]]
+    asked = []
+
+    def read():
+        asked.append(answers.pop(0) if answers else [])
+        if isinstance(asked[-1], Exception):
+            raise asked[-1]
+        return asked[-1]
+
+    driver.read = read
+    it = world({"offline_after": 1}, attic=lambda: driver)
+    standing = it.standing["attic"]
+    for count, told in ((1, []), (2, [False]), (3, [False]), (4, [False, True])):
+        it.until(lambda count=count: len(asked) == count and not it.crew._workers["attic"].waiting)
+        assert [online for _, online in it.ears.turns] == told
+        it.pass_time(10.0)
+    assert (standing.ok, standing.failed) == (1, {"disconnected": 1})
+
+
 def test_an_unchanged_number_is_said_again_when_asked(world):
     it = world({"delta": 1.0, "heartbeat_s": 3600.0}, attic=Polled)
     it.until(lambda: len(it.ears.readings) == 1)
