@@ -93,7 +93,10 @@ class SensorKeys(Treatment, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = 3
     timeout_s: Annotated[
         Seconds | None,
-        Meta(description="It is called offline, too, when one of its numbers was not believable for so many seconds."),
+        Meta(
+            description="It is called offline, too, when one of its numbers was not believable for so many seconds; "
+            "two intervals at least."
+        ),
     ] = None
     derived: Annotated[
         tuple[Literal["dew_point", "absolute_humidity"], ...],
@@ -259,11 +262,7 @@ def read_sensor(document: Document, number: int) -> SensorConfig:
     if mistake is not None and (found := mistake()) is not None:
         key, problem, cure = found
         raise document.error((*place, key), problem, cure)
-    least = getattr(driver, "min_interval_s", None)
-    if isinstance(least, (int, float)) and keys.interval_s is not None and keys.interval_s < least:
-        raise document.error(
-            (*place, "interval_s"), f"{keys.interval_s:g} is too often for a {kind}", f"give {least:g} or more"
-        )
+    _refuse_hurry(document, place, driver, keys)
     treatments = {name: _merged(document, place, name) for name in names}
     sensor = SensorConfig(keys=keys, driver=driver, options=options, tables=tables, treatments=treatments)
     _refuse(document, place, keys.mistake())
@@ -272,6 +271,22 @@ def read_sensor(document: Document, number: int) -> SensorConfig:
     if measured := numbers_of(driver):
         _refuse(document, place, sensor.mistake_among(measured))
     return sensor
+
+
+def _refuse_hurry(document: Document, place: tuple[str | int, ...], driver: DriverKind, keys: SensorKeys) -> None:
+    """Refuse an interval that the hardware cannot keep, and a timeout that no number can."""
+    least_s, usual_s = (
+        float(seconds) if isinstance(seconds := getattr(driver, name, None), int | float) else 0.0
+        for name in ("min_interval_s", "interval_s")
+    )
+    if keys.interval_s is not None and keys.interval_s < least_s:
+        problem = f"{keys.interval_s:g} is too often for a {keys.kind}"
+        raise document.error((*place, "interval_s"), problem, f"give {least_s:g} or more")
+    # The second reading may come one and a half intervals after the first, see Schedule.
+    interval_s = keys.interval_s or usual_s
+    if keys.timeout_s is not None and keys.timeout_s < 2 * interval_s:
+        problem = f"{keys.timeout_s:g} s are so short that the sensor would be offline between two readings"
+        raise document.error((*place, "timeout_s"), problem, f"give two intervals or more, {2 * interval_s:g} s")
 
 
 def numbers_of(kind: object) -> tuple[str, ...]:

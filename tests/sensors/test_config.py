@@ -180,6 +180,27 @@ def test_reading_faster_than_the_kind_allows_is_refused(load):
     assert "too often" in caught.value.problem
 
 
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        (f"{KITCHEN}timeout_s = 30\ninterval_s = 60\n", "120 s"),
+        (f"{FLOW}timeout_s = 59\n", "60 s"),  # the kind's own interval is 30 s
+        (f"{DHT}timeout_s = 5\ninterval_s = 3\n", "6 s"),
+    ],
+)
+def test_a_number_is_awaited_for_two_readings_at_least(load, text, least):
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert caught.value.key == "sensor[1].timeout_s"
+    assert caught.value.problem.endswith("would be offline between two readings")
+    assert caught.value.cure == f"give two intervals or more, {least}"
+
+
+def test_two_intervals_of_waiting_are_enough(load):
+    assert load(f"{FLOW}timeout_s = 60\n").sensors[0].keys.timeout_s == 60.0
+    assert load(f"{DOOR}timeout_s = 1\n").sensors[0].keys.timeout_s == 1.0  # not asked, so nothing to compare
+
+
 def test_a_password_is_the_first_line_of_its_file(load, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("s3cret\nmore\n")
