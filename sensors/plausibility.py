@@ -45,9 +45,13 @@ class OutOfRange(Doubt):
 
 
 class Jump(Doubt):
-    """A change too fast to be true; believed when the next reading says the same."""
+    """A change too fast to be true; believed when the next reading says the same. `first`: none came just before."""
 
     cause = "jump"
+
+    def __init__(self, measurement: str, words: str, *, first: bool = True) -> None:
+        super().__init__(measurement, words)
+        self.first = first
 
 
 class AllZero(Doubt):
@@ -87,11 +91,12 @@ class Plausibility:
             raise OutOfRange(name, f"{value:g}{unit} is above {self._high:g}{unit}")
         # One wild value is an error of the sensor; two that agree are a window that was opened.
         if self._is_jump_from(self._believed, value) and self._is_jump_from(self._doubted, value, otherwise=True):
-            self._doubted = value
+            first, self._doubted = self._doubted is None, value
             raise Jump(
                 name,
                 f"from {self._believed:g} to {value:g}{unit} at once is more than {self._max_step:g}{unit}; "
                 "waiting for a second reading",
+                first=first,
             )
         self._believed, self._doubted = value, None
 

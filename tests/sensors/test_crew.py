@@ -328,6 +328,53 @@ class Air(Polled):
         return [*super().read(), Reading("humidity", self.humidity)]
 
 
+class Greenhouse(Polled):
+    """A thermometer that is seldom asked, while it grows warmer by 6 °C an hour."""
+
+    channels = (Channel(measurement="temperature", max_step=5, decimals=1), Channel(measurement="light"))
+
+    def __init__(self, world, channels):
+        super().__init__()
+        self.world = world
+        self.channels = self.channels[:channels]
+        self.asked = []
+
+    def read(self):
+        self.asked.append(self.world[0].now)
+        return [Reading("temperature", 10.0 + 6.0 * (self.asked[-1] - 100.0) / 3600.0), Reading("light", 1.0)][
+            : len(self.channels)
+        ]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_jump_is_confirmed_soon_however_seldom_a_sensor_is_read(channels):
+    it = []
+    greenhouse = Greenhouse(it, channels)
+    it.append(World({"interval_s": 3600.0}, {"greenhouse": lambda: greenhouse}))
+    played(it[0], 100.0 + 4.5 * 3600.0)
+    for thread in it[0].crew.close():
+        thread.join(5)
+    told = [float(payload) for topic, payload in it[0].ears.readings if topic.endswith("temperature")]
+    assert told == pytest.approx([10.0, 16.0, 22.0, 28.0, 34.0], abs=0.1)
+    assert it[0].ears.turns == [("greenhouse", True)]
+    assert it[0].standing["greenhouse"].failed == {"jump": 4}
+    doubted = [at for at, later in pairwise(greenhouse.asked) if later - at < 60.0]
+    assert len(doubted) == 4
+    assert len(greenhouse.asked) == 9
+
+
+def test_a_jump_that_is_not_confirmed_is_not_asked_for_again_and_again(world):
+    wild = Polled(10.0, 50.0, 90.0, 130.0, 11.0)
+    wild.channels = Greenhouse.channels[:1]
+    it = world({"interval_s": 600.0}, attic=lambda: wild)
+    it.until(lambda: len(wild.answers) == 4 and it.ears.readings)
+    played(it, 100.0 + 600.0 + 300.0)
+    assert len(wild.answers) == 2  # the doubted one, and the one that was to confirm it
+    played(it, 100.0 + 2000.0)
+    assert wild.answers == []
+    assert [payload for _, payload in it.ears.readings] == ["10.0", "11.0"]
+
+
 def test_a_number_that_stays_away_takes_the_sensor_offline_and_brings_it_back(world):
     driver = Air()
     it = world({"timeout_s": 25.0, "interval_s": 10.0}, bath=lambda: driver)

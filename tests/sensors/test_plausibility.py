@@ -123,6 +123,17 @@ def test_air_of_zero_degrees_and_no_water_is_an_empty_frame(values, empty):
     assert zeroed([Reading(name, value) for name, value in values.items()]) == empty
 
 
+def test_a_jump_knows_whether_it_follows_another():
+    judge = Plausibility(DHT22, Treatment())
+    judge.check(20.0)
+    first = []
+    for value in (33.0, 60.0, 80.0):
+        with pytest.raises(Jump) as caught:
+            judge.check(value)
+        first.append(caught.value.first)
+    assert first == [True, False, False]
+
+
 @given(st.lists(st.floats() | st.floats(min_value=-60, max_value=100), max_size=40))
 def test_what_is_believed_is_in_the_range_and_within_a_step_of_what_was_said_before(values):
     doubts = judged(Plausibility(DHT22, Treatment()), values)
