@@ -268,6 +268,7 @@ def read_sensor(document: Document, number: int) -> SensorConfig:
     _refuse(document, place, keys.mistake())
     for name, treatment in treatments.items():
         _refuse(document, (*place, name), treatment.mistake())
+    _refuse_idle_heartbeat(document, place, sensor)
     if measured := numbers_of(driver):
         _refuse(document, place, sensor.mistake_among(measured))
     return sensor
@@ -287,6 +288,16 @@ def _refuse_hurry(document: Document, place: tuple[str | int, ...], driver: Driv
     if keys.timeout_s is not None and keys.timeout_s < 2 * interval_s:
         problem = f"{keys.timeout_s:g} s are so short that the sensor would be offline between two readings"
         raise document.error((*place, "timeout_s"), problem, f"give two intervals or more, {2 * interval_s:g} s")
+
+
+def _refuse_idle_heartbeat(document: Document, place: tuple[str | int, ...], sensor: SensorConfig) -> None:
+    """Refuse a heartbeat of what beats anyway; ESPHome's alone sends a number every so many seconds and no other."""
+    any_delta = next((t.delta for t in (sensor.keys, *sensor.treatments.values()) if t.delta is not None), None)
+    tables = [((name,), treatment.delta) for name, treatment in sensor.treatments.items()]
+    for path, delta in [((), any_delta), *tables]:
+        if delta is None and "heartbeat_s" in document.at((*place, *path)):
+            problem = "without `delta` every number is sent anyway"
+            raise document.error((*place, *path, "heartbeat_s"), problem, "add `delta`, or use `throttle_s`")
 
 
 def numbers_of(kind: object) -> tuple[str, ...]:

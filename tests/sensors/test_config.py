@@ -71,6 +71,8 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     ("calibrate = [[0, 1]]\n", 5, "sensor[1].calibrate", ["give two points, such as"]),
     ("calibrate = [[5, 1], [5, 2]]\n", 5, "sensor[1].calibrate", ["no line", "far apart"]),
     ("scale = 0\n", 5, "sensor[1].scale", ["all numbers one"]),
+    ("heartbeat_s = 300\n", 5, "sensor[1].heartbeat_s", ["without `delta`", "throttle_s"]),
+    ("temperature.delta = 1\n[sensor.humidity]\nheartbeat_s = 9\n", 7, "sensor[1].humidity.heartbeat_s", ["`delta`"]),
     ("send_every = 5\n", 5, "sensor[1].send_every", ["median"]),
     ('derived = ["dew"]\n', 5, "sensor[1].derived[1]", ["dew", "absolute_humidity"]),
     ("[sensor.temperature]\nofset = 1\n", 6, "sensor[1].temperature.ofset", ["unknown key", '"offset"']),
@@ -158,6 +160,12 @@ def test_two_sensors_of_one_topic_are_refused_before_there_is_hardware(load, one
 
 def test_what_a_label_tells_apart_may_be_in_one_room(load):
     assert len(load(FLOW + DHT.replace("attic", "cellar") + 'label = "air"\n').sensors) == 2
+
+
+def test_a_heartbeat_may_be_that_of_a_measurement_with_a_delta(load):
+    (kitchen,) = load(f"{KITCHEN}heartbeat_s = 300\ntemperature.delta = 1\n").sensors
+    assert kitchen.treatments["temperature"].heartbeat_s == 300.0
+    assert load(f"{KITCHEN}delta = 1\n[sensor.humidity]\nheartbeat_s = 9\n").sensors
 
 
 @pytest.mark.parametrize("kind", KINDS)
