@@ -23,6 +23,7 @@ Mistake = tuple[tuple[str, ...], str, str]
 """Key path within the sensor's table, what is wrong and the cure."""
 
 BELIEF = ("low", "high", "max_step")
+LEAST_SLOPE = 1e-12  # of a calibration: beyond it either way a line stands or lies
 CALIBRATION = ("offset", "scale", "calibrate")
 
 
@@ -78,7 +79,8 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 if getattr(self, key) is not None:
                     return (key,), "`calibrate` says it all already", "keep one of the two"
             (reads, true), (reads_too, true_too) = self.calibrate
-            if reads == reads_too or true == true_too:
+            run, rise = reads_too - reads, true_too - true
+            if run == 0 or rise == 0 or not LEAST_SLOPE <= abs(rise / run) <= 1 / LEAST_SLOPE:
                 return ("calibrate",), "the two points make no line", "measure at two points that are far apart"
         if self.scale == 0:
             return ("scale",), "0 would make all numbers one", "give the factor, such as 1.02"
