@@ -218,7 +218,7 @@ def _config(document: Document) -> SensorsConfig:
                 "give each sensor a name of its own",
             )
         seen[sensor.name] = number
-    _refuse_shared_topics(document, keys.site, sensors)
+    _refuse_shared(document, keys.site, sensors)
     return SensorsConfig(
         site=keys.site,
         agent=keys.agent or legal_level(socket.gethostname(), "agent"),
@@ -320,20 +320,23 @@ def _refuse(document: Document, place: tuple[str | int, ...], mistake: Mistake |
         raise document.error((*place, *path), problem, cure)
 
 
-def _refuse_shared_topics(document: Document, site: str, sensors: tuple[SensorConfig, ...]) -> None:
-    """Refuse two sensors of one topic; what only drivers know the agent refuses as it builds them."""
+def _refuse_shared(document: Document, site: str, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse two sensors of one topic or pin; what only drivers know the agent refuses as it builds them."""
     owners: dict[str, str] = {}
+    pins: dict[int, str] = {}
     for number, sensor in enumerate(sensors):
-        keys = sensor.keys
+        name, keys = sensor.name, sensor.keys
         for measurement in sensor.measurements:
             topic = state_topic(site, keys.room, keys.label, measurement)
-            owner = owners.setdefault(topic, sensor.name)
-            if owner != sensor.name:
+            if (owner := owners.setdefault(topic, name)) != name:
                 raise document.error(
                     ("sensor", number, "label"),
                     f'{topic} already is a topic of sensor "{owner}"',
                     "give one of the two a label of its own",
                 )
+        if (pin := getattr(sensor.options, "pin", None)) is not None and (owner := pins.setdefault(pin, name)) != name:
+            problem = f'GPIO{pin} already is the pin of sensor "{owner}"'
+            raise document.error(("sensor", number, "pin"), problem, "look which pin each is wired to")
 
 
 def _trust(document: Document, broker: Broker) -> Trust | None:

@@ -1,3 +1,4 @@
+import re
 import stat
 from pathlib import Path
 
@@ -157,6 +158,19 @@ def test_two_sensors_of_one_topic_are_refused_before_there_is_hardware(load, one
         assert topic in caught.value.problem
         assert load(first).sensors[0].name in caught.value.problem
         assert caught.value.cure == "give one of the two a label of its own"
+
+
+@pytest.mark.parametrize("one", [DOOR, PUMP, METER, DHT])
+@pytest.mark.parametrize("other", [DOOR, PUMP, METER, DHT])
+def test_two_sensors_on_one_pin_are_refused_before_there_is_hardware(load, one, other):
+    pin = re.compile("pin = [0-9]+")
+    first, second = pin.sub("pin = 22", one), pin.sub("pin = 22", other)
+    second = re.sub('name = "[a-z]+"', 'name = "second"', re.sub('room = "[a-z]+"', 'room = "far"', second))
+    with pytest.raises(ConfigError) as caught:
+        load(first + second)
+    assert caught.value.key == "sensor[2].pin"
+    assert caught.value.problem == f'GPIO22 already is the pin of sensor "{load(first).sensors[0].name}"'
+    assert len(load(first + pin.sub("pin = 23", second)).sensors) == 2
 
 
 def test_what_a_label_tells_apart_may_be_in_one_room(load):

@@ -40,6 +40,7 @@ kind = "ds18b20"
 room = "cellar"
 [[sensor]]
 name = "damp"
+label = "air"
 kind = "dht"
 room = "cellar"
 pin = 4
