@@ -14,6 +14,7 @@ from msgspec import Meta
 from sensors.derived import DERIVED
 
 Positive = Annotated[float, Meta(gt=0)]
+Pause = Annotated[float, Meta(gt=0, le=604_800)]  # seconds
 Digits = Annotated[int, Meta(ge=0, le=6)]
 Window = Annotated[int, Meta(ge=2, le=1_000)]
 Share = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?%(?!\n)$")]
@@ -56,9 +57,9 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         int,
         Meta(ge=1, le=1_000, description="With `median` or `moving_average`: the first number, then every so many."),
     ] = 1
-    throttle_s: Annotated[
-        Positive | None, Meta(description="After a number was sent, none is for this many seconds.")
-    ] = None
+    throttle_s: Annotated[Pause | None, Meta(description="After a number was sent, none is for this many seconds.")] = (
+        None
+    )
     decimals: Annotated[Digits | None, Meta(description="Digits after the point.")] = None
     delta: Annotated[
         Annotated[float, Meta(ge=0)] | Share | None,
@@ -69,7 +70,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = None
     heartbeat_s: Annotated[
-        Positive, Meta(description="With `delta`: an unchanged number is sent again after this many seconds.")
+        Pause, Meta(description="With `delta`: an unchanged number is sent again after this many seconds.")
     ] = 60.0
 
     def mistake(self) -> Mistake | None:

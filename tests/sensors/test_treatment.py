@@ -8,6 +8,8 @@ SENSELESS = [
     {"delta": "5"},
     {"delta": "-5%"},
     {"heartbeat_s": 0},
+    {"heartbeat_s": 604_801},  # nobody would call it silent
+    {"throttle_s": 1e300},
     {"decimals": 7},
     {"max_step": -1},
     {"hight": 3},
