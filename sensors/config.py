@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -218,7 +218,8 @@ def _config(document: Document) -> SensorsConfig:
                 "give each sensor a name of its own",
             )
         seen[sensor.name] = number
-    _refuse_shared(document, keys.site, sensors)
+    _refuse_shared_topics(document, keys.site, sensors)
+    _refuse_shared_hardware(document, sensors)
     return SensorsConfig(
         site=keys.site,
         agent=keys.agent or legal_level(socket.gethostname(), "agent"),
@@ -320,10 +321,9 @@ def _refuse(document: Document, place: tuple[str | int, ...], mistake: Mistake |
         raise document.error((*place, *path), problem, cure)
 
 
-def _refuse_shared(document: Document, site: str, sensors: tuple[SensorConfig, ...]) -> None:
-    """Refuse two sensors of one topic or pin; what only drivers know the agent refuses as it builds them."""
+def _refuse_shared_topics(document: Document, site: str, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse two sensors of one topic; what only drivers know the agent refuses as it builds them."""
     owners: dict[str, str] = {}
-    pins: dict[int, str] = {}
     for number, sensor in enumerate(sensors):
         name, keys = sensor.name, sensor.keys
         for measurement in sensor.measurements:
@@ -334,9 +334,30 @@ def _refuse_shared(document: Document, site: str, sensors: tuple[SensorConfig, .
                     f'{topic} already is a topic of sensor "{owner}"',
                     "give one of the two a label of its own",
                 )
-        if (pin := getattr(sensor.options, "pin", None)) is not None and (owner := pins.setdefault(pin, name)) != name:
-            problem = f'GPIO{pin} already is the pin of sensor "{owner}"'
-            raise document.error(("sensor", number, "pin"), problem, "look which pin each is wired to")
+
+
+def _refuse_shared_hardware(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse two sensors of one pin, chip or 1-Wire device: two rooms would tell the same, or one of them nothing."""
+    owners: dict[tuple[object, ...], str] = {}
+    for number, sensor in enumerate(sensors):
+        for key, what, device in _hardware(sensor):
+            if device in owners:
+                problem = f'{what} is that of sensor "{owners[device]}" already'
+                raise document.error(("sensor", number, key), problem, f"give each sensor its own `{key}`")
+            owners[device] = sensor.name
+
+
+def _hardware(sensor: SensorConfig) -> Iterator[tuple[str, str, tuple[object, ...]]]:
+    """Give what only one sensor can have, as far as the file tells it: key, words and which one it is."""
+    options: Any = sensor.options
+    addresses = getattr(sensor.driver, "addresses", ())
+    if (pin := getattr(options, "pin", None)) is not None:
+        yield "pin", f"GPIO{pin}", ("pin", pin)
+    if hasattr(options, "id"):
+        yield "id", options.id or "the only thermometer on the bus", ("1-wire", options.id)
+    if addresses and (address := options.address or (addresses[0] if len(addresses) == 1 else None)) is not None:
+        key = "address" if len(addresses) > 1 else "bus"
+        yield key, f"the chip at {address:#04x} of bus {options.bus}", (options.bus, address)
 
 
 def _trust(document: Document, broker: Broker) -> Trust | None:

@@ -1,4 +1,3 @@
-import re
 import stat
 from pathlib import Path
 
@@ -103,6 +102,36 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
 ]
 
 
+def two(kind, first, second, other=None):
+    """Two sensors with different keys, in different rooms."""
+    return "".join(
+        f'[[sensor]]\nname = "{room}"\nroom = "{room}"\nkind = "{kind}"\n{keys}\n'
+        for room, kind, keys in (("attic", kind, first), ("cellar", other or kind, second))
+    )
+
+
+SHARED = [
+    (
+        two("ds18b20", 'id = "28-000803702e49"', 'id = "28-000803702e49"'),
+        14,
+        "sensor[3].id",
+        ["28-000803702e49 is that"],
+    ),
+    (two("ds18b20", "", ""), 10, "sensor[3].id", ['the only thermometer on the bus is that of sensor "attic"']),
+    (two("bme280", "address = 0x76", "address = 118"), 14, "sensor[3].address", ["the chip at 0x76 of bus 1 is that"]),
+    (two("sht31", "address = 0x44", "address = 0x44", "sht4x"), 14, "sensor[3].address", ["the chip at 0x44 of bus 1"]),
+    (two("aht20", "", "address = 0x38"), 10, "sensor[3].bus", ["the chip at 0x38 of bus 1", "its own `bus`"]),
+    (two("aht20", "", ""), 10, "sensor[3].bus", ["the chip at 0x38 of bus 1", "give each sensor its own `bus`"]),
+    (
+        two("gpio_input", 'pin = 17\ninput = "door"', 'model = "DHT22"\npin = 17', "dht"),
+        16,
+        "sensor[3].pin",
+        ["GPIO17 is that of"],
+    ),
+]
+ERRORS += SHARED
+
+
 @pytest.mark.parametrize(("text", "line", "key", "parts"), ERRORS)
 def test_a_problem_is_one_line_with_place_key_and_cure(load, text, line, key, parts):
     with pytest.raises(ConfigError) as caught:
@@ -113,6 +142,21 @@ def test_a_problem_is_one_line_with_place_key_and_cure(load, text, line, key, pa
     words = str(error)
     assert "\n" not in words
     assert all(part in words for part in parts), words
+
+
+APART = [
+    two("ds18b20", 'id = "28-000803702e49"', 'id = "28-0316a2794dff"'),
+    two("bme280", "address = 0x76", "address = 0x77"),
+    two("bme280", "address = 0x76", ""),
+    two("bme280", "address = 0x76", "address = 0x76\nbus = 3"),
+    two("aht20", "", "bus = 3"),
+    two("host", "", 'disk = "/srv"'),
+]
+
+
+@pytest.mark.parametrize("text", APART)
+def test_sensors_with_hardware_of_their_own_are_taken(load, text):
+    assert len(load(text).sensors) == 2
 
 
 def test_a_measurement_takes_from_its_sensor_what_its_table_leaves_open(load):
@@ -158,19 +202,6 @@ def test_two_sensors_of_one_topic_are_refused_before_there_is_hardware(load, one
         assert topic in caught.value.problem
         assert load(first).sensors[0].name in caught.value.problem
         assert caught.value.cure == "give one of the two a label of its own"
-
-
-@pytest.mark.parametrize("one", [DOOR, PUMP, METER, DHT])
-@pytest.mark.parametrize("other", [DOOR, PUMP, METER, DHT])
-def test_two_sensors_on_one_pin_are_refused_before_there_is_hardware(load, one, other):
-    pin = re.compile("pin = [0-9]+")
-    first, second = pin.sub("pin = 22", one), pin.sub("pin = 22", other)
-    second = re.sub('name = "[a-z]+"', 'name = "second"', re.sub('room = "[a-z]+"', 'room = "far"', second))
-    with pytest.raises(ConfigError) as caught:
-        load(first + second)
-    assert caught.value.key == "sensor[2].pin"
-    assert caught.value.problem == f'GPIO22 already is the pin of sensor "{load(first).sensors[0].name}"'
-    assert len(load(first + pin.sub("pin = 23", second)).sensors) == 2
 
 
 def test_what_a_label_tells_apart_may_be_in_one_room(load):
