@@ -3,7 +3,7 @@ from itertools import pairwise
 from statistics import fmean, median
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sensors.filters import Filter, longest_silence_s
@@ -152,13 +152,16 @@ def test_windows_hold_the_last_numbers(numbers, window):
 
 
 @given(finite, st.floats(0.1, 100), st.integers(0, 3))
+@example([2.5], 0.5, 0)
 def test_what_was_sent_last_is_never_further_away_than_delta(numbers, delta, decimals):
     keep = Filter(Treatment(delta=delta, heartbeat_s=1e9), decimals)
     known = None
     for at, number in enumerate(numbers):
         news = keep.offer(number, float(at))
         known = known if news is None else news
-        assert abs(round(number, decimals) - known) <= delta
+        (rounded,) = sent(Filter(Treatment(), decimals), [number])
+        assert abs(rounded - known) <= delta
+        assert abs(rounded - number) <= 0.5 * 10**-decimals + 1e-6
 
 
 @given(finite, st.integers(1, 20))
