@@ -13,7 +13,7 @@ from msgspec import Meta
 from appliance.config import ConfigError, Document, field_names
 from appliance.devices import OFFLINE
 from appliance.settings import FilePath, Level
-from sensors.driver import DriverKind
+from sensors.driver import Channel, DriverKind
 from sensors.endpoint import Endpoint
 from sensors.registry import UnknownKind, driver_class
 from sensors.topics import AgentTopics, legal_level
@@ -142,6 +142,8 @@ class SensorConfig:
 
     def mistake_among(self, measured: Collection[str]) -> Mistake | None:
         """Say what does not go with the numbers that the sensor measures."""
+        if not measured and self.keys.timeout_s is not None:
+            return ("timeout_s",), "this sensor measures no number that could stay away", "remove it"
         return mistake_among(measured, self.keys, self.keys.derived, self.tables)
 
 
@@ -210,6 +212,7 @@ def _config(document: Document) -> SensorsConfig:
             )
         seen[sensor.name] = number
     _refuse_shared_topics(document, sensors)
+    _refuse_shared_pins(document, sensors)
     return SensorsConfig(
         site=keys.site,
         agent=keys.agent or legal_level(socket.gethostname(), "agent"),
@@ -260,19 +263,32 @@ def read_sensor(document: Document, number: int) -> SensorConfig:
         )
     treatments = {name: _merged(document, place, name) for name in names}
     sensor = SensorConfig(keys=keys, driver=driver, options=options, tables=tables, treatments=treatments)
+    measured = numbers_of(driver, options)
+    if measured == ():  # first, as nothing will do for keys that have nothing to treat
+        _refuse(document, place, sensor.mistake_among(measured))
+        if least is None and keys.interval_s is not None:
+            problem = f"a {kind} like this is not asked, it speaks up by itself"
+            raise document.error((*place, "interval_s"), problem, "remove it")
     _refuse(document, place, keys.mistake())
     for name, treatment in treatments.items():
         _refuse(document, (*place, name), treatment.mistake())
-    if measured := numbers_of(driver):
+    if measured:
         _refuse(document, place, sensor.mistake_among(measured))
     return sensor
 
 
-def numbers_of(kind: object) -> tuple[str, ...]:
-    """Give the numbers that sensors of a kind may measure; empty where only the driver, once built, can tell."""
+def channels_of(kind: object, options: msgspec.Struct) -> tuple[Channel, ...]:
+    """Give what a sensor surely tells, as its kind and options say; nothing where only the driver, once built, can."""
+    tell = getattr(kind, "channels_of", None)
+    return tuple(getattr(kind, "channels", ()) if tell is None else tell(options))
+
+
+def numbers_of(kind: object, options: msgspec.Struct) -> tuple[str, ...] | None:
+    """Give the numbers that a sensor may measure; None where only the driver, once built, can tell."""
     if measures := getattr(kind, "measures", ()):
         return tuple(measures)
-    return tuple(channel.measurement for channel in getattr(kind, "channels", ()) if channel.role == "sensor")
+    channels = channels_of(kind, options)
+    return tuple(channel.measurement for channel in channels if channel.role == "sensor") if channels else None
 
 
 def _merged(document: Document, place: tuple[str | int, ...], name: str) -> Treatment:
@@ -293,14 +309,25 @@ def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...])
     owners: dict[tuple[object, ...], str] = {}
     for number, sensor in enumerate(sensors):
         keys = sensor.keys
-        place = (keys.room, keys.label, keys.kind, msgspec.json.encode(sensor.options))
-        if place in owners:
-            raise document.error(
-                ("sensor", number, "label"),
-                f'measures the same as sensor "{owners[place]}", in the same room "{keys.room}"',
-                "give one of the two a label of its own",
-            )
-        owners[place] = sensor.name
+        told = [channel.measurement for channel in channels_of(sensor.driver, sensor.options)]
+        for what in told or [f"{keys.kind} {msgspec.json.encode(sensor.options).decode()}"]:
+            owner = owners.setdefault((keys.room, keys.label, what), sensor.name)
+            if owner != sensor.name:
+                raise document.error(
+                    ("sensor", number, "label"),
+                    f'tells {what if told else "the same"} as sensor "{owner}" does, in the same room "{keys.room}"',
+                    "give one of the two a label of its own",
+                )
+
+
+def _refuse_shared_pins(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse two sensors on one pin of the header."""
+    owners: dict[int, str] = {}
+    for number, sensor in enumerate(sensors):
+        pin = getattr(sensor.options, "pin", None)
+        if isinstance(pin, int) and owners.setdefault(pin, sensor.name) != sensor.name:
+            problem = f'GPIO{pin} already is the pin of sensor "{owners[pin]}"'
+            raise document.error(("sensor", number, "pin"), problem, "give each its own pin")
 
 
 def _trust(document: Document, broker: Broker) -> Trust | None:
@@ -369,6 +396,7 @@ __all__ = [
     "ConfigError",
     "SensorConfig",
     "SensorsConfig",
+    "channels_of",
     "config_of",
     "load_config",
     "numbers_of",

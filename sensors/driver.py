@@ -122,8 +122,9 @@ class Linked(Protocol):
 class DriverKind(Protocol):
     """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it.
 
-    A kind may name the numbers that its sensors measure as `measures`, or have `channels` in the class: then mistakes
-    in the tables of single measurements are found before there is hardware.
+    A kind whose sensors all have the same `channels` has them in the class; one whose options decide has a class method
+    `channels_of(options)`; one that can only tell what numbers there may be names them as `measures`. Then keys that
+    do not go with what is measured, and topics that two sensors would share, are found before there is hardware.
     """
 
     Options: "type[msgspec.Struct]"

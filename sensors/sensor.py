@@ -62,7 +62,8 @@ class Sensor:
                 raise SensorError(f"the measurement {error}") from None
         numbers = [channel.measurement for channel in driver.channels if channel.role == "sensor"]
         # What this kind may measure and this computer does not have is no mistake.
-        if mistake := self.config.mistake_among(tuple(dict.fromkeys((*numbers, *numbers_of(self.config.driver))))):
+        may = numbers_of(self.config.driver, self.config.options) or ()
+        if mistake := self.config.mistake_among(tuple(dict.fromkeys((*numbers, *may)))):
             path, problem, cure = mistake
             raise DriverUnavailable(f"{'.'.join(path)}: {problem}; {cure}")
         self.driver = driver

@@ -248,8 +248,15 @@ ARROWS = {
     },
     "sensors.drivers.i2c": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.dht": {"sensors.driver", "sensors.hw", "sensors.reading"},
-    "sensors.drivers.gpio_input": {"sensors.debounce", "sensors.driver", "sensors.hw", "sensors.reading"},
+    "sensors.drivers.gpio_input": {
+        "appliance.settings",
+        "sensors.debounce",
+        "sensors.driver",
+        "sensors.hw",
+        "sensors.reading",
+    },
     "sensors.drivers.gpio_output": {
+        "appliance.settings",
         "sensors.driver",
         "sensors.hw",
         "sensors.interlock",
@@ -258,6 +265,7 @@ ARROWS = {
     },
     "sensors.drivers.host": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.pulse_counter": {
+        "appliance.settings",
         "sensors.debounce",
         "sensors.driver",
         "sensors.hw",

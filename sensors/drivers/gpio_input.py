@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.settings import Level
 from sensors.debounce import Debounce
 from sensors.driver import Channel, DriverContext, SensorError, as_sensor_error
 from sensors.hw.gpio import InputLine, Pull, open_gpio
@@ -20,6 +21,7 @@ from sensors.reading import Reading
 
 LOOK_AGAIN_S = 5.0  # the kernel loses edges when they come fast; the level itself is never lost
 RETRY_S = 1.0  # after the pin could not be read
+HOLD_S, DOUBLE_S = 0.8, 0.3  # unless the configuration says otherwise
 MOST_EDGES = 1000  # waiting to be judged; the oldest go, as the last ones decide
 
 
@@ -106,7 +108,7 @@ class GpioInput:
             Meta(description="What is connected; decides the wiring that is expected, and the topic."),
         ]
         measurement: Annotated[
-            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Level | None,
             Meta(description="Last level of the topic, such as doorbell; without it, the same as `input`."),
         ] = None
         pull: Annotated[Pull | None, Meta(description="The Pi's own resistor; `none` where one is wired.")] = None
@@ -117,13 +119,26 @@ class GpioInput:
             Annotated[float, Meta(ge=0, le=10)] | None,
             Meta(description="A level counts when it has stayed for this many seconds."),
         ] = None
-        hold_s: Annotated[float, Meta(gt=0, description="A button pressed for this long says `hold`.")] = 0.8
+        hold_s: Annotated[float, Meta(gt=0, description="A button pressed for this long says `hold`.")] = HOLD_S
         double_s: Annotated[
             float, Meta(ge=0, description="A second press within this time says `double`; 0 says `press` at once.")
-        ] = 0.3
+        ] = DOUBLE_S
+
+        def mistake(self) -> tuple[str, str, str] | None:
+            """Give key, problem and cure where keys that are each in order do not go together."""
+            for key, value, usual in (("hold_s", self.hold_s, HOLD_S), ("double_s", self.double_s, DOUBLE_S)):
+                if self.input != "button" and value != usual:
+                    return key, f"only a button is pressed, not a {self.input}", 'remove it, or set input = "button"'
+            return None
 
     model: str | None = None
     serial_number: str | None = None
+
+    @classmethod
+    def channels_of(cls, options: "GpioInput.Options") -> tuple[Channel, ...]:
+        """Give what it tells: a state, or the presses of a button."""
+        measurement = options.measurement or options.input
+        return (Channel(measurement=measurement, role="event" if options.input == "button" else "binary_sensor"),)
 
     @classmethod
     def build(cls, options: "GpioInput.Options", context: DriverContext) -> "GpioInput":
@@ -140,9 +155,7 @@ class GpioInput:
         self, line: InputLine, options: "GpioInput.Options", clock: Callable[[], float] = time.monotonic
     ) -> None:
         wiring = WIRINGS[options.input]
-        is_button = options.input == "button"
-        measurement = options.measurement or options.input
-        self.channels = (Channel(measurement=measurement, role="event" if is_button else "binary_sensor"),)
+        self.channels = self.channels_of(options)
         self.trouble: SensorError | None = None
         self._line = line
         self._clock = clock
@@ -152,7 +165,7 @@ class GpioInput:
             level=level, settle_s=wiring.debounce_s if options.debounce_s is None else options.debounce_s
         )
         self._presses: Presses | None = None
-        if is_button:
+        if options.input == "button":
             pressed = level is self._active_level
             self._presses = Presses(pressed=pressed, hold_s=options.hold_s, double_s=options.double_s)
         self._retry_at = -math.inf

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.settings import Level
 from sensors.debounce import Debounce
 from sensors.driver import Channel, DriverContext
 from sensors.hw.gpio import InputLine, Pull, open_gpio
@@ -21,6 +22,7 @@ LATEST_S = 5.0  # edges are told later than they are when the computer is busy, 
 CALM_S = 1.0  # without an edge, the level itself is believed; before, its edge may still be on the way
 MOST_DIGITS = 6  # of a total
 RATE_DIGITS = 2
+RATE_ZERO_S = 900.0  # unless the configuration says otherwise
 TOTAL, BEGAN_AT = "total", "start"  # what is kept
 
 
@@ -123,9 +125,9 @@ class PulseCounter:
         rate_zero_s: Annotated[
             Annotated[float, Meta(ge=1, le=604_800)],
             Meta(description="The rate is 0 after so many seconds without a pulse; until then it falls slowly."),
-        ] = 900.0
+        ] = RATE_ZERO_S
         measurement: Annotated[
-            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Level | None,
             Meta(description="Last level of the total's topic; without it, the same as `counts`."),
         ] = None
         pull: Annotated[Pull, Meta(description="The Pi's own resistor; `none` where one is wired.")] = "up"
@@ -144,6 +146,8 @@ class PulseCounter:
                 return "unit", f'"{self.unit}" is no unit of {self.counts}', f"give {' or '.join(units)}"
             if self.rate and self.measurement == METERS[self.counts].rate:
                 return "measurement", f'"{self.measurement}" already is the topic of the rate', "give it another name"
+            if not self.rate and self.rate_zero_s != RATE_ZERO_S:
+                return "rate_zero_s", "no rate is told", "add rate = true, or remove the key"
             return None
 
     model: str | None = None
@@ -151,6 +155,18 @@ class PulseCounter:
     interval_s: ClassVar[float] = 60.0
     min_interval_s: ClassVar[float] = 1.0
     timeout_s: ClassVar[float] = 5.0
+
+    @classmethod
+    def channels_of(cls, options: "PulseCounter.Options") -> tuple[Channel, ...]:
+        """Give what it tells: the total, and the rate where it is wanted."""
+        meter = METERS[options.counts]
+        usual: str = next(iter(meter.units))
+        unit = options.unit or usual
+        rate_unit, _factor = meter.units[unit]
+        digits = _digits(options.per_pulse)
+        total = Channel(measurement=options.measurement or options.counts, unit=unit, low=0, decimals=digits)
+        rate = Channel(measurement=meter.rate, unit=rate_unit, low=0, decimals=RATE_DIGITS)
+        return (total, rate) if options.rate else (total,)
 
     @classmethod
     def build(cls, options: "PulseCounter.Options", context: DriverContext) -> "PulseCounter":
@@ -172,14 +188,8 @@ class PulseCounter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         meter = METERS[options.counts]
-        usual: str = next(iter(meter.units))
-        unit = options.unit or usual
-        rate_unit, self._rate_factor = meter.units[unit]
-        digits = _digits(options.per_pulse)
-        total = Channel(measurement=options.measurement or options.counts, unit=unit, low=0, decimals=digits)
-        self.channels: tuple[Channel, ...] = (total,)
-        if options.rate:
-            self.channels = (total, Channel(measurement=meter.rate, unit=rate_unit, low=0, decimals=RATE_DIGITS))
+        self.channels = self.channels_of(options)
+        _unit, self._rate_factor = meter.units[self.channels[0].unit or ""]
         self._line = line
         self._options = options
         self._keepsakes, self._name = keepsakes, name

@@ -2,11 +2,14 @@ import stat
 
 import pytest
 from authority import Authority
+from msgspec import convert
 from msgspec.structs import replace
 
 from appliance.config import ConfigError
 from appliance.settings import described
-from sensors.config import Keys, SensorKeys, load_config, numbers_of, usual_data_dir
+from sensors.config import Keys, SensorKeys, channels_of, load_config, numbers_of, usual_data_dir
+from sensors.driver import DriverContext
+from sensors.hw.gpio import FakeGpio
 from sensors.registry import KINDS, driver_class
 from sensors.topics import RESERVED_LEVELS, check_level
 from sensors.treatment import Treatment
@@ -14,6 +17,12 @@ from sensors.trust import Trust
 
 KITCHEN = '[[sensor]]\nname = "kitchen"\nkind = "simulated"\nroom = "kitchen"\n'
 DHT = '[[sensor]]\nname = "air"\nkind = "dht"\nroom = "attic"\npin = 4\nmodel = "DHT22"\n'
+DOOR = '[[sensor]]\nname = "front"\nkind = "gpio_input"\nroom = "hall"\npin = 17\ninput = "door"\n'
+RELAY = '[[sensor]]\nname = "pump"\nkind = "gpio_output"\nroom = "garden"\npin = 22\noutput = "relay"\n'
+METER = (
+    '[[sensor]]\nname = "meter"\nkind = "pulse_counter"\nroom = "cellar"\npin = 23\ncounts = "gas"\nper_pulse = 0.01\n'
+)
+PLAYED = '[[sensor]]\nname = "played"\nkind = "simulated"\nroom = "attic"\n'
 FLOW = '[[sensor]]\nname = "flow"\nkind = "ds18b20"\nroom = "cellar"\n'
 
 
@@ -48,6 +57,20 @@ def test_a_full_file(load, tmp_path):
     assert config.outbox.max_readings == 500
 
 
+NOT_FOR_A_DOOR = (
+    "low = 1",
+    "max_step = 1",
+    "offset = 1",
+    "calibrate = [[0, 1], [1, 2]]",
+    "median = 3",
+    "moving_average = 3",
+    "send_every = 2",
+    "throttle_s = 5",
+    "decimals = 1",
+    'delta = "5%"',
+    "heartbeat_s = 300",
+    "timeout_s = 600",
+)
 ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one line
     ('modle = "room"\n', 5, "sensor[1].modle", ["unknown key", "model"]),
     ('model = "castle"\n', 5, "sensor[1].model", ["castle", "room"]),
@@ -71,8 +94,35 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     (f"{DHT}[sensor.temprature]\noffset = 1\n", 11, "sensor[2].temprature", ['did you mean "temperature"?']),
     (f"{DHT}[sensor.dew_point]\ndelta = 1\n", 11, "sensor[2].dew_point", ['derived = ["dew_point"]']),
     (f'{FLOW}derived = ["dew_point"]\n', 9, "sensor[2].derived", ["temperature and humidity"]),
+    *(
+        (f"{DOOR}{key}\n", 11, f"sensor[2].{key.partition(' ')[0]}", ["no number", "remove it"])
+        for key in NOT_FOR_A_DOOR
+    ),
+    (f'{DOOR}derived = ["dew_point"]\n', 11, "sensor[2].derived", ["no number", "remove dew_point"]),
+    (f"{DOOR}interval_s = 60\n", 11, "sensor[2].interval_s", ["speaks up by itself", "remove it"]),
+    (f"{DOOR}hold_s = 2\n", 11, "sensor[2].hold_s", ["not a door"]),
+    (f"{DOOR}door.delta = 1\n", 11, "sensor[2].door", ["no number", "remove the table"]),
+    (f"{DOOR}[sensor.motoin]\ndelta = 1\n", 11, "sensor[2].motoin", ["no number", "remove the table"]),
+    (f'{DOOR}measurement = "set"\n', 11, "sensor[2].measurement", ["reserved"]),
+    (f"{RELAY}throttle_s = 5\n", 11, "sensor[2].throttle_s", ["no number"]),
+    (f"{RELAY}[sensor.relay]\nmedian = 3\n", 11, "sensor[2].relay", ["remove the table"]),
+    (f'{RELAY}measurement = "availability"\n', 11, "sensor[2].measurement", ["reserved"]),
+    (f"{METER}[sensor.gsa]\ndelta = 1\n", 12, "sensor[2].gsa", ['did you mean "gas"?']),
+    (f"{METER}[sensor.gas_flow]\nmedian = 3\n", 12, "sensor[2].gas_flow", ["measures gas;"]),
+    (f"{METER}rate = true\nscale = 2.0\n", 13, "sensor[2].scale", ["[sensor.gas] or [sensor.gas_flow]"]),
+    (f'{PLAYED}model = "motion"\nmedian = 3\n', 10, "sensor[2].median", ["no number"]),
+    (f'{PLAYED}model = "lamp"\n[sensor.lamp]\ndelta = 1\n', 10, "sensor[2].lamp", ["no number"]),
+    (f"{PLAYED}[sensor.temprature]\ndelta = 1\n", 9, "sensor[2].temprature", ['did you mean "temperature"?']),
+    (DOOR + DOOR.replace("front", "back").replace("17", "27"), 11, "sensor[3].label", ['door as sensor "front"']),
+    (f"{DHT}{FLOW.replace('cellar', 'attic')}", 11, "sensor[3].label", ['temperature as sensor "air"']),
+    (f"{DHT}{DOOR.replace('17', '4')}", 15, "sensor[3].pin", ['GPIO4 already is the pin of sensor "air"']),
     (KITCHEN, 6, "sensor[2].name", ["already called", "name of its own"]),
-    (KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'), 5, "sensor[2].label", ["same as", "a label of its own"]),
+    (
+        KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'),
+        5,
+        "sensor[2].label",
+        ["tells temperature as sensor", "a label of its own"],
+    ),
     ('[[sensor]]\nname = "x"\nroom = "attic"\n', 5, "sensor[2].kind", ["missing"]),
     ('[[sensor]]\nname = "x"\nkind = 7\nroom = "attic"\n', 7, "sensor[2].kind", ["7"]),
     ('[[sensor]]\nname = "x"\nkind = "simulate"\nroom = "attic"\n', 7, "sensor[2].kind", ["simulate", "simulated"]),
@@ -125,12 +175,44 @@ def test_no_kind_has_a_key_that_all_sensors_have(kind):
     assert options.isdisjoint(setting.name for setting in described(SensorKeys))
 
 
-def test_the_numbers_of_a_kind_are_known_before_there_is_hardware():
-    known = {kind: numbers_of(driver_class(kind)) for kind in KINDS}
-    assert known["dht"] == known["sht4x"] == ("temperature", "humidity")
-    assert known["ds18b20"] == ("temperature",)
-    assert known["gpio_input"] == ()  # the configuration decides
-    assert {"cpu_temperature", "wifi_signal"} < set(known["host"])
+KNOWN = [
+    ("dht", {"pin": 4, "model": "DHT11"}, ("temperature", "humidity")),
+    ("sht4x", {}, ("temperature", "humidity")),
+    ("ds18b20", {}, ("temperature",)),
+    ("gpio_input", {"pin": 4, "input": "door"}, ()),
+    ("gpio_input", {"pin": 4, "input": "button", "measurement": "bell"}, ()),
+    ("gpio_output", {"pin": 4, "output": "relay"}, ()),
+    ("pulse_counter", {"pin": 4, "counts": "rain", "per_pulse": 0.2}, ("rain",)),
+    ("pulse_counter", {"pin": 4, "counts": "gas", "per_pulse": 1, "rate": True}, ("gas", "gas_flow")),
+    ("simulated", {}, ("temperature", "humidity")),
+    ("simulated", {"model": "energy"}, ("power", "energy")),
+    ("simulated", {"model": "button"}, ()),
+    ("simulated", {"model": "relay"}, ()),
+]
+
+
+@pytest.mark.parametrize(("kind", "keys", "numbers"), KNOWN)
+def test_the_numbers_of_a_sensor_are_known_before_there_is_hardware(kind, keys, numbers):
+    driver = driver_class(kind)
+    assert numbers_of(driver, convert(keys, driver.Options)) == numbers
+
+
+def test_every_kind_tells_its_numbers_before_there_is_hardware():
+    told = {kind for kind in KINDS if any(hasattr(driver_class(kind), name) for name in ("channels", "channels_of"))}
+    assert set(KINDS) - told == {"host"}
+    host = driver_class("host")
+    assert {"cpu_temperature", "wifi_signal"} < set(numbers_of(host, host.Options()))
+    assert numbers_of(object(), host.Options()) is None
+
+
+def test_what_a_built_sensor_tells_is_what_was_known_before():
+    keys = [(kind, keys) for kind, keys, _ in KNOWN if kind not in ("dht", "sht4x", "ds18b20")]
+    for kind, given in keys:
+        driver = driver_class(kind)
+        options = convert(given, driver.Options)
+        sensor = driver.build(options, DriverContext(name="x", gpio=FakeGpio()))
+        assert sensor.channels == channels_of(driver, options)
+        sensor.close()
 
 
 def test_reading_faster_than_the_kind_allows_is_refused(load):
