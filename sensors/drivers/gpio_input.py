@@ -15,6 +15,7 @@ from msgspec import Meta
 from appliance.settings import Level
 from sensors.debounce import Debounce
 from sensors.driver import Channel, DriverContext, SensorError, as_sensor_error
+from sensors.edge_clock import EdgeClock
 from sensors.hw.gpio import InputLine, Pull, open_gpio
 from sensors.hw.header import GpioNumber
 from sensors.reading import Reading
@@ -96,6 +97,30 @@ class Presses:
         return event
 
 
+class Button:
+    """Turns the levels of a bouncing button into its events. Pure."""
+
+    def __init__(self, debounce: Debounce, *, active_level: bool, hold_s: float, double_s: float) -> None:
+        self._debounce = debounce
+        self._active_level = active_level
+        self._presses = Presses(pressed=debounce.state is active_level, hold_s=hold_s, double_s=double_s)
+
+    def seen(self, now: float, level: bool) -> list[str]:  # noqa: FBT001 level is the value
+        """Take the level seen at an edge or at the deadline; give what is known by then."""
+        decided = self._debounce.seen(now, level)
+        times = [] if decided is None else [self._debounce.since]  # when the finger moved, not when that was known
+        if self._debounce.deadline is None:  # else it may just have been let go
+            times.append(now)
+        pressed = self._debounce.state is self._active_level
+        return [event for at in times if (event := self._presses.seen(at, pressed))]
+
+    @property
+    def deadline(self) -> float | None:
+        """When to look at the level next, unless an edge comes first."""
+        deadline = self._debounce.deadline
+        return self._presses.deadline if deadline is None else deadline
+
+
 class GpioInput:
     """One pin, watched; what it means is `input`."""
 
@@ -164,11 +189,13 @@ class GpioInput:
         self._debounce = Debounce(
             level=level, settle_s=wiring.debounce_s if options.debounce_s is None else options.debounce_s
         )
-        self._presses: Presses | None = None
+        self._button: Button | None = None
         if options.input == "button":
-            pressed = level is self._active_level
-            self._presses = Presses(pressed=pressed, hold_s=options.hold_s, double_s=options.double_s)
+            self._button = Button(
+                self._debounce, active_level=self._active_level, hold_s=options.hold_s, double_s=options.double_s
+            )
         self._retry_at = -math.inf
+        self._edge_clock = EdgeClock()
         self._edges: deque[tuple[float, bool]] = deque(maxlen=MOST_EDGES)
         self._wake = Condition()
         self._closed = False
@@ -176,9 +203,10 @@ class GpioInput:
 
     def watch(self, report: Callable[[Reading], None]) -> None:
         """See Watched. Starts the thread that judges the edges; the library's thread only notes them."""
-        self._line.on_change(self._note)
-        self._note(self._line.level())  # it may have moved since the driver was built
-        if self._presses is None:
+        self._line.on_edge(self._edge)
+        with self._wake:  # edges that are told meanwhile come behind it
+            self._edges.append((self._clock(), self._line.level()))  # it may have moved since the driver was built
+        if self._button is None:
             report(Reading(self.channels[0].measurement, self._debounce.state is self._active_level))
         name = f"gpio_input {self.channels[0].measurement}"
         self._thread = Thread(target=self._judge, args=(report,), name=name, daemon=True)
@@ -193,9 +221,11 @@ class GpioInput:
             self._thread.join(timeout=2)
         self._line.close()
 
-    def _note(self, level: bool) -> None:  # noqa: FBT001 level is the value
+    def _edge(self, level: bool, at: float) -> None:  # noqa: FBT001 level is the value
+        """Note an edge, in the library's thread."""
         with self._wake:
-            self._edges.append((self._clock(), level))
+            now = self._clock()
+            self._edges.append((min(self._edge_clock.ours(at, now), now), level))
             self._wake.notify()
 
     def _judge(self, report: Callable[[Reading], None]) -> None:
@@ -210,20 +240,18 @@ class GpioInput:
                 self.trouble = None
 
     def _step(self, now: float, level: bool, report: Callable[[Reading], None]) -> None:  # noqa: FBT001 level is the value
-        decided = self._debounce.seen(now, level)
-        active = self._debounce.state is self._active_level
         measurement = self.channels[0].measurement
-        if self._presses is None:
-            if decided is not None:
-                report(Reading(measurement, active))
-        elif event := self._presses.seen(now, active):
-            report(Reading(measurement, event))
+        if self._button is not None:
+            for event in self._button.seen(now, level):
+                report(Reading(measurement, event))
+        elif (decided := self._debounce.seen(now, level)) is not None:
+            report(Reading(measurement, decided is self._active_level))
 
     def _wait(self) -> list[tuple[float, bool]] | None:
         """Wait for edges; give them, none when it is time to look at the level, or None when closed."""
         now = self._clock()
-        looks = [now + LOOK_AGAIN_S, self._debounce.deadline, self._presses.deadline if self._presses else None]
-        due = max(min(look for look in looks if look is not None), self._retry_at)
+        deadline = (self._button or self._debounce).deadline
+        due = max(now + LOOK_AGAIN_S if deadline is None else min(deadline, now + LOOK_AGAIN_S), self._retry_at)
         with self._wake:
             self._wake.wait_for(lambda: self._closed or self._edges, timeout=max(due - now, 0))
             edges = list(self._edges)

@@ -13,12 +13,12 @@ from msgspec import Meta
 from appliance.settings import Level
 from sensors.debounce import Debounce
 from sensors.driver import Channel, DriverContext
+from sensors.edge_clock import EdgeClock
 from sensors.hw.gpio import InputLine, Pull, open_gpio
 from sensors.hw.header import GpioNumber
 from sensors.keepsakes import Keepsakes
 from sensors.reading import Reading
 
-LATEST_S = 5.0  # edges are told later than they are when the computer is busy, but not by more
 CALM_S = 1.0  # without an edge, the level itself is believed; before, its edge may still be on the way
 MOST_DIGITS = 6  # of a total
 RATE_DIGITS = 2
@@ -205,7 +205,7 @@ class PulseCounter:
         self._doubted_after: int | None = None  # edges, when the level was last found to be another one
         self._heard_at = self._edge_at = clock()  # when the last edge was told, and when it was
         self._rate = Rate(self._edge_at, options.rate_zero_s)
-        self._ahead_s = 0.0  # our clock of that of the edges
+        self._edge_clock = EdgeClock()
         self._base = self._kept()
         line.on_edge(self._edge)
 
@@ -235,9 +235,7 @@ class PulseCounter:
             self._level = level
             self._edges += 1
             self._heard_at = self._clock()
-            if abs(self._heard_at - at - self._ahead_s) > LATEST_S:  # the first one by another clock, or it was set
-                self._ahead_s = self._heard_at - at
-            self._edge_at = at + self._ahead_s
+            self._edge_at = self._edge_clock.ours(at, self._heard_at)
             self._seen(self._edge_at, level)
 
     def _look(self, now: float, level: bool) -> None:  # noqa: FBT001 level is the value

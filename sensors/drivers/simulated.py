@@ -164,10 +164,6 @@ class SimulatedLine:
         """See InputLine."""
         return self._level
 
-    def on_change(self, call: Callable[[bool], None]) -> None:
-        """See InputLine."""
-        self.on_edge(lambda level, _at: call(level))
-
     def on_edge(self, call: Callable[[bool, float], None]) -> None:
         """See InputLine."""
         self._call = call
