@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import json
+import math
 import os
 import select
 import signal
@@ -105,6 +106,8 @@ class DhtProcess:
         self._child: subprocess.Popen[bytes] | None = None
         self._pending = b""
         self._queues: list[int] = []  # the library's message queues: they outlast a child that was killed
+        self._asked = False  # this child
+        self._measured_at = -math.inf  # at the latest, by a child that has ended
         self._closed = False
         self._busy = Lock()  # held for a whole measurement: only its holder touches the pipes
         self._state = Lock()  # held for moments: which child, and whether closed
@@ -118,6 +121,7 @@ class DhtProcess:
         """See DhtSensor."""
         with self._busy:
             child = self._ensure_started()
+            self._asked = True
             assert child.stdin is not None  # noqa: S101 for the type: Popen was given a pipe
             try:
                 child.stdin.write(b"\n")
@@ -151,13 +155,13 @@ class DhtProcess:
             if self._child is not None:
                 return self._child
             child = subprocess.Popen(  # noqa: S603 our own file, and arguments from two enums and an integer
-                self._argv,
+                [*self._argv, str(self._measured_at)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for the agent; and the library's helper dies with the group
             )
-            self._child, self._pending = child, b""
+            self._child, self._pending, self._asked = child, b"", False
         answer = self._answer(child, self._start_timeout_s)
         if "error" in answer:
             self._drop(child)
@@ -199,6 +203,8 @@ class DhtProcess:
         with self._state:
             if self._child is child:
                 self._child = None
+        if self._asked:
+            self._measured_at = time.monotonic()  # or before: it may have been waiting, or measuring
         if child.stdin is not None:
             with suppress(OSError):
                 child.stdin.close()  # asks it to end

@@ -1,10 +1,12 @@
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -114,6 +116,22 @@ def test_a_process_killed_between_two_measurements_is_told(process):
     with pytest.raises(SensorError, match="it is started again"):
         sensor.measure()
     assert sensor.measure() == MEASURED
+
+
+def told(child):
+    """The last argument of a child: when one before it has measured at the latest."""
+    return float(Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")[-2])
+
+
+def test_the_sensor_has_its_pause_also_when_its_process_is_started_again(process):
+    sensor = process("die")
+    sensor.start()
+    assert told(sensor._child) == -math.inf
+    begun = time.monotonic()
+    with pytest.raises(SensorError, match="it is started again"):
+        sensor.measure()
+    sensor.start()
+    assert begun < told(sensor._child) < time.monotonic()
 
 
 def closed_once(sensor, is_measuring):
