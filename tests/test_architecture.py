@@ -157,6 +157,7 @@ ARROWS = {
         "sensors.config",
         "sensors.doctor",
         "sensors.driver",
+        "sensors.keepsakes",
         "sensors.outbox",
         "sensors.reading",
         "sensors.registry",
