@@ -136,13 +136,19 @@ class GpioInput:
             Level | None,
             Meta(description="Last level of the topic, such as doorbell; without it, the same as `input`."),
         ] = None
-        pull: Annotated[Pull | None, Meta(description="The Pi's own resistor; `none` where one is wired.")] = None
-        active: Annotated[Literal["high", "low"] | None, Meta(description="Which level means ON, open or pressed.")] = (
-            None
-        )
+        pull: Annotated[
+            Pull | None,
+            Meta(
+                description='The Pi\'s own resistor: `"up"`, `"down"`, or `"none"` where one is wired; '
+                "absent, as usual."
+            ),
+        ] = None
+        active: Annotated[
+            Literal["high", "low"] | None, Meta(description="Which level means ON, open or pressed; absent, as usual.")
+        ] = None
         debounce_s: Annotated[
             Annotated[float, Meta(ge=0, le=10)] | None,
-            Meta(description="A level counts when it has stayed for this many seconds."),
+            Meta(description="A level counts when it has stayed for this many seconds; absent, as usual."),
         ] = None
         hold_s: Annotated[float, Meta(gt=0, description="A button pressed for this long says `hold`.")] = HOLD_S
         double_s: Annotated[
