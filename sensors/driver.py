@@ -7,7 +7,7 @@ A driver can neither hang nor kill the agent, because each side keeps its half o
   process, which is killed when its time is up.
 - The agent makes every call to a driver in a thread kept for that one sensor (a daemon thread: a read stuck in the
   kernel blocks its own sensor and nothing else, not even the agent's end), and turns whatever comes out of it,
-  `Exception` of any class, into the failure of that sensor with `as_sensor_error`.
+  `Exception` of any class and `SystemExit`, into the failure of that sensor with `as_sensor_error`.
 - What a driver runs in threads of its own survives an exception there and shows it in `trouble`; `report` neither
   blocks nor raises.
 - Importing a driver's module imports no hardware library; `build` does, and says what is missing.
@@ -133,6 +133,9 @@ class DriverKind(Protocol):
         """Take hold of the hardware. Raises DriverUnavailable."""
 
 
+MOST_WORDS = 300  # characters of a foreign error: it travels in each health message
+
+
 class SensorError(Exception):
     """A sensor could not be read; the text is for people, `cause` for counters and health."""
 
@@ -181,11 +184,11 @@ class DriverUnavailable(SensorError):
     cause = "unavailable"
 
 
-def as_sensor_error(error: Exception) -> SensorError:
+def as_sensor_error(error: Exception | SystemExit) -> SensorError:
     """Make a failure of the sensor of whatever a driver raised, on one line; a bug in a driver is one too."""
     if isinstance(error, SensorError):
         return error
-    words = " ".join(str(error).split())
+    words = " ".join(str(error).split())[:MOST_WORDS]
     failure = SensorError(f"{type(error).__name__}: {words}" if words else type(error).__name__)
     failure.__cause__ = error
     return failure

@@ -191,6 +191,7 @@ ARROWS = {
     "sensors.crew": {
         "sensors.config",
         "sensors.driver",
+        "sensors.plausibility",
         "sensors.reading",
         "sensors.schedule",
         "sensors.sensor",

@@ -26,6 +26,8 @@ def test_every_kind_of_failure_has_a_cause_of_its_own():
     [
         (ValueError("not\na number"), "ValueError: not a number"),
         (ZeroDivisionError(), "ZeroDivisionError"),
+        (SystemExit("no chip"), "SystemExit: no chip"),
+        (ValueError("x" * 100_000), f"ValueError: {'x' * 300}"),
         (OSError(5, "Input/output error", "/sys/x"), "OSError: [Errno 5] Input/output error: '/sys/x'"),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 from sensors.treatment import Treatment, mistake_among
 
 SENSELESS = [
-    {"delta": 0},
+    {"delta": -0.1},
     {"delta": "5"},
     {"delta": "-5%"},
     {"heartbeat_s": 0},
@@ -34,7 +34,6 @@ MISTAKES = [
     ({"calibrate": ((2, 1), (2, 3))}, "calibrate"),
     ({"calibrate": ((0, 3), (2, 3))}, "calibrate"),
     ({"scale": 0.0}, "scale"),
-    ({"delta": "0.0%"}, "delta"),
     ({"low": 5.0, "high": 5.0}, "low"),
     ({"send_every": 2}, "send_every"),
 ]
@@ -53,6 +52,8 @@ GOOD = [
     {"offset": -0.5, "scale": 1.02},
     {"calibrate": ((0, 1), (2, 3))},
     {"scale": -1.0},
+    {"delta": 0.0},
+    {"delta": "0%"},
     {"low": 0.0, "high": 1.0},
     {"median": 5, "send_every": 5},
     {"moving_average": 5, "send_every": 5},
