@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ from msgspec import Meta
 from appliance.config import ConfigError, Document, field_names
 from appliance.devices import OFFLINE
 from appliance.settings import FilePath, Level
-from sensors.driver import Channel, DriverKind
+from sensors.driver import DriverKind, channels_of, numbers_of
 from sensors.endpoint import Endpoint
 from sensors.registry import UnknownKind, driver_class
 from sensors.topics import AgentTopics, legal_level, state_topic
@@ -221,7 +221,7 @@ def _config(document: Document) -> SensorsConfig:
             )
         seen[sensor.name] = number
     _refuse_shared_topics(document, keys.site, sensors)
-    _refuse_shared_pins(document, sensors)
+    _refuse_shared_hardware(document, sensors)
     return SensorsConfig(
         site=keys.site,
         agent=keys.agent or legal_level(socket.gethostname(), "agent"),
@@ -309,20 +309,6 @@ def _refuse_idle_heartbeat(document: Document, place: tuple[str | int, ...], sen
             raise document.error((*place, *path, "heartbeat_s"), problem, "add `delta`, or use `throttle_s`")
 
 
-def channels_of(kind: object, options: msgspec.Struct) -> tuple[Channel, ...]:
-    """Give what a sensor surely tells, as its kind and options say; nothing where only the driver, once built, can."""
-    tell = getattr(kind, "channels_of", None)
-    return tuple(getattr(kind, "channels", ()) if tell is None else tell(options))
-
-
-def numbers_of(kind: object, options: msgspec.Struct) -> tuple[str, ...] | None:
-    """Give the numbers that a sensor may measure; None where only the driver, once built, can tell."""
-    if measures := getattr(kind, "measures", ()):
-        return tuple(measures)
-    channels = channels_of(kind, options)
-    return tuple(channel.measurement for channel in channels if channel.role == "sensor") if channels else None
-
-
 def _merged(document: Document, place: tuple[str | int, ...], name: str) -> Treatment:
     """Take from the sensor what the table of one measurement leaves open; both were read before."""
     known = field_names(Treatment)
@@ -352,14 +338,28 @@ def _refuse_shared_topics(document: Document, site: str, sensors: tuple[SensorCo
                 )
 
 
-def _refuse_shared_pins(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
-    """Refuse two sensors on one pin of the header."""
-    owners: dict[int, str] = {}
+def _refuse_shared_hardware(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse two sensors of one pin, chip or 1-Wire device: two rooms would tell the same, or one of them nothing."""
+    owners: dict[tuple[object, ...], str] = {}
     for number, sensor in enumerate(sensors):
-        pin = getattr(sensor.options, "pin", None)
-        if isinstance(pin, int) and owners.setdefault(pin, sensor.name) != sensor.name:
-            problem = f'GPIO{pin} already is the pin of sensor "{owners[pin]}"'
-            raise document.error(("sensor", number, "pin"), problem, "give each its own pin")
+        for key, what, device in _hardware(sensor):
+            if device in owners:
+                problem = f'{what} is that of sensor "{owners[device]}" already'
+                raise document.error(("sensor", number, key), problem, f"give each sensor its own `{key}`")
+            owners[device] = sensor.name
+
+
+def _hardware(sensor: SensorConfig) -> Iterator[tuple[str, str, tuple[object, ...]]]:
+    """Give what only one sensor can have, as far as the file tells it: key, words and which one it is."""
+    options: Any = sensor.options
+    addresses = getattr(sensor.driver, "addresses", ())
+    if (pin := getattr(options, "pin", None)) is not None:
+        yield "pin", f"GPIO{pin}", ("pin", pin)
+    if hasattr(options, "id"):
+        yield "id", options.id or "the only thermometer on the bus", ("1-wire", options.id)
+    if addresses and (address := options.address or (addresses[0] if len(addresses) == 1 else None)) is not None:
+        key = "address" if len(addresses) > 1 else "bus"
+        yield key, f"the chip at {address:#04x} of bus {options.bus}", (options.bus, address)
 
 
 def _trust(document: Document, broker: Broker) -> Trust | None:
@@ -428,10 +428,8 @@ __all__ = [
     "ConfigError",
     "SensorConfig",
     "SensorsConfig",
-    "channels_of",
     "config_of",
     "load_config",
-    "numbers_of",
     "read_sensor",
     "usual_data_dir",
 ]

@@ -133,6 +133,20 @@ class DriverKind(Protocol):
         """Take hold of the hardware. Raises DriverUnavailable."""
 
 
+def channels_of(kind: object, options: "msgspec.Struct") -> tuple[Channel, ...]:
+    """Give what a sensor surely tells, as its kind and options say; nothing where only the driver, once built, can."""
+    tell = getattr(kind, "channels_of", None)
+    return tuple(getattr(kind, "channels", ()) if tell is None else tell(options))
+
+
+def numbers_of(kind: object, options: "msgspec.Struct") -> tuple[str, ...] | None:
+    """Give the numbers that a sensor may measure; None where only the driver, once built, can tell."""
+    if measures := getattr(kind, "measures", ()):
+        return tuple(measures)
+    channels = channels_of(kind, options)
+    return tuple(channel.measurement for channel in channels if channel.role == "sensor") if channels else None
+
+
 MOST_WORDS = 300  # characters of a foreign error: it travels in each health message
 
 

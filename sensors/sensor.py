@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from appliance.devices import Measurement
 from sensors.chain import Chain
-from sensors.config import SensorConfig, numbers_of
+from sensors.config import SensorConfig
 from sensors.derived import DERIVED
-from sensors.driver import Channel, Driver, DriverUnavailable, Polled, SensorError
+from sensors.driver import Channel, Driver, DriverUnavailable, Polled, SensorError, numbers_of
 from sensors.filters import longest_silence_s
 from sensors.health import Standing
 from sensors.plausibility import AllZero, Doubt, zeroed

@@ -2,14 +2,11 @@ import stat
 
 import pytest
 from authority import Authority
-from msgspec import convert
 from msgspec.structs import replace
 
 from appliance.config import ConfigError
 from appliance.settings import described
-from sensors.config import Keys, SensorKeys, channels_of, load_config, numbers_of, usual_data_dir
-from sensors.driver import DriverContext
-from sensors.hw.gpio import FakeGpio
+from sensors.config import Keys, SensorKeys, load_config, usual_data_dir
 from sensors.registry import KINDS, driver_class
 from sensors.topics import RESERVED_LEVELS, check_level
 from sensors.treatment import Treatment
@@ -119,7 +116,7 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     (f'{PLAYED}model = "motion"\nmedian = 3\n', 10, "sensor[2].median", ["no number"]),
     (f'{PLAYED}model = "lamp"\n[sensor.lamp]\ndelta = 1\n', 10, "sensor[2].lamp", ["no number"]),
     (f"{PLAYED}[sensor.temprature]\ndelta = 1\n", 9, "sensor[2].temprature", ['did you mean "temperature"?']),
-    (f"{DHT}{DOOR.replace('17', '4')}", 15, "sensor[3].pin", ['GPIO4 already is the pin of sensor "air"']),
+    (f"{DHT}{DOOR.replace('17', '4')}", 15, "sensor[3].pin", ['GPIO4 is that of sensor "air" already']),
     (KITCHEN, 6, "sensor[2].name", ["already called", "name of its own"]),
     ('[[sensor]]\nname = "x"\nroom = "attic"\n', 5, "sensor[2].kind", ["missing"]),
     ('[[sensor]]\nname = "x"\nkind = 7\nroom = "attic"\n', 7, "sensor[2].kind", ["7"]),
@@ -137,6 +134,36 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
 ]
 
 
+def two(kind, first, second, other=None):
+    """Two sensors with different keys, in different rooms."""
+    return "".join(
+        f'[[sensor]]\nname = "{room}"\nroom = "{room}"\nkind = "{kind}"\n{keys}\n'
+        for room, kind, keys in (("attic", kind, first), ("cellar", other or kind, second))
+    )
+
+
+SHARED = [
+    (
+        two("ds18b20", 'id = "28-000803702e49"', 'id = "28-000803702e49"'),
+        14,
+        "sensor[3].id",
+        ["28-000803702e49 is that"],
+    ),
+    (two("ds18b20", "", ""), 10, "sensor[3].id", ['the only thermometer on the bus is that of sensor "attic"']),
+    (two("bme280", "address = 0x76", "address = 118"), 14, "sensor[3].address", ["the chip at 0x76 of bus 1 is that"]),
+    (two("sht31", "address = 0x44", "address = 0x44", "sht4x"), 14, "sensor[3].address", ["the chip at 0x44 of bus 1"]),
+    (two("aht20", "", "address = 0x38"), 10, "sensor[3].bus", ["the chip at 0x38 of bus 1", "its own `bus`"]),
+    (two("aht20", "", ""), 10, "sensor[3].bus", ["the chip at 0x38 of bus 1", "give each sensor its own `bus`"]),
+    (
+        two("gpio_input", 'pin = 17\ninput = "door"', 'model = "DHT22"\npin = 17', "dht"),
+        16,
+        "sensor[3].pin",
+        ["GPIO17 is that of"],
+    ),
+]
+ERRORS += SHARED
+
+
 @pytest.mark.parametrize(("text", "line", "key", "parts"), ERRORS)
 def test_a_problem_is_one_line_with_place_key_and_cure(load, text, line, key, parts):
     with pytest.raises(ConfigError) as caught:
@@ -147,6 +174,21 @@ def test_a_problem_is_one_line_with_place_key_and_cure(load, text, line, key, pa
     words = str(error)
     assert "\n" not in words
     assert all(part in words for part in parts), words
+
+
+APART = [
+    two("ds18b20", 'id = "28-000803702e49"', 'id = "28-0316a2794dff"'),
+    two("bme280", "address = 0x76", "address = 0x77"),
+    two("bme280", "address = 0x76", ""),
+    two("bme280", "address = 0x76", "address = 0x76\nbus = 3"),
+    two("aht20", "", "bus = 3"),
+    two("host", "", 'disk = "/srv"'),
+]
+
+
+@pytest.mark.parametrize("text", APART)
+def test_sensors_with_hardware_of_their_own_are_taken(load, text):
+    assert len(load(text).sensors) == 2
 
 
 def test_a_measurement_takes_from_its_sensor_what_its_table_leaves_open(load):
@@ -208,46 +250,6 @@ def test_a_heartbeat_may_be_that_of_a_measurement_with_a_delta(load):
 def test_no_kind_has_a_key_that_all_sensors_have(kind):
     options = {setting.name for setting in described(driver_class(kind).Options)}
     assert options.isdisjoint(setting.name for setting in described(SensorKeys))
-
-
-KNOWN = [
-    ("dht", {"pin": 4, "model": "DHT11"}, ("temperature", "humidity")),
-    ("sht4x", {}, ("temperature", "humidity")),
-    ("ds18b20", {}, ("temperature",)),
-    ("gpio_input", {"pin": 4, "input": "door"}, ()),
-    ("gpio_input", {"pin": 4, "input": "button", "measurement": "bell"}, ()),
-    ("gpio_output", {"pin": 4, "output": "relay"}, ()),
-    ("pulse_counter", {"pin": 4, "counts": "rain", "per_pulse": 0.2}, ("rain",)),
-    ("pulse_counter", {"pin": 4, "counts": "gas", "per_pulse": 1, "rate": True}, ("gas", "gas_flow")),
-    ("simulated", {}, ("temperature", "humidity")),
-    ("simulated", {"model": "energy"}, ("power", "energy")),
-    ("simulated", {"model": "button"}, ()),
-    ("simulated", {"model": "relay"}, ()),
-]
-
-
-@pytest.mark.parametrize(("kind", "keys", "numbers"), KNOWN)
-def test_the_numbers_of_a_sensor_are_known_before_there_is_hardware(kind, keys, numbers):
-    driver = driver_class(kind)
-    assert numbers_of(driver, convert(keys, driver.Options)) == numbers
-
-
-def test_every_kind_tells_its_numbers_before_there_is_hardware():
-    told = {kind for kind in KINDS if any(hasattr(driver_class(kind), name) for name in ("channels", "channels_of"))}
-    assert set(KINDS) - told == {"host"}
-    host = driver_class("host")
-    assert {"cpu_temperature", "wifi_signal"} < set(numbers_of(host, host.Options()))
-    assert numbers_of(object(), host.Options()) is None
-
-
-def test_what_a_built_sensor_tells_is_what_was_known_before():
-    keys = [(kind, keys) for kind, keys, _ in KNOWN if kind not in ("dht", "sht4x", "ds18b20")]
-    for kind, given in keys:
-        driver = driver_class(kind)
-        options = convert(given, driver.Options)
-        sensor = driver.build(options, DriverContext(name="x", gpio=FakeGpio()))
-        assert sensor.channels == channels_of(driver, options)
-        sensor.close()
 
 
 def test_reading_faster_than_the_kind_allows_is_refused(load):
