@@ -80,7 +80,7 @@ def test_every_model_keeps_the_contract(model):
         assert driver.serial_number is None
         assert isinstance(driver, Polled if model in INSTRUMENTS else Watched)
         assert isinstance(driver, Switched) is (model in {"relay", "lamp"})
-        assert tuple(channel.measurement for channel in driver.channels) == Simulated.measurements(options(model))
+        assert driver.channels == Simulated.channels_of(options(model))
     finally:
         driver.close()
         driver.close()
