@@ -33,6 +33,7 @@ Method = Literal["auto", "pulseio", "bitbang"]
 START_TIMEOUT_S = 20.0  # a Pi Zero imports for ten
 MEASURE_TIMEOUT_S = dht_child.SPACING_S + 3.0
 END_TIMEOUT_S = 0.5
+FRESH_AFTER = 6  # failures in a row: after hours the library's helper may hear no pulses any more, and spin
 IPC_RMID = 0
 INSTALL = "pip install 'home-sensor-appliance[hardware]'"
 
@@ -107,6 +108,7 @@ class DhtProcess:
         self._pending = b""
         self._queues: list[int] = []  # the library's message queues: they outlast a child that was killed
         self._asked = False  # this child
+        self._failures = 0  # in a row
         self._measured_at = -math.inf  # at the latest, by a child that has ended
         self._closed = False
         self._busy = Lock()  # held for a whole measurement: only its holder touches the pipes
@@ -130,7 +132,9 @@ class DhtProcess:
                 raise self._ended(child) from error
             answer = self._answer(child, self._measure_timeout_s)
             if "error" in answer:
+                self._failed(child)
                 raise explain(answer, self._pin)
+            self._failures = 0
             temperature = signed(self._kind, bytes.fromhex(answer["frame"]), float(answer["temperature"]))
             return Measurement(temperature, float(answer["humidity"]), answer["frame"])
 
@@ -189,6 +193,13 @@ class DhtProcess:
         line, _, self._pending = self._pending.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _failed(self, child: subprocess.Popen[bytes]) -> None:
+        """Let the next measurement have a fresh helper where this one may be the reason."""
+        self._failures += 1
+        if self._queues and self._failures >= FRESH_AFTER:
+            self._failures = 0
+            self._drop(child)
 
     def _ended(self, child: subprocess.Popen[bytes]) -> SensorError:
         self._drop(child)

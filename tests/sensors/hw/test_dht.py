@@ -247,6 +247,25 @@ def test_a_helper_that_hangs_is_killed_and_its_queue_removed(process):
     assert wait_until(lambda: not left_by(process.notes))
 
 
+def test_a_helper_that_hears_nothing_any_more_is_replaced(process, monkeypatch):
+    monkeypatch.setattr("sensors.hw.dht.FRESH_AFTER", 1)
+    sensor = pulseio(process, "worn")
+    sensor.start()
+    first = json.loads(process.notes.read_text())
+    with pytest.raises(Disconnected):
+        sensor.measure()
+    assert wait_until(lambda: not is_running(first["helper"]))
+    assert sensor.measure() == MEASURED
+    assert json.loads(process.notes.read_text())["helper"] != first["helper"]
+
+
+def test_a_sensor_that_is_unplugged_keeps_its_helper_for_a_while(process):
+    sensor = pulseio(process, "worn")
+    with pytest.raises(Disconnected):
+        sensor.measure()
+    assert len(left_by(process.notes)) == 3
+
+
 def test_closing_during_a_hung_measurement_leaves_no_queue(process):
     sensor = pulseio(process, "deaf")
     sensor.start()
