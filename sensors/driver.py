@@ -42,6 +42,7 @@ class Channel:
     high: float | None = None
     max_step: float | None = None  # largest believable change between two readings
     decimals: int | None = None  # what the sensor can really tell apart
+    comes_late: bool = False  # it may be unknown for long and nothing is wrong: no `timeout_s` waits for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
