@@ -152,9 +152,13 @@ MOST_WORDS = 300  # characters of a foreign error: it travels in each health mes
 
 
 class SensorError(Exception):
-    """A sensor could not be read; the text is for people, `cause` for counters and health."""
+    """A sensor could not be read; the text is for people, `cause` for counters and health.
+
+    `raw` is what the hardware sent, if anything came, for people who look for a fault.
+    """
 
     cause = "failed"
+    raw = ""
 
 
 class Disconnected(SensorError):

@@ -140,7 +140,9 @@ ARROWS = {
     # the agent: of the service it knows the version and what both sides must agree on
     "sensors": set(),
     "sensors.__main__": {"sensors.cli"},
-    "sensors.simulate": {"sensors.fleet", "sensors.house"},
+    "sensors.simulate": {"sensors.fleet", "sensors.house", "sensors.output", "sensors.scratch"},
+    "sensors.output": set(),
+    "sensors.scratch": set(),
     "sensors.fleet": {
         "sensors.agent",
         "sensors.config",
@@ -162,6 +164,7 @@ ARROWS = {
         "sensors.driver",
         "sensors.keepsakes",
         "sensors.outbox",
+        "sensors.output",
         "sensors.reading",
         "sensors.registry",
         "sensors.sensor",
@@ -287,8 +290,10 @@ ARROWS = {
         "sensors.keepsakes",
         "sensors.reading",
     },
+    "sensors.drivers.ds18b20": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.simulated": {
         "sensors.driver",
+        "sensors.drivers.ds18b20",  # reads a frame of the house's
         "sensors.drivers.gpio_input",  # on a pin of the house: what is simulated is the pin
         "sensors.house",
         "sensors.hw",
@@ -300,6 +305,8 @@ ARROWS = {
         "sensors.config",
         "sensors.driver",
         "sensors.drivers",
+        "sensors.drivers.dht",
+        "sensors.drivers.ds18b20",
         "sensors.drivers.host",
         "sensors.endpoint",
         "sensors.hw",
@@ -359,6 +366,7 @@ LIBRARIES = {
         "sensors.driver",
         "sensors.drivers",
         "sensors.drivers.dht",
+        "sensors.drivers.ds18b20",
         "sensors.drivers.gpio_input",
         "sensors.drivers.gpio_output",
         "sensors.drivers.host",
