@@ -13,7 +13,7 @@ from msgspec import Meta
 from appliance.config import ConfigError, Document, field_names
 from appliance.devices import OFFLINE
 from appliance.settings import FilePath, Level
-from sensors.driver import DriverKind
+from sensors.driver import DriverKind, channels_of, numbers_of
 from sensors.endpoint import Endpoint
 from sensors.registry import UnknownKind, driver_class
 from sensors.topics import AgentTopics, legal_level, state_topic
@@ -146,11 +146,13 @@ class SensorConfig:
     @property
     def measurements(self) -> tuple[str, ...]:
         """What it says, as far as that is known before there is hardware."""
-        own = getattr(self.driver, "measurements", None)
-        return (*(numbers_of(self.driver) if own is None else own(self.options)), *self.keys.derived)
+        told = [channel.measurement for channel in channels_of(self.driver, self.options)]
+        return (*(told or numbers_of(self.driver, self.options) or ()), *self.keys.derived)
 
     def mistake_among(self, measured: Collection[str]) -> Mistake | None:
         """Say what does not go with the numbers that the sensor measures."""
+        if not measured and self.keys.timeout_s is not None:
+            return ("timeout_s",), "this sensor measures no number that could stay away", "remove it"
         return mistake_among(measured, self.keys, self.keys.derived, self.tables)
 
 
@@ -266,11 +268,17 @@ def read_sensor(document: Document, number: int) -> SensorConfig:
     _refuse_hurry(document, place, driver, keys)
     treatments = {name: _merged(document, place, name) for name in names}
     sensor = SensorConfig(keys=keys, driver=driver, options=options, tables=tables, treatments=treatments)
+    measured = numbers_of(driver, options)
+    if measured == ():  # first, as nothing will do for keys that have nothing to treat
+        _refuse(document, place, sensor.mistake_among(measured))
+        if not hasattr(driver, "interval_s") and keys.interval_s is not None:
+            problem = f"a {kind} like this is not asked, it speaks up by itself"
+            raise document.error((*place, "interval_s"), problem, "remove it")
     _refuse(document, place, keys.mistake())
     for name, treatment in treatments.items():
         _refuse(document, (*place, name), treatment.mistake())
     _refuse_idle_heartbeat(document, place, sensor)
-    if measured := numbers_of(driver):
+    if measured:
         _refuse(document, place, sensor.mistake_among(measured))
     return sensor
 
@@ -299,13 +307,6 @@ def _refuse_idle_heartbeat(document: Document, place: tuple[str | int, ...], sen
         if delta is None and "heartbeat_s" in document.at((*place, *path)):
             problem = "without `delta` every number is sent anyway"
             raise document.error((*place, *path, "heartbeat_s"), problem, "add `delta`, or use `throttle_s`")
-
-
-def numbers_of(kind: object) -> tuple[str, ...]:
-    """Give the numbers that sensors of a kind may measure; empty where only the driver, once built, can tell."""
-    if measures := getattr(kind, "measures", ()):
-        return tuple(measures)
-    return tuple(channel.measurement for channel in getattr(kind, "channels", ()) if channel.role == "sensor")
 
 
 def _merged(document: Document, place: tuple[str | int, ...], name: str) -> Treatment:
@@ -428,7 +429,6 @@ __all__ = [
     "SensorsConfig",
     "config_of",
     "load_config",
-    "numbers_of",
     "read_sensor",
     "usual_data_dir",
 ]

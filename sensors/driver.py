@@ -42,6 +42,7 @@ class Channel:
     high: float | None = None
     max_step: float | None = None  # largest believable change between two readings
     decimals: int | None = None  # what the sensor can really tell apart
+    comes_late: bool = False  # it may be unknown for long and nothing is wrong: no `timeout_s` waits for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,15 +123,29 @@ class Linked(Protocol):
 class DriverKind(Protocol):
     """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it.
 
-    A kind may name the numbers that its sensors measure as `measures`, or have `channels` in the class: then mistakes
-    in the tables of single measurements are found before there is hardware, and so are two sensors of one topic. Where
-    the options decide, a class method `measurements(options)` names all that the sensor says.
+    A kind whose sensors all have the same `channels` has them in the class; one whose options decide has a class method
+    `channels_of(options)`; one that can only tell what numbers there may be names them as `measures`. Then keys that
+    do not go with what is measured, and topics that two sensors would share, are found before there is hardware.
     """
 
     Options: "type[msgspec.Struct]"
 
     def build(self, options: "msgspec.Struct", context: DriverContext) -> Driver:
         """Take hold of the hardware. Raises DriverUnavailable."""
+
+
+def channels_of(kind: object, options: "msgspec.Struct") -> tuple[Channel, ...]:
+    """Give what a sensor surely tells, as its kind and options say; nothing where only the driver, once built, can."""
+    tell = getattr(kind, "channels_of", None)
+    return tuple(getattr(kind, "channels", ()) if tell is None else tell(options))
+
+
+def numbers_of(kind: object, options: "msgspec.Struct") -> tuple[str, ...] | None:
+    """Give the numbers that a sensor may measure; None where only the driver, once built, can tell."""
+    if measures := getattr(kind, "measures", ()):
+        return tuple(measures)
+    channels = channels_of(kind, options)
+    return tuple(channel.measurement for channel in channels if channel.role == "sensor") if channels else None
 
 
 MOST_WORDS = 300  # characters of a foreign error: it travels in each health message

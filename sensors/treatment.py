@@ -95,6 +95,11 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Leave out what was done to the values that a derived one is computed from."""
         return msgspec.structs.replace(self, **dict.fromkeys(BELIEF + CALIBRATION))
 
+    def first_set(self) -> str | None:
+        """Name the first key that asks for something."""
+        keys = msgspec.structs.fields(Treatment)
+        return next((key.name for key in keys if getattr(self, key.name) != key.default), None)
+
     def first_of(self, keys: Collection[str]) -> str | None:
         """Name the first of these keys that is set."""
         return next((key for key in keys if getattr(self, key) is not None), None)
@@ -108,6 +113,8 @@ def mistake_among(
     `tables` are those of single measurements, as they stand in the file: [sensor.temperature].
     """
     words = " and ".join(measured) if measured else "no number"
+    if not measured and (key := treatment.first_set()) is not None:
+        return (key,), f"this sensor measures {words}", "remove it"
     for name in derived:
         if not set(DERIVED[name].inputs) <= set(measured):
             inputs = " and ".join(DERIVED[name].inputs)
@@ -115,8 +122,7 @@ def mistake_among(
     key = treatment.first_of(BELIEF + CALIBRATION)
     if key is not None and len(measured) != 1:
         places = " or ".join(f"[sensor.{name}]" for name in measured)
-        cure = f"say which one is meant: put it under {places}" if places else "remove it"
-        return (key,), f"this sensor measures {words}", cure
+        return (key,), f"this sensor measures {words}", f"say which one is meant: put it under {places}"
     for name, table in tables.items():
         if name in derived:
             if (key := table.first_of(BELIEF + CALIBRATION)) is not None:

@@ -126,9 +126,9 @@ class GpioOutput:
     serial_number: str | None = None
 
     @classmethod
-    def measurements(cls, options: "GpioOutput.Options") -> tuple[str, ...]:
-        """Name what an output with these options says."""
-        return (options.measurement or options.output,)
+    def channels_of(cls, options: "GpioOutput.Options") -> tuple[Channel, ...]:
+        """Give what it switches."""
+        return (Channel(measurement=options.measurement or options.output, role="switch"),)
 
     @classmethod
     def build(cls, options: "GpioOutput.Options", context: DriverContext) -> "GpioOutput":
@@ -160,8 +160,8 @@ class GpioOutput:
         switching: Switching,
         group: Interlock | None,
     ) -> None:
-        (self._measurement,) = self.measurements(options)
-        self.channels = (Channel(measurement=self._measurement, role="switch"),)
+        self.channels = self.channels_of(options)
+        self._measurement = self.channels[0].measurement
         self.trouble: SensorError | None = None
         self._line = line
         self._options = options

@@ -76,7 +76,9 @@ AMONG = [  # measured, keys of the sensor, derived, tables; the key that is wron
     (AIR, {}, (), {}, None, ""),
     (AIR, {"delta": 0.5}, DEW, {"humidity": {"offset": 2.0, "low": 5.0}, "dew_point": {"delta": 1.0}}, None, ""),
     (("temperature",), {"offset": 1.0, "high": 60.0}, (), {}, None, ""),
-    ((), {"delta": 0.5}, (), {}, None, ""),  # a door
+    ((), {}, (), {}, None, ""),  # a door
+    ((), {"delta": 0.5}, (), {}, ("delta",), "measures no number; remove it"),
+    ((), {"heartbeat_s": 30.0}, (), {}, ("heartbeat_s",), "measures no number; remove it"),
     (AIR, {"offset": 1.0}, (), {}, ("offset",), "[sensor.temperature] or [sensor.humidity]"),
     (AIR, {"high": 40.0}, (), {}, ("high",), "[sensor.temperature] or [sensor.humidity]"),  # °C and %
     (AIR, {"calibrate": ((0, 1), (2, 3))}, (), {}, ("calibrate",), "[sensor.temperature]"),
