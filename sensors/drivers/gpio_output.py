@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.settings import Level
 from sensors.driver import Channel, Disconnected, DriverContext, SensorError, TimedOut, as_sensor_error
 from sensors.hw.gpio import OutputLine, open_gpio
 from sensors.hw.header import GpioNumber
@@ -51,7 +52,7 @@ class GpioOutput:
             Meta(description="What is connected; the topic, unless `measurement` says otherwise."),
         ]
         measurement: Annotated[
-            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Level | None,
             Meta(description="Last level of the topic, such as pump; without it, the same as `output`."),
         ] = None
         active: Annotated[

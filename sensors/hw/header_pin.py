@@ -2,7 +2,8 @@
 
 gpiozero's own class claims every pin as an input, makes an output of it at 0 V and only then sets its level, whatever
 `initial_value` says: a relay that is on at 0 V clicks at each start. At the end it makes an input of it again, and the
-relay hangs in the air. Here an output is claimed with its level, and stays as it is when its device is closed.
+relay hangs in the air. Here an output is claimed with its level, and stays as it is when its device is closed. An input
+that is closed is free again, for the doctor and for other programs; gpiozero would hold it while the process lives.
 """
 
 from typing import Any
@@ -39,7 +40,9 @@ def header_factory(chip: int) -> Any:
         def close(self) -> None:
             """Let go of an input. An output stays claimed, and so at its level, for as long as the process lives."""
             if self._claimed == "input":
-                super().close()
+                self.when_changed = None
+                lgpio.gpio_free(self.factory._handle, self._number)  # noqa: SLF001 as gpiozero does
+                self._claimed = None
 
     factory = LGPIOFactory(chip=chip)
     factory.pin_class = HeaderPin

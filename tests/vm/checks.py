@@ -180,6 +180,37 @@ def check_a_button_tells_its_presses():
             time.sleep(0.2)
 
 
+def check_an_input_is_free_when_its_sensor_is_closed():
+    drive(14, high=True)
+    for _ in range(3):  # and can be taken again
+        with watched(GpioInput, pin=14, input="door", debounce_s=0.01) as (_, reports):
+            assert next_of(reports) is True
+            assert KernelChips().line(HEADER, 14).used
+            drive(14, high=False)
+            assert next_of(reports) is False
+            drive(14, high=True)
+            assert next_of(reports) is True
+        assert not KernelChips().line(HEADER, 14).used
+    with watched(GpioOutput, pin=14, output="lamp") as (lamp, reports):
+        heard(reports, False)
+        lamp.switch("lamp", True)
+        heard(reports, True)
+        assert level(14)
+
+
+def check_edges_have_the_time_of_our_clock():
+    drive(15, high=True)
+    line, edges = open_gpio().open_input(15, "up"), SimpleQueue()
+    line.on_edge(lambda high, at: edges.put((high, at)))
+    for high in (False, True, False):
+        before = time.monotonic()
+        drive(15, high=high)
+        told, at = edges.get(timeout=PATIENCE_S)
+        assert told is high
+        assert before <= at <= time.monotonic()
+    line.close()
+
+
 def check_a_claimed_line_is_told_and_left_alone():
     with held_by_another() as other:
         chips = KernelChips()

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 
 from appliance.store.rollup import Reading as Recorded
 from appliance.store.rollup import is_counter, roll
+from sensors.config import SensorConfig, SensorKeys
 from sensors.driver import DriverContext, DriverUnavailable, Polled
 from sensors.drivers.pulse_counter import METERS, PulseCounter, Pulses, Rate
 from sensors.hw.gpio import FakeGpio, GpiozeroGpio
 from sensors.keepsakes import RETRY_S, WRITE_EVERY_S, Keepsakes
+from sensors.sensor import Sensor
+from sensors.topics import AgentTopics
 
 ON, OFF = True, False
 KERNEL = 1_700_000_000.0  # its clock need not be ours
@@ -320,6 +323,24 @@ def test_the_history_makes_up_for_a_total_that_is_gone(tmp_path):
     assert minute.increase == 500
 
 
+def test_a_power_cut_is_no_second_meter_in_the_history(tmp_path):
+    """It takes the pulses since the total was last written; the history has them, and adds up what comes after."""
+    path, keys = tmp_path / "kept", {"start": 48211.4}
+    meter = Meter(Keepsakes(path), **keys)
+    totals = [meter.read()["energy"]]
+    meter.keepsakes.write(0.0)
+    meter.pulse(50)
+    totals.append(meter.read()["energy"])
+    meter = Meter(Keepsakes(path), **keys)
+    totals.append(meter.read()["energy"])
+    meter.pulse(30)
+    totals.append(meter.read()["energy"])
+    assert totals == [48211.4, 48211.45, 48211.4, 48211.43]
+    recorded = [Recorded(at_ms=1000 * second, value=round(total * 1000)) for second, total in enumerate(totals)]
+    (minute,) = roll(recorded, 60_000, before=None, hold_ms=None, counter=True)
+    assert minute.increase == 80
+
+
 def test_lost_edges_are_found_by_looking_twice():
     meter = Meter()
     meter.pulse(3)
@@ -374,6 +395,18 @@ def test_before_the_first_pulse_there_is_no_rate():
     assert {reading.measurement for reading in meter.sensor.read()} == {"energy"}
     meter.now += 61
     assert meter.read() == {"energy": 0.001, "power": 0.0}
+
+
+def test_a_rate_that_is_not_known_yet_is_no_silence():
+    meter = Meter(rate=True, rate_zero_s=900)
+    keys = SensorKeys(name="meter", kind="pulse_counter", room="cellar", timeout_s=600)
+    options = PulseCounter.Options(pin=17, counts="energy", per_pulse=0.001, rate=True)
+    sensor = Sensor(SensorConfig(keys=keys, driver=PulseCounter, options=options), AgentTopics("home", "house"))
+    sensor.built(meter.sensor)
+    for now in range(0, 1800, 60):
+        sensor.outgoing(meter.sensor.read(), float(now))
+        assert sensor.silence.trouble(float(now)) is None
+    assert sensor.silence.trouble(1800.0 + 600) is not None  # the total is awaited
 
 
 def test_what_was_read_is_shown_raw():

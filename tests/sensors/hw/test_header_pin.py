@@ -23,6 +23,7 @@ class FakeLgpio(ModuleType):
         self.levels = {}
         self.modes = {}
         self.told = {}
+        self.cancelled = []
 
     def gpiochip_open(self, number):
         return number
@@ -35,6 +36,9 @@ class FakeLgpio(ModuleType):
         self.claims.append(("output", pin, level, flags))
         self.levels[pin] = [level]
         self.modes[pin] = 2
+
+    def gpiochip_close(self, _handle):
+        pass
 
     def gpio_free(self, _handle, pin):
         self.claims.append(("free", pin))
@@ -58,8 +62,8 @@ class FakeLgpio(ModuleType):
         self.told[pin] = func
 
         class Callback:
-            def cancel(self):
-                pass
+            def cancel(_self):  # noqa: N805 self is lgpio
+                self.cancelled.append(pin)
 
         return Callback()
 
@@ -119,13 +123,34 @@ def test_an_output_given_back_stays_driven_and_can_be_taken_again(lgpio, gpio):
     assert lgpio.levels[17] == [1, 1, 0]
 
 
-def test_an_input_is_claimed_and_given_back_as_gpiozero_does(lgpio, gpio):
+@pytest.mark.parametrize("edges", [False, True])
+def test_an_input_is_claimed_and_free_when_it_is_closed(lgpio, gpio, edges):
     line = gpio.open_input(17, "up")
     assert [claim[0] for claim in lgpio.claims[:4]] == ["input", "input", "free", "input"]
     assert lgpio.claims[0] == ("input", 17, FakeLgpio.SET_PULL_NONE)
     assert lgpio.claims[3] == ("input", 17, FakeLgpio.SET_PULL_UP)
+    if edges:
+        line.on_edge(lambda _level, _at: None)
     line.close()
-    assert lgpio.claims[-1] == ("input", 17, FakeLgpio.SET_PULL_NONE)
+    assert lgpio.claims[-1] == ("free", 17)
+    assert lgpio.cancelled == [17]
+    count = len(lgpio.claims)
+    line.close()
+    gpio._factory.close()
+    assert len(lgpio.claims) == count
+
+
+def test_an_input_that_was_closed_can_be_taken_again_as_either(lgpio, gpio):
+    gpio.open_input(17, "up").close()
+    seen = []
+    line = gpio.open_input(17, "down")
+    line.on_edge(lambda level, _at: seen.append(level))
+    lgpio.told[17](0, 17, 1, 1_000_000_000)
+    assert seen == [True]
+    line.close()
+    output = gpio.open_output(17, True, False)
+    assert lgpio.claims[-1] == ("output", 17, 1, FakeLgpio.SET_PULL_DOWN)
+    output.close()
 
 
 def test_an_output_that_cannot_be_claimed_leaves_nothing_behind(lgpio, gpio, monkeypatch):
