@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Literal, Protocol
 
 from sensors.driver import DriverUnavailable
@@ -117,6 +117,9 @@ class GpiozeroGpio:
     """Pins through gpiozero and one of its pin factories: lgpio's on a Pi, the mock's in tests."""
 
     def __init__(self, factory: Any) -> None:
+        # gpiozero closes a device that failed half-way when Python collects it; where that happens while it reserves
+        # the next pin, a plain lock, which is its own, is waited for by the thread that holds it, for ever.
+        factory._res_lock = RLock()  # noqa: SLF001
         self._factory = factory
         self._lock = Lock()
         self._resting: dict[int, Any] = {}  # outputs that were given back and are still driven, by pin

@@ -59,6 +59,40 @@ def test_an_output_belongs_to_one_sensor(bench):
     line.close()
 
 
+def test_what_is_left_of_a_failed_output_does_not_hang_the_next():
+    """Python may collect it at any moment; here it does while gpiozero reserves a pin."""
+
+    class CollectedFactory(MockFactory):
+        reserves = False
+
+        def reserve_pins(self, *devices_and_names):
+            self.reserves = True
+            super().reserve_pins(*devices_and_names)
+            self.reserves = False
+
+        def _get_board_info(self):
+            if self.reserves:
+                gc.collect()
+            return super()._get_board_info()
+
+    factory = CollectedFactory()
+    gpio = GpiozeroGpio(factory)
+    factory.pin(17).output_with_state = lambda _state: 1 / 0
+    with pytest.raises(DriverUnavailable) as caught:
+        gpio.open_output(17, False, False)
+    leftover = [caught.value]
+    leftover.append(leftover)  # as an outcome that stands in the traceback of its own error
+    del caught, leftover
+    lines = []
+    opening = threading.Thread(target=lambda: lines.append(gpio.open_output(18, True, True)), daemon=True)
+    opening.start()
+    opening.join(10)
+    assert lines
+    assert lines[0].level() is True
+    lines[0].close()
+    factory.close()
+
+
 def test_an_unknown_output_is_named(bench):
     with pytest.raises(DriverUnavailable, match="this Raspberry Pi has no GPIO99 on its header"):
         bench.gpio.open_output(99, False, False)
