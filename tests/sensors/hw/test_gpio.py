@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 from importlib import import_module
+from queue import SimpleQueue
 from textwrap import dedent
 from types import ModuleType
 
@@ -49,6 +50,39 @@ def test_an_output_has_its_level_at_once_and_keeps_it_when_it_is_given_back(benc
     again = bench.gpio.open_output(17, not level, not level)
     assert again.level() is not level
     again.close()
+
+
+def edges_of(line):
+    """What a line tells of its edges, as they come."""
+    edges = SimpleQueue()
+    line.on_edge(lambda level, _at: edges.put(level))
+    return edges
+
+
+def test_an_input_that_was_given_back_is_heard_again(pins):
+    pin = pins.pin(17)
+    for _ in range(3):
+        line = pins.gpio.open_input(17, "down")
+        edges = edges_of(line)
+        pin.drive_high()
+        assert edges.get(timeout=10) is True
+        pin.drive_low()
+        assert edges.get(timeout=10) is False
+        line.close()
+        assert edges.empty()
+
+
+def test_the_other_inputs_are_heard_while_one_is_given_back(pins):
+    lines = [pins.gpio.open_input(number, "up") for number in (4, 17, 27)]
+    edges = [edges_of(line) for line in lines]
+    while lines:
+        lines.pop().close()
+        edges.pop()
+        for heard, number in zip(edges, (4, 17), strict=False):
+            pins.pin(number).drive_low()
+            assert heard.get(timeout=10) is False
+            pins.pin(number).drive_high()
+            assert heard.get(timeout=10) is True
 
 
 def test_an_output_belongs_to_one_sensor(bench):
