@@ -14,17 +14,17 @@ from appliance.broker.image import Image
 from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
+from appliance.store.aside import lines
 from appliance.store.beside import read_anyway
 from appliance.store.chores import Terms
-from appliance.store.damage import lines
 from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
 from appliance.store.missing import Missing, missings
+from appliance.store.opening import open_ledger
 from appliance.store.room import Room
-from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.wear import Wear, device_counter, process_counter
 from appliance.store.writer import Writer
 from appliance.store.written import Loaded

@@ -202,6 +202,8 @@ def _read(arguments: argparse.Namespace) -> int:
             print(f"raw: {raw}")
         if problem:
             print(f"sensor {sensor.name}: {problem}", file=sys.stderr)
+        elif not told:
+            print("it can be read; it has no state, and tells what happens as it happens")
     return FAILED if problem or any(row["refused"] for row in told) else OK
 
 
@@ -210,6 +212,7 @@ def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[di
     from queue import Empty, SimpleQueue  # noqa: PLC0415
 
     from sensors.driver import DriverContext, Polled  # noqa: PLC0415
+    from sensors.keepsakes import Keepsakes  # noqa: PLC0415
     from sensors.worker import Outcome, Worker  # noqa: PLC0415
 
     outcomes: SimpleQueue[Outcome] = SimpleQueue()
@@ -228,12 +231,10 @@ def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[di
     driver: Driver | None = None
     rows: list[dict[str, Any]] = []
     problem = ""
+    kept = Keepsakes(config.keepsakes_path)  # nobody has it written
+    context = DriverContext(name=sensor.name, room=sensor.keys.room, keepsakes=kept)
     try:
-        driver = ask(
-            "build",
-            lambda: sensor.driver.build(sensor.options, DriverContext(name=sensor.name, room=sensor.keys.room)),
-            BUILD_S,
-        )
+        driver = ask("build", lambda: sensor.driver.build(sensor.options, context), BUILD_S)
         if isinstance(driver, Polled):
             readings = ask("read", driver.read, driver.timeout_s + SLACK_S)
         else:

@@ -27,6 +27,7 @@ from sensors.driver import (
     Watched,
     as_sensor_error,
 )
+from sensors.plausibility import Jump
 from sensors.reading import Reading
 from sensors.schedule import Schedule
 from sensors.sensor import Outgoing, Sensor
@@ -278,7 +279,8 @@ class Crew:
                 self._built(sensor, outcome.result)  # late is better than holding pins that nobody knows of
             case "read" if in_time and outcome.error is None:
                 self._schedule.succeeded(sensor.name, self._now)
-                self._take(sensor, outcome.result, self._wall_clock())
+                if outcome.result != []:  # nothing yet is neither good nor bad
+                    self._take(sensor, outcome.result, self._wall_clock())
             case "watch" if outcome.error is None:
                 self._fine(sensor)
             case "watch":
@@ -345,6 +347,8 @@ class Crew:
                 self._ill(sensor, silent, final=True)
             for refusal in refusals:  # the sensor's other values are sound
                 sensor.standing.refused(refusal)
+        if any(isinstance(refusal, Jump) and refusal.first for refusal in refusals):
+            self._schedule.repeat(sensor.name, self._now)
         if passed:
             self._listener.measured(passed, at)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 FIRST_WITHIN_S = 2.0  # every sensor speaks soon after the start, but not all in one instant
 APART_S = 0.1  # between the first reads of sensors whose drivers were built in one instant
 LONGEST_BACK_OFF_S = 300.0
+REPEAT_AFTER_S = 10.0  # what disturbs a line is over by then, and no hardware gives the same measurement twice
 GOLDEN = 0.618_033_988_749_895  # multiples of it, modulo 1, fill an interval evenly however many there are
 
 
@@ -76,6 +77,12 @@ class Schedule:
         turn = self._turns[name]
         turn.due = max(now, self._free_at)
         self._free_at = turn.due + APART_S
+
+    def repeat(self, name: str, now: float) -> None:
+        """Have what was just read asked once more soon, to confirm it, whatever its interval."""
+        turn = self._turns[name]
+        if turn.due is not None and turn.asked is not None:
+            turn.due = min(turn.due, max(now + REPEAT_AFTER_S, turn.asked + turn.min_interval_s))
 
     def rest(self, name: str) -> None:
         """Read no more until `again`: the sensor speaks up by itself."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from appliance.devices import Measurement
 from sensors.chain import Chain
-from sensors.config import SensorConfig, numbers_of
+from sensors.config import SensorConfig
 from sensors.derived import DERIVED
-from sensors.driver import Channel, Driver, DriverUnavailable, Polled, SensorError
+from sensors.driver import Channel, Driver, DriverUnavailable, Polled, SensorError, numbers_of
 from sensors.filters import longest_silence_s
 from sensors.health import Standing
 from sensors.plausibility import AllZero, Doubt, zeroed
@@ -62,7 +62,8 @@ class Sensor:
                 raise SensorError(f"the measurement {error}") from None
         numbers = [channel.measurement for channel in driver.channels if channel.role == "sensor"]
         # What this kind may measure and this computer does not have is no mistake.
-        if mistake := self.config.mistake_among(tuple(dict.fromkeys((*numbers, *numbers_of(self.config.driver))))):
+        may = numbers_of(self.config.driver, self.config.options) or ()
+        if mistake := self.config.mistake_among(tuple(dict.fromkeys((*numbers, *may)))):
             path, problem, cure = mistake
             raise DriverUnavailable(f"{'.'.join(path)}: {problem}; {cure}")
         self.driver = driver

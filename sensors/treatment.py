@@ -16,7 +16,7 @@ from sensors.derived import DERIVED
 Positive = Annotated[float, Meta(gt=0)]
 Digits = Annotated[int, Meta(ge=0, le=6)]
 Window = Annotated[int, Meta(ge=2, le=1_000)]
-Share = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?%$")]
+Share = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?%(?!\n)$")]
 Point = tuple[float, float]
 
 Mistake = tuple[tuple[str, ...], str, str]
@@ -60,10 +60,11 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = None
     decimals: Annotated[Digits | None, Meta(description="Digits after the point.")] = None
     delta: Annotated[
-        Positive | Share | None,
+        Annotated[float, Meta(ge=0)] | Share | None,
         Meta(
-            description='Smaller changes of a number are not sent, `0.2` or `"5%"` of it; without it, all are.',
-            extra={"cure": 'give a number above 0, or a share such as "5%"'},
+            description='Smaller changes of a number are not sent, `0.2` or `"5%"` of it; with `0`, the same number '
+            "again is not; without it, all are.",
+            extra={"cure": 'give a number from 0, or a share such as "5%"'},
         ),
     ] = None
     heartbeat_s: Annotated[
@@ -79,8 +80,6 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             (reads, true), (reads_too, true_too) = self.calibrate
             if reads == reads_too or true == true_too:
                 return ("calibrate",), "the two points make no line", "measure at two points that are far apart"
-        if isinstance(self.delta, str) and float(self.delta.removesuffix("%")) == 0:
-            return ("delta",), "every number differs by 0%", 'give a share such as "5%", or remove the key'
         if self.scale == 0:
             return ("scale",), "0 would make all numbers one", "give the factor, such as 1.02"
         if self.low is not None and self.high is not None and self.low >= self.high:
@@ -92,6 +91,11 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def of_derived(self) -> "Treatment":
         """Leave out what was done to the values that a derived one is computed from."""
         return msgspec.structs.replace(self, **dict.fromkeys(BELIEF + CALIBRATION))
+
+    def first_set(self) -> str | None:
+        """Name the first key that asks for something."""
+        keys = msgspec.structs.fields(Treatment)
+        return next((key.name for key in keys if getattr(self, key.name) != key.default), None)
 
     def first_of(self, keys: Collection[str]) -> str | None:
         """Name the first of these keys that is set."""
@@ -106,6 +110,8 @@ def mistake_among(
     `tables` are those of single measurements, as they stand in the file: [sensor.temperature].
     """
     words = " and ".join(measured) if measured else "no number"
+    if not measured and (key := treatment.first_set()) is not None:
+        return (key,), f"this sensor measures {words}", "remove it"
     for name in derived:
         if not set(DERIVED[name].inputs) <= set(measured):
             inputs = " and ".join(DERIVED[name].inputs)
@@ -113,8 +119,7 @@ def mistake_among(
     key = treatment.first_of(BELIEF + CALIBRATION)
     if key is not None and len(measured) != 1:
         places = " or ".join(f"[sensor.{name}]" for name in measured)
-        cure = f"say which one is meant: put it under {places}" if places else "remove it"
-        return (key,), f"this sensor measures {words}", cure
+        return (key,), f"this sensor measures {words}", f"say which one is meant: put it under {places}"
     for name, table in tables.items():
         if name in derived:
             if (key := table.first_of(BELIEF + CALIBRATION)) is not None:

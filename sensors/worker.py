@@ -82,7 +82,8 @@ class Worker:
     def _do(self, job: str, ticket: int, call: Callable[[], Any]) -> None:
         try:
             outcome = Outcome(self._sensor, job, ticket, result=call())
-        except Exception as error:  # noqa: BLE001 whatever a driver raises is the failure of its sensor
+        # Whatever a driver raises is the failure of its sensor; sys.exit of a library would end this thread unheard.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             outcome = Outcome(self._sensor, job, ticket, error=as_sensor_error(error))
         self._deliver(outcome)
 

@@ -6,7 +6,6 @@ are busy for as long as they should be and no test waits for them.
 
 import errno
 import struct
-import sys
 from importlib import import_module
 
 import msgspec
@@ -15,16 +14,6 @@ from sensors.driver import DriverContext
 from sensors.hw.i2c import I2cBus
 
 LOOK_S = 1e-4
-SLEEPERS = (
-    "adafruit_ahtx0",
-    "adafruit_bh1750",
-    "adafruit_bme280.basic",
-    "adafruit_bmp280",
-    "adafruit_scd4x",
-    "adafruit_sht31d",
-    "adafruit_sht4x",
-    "sensors.drivers.scd4x",
-)
 
 
 class Clock:
@@ -40,10 +29,10 @@ class Clock:
     def sleep(self, seconds):
         self.now += seconds
 
-    def rule(self, monkeypatch):
-        """Take the place of time in the drivers that are imported by now."""
-        for name in SLEEPERS:
-            module = sys.modules.get(name)
+    def rule(self, monkeypatch, kind):
+        """Take the place of time in a driver of ours and in Adafruit's."""
+        for name in (kind.__module__, kind.library.partition(":")[0]):
+            module = import_module(name)
             for word, stand_in in (("time", self), ("sleep", self.sleep)):
                 if hasattr(module, word):
                     monkeypatch.setattr(module, word, stand_in)
@@ -91,8 +80,7 @@ class Wire:
 
 def build(kind, wire, clock, monkeypatch, *, name="chip", **keys):
     """A driver on this bus, in this time."""
-    import_module(kind.library.partition(":")[0])
-    clock.rule(monkeypatch)
+    clock.rule(monkeypatch, kind)
     context = DriverContext(name=name, i2c=lambda _number: wire.bus, clock=clock.monotonic)
     return kind.build(msgspec.convert(keys, kind.Options), context)
 
@@ -212,7 +200,7 @@ class Sht4x(Sensirion):
         self.ready_at = 0.0
 
     def write(self, sent):
-        (command,) = sent
+        command = sent[0] if len(sent) == 1 else None
         match command:
             case 0x94:
                 self.answer = b""
@@ -239,6 +227,8 @@ class Sht31(Sensirion):
         self.ready_at = 0.0
 
     def write(self, sent):
+        if len(sent) == 1:  # half a command, of which nothing comes
+            return
         match struct.unpack(">H", sent)[0]:
             case 0x3093 | 0x30A2:
                 self.answer = b""
@@ -264,8 +254,11 @@ class Aht20(Chip):
         self.t, self.h = t, h
         self.old_command = old_command  # newer chips do not acknowledge 0xE1
         self.calibrates = True
-        self.calibrated = False
         self.busy_until = 0.0
+        self.power_on()
+
+    def power_on(self):
+        self.calibrated = False
 
     def write(self, sent):
         match sent[0]:
@@ -286,7 +279,7 @@ class Aht20(Chip):
 
 
 class Bh1750(Chip):
-    """ROHM's data sheet of the BH1750: a register of zeros until a measurement is ordered."""
+    """ROHM's data sheet of the BH1750: a register of zeros until a measurement is ordered; `raw` is in half steps."""
 
     def __init__(self, clock, *, raw=1000):
         self.clock = clock
@@ -303,7 +296,8 @@ class Bh1750(Chip):
 
     def read(self, count):
         measuring = self.mode & 0x30 == 0x10 and self.clock.now >= self.ready_at
-        return (self.raw if measuring else 0).to_bytes(2, "big")[:count]
+        raw = self.raw if self.mode & 0x03 == 0x01 else self.raw // 2
+        return (min(raw, 0xFFFF) if measuring else 0).to_bytes(2, "big")[:count]
 
 
 class Scd4x(Sensirion):
@@ -321,6 +315,7 @@ class Scd4x(Sensirion):
         self.started_at = None
         self.read_until = 0
         self.starts = 0
+        self.altitude, self.self_calibration = 0, 1
 
     @property
     def measured(self):
@@ -329,7 +324,14 @@ class Scd4x(Sensirion):
         return int((self.clock.now - self.started_at) / self.EVERY_S)
 
     def write(self, sent):
-        match struct.unpack(">H", sent)[0]:
+        command, value = struct.unpack(">H", sent[:2])[0], sent[2:4]
+        if value:
+            assert sent[4:] == bytes([crc8(value)])
+        match command:
+            case 0x2427 if self.started_at is None:
+                self.altitude = int.from_bytes(value, "big")
+            case 0x2416 if self.started_at is None:
+                self.self_calibration = int.from_bytes(value, "big")
             case 0x3F86:
                 self.started_at = None
             case 0x21B1:

@@ -4,12 +4,11 @@ import argparse
 from pathlib import Path
 
 from appliance.cli.ask import DATA_HELP, database_in_use
+from appliance.cli.commands import Commands
 from appliance.cli.progress import Progress
 from appliance.cli.terminal import complain, say
 from appliance.exits import CommandError, Exit
 from appliance.places import database_path, database_paths, hidden, present, usual_data_dir
-
-Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from appliance.cli.ask import DATA_HELP, check_order, counted, database_and_service, time_argument
+from appliance.cli.ask import DATA_HELP, check_order, database_and_service, time_argument
+from appliance.cli.commands import Commands
 from appliance.cli.progress import Progress
 from appliance.cli.terminal import complain, say, writing
+from appliance.cli.words import counted
 from appliance.exits import CommandError, Exit
 
-Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 FORMATS = ("csv", "jsonl")
 PART = ".part"
 CURES = {

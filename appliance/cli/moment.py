@@ -10,10 +10,11 @@ from typing import Any, Final
 from paho.mqtt.client import MQTTMessage
 
 from appliance.cli.address import UsualPort
-from appliance.cli.ask import ask_service, counted, database_without_service, local_time, time_argument
+from appliance.cli.ask import ask_service, database_without_service, time_argument
 from appliance.cli.formats import check_format, rendered
 from appliance.cli.subscriber import check_filter
 from appliance.cli.terminal import complain, printable, writing
+from appliance.cli.words import counted, local_time
 from appliance.exits import CommandError, Exit
 from appliance.mqtt.topics import matches
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from appliance.cli.address import UsualPort, add_address
+from appliance.cli.commands import Commands
 from appliance.exits import CommandError, Exit
 
-Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
 
 

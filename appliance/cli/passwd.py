@@ -5,10 +5,10 @@ import getpass
 import sys
 from pathlib import Path
 
+from appliance.cli.commands import Commands
 from appliance.cli.terminal import say
 from appliance.exits import CommandError, Exit
 
-Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 MAX_PASSWORD_BYTES = 65_535  # MQTT carries no longer one
 
 

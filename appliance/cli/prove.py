@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from appliance.cli.ask import DATA_HELP, ask_service, cause, database_without_service, local_time, time_argument
+from appliance.cli.ask import DATA_HELP, ask_service, database_without_service, time_argument
+from appliance.cli.commands import Commands
+from appliance.cli.gaps import cause
 from appliance.cli.terminal import Colour, coloured, printable, say
+from appliance.cli.words import local_time
 from appliance.exits import CommandError, Exit
 
-Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 UNEXPLAINED = ("never arrived", "received and gone")
 ANSWER_S = 600.0  # it reads every number of that time
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from appliance.cli.commands import Commands
 from appliance.cli.terminal import announce, say
 from appliance.exits import CommandError, Exit
 from appliance.places import SYSTEM_CONFIG, demo_data_dir, usual_data_dir
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from appliance.app import Service
     from appliance.settings import Settings
 
-Commands = argparse._SubParsersAction  # noqa: SLF001 argparse has no public name for it
 MAX_PORT = 65_535
 
 

@@ -6,18 +6,11 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.cli.ask import (
-    ask_service,
-    complain_empty,
-    counted,
-    database_without_service,
-    gap_line,
-    gap_object,
-    in_order,
-    local_time,
-    unknown_topic,
-)
+from appliance.cli.ask import ask_service, database_without_service, unknown_topic
+from appliance.cli.gaps import gap_line, gap_object, in_order
+from appliance.cli.history import complain_empty
 from appliance.cli.terminal import complain, printable, say
+from appliance.cli.words import counted, local_time
 from appliance.exits import CommandError, Exit
 from appliance.timespan import rfc3339
 

@@ -16,8 +16,8 @@ from appliance.broker.image import Image
 from appliance.store.damage import is_damage
 from appliance.store.database import StoreError
 from appliance.store.notes import read_notes
+from appliance.store.opening import read_only
 from appliance.store.rescue import rescue
-from appliance.store.sqlite_ledger import read_only
 from appliance.store.written import Loaded
 
 LOG: Final = logging.getLogger(__name__)

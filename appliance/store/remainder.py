@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
+from appliance.store.aside import Damage, damages, tell, wanted_bytes
 from appliance.store.breaks import write_breaks
-from appliance.store.damage import Damage, damages, tell, wanted_bytes
 from appliance.store.rescue import SPARE_BYTES, has_mark, look
 from appliance.store.salvage import READINGS, Salvage
 

@@ -17,25 +17,20 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from appliance.store.breaks import Lost, leave_all, leave_open, write_breaks
-from appliance.store.damage import (
+from appliance.store.aside import (
     ASIDE,
     KEPT,
     TOLD,
     Damage,
-    Lack,
-    check,
-    examine,
     forget_oldest,
     forget_untrue,
-    is_damage,
     last_aside,
     last_told,
-    log_of,
     mode_of,
-    open_both,
     tell,
 )
+from appliance.store.breaks import Lost, leave_all, leave_open, write_breaks
+from appliance.store.damage import Lack, check, examine, is_damage, log_of, open_both
 from appliance.store.database import STEP_NAMES, Database, StoreError, create, explain, newer, newer_steps
 from appliance.store.dbpages import Harm, Pages, open_pages
 from appliance.store.gaps import DAMAGED

@@ -5,6 +5,9 @@ from typing import Any
 
 from sensors.driver import Channel
 from sensors.drivers.i2c import I2cDriver
+from sensors.hw.i2c import line_fault
+
+CALIBRATED = 0x08  # of the status, a frame's first byte
 
 
 class Aht20(I2cDriver):
@@ -22,3 +25,9 @@ class Aht20(I2cDriver):
     def measure(self, chip: Any) -> Sequence[float]:
         """Measure once for each; the chip is busy for 80 ms each time."""
         return (chip.temperature, chip.relative_humidity)
+
+    def fault_of(self, frame: bytes) -> str:
+        """Besides a stuck line: a chip whose power dipped measures without its calibration until it is set up."""
+        if fault := line_fault(frame):
+            return fault
+        return "it has lost its calibration; its power dips" if len(frame) > 1 and not frame[0] & CALIBRATED else ""

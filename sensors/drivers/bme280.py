@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sensors.driver import Channel
+from sensors.drivers.barometer import BarometerKeys, at_sea_level
 from sensors.drivers.i2c import I2cDriver
 from sensors.hw.i2c import line_fault
 
@@ -14,6 +15,8 @@ UNMEASURED = {b"\x80\x00\x00", b"\x80\x00"}
 class Bme280(I2cDriver):
     """A BME280 measures temperature, humidity and pressure of the air."""
 
+    keys = BarometerKeys
+    options: BarometerKeys
     library = "adafruit_bme280.basic:Adafruit_BME280_I2C"
     addresses = (0x76, 0x77)
     model = "BME280"
@@ -25,7 +28,7 @@ class Bme280(I2cDriver):
 
     def measure(self, chip: Any) -> Sequence[float]:
         """Wake the chip for one measurement of each; asleep it does not warm itself."""
-        return (chip.temperature, chip.relative_humidity, chip.pressure)
+        return (chip.temperature, chip.relative_humidity, at_sea_level(chip.pressure, self.options.altitude_m))
 
     def fault_of(self, frame: bytes) -> str:
         """Besides a stuck line: what stands in the registers before the first measurement."""

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.settings import Level
 from sensors.driver import Channel, Disconnected, DriverContext, SensorError, TimedOut, as_sensor_error
 from sensors.hw.gpio import OutputLine, open_gpio
 from sensors.hw.header import GpioNumber
@@ -51,7 +52,7 @@ class GpioOutput:
             Meta(description="What is connected; the topic, unless `measurement` says otherwise."),
         ]
         measurement: Annotated[
-            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Level | None,
             Meta(description="Last level of the topic, such as pump; without it, the same as `output`."),
         ] = None
         active: Annotated[
@@ -125,6 +126,11 @@ class GpioOutput:
     serial_number: str | None = None
 
     @classmethod
+    def channels_of(cls, options: "GpioOutput.Options") -> tuple[Channel, ...]:
+        """Give what it switches."""
+        return (Channel(measurement=options.measurement or options.output, role="switch"),)
+
+    @classmethod
     def build(cls, options: "GpioOutput.Options", context: DriverContext) -> "GpioOutput":
         """Take the pin, at the level that it is to have. Raises DriverUnavailable."""
         gpio = context.gpio or open_gpio(context.sysfs_root)
@@ -154,8 +160,8 @@ class GpioOutput:
         switching: Switching,
         group: Interlock | None,
     ) -> None:
-        self._measurement = options.measurement or options.output
-        self.channels = (Channel(measurement=self._measurement, role="switch"),)
+        self.channels = self.channels_of(options)
+        self._measurement = self.channels[0].measurement
         self.trouble: SensorError | None = None
         self._line = line
         self._options = options

@@ -15,9 +15,11 @@ THERMAL_ZONES = ("cpu-thermal", "cpu_thermal", "soc-thermal", "x86_pkg_temp")
 HWMON_CHIPS = ("cpu_thermal", "coretemp", "k10temp", "zenpower")
 
 # What power supply and heat did to a Raspberry Pi: now and, 16 bits higher, since the kernel asked last, 2 s ago.
-THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+THROTTLED = "sys/devices/platform/soc*/soc*:firmware/get_throttled"  # soc, of a Pi 5 soc@107c000000
 UNDER_VOLTAGE = 0x1_0001
 SLOWED_DOWN = 0xE_000E  # the frequency capped, throttled, the soft limit of the temperature reached
+
+IFF_UP = 1  # a network interface is switched on
 
 Measure = Callable[[], float | bool]
 
@@ -30,7 +32,11 @@ class Host:
 
         disk: Annotated[
             str,
-            Meta(description="A folder on the file system whose use is measured.", pattern="^/"),
+            Meta(
+                description="A folder on the file system whose use is measured.",
+                pattern="^/",
+                extra={"cure": "give its whole path, such as /var/lib"},
+            ),
         ] = "/"
 
     measures: ClassVar[tuple[str, ...]] = ("cpu_temperature", "load", "memory", "swap", "disk", "wifi_signal")
@@ -45,6 +51,8 @@ class Host:
 
     def __init__(self, sysfs: Sysfs, options: "Host.Options | None" = None) -> None:
         disk = (options or self.Options()).disk.lstrip("/")
+        if disk:
+            _refuse_missing(sysfs, disk)
         measures: list[tuple[Channel, Measure]] = [
             (Channel(measurement="load", low=0, decimals=2), lambda: load(sysfs.read("proc/loadavg"))),
             (_percent("memory"), lambda: memory_used_percent(sysfs.read("proc/meminfo"))),
@@ -60,7 +68,11 @@ class Host:
         if thermometer := cpu_thermometer(sysfs):
             channel = Channel(measurement="cpu_temperature", unit="°C", low=-40, high=125, decimals=1)
             measures.insert(0, (channel, lambda: int(sysfs.read(thermometer)) / 1000))
-        self._measures = [(channel, measure) for channel, measure in measures if _works(measure)]
+        self._measures = [
+            (channel, measure)
+            for channel, measure in measures
+            if _works(measure) or (channel.measurement == "wifi_signal" and wifi_is_up(sysfs))
+        ]
         if not self._measures:
             raise DriverUnavailable(
                 "this computer tells nothing about itself in /proc and /sys; remove the host sensor"
@@ -103,14 +115,25 @@ def swap_used_percent(meminfo: str) -> float:
 def wifi_signal(wireless: str) -> float:
     """Give the strongest signal of /proc/net/wireless in dBm. Raises ValueError where no Wi-Fi is connected."""
     levels = [float(line.split()[3]) for line in wireless.splitlines() if ":" in line and len(line.split()) > 3]
+    levels = [level for level in levels if level]  # the kernel says 0 of one that is not connected
     if not levels:
         raise ValueError("no Wi-Fi is connected")
     return max(level - 256 if level > 0 else level for level in levels)  # old drivers give the byte, unsigned
 
 
+def wifi_is_up(sysfs: Sysfs) -> bool:
+    """Say whether there is Wi-Fi that is switched on: it may connect later, as after a start of the computer."""
+    try:
+        names = [line.partition(":")[0].strip() for line in sysfs.read("proc/net/wireless").splitlines() if ":" in line]
+        return any(int(sysfs.read(f"sys/class/net/{name}/flags"), 16) & IFF_UP for name in names)
+    except (OSError, ValueError):
+        return False
+
+
 def throttled(sysfs: Sysfs) -> int:
-    """Give the bits of the firmware. Raises OSError, or ValueError where there is nothing of the kind."""
-    return int(sysfs.read(THROTTLED), 16)
+    """Give the bits of the firmware. Raises OSError, where there is nothing of the kind too, or ValueError."""
+    found = sysfs.glob(THROTTLED)
+    return int(sysfs.read(found[0] if found else THROTTLED), 16)
 
 
 def under_voltage(sysfs: Sysfs) -> bool:
@@ -158,6 +181,16 @@ def _used_percent(meminfo: str, total: str, free: str) -> float:
 
 def _percent(measurement: str) -> Channel:
     return Channel(measurement=measurement, unit="%", low=0, high=100, decimals=1)
+
+
+def _refuse_missing(sysfs: Sysfs, folder: str) -> None:
+    """Raise DriverUnavailable where the configured folder cannot be measured: it would be missed by nobody."""
+    try:
+        sysfs.used_share(folder)
+    except OSError as error:
+        raise DriverUnavailable(
+            f"the disk of /{folder} cannot be measured ({error.strerror}); correct `disk`, or mount it"
+        ) from error
 
 
 def _works(measure: Measure) -> bool:

@@ -4,7 +4,7 @@ Each chip is a file beside this one: a class with a table of facts and a `measur
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -12,13 +12,13 @@ import msgspec
 from msgspec import Meta
 
 from sensors.driver import Channel, Disconnected, DriverContext, DriverUnavailable, SensorError
-from sensors.hw.i2c import I2cBus, I2cPort, line_fault, load, open_bus
+from sensors.hw.i2c import I2cBus, I2cPort, absent, line_fault, load, open_bus
 from sensors.reading import Reading
 
 SLACK_S = 2.0  # how much earlier than `timeout_s` the chip is given up
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keys of a sensor on the I²C bus."""
 
     bus: Annotated[int, Meta(ge=0, le=255, description="Number of the bus: 1 is /dev/i2c-1.")] = 1
@@ -28,8 +28,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class I2cDriver:
     """One chip. A failed read leaves nothing of Adafruit's object: the next begins with a new one and a reset chip."""
 
-    Options: ClassVar[type[msgspec.Struct]]  # made of `addresses`
+    Options: ClassVar[type[msgspec.Struct]]  # made of `keys` and `addresses`
 
+    keys: ClassVar[type[Keys]] = Keys  # a chip with keys of its own has a struct made of this one
     library: ClassVar[str]  # module:class of Adafruit's driver
     addresses: ClassVar[tuple[int, ...]]
     channels: tuple[Channel, ...]
@@ -43,11 +44,12 @@ class I2cDriver:
         """Let the options allow the chip's own addresses."""
         help_text = "Where the chip answers, such as 0x76; without it, the one of its addresses that answers."
         literal, annotated = cast("Any", Literal), cast("Any", Annotated)  # made of values, which no checker can read
-        address = annotated[literal[cls.addresses] | None, Meta(description=help_text)]
+        cure = f"give {' or '.join(f'{address:#04x}' for address in cls.addresses)}, without quotation marks"
+        address = annotated[literal[cls.addresses] | None, Meta(description=help_text, extra={"cure": cure})]
         cls.Options = msgspec.defstruct(
             "Options",
             [("address", address, None)],
-            bases=(Options,),
+            bases=(cls.keys,),
             namespace={"__doc__": f"Keys of a {cls.__name__} on the I²C bus."},
             module=cls.__module__,
             frozen=True,
@@ -58,9 +60,9 @@ class I2cDriver:
     @classmethod
     def build(cls, options: msgspec.Struct, context: DriverContext) -> "I2cDriver":
         """Open the bus and look for the chip; one that is away may come later. Raises DriverUnavailable."""
-        asked = cast("Options", options)
+        asked = cast("Keys", options)
         bus = (context.i2c or partial(open_bus, root=context.sysfs_root))(asked.bus)
-        driver = cls(bus, asked.address, load(cls.library), context)
+        driver = cls(bus, asked, load(cls.library), context)
         try:
             driver.look()
         except DriverUnavailable:
@@ -70,10 +72,11 @@ class I2cDriver:
             pass  # the first read says it, and each tries again
         return driver
 
-    def __init__(self, bus: I2cBus, address: int | None, chip: Callable[..., Any], context: DriverContext) -> None:
+    def __init__(self, bus: I2cBus, options: Keys, chip: Callable[..., Any], context: DriverContext) -> None:
         self._bus = bus
         self._name = context.name
-        self._address = address
+        self._address = options.address
+        self.options = options
         self._make = chip
         self._chip: Any = None
         self.clock = context.clock
@@ -123,38 +126,42 @@ class I2cDriver:
             raise self._explained(error, self._address or self.addresses[0]) from error
 
     def _find(self) -> Any:
-        """Make Adafruit's object for the one address that is ours."""
+        """Make Adafruit's object for the one address that is ours, and get its chip ready."""
         if self._address is None:
             places = [address for address in self.addresses if self._bus.is_free(address, self._name)]
         else:
             self._bus.claim(self._address, self._name)
             places = [self._address]
-        found: dict[int, Any] = {}
+        found: dict[int, tuple[Any, str | None]] = {}
         failures: list[SensorError] = []
         for address in places:
             try:
-                found[address] = self._make(self._port, address)
+                chip = self._make(self._port, address)
+                found[address] = chip, self.begin(chip)
             except Exception as error:  # noqa: BLE001 what Adafruit's drivers raise
-                failures.append(self._explained(error, address))
+                failures.append(self._explained(error, address, is_known=False))
         if len(found) != 1:
-            raise self._none_or_many(found, failures)
-        ((address, chip),) = found.items()
+            raise self._none_or_many(found, failures, places)
+        ((address, (chip, serial)),) = found.items()
         self._bus.claim(address, self._name)
         self._address = address
-        self.serial_number = self.begin(chip) or self.serial_number
+        self.serial_number = serial or self.serial_number
         return chip
 
-    def _none_or_many(self, found: dict[int, Any], failures: list[SensorError]) -> SensorError:
+    def _none_or_many(self, found: Collection[int], failures: list[SensorError], places: list[int]) -> SensorError:
         if found:
             several = " and ".join(f"{address:#04x}" for address in found)
             return DriverUnavailable(
                 f"there is a {self.model} at {several} of {self._bus.name}; name one with `address`"
             )
         # A chip of the wrong kind, or a damaged answer, says more than an address where nobody is.
-        telling = [failure for failure in failures if not isinstance(failure, Disconnected)] or failures
-        if telling:
-            return telling[0]
+        telling = next((failure for failure in failures if not isinstance(failure, Disconnected)), None)
+        if telling is not None:
+            return telling
+        if places:
+            everywhere = " or ".join(f"{address:#04x}" for address in places)
+            return absent(self.model or type(self).__name__, f"at {everywhere} on {self._bus.name}")
         return DriverUnavailable(f"other sensors read all that a {self.model} could be on {self._bus.name}")
 
-    def _explained(self, error: Exception, address: int) -> SensorError:
-        return self._port.explain(error, self.model or type(self).__name__, address)
+    def _explained(self, error: Exception, address: int, *, is_known: bool = True) -> SensorError:
+        return self._port.explain(error, self.model or type(self).__name__, address, is_known=is_known)

@@ -18,6 +18,7 @@ from sensors.driver import BadFrame, Disconnected, DriverUnavailable, SensorErro
 from sensors.hw.gpio import INSTALL
 
 CHIP_IDS = {0x55: "BMP180", 0x56: "BMP280", 0x57: "BMP280", 0x58: "BMP280", 0x60: "BME280", 0x61: "BME680"}
+NOT_TAKEN = (errno.EREMOTEIO, errno.ENXIO, errno.EIO, errno.ENODEV)  # nobody acknowledged
 STUCK = "the line is stuck, or nobody drives it; check power, SDA and SCL"
 KINDS = {"BMP280": "bmp280", "BME280": "bme280"}  # chips that another kind of sensor reads
 
@@ -89,6 +90,7 @@ class I2cPort:
         self._clock = clock
         self._deadline = 0.0
         self._closed = False
+        self._answered: set[int] = set()  # addresses that took or gave something since `allow`
         self.failure: OSError | None = None  # of the last transfer
         self.frames: list[bytes] = []  # what the chip sent since `allow`
 
@@ -101,6 +103,7 @@ class I2cPort:
         """Let transfers pass for so long; later ones raise TimedOut."""
         self._deadline = self._clock() + seconds
         self.failure = None
+        self._answered.clear()
         self.frames.clear()
 
     def close(self) -> None:
@@ -119,11 +122,11 @@ class I2cPort:
 
     def writeto(self, address: int, buffer: Any, *, start: int = 0, end: int | None = None) -> None:
         """See Wire."""
-        self._transfer(lambda: self._bus.wire.writeto(address, buffer, start=start, end=end))
+        self._transfer(address, lambda: self._bus.wire.writeto(address, buffer, start=start, end=end))
 
     def readfrom_into(self, address: int, buffer: Any, *, start: int = 0, end: int | None = None) -> None:
         """See Wire."""
-        self._transfer(lambda: self._bus.wire.readfrom_into(address, buffer, start=start, end=end))
+        self._transfer(address, lambda: self._bus.wire.readfrom_into(address, buffer, start=start, end=end))
         self._judge(bytes(buffer[start:end]))
 
     def writeto_then_readfrom(
@@ -139,6 +142,7 @@ class I2cPort:
     ) -> None:
         """See Wire."""
         self._transfer(
+            address,
             lambda: self._bus.wire.writeto_then_readfrom(
                 address,
                 buffer_out,
@@ -147,16 +151,21 @@ class I2cPort:
                 out_end=out_end,
                 in_start=in_start,
                 in_end=in_end,
-            )
+            ),
         )
         self._judge(bytes(buffer_in[in_start:in_end]))
 
-    def explain(self, error: Exception, model: str, address: int) -> SensorError:
-        """Tell in our terms what a driver of Adafruit's raised."""
+    def explain(self, error: Exception, model: str, address: int, *, is_known: bool = True) -> SensorError:
+        """Tell in our terms what a driver of Adafruit's raised; `is_known`: the chip was what it should be before."""
         if isinstance(error, SensorError):
             return error
         words = " ".join(str(error).split())
         place = f"at {address:#04x} on {self._bus.name}"
+        if self.failure is not None and self.failure.errno in NOT_TAKEN and address in self._answered and not is_known:
+            return BadFrame(
+                f"the chip {place} does not take what a {model} does; is `kind` what is printed on it? "
+                "else check power and wiring"
+            )
         if self.failure is not None:
             return _transfer_failed(self.failure, model, place)
         if "crc" in words.lower():
@@ -169,7 +178,7 @@ class I2cPort:
             return BadFrame(f"the {model} {place} does not get ready ({words}); power it off and on")
         return SensorError(f"the {model} {place} could not be read: {type(error).__name__}: {words}")
 
-    def _transfer(self, transfer: Callable[[], None]) -> None:
+    def _transfer(self, address: int, transfer: Callable[[], None]) -> None:
         if self._closed:
             raise SensorError("the sensor is closed")
         if self._clock() >= self._deadline:
@@ -180,6 +189,7 @@ class I2cPort:
             self.failure = error
             raise
         self.failure = None
+        self._answered.add(address)
 
     def _judge(self, frame: bytes) -> None:
         self.frames.append(frame)
@@ -224,9 +234,8 @@ def _open(number: int, root: Path) -> I2cBus:
     if not (root / path[1:]).exists():
         others = sorted(found.name for found in root.glob("dev/i2c-*"))
         raise DriverUnavailable(
-            f"this computer has no {path}; "
-            + (f"there is {', '.join(others)}: set `bus`, or " if others else "")
-            + "switch it on with `sudo raspi-config nonint do_i2c 0` (dtparam=i2c_arm=on and the module i2c-dev)"
+            f"this computer has no {path}; switch it on with `sudo raspi-config nonint do_i2c 0` (dtparam=i2c_arm=on "
+            "and the module i2c-dev)" + (f", or set `bus`: there is {', '.join(others)}" if others else "")
         )
     if not os.access(root / path[1:], os.R_OK | os.W_OK):
         raise DriverUnavailable(f"not allowed to open {path}; add the agent's user to the group that owns it (i2c)")
@@ -238,10 +247,16 @@ def _open(number: int, root: Path) -> I2cBus:
         raise DriverUnavailable(f"{path} cannot be opened: {words}") from error
 
 
+def absent(model: str, place: str) -> Disconnected:
+    """Say that nobody is at a place, given as "at 0x76 or 0x77 on /dev/i2c-1"."""
+    bus = place.rpartition("-")[2]
+    return Disconnected(f"no {model} answers {place}: check power, wiring and address (`i2cdetect -y {bus}`)")
+
+
 def _transfer_failed(error: OSError, model: str, place: str) -> SensorError:
     match error.errno:
-        case errno.EREMOTEIO | errno.ENXIO | errno.EIO | errno.ENODEV:
-            return Disconnected(f"no {model} answers {place}: check power, wiring and address (`i2cdetect -y 1`)")
+        case number if number in NOT_TAKEN:
+            return absent(model, place)
         case errno.ETIMEDOUT | errno.EAGAIN:
             return BadFrame(f"the bus hangs or is disturbed {place}: a wire is loose or a chip holds SDA or SCL down")
         case errno.EBUSY:

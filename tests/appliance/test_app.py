@@ -20,7 +20,7 @@ from processes import PATIENCE_S, free_port
 
 from appliance import app, notify, page
 from appliance.app import Service, serving
-from appliance.cli.ask import TROUBLES
+from appliance.cli.status import TROUBLES
 from appliance.control import ControlClient
 from appliance.exits import CommandError, Exit
 from appliance.mqtt.codec import encode

@@ -25,7 +25,7 @@ from appliance.store.database import StoreError
 from appliance.store.gaps import HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.missing import Missing
-from appliance.store.sqlite_ledger import open_ledger, read_only
+from appliance.store.opening import open_ledger, read_only
 
 RECORD = int(RouteFlag.RECORD)
 

@@ -25,7 +25,8 @@ from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.store.database import Database
 from appliance.store.group import Group
-from appliance.store.sqlite_ledger import CHECKPOINT_BYTES, open_ledger
+from appliance.store.opening import open_ledger
+from appliance.store.sqlite_ledger import CHECKPOINT_BYTES
 from appliance.store.staged import StagedRow, insert
 
 from .brokers import STORE, BrokerProcess, start_ours

@@ -24,7 +24,8 @@ from appliance.store.epochs import load_clock, save_epochs
 from appliance.store.group import Group
 from appliance.store.history import History
 from appliance.store.history_reader import HistoryReader
-from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
+from appliance.store.opening import open_ledger
+from appliance.store.sqlite_ledger import SqliteLedger
 from appliance.store.travel import held_at
 
 RECORD, RETAINED = int(RouteFlag.RECORD), int(RouteFlag.RETAINED)

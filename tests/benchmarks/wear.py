@@ -19,7 +19,8 @@ from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.clock import SYNCED, rfc3339
 from appliance.store.group import Group
-from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
+from appliance.store.opening import open_ledger
+from appliance.store.sqlite_ledger import SqliteLedger
 from appliance.store.wear import MB, WINDOW_S, Budget, Counter, device_counter, process_counter
 
 DAY_S = 86_400

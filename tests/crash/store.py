@@ -7,7 +7,7 @@ from pathlib import Path
 
 from appliance.broker.image import Image
 from appliance.store.missing import Missing
-from appliance.store.sqlite_ledger import open_ledger
+from appliance.store.opening import open_ledger
 
 logging.getLogger("appliance").addHandler(logging.NullHandler())  # a torn log is told of, and is what we are here for
 

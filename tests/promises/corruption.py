@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from appliance.store.damage import damages
+from appliance.store.aside import damages
 from appliance.store.database import StoreError
 from tests.promises.finding import Finding
 from tests.storage import planted

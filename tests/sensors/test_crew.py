@@ -215,6 +215,27 @@ def test_a_driver_that_is_none_fails_alone(world):
     assert it.ears.builds == ["other"]
 
 
+def test_a_read_that_gives_nothing_yet_is_neither_good_nor_bad(world):
+    driver = Polled()
+    answers = [[], Disconnected("gone"), [], [Reading("temperature", 21.0)]]
+    asked = []
+
+    def read():
+        asked.append(answers.pop(0) if answers else [])
+        if isinstance(asked[-1], Exception):
+            raise asked[-1]
+        return asked[-1]
+
+    driver.read = read
+    it = world({"offline_after": 1}, attic=lambda: driver)
+    standing = it.standing["attic"]
+    for count, told in ((1, []), (2, [False]), (3, [False]), (4, [False, True])):
+        it.until(lambda count=count: len(asked) == count and not it.crew._workers["attic"].waiting)
+        assert [online for _, online in it.ears.turns] == told
+        it.pass_time(10.0)
+    assert (standing.ok, standing.failed) == (1, {"disconnected": 1})
+
+
 def test_an_unchanged_number_is_said_again_when_asked(world):
     it = world({"delta": 1.0, "heartbeat_s": 3600.0}, attic=Polled)
     it.until(lambda: len(it.ears.readings) == 1)
@@ -305,6 +326,53 @@ class Air(Polled):
 
     def read(self):
         return [*super().read(), Reading("humidity", self.humidity)]
+
+
+class Greenhouse(Polled):
+    """A thermometer that is seldom asked, while it grows warmer by 6 °C an hour."""
+
+    channels = (Channel(measurement="temperature", max_step=5, decimals=1), Channel(measurement="light"))
+
+    def __init__(self, world, channels):
+        super().__init__()
+        self.world = world
+        self.channels = self.channels[:channels]
+        self.asked = []
+
+    def read(self):
+        self.asked.append(self.world[0].now)
+        return [Reading("temperature", 10.0 + 6.0 * (self.asked[-1] - 100.0) / 3600.0), Reading("light", 1.0)][
+            : len(self.channels)
+        ]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_jump_is_confirmed_soon_however_seldom_a_sensor_is_read(channels):
+    it = []
+    greenhouse = Greenhouse(it, channels)
+    it.append(World({"interval_s": 3600.0}, {"greenhouse": lambda: greenhouse}))
+    played(it[0], 100.0 + 4.5 * 3600.0)
+    for thread in it[0].crew.close():
+        thread.join(5)
+    told = [float(payload) for topic, payload in it[0].ears.readings if topic.endswith("temperature")]
+    assert told == pytest.approx([10.0, 16.0, 22.0, 28.0, 34.0], abs=0.1)
+    assert it[0].ears.turns == [("greenhouse", True)]
+    assert it[0].standing["greenhouse"].failed == {"jump": 4}
+    doubted = [at for at, later in pairwise(greenhouse.asked) if later - at < 60.0]
+    assert len(doubted) == 4
+    assert len(greenhouse.asked) == 9
+
+
+def test_a_jump_that_is_not_confirmed_is_not_asked_for_again_and_again(world):
+    wild = Polled(10.0, 50.0, 90.0, 130.0, 11.0)
+    wild.channels = Greenhouse.channels[:1]
+    it = world({"interval_s": 600.0}, attic=lambda: wild)
+    it.until(lambda: len(wild.answers) == 4 and it.ears.readings)
+    played(it, 100.0 + 600.0 + 300.0)
+    assert len(wild.answers) == 2  # the doubted one, and the one that was to confirm it
+    played(it, 100.0 + 2000.0)
+    assert wild.answers == []
+    assert [payload for _, payload in it.ears.readings] == ["10.0", "11.0"]
 
 
 def test_a_number_that_stays_away_takes_the_sensor_offline_and_brings_it_back(world):

@@ -145,6 +145,23 @@ def test_sensors_that_wake_together_are_not_read_together():
     assert schedule.take_due(33.0) == ["s0"]  # later nobody waits
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_read_is_repeated_soon_but_not_before_the_hardware_bears_it(failed):
+    for interval_s, min_interval_s, due in ((600.0, 2.0, 11.0), (600.0, 30.0, 30.0), (5.0, 1.0, 6.0)):
+        schedule = schedule_of(interval_s, min_interval_s=min_interval_s, now=0.0)
+        schedule.take_due(0.0)
+        (schedule.failed if failed else schedule.succeeded)("s0", 1.0)
+        schedule.repeat("s0", 1.0)
+        assert schedule.next_due() == pytest.approx(min(due, 5.0) if interval_s == 5.0 and not failed else due)
+
+
+def test_who_speaks_up_by_itself_is_not_asked_to_repeat():
+    schedule = schedule_of(5.0, now=0.0)
+    schedule.rest("s0")
+    schedule.repeat("s0", 1.0)
+    assert schedule.next_due() is None
+
+
 def test_an_interval_may_change_with_the_driver():
     schedule = schedule_of(60.0, now=0.0)
     schedule.take_due(0.0)

@@ -46,7 +46,10 @@ def test_a_sensor_error_passes_through(worker, outcomes):
     assert outcome.error.cause == "bad_frame"
 
 
-@pytest.mark.parametrize("error", [ValueError("two\nlines"), ZeroDivisionError(), RecursionError(), OSError(5, "I/O")])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("two\nlines"), ZeroDivisionError(), RecursionError(), OSError(5, "I/O"), SystemExit("no chip")],
+)
 def test_any_exception_becomes_one_line_about_the_sensor(error, worker, outcomes):
     worker.ask("read", raising(error), 0.0, 5.0)
     failure = outcomes.get(timeout=5).error

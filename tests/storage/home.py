@@ -14,7 +14,8 @@ from appliance.broker.ports import RouteFlag
 from appliance.broker.records import Left, Opened, Queued, Received, Subscribed, WillKept
 from appliance.store.group import Group
 from appliance.store.history_reader import HistoryReader
-from appliance.store.sqlite_ledger import SqliteLedger, open_ledger
+from appliance.store.opening import open_ledger
+from appliance.store.sqlite_ledger import SqliteLedger
 from tests.keeper import origin
 
 NAME = "appliance.db"

@@ -98,7 +98,7 @@ MISSING = {"first_seq": 7, "last_seq": 7, "cause": "refused", "detail": "why"}
     ],
 )
 def test_times_in_words(monkeypatch, since, until, words):
-    monkeypatch.setattr("appliance.cli.ask.time.localtime", __import__("time").gmtime)
+    monkeypatch.setattr("appliance.cli.words.time.localtime", __import__("time").gmtime)
     run = {
         "run": "r\x1b",
         "first_seq": 1,

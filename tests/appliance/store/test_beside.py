@@ -11,7 +11,7 @@ from appliance.store import beside
 from appliance.store.beside import read_anyway, read_beside
 from appliance.store.database import StoreError
 from appliance.store.group import Group
-from appliance.store.sqlite_ledger import open_ledger
+from appliance.store.opening import open_ledger
 
 RETAINED = int(RouteFlag.RETAINED)
 

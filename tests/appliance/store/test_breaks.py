@@ -8,8 +8,8 @@ import pytest
 from keeper import TOPIC, Keeper, number
 from storage.home import NAME, build
 
+from appliance.store.aside import damages
 from appliance.store.breaks import Breaks, Span, leave_open, write_breaks
-from appliance.store.damage import damages
 from appliance.store.database import Database
 from appliance.store.gap_reader import GapReader
 from appliance.store.gaps import BROKER_DOWN, DAMAGED, HUB, RESTORED, SERIES, STOPPED, Gaps

@@ -6,7 +6,7 @@ import pytest
 from ledgers import Disk
 
 from appliance.store.ledger import Ledger
-from appliance.store.sqlite_ledger import open_ledger
+from appliance.store.opening import open_ledger
 
 CALLS = {name for name, _ in inspect.getmembers(Ledger, inspect.isfunction) if not name.startswith("_")}
 ATTRIBUTES = set(Ledger.__annotations__)

@@ -21,7 +21,7 @@ from appliance.store.group import Group
 from appliance.store.hubclock import BEFORE_EPOCH, Epoch, HubClock
 from appliance.store.missing import CUT_OFF, Missing, Tail, keep, missings
 from appliance.store.notes import Notes
-from appliance.store.sqlite_ledger import open_ledger
+from appliance.store.opening import open_ledger
 
 AT = 1_900_000_000.0
 GAPS = "CREATE TABLE gaps (cause TEXT, from_tick INTEGER, to_tick INTEGER)"

@@ -9,10 +9,10 @@ import pytest
 from keeper import Keeper, number
 from storage.home import NAME, build, spoil
 
-from appliance.store import damage as damage_module
+from appliance.store import aside as aside_module
 from appliance.store import salvage
+from appliance.store.aside import damages, lines
 from appliance.store.backup import backup, restore
-from appliance.store.damage import damages, lines
 from appliance.store.database import Database
 from appliance.store.remainder import RETRY_S, Remainder
 from appliance.store.rescue import complete, open_sound, rescue
@@ -115,7 +115,7 @@ def test_what_does_not_fit_waits_and_says_so(home, monkeypatch, caplog):
         def __init__(self, _path):
             self.f_bavail = free[0]
 
-    monkeypatch.setattr(damage_module.os, "statvfs", Filled)
+    monkeypatch.setattr(aside_module.os, "statvfs", Filled)
     with closing(Database.open(home)) as database:
         remainder = Remainder(home, database.connection, clock=lambda: now[0])
         for _ in range(3):
@@ -129,7 +129,7 @@ def test_what_does_not_fit_waits_and_says_so(home, monkeypatch, caplog):
         assert "still being copied" in lines(home)[0]
         remainder.close()
     assert caplog.text.count("MB more") == 1
-    monkeypatch.setattr(damage_module.os, "statvfs", real)
+    monkeypatch.setattr(aside_module.os, "statvfs", real)
 
 
 def test_what_is_not_copied_is_never_deleted(home, monkeypatch):

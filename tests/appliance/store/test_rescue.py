@@ -12,7 +12,8 @@ from storage.home import NAME, build, held, open_home, spoil
 
 from appliance.store import dbpages, salvage
 from appliance.store import rescue as module
-from appliance.store.damage import damages, log_of
+from appliance.store.aside import damages
+from appliance.store.damage import log_of
 from appliance.store.database import STEP_NAMES, Database, StoreError, create
 from appliance.store.group import Group
 from appliance.store.harms import OVERWRITTEN, UNREADABLE

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from keeper import AT, TOPIC, Keeper, number, origin
 
-from appliance.store.damage import damages
+from appliance.store.aside import damages
 from appliance.store.database import STEP_NAMES, Database, create
 from appliance.store.gaps import insert
 from appliance.store.harms import CHANGED

@@ -10,9 +10,9 @@ from kept import BEGIN, Kept, every
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.store.group import Group
+from appliance.store.opening import open_ledger
 from appliance.store.retention import Terms
 from appliance.store.rollup import DAY_MS, HOUR_MS, MINUTE_MS
-from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.tier_reader import TierReader
 from appliance.store.tiers import HOURS_A_STEP, TOGETHER, Tiers
 

@@ -9,9 +9,9 @@ from keeper import AT, TOPIC, Keeper, number, origin, retained
 from appliance.broker.ports import RouteFlag
 from appliance.clock import SYNCED
 from appliance.store.group import Group
+from appliance.store.opening import open_ledger
 from appliance.store.reading_rows import prepare
 from appliance.store.retaining import DELETED, NOT_KNOWN, PASSING, REPLACED, begin
-from appliance.store.sqlite_ledger import open_ledger
 from appliance.store.travel import held_at
 
 DOOR, LAMP = "home/hall/door", "z/lamp"

@@ -38,6 +38,7 @@ address = 0x77
 name = "boiler"
 kind = "ds18b20"
 room = "cellar"
+label = "boiler"
 [[sensor]]
 name = "damp"
 kind = "dht"

@@ -8,6 +8,8 @@ from sensors.driver import BadFrame, TimedOut
 from sensors.drivers.aht20 import Aht20
 
 CLOCK = Clock()
+WORKING = Chip  # goes through the faults that every chip must survive, in test_i2c.py
+RAW = "18 80 00 06 00 00"  # what it sends for a reading
 
 
 @pytest.mark.parametrize("old_command", [True, False])
@@ -42,3 +44,14 @@ def test_a_chip_that_does_not_calibrate_is_told(monkeypatch):
     sensor = build(Aht20, Wire({0x38: chip}), CLOCK, monkeypatch)
     with pytest.raises(BadFrame, match=r"does not get ready \(Could not calibrate\); power it off and on"):
         sensor.read()
+
+
+def test_a_chip_that_lost_its_power_between_two_reads_is_set_up_again(monkeypatch):
+    """Without its calibration it measures on, and wrongly."""
+    chip = Chip(CLOCK)
+    sensor = build(Aht20, Wire({0x38: chip}), CLOCK, monkeypatch)
+    chip.power_on()
+    with pytest.raises(BadFrame, match="it has lost its calibration; its power dips"):
+        sensor.read()
+    assert values(sensor)["humidity"] == pytest.approx(50.0)
+    assert chip.calibrated

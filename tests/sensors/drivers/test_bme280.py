@@ -6,6 +6,8 @@ from sensors.driver import BadFrame, DriverUnavailable
 from sensors.drivers.bme280 import Bme280
 
 CLOCK = Clock()
+WORKING = Chip  # goes through the faults that every chip must survive, in test_i2c.py
+RAW = "7e ed 00 | 75 30 | 65 5a c0"  # what it sends for a reading
 T_FINE = 128_422  # of the data sheet's worked example
 
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 from i2c_chips import Bme280 as Chip  # without its humidity the same
 from i2c_chips import Clock, Wire, build, values
@@ -6,6 +8,8 @@ from sensors.driver import BadFrame, DriverUnavailable
 from sensors.drivers.bmp280 import Bmp280
 
 CLOCK = Clock()
+WORKING = partial(Chip, chip_id=0x58)  # goes through the faults that every chip must survive, in test_i2c.py
+RAW = "7e ed 00 | 65 5a c0"  # what it sends for a reading
 
 
 def test_the_worked_example_of_the_data_sheet(monkeypatch):

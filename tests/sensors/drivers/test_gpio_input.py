@@ -9,9 +9,10 @@ from edges import play
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sensors.debounce import Debounce
 from sensors.driver import DriverContext, DriverUnavailable, SensorError
 from sensors.drivers import gpio_input
-from sensors.drivers.gpio_input import WIRINGS, GpioInput, Presses
+from sensors.drivers.gpio_input import WIRINGS, Button, GpioInput, Presses
 from sensors.hw.gpio import FakeGpio
 
 bursts = st.lists(st.tuples(st.floats(min_value=0, max_value=0.4), st.booleans()), max_size=60)
@@ -55,6 +56,46 @@ def test_no_gesture_leaves_a_button_waiting(steps):
     events = play(presses, edges, UP)
     assert presses.deadline is None
     assert len(events) <= sum(pressed for _, pressed in edges)
+
+
+def button():
+    return Button(Debounce(level=True, settle_s=0.02), active_level=False, hold_s=0.8, double_s=0.3)
+
+
+HIGH, LOW = True, False  # LOW is pressed
+TOLD_LATE = [  # edges and looks in the order in which they are judged: time, level -> events
+    ([(1.0, LOW), (1.1, HIGH), (5.0, HIGH)], ["press"]),  # both were told after four seconds, and then it was looked
+    ([(1.0, LOW), (1.1, HIGH), (1.3, LOW), (1.4, HIGH), (5.0, HIGH)], ["double"]),
+    ([(1.0, LOW), (5.0, HIGH), (1.1, HIGH), (5.0, HIGH)], ["press"]),  # one, a look at the pin, and then the other
+    ([(1.0, LOW), (1.02, LOW), (1.8, HIGH), (1.7, HIGH), (1.81, HIGH), (2.0, HIGH)], ["press"]),  # let go before hold
+    ([(1.0, LOW), (1.02, LOW), (1.79, HIGH), (1.792, LOW), (1.812, LOW)], ["hold"]),  # that was a bounce
+    ([(1.0, LOW), (1.01, HIGH), (5.0, HIGH)], []),  # and so was that
+]
+
+
+@pytest.mark.parametrize(("judged", "events"), TOLD_LATE)
+def test_presses_that_are_told_late_are_judged_by_their_own_times(judged, events):
+    judge = button()
+    assert [event for now, level in judged for event in judge.seen(now, level)] == events
+
+
+@given(bursts)
+def test_a_button_that_bounces_comes_to_rest(steps):
+    now, edges = 100.0, []
+    for wait, level in steps:
+        now += wait
+        edges.append((now, level))
+    judge, events = button(), []
+    for at, level in [*edges, (now, HIGH)]:
+        while judge.deadline is not None and judge.deadline < at:
+            due = judge.deadline
+            events += judge.seen(due, level)
+            assert judge.deadline is None or judge.deadline > due  # else it would look without end
+        events += judge.seen(at, level)
+    while judge.deadline is not None:
+        events += judge.seen(judge.deadline, HIGH)
+    assert set(events) <= {"press", "double", "hold"}
+    assert judge.seen(now + 100, HIGH) == []
 
 
 @pytest.fixture
@@ -155,16 +196,32 @@ def test_a_button_is_an_event_of_its_own_name(wired):
     heard = Heard()
     sensor.watch(heard.put)
     pin.drive_low()
-    presses = sensor._presses
+    debounce = sensor._debounce
     waiting = threading.Event()
     for _ in range(1000):  # until the press is through the debouncing
-        if presses.deadline is not None:
+        if debounce.state is False:
             break
         waiting.wait(0.01)
     pin.drive_high()
     reading = heard.get(timeout=10)
     assert (reading.measurement, reading.value) == ("doorbell", "press")
     assert sensor.channels[0].role == "event"
+
+
+def test_a_press_of_which_a_busy_computer_tells_late_is_a_press():
+    fake = FakeGpio()
+    sensor = GpioInput.build(
+        GpioInput.Options(pin=4, input="button", double_s=0), DriverContext(name="bell", gpio=fake)
+    )
+    heard = Heard()
+    sensor.watch(heard.put)
+    now = time.monotonic()
+    with sensor._wake:  # both come at once
+        fake.lines[4].drive(LOW, at=now - 1.0)
+        fake.lines[4].drive(HIGH, at=now - 0.9)
+    assert heard.next() == "press"
+    sensor.close()
+    assert heard.empty()
 
 
 def test_a_button_held_says_so_while_it_is_held(wired):

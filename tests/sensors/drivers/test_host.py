@@ -1,6 +1,7 @@
-import msgspec
 import pytest
 
+from appliance.config import ConfigError
+from sensors.config import config_of
 from sensors.driver import DriverContext, DriverUnavailable, SensorError
 from sensors.drivers.host import Host, cpu_thermometer, load, memory_used_percent, swap_used_percent, wifi_signal
 from sensors.hw.sysfs import FakeSysfs
@@ -87,14 +88,22 @@ def test_a_computer_without_anything_is_unavailable():
         Host(FakeSysfs({}))
 
 
-def test_the_disk_is_a_folder_of_choice():
+def test_the_disk_is_a_folder_of_choice(tmp_path):
     host = Host(FakeSysfs({}, disks={"var/lib": 0.75}), Host.Options(disk="/var/lib"))
     assert [reading.value for reading in host.read()] == [75.0]
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"disk": "var"}, Host.Options)
+    with pytest.raises(ConfigError, match=r'"var" will not do; give its whole path, such as /var/lib'):
+        config_of('[[sensor]]\nname = "pi"\nkind = "host"\nroom = "attic"\ndisk = "var"\n', tmp_path)
+
+
+def test_a_configured_disk_that_is_not_there_is_told():
+    with pytest.raises(
+        DriverUnavailable, match=r"disk of /mnt/usb cannot .*\(No such file.*\); correct `disk`, or mount"
+    ):
+        Host(FakeSysfs(PI, disks={"": 0.5}), Host.Options(disk="/mnt/usb"))
 
 
 THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+THROTTLED_OF_A_PI_5 = "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled"
 RPI_VOLT = {"sys/class/hwmon/hwmon0/name": "cpu_thermal\n", "sys/class/hwmon/hwmon1/name": "rpi_volt\n"}
 ALARM = "sys/class/hwmon/hwmon1/in0_lcrit_alarm"
 
@@ -111,8 +120,9 @@ ALARM = "sys/class/hwmon/hwmon1/in0_lcrit_alarm"
         ("50005", True, True),
     ],
 )
-def test_the_bits_of_the_firmware_are_told(bits, under_voltage, throttled):
-    host = Host(FakeSysfs({THROTTLED: f"{bits}\n"}))
+@pytest.mark.parametrize("path", [THROTTLED, THROTTLED_OF_A_PI_5])
+def test_the_bits_of_the_firmware_are_told(bits, under_voltage, throttled, path):
+    host = Host(FakeSysfs({path: f"{bits}\n"}))
     assert {reading.measurement: reading.value for reading in host.read()} == {
         "throttled": throttled,
         "under_voltage": under_voltage,
@@ -155,6 +165,35 @@ def test_the_signal_of_the_wifi(lines, signal):
     assert wifi_signal(WIRELESS + lines) == signal
     (reading,) = Host(FakeSysfs({"proc/net/wireless": WIRELESS + lines})).read()
     assert (reading.measurement, reading.value) == ("wifi_signal", signal)
+
+
+UNCONNECTED = " wlan0: 0000    0     0     0         0      0      0      0      0        0\n"
+
+
+def wifi(line, flags="0x1003"):
+    return {"proc/net/wireless": WIRELESS + line, "sys/class/net/wlan0/flags": f"{flags}\n"}
+
+
+def test_wifi_that_is_not_connected_has_no_signal():
+    """The kernel shows it with zeros; 0 dBm would be the best signal there ever was."""
+    with pytest.raises(ValueError, match="no Wi-Fi is connected"):
+        wifi_signal(WIRELESS + UNCONNECTED)
+    assert wifi_signal(WIRELESS + UNCONNECTED + " wlan1: 0000   60.  -48.  -256  0 0 0 0 0 0\n") == -48
+    host = Host(FakeSysfs(PI | wifi(UNCONNECTED), disks={"": 0.5}))
+    assert "wifi_signal" not in {reading.measurement for reading in host.read()}
+
+
+def test_wifi_that_connects_after_the_start_is_told_then():
+    sysfs = FakeSysfs(PI | wifi(UNCONNECTED), disks={"": 0.5})
+    host = Host(sysfs)
+    assert "wifi_signal" in {channel.measurement for channel in host.channels}
+    sysfs.files |= wifi(" wlan0: 0000   54.  -56.  -256        0      0      0      0      0        0\n")
+    assert {reading.measurement: reading.value for reading in host.read()}["wifi_signal"] == -56
+
+
+def test_wifi_that_is_switched_off_has_no_channel():
+    host = Host(FakeSysfs(PI | wifi(UNCONNECTED, flags="0x1002"), disks={"": 0.5}))
+    assert "wifi_signal" not in {channel.measurement for channel in host.channels}
 
 
 def test_what_the_computer_does_not_have_has_no_channel():

@@ -319,6 +319,24 @@ def test_the_history_makes_up_for_a_total_that_is_gone(tmp_path):
     assert minute.increase == 500
 
 
+def test_a_power_cut_is_no_second_meter_in_the_history(tmp_path):
+    """It takes the pulses since the total was last written; the history has them, and adds up what comes after."""
+    path, keys = tmp_path / "kept", {"start": 48211.4}
+    meter = Meter(Keepsakes(path), **keys)
+    totals = [meter.read()["energy"]]
+    meter.keepsakes.write(0.0)
+    meter.pulse(50)
+    totals.append(meter.read()["energy"])
+    meter = Meter(Keepsakes(path), **keys)
+    totals.append(meter.read()["energy"])
+    meter.pulse(30)
+    totals.append(meter.read()["energy"])
+    assert totals == [48211.4, 48211.45, 48211.4, 48211.43]
+    recorded = [Recorded(at_ms=1000 * second, value=round(total * 1000)) for second, total in enumerate(totals)]
+    (minute,) = roll(recorded, 60_000, before=None, hold_ms=None, counter=True)
+    assert minute.increase == 80
+
+
 def test_lost_edges_are_found_by_looking_twice():
     meter = Meter()
     meter.pulse(3)

@@ -70,6 +70,11 @@ def test_an_input_that_was_given_back_is_heard_again(pins):
         assert edges.get(timeout=10) is False
         line.close()
         assert edges.empty()
+    output = pins.gpio.open_output(17, True, False)
+    assert pin.state is True
+    output.set(False)
+    assert pin.state is False
+    output.close()
 
 
 def test_the_other_inputs_are_heard_while_one_is_given_back(pins):
@@ -155,7 +160,7 @@ def test_an_open_pin_follows_its_pull(bench, pull, level):
 def test_every_edge_is_told_with_its_level(bench, pull):
     line = bench.gpio.open_input(17, pull)
     seen = []
-    line.on_change(seen.append)
+    line.on_edge(lambda level, _at: seen.append(level))
     levels = [False, True, False] if line.level() else [True, False, True]
     for level in levels:
         bench.drive(17, level)
@@ -182,7 +187,7 @@ def test_every_edge_is_told_with_its_time(bench, pull):
 def test_edges_may_come_from_another_thread(bench):
     line = bench.gpio.open_input(4, "down")
     seen = []
-    line.on_change(lambda level: seen.append((level, threading.current_thread())))
+    line.on_edge(lambda level, _at: seen.append((level, threading.current_thread())))
     thread = threading.Thread(target=bench.drive, args=(4, True))
     thread.start()
     thread.join()
@@ -220,7 +225,7 @@ def test_the_fake_loses_an_edge_when_told_to():
     fake = FakeGpio()
     line = fake.open_input(4, "down")
     seen = []
-    line.on_change(seen.append)
+    line.on_edge(lambda level, _at: seen.append(level))
     line.drive(True, lose_edge=True)
     assert line.level() is True
     assert seen == []

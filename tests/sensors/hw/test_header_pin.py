@@ -36,6 +36,9 @@ class FakeLgpio(ModuleType):
         self.levels[pin] = [level]
         self.modes[pin] = 2
 
+    def gpiochip_close(self, _handle):
+        pass
+
     def gpio_free(self, _handle, pin):
         self.claims.append(("free", pin))
 
@@ -134,6 +137,8 @@ def test_an_input_is_claimed_as_gpiozero_does_and_keeps_its_edges(lgpio, gpio):
     lgpio.told[17](0, 17, 1, 0)
     assert seen == [True]
     again.close()
+    again.close()
+    assert len(lgpio.claims) == 5
 
 
 def test_an_input_that_is_drawn_another_way_is_claimed_anew(lgpio, gpio):

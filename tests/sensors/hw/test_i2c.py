@@ -30,7 +30,7 @@ def test_a_bus_that_is_off_is_told_with_the_cure(tmp_path):
     with pytest.raises(DriverUnavailable, match=r"no /dev/i2c-1; switch it on with .*do_i2c 0.* \(dtparam=i2c_arm=on"):
         open_bus(1, tmp_path)
     device(tmp_path, "i2c-20")
-    with pytest.raises(DriverUnavailable, match="no /dev/i2c-1; there is i2c-20: set `bus`"):
+    with pytest.raises(DriverUnavailable, match=r"no /dev/i2c-1; switch it on .*, or set `bus`: there is i2c-20"):
         open_bus(1, tmp_path)
 
 

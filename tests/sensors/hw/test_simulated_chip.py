@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from queue import SimpleQueue
 from textwrap import dedent
@@ -109,6 +110,19 @@ def test_every_edge_is_told_in_order(gpiochip, pull):
     assert seen == sorted(seen)
     line.close()
     assert edges.empty()
+
+
+def test_edges_have_the_time_of_our_clock(gpiochip):
+    line, pin = gpiochip.gpio.open_input(15, "up"), gpiochip.pin(15)
+    edges = SimpleQueue()
+    line.on_edge(lambda level, at: edges.put((level, at)))
+    for level in (False, True, False):
+        before = time.monotonic()
+        pin.drive_high() if level else pin.drive_low()
+        told, at = edges.get(timeout=PATIENCE_S)
+        assert told is level
+        assert before <= at <= time.monotonic()
+    line.close()
 
 
 def test_a_claimed_line_is_told_and_left_alone(gpiochip, held_by_another):
