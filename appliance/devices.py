@@ -46,6 +46,15 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sensors: tuple[Measurement, ...] = ()
 
 
+class _SensorHealth(msgspec.Struct, frozen=True):
+    online: bool | None = None
+    trouble: str = ""
+
+
+class _Health(msgspec.Struct, frozen=True):
+    sensors: dict[str, _SensorHealth] = {}
+
+
 def device_topic(site: str, agent: str, leaf: str) -> str:
     """Topic of what an agent says about itself."""
     return f"{site}/devices/{agent}/{leaf}"
@@ -62,3 +71,12 @@ def decode_about(payload: bytes) -> Device:
         return msgspec.json.decode(payload, type=Device)
     except msgspec.DecodeError as error:
         raise ValueError(f"not an about message: {error}") from error
+
+
+def decode_troubles(payload: bytes) -> dict[str, str]:
+    """Read of a `health` payload which sensors are failing, and why, in the agent's words; ValueError."""
+    try:
+        health = msgspec.json.decode(payload, type=_Health)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not a health message: {error}") from error
+    return {name: sensor.trouble for name, sensor in health.sensors.items() if sensor.online is False}

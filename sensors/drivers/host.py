@@ -71,7 +71,7 @@ class Host:
         self._measures = [
             (channel, measure)
             for channel, measure in measures
-            if _works(measure) or (channel.measurement == "wifi_signal" and wifi_is_up(sysfs))
+            if _works(measure) or (channel.measurement == "wifi_signal" and wifi_may_connect(sysfs))
         ]
         if not self._measures:
             raise DriverUnavailable(
@@ -121,13 +121,17 @@ def wifi_signal(wireless: str) -> float:
     return max(level - 256 if level > 0 else level for level in levels)  # old drivers give the byte, unsigned
 
 
-def wifi_is_up(sysfs: Sysfs) -> bool:
-    """Say whether there is Wi-Fi that is switched on: it may connect later, as after a start of the computer."""
+def wifi_may_connect(sysfs: Sysfs) -> bool:
+    """Say whether Wi-Fi is on and no cable is there instead: it connects some time after the computer's start."""
     try:
-        names = [line.partition(":")[0].strip() for line in sysfs.read("proc/net/wireless").splitlines() if ":" in line]
-        return any(int(sysfs.read(f"sys/class/net/{name}/flags"), 16) & IFF_UP for name in names)
+        wireless = [
+            line.partition(":")[0].strip() for line in sysfs.read("proc/net/wireless").splitlines() if ":" in line
+        ]
+        is_on = any(int(sysfs.read(f"sys/class/net/{name}/flags"), 16) & IFF_UP for name in wireless)
     except (OSError, ValueError):
         return False
+    real = {path.split("/")[3] for path in sysfs.glob("sys/class/net/*/device")}  # bridges and the like have none
+    return is_on and not any(_text(sysfs, f"sys/class/net/{name}/operstate") == "up" for name in real - {*wireless})
 
 
 def throttled(sysfs: Sysfs) -> int:

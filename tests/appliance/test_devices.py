@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from appliance.devices import Device, Measurement, decode_about, device_topic, encode_about
+from appliance.devices import Device, Measurement, decode_about, decode_troubles, device_topic, encode_about
 
 HOUSE = Device(
     agent="attic",
@@ -47,3 +47,11 @@ def test_anything_else_says_what_is_wrong(payload, word):
 
 def test_topics():
     assert device_topic("home", "attic", "about") == "home/devices/attic/about"
+
+
+def test_failing_sensors_of_a_health_message():
+    said = {"a": {"online": True, "trouble": "once"}, "b": {"online": False, "trouble": "dead"}, "c": {"online": None}}
+    assert decode_troubles(json.dumps({"uptime_s": 1, "sensors": said}).encode()) == {"b": "dead"}
+    assert decode_troubles(b"{}") == {}
+    with pytest.raises(ValueError, match="not a health message"):
+        decode_troubles(b'{"sensors": [1]}')

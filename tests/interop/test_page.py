@@ -1,6 +1,7 @@
 """The page in a real browser, on a real broker and a real database."""
 
 import asyncio
+import json
 import shutil
 import time
 
@@ -33,7 +34,13 @@ HOUSE = Device(
     site="home",
     name="The house",
     sensors=(
-        Measurement(topic="home/kitchen/temperature", kind="temperature", unit="°C", interval_s=5.0),
+        Measurement(
+            topic="home/kitchen/temperature",
+            kind="temperature",
+            unit="°C",
+            interval_s=5.0,
+            availability_topic="home/devices/house/kitchen/availability",
+        ),
         Measurement(topic="home/kitchen/humidity", kind="humidity", unit="%", interval_s=5.0),
         Measurement(
             topic="home/kitchen/relay", kind="relay", role="switch", name="Hood", command_topic="home/kitchen/relay/set"
@@ -256,6 +263,25 @@ SHIFT = """() => new Promise((done) => {
     .observe({ type: "layout-shift", buffered: true });
   requestAnimationFrame(() => setTimeout(() => done(sum), 0));
 })"""
+
+
+def test_a_failing_sensor_says_why_at_its_tile_and_at_its_device(tmp_path):
+    async def look(tab, served):
+        said = {"kitchen": {"online": False, "trouble": "no pulses from GPIO4"}, "attic": {"online": False}}
+        served.local.publish("home/devices/house/health", json.dumps({"sensors": said}).encode(), retain=True)
+        served.local.publish("home/devices/house/kitchen/availability", b"offline", retain=True)
+        await says(tile(tab, "kitchen", "Temperature").locator(".why"), "no pulses from GPIO4")
+        await says(tab.locator("#online"), "2 sensors failing")
+        lines = tab.locator(".troubles li")
+        assert await lines.all_inner_texts() == ["attic cannot be read", "kitchen: no pulses from GPIO4"]
+        said = {"kitchen": {"online": True}}
+        served.local.publish("home/devices/house/health", json.dumps({"sensors": said}).encode(), retain=True)
+        await says(tab.locator("#online"), "1 device online")
+        served.local.publish("home/devices/house/kitchen/availability", b"online", retain=True)
+        await says(tile(tab, "kitchen", "Temperature").locator(".why"), "")
+
+    complaints, _ = browse(tmp_path, look)
+    assert complaints == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

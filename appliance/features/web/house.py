@@ -10,12 +10,26 @@ from typing import Final, Literal
 import msgspec
 
 from appliance.broker.message import Message
-from appliance.devices import ABOUT, AVAILABILITY, OFFLINE, ONLINE, Device, Measurement, Role, decode_about
+from appliance.devices import (
+    ABOUT,
+    AVAILABILITY,
+    HEALTH,
+    OFFLINE,
+    ONLINE,
+    Device,
+    Measurement,
+    Role,
+    decode_about,
+    decode_troubles,
+    device_topic,
+)
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.properties import decode_properties
 
 MAX_VALUES: Final = 5_000  # topics on one page; no person reads more, and a publisher of random topics ends here
 MAX_DEVICES: Final = 1_000
+MAX_TROUBLES: Final = 100  # failing sensors of one device, and characters of what is said of each
+MAX_TROUBLE: Final = 300
 MAX_VALUE_BYTES: Final = 256  # what a person reads at a glance; longer payloads are documents
 FUTURE_S: Final = 5.0  # a publisher's clock may run ahead of ours by so much
 
@@ -41,7 +55,8 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     value: float | bool | str | None
     at: float | None  # when measured, else when heard; Unix seconds; None when nobody knows
     agent: str | None
-    failing: bool  # its agent says that this sensor cannot be read
+    failing: bool  # its agent says that this sensor cannot be read, and perhaps why
+    trouble: str
     command_topic: str | None
     interval_s: float | None
 
@@ -55,6 +70,7 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     sensors: int
     version: str
     model: str | None
+    troubles: dict[str, str]  # failing sensors, and why; empty texts where the agent does not say
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag="snapshot", tag_field="type"):
@@ -92,6 +108,8 @@ class House:
         self._devices: dict[str, Device] = {}
         self._online: dict[str, bool] = {}
         self._failing: set[str] = set()  # availability topics of single sensors
+        self._troubles: dict[str, dict[str, str]] = {}  # of each agent: sensor -> why it is failing
+        self._times: Mapping[str, float] = {}
         self._heard: dict[str, Heard] = {}
         self._sensors: dict[str, tuple[Device, Measurement]] = {}
         self._sensors_of: dict[str, list[str]] = {}  # availability topic of a sensor -> its values
@@ -113,10 +131,13 @@ class House:
 
     def learn_times(self, times: Mapping[str, float]) -> None:
         """Fill in when values were measured, where the message itself did not say."""
+        self._times = times
         for topic, heard in self._heard.items():
             if heard.at is None and topic in times:
                 heard.at = times[topic]
                 self._changed.add(topic)
+        # What is never retained was not heard, but there is a last time.
+        self._changed.update(topic for topic in self._sensors if topic in times and topic not in self._heard)
 
     def snapshot(self, at: float) -> Snapshot:
         """Everything; the changes so far are in it."""
@@ -157,6 +178,8 @@ class House:
                 self._take_about(agent, message.payload)
             case [agent, leaf] if leaf == AVAILABILITY:
                 self._take_availability(agent, message.payload)
+            case [agent, leaf] if leaf == HEALTH:
+                self._take_health(agent, message.payload)
             case [_, _, leaf] if leaf == AVAILABILITY:
                 self._take_sensor_availability(message)
 
@@ -192,6 +215,24 @@ class House:
             self._changed_devices.add(agent)
         else:
             self._rebuilt = True
+
+    def _take_health(self, agent: str, payload: bytes) -> None:
+        if agent not in self._troubles and len(self._troubles) >= MAX_DEVICES:
+            return
+        try:
+            said = decode_troubles(payload) if payload else {}
+        except ValueError:
+            return
+        troubles = {name: why[:MAX_TROUBLE] for name, why in sorted(said.items())[:MAX_TROUBLES]}
+        before = self._troubles.get(agent, {})
+        if troubles == before:
+            return
+        self._troubles[agent] = troubles
+        if agent in self._devices or agent in self._online:
+            self._changed_devices.add(agent)
+        for name in {name for name in troubles.keys() | before.keys() if troubles.get(name) != before.get(name)}:
+            topic = device_topic(self._site, agent, f"{name}/{AVAILABILITY}")
+            self._changed.update(self._sensors_of.get(topic, ()))
 
     def _take_sensor_availability(self, message: Message) -> None:
         topic = message.topic
@@ -235,12 +276,14 @@ class House:
             sensors=len(device.sensors) if device else 0,
             version=device.version if device else "",
             model=device.model if device else None,
+            troubles=self._troubles.get(agent, {}),
         )
 
     def _value(self, topic: str) -> Value:
         device, sensor = self._sensors.get(topic, (None, None))
         heard = self._heard.get(topic)
         levels = topic.split("/")
+        failing = bool(sensor and sensor.availability_topic in self._failing)
         return Value(
             topic=topic,
             room=levels[1] if len(levels) > 2 else "",
@@ -250,12 +293,18 @@ class House:
             role=sensor.role if sensor else role_of(heard.value if heard else None),
             unit=sensor.unit if sensor else None,
             value=heard.value if heard else None,
-            at=heard.at if heard else None,
+            at=heard.at if heard else self._times.get(topic),
             agent=device.agent if device else None,
-            failing=bool(sensor and sensor.availability_topic in self._failing),
+            failing=failing,
+            trouble=self._trouble(device, sensor) if failing else "",
             command_topic=sensor.command_topic if sensor else None,
             interval_s=sensor.interval_s if sensor else None,
         )
+
+    def _trouble(self, device: Device | None, sensor: Measurement | None) -> str:
+        if device is None or sensor is None or sensor.availability_topic is None:
+            return ""
+        return self._troubles.get(device.agent, {}).get(sensor.availability_topic.split("/")[-2], "")
 
 
 def parse_value(payload: bytes) -> float | bool | str | None:

@@ -191,6 +191,22 @@ def test_wifi_that_connects_after_the_start_is_told_then():
     assert {reading.measurement: reading.value for reading in host.read()}["wifi_signal"] == -56
 
 
+@pytest.mark.parametrize(
+    ("cable", "has_channel"),
+    [
+        ({"operstate": "down\n", "device/uevent": ""}, True),
+        ({"operstate": "up\n", "device/uevent": ""}, False),
+        ({"operstate": "up\n"}, True),
+    ],
+)
+def test_wifi_beside_a_cable_has_a_channel_when_it_is_used(cable, has_channel):
+    """A hub at a cable never has a signal to tell; a bridge of containers is no cable."""
+    files = PI | {f"sys/class/net/eth0/{name}": text for name, text in cable.items()}
+    for line, wanted in ((UNCONNECTED, has_channel), (" wlan0: 0000   54.  -56.  -256  0 0 0 0 0 0\n", True)):
+        host = Host(FakeSysfs(files | wifi(line), disks={"": 0.5}))
+        assert ("wifi_signal" in {channel.measurement for channel in host.channels}) is wanted
+
+
 def test_wifi_that_is_switched_off_has_no_channel():
     host = Host(FakeSysfs(PI | wifi(UNCONNECTED, flags="0x1002"), disks={"": 0.5}))
     assert "wifi_signal" not in {channel.measurement for channel in host.channels}

@@ -307,7 +307,7 @@ export class Chart {
     if (this.#plot && this.#plot.cursor.left >= 0) return; // somebody is reading a point
     const known = at.map((one, index) => index).filter((index) => mean[index] !== null && at[index] >= this.#columns.since - 1);
     if (known.length === 0) {
-      const [gap] = this.#columns.gaps;
+      const gap = this.#columns.gaps.find((one) => one.cause !== "clock unset"); // then readings are there
       this.#facts(gap ? `No readings in this stretch of time: ${words.gap(gap, this.#house)}` : "No readings in this stretch of time.");
     } else if (this.#columns.kind === "binary") {
       const changes = known.filter((index, place) => place > 0 && mean[index] !== mean[known[place - 1]]).length;

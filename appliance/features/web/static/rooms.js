@@ -89,10 +89,11 @@ export class Rooms {
     const unit = element("span", "unit");
     reading.append(amount, unit);
     const age = element("time", "age");
-    show.append(head, reading, age);
+    const why = element("span", "why");
+    show.append(head, reading, age, why);
     show.addEventListener("click", () => this.#onSelect(value.topic));
     root.append(show);
-    const tile = { root, show, label, amount, unit, age, kind: value.kind, role: value.role, toggle: null, wanted: null, timer: 0 };
+    const tile = { root, show, label, amount, unit, age, why, kind: value.kind, role: value.role, toggle: null, wanted: null, timer: 0 };
     if (value.role === "switch") {
       tile.toggle = element("button", "toggle");
       tile.toggle.type = "button";
@@ -113,6 +114,7 @@ export class Rooms {
     text(tile.unit, unit);
     const said = value.at === null ? "" : words.age(this.#house.now() - value.at);
     text(tile.age, offline ? (said ? `offline · ${said}` : "offline") : said || (value.value === null ? "no value yet" : "\u00a0"));
+    text(tile.why, offline ? value.trouble : "");
     if (value.at !== null) {
       const when = new Date(value.at * 1000).toISOString();
       if (tile.age.dateTime !== when) {

@@ -78,6 +78,10 @@ export function number(kind, amount) {
   return format(Number.isInteger(amount) || size >= 1000 ? 0 : size >= 100 ? 1 : size < 1 ? 3 : 2).format(amount);
 }
 
+export function counted(count, thing) {
+  return `${count} ${thing}${count === 1 ? "" : "s"}`;
+}
+
 export function state(kind, on) {
   const [yes, no] = BINARY[kind] || ["On", "Off"];
   return on ? yes : no;

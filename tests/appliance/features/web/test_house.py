@@ -231,6 +231,48 @@ def test_a_single_sensor_fails_and_recovers():
     assert house.changes(AT).values[0].failing is False
 
 
+def health(**sensors):
+    said = {name: {"online": why is None, "ok": 1, "trouble": why or ""} for name, why in sensors.items()}
+    return msgspec.json.encode({"uptime_s": 5, "sensors": said})
+
+
+def test_why_a_sensor_fails_is_told_at_its_values_and_at_its_device():
+    house = House("home")
+    house.take(retained("home/devices/attic/about", encode_about(DEVICE)), AT)
+    house.take(retained("home/devices/attic/health", health(relay=None, dht=None)), AT)
+    assert house.snapshot(AT).devices[0].troubles == {}
+    house.take(live("home/devices/attic/relay/availability", b"offline"), AT)
+    house.take(live("home/devices/attic/health", health(relay="GPIO17 is taken", dht="no pulses")), AT)
+    changes = house.changes(AT)
+    assert [(value.topic, value.trouble) for value in changes.values] == [("home/attic/relay", "GPIO17 is taken")]
+    assert changes.devices[0].troubles == {"dht": "no pulses", "relay": "GPIO17 is taken"}
+    house.take(live("home/devices/attic/health", health(relay="GPIO17 is taken", dht="no pulses")), AT)
+    assert house.changes(AT) is None
+    house.take(live("home/devices/attic/health", b"{"), AT)
+    assert house.changes(AT) is None
+    house.take(live("home/devices/attic/health", b""), AT)
+    changes = house.changes(AT)
+    assert changes.devices[0].troubles == {}
+    assert changes.values[0].trouble == ""
+
+
+def test_health_of_nobody_who_is_known_makes_no_device():
+    house = House("home")
+    house.take(live("home/devices/x/health", health(a="broken")), AT)
+    assert house.changes(AT) is None
+    assert house.snapshot(AT).devices == []
+
+
+def test_the_last_time_of_an_event_is_known_though_it_is_never_retained():
+    bell = Measurement(topic="home/hall/bell", kind="button", role="event")
+    house = House("home")
+    house.take(retained("home/devices/d/about", encode_about(Device(agent="d", site="home", sensors=(bell,)))), AT)
+    house.snapshot(AT)
+    house.learn_times({"home/hall/bell": AT - 60, "home/other/x": AT})
+    (value,) = house.changes(AT).values
+    assert (value.topic, value.value, value.at) == ("home/hall/bell", None, AT - 60)
+
+
 def test_a_new_description_sends_everything_anew():
     house = House("home")
     house.take(retained("home/a/t", b"1"), AT)
@@ -277,18 +319,31 @@ def test_topics_beyond_the_cap_are_counted_and_not_kept(monkeypatch):
         house.take(live(f"home/devices/d{number}/availability", b"online"), AT)
         house.take(live(f"home/devices/d{number}/about", encode_about(Device(agent=f"d{number}", site="home"))), AT)
         house.take(live(f"home/devices/d{number}/s/availability", b"offline"), AT)
+        house.take(live(f"home/devices/d{number}/health", health(s="broken")), AT)
     snapshot = house.snapshot(AT)
     assert len(snapshot.values) == 2
     assert snapshot.unshown == 2
     assert len(snapshot.devices) == 2
     assert len(house._failing) == 2
+    assert len(house._troubles) == 2
 
 
 topics = st.sampled_from(
     ["home/a/t", "home/b/t", "home/attic/relay", "home/devices/attic/about", "home/devices/attic/availability",
-     "home/devices/attic/relay/availability"]
+     "home/devices/attic/relay/availability", "home/devices/attic/health"]
 )  # fmt: skip
-payloads = st.sampled_from([b"", b"1", b"ON", b"online", b"offline", encode_about(DEVICE)])
+payloads = st.sampled_from(
+    [
+        b"",
+        b"1",
+        b"ON",
+        b"online",
+        b"offline",
+        encode_about(DEVICE),
+        health(relay="taken"),
+        health(relay="burnt", dht=""),
+    ]
+)
 
 
 @given(st.lists(st.tuples(topics, payloads, st.booleans())))
