@@ -326,11 +326,10 @@ def _refuse_shared_topics(document: Document, site: str, sensors: tuple[SensorCo
     """Refuse two sensors of one topic; what only drivers know the agent refuses as it builds them."""
     owners: dict[str, str] = {}
     for number, sensor in enumerate(sensors):
-        keys = sensor.keys
+        name, keys = sensor.name, sensor.keys
         for measurement in sensor.measurements:
             topic = state_topic(site, keys.room, keys.label, measurement)
-            owner = owners.setdefault(topic, sensor.name)
-            if owner != sensor.name:
+            if (owner := owners.setdefault(topic, name)) != name:
                 raise document.error(
                     ("sensor", number, "label"),
                     f'{topic} already is a topic of sensor "{owner}"',

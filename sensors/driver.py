@@ -42,6 +42,7 @@ class Channel:
     high: float | None = None
     max_step: float | None = None  # largest believable change between two readings
     decimals: int | None = None  # what the sensor can really tell apart
+    comes_late: bool = False  # it may be unknown for long and nothing is wrong: no `timeout_s` waits for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +152,13 @@ MOST_WORDS = 300  # characters of a foreign error: it travels in each health mes
 
 
 class SensorError(Exception):
-    """A sensor could not be read; the text is for people, `cause` for counters and health."""
+    """A sensor could not be read; the text is for people, `cause` for counters and health.
+
+    `raw` is what the hardware sent, if anything came, for people who look for a fault.
+    """
 
     cause = "failed"
+    raw = ""
 
 
 class Disconnected(SensorError):

@@ -67,7 +67,8 @@ class Sensor:
             path, problem, cure = mistake
             raise DriverUnavailable(f"{'.'.join(path)}: {problem}; {cure}")
         self.driver = driver
-        self.silence = Silence(numbers, self.config.keys.timeout_s)
+        late = [channel.measurement for channel in driver.channels if channel.comes_late]
+        self.silence = Silence([name for name in numbers if name not in late], self.config.keys.timeout_s)
         channels = [*driver.channels, *(DERIVED[name].channel for name in self._derived)]
         self._chains = {
             channel.measurement: Chain(channel, self._treatment(channel.measurement), self.interval_s)

@@ -91,7 +91,7 @@ def payload_of(value: Value, decimals: int | None = None) -> str:
 
 def command_of(payload: bytes, present: bool | None) -> bool:  # noqa: FBT001 the state is the value
     """Read a command: True for on. ValueError says what is wrong; TOGGLE needs the `present` state."""
-    word = payload[:32].decode("utf-8", "replace").strip().upper()
+    word = payload.decode("utf-8", "replace").strip().upper()
     if word == TOGGLE:
         if present is None:
             raise ValueError("TOGGLE, but the present state is not known yet; send ON or OFF")

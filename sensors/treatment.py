@@ -14,6 +14,7 @@ from msgspec import Meta
 from sensors.derived import DERIVED
 
 Positive = Annotated[float, Meta(gt=0)]
+Pause = Annotated[float, Meta(gt=0, le=604_800)]  # seconds
 Digits = Annotated[int, Meta(ge=0, le=6)]
 Window = Annotated[int, Meta(ge=2, le=1_000)]
 Share = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?%(?!\n)$")]
@@ -23,6 +24,7 @@ Mistake = tuple[tuple[str, ...], str, str]
 """Key path within the sensor's table, what is wrong and the cure."""
 
 BELIEF = ("low", "high", "max_step")
+LEAST_SLOPE = 1e-12  # of a calibration: beyond it either way a line stands or lies
 CALIBRATION = ("offset", "scale", "calibrate")
 
 
@@ -55,9 +57,9 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         int,
         Meta(ge=1, le=1_000, description="With `median` or `moving_average`: the first number, then every so many."),
     ] = 1
-    throttle_s: Annotated[
-        Positive | None, Meta(description="After a number was sent, none is for this many seconds.")
-    ] = None
+    throttle_s: Annotated[Pause | None, Meta(description="After a number was sent, none is for this many seconds.")] = (
+        None
+    )
     decimals: Annotated[Digits | None, Meta(description="Digits after the point.")] = None
     delta: Annotated[
         Annotated[float, Meta(ge=0)] | Share | None,
@@ -68,7 +70,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = None
     heartbeat_s: Annotated[
-        Positive, Meta(description="With `delta`: an unchanged number is sent again after this many seconds.")
+        Pause, Meta(description="With `delta`: an unchanged number is sent again after this many seconds.")
     ] = 60.0
 
     def mistake(self) -> Mistake | None:
@@ -78,7 +80,8 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 if getattr(self, key) is not None:
                     return (key,), "`calibrate` says it all already", "keep one of the two"
             (reads, true), (reads_too, true_too) = self.calibrate
-            if reads == reads_too or true == true_too:
+            run, rise = reads_too - reads, true_too - true
+            if run == 0 or rise == 0 or not LEAST_SLOPE <= abs(rise / run) <= 1 / LEAST_SLOPE:
                 return ("calibrate",), "the two points make no line", "measure at two points that are far apart"
         if self.scale == 0:
             return ("scale",), "0 would make all numbers one", "give the factor, such as 1.02"

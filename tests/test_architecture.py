@@ -67,6 +67,7 @@ ARROWS = {
         "appliance.net",
         "appliance.notify",
         "appliance.page",
+        "appliance.pem",
         "appliance.places",
         "appliance.ports",
         "appliance.settings",
@@ -110,7 +111,7 @@ ARROWS = {
         "appliance.store",
         "appliance.timespan",
     },
-    "appliance.net": {"appliance.broker", "appliance.mqtt", "appliance.places", "appliance.settings"},
+    "appliance.net": {"appliance.broker", "appliance.mqtt", "appliance.pem", "appliance.places", "appliance.settings"},
     "appliance.store": {
         "appliance.broker",
         "appliance.clock",
@@ -131,6 +132,7 @@ ARROWS = {
     "appliance.listeners": {"appliance.settings"},
     "appliance.memory": set(),
     "appliance.notify": set(),
+    "appliance.pem": set(),
     "appliance.places": set(),
     "appliance.settings": set(),
     "appliance.timespan": set(),
@@ -138,11 +140,14 @@ ARROWS = {
     # the agent: of the service it knows the version and what both sides must agree on
     "sensors": set(),
     "sensors.__main__": {"sensors.cli"},
-    "sensors.simulate": {"sensors.fleet", "sensors.house"},
+    "sensors.simulate": {"sensors.fleet", "sensors.house", "sensors.output", "sensors.scratch"},
+    "sensors.output": set(),
+    "sensors.scratch": set(),
     "sensors.fleet": {
         "sensors.agent",
         "sensors.config",
         "sensors.drivers.simulated",
+        "sensors.entry",
         "sensors.house",
         "sensors.outbox",
         "sensors.worker",
@@ -159,6 +164,7 @@ ARROWS = {
         "sensors.driver",
         "sensors.keepsakes",
         "sensors.outbox",
+        "sensors.output",
         "sensors.reading",
         "sensors.registry",
         "sensors.sensor",
@@ -179,6 +185,7 @@ ARROWS = {
         "sensors.interlock",
         "sensors.keepsakes",
         "sensors.link",
+        "sensors.namesake",
         "sensors.outbox",
         "sensors.reading",
         "sensors.sender",
@@ -212,7 +219,14 @@ ARROWS = {
         "sensors.topics",
         "sensors.treatment",
     },
-    "sensors.sender": {"sensors.link", "sensors.outbox", "sensors.reasons", "sensors.sensor", "sensors.topics"},
+    "sensors.sender": {
+        "sensors.entry",
+        "sensors.link",
+        "sensors.outbox",
+        "sensors.reasons",
+        "sensors.sensor",
+        "sensors.topics",
+    },
     "sensors.config": {
         "appliance.config",
         "appliance.devices",
@@ -276,8 +290,10 @@ ARROWS = {
         "sensors.keepsakes",
         "sensors.reading",
     },
+    "sensors.drivers.ds18b20": {"sensors.driver", "sensors.hw", "sensors.reading"},
     "sensors.drivers.simulated": {
         "sensors.driver",
+        "sensors.drivers.ds18b20",  # reads a frame of the house's
         "sensors.drivers.gpio_input",  # on a pin of the house: what is simulated is the pin
         "sensors.house",
         "sensors.hw",
@@ -289,6 +305,8 @@ ARROWS = {
         "sensors.config",
         "sensors.driver",
         "sensors.drivers",
+        "sensors.drivers.dht",
+        "sensors.drivers.ds18b20",
         "sensors.drivers.host",
         "sensors.endpoint",
         "sensors.hw",
@@ -308,10 +326,20 @@ ARROWS = {
     "sensors.backoff": set(),
     "sensors.discovery": set(),
     "sensors.endpoint": {"sensors.discovery", "sensors.trust"},
-    "sensors.link": {"sensors.backoff", "sensors.discovery", "sensors.endpoint", "sensors.reasons", "sensors.trust"},
+    "sensors.attempt": {"sensors.discovery", "sensors.endpoint", "sensors.trust"},
+    "sensors.link": {
+        "sensors.attempt",
+        "sensors.backoff",
+        "sensors.discovery",
+        "sensors.endpoint",
+        "sensors.reasons",
+    },
     "sensors.reasons": set(),
-    "sensors.trust": set(),
-    "sensors.outbox": {"sensors.ranges"},
+    "sensors.trust": {"appliance.pem"},
+    "sensors.namesake": set(),
+    "sensors.entry": set(),
+    "sensors.outbox": {"sensors.entry", "sensors.outbox_file", "sensors.ranges"},
+    "sensors.outbox_file": set(),
     "sensors.ranges": set(),
     "sensors.reading": set(),
     "sensors.schedule": set(),
@@ -338,6 +366,7 @@ LIBRARIES = {
         "sensors.driver",
         "sensors.drivers",
         "sensors.drivers.dht",
+        "sensors.drivers.ds18b20",
         "sensors.drivers.gpio_input",
         "sensors.drivers.gpio_output",
         "sensors.drivers.host",
@@ -347,10 +376,11 @@ LIBRARIES = {
         "sensors.health",
         "sensors.hw",
         "sensors.keepsakes",
+        "sensors.namesake",
         "sensors.sender",
         "sensors.treatment",
     },
-    "paho": {"appliance.cli", "sensors.link"},
+    "paho": {"appliance.cli", "sensors.attempt", "sensors.link"},
     "sqlite_utils": {"appliance.store"},
     "starlette": {"appliance.features.web"},
     "systemd": {"appliance.notify"},
@@ -576,7 +606,7 @@ def test_packages_of_others_stay_at_the_edge(module):
 @each_module()
 def test_the_database_is_opened_in_the_store_alone(module):
     if any(name == "sqlite3" for name, _, _ in imports(module)):
-        assert part_of(module.name) in {"appliance.store", "sensors.outbox"}
+        assert part_of(module.name) in {"appliance.store", "sensors.outbox", "sensors.outbox_file"}
 
 
 PURE_MODULES = [m for m in modules() if any(m.name == p or m.name.startswith(f"{p}.") for p in PURE)]

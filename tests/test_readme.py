@@ -198,3 +198,11 @@ TOPICS = [
 @pytest.mark.parametrize("topic", TOPICS)
 def test_every_topic_is_described(topic):
     assert re.search(rf"^\| `{re.escape(topic)}` \|", README, re.MULTILINE)
+
+
+def test_every_link_within_it_leads_to_a_heading():
+    titles = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    headings = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    links = set(re.findall(r"\]\(#([^)]+)\)", README))
+    assert len(links) > 10
+    assert links - headings == set()

@@ -106,8 +106,12 @@ class Ds18b20:
             return self._plausible(self._thousandths(f"{directory}/temperature"), b""), b""
         except OSError as error:
             raise _unreadable(error) from error
-        frame, thousandths = parse(report)
-        return self._plausible(thousandths, frame), frame
+        try:
+            frame, thousandths = parse(report)
+            return self._plausible(thousandths, frame), frame
+        except SensorError as error:
+            error.raw = " ".join(report.split())
+            raise
 
     def _thousandths(self, path: str) -> int:
         try:

@@ -165,7 +165,7 @@ class PulseCounter:
         rate_unit, _factor = meter.units[unit]
         digits = _digits(options.per_pulse)
         total = Channel(measurement=options.measurement or options.counts, unit=unit, low=0, decimals=digits)
-        rate = Channel(measurement=meter.rate, unit=rate_unit, low=0, decimals=RATE_DIGITS)
+        rate = Channel(measurement=meter.rate, unit=rate_unit, low=0, decimals=RATE_DIGITS, comes_late=True)
         return (total, rate) if options.rate else (total,)
 
     @classmethod

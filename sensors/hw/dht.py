@@ -270,7 +270,9 @@ def explain(answer: dict[str, Any], pin: str) -> SensorError:
         text = "A full buffer was not returned"
     for beginning, kind, words in FAILURES:
         if text.startswith(beginning):
-            return kind(words.format(pin=pin, pulses=pulses, frame=frame))
+            failure = kind(words.format(pin=pin, pulses=pulses, frame=frame))
+            failure.raw = frame or ""
+            return failure
     match answer:
         case {"error": "ImportError" | "ModuleNotFoundError"}:
             return DriverUnavailable(f"a library for DHT sensors is missing ({text}); {INSTALL}")

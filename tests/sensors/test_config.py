@@ -1,12 +1,13 @@
 import stat
+from pathlib import Path
 
 import pytest
 from authority import Authority
 from msgspec.structs import replace
 
-from appliance.config import ConfigError
+from appliance.config import ConfigError, field_names
 from appliance.settings import described
-from sensors.config import Keys, SensorKeys, load_config, usual_data_dir
+from sensors.config import Keys, SensorKeys, config_of, load_config, usual_data_dir
 from sensors.registry import KINDS, driver_class
 from sensors.topics import RESERVED_LEVELS, check_level
 from sensors.treatment import Treatment
@@ -393,3 +394,57 @@ def test_what_tls_cannot_be_is_one_line(load, authority, text, key, part):
     assert caught.value.key == f"broker.{key}"
     assert part in str(caught.value)
     assert caught.value.line
+
+
+NASTY = [
+    *(
+        "0",
+        "-1",
+        "1",
+        "1.5",
+        "-0.0",
+        "1e308",
+        "-1e308",
+        "1e-320",
+        "1" + "0" * 400,
+        "-9223372036854775809",
+        "nan",
+        "-inf",
+    ),
+    *("true", '""', '"x"', '"x\\n"', '"ü"', '"a/b"', '"+"', '"set"', '"\\u0000"', '"\\u001b[2J"', f'"{"x" * 5000}"'),
+    *('"5%"', '"0%"', '"5%\\n"', '"\\u0665%"', f'"{"9" * 400}%"', '"%"', "1979-05-27", "07:32:00", "{}", "{a = 1}"),
+    *(
+        "{delta = 1}",
+        '{delta = "5%\\n"}',
+        "[]",
+        "[1]",
+        '["x"]',
+        '["dew_point"]',
+        "[[0, 1], [1, 2]]",
+        "[[0, 0], [0, 0]]",
+    ),
+    *("[[0, 0], [1e-320, 1]]", "[[-1e308, 0], [1e308, 1]]", "[[1, 2], [3, 4], [5, 6]]", '"28-000803702e49\\n"'),
+]
+OPTIONS = [(kind, key) for kind in KINDS for key in sorted(field_names(driver_class(kind).Options))]
+NEEDED = {"dht": {"pin": "4", "model": '"DHT22"'}, "pulse_counter": {"pin": "4", "counts": '"water"', "per_pulse": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [*(("dht", key) for key in (*sorted(field_names(SensorKeys)), "temperature", "dew_point", "\\u001b")), *OPTIONS],
+)
+def test_whatever_stands_in_a_sensor_is_taken_or_refused_in_one_line(kind, key):
+    needed = NEEDED.get(kind, {"pin": "4"} if (kind, "pin") in OPTIONS else {})
+    for value in NASTY:
+        table = {"name": '"x"', "kind": f'"{kind}"', "room": '"attic"', **needed, f'"{key}"': value}
+        table = {**table, key: table.pop(f'"{key}"')} if key in table else table
+        text = "[[sensor]]\n" + "".join(f"{name} = {item}\n" for name, item in table.items())
+        try:
+            config_of(text, Path("sensors.toml"))
+        except ConfigError as error:
+            refused = error
+        else:
+            continue
+        assert refused.cure, text
+        assert refused.line, text
+        assert "\n" not in str(refused)

@@ -368,9 +368,11 @@ def test_a_jump_that_is_not_confirmed_is_not_asked_for_again_and_again(world):
     wild.channels = Greenhouse.channels[:1]
     it = world({"interval_s": 600.0}, attic=lambda: wild)
     it.until(lambda: len(wild.answers) == 4 and it.ears.readings)
-    played(it, 100.0 + 600.0 + 300.0)
+    played(it, 100.0 + 600.0 + 60.0)
     assert len(wild.answers) == 2  # the doubted one, and the one that was to confirm it
-    played(it, 100.0 + 2000.0)
+    played(it, 100.0 + 600.0 + 75.0)
+    assert len(wild.answers) == 1  # a failure as any other from here
+    played(it, 100.0 + 1200.0)
     assert wild.answers == []
     assert [payload for _, payload in it.ears.readings] == ["10.0", "11.0"]
 

@@ -8,6 +8,8 @@ SENSELESS = [
     {"delta": "5"},
     {"delta": "-5%"},
     {"heartbeat_s": 0},
+    {"heartbeat_s": 604_801},  # nobody would call it silent
+    {"throttle_s": 1e300},
     {"decimals": 7},
     {"max_step": -1},
     {"hight": 3},
@@ -33,6 +35,9 @@ MISTAKES = [
     ({"calibrate": ((0, 1), (2, 3)), "scale": 1.0}, "scale"),
     ({"calibrate": ((2, 1), (2, 3))}, "calibrate"),
     ({"calibrate": ((0, 3), (2, 3))}, "calibrate"),
+    ({"calibrate": ((0.0, 0.0), (1e-320, 1.0))}, "calibrate"),
+    ({"calibrate": ((-1e308, 0.0), (1e308, 1.0))}, "calibrate"),
+    ({"calibrate": ((0.0, 0.0), (1e300, 1e-300))}, "calibrate"),
     ({"scale": 0.0}, "scale"),
     ({"low": 5.0, "high": 5.0}, "low"),
     ({"send_every": 2}, "send_every"),

@@ -41,6 +41,7 @@ room = "cellar"
 label = "boiler"
 [[sensor]]
 name = "damp"
+label = "air"
 kind = "dht"
 room = "cellar"
 pin = 4

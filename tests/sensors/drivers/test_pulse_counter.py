@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from appliance.store.rollup import Reading as Recorded
 from appliance.store.rollup import is_counter, roll
+from sensors.config import SensorConfig, SensorKeys
 from sensors.driver import DriverContext, DriverUnavailable, Polled
 from sensors.drivers.pulse_counter import METERS, PulseCounter, Pulses, Rate
 from sensors.hw.gpio import FakeGpio
 from sensors.keepsakes import RETRY_S, WRITE_EVERY_S, Keepsakes
+from sensors.sensor import Sensor
+from sensors.topics import AgentTopics
 
 ON, OFF = True, False
 KERNEL = 1_700_000_000.0  # its clock need not be ours
@@ -391,6 +394,18 @@ def test_before_the_first_pulse_there_is_no_rate():
     assert {reading.measurement for reading in meter.sensor.read()} == {"energy"}
     meter.now += 61
     assert meter.read() == {"energy": 0.001, "power": 0.0}
+
+
+def test_a_rate_that_is_not_known_yet_is_no_silence():
+    meter = Meter(rate=True, rate_zero_s=900)
+    keys = SensorKeys(name="meter", kind="pulse_counter", room="cellar", timeout_s=600)
+    options = PulseCounter.Options(pin=17, counts="energy", per_pulse=0.001, rate=True)
+    sensor = Sensor(SensorConfig(keys=keys, driver=PulseCounter, options=options), AgentTopics("home", "house"))
+    sensor.built(meter.sensor)
+    for now in range(0, 1800, 60):
+        sensor.outgoing(meter.sensor.read(), float(now))
+        assert sensor.silence.trouble(float(now)) is None
+    assert sensor.silence.trouble(1800.0 + 600) is not None  # the total is awaited
 
 
 def test_what_was_read_is_shown_raw():
