@@ -82,7 +82,10 @@ class Agent:
         self._statements = Statements(self._link)
         self._started = self._now = clock()
         self._keepsakes = Keepsakes(config.keepsakes_path)
-        interlocks = Interlocks()
+        self._interlocks = interlocks = Interlocks()
+        for sensor in config.sensors:
+            if (group := getattr(sensor.options, "interlock", None)) is not None:
+                interlocks.group(group).expect(sensor.name)
         rooms = {sensor.name: sensor.keys.room for sensor in config.sensors}
         self._refusals = Refusals()
         self._namesake = Namesake()
@@ -105,8 +108,11 @@ class Agent:
         self._clock_quality = ""
         self._watchdog_s = notify.watchdog_interval_s()
         self._watchdog_at = self._now
+        self._listening: set[str] = set()  # topics that this connection subscribed to
+        self._unheard: dict[str, str] = {}  # those of them that the broker did not grant, and why
         self._connects = 0
         self._why_not = ""
+        self._not_kept = ""
         self._ready = False
         self._stop = False
 
@@ -137,8 +143,6 @@ class Agent:
                 "give each its own agent = …",
                 self._outbox.run,
             )
-        if self._keepsakes.problem:
-            log.warning("%s", self._keepsakes.problem)
         try:
             while not self._stop:
                 self._turn()
@@ -146,6 +150,7 @@ class Agent:
             self._say_goodbye()
         finally:
             self._link.drop()
+            self._let_go()
             # A driver that hung may still come back and wake: it must not write to a file that has the number by then.
             writer, self._wake_writer = self._wake_writer, -1
             os.close(writer)
@@ -164,6 +169,11 @@ class Agent:
         self._tell_what_is_due()
         self._sender.tick(now)
         self._keepsakes.tick(now)
+        if self._keepsakes.problem != self._not_kept:
+            self._not_kept = self._keepsakes.problem
+            if self._not_kept:
+                log.warning("%s", self._not_kept)
+            self._tell_health_soon()
         self._statements.tick(now)
         if self._watchdog_s is not None and now >= self._watchdog_at:
             self._watchdog_at = now + self._watchdog_s
@@ -206,7 +216,8 @@ class Agent:
     # What the sensors tell
 
     def measured(self, outgoing: Sequence[Outgoing], at: float) -> None:
-        """See Listener."""
+        """See Listener. A state that is to outlast a power cut is written down before it is told."""
+        self._keepsakes.tick(self._now)
         for out in outgoing:
             self._sender.reading(out, self._now, time=rfc3339(at), clock=self._clock_quality)
 
@@ -222,7 +233,7 @@ class Agent:
 
     def built(self, sensor: Sensor) -> None:
         """See Listener."""
-        self._link.subscribe(list(sensor.command_topics()))
+        self._listen(sensor)
         if self._link.up and (self._about_at is None or self._crew.complete):
             self._about_at = self._now
 
@@ -245,7 +256,7 @@ class Agent:
             self._health_at = now + HEALTH_SOON_S
         for sensor in self._crew.sensors:
             self._tell_availability(sensor)
-            self._link.subscribe(list(sensor.command_topics()))
+            self._listen(sensor)
         self._crew.link(up=True)
         self._crew.say_again(now, SAY_AGAIN_WITHIN_S)
         self._sender.connected(now)
@@ -255,7 +266,9 @@ class Agent:
         """Keep readings until the broker is back; say why once."""
         self._sender.disconnected()
         self._statements.forget()
-        self._crew.link(up=False)
+        self._listening.clear()
+        self._unheard.clear()
+        self._crew.link(up=False, silent_s=max(self._now - self._link.heard_at, 0.0))
         self._about_at = self._health_at = None
         if why != self._why_not and not self._stop:
             self._why_not = why
@@ -282,6 +295,8 @@ class Agent:
         """See Handler."""
         if topic != self._topics.health:  # which only helps to name a second agent
             log.warning("the broker does not let agent %s listen on %s (%s)", self._config.agent, topic, reason)
+            self._unheard[topic] = reason
+            self._tell_health_soon()
 
     def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
         """See Handler."""
@@ -293,6 +308,13 @@ class Agent:
                     self._link.give_way(other)
             return
         self._crew.command(topic, payload, self._now, retained=retained)
+
+    def _listen(self, sensor: Sensor) -> None:
+        """Subscribe to the commands of a sensor, once a connection: each time brings what is retained."""
+        topics = [topic for topic in sensor.command_topics() if topic not in self._listening]
+        if self._link.up:
+            self._listening.update(topics)
+            self._link.subscribe(topics)
 
     # What the agent says of itself
 
@@ -356,8 +378,10 @@ class Agent:
             set_aside_ranges=numbers(self._outbox.set_aside_ranges),
             set_aside_times=times(self._outbox.set_aside_ranges),
             outbox_problem=self._outbox.problem,
+            keepsakes_problem=self._keepsakes.problem,
             commands_refused=self._refusals.count,
             refused=self._refusals.last,
+            unheard=self._unheard,
             sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),
         )
 
@@ -382,16 +406,22 @@ class Agent:
         """
         notify.stopping()
         self._now = self._clock()
-        closing = self._crew.close()
+        self._interlocks.end()
+        self._crew.close()
         self._until(lambda: self._crew.left, FAREWELL_S)
         self._statements.say(self._topics.availability, OFFLINE, self._now)
         self._until(lambda: not self._link.up or self._link.idle, self._goodbye_s)
         # Where the broker has not taken the word (its disk is full, or slow), the will says it.
         self._link.close(with_will=not self._statements.is_taken(self._topics.availability))
         self._until(lambda: self._link.socket is None, FAREWELL_S)
+
+    def _let_go(self) -> None:
+        """Wait a little until no hardware is held any more, whatever ended the agent: no valve stays open."""
+        self._interlocks.end()
         deadline = self._clock() + FAREWELL_S
-        for thread in closing:
+        for thread in self._crew.close():
             thread.join(max(deadline - self._clock(), 0.0))
+        self._until(lambda: self._crew.left, FAREWELL_S)
 
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = self._clock() + seconds

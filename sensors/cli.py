@@ -1,15 +1,16 @@
 """The `sensors` command: run, list, read, check, doctor, simulate. What it needs is imported when it is given."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance import __version__
-from sensors import simulate
+from sensors import output, simulate
+from sensors.output import say, say_json
 
 if TYPE_CHECKING:
     from sensors.config import SensorConfig, SensorsConfig
@@ -21,7 +22,7 @@ DEFAULT_CONFIG = Path("/etc/appliance/sensors.toml")
 OK = 0
 FAILED = 1
 USAGE = 2  # argparse's own
-NO_OUTBOX = 73  # EX_CANTCREAT of sysexits.h, as `appliance` has it
+NO_OUTBOX = NO_OUTPUT = 73  # EX_CANTCREAT of sysexits.h, as `appliance` has it
 BAD_CONFIG = 78  # EX_CONFIG; a service manager need not try again
 INTERRUPTED = 130
 
@@ -30,7 +31,7 @@ EXIT_CODES = f"""exit codes:
   {FAILED}   the sensor could not be read, or what it says is not believed; the doctor found something wrong;
       readings that the broker did not take
   {USAGE}   the command line is wrong
-  {NO_OUTBOX}  the outbox cannot be used
+  {NO_OUTBOX}  the outbox cannot be used, or the output cannot be written
   {BAD_CONFIG}  the configuration is wrong; one line says where and what to do
   {INTERRUPTED} interrupted"""
 
@@ -41,25 +42,31 @@ SLACK_S = 5.0  # beyond a driver's own limit
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives its exit code."""
+    output.prepare()
     arguments = _parser().parse_args(argv)
-    from appliance.config import ConfigError  # noqa: PLC0415 --help need not wait for it
-
     try:
-        code = int(arguments.command(arguments))
-        sys.stdout.flush()
-    except ConfigError as error:
-        if getattr(arguments, "json", False):
-            facts = {"ok": False, "path": str(error.path), "line": error.line, "key": error.key}
-            print(json.dumps({**facts, "problem": error.problem, "cure": error.cure}, ensure_ascii=False))
-        else:
-            print(error, file=sys.stderr)
-        return BAD_CONFIG
+        return _done(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    return code
+    except output.OutputError as error:
+        print(error, file=sys.stderr)
+        return NO_OUTPUT
+
+
+def _done(arguments: argparse.Namespace) -> int:
+    from appliance.config import ConfigError  # noqa: PLC0415 --help need not wait for it
+
+    try:
+        return int(arguments.command(arguments))
+    except ConfigError as error:
+        if getattr(arguments, "json", False):
+            facts = {"ok": False, "path": str(error.path), "line": error.line, "key": error.key}
+            say_json({**facts, "problem": error.problem, "cure": error.cure})
+        else:
+            print(error, file=sys.stderr)
+        return BAD_CONFIG
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,8 +125,9 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         outbox = Outbox(config.outbox_path, max_readings=bounds.max_readings, max_bytes=bounds.max_bytes)
         agent = Agent(config, outbox)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: agent.stop())
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, lambda *_: agent.stop())
         agent.run()
     except OutboxError as error:
         print(error, file=sys.stderr)
@@ -143,7 +151,7 @@ def _list(arguments: argparse.Namespace) -> int:
         for sensor in config.sensors
     ]
     if arguments.json:
-        print(json.dumps(rows, ensure_ascii=False))
+        say_json(rows)
         return OK
     _print_table(
         ("NAME", "KIND", "ROOM", "LABEL", "EVERY", "TITLE"),
@@ -172,10 +180,10 @@ def _list_kinds(*, as_json: bool) -> int:
             kind: {"summary": _summary(driver), "keys": {s.name: s.help for s in described(driver.Options)}}
             for kind, driver in kinds.items()
         }
-        print(json.dumps(told, ensure_ascii=False))
+        say_json(told)
         return OK
     for kind, driver in kinds.items():
-        print(f"{kind}: {_summary(driver)}")
+        say(f"{kind}: {_summary(driver)}")
         _print_table((), [(f"  {setting.name}", setting.help) for setting in described(driver.Options)])
     return OK
 
@@ -183,33 +191,54 @@ def _list_kinds(*, as_json: bool) -> int:
 def _read(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     sensor = next((sensor for sensor in config.sensors if sensor.name == arguments.name), None)
+    told: list[dict[str, Any]] = []
+    raw = remark = ""
     if sensor is None:
         names = ", ".join(sensor.name for sensor in config.sensors) or "none"
-        print(f'{arguments.config}: no sensor is called "{arguments.name}"; there are: {names}', file=sys.stderr)
-        return USAGE
-    if hasattr(sensor.driver, "switch"):
-        told: list[dict[str, Any]] = []
+        problem = f'no sensor is called "{arguments.name}"; there are: {names}'
+    elif hasattr(sensor.driver, "switch"):
         problem = "taking its pin could switch it; while the agent runs, its state is on its topic"
     else:
-        told, problem = _read_once(config, sensor)
+        told, problem, raw = _read_once(config, sensor)
+        if problem:
+            problem += _held_by_agent(config, sensor)
+        elif not told:
+            remark = "it tells what happens when it happens; there is nothing to read"
     if arguments.json:
-        print(json.dumps({"sensor": sensor.name, "readings": told, "problem": problem}, ensure_ascii=False))
+        say_json({"sensor": arguments.name, "readings": told, "problem": problem, "raw": raw})
     else:
         for row in told:
             doubt = f"  (not believed: {row['refused']})" if row["refused"] else ""
-            print(f"{row['topic']} {row['value']}{' ' + row['unit'] if row['unit'] else ''}{doubt}")
-        for raw in dict.fromkeys(row["raw"] for row in told if row["raw"]):
-            print(f"raw: {raw}")
-        if problem:
-            print(f"sensor {sensor.name}: {problem}", file=sys.stderr)
+            say(f"{row['topic']} {row['value']}{' ' + row['unit'] if row['unit'] else ''}{doubt}")
+        for frame in dict.fromkeys(frame for frame in (*(row["raw"] for row in told), raw) if frame):
+            say(f"raw: {frame}")
+        if words := problem or remark:
+            print(f"sensor {sensor.name}: {words}" if sensor else f"{arguments.config}: {words}", file=sys.stderr)
+    if sensor is None:
+        return USAGE
     return FAILED if problem or any(row["refused"] for row in told) else OK
 
 
-def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[dict[str, Any]], str]:
-    """Build the driver, ask it once and let go of it; gives a row for each reading, and what went wrong."""
+def _held_by_agent(config: "SensorsConfig", sensor: "SensorConfig") -> str:
+    """Name the running agent, where it may be why a pin could not be read."""
+    from sensors.doctor.holder import holder_of  # noqa: PLC0415
+
+    agent = None
+    if hasattr(sensor.options, "pin"):
+        with suppress(PermissionError):
+            agent = holder_of(config.outbox_path)
+    return f"; the agent runs (process {agent}) and may hold it: stop it, or look at its topics" if agent else ""
+
+
+def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[dict[str, Any]], str, str]:
+    """Build the driver, ask it once and let go of it.
+
+    Gives a row for each reading, what went wrong, and the raw frame of an answer that was no reading.
+    """
     from queue import Empty, SimpleQueue  # noqa: PLC0415
 
     from sensors.driver import DriverContext, Polled  # noqa: PLC0415
+    from sensors.keepsakes import Keepsakes  # noqa: PLC0415
     from sensors.worker import Outcome, Worker  # noqa: PLC0415
 
     outcomes: SimpleQueue[Outcome] = SimpleQueue()
@@ -227,27 +256,27 @@ def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[di
 
     driver: Driver | None = None
     rows: list[dict[str, Any]] = []
-    problem = ""
+    problem = raw = ""
+    kept = Keepsakes(config.keepsakes_path)  # nobody has it written
+    context = DriverContext(name=sensor.name, room=sensor.keys.room, keepsakes=kept)
     try:
-        driver = ask(
-            "build",
-            lambda: sensor.driver.build(sensor.options, DriverContext(name=sensor.name, room=sensor.keys.room)),
-            BUILD_S,
-        )
+        driver = ask("build", lambda: sensor.driver.build(sensor.options, context), BUILD_S)
         if isinstance(driver, Polled):
             readings = ask("read", driver.read, driver.timeout_s + SLACK_S)
+            problem = "" if readings else "it is there, and has not measured yet; ask again in a minute"
         else:
             readings = _watch_once(driver)
         rows = _judged(config, sensor, driver, readings)
     except Exception as error:  # noqa: BLE001 whatever a driver raises is said in one line
         problem = " ".join(str(error).split()) or type(error).__name__
+        raw = getattr(error, "raw", "")
     finally:
         worker.stop()
         if driver is not None:
             problem = _let_go(driver) or problem
     if worker.thread is not None:
         worker.thread.join(SLACK_S)  # closing ended a read that was under way
-    return rows, problem
+    return rows, problem, raw
 
 
 def _let_go(driver: "Driver") -> str:
@@ -311,10 +340,10 @@ def _check(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     if arguments.json:
         facts = {"ok": True, "site": config.site, "agent": config.agent, "data_dir": str(config.data_dir)}
-        print(json.dumps({**facts, "sensors": [sensor.name for sensor in config.sensors]}))
+        say_json({**facts, "sensors": [sensor.name for sensor in config.sensors]})
     else:
         count = len(config.sensors)
-        print(
+        say(
             f"{arguments.config}: no problem found; agent {config.agent} of site {config.site} "
             f"reads {count} sensor{'' if count == 1 else 's'} for {config.endpoint}, outbox in {config.data_dir}"
         )
@@ -324,7 +353,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _simulate(arguments: argparse.Namespace) -> int:
     from sensors.outbox import OutboxError  # noqa: PLC0415
 
-    _log_to_stderr(verbose=arguments.verbose)
+    _log_to_stderr(verbose=arguments.verbose, begin="\r\x1b[K" if output.is_terminal() else "")
     try:
         return OK if simulate.run(arguments) else FAILED
     except OutboxError as error:
@@ -349,18 +378,22 @@ def _doctor(arguments: argparse.Namespace) -> int:
     for finding in found:
         findings.append(finding)
         if not arguments.json:
-            print(finding, flush=True)
+            say(str(finding))
     count = sum(finding.level == "wrong" for finding in findings)
     if arguments.json:
-        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        say_json([asdict(finding) for finding in findings])
     else:
-        print(f"{count or 'nothing'} wrong")
+        say(f"{count or 'nothing'} wrong")
     return code if count else OK
 
 
 def _load(arguments: argparse.Namespace) -> "SensorsConfig":
+    from appliance.config import ConfigError  # noqa: PLC0415
     from sensors.config import load_config  # noqa: PLC0415
 
+    if arguments.config == DEFAULT_CONFIG and not os.path.lexists(DEFAULT_CONFIG):  # which nobody named
+        problem, cure = "there is no configuration yet", "write it there, or name a file with --config"
+        raise ConfigError(path=DEFAULT_CONFIG, line=None, key="", problem=problem, cure=cure)
     return load_config(arguments.config)
 
 
@@ -372,11 +405,11 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     lines = [head, *rows] if head else rows
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
-    """Log lines for people; for the journal with the priority that it understands."""
+def _log_to_stderr(*, verbose: bool, begin: str = "") -> None:
+    """Log lines for people, each behind `begin`; for the journal with the priority that it understands."""
     import logging  # noqa: PLC0415
 
     priorities = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -387,6 +420,8 @@ def _log_to_stderr(*, verbose: bool) -> None:
 
     handler = logging.StreamHandler()
     handler.setFormatter(
-        Journal("%(message)s") if os.environ.get("JOURNAL_STREAM") else logging.Formatter("sensors: %(message)s")
+        Journal("%(message)s")
+        if os.environ.get("JOURNAL_STREAM")
+        else logging.Formatter(f"{begin}sensors: %(message)s")
     )
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])

@@ -41,5 +41,5 @@ def remembered(text: object) -> Ranges:
     """Read ranges that were written as JSON; none where somebody else wrote there."""
     try:
         return [Range(int(first), int(last), *map(str, said)) for first, last, *said in json.loads(str(text))]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return []

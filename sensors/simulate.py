@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sensors.output import cut_to_terminal, is_terminal, say
+
 if TYPE_CHECKING:
     import logging
 
@@ -23,6 +25,7 @@ MOST_SENSORS = 1_000
 EVERY_S = 1.0  # a line on a terminal is written over
 RARELY_S = 10.0  # elsewhere each line stays
 LEAST_INTERVAL_S = 0.1
+LONGEST_INTERVAL_S = 604_800.0
 MOST_REPEATS = 1_000
 
 
@@ -69,9 +72,9 @@ def run(arguments: argparse.Namespace) -> bool:
     Raises ConfigError, OutboxError.
     """
     import logging  # noqa: PLC0415 as below
-    import tempfile  # noqa: PLC0415
 
     from sensors.fleet import Fleet, Wanted, configs, readings_per_round  # noqa: PLC0415 --help need not wait for it
+    from sensors.scratch import scratch  # noqa: PLC0415
 
     if not arguments.verbose:
         logging.getLogger().setLevel(logging.WARNING)
@@ -81,7 +84,9 @@ def run(arguments: argparse.Namespace) -> bool:
         most = readings_per_round(arguments.sensors) * arguments.devices / LEAST_INTERVAL_S
         if arguments.rate > most:
             sys.stderr.write(f"so many sensors give {most:g} readings a second at most; more need more sensors\n")
-        interval_s = LEAST_INTERVAL_S * max(most / arguments.rate, 1.0)
+        interval_s = min(LEAST_INTERVAL_S * max(most / arguments.rate, 1.0), LONGEST_INTERVAL_S)
+        if interval_s == LONGEST_INTERVAL_S:
+            sys.stderr.write("no sensor is read less often than once a week; fewer readings need fewer sensors\n")
     host, port = arguments.broker
     broker: dict[str, Any] = {"host": host, "username": arguments.username}
     if port is not None:
@@ -104,16 +109,15 @@ def run(arguments: argparse.Namespace) -> bool:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    kept = arguments.data and nullcontext(str(arguments.data))
-    with kept or tempfile.TemporaryDirectory(prefix="sensors-simulate-") as data:
-        fleet = Fleet(configs(wanted, Path(data)))
+    with nullcontext(arguments.data) if arguments.data else scratch("sensors-simulate-") as data:
+        fleet = Fleet(configs(wanted, data))
         try:
             _play(fleet, wanted, stopping, arguments.seconds)
         finally:
             fleet.stop()
     count = fleet.count()
     facts = {name: value for name, value in asdict(count).items() if name != "connected"}  # none is, by now
-    sys.stdout.write(f"{json.dumps(facts) if arguments.json else _told(count)}\n")
+    say(json.dumps(facts) if arguments.json else _told(count))
     if fleet.trouble:
         raise fleet.trouble[0]
     return not count.waiting and not count.dropped
@@ -121,7 +125,7 @@ def run(arguments: argparse.Namespace) -> bool:
 
 def _play(fleet: "Fleet", wanted: "Wanted", stopping: threading.Event, seconds: float | None) -> None:
     """Show how far it is until the end."""
-    terminal = sys.stderr.isatty()
+    terminal = is_terminal()
     sys.stderr.write(
         f"{wanted.devices} x {wanted.sensors} sensors play, each read every {wanted.interval_s:g} s; Ctrl-C ends it\n"
     )
@@ -132,7 +136,7 @@ def _play(fleet: "Fleet", wanted: "Wanted", stopping: threading.Event, seconds: 
         stopping.wait(min(EVERY_S if terminal else RARELY_S, left_s))
         count = fleet.count()
         line = f"{count.connected} of {count.devices} connected; {_told(count)}"
-        sys.stderr.write(f"\r\x1b[K{line}" if terminal else f"{line}\n")
+        sys.stderr.write(f"\r\x1b[K{cut_to_terminal(line)}" if terminal else f"{line}\n")
         sys.stderr.flush()
     if terminal:
         sys.stderr.write("\n")
@@ -180,7 +184,7 @@ def _count(most: int) -> Callable[[str], int]:
 
 def _seconds(text: str) -> float:
     number = _rate(text)
-    if not LEAST_INTERVAL_S <= number <= 604_800:
+    if not LEAST_INTERVAL_S <= number <= LONGEST_INTERVAL_S:
         raise argparse.ArgumentTypeError(f"{text!r}: from {LEAST_INTERVAL_S:g} s to a week can be waited")
     return number
 

@@ -1,8 +1,9 @@
 """The computer itself: is it a Pi, does its GPIO chip have the name we look for, may we open what we need."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sensors.doctor.boot import BootConfig
 from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
 from sensors.hw.gpio import HEADER_LABELS, INSTALL
@@ -10,7 +11,7 @@ from sensors.hw.permissions import Library, Node
 
 UNDER_VOLTAGE_NOW = 0x1
 UNDER_VOLTAGE_SINCE = 0x1_0000
-CONFIG = "/boot/firmware/config.txt"
+HAND_IN = "start the container with `--device {}`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +20,10 @@ class Computer:
 
     model: str = ""  # of the device tree; empty where there is none
     user: str = ""
+    is_container: bool = False  # which sees of the computer what was handed in
     nodes: tuple[Node, ...] = ()  # /dev/gpiochip*, /dev/i2c-*
     labels: tuple[tuple[str, str], ...] = ()  # path and label of each GPIO chip that could be asked
-    boot_path: str = ""  # of config.txt; empty where there is none
-    boot_lines: tuple[str, ...] = ()  # its lines that count
+    boot: BootConfig = field(default_factory=BootConfig)
     lgpio: Library = "missing"
     throttled: int | None = None  # the firmware's bits
     under_voltage: bool | None = None  # of hwmon and bits together
@@ -38,34 +39,15 @@ class Computer:
         paths = {label: path for path, label in reversed(self.labels)}
         return next((paths[label] for label in HEADER_LABELS if label in paths), None)
 
-    def boots_with_overlay(self, name: str) -> bool:
-        """Whether config.txt loads an overlay, or one for another Pi whose name goes on (w1-gpio-pi5)."""
-        return any(line.replace(" ", "").startswith(f"dtoverlay={name}") for line in self.boot_lines)
-
-    def boots_with_i2c(self) -> bool:
-        """Whether config.txt switches on the bus of the header."""
-        words = {"i2c_arm", "i2c_arm=on", "i2c", "i2c=on", "i2c1", "i2c1=on"}
-        given = (line.replace(" ", "").removeprefix("dtparam=").split(",") for line in self.boot_lines)
-        return any(words.intersection(parameters) for parameters in given)
-
-
-def boot_lines(text: str) -> tuple[str, ...]:
-    """Give the lines of a config.txt that count: no comments, and nothing in a section [none]."""
-    lines, section = [], "all"
-    for raw in text.splitlines():
-        line = raw.partition("#")[0].strip()
-        if line.startswith("[") and line.endswith("]"):
-            section = line[1:-1].strip().lower()
-        elif line and section != "none":
-            lines.append(line)
-    return tuple(lines)
-
 
 def computer_findings(computer: Computer, wants: Sequence[Want]) -> list[Finding]:
     """Judge it by what the sensors need."""
     on_pins = any(want.pin is not None for want in wants)
     found: list[Finding] = []
-    if not computer.is_pi:
+    if computer.is_container and not computer.model:
+        what = "this is a container, which does not tell on which computer: only what was handed in is looked at"
+        found.append(note("computer", what, HAND_IN.format("/dev/gpiochip0")))
+    elif not computer.is_pi:
         is_what = f'says that it is a "{computer.model}"' if computer.model else "is no Raspberry Pi"
         found.append(note("computer", f"this computer {is_what}: pins, buses and power supply cannot be looked at"))
     if on_pins:
@@ -80,6 +62,8 @@ def computer_findings(computer: Computer, wants: Sequence[Want]) -> list[Finding
 def _chips(computer: Computer) -> list[Finding]:
     chips = [node for node in computer.nodes if node.path.startswith("/dev/gpiochip")]
     if not chips:
+        if computer.is_container:
+            return [wrong("GPIO", "no /dev/gpiochip* was handed into this container", HAND_IN.format("/dev/gpiochip0"))]
         if not computer.is_pi:
             return [note("GPIO", "there is no /dev/gpiochip*, and so no pin to look at", "run the agent on the Pi")]
         return [wrong("GPIO", "there is no /dev/gpiochip*", "update the kernel: `sudo apt full-upgrade`, then restart")]
@@ -120,11 +104,13 @@ def _buses(computer: Computer, wanted: Sequence[int]) -> list[Finding]:
         if path in there:
             continue
         others = ", ".join(sorted(node for node in there if node.startswith("/dev/i2c-")))
-        if not computer.is_pi:
+        if computer.is_container:
+            found.append(wrong(path, "this bus was not handed into this container", HAND_IN.format(path)))
+        elif not computer.is_pi:
             found.append(note(path, "there is no such bus, and so no chip to look at"))
-        elif number == 1 and not computer.boots_with_i2c():
-            cure = f"add the line dtparam=i2c_arm=on to {computer.boot_path or CONFIG} and restart"
-            found.append(wrong(path, "I²C is switched off: its line in config.txt is missing", cure))
+        elif number == 1 and not computer.boot.has_i2c():
+            what = f"I²C is switched off: its line {computer.boot.where_i2c()}"
+            found.append(wrong(path, what, computer.boot.cure("dtparam=i2c_arm=on")))
         elif others:
             found.append(wrong(path, f"there is no such bus, but {others}", "set `bus` to the number of that one"))
         else:
@@ -143,7 +129,9 @@ def _forbidden(computer: Computer, buses: set[int], *, on_pins: bool) -> list[Fi
         if node.path not in needed or node.may_open:
             continue
         who = computer.user or "this user"
-        if node.group == "root":
+        if computer.is_container:
+            cure = f"start the container with `--group-add {node.group}`"
+        elif node.group == "root":
             cure = "install raspberrypi-sys-mods, which gives it to a group, and restart; or run as root"
         elif node.is_member:
             cure = "log out and in again, or restart the agent: a new group counts from then on"

@@ -11,22 +11,26 @@ from pathlib import Path
 
 from appliance.clock import SYNCED, clock_quality
 from sensors.config import SensorsConfig
+from sensors.doctor.boot import boot_config
 from sensors.doctor.broker import broker_finding
 from sensors.doctor.chips import chip_findings
-from sensors.doctor.computer import Computer, boot_lines, computer_findings
+from sensors.doctor.computer import Computer, computer_findings
 from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.holder import holder_of
 from sensors.doctor.one_wire import OneWire, one_wire_findings
 from sensors.doctor.pins import Follows, floating_findings, line_findings
 from sensors.doctor.premises import Premises, premises_findings
-from sensors.doctor.pulses import Pulses, dht_finding
+from sensors.doctor.pulses import PULL_UP, Pulses, dht_finding, overlay_finding
 from sensors.doctor.wants import Want, wants
-from sensors.driver import DriverUnavailable
+from sensors.driver import BadFrame, DriverUnavailable, SensorError
+from sensors.drivers.dht import SHEETS, Dht
 from sensors.drivers.host import throttled, under_voltage
+from sensors.hw.dht_iio import KERNEL_LOG, DhtIio, find
+from sensors.hw.gpio import INSTALL
 from sensors.hw.gpiochips import Chips, KernelChips, Line, Program, programs
 from sensors.hw.i2c import I2cBus, open_bus
 from sensors.hw.i2c_scan import Scan, scan
-from sensors.hw.permissions import Library, Node, lgpio_library, nodes, owner_of, user_name
+from sensors.hw.permissions import Library, Node, has_library, is_container, lgpio_library, nodes, owner_of, user_name
 from sensors.hw.sysfs import Sysfs, SysfsTree
 
 BOOT_CONFIGS = ("boot/firmware/config.txt", "boot/config.txt")
@@ -48,6 +52,7 @@ class World:
     nodes: Callable[[], tuple[Node, ...]] = nodes
     programs: Callable[[], tuple[Program, ...]] = programs
     library: Callable[[], Library] = lgpio_library
+    has_library: Callable[[str], bool] = has_library
     holder: Callable[[Path], int | None] = holder_of
     now: Callable[[], float] = time.time
     clock_quality: Callable[[], str] = clock_quality
@@ -66,10 +71,12 @@ class Examination:
         """Look at everything, the quick and harmless first."""
         for about, step in (
             ("computer", self._look_at_computer),
+            ("libraries", self._look_at_libraries),
             ("premises", self._look_at_premises),
             ("broker", lambda: [broker_finding(self._config.endpoint)]),
             ("1-Wire", self._look_at_one_wire),
             ("I²C", self._look_at_buses),
+            ("DHT", self._look_at_kernel_dht),
             ("GPIO", self._look_at_pins),
         ):
             try:
@@ -104,13 +111,14 @@ class Examination:
             bits = throttled(world.sysfs)
         with suppress(OSError, ValueError):
             supply = under_voltage(world.sysfs)
+        model = _text(world.sysfs, "proc/device-tree/model") or ""
         return Computer(
-            model=_text(world.sysfs, "proc/device-tree/model") or "",
+            model=model,
             user=user_name(),
+            is_container=is_container(world.root),
             nodes=found,
             labels=tuple(labels),
-            boot_path=boot_path,
-            boot_lines=boot_lines(boot_text),
+            boot=boot_config(boot_path, boot_text, model),
             lgpio=world.library(),
             throttled=bits,
             under_voltage=supply,
@@ -119,6 +127,23 @@ class Examination:
     def _look_at_computer(self) -> list[Finding]:
         return computer_findings(self.computer, self._wants)
 
+    def _look_at_libraries(self) -> Iterator[Finding]:
+        needed: dict[str, list[str]] = {}
+        for want in self._wants:
+            if want.library and not self._is_the_kernels(want):
+                needed.setdefault(want.library, []).append(want.sensor)
+        for name, sensors in needed.items():
+            if not self._world.has_library(name):
+                yield wrong(name, f"the library {name}, which {', '.join(sensors)} needs, is not installed", INSTALL)
+
+    def _is_the_kernels(self, want: Want) -> bool:
+        """Whether a DHT sensor is read without a library."""
+        if want.kind != "dht" or want.pin is None:
+            return False
+        with suppress(DriverUnavailable):
+            return want.pulses == "kernel" or (want.pulses == "auto" and find(self._world.sysfs, want.pin) is not None)
+        return True  # by the kernel, which cannot tell them apart
+
     def _look_at_premises(self) -> list[Finding]:
         outbox = self._config.outbox_path
         place = next(path for path in (outbox, *outbox.parents) if _is_there(path))
@@ -126,7 +151,10 @@ class Examination:
         seen = Premises(
             outbox=outbox,
             user=user_name(),
+            in_the_way=place if place.is_dir() is (place == outbox) else None,
+            has_directory=place in (outbox, outbox.parent),
             outbox_owner=owner_of(place),
+            is_on_hardware=any(want.pin is not None or want.bus is not None for want in self._wants),
             may_write=os.access(place, os.W_OK) and os.access(directory, os.W_OK | os.X_OK),
             read_only=bool(os.statvfs(directory).f_flag & os.ST_RDONLY),
             free_bytes=shutil.disk_usage(directory).free,
@@ -158,6 +186,34 @@ class Examination:
             except DriverUnavailable as error:
                 seen = Scan(number, trouble=str(error))
             yield from chip_findings(seen, self._wants)
+
+    def _look_at_kernel_dht(self) -> Iterator[Finding]:
+        """Ask the DHT sensors that the kernel's driver reads: it holds their lines, so that their edges are its own."""
+        for want in self._wants:
+            if want.kind != "dht" or want.pin is None or want.pulses not in {"auto", "kernel"}:
+                continue
+            try:
+                if (device := find(self._world.sysfs, want.pin)) is not None and self.agent is None:
+                    yield from self._ask_kernel(want)
+                elif device is None and want.pulses == "kernel":
+                    yield overlay_finding(want, self.computer)
+            except DriverUnavailable as error:
+                what, _, cure = str(error).partition("; ")
+                yield wrong(f"GPIO{want.pin} ({want.sensor})", what, cure or "give each a dtoverlay line with its pin")
+
+    def _ask_kernel(self, want: Want) -> Iterator[Finding]:
+        world, pin = self._world, want.pin or 0
+
+        def wait(seconds: float) -> bool:
+            world.sleep(seconds)
+            return False
+
+        sensor = DhtIio(world.sysfs, SHEETS[want.model].kind, pin, wait=wait, kernel_log=world.root / KERNEL_LOG)
+        try:
+            Dht(sensor, want.model, DHT_ASKS).read()
+        except SensorError as error:
+            cure = PULL_UP if type(error) is BadFrame else f"then look again with `sensors read {want.sensor}`"
+            yield wrong(f"GPIO{pin} ({want.sensor})", f"the kernel's driver cannot read it: {error}", cure)
 
     def _look_at_pins(self) -> Iterator[Finding]:
         header = self.computer.header

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sensors.doctor.computer import CONFIG, Computer
+from sensors.doctor.computer import Computer
 from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
 from sensors.drivers.ds18b20 import FAMILIES, PULL_UP
@@ -55,9 +55,9 @@ def one_wire_findings(bus: OneWire, computer: Computer, wants: Sequence[Want]) -
 def _no_bus(computer: Computer) -> Finding:
     if not computer.is_pi:
         return note("1-Wire", "there is no 1-Wire bus, and so no sensor to look at")
-    path = computer.boot_path or CONFIG
-    if not computer.boots_with_overlay("w1-gpio"):
-        cure = f"add the line dtoverlay=w1-gpio to {path} and restart (data is GPIO4 then)"
-        return wrong("1-Wire", "there is no 1-Wire bus: its overlay is missing in config.txt", cure)
-    cure = f"restart, if the line was just added to {path}; else `sudo dmesg | grep w1` says why"
+    boot = computer.boot
+    if not boot.has_overlay("w1-gpio"):
+        cure = f"{boot.cure('dtoverlay=w1-gpio')} (data is GPIO4 then)"
+        return wrong("1-Wire", f"there is no 1-Wire bus: its overlay {boot.where_overlay('w1-gpio')}", cure)
+    cure = f"restart, if the line was just added to {boot.path}; else `sudo dmesg | grep w1` says why"
     return wrong("1-Wire", "there is no 1-Wire bus, though config.txt has its overlay", cure)

@@ -15,7 +15,10 @@ class Premises:
 
     outbox: Path
     user: str
-    outbox_owner: str = ""  # of the file, or of the directory where it is to be; empty where there is neither
+    in_the_way: Path | None = None  # a file where a directory is wanted, or a directory in place of the outbox
+    has_directory: bool = True  # or the agent has to make it
+    outbox_owner: str = ""  # of the file, or of the directory where it is to be
+    is_on_hardware: bool = False  # whether any sensor needs pins or a bus
     may_write: bool = True
     read_only: bool = False  # the file system
     free_bytes: int = 0
@@ -31,12 +34,21 @@ def premises_findings(seen: Premises, *, outbox_bytes: int) -> list[Finding]:
     directory = seen.outbox.parent
     if seen.agent is not None:
         found.append(note("agent", f"it runs, as process {seen.agent}: what it holds is told, not probed"))
+    elif seen.is_hidden and seen.may_write:  # the kernel tells 0 of a process in another container
+        found.append(note("agent", "it runs where this command cannot see it: nothing that it may hold is probed"))
+    if seen.user == "root" and seen.is_on_hardware and seen.outbox_owner not in {"", "root"}:
+        cure = f"`sudo -u {seen.outbox_owner} sensors doctor` looks as that user"
+        who = f"root may open everything, but the agent runs as {seen.outbox_owner}"
+        found.append(note("groups", f"{who}: whether that user may open pins and buses was not looked at", cure))
     if seen.read_only:
         cure = "`sudo dmesg | tail` says why; a card that fails is mounted so: replace it"
         found.append(wrong("outbox", f"the file system of {directory} is read-only", cure))
+    elif seen.in_the_way is not None:
+        found.append(wrong("outbox", f"{seen.in_the_way} is in its way", "move it away, or set data_dir"))
     elif not seen.may_write:
-        owner = seen.outbox_owner
-        cure = f"run the agent and this command as {owner}, or set data_dir" if owner else "make it, or set data_dir"
+        cure = f"run the agent and this command as {seen.outbox_owner}, or set data_dir"
+        if not seen.has_directory:
+            cure = f"make its directory: `sudo install -d -o {seen.user} {directory}`, or set data_dir"
         hidden = ", nor see whether the agent runs, so nothing is probed" if seen.is_hidden else ""
         found.append(wrong("outbox", f"{seen.user} may not write {seen.outbox}{hidden}", cure))
     if seen.free_bytes < outbox_bytes + RESERVE_BYTES and not seen.read_only:

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from sensors.doctor.computer import Computer
 from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
 from sensors.hw.gpiochips import Edge
 
+PULL_UP = "put 4.7 to 10 kΩ between data and 3.3 V, shorten the cable"
 BITS = 40
+USUAL_PIN = 4  # of the overlay dht11 without gpiopin
 WHOLE = 80  # two edges a bit; the edges around them may be lost without harm
 OWN = 1  # the line's own rise when the start signal ends, which some kernels see
 ONE_NS = 50_000  # a high that lasts longer is a 1: 26 to 28 µs are a 0, 70 µs a 1
@@ -47,9 +50,7 @@ def dht_finding(want: Want, answers: Sequence[Pulses]) -> Finding:
             about, "the sensor gives no edge: no power, or the wrong pin", "check 3.3 V, ground, data and `pin`"
         )
     if count < WHOLE or frame is None:
-        cure = (
-            "put 4.7 to 10 kΩ between data and 3.3 V, shorten the cable, and look again when the computer is less busy"
-        )
+        cure = f"{PULL_UP}, and look again when the computer is less busy"
         return wrong(about, f"the sensor gives {count} edges of {WHOLE} and more: pull-up or timing", cure)
     if not any(frame):
         cure = "power the sensor off and on, with 3.3 to 5 V; replace it if that does not help"
@@ -58,6 +59,20 @@ def dht_finding(want: Want, answers: Sequence[Pulses]) -> Finding:
         cure = "look again; if it stays so: a pull-up of 4.7 to 10 kΩ, a shorter cable"
         return wrong(about, f"{count} edges, but the checksum of {frame.hex(' ')} is wrong: timing", cure)
     return note(about, f"the sensor answers: {count} edges, {frame.hex(' ')}")
+
+
+def overlay_finding(want: Want, computer: Computer) -> Finding:
+    """Say why the kernel has no driver at the pin of a sensor that it is to read."""
+    about = f"GPIO{want.pin} ({want.sensor})"
+    if not computer.is_pi:
+        return note(about, "the kernel reads no DHT sensor, and so there is none to look at")
+    boot, line = computer.boot, f"dht11,gpiopin={want.pin}"
+    # Without a number the overlay means GPIO4.
+    if boot.has_overlay(line) or (want.pin == USUAL_PIN and "dtoverlay=dht11" in boot.lines):
+        cure = f"restart, if the line was just added to {boot.path}; else `sudo dmesg | grep dht11` says why"
+        return wrong(about, "the kernel reads no DHT sensor, though config.txt has its overlay", cure)
+    what = f"the kernel reads no DHT sensor there: its overlay {boot.where_overlay(line)}"
+    return wrong(about, what, f'{boot.cure(f"dtoverlay={line}")}; or set pulses = "auto"')
 
 
 def is_sound(frame: bytes) -> bool:

@@ -12,11 +12,13 @@ class Want:
     sensor: str
     kind: str
     pin: int | None = None
+    pulses: str = ""  # how a DHT sensor is measured: auto, kernel …
     is_output: bool = False  # never probed: that could switch it
     is_contact: bool = False  # an open one looks like nothing at all
     bus: int | None = None
     addresses: tuple[int, ...] = ()  # where its chip may answer
     model: str = ""
+    library: str = ""  # that its driver imports, beside lgpio
     one_wire: str | None = None  # the id of its device; empty: whichever is there
 
 
@@ -30,6 +32,9 @@ def wants(config: SensorsConfig) -> list[Want]:
     return [want for want in found if want.pin is not None or want.bus is not None or want.one_wire is not None]
 
 
+LIBRARIES = {"dht": "adafruit_dht", "gpio_input": "gpiozero", "gpio_output": "gpiozero", "pulse_counter": "gpiozero"}
+
+
 def _want(sensor: SensorConfig) -> Want:
     options = sensor.options
     asked = getattr(options, "address", None)
@@ -38,10 +43,12 @@ def _want(sensor: SensorConfig) -> Want:
         sensor=sensor.name,
         kind=kind,
         pin=getattr(options, "pin", None),
+        pulses=getattr(options, "pulses", ""),
         is_output=hasattr(sensor.driver, "switch"),
         is_contact=kind == "pulse_counter" or getattr(options, "input", "") in CONTACTS,
         bus=getattr(options, "bus", None),
         addresses=(asked,) if asked is not None else getattr(sensor.driver, "addresses", ()),
         model=getattr(options, "model", None) or getattr(sensor.driver, "model", None) or kind,
+        library=LIBRARIES.get(kind) or getattr(sensor.driver, "library", "").partition(":")[0].partition(".")[0],
         one_wire=(getattr(options, "id", None) or "") if kind == "ds18b20" else None,
     )

@@ -21,7 +21,7 @@ BELIEVED_STEP = 10.0  # °C; from nearby, 85 °C is no power-on value
 DeviceId = Annotated[
     str,
     Meta(
-        pattern="^(10|22|28|3b|42)-[0-9a-f]{12}$",
+        pattern="^(10|22|28|3b|42)-[0-9a-f]{12}(?!\\n)$",
         extra={"cure": "give its name below /sys/bus/w1/devices, such as 28-000803702e49"},
     ),
 ]
@@ -106,8 +106,12 @@ class Ds18b20:
             return self._plausible(self._thousandths(f"{directory}/temperature"), b""), b""
         except OSError as error:
             raise _unreadable(error) from error
-        frame, thousandths = parse(report)
-        return self._plausible(thousandths, frame), frame
+        try:
+            frame, thousandths = parse(report)
+            return self._plausible(thousandths, frame), frame
+        except SensorError as error:
+            error.raw = " ".join(report.split())
+            raise
 
     def _thousandths(self, path: str) -> int:
         try:

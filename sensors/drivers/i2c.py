@@ -99,7 +99,11 @@ class I2cDriver:
 
     def read(self) -> Sequence[Reading]:
         """Measure once. Raises SensorError."""
-        values: Sequence[float] = self._guarded(lambda: self.measure(self._chip))
+        try:
+            values: Sequence[float] = self._guarded(lambda: self.measure(self._chip))
+        except SensorError as error:
+            error.raw = self._port.raw
+            raise
         if not values:
             return []
         raw = self._port.raw

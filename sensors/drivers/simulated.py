@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from sensors.driver import BadFrame, Channel, Disconnected, Driver, DriverContext, SensorError
+from sensors.drivers.ds18b20 import DEVICES, Ds18b20
 from sensors.drivers.gpio_input import WIRINGS, GpioInput
 from sensors.house.chance import DAY_S, Comings, Daily, Happening, Remembered
 from sensors.house.faults import KINDS, SHAPE, Fault, Kind, parse
@@ -24,11 +25,17 @@ from sensors.house.rooms import Meter, Room
 from sensors.house.rounds import ROUNDS, Rounds
 from sensors.house.weather import Weather
 from sensors.hw.gpio import InputLine, OutputLine, Pull
+from sensors.hw.sysfs import FakeSysfs
 from sensors.reading import Reading
 
 LONGEST_WAIT_S = 1.0  # the wall clock may be set meanwhile
 CHATTER_S = 0.004  # between two edges of a bouncing contact
-POWER_ON = 85.0  # °C that a DS18B20 says when it lost its power before it could measure
+LOST_POWER = {  # what the kernel tells of a DS18B20 that lost its power before it could measure
+    f"{DEVICES}/w1_bus_master1/name": "w1_bus_master1",
+    f"{DEVICES}/28-000803702e49/w1_slave": (
+        "50 05 4b 46 7f ff 0c 10 1c : crc=1c YES\n50 05 4b 46 7f ff 0c 10 1c t=85000"
+    ),
+}
 LEAK_SLOT_S = 20.0 * DAY_S
 
 Model = Literal[
@@ -132,10 +139,10 @@ class SimulatedInstrument:
             raise Disconnected("no answer: check power and wiring")
         if self._house.fault("checksum", at):
             raise BadFrame("the answer is damaged: its checksum is wrong")
+        if self._house.fault("85", at):
+            return Ds18b20(FakeSysfs(LOST_POWER)).read()  # the real driver, which does not believe it
         if not (self._last and self._house.fault("stuck", at)):
             self._last = tuple(Reading(measurement, curve(at)) for measurement, curve in self._curves.items())
-        if self._house.fault("85", at):
-            return tuple(replace(r, value=POWER_ON) if r.measurement == "temperature" else r for r in self._last)
         return self._last
 
     def close(self) -> None:
@@ -163,10 +170,6 @@ class SimulatedLine:
     def level(self) -> bool:
         """See InputLine."""
         return self._level
-
-    def on_change(self, call: Callable[[bool], None]) -> None:
-        """See InputLine."""
-        self.on_edge(lambda level, _at: call(level))
 
     def on_edge(self, call: Callable[[bool, float], None]) -> None:
         """See InputLine."""
@@ -310,6 +313,14 @@ class Simulated:
             return None
 
     @classmethod
+    def channels_of(cls, options: "Simulated.Options") -> tuple[Channel, ...]:
+        """Give what `model` tells."""
+        model = options.model
+        if model in CONTACTS:
+            return GpioInput.channels_of(_wired(model))
+        return INSTRUMENTS.get(model) or (Channel(measurement=model, role="switch"),)
+
+    @classmethod
     def build(cls, options: "Simulated.Options", context: DriverContext) -> Driver:
         """Make it; needs nothing of this computer."""
         house = _house(options, context)
@@ -322,8 +333,7 @@ class Simulated:
         if model == "lamp":
             return SimulatedRelay(model, house, happening)
         pins = SimulatedPins(SimulatedLine(model, house, happening, context.clock))
-        wired = msgspec.convert({"pin": 0, "input": model}, GpioInput.Options)
-        contact = GpioInput.build(wired, replace(context, gpio=pins))
+        contact = GpioInput.build(_wired(model), replace(context, gpio=pins))
         contact.model = f"simulated {model}"
         return cast("Driver", contact)
 
@@ -339,6 +349,10 @@ class Simulated:
             return clock() + (fault.amount if fault else 0.0)
 
         return stepped
+
+
+def _wired(model: str) -> GpioInput.Options:
+    return msgspec.convert({"pin": 0, "input": model}, GpioInput.Options)
 
 
 def _house(options: Simulated.Options, context: DriverContext) -> House:

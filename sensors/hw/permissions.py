@@ -12,6 +12,7 @@ from typing import Literal
 
 Library = Literal["there", "missing", "stub"]
 
+CONTAINERS = (".dockerenv", "run/.containerenv", "run/systemd/container")
 PATTERNS = ("dev/gpiochip*", "dev/i2c-*")
 
 
@@ -42,6 +43,11 @@ def user_name() -> str:
         return str(os.geteuid())
 
 
+def is_container(root: Path = Path("/")) -> bool:
+    """Whether this process runs in a container, as Docker, Podman and systemd mark theirs."""
+    return any((root / mark).exists() for mark in CONTAINERS)
+
+
 def owner_of(path: Path) -> str:
     """Give the name of the user whom a file belongs to; empty where there is no file. Raises OSError otherwise."""
     try:
@@ -52,6 +58,11 @@ def owner_of(path: Path) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return str(number)
+
+
+def has_library(name: str) -> bool:
+    """Whether a library is installed; it is not imported."""
+    return find_spec(name) is not None
 
 
 def lgpio_library(find: Callable[[str], ModuleSpec | None] = find_spec) -> Library:

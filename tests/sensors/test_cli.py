@@ -9,10 +9,15 @@ from processes import free_port
 
 from appliance import __version__
 from sensors import cli
+from sensors.config import load_config
+from sensors.doctor import holder
 from sensors.doctor.examination import Examination
 from sensors.doctor.finding import note, wrong
+from sensors.drivers.gpio_input import GpioInput
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.drivers.simulated import Simulated, SimulatedInstrument
+from sensors.hw.gpio import FakeGpio
+from sensors.keepsakes import Keepsakes
 from sensors.reading import Reading
 
 ROOT = Path(__file__).parents[2]
@@ -116,10 +121,66 @@ def test_read_shows_what_the_hardware_sent(sensors, config, monkeypatch):
     assert [row["raw"] for row in json.loads(out)["readings"]] == [frame, frame]
 
 
+def test_read_knows_the_total_of_a_meter(sensors, config, monkeypatch):
+    meter = 'kind = "pulse_counter"\nroom = "cellar"\npin = 17\ncounts = "energy"\nper_pulse = 0.001\nstart = 10\n'
+    config.write_text(f'{config.read_text()}\n[[sensor]]\nname = "meter"\n{meter}')
+    path = load_config(config).keepsakes_path
+    kept = Keepsakes(path)
+    kept.put("meter", "start", 10.0)
+    kept.put("meter", "total", 48.5)
+    kept.write(0.0)
+    before = path.read_bytes()
+    monkeypatch.setattr("sensors.drivers.pulse_counter.open_gpio", lambda _root: FakeGpio())
+    code, out, _ = sensors("read", "meter", "--config", config)
+    assert (code, out.splitlines()[0]) == (cli.OK, "home/cellar/energy 48.500 kWh")
+    assert path.read_bytes() == before
+
+
 def test_read_an_unknown_name(sensors, config):
     code, _, err = sensors("read", "attic", "--config", config)
     assert code == cli.USAGE
     assert 'no sensor is called "attic"; there are: kitchen, relay' in err
+    code, out, _ = sensors("read", "attic", "--config", config, "--json")
+    assert code == cli.USAGE
+    assert json.loads(out)["problem"] == 'no sensor is called "attic"; there are: kitchen, relay'
+
+
+def test_read_says_of_a_button_that_there_is_nothing_to_read(sensors, config):
+    config.write_text(config.read_text().replace('model = "relay"', 'model = "button"'))
+    code, out, err = sensors("read", "relay", "--config", config)
+    assert (code, out) == (cli.OK, "")
+    assert err == "sensor relay: it tells what happens when it happens; there is nothing to read\n"
+
+
+def test_read_does_not_call_a_sensor_good_that_has_not_measured_yet(sensors, config, monkeypatch):
+    monkeypatch.setattr(SimulatedInstrument, "read", lambda _self: ())
+    code, _, err = sensors("read", "kitchen", "--config", config)
+    assert (code, err) == (
+        cli.FAILED,
+        "sensor kitchen: it is there, and has not measured yet; ask again in a minute\n",
+    )
+
+
+def test_read_shows_what_the_hardware_sent_also_when_it_is_no_reading(sensors, config):
+    config.write_text(config.read_text().replace("interval_s = 2", 'interval_s = 2\nfaults = ["85"]'))
+    code, out, err = sensors("read", "kitchen", "--config", config)
+    assert code == cli.FAILED
+    assert out.startswith("raw: 50 05 4b 46 7f ff 0c 10 1c : crc=1c YES")
+    assert "85 °C is what the chip says" in err
+    code, out, _ = sensors("read", "kitchen", "--config", config, "--json")
+    assert json.loads(out)["raw"].startswith("50 05 4b 46 7f ff 0c 10 1c")
+
+
+def test_read_names_the_agent_that_may_hold_the_pin(sensors, config, monkeypatch):
+    monkeypatch.setattr(holder, "holder_of", lambda path: 4711 if path.suffix == ".outbox" else None)
+    monkeypatch.setattr(GpioInput, "build", lambda *_: 1 / 0)
+    config.write_text(
+        config.read_text()
+        + '\n[[sensor]]\nname = "pir"\nkind = "gpio_input"\nroom = "hall"\npin = 17\ninput = "motion"\n'
+    )
+    code, _, err = sensors("read", "pir", "--config", config)
+    assert code == cli.FAILED
+    assert err.endswith("; the agent runs (process 4711) and may hold it: stop it, or look at its topics\n")
 
 
 def test_read_says_in_one_line_what_failed(sensors, config, monkeypatch):
@@ -261,6 +322,16 @@ bus = 255
     assert findings["broker"]["what"].startswith("nothing listens on 127.0.0.1:")
     assert {"1-Wire", "/dev/i2c-255"} <= findings.keys()
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("command", [("run",), ("list",), ("read", "kitchen"), ("check",)])
+def test_a_newcomer_without_a_configuration_is_told_what_to_do(sensors, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(cli, "DEFAULT_CONFIG", tmp_path / "sensors.toml")
+    assert sensors(*command) == (
+        cli.BAD_CONFIG,
+        "",
+        f"{tmp_path / 'sensors.toml'}: there is no configuration yet; write it there, or name a file with --config\n",
+    )
 
 
 @pytest.mark.parametrize("command", [("run",), ("list",), ("read", "kitchen"), ("check",)])

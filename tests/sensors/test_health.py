@@ -106,8 +106,10 @@ def test_health_is_json():
         "set_aside_ranges": [[9, 9]],
         "set_aside_times": [["", "", ""]],
         "outbox_problem": "",
+        "keepsakes_problem": "",
         "commands_refused": 0,
         "refused": [],
+        "unheard": {},
         "sensors": {
             "kitchen": {
                 "online": False,

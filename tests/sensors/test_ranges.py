@@ -41,6 +41,9 @@ def test_what_was_written_is_read():
     assert remembered("[[1, 2], [5, 5]]") == [Range(1, 2), Range(5, 5)]  # as they were written once
 
 
-@pytest.mark.parametrize("text", ["[[1]]", "nonsense", "7", '[["a", "b"]]', "[[1, 2, 3, 4, 5, 6]]", None])
+@pytest.mark.parametrize(
+    "text",
+    ["[[1]]", "nonsense", "7", '[["a", "b"]]', "[[1, 2, 3, 4, 5, 6]]", "[[1e999, 1]]", "[" * 100_000, None],
+)
 def test_what_somebody_else_wrote_is_no_range(text):
     assert remembered(text) == []

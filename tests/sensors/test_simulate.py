@@ -163,6 +163,21 @@ def test_ctrl_c_ends_it_and_the_outboxes_are_closed(tmp_path):
     assert names == ["home-house-1.outbox", "home-house-2.outbox"]
 
 
+def test_what_a_killed_one_left_is_cleared_away_by_the_next(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sensors", "simulate", "--broker", "127.0.0.1:9"],
+        env={**environment(tmp_path), "TMPDIR": str(scratch)},
+        stderr=subprocess.DEVNULL,
+    )
+    with process:
+        eventually(lambda: list(scratch.glob("*/*.outbox")))
+        process.kill()
+    assert list(scratch.glob("*/*.outbox"))
+    play(tmp_path, "--broker", "127.0.0.1:9", "--seconds", 0.1)  # looks that nothing is left
+
+
 def test_on_a_terminal_the_line_is_written_over(tmp_path):
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as terminal:
@@ -218,6 +233,12 @@ def test_a_rate_beyond_all_sensors_is_said(tmp_path):
     done = play(tmp_path, "--broker", "127.0.0.1:9", "--sensors", 1, "--rate", 1000, "--seconds", 0.2)
     assert done.stderr.startswith("so many sensors give 20 readings a second at most; more need more sensors\n")
     assert "each read every 0.1 s" in done.stderr
+
+
+def test_a_rate_below_one_reading_a_week_is_said(tmp_path):
+    done = play(tmp_path, "--broker", "127.0.0.1:9", "--sensors", 1, "--rate", 1e-6, "--seconds", 0.2)
+    assert done.stderr.startswith("no sensor is read less often than once a week; fewer readings need fewer sensors\n")
+    assert "each read every 604800 s" in done.stderr
 
 
 def test_a_password_that_is_not_there_is_one_line(tmp_path):

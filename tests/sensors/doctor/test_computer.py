@@ -1,6 +1,7 @@
 import pytest
 
-from sensors.doctor.computer import Computer, boot_lines, computer_findings
+from sensors.doctor.boot import BootConfig
+from sensors.doctor.computer import Computer, computer_findings
 from sensors.doctor.wants import Want
 from sensors.hw.permissions import Node
 
@@ -13,8 +14,7 @@ PI = {
     "user": "pi",
     "nodes": (CHIP, BUS),
     "labels": (("/dev/gpiochip0", "pinctrl-bcm2711"),),
-    "boot_path": "/boot/firmware/config.txt",
-    "boot_lines": ("dtparam=i2c_arm=on",),
+    "boot": BootConfig("/boot/firmware/config.txt", ("dtparam=i2c_arm=on",)),
     "lgpio": "there",
     "throttled": 0,
     "under_voltage": False,
@@ -71,6 +71,19 @@ def test_off_a_pi_it_says_what_cannot_be_looked_at():
     assert {finding.about for finding in found} == {"computer", "GPIO", "/dev/i2c-1"}
 
 
+def test_in_a_container_it_says_what_was_not_handed_in():
+    found = look(ON_PIN, ON_BUS, is_container=True, model="", nodes=(), labels=(), throttled=None, under_voltage=None)
+    assert [(finding.level, finding.about, finding.cure) for finding in found] == [
+        ("note", "computer", "start the container with `--device /dev/gpiochip0`"),
+        ("wrong", "GPIO", "start the container with `--device /dev/gpiochip0`"),
+        ("wrong", "/dev/i2c-1", "start the container with `--device /dev/i2c-1`"),
+    ]
+    assert "no Raspberry Pi" not in found[0].what
+    (found,) = look(ON_BUS, is_container=True, nodes=(Node("/dev/i2c-1", "986", may_open=False),))
+    assert found.cure == "start the container with `--group-add 986`"
+    assert look(ON_PIN, ON_BUS, is_container=True) == []
+
+
 @pytest.mark.parametrize(("lgpio", "words"), [("missing", "not installed"), ("stub", "empty shell (0.0.0.2)")])
 def test_a_library_that_is_none_is_told(lgpio, words):
     (found,) = look(ON_PIN, lgpio=lgpio)
@@ -81,14 +94,14 @@ def test_a_library_that_is_none_is_told(lgpio, words):
 
 
 def test_a_missing_line_of_config_txt_is_told():
-    (found,) = look(ON_BUS, nodes=(CHIP,), boot_lines=("dtparam=spi=on",))
+    (found,) = look(ON_BUS, nodes=(CHIP,), boot=BootConfig("/boot/config.txt", ("dtparam=spi=on",)))
     assert "I²C is switched off" in found.what
-    assert found.cure == "add the line dtparam=i2c_arm=on to /boot/firmware/config.txt and restart"
+    assert found.cure == "add the line dtparam=i2c_arm=on to /boot/config.txt and restart"
 
 
-@pytest.mark.parametrize("line", ["dtparam=i2c_arm=on", "dtparam=audio=on,i2c_arm=on", "dtparam = i2c1"])
+@pytest.mark.parametrize("line", ["dtparam=i2c_arm=on", "dtparam=audio=on,i2c_arm=on", "dtparam=i2c1"])
 def test_a_bus_that_is_on_and_not_there_lacks_its_module(line):
-    (found,) = look(ON_BUS, nodes=(CHIP,), boot_lines=(line,))
+    (found,) = look(ON_BUS, nodes=(CHIP,), boot=BootConfig(lines=(line,)))
     assert "modprobe i2c-dev" in found.cure
 
 
@@ -137,14 +150,3 @@ def test_under_voltage_is_told(facts, words):
 def test_a_firmware_that_tells_nothing_is_a_note():
     (found,) = look(throttled=None, under_voltage=None)
     assert (found.level, found.about) == ("note", "power")
-
-
-def test_only_lines_that_count_are_taken_from_config_txt():
-    text = (
-        "# dtoverlay=w1-gpio\ndtparam=i2c_arm=on # bus\n[none]\ndtoverlay=dht11\n[pi5]\n dtoverlay=w1-gpio,gpiopin=5\n"
-    )
-    assert boot_lines(text) == ("dtparam=i2c_arm=on", "dtoverlay=w1-gpio,gpiopin=5")
-    computer = Computer(boot_lines=boot_lines(text))
-    assert computer.boots_with_overlay("w1-gpio")
-    assert not computer.boots_with_overlay("dht11")
-    assert computer.boots_with_i2c()

@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -54,6 +55,7 @@ name = "boiler"
 kind = "ds18b20"
 room = "cellar"
 """
+LABEL = 'label = "boiler"\n'
 
 
 class Pi:
@@ -94,6 +96,7 @@ class Pi:
                 "nodes": lambda: nodes(self.root),
                 "programs": lambda: (Program(812, "octorelay"),),
                 "library": lambda: "there",
+                "has_library": lambda _name: True,
                 "holder": self.holder,
                 "now": lambda: RELEASED_S + 1,
                 "clock_quality": lambda: "synced",
@@ -161,6 +164,62 @@ def test_a_dht_is_asked_three_times_when_it_does_not_answer(pi):
     assert pi.slept == [2.1, 2.1]
 
 
+KERNEL_DHT = "sys/bus/iio/devices/iio:device0"
+
+
+class Failing(SysfsTree):
+    """Files of a device that the kernel cannot read."""
+
+    def __init__(self, root, number):
+        super().__init__(root)
+        self.number = number
+
+    def read_bytes(self, path):
+        if path.endswith("in_temp_input"):
+            raise OSError(self.number, os.strerror(self.number))
+        return super().read_bytes(path)
+
+
+def test_a_dht_of_the_kernel_is_asked_through_its_driver(pi):
+    pi.chip.held = {4: "dht11@4"}
+    pi.write(f"{KERNEL_DHT}/name", "dht11@4\n")
+    pi.write(f"{KERNEL_DHT}/in_temp_input", "21000\n")
+    pi.write(f"{KERNEL_DHT}/in_humidityrelative_input", "48000\n")
+    (found,) = pi.look(DHT)
+    assert (found.level, found.what) == ("note", 'the kernel\'s driver reads the sensor, as "dht11@4"')
+    (found, _) = pi.look(DHT, sysfs=Failing(pi.root, errno.ETIMEDOUT))
+    assert (found.level, found.about) == ("wrong", "GPIO4 (damp)")
+    assert "no whole answer on GPIO4: check power, wiring, pin number and pull-up" in found.what
+    assert len(pi.slept) == 2
+    (found, _) = pi.look(DHT, sysfs=Failing(pi.root, errno.EIO))
+    assert "wrong checksum or timing" in found.what
+    assert "kΩ" in found.cure
+    pi.agent = 4711
+    found = pi.look(DHT, sysfs=Failing(pi.root, errno.EIO))
+    assert {finding.level for finding in found} == {"note"}  # the agent tells it
+
+
+def test_an_overlay_that_a_dht_of_the_kernel_misses_is_told(pi):
+    pi.chip.held = {4: "kept from being asked"}
+    found = pi.look(DHT.replace('"DHT22"', '"DHT22"\npulses = "kernel"'))[0]
+    assert (found.level, found.about) == ("wrong", "GPIO4 (damp)")
+    assert found.what == "the kernel reads no DHT sensor there: its overlay is missing in config.txt"
+    assert found.cure.startswith("add the line dtoverlay=dht11,gpiopin=4 to /boot/firmware/config.txt and restart; or")
+    for line in ("dtoverlay=dht11", "dtoverlay=dht11,gpiopin=4"):
+        pi.write("boot/firmware/config.txt", f"{line}\n")
+        found = pi.look(DHT.replace('"DHT22"', '"DHT22"\npulses = "kernel"'))[0]
+        assert "though config.txt has its overlay" in found.what
+    assert [finding.level for finding in pi.look(DHT)] == ["wrong"]  # of the claimed line, and nothing of the overlay
+
+
+def test_several_dhts_of_the_kernel_that_cannot_be_told_apart_are_told(pi):
+    pi.chip.held = {4: "dht11@0"}
+    for number in (0, 1):
+        pi.write(f"sys/bus/iio/devices/iio:device{number}/name", "dht11@0\n")
+    found = pi.look(DHT)[0]
+    assert (found.level, "does not tell which is on GPIO4" in found.what) == ("wrong", True)
+
+
 def test_a_dht_that_cannot_be_asked_is_told(pi):
     class Taken(Quiet):
         def edges(self, *_, **__):
@@ -222,6 +281,19 @@ def test_a_bus_that_cannot_be_opened_is_told(pi):
     assert (found.what, found.cure) == ("the library adafruit_extended_bus is missing", "pip install it")
 
 
+def test_libraries_that_are_not_installed_are_told_with_who_needs_them(pi):
+    found = [
+        finding for finding in pi.look(GPIO + DHT + AIR + BOILER + LABEL, has_library=lambda _: False) if finding.cure
+    ]
+    assert [(each.about, each.what) for each in found if each.cure.startswith("pip install")] == [
+        ("gpiozero", "the library gpiozero, which pir, door, pump needs, is not installed"),
+        ("adafruit_dht", "the library adafruit_dht, which damp needs, is not installed"),
+        ("adafruit_bme280", "the library adafruit_bme280, which air needs, is not installed"),
+    ]
+    pi.write(f"{KERNEL_DHT}/name", "dht11@4\n")
+    assert "adafruit_dht" not in said(pi.look(DHT, has_library=lambda _: False))
+
+
 def test_the_tree_tells_of_the_one_wire_bus_the_overlay_and_the_supply(pi):
     pi.write("boot/firmware/config.txt", "#dtoverlay=w1-gpio\n")
     pi.write(THROTTLED, "50005\n")
@@ -247,6 +319,19 @@ def test_an_outbox_that_cannot_be_written_is_told(pi, monkeypatch):
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: "dev" in str(path) and real(path, mode))
     assert said(pi.look(""))["outbox"][0] == "wrong"
+
+
+def test_a_file_where_the_outbox_wants_its_directory_is_told(pi):
+    data = pi.root / "data"
+    data.touch()
+    assert said(pi.look("")) == {"outbox": ("wrong", f"{data} is in its way")}
+    data.unlink()
+    assert pi.look("") == []
+    data.mkdir()
+    assert pi.look("") == []
+    outbox = load_config(pi.root / "sensors.toml").outbox_path
+    outbox.mkdir()
+    assert said(pi.look("")) == {"outbox": ("wrong", f"{outbox} is in its way")}
 
 
 def test_a_line_that_the_chip_does_not_have_is_left_out(pi):

@@ -1,10 +1,12 @@
 import pytest
 
+from sensors.doctor.boot import BootConfig
 from sensors.doctor.computer import Computer
 from sensors.doctor.one_wire import OneWire, one_wire_findings
 from sensors.doctor.wants import Want
 
-PI = Computer(model="Raspberry Pi Zero W Rev 1.1", boot_path="/boot/config.txt", boot_lines=("dtoverlay=w1-gpio",))
+BOOT = BootConfig("/boot/config.txt", ("dtoverlay=w1-gpio",))
+PI = Computer(model="Raspberry Pi Zero W Rev 1.1", boot=BOOT)
 ANY = Want(sensor="boiler", kind="ds18b20", one_wire="")
 ONE, OTHER = "28-000803702e49", "28-0000075a1b2c"
 
@@ -22,9 +24,16 @@ def test_nobody_asks_for_a_bus_that_no_sensor_needs():
 
 
 def test_an_overlay_that_is_missing_is_told():
-    (found,) = look(masters=(), computer=Computer(model=PI.model, boot_path=PI.boot_path))
+    (found,) = look(masters=(), computer=Computer(model=PI.model, boot=BootConfig(BOOT.path)))
     assert "its overlay is missing in config.txt" in found.what
     assert found.cure.startswith("add the line dtoverlay=w1-gpio to /boot/config.txt and restart")
+
+
+def test_an_overlay_in_the_section_of_another_pi_is_told():
+    boot = BootConfig("/boot/firmware/config.txt", elsewhere=BOOT.lines, section="cm4")
+    (found,) = look(masters=(), computer=Computer(model=PI.model, boot=boot))
+    assert "its overlay stands in a section of config.txt that this Pi skips" in found.what
+    assert found.cure.startswith("add the lines [all] and dtoverlay=w1-gpio to the end of /boot/firmware/config.txt")
 
 
 def test_an_overlay_that_did_nothing_is_told():

@@ -26,6 +26,13 @@ def test_premises_in_order_have_no_findings():
     [
         ({"read_only": True}, "outbox", "is read-only", "replace it"),
         ({"may_write": False, "user": "pi"}, "outbox", "pi may not write /var/lib", "as sensors"),
+        (
+            {"may_write": False, "has_directory": False},
+            "outbox",
+            "may not write",
+            "install -d -o sensors /var/lib/sensors",
+        ),
+        ({"in_the_way": Path("/var/lib")}, "outbox", "/var/lib is in its way", "set data_dir"),
         ({"may_write": False, "is_hidden": True}, "outbox", "so nothing is probed", "as sensors"),
         ({"free_bytes": 50_000_000}, "disk", "50 MB are free", "outbox.max_bytes"),
         ({"now_s": 1000.0}, "clock", "before this program was written", "timedatectl"),
@@ -41,6 +48,19 @@ def test_what_is_wrong_is_told_with_its_cure(differs, about, what, cure):
 def test_a_clock_that_nobody_keeps_is_a_note():
     (found,) = look(is_synced=False)
     assert (found.level, found.about) == ("note", "clock")
+
+
+def test_root_is_told_that_another_user_has_the_groups():
+    (found,) = look(user="root", is_on_hardware=True)
+    assert (found.level, found.about) == ("note", "groups")
+    assert found.cure.startswith("`sudo -u sensors sensors doctor`")
+    assert look(user="root", is_on_hardware=True, outbox_owner="root") == []
+    assert look(user="root") == []
+
+
+def test_an_agent_in_another_container_is_told():
+    (found,) = look(is_hidden=True)
+    assert (found.level, "cannot see it" in found.what) == ("note", True)
 
 
 def test_a_running_agent_is_told():

@@ -1,6 +1,7 @@
 import pytest
 
-from sensors.doctor.pulses import Pulses, dht_finding
+from sensors.doctor.computer import Computer
+from sensors.doctor.pulses import Pulses, dht_finding, overlay_finding
 from sensors.doctor.wants import Want
 
 DAMP = Want(sensor="damp", kind="dht", pin=4)
@@ -77,3 +78,7 @@ def test_one_good_answer_of_three_is_enough():
 def test_the_longest_answer_is_judged_where_none_is_good():
     found = dht_finding(DAMP, [Pulses(), cut(answer(GOOD), 60)])
     assert "60 edges" in found.what
+
+
+def test_off_a_pi_a_missing_driver_of_the_kernel_is_a_note():
+    assert overlay_finding(DAMP, Computer()).level == "note"

@@ -160,8 +160,9 @@ WRONG = [
 def test_what_is_wrong_is_told_and_no_value(report, failure, words):
     sysfs = tree({KITCHEN: report})
     sensor = Ds18b20(sysfs)
-    with pytest.raises(failure, match=words):
+    with pytest.raises(failure, match=words) as told:
         sensor.read()
+    assert told.value.raw == ("" if isinstance(report, OSError) else " ".join(report.split()))
     sysfs.files[f"{DEVICES}/{KITCHEN}/w1_slave"] = ROOM
     assert read(sensor) == 23.125
 

@@ -216,6 +216,17 @@ def test_two_of_a_kind_need_their_addresses(monkeypatch):
     assert values(build(BME280, wire, CLOCK, monkeypatch, name="fourth", address=0x77))["temperature"] < 20
 
 
+def test_a_damaged_answer_is_shown_as_it_came(monkeypatch):
+    chip = i2c_chips.Sht4x(CLOCK)
+    sensor = build(driver_class("sht4x"), Wire({0x44: chip}), CLOCK, monkeypatch)
+    (sound, *_) = sensor.read()
+    chip.damage = b"\x01"
+    with pytest.raises(BadFrame) as told:
+        sensor.read()
+    first, _, rest = sound.raw.partition(" ")
+    assert told.value.raw == f"{int(first, 16) ^ 1:02x} {rest}"
+
+
 def test_what_one_sensor_reads_another_does_not_probe(monkeypatch):
     """Making Adafruit's object resets the chip, which would lose what its reader set."""
     wire = Wire({0x44: i2c_chips.Sht31(CLOCK), 0x45: i2c_chips.Sht4x(CLOCK)})

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from sensors.config import SensorConfig, SensorKeys
-from sensors.driver import BadFrame, Disconnected, DriverContext, Polled, SensorError, Switched, Watched
+from sensors.driver import BadFrame, Disconnected, DriverContext, Implausible, Polled, SensorError, Switched, Watched
 from sensors.drivers.gpio_input import WIRINGS, GpioInput
 from sensors.drivers.simulated import (
     BUSY,
@@ -80,7 +80,7 @@ def test_every_model_keeps_the_contract(model):
         assert driver.serial_number is None
         assert isinstance(driver, Polled if model in INSTRUMENTS else Watched)
         assert isinstance(driver, Switched) is (model in {"relay", "lamp"})
-        assert {channel.measurement for channel in driver.channels}
+        assert driver.channels == Simulated.channels_of(options(model))
     finally:
         driver.close()
         driver.close()
@@ -156,25 +156,16 @@ def test_a_stuck_sensor_says_the_same_again_and_again():
     assert sum(a != b for a, b in pairwise(then)) > 100
 
 
-def test_85_degrees_come_as_a_value_and_are_held_against_the_sensor():
+def test_85_degrees_are_told_from_a_measurement_by_the_real_driver():
     at = NOVEMBER
-    config = SensorConfig(
-        keys=SensorKeys(name="x", kind="simulated", room="kitchen"), driver=Simulated, options=options()
-    )
-    judge = Sensor(config, AgentTopics("home", "house"))
-    driver = build(faults=["85@2s/1m"], wall_clock=lambda: at)
-    judge.built(driver)
-    refused = believed = 0
-    for _ in range(100):
-        readings = driver.read()
-        passed, refusals = judge.outgoing(readings, at)
-        hot = values(readings)["temperature"] == 85.0
-        assert len(refusals) == hot
-        refused += len(refusals)
-        believed += any(out.payload.startswith("85") for out in passed)
-        at += 2
-    assert refused in {3, 4}
-    assert believed == 0
+    sensor = build(faults=["85@4s/1m"], wall_clock=lambda: at)
+    for second in range(0, 180, 2):
+        at = NOVEMBER - NOVEMBER % 60 + second
+        if second % 60 < 4:  # the first reading too, and several in a row
+            with pytest.raises(Implausible, match="85 °C is what the chip says after its power dipped"):
+                sensor.read()
+        else:
+            assert values(sensor.read())["temperature"] < 30
 
 
 # Contacts: the real driver on a pin of the house
@@ -224,8 +215,8 @@ def test_bouncing_is_settled_by_the_real_debounce(monkeypatch):
     monkeypatch.setattr("sensors.drivers.simulated.LONGEST_WAIT_S", 0.005)
     states, edges, heard = [], [], threading.Event()
     door = build("door", "hall", life="busy", faults=["bounce"], wall_clock=Quick())
-    note = door._note
-    door._note = lambda level: edges.append(level) or note(level)
+    note = door._edge
+    door._edge = lambda level, at: edges.append(level) or note(level, at)
 
     def report(reading):
         states.append(reading.value)

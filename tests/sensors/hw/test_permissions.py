@@ -5,7 +5,7 @@ from importlib.machinery import PathFinder
 
 import pytest
 
-from sensors.hw.permissions import lgpio_library, nodes, owner_of, user_name
+from sensors.hw.permissions import CONTAINERS, has_library, is_container, lgpio_library, nodes, owner_of, user_name
 
 
 def device(root, name, mode=0o660):
@@ -54,6 +54,14 @@ def test_a_group_without_a_name_is_its_number(tmp_path, monkeypatch):
     assert node.group == str(os.getegid())
 
 
+@pytest.mark.parametrize("mark", CONTAINERS)
+def test_a_container_is_known_by_its_mark(tmp_path, mark):
+    assert not is_container(tmp_path)
+    (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / mark).touch()
+    assert is_container(tmp_path)
+
+
 def test_the_owner_of_a_file(tmp_path, monkeypatch):
     assert owner_of(tmp_path) == pwd.getpwuid(os.geteuid()).pw_name == user_name()
     assert owner_of(tmp_path / "none") == ""
@@ -78,6 +86,11 @@ def test_the_library_is_looked_at_without_importing_it(tmp_path, source, what):
         (tmp_path / "lgpio.py").write_text(source)
     assert lgpio_library(lambda name: PathFinder.find_spec(name, [str(tmp_path)])) == what
     assert not list(tmp_path.glob("**/.lgd-nfy*"))
+
+
+def test_whether_a_library_is_installed():
+    assert has_library("json")
+    assert not has_library("a_library_that_nobody_has")
 
 
 def test_a_folder_without_code_is_a_stub(tmp_path):
