@@ -21,7 +21,7 @@ from appliance import __version__, build, notify
 from appliance.accounts import Accounts, load_accounts
 from appliance.auth.acl import NO_RIGHTS
 from appliance.broker.core import Broker
-from appliance.broker.ports import RouteFlag
+from appliance.broker.ports import RouteFlag, uninspected
 from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
 from appliance.config import ConfigError, SettingError
 from appliance.data_dir import held
@@ -35,6 +35,7 @@ from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
+from appliance.pem import PemError
 from appliance.places import control_path, database_path, present, spare_control_dir
 from appliance.ports import explained, explained_listener, look_whether_free
 from appliance.settings import Listener, Settings
@@ -80,6 +81,7 @@ class Service:
             next_client_id=next_client_id,
             journal=journal,
             classify=recorder.classify if recorder else unclassified,
+            inspect=recorder.inspect if recorder else uninspected,
             authorize=accounts.acl.rights if accounts else all_rights,
         )
         self._broker = broker
@@ -341,7 +343,7 @@ def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
     """Give what encrypts a listener, None where it is not; ConfigError."""
     if not one.certificate:
         return None
-    from appliance.net.certificates import CertificateError, server_context  # noqa: PLC0415 for who encrypts
+    from appliance.net.certificates import server_context  # noqa: PLC0415 for who encrypts
 
     try:
         return server_context(
@@ -351,7 +353,7 @@ def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
             client_must=one.require_client_certificate,
             protocol="mqtt" if one.serve == "mqtt" else "http/1.1",
         )
-    except CertificateError as error:
+    except PemError as error:
         raise SettingError(("listener", number, error.key), error.problem, error.cure) from None
 
 

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import select
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from sensors.hw.sysfs import Sysfs, SysfsTree
 from sensors.interlock import Interlocks
 from sensors.keepsakes import Keepsakes
 from sensors.link import Link
+from sensors.namesake import Namesake
 from sensors.outbox import Outbox
 from sensors.sender import Sender
 from sensors.sensor import Outgoing, Sensor
@@ -39,6 +41,8 @@ READY_AFTER_S = 10.0  # without a broker the agent still does its work: it fills
 GOODBYE_S = 0.5  # for the last acknowledgements
 LOOK_AT_END_S = 0.02  # no driver wakes us when it has let go
 FAREWELL_S = 0.2  # for the last bytes, and again for drivers to let go
+
+SERIAL_NUMBER = "proc/device-tree/serial-number"  # a Raspberry Pi's own
 
 log = logging.getLogger("sensors")
 
@@ -80,6 +84,9 @@ class Agent:
         interlocks = Interlocks()
         rooms = {sensor.name: sensor.keys.room for sensor in config.sensors}
         self._refusals = Refusals()
+        self._namesake = Namesake()
+        self._problem_told = ""  # of the outbox
+        self._health_said = False  # on this connection
         self._crew = Crew(
             config.sensors,
             self._topics,
@@ -123,8 +130,12 @@ class Agent:
 
         Raises OutboxError where readings could not be kept.
         """
-        if self._outbox.salvaged:
-            log.warning("%s", self._outbox.salvaged)
+        if self._outbox.live_on(_text(self._sysfs, SERIAL_NUMBER) or ""):
+            log.warning(
+                "the outbox comes from another computer: readings are numbered anew (run %s). If that one runs too, "
+                "give each its own agent = …",
+                self._outbox.run,
+            )
         if self._keepsakes.problem:
             log.warning("%s", self._keepsakes.problem)
         try:
@@ -146,6 +157,7 @@ class Agent:
         if now >= self._clock_at:
             self._clock_at = now + CLOCK_EVERY_S
             self._clock_quality = clock_quality()
+        self._tell_of_the_outbox()
         self._link.tick(now)
         self._crew.tick(now)
         self._tell_what_is_due()
@@ -226,6 +238,10 @@ class Agent:
         self._about_told = b""
         self._about_at = now if self._crew.complete else now + ABOUT_AFTER_S
         self._health_at = now
+        self._health_said = False
+        if self._link.is_contested:  # before we speak we hear who has spoken in our name meanwhile
+            self._link.subscribe([self._topics.health])
+            self._health_at = now + HEALTH_SOON_S
         for sensor in self._crew.sensors:
             self._tell_availability(sensor)
             self._link.subscribe(list(sensor.command_topics()))
@@ -245,13 +261,15 @@ class Agent:
             log.warning("%s; readings are kept meanwhile", why)
             notify.status(why)
 
-    def acknowledged(self, tokens: Sequence[int], reason_code: int) -> None:
+    def acknowledged(self, tokens: Sequence[int], reason_code: int, topics: Sequence[str] = ()) -> None:
         """See Handler."""
         if tokens[0] < 0:
             self._statements.acknowledged(tokens, reason_code, self._now)
+            if self._health_said and self._about_told and self._statements.is_taken(self._topics.about):
+                self._namesake.arrived()  # the broker takes one thing after the other
         else:
             before = self._outbox.set_aside
-            self._sender.acknowledged(tokens, reason_code, self._now)
+            self._sender.acknowledged(tokens, reason_code, self._now, topics)
             if self._outbox.set_aside != before:
                 self._tell_health_soon()
 
@@ -261,10 +279,18 @@ class Agent:
 
     def refused(self, topic: str, reason: str) -> None:
         """See Handler."""
-        log.warning("the broker does not let agent %s listen on %s (%s)", self._config.agent, topic, reason)
+        if topic != self._topics.health:  # which only helps to name a second agent
+            log.warning("the broker does not let agent %s listen on %s (%s)", self._config.agent, topic, reason)
 
     def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
         """See Handler."""
+        if topic == self._topics.health:
+            if (other := self._namesake.heard(payload)) is not None:
+                if self._link.tells_of_takeovers:  # and has the one that it throws out wait: that is the other's turn
+                    log.warning("the second agent with the same site and agent is on %s", other)
+                else:
+                    self._link.give_way(other)
+            return
         self._crew.command(topic, payload, self._now, retained=retained)
 
     # What the agent says of itself
@@ -274,20 +300,31 @@ class Agent:
             availability = ONLINE if sensor.standing.online else OFFLINE
             self._statements.say(sensor.availability_topic, availability, self._now)
 
+    def _tell_of_the_outbox(self) -> None:
+        if self._outbox.salvaged:
+            log.warning("%s", self._outbox.salvaged)
+            self._outbox.salvaged = ""
+        if self._outbox.problem != self._problem_told:
+            self._problem_told = self._outbox.problem
+            log.warning("%s", self._problem_told or "the outbox can be written again")
+            self._tell_health_soon()
+
     def _tell_health_soon(self) -> None:
         if self._health_at is not None:
             self._health_at = min(self._health_at, self._now + HEALTH_SOON_S)
 
     def _tell_what_is_due(self) -> None:
+        if self._health_at is not None and self._now >= self._health_at:
+            self._health_at = self._now + HEALTH_EVERY_S
+            self._link.announce(self._topics.health, encode_health(self._health()))
+            self._health_said = True
+            self._namesake.said(self._outbox.run)
         if self._about_at is not None and self._now >= self._about_at:
             self._about_at = None
             about = encode_about(self._device())
             if about != self._about_told:
                 self._about_told = about
                 self._statements.say(self._topics.about, about, self._now)
-        if self._health_at is not None and self._now >= self._health_at:
-            self._health_at = self._now + HEALTH_EVERY_S
-            self._link.announce(self._topics.health, encode_health(self._health()))
 
     def _device(self) -> Device:
         return Device(
@@ -296,13 +333,14 @@ class Agent:
             name=self._config.name,
             version=__version__,
             model=_text(self._sysfs, "proc/device-tree/model"),
-            serial_number=_text(self._sysfs, "proc/device-tree/serial-number"),
+            serial_number=_text(self._sysfs, SERIAL_NUMBER),
             sensors=tuple(measurement for sensor in self._crew.sensors for measurement in sensor.measurements),
         )
 
     def _health(self) -> Health:
         return Health(
             uptime_s=round(self._now - self._started),
+            computer=self._computer(),
             clock=self._clock_quality,
             connects=self._connects,
             waiting=self._outbox.waiting,
@@ -318,6 +356,11 @@ class Agent:
             refused=self._refusals.last,
             sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),
         )
+
+    def _computer(self) -> str:
+        serial = _text(self._sysfs, SERIAL_NUMBER)
+        known = (socket.gethostname(), self._link.address, f"serial number {serial}" if serial else "")
+        return ", ".join(text for text in known if text)
 
     def _say_ready(self, status: str) -> None:
         if not self._ready:
@@ -339,7 +382,8 @@ class Agent:
         self._until(lambda: self._crew.left, FAREWELL_S)
         self._statements.say(self._topics.availability, OFFLINE, self._now)
         self._until(lambda: not self._link.up or self._link.idle, self._goodbye_s)
-        self._link.close()
+        # Where the broker has not taken the word (its disk is full, or slow), the will says it.
+        self._link.close(with_will=not self._statements.is_taken(self._topics.availability))
         self._until(lambda: self._link.socket is None, FAREWELL_S)
         deadline = self._clock() + FAREWELL_S
         for thread in closing:

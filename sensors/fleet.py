@@ -18,8 +18,9 @@ from typing import Any
 from sensors.agent import Agent
 from sensors.config import SensorsConfig, config_of
 from sensors.drivers.simulated import FAULTS, INSTRUMENTS
+from sensors.entry import Entry
 from sensors.house.faults import parse
-from sensors.outbox import Entry, Outbox, OutboxError
+from sensors.outbox import Outbox, OutboxError
 from sensors.worker import Inline
 
 STAGGER_S = 0.02  # between two agents' starts: a broker takes its connections one after the other

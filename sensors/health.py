@@ -91,6 +91,7 @@ class Health(msgspec.Struct, kw_only=True):
     """What the agent says on its `health` topic."""
 
     uptime_s: int
+    computer: str = ""  # the agent's: name, address and, of a Raspberry Pi, serial number
     clock: str
     connects: int
     waiting: int

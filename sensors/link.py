@@ -9,24 +9,23 @@ is repeated.
 import logging
 import re
 import socket
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sensors.attempt import Attempt
 from sensors.backoff import Backoff
-from sensors.discovery import DiscoveryError, look
-from sensors.endpoint import Endpoint, Look, Place
-from sensors.reasons import SESSION_TAKEN_OVER, UNSPECIFIED_ERROR, cure
-from sensors.trust import TrustError
+from sensors.discovery import look
+from sensors.endpoint import Endpoint, Look
+from sensors.reasons import DISCONNECT_WITH_WILL, SESSION_TAKEN_OVER, UNSPECIFIED_ERROR, cure
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
 
-CONNECT_TIMEOUT_S = 5.0  # for TCP, each address, and again for TLS
-CONNACK_TIMEOUT_S = 10.0  # after both stand
+CONNACK_TIMEOUT_S = 10.0  # after TCP and TLS stand
 SETTLED_AFTER_S = 60.0  # a connection that lasted this long ends the back-off
 CUT_SHORT = 3  # connections cut this often before they settled look like two agents with one name
 REFUSED_WAIT_S = 10.0  # wrong password, not allowed: a person must act
@@ -50,8 +49,8 @@ class Handler(Protocol):
     def disconnected(self, why: str) -> None:
         """Know that there is no connection, or that none could be made; `why` is for people."""
 
-    def acknowledged(self, tokens: Sequence[int], reason_code: int) -> None:
-        """Know that the broker has the message (below 0x80) or refuses it."""
+    def acknowledged(self, tokens: Sequence[int], reason_code: int, topics: Sequence[str] = ()) -> None:
+        """Know that the broker has the message (below 0x80) or refuses it, perhaps only for some topics in it."""
 
     def unsent(self, tokens: Sequence[int]) -> None:
         """Know that a message grew too old while it waited for a place in the window."""
@@ -73,16 +72,6 @@ class _Message:
     good_until: float | None
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """A connection being made in a thread of its own."""
-
-    place: Place
-    client: "Client | None" = None
-    why: str = ""
-    done: bool = False
-
-
 class Link:
     """The connection, remade for ever until `close`."""
 
@@ -94,7 +83,7 @@ class Link:
         self._wake = wake
         self._look = look
         self._backoff = Backoff(random)
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
         self.place = endpoint.given  # of the present connection, or of the last one that was tried
         self._client: Client | None = None
         self._next_attempt_at: float | None = 0.0
@@ -105,6 +94,7 @@ class Link:
         self._ended = ""  # why TLS ended
         self._cut_short = 0
         self._taken_over = 0
+        self.tells_of_takeovers = False  # whether the broker does: it has said 0x8E
         self._in_flight: dict[int, tuple[int, ...]] = {}
         self._queue: deque[_Message] = deque()
         self._subscribing: dict[int, tuple[str, ...]] = {}
@@ -112,6 +102,7 @@ class Link:
         self.window = WINDOW
         self.max_packet_bytes = MAX_PACKET_BYTES
         self._most_bytes = LARGEST_PACKET_BYTES
+        self._too_large: set[str] = set()  # topics where that was said, on this connection
 
     # What the agent's loop asks
 
@@ -124,6 +115,17 @@ class Link:
     def wants_write(self) -> bool:
         """Whether something waits for the socket to become writable."""
         return self._client is not None and self._client.want_write()
+
+    @property
+    def is_contested(self) -> bool:
+        """Whether the last connections ended as if another client had our id."""
+        return self._cut_short > 0 or self._taken_over > 0
+
+    @property
+    def address(self) -> str:
+        """Our own, as the broker's network knows it; empty while there is no connection."""
+        sock = self.socket
+        return "" if sock is None else str(sock.getsockname()[0])
 
     @property
     def idle(self) -> bool:
@@ -194,12 +196,13 @@ class Link:
             self._client.publish(topic, payload, qos=0, retain=True)
 
     def fits(self, topic: str, payload: bytes) -> bool:
-        """Whether the broker takes a message of this size, else say so; a larger one would end the connection.
+        """Whether the broker takes a message of this size, else say so once; a larger one would end the connection.
 
         MQTT 5 §3.1.2.11.4.
         """
         fits = len(topic) + len(payload) + PACKET_OVERHEAD_BYTES <= self._most_bytes
-        if not fits:
+        if not fits and topic not in self._too_large:
+            self._too_large.add(topic)
             log.warning("%s: %d bytes are more than the broker takes; not sent", topic, len(payload))
         return fits
 
@@ -213,16 +216,33 @@ class Link:
             if mid is not None:
                 self._subscribing[mid] = tuple(topics)
 
-    def close(self) -> None:
-        """Say goodbye and connect no more; the last bytes leave with `writable` while there is a `socket`."""
+    def close(self, *, with_will: bool = False) -> None:
+        """Say goodbye and connect no more; the last bytes leave with `writable` while there is a `socket`.
+
+        `with_will`: have the broker tell the will all the same. MQTT 5 §3.14.2.1.
+        """
         self._closing = True
         self._next_attempt_at = None
         if self._client is None:
             return
         if self.up:
-            self._guarded(self._client.disconnect)
+            from paho.mqtt.packettypes import PacketTypes  # noqa: PLC0415 loaded with the client
+            from paho.mqtt.reasoncodes import ReasonCode  # noqa: PLC0415
+
+            reason = ReasonCode(PacketTypes.DISCONNECT, identifier=DISCONNECT_WITH_WILL if with_will else 0)
+            self._guarded(partial(self._client.disconnect, reason))
         else:
             self._lost("stopped")
+
+    def give_way(self, other: str) -> None:
+        """Leave to another client with our id, on the computer `other` if that is known; each time for longer."""
+        wait_s = min(TAKEN_OVER_WAIT_S * 2.0**self._taken_over, LONGEST_TAKEN_OVER_WAIT_S)
+        self._taken_over = min(self._taken_over + 1, 30)
+        self._lost(
+            f"another client connected to {self.place} with our client id {self._endpoint.client_id!r}: "
+            f"a second agent with the same site and agent{other and f', on {other}'}? Give each its own agent = …",
+            wait_s,
+        )
 
     def drop(self) -> None:
         """Close the socket as it is."""
@@ -233,47 +253,8 @@ class Link:
     # One connection's life
 
     def _begin(self) -> None:
-        self._attempt = _Attempt(self._endpoint.given)
-        threading.Thread(target=self._reach, args=(self._attempt,), name="sensors-connect", daemon=True).start()
-
-    def _make_client(self, place: Place) -> "Client":
-        from paho.mqtt.client import Client, MQTTv5  # noqa: PLC0415 60 ms that --help need not wait
-        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
-
-        end = self._endpoint
-        client = Client(CallbackAPIVersion.VERSION2, end.client_id, protocol=MQTTv5, reconnect_on_failure=False)
-        client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_inflight_messages = 0  # the window is ours: the broker's Receive Maximum bounds it
-        if end.will_topic:
-            client.will_set(end.will_topic, end.will_payload, qos=1, retain=True)
-        if end.username:
-            client.username_pw_set(end.username, end.password)
-        if end.trust is not None:
-            client.tls_set_context(end.trust.context(place.name))  # read anew: certificates are renewed
-        return client
-
-    def _reach(self, attempt: _Attempt) -> None:
-        """Connect to the first place that answers, in a thread of its own; touches nothing but the attempt."""
-        end = self._endpoint
-        trouble = ""
-        try:
-            places = end.places(self._look)
-        except DiscoveryError as error:
-            places, trouble = [end.given], f"{error}; "
-        for place in places:
-            attempt.place = place
-            try:
-                client = self._make_client(place)
-                # A session of its own each time: commands given while we were away are not obeyed late.
-                client.connect(place.address, place.port, end.keep_alive_s, clean_start=True)
-            except (OSError, ValueError, TrustError) as error:  # ValueError: a host name that cannot be one
-                if place.found or not attempt.why:  # that there is none on this computer either is no news
-                    attempt.why = trouble + end.explained(place, error)
-            else:
-                attempt.client, attempt.why = client, ""
-                break
-        attempt.done = True
-        self._wake()
+        self._attempt = Attempt(self._endpoint, self._look, self._wake)
+        self._attempt.start()
 
     def _adopt(self, now: float) -> None:
         attempt, self._attempt = self._attempt, None
@@ -305,6 +286,7 @@ class Link:
         self._in_flight.clear()
         self._queue.clear()
         self._subscribing.clear()
+        self._too_large.clear()
         self._why = self._ended = ""
         if not self._closing:
             self._next_attempt_at = self._now + self._backoff.wait_s(at_least_s)
@@ -356,20 +338,17 @@ class Link:
             # "Unspecified error" is what paho calls a plain end of the stream.
             self._why = f" ({reason})" if reason.is_failure and reason.value != UNSPECIFIED_ERROR else ""
         elif reason.value == SESSION_TAKEN_OVER:
-            wait_s = min(TAKEN_OVER_WAIT_S * 2.0**self._taken_over, LONGEST_TAKEN_OVER_WAIT_S)
-            self._taken_over = min(self._taken_over + 1, 30)
-            self._lost(
-                f"another client connected to {where} with our client id {self._endpoint.client_id!r}: "
-                "a second agent with the same site and agent? Give each its own agent = …",
-                wait_s,
-            )
+            self.tells_of_takeovers = True
+            self.give_way("")
         else:
             self._lost(f"{where} closed the connection ({reason})")
 
-    def _on_publish(self, _client: "Client", _data: Any, mid: int, reason: Any, _properties: Any) -> None:
+    def _on_publish(self, _client: "Client", _data: Any, mid: int, reason: Any, properties: Any) -> None:
         tokens = self._in_flight.pop(mid, None)
         if tokens:
-            self._handler.acknowledged(tokens, reason.value)
+            said = getattr(properties, "UserProperty", ()) if reason.is_failure else ()
+            topics = tuple(value for name, value in said if name == "topic")
+            self._handler.acknowledged(tokens, reason.value, topics)
         self._send_queued()
 
     def _on_subscribe(self, _client: "Client", _data: Any, mid: int, reasons: Any, _properties: Any) -> None:

@@ -10,55 +10,23 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from sensors.entry import Entry
+from sensors.outbox_file import OutboxError, ReadOnlyDisk, is_damage, open_file, replace_file, transaction
 from sensors.ranges import Ranges, extended, remembered
 
-APPLICATION_ID = 0x53454E53  # "SENS": tells our file from anybody else's
-SCHEMA_VERSION = 1
 WRITE_AFTER_S = 5.0  # what is acknowledged sooner never touches the disk
 RETRY_DISK_S = 30.0
 SEQ_BLOCK = 1_000  # numbers reserved on disk at once, so that a crash wastes numbers and never repeats one
 MEMORY_READINGS = 2_000  # more than this is written at once
-ENTRY_OVERHEAD_BYTES = 96  # what a row costs beside its text, on disk and as JSON
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE readings (
-    seq INTEGER PRIMARY KEY, run TEXT NOT NULL, topic TEXT NOT NULL, value TEXT NOT NULL, time TEXT NOT NULL,
-    quality TEXT NOT NULL, clock TEXT NOT NULL, size INTEGER NOT NULL
-);
-"""
-
-
-class OutboxError(Exception):
-    """The outbox file cannot be used; one line that says the cure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One reading on its way. `time` is RFC 3339; `value` the payload as it travels."""
-
-    seq: int
-    run: str
-    topic: str
-    value: str
-    time: str
-    quality: str
-    clock: str
-
-    @property
-    def size(self) -> int:
-        """Bytes that the entry counts for."""
-        texts = (self.topic, self.value, self.time, self.quality, self.clock)
-        return ENTRY_OVERHEAD_BYTES + sum(len(text.encode()) for text in texts)
+NO_DISK = 2**62  # numbers that need not be reserved
 
 
 class Outbox:
     """The readings of one agent from their filters to the broker's acknowledgement.
 
-    `problem` is a line about the disk while it cannot be written; readings then stay in memory, within the same bounds.
+    `problem` is a line about the disk while it does not work; readings then stay in memory, within the same bounds.
     `dropped` counts what the bounds cost since the file was made, `dropped_ranges` are its numbers of the present run;
     `set_aside` and `set_aside_ranges` do the same for what the broker refuses for good, and `set_aside_why` is the last
     reason.
@@ -66,6 +34,8 @@ class Outbox:
 
     def __init__(self, path: Path, *, max_readings: int = 100_000, max_bytes: int = 16_777_216) -> None:
         """Open or create the file at `path`; OutboxError says why it cannot be used.
+
+        On a read-only disk everything stays in memory: what waits in the file waits for the next start.
 
         A damaged file is kept aside as `<path>.damaged` and a new one begun: `salvaged` then says so.
         """
@@ -77,15 +47,29 @@ class Outbox:
         self._flying: set[int] = set()  # sent on the present connection, not acknowledged yet
         self._forgotten: set[int] = set()  # acknowledged, their rows not deleted yet
         self._retry_disk_at: float | None = None
-        self._written_at = 0.0
+        self._now = self._written_at = 0.0
+        self._closed = False
+        self._computer = ""  # serial number of the one that numbers this run
         self._stored_count = 0
         self._stored_bytes = 0
         self._first_stored = 1  # the lowest and highest seq on disk; last below first: none
         self._last_stored = 0
+        self.run = secrets.token_hex(8)
+        self._next_seq = self._reserved = 1
+        self.dropped = self.set_aside = 0
+        self.set_aside_why = self.problem = ""
+        self.dropped_ranges: Ranges = []
         self.set_aside_ranges: Ranges = []
-        self.problem = ""
+        self._readable = True  # what is on disk; False until a write shows that the disk works
         self.salvaged = ""
-        self._db = self._open()
+        self._db: sqlite3.Connection | None = None
+        try:
+            self._db, self.salvaged = open_file(path)
+        except ReadOnlyDisk as error:
+            self.problem = f"{error}; readings wait in memory meanwhile"
+            self._reserved = NO_DISK
+        else:
+            self._take_over(self._db)
 
     @property
     def waiting(self) -> int:
@@ -101,6 +85,7 @@ class Outbox:
         self, topic: str, value: str, now: float, *, time: str, quality: str = "ok", clock: str = "synced"
     ) -> Entry:
         """Take a reading in and number it."""
+        self._now = now
         entry = Entry(self._take_seq(), self.run, topic, value, time, quality, clock)
         self._fresh[entry.seq] = (entry, now)
         self._fresh_bytes += entry.size
@@ -143,7 +128,17 @@ class Outbox:
         self._flying.clear()
 
     def backlog(self, most: int, most_bytes: int = 1 << 30) -> list[Entry]:
-        """Give the oldest readings that are not on their way, in order and of one run; at least one if there is any."""
+        """Give the oldest readings that are not on their way, in order and of one run; at least one if there is any.
+
+        None where the disk cannot be read; the next time gives what is in memory.
+        """
+        try:
+            return self._oldest(most, most_bytes)
+        except sqlite3.Error as error:
+            self._cannot_read(error)
+            return []
+
+    def _oldest(self, most: int, most_bytes: int) -> list[Entry]:
         batch: list[Entry] = []
         size = 0
         for entry in self._in_order():
@@ -163,6 +158,7 @@ class Outbox:
 
     def tick(self, now: float) -> None:
         """Write what has waited WRITE_AFTER_S, delete the rows of what was acknowledged."""
+        self._now = now
         if self._disk_rests(now):
             return
         deadline = self.next_deadline()
@@ -179,91 +175,49 @@ class Outbox:
 
         OutboxError where the disk did not take it and readings are lost.
         """
-        if self._db is None:
+        if self._closed:
             return
+        self._closed = True
         self._write(now, everything=True, closing=True)
-        with contextlib.suppress(sqlite3.Error):
-            self._db.close()
-        self._db = None
+        self._let_go()
         if self._fresh:
             lost = len(self._fresh)
             raise OutboxError(
                 f"{self._path}: {lost} readings that the broker did not acknowledge are lost: {self.problem}"
             )
 
+    def live_on(self, computer: str) -> bool:
+        """Begin a new run, and say so, where the file was another computer's: its card was cloned, or moved.
+
+        Two agents that numbered one run would lose each other's readings, which pass for repetitions. What waits keeps
+        its numbers: it is the same on both. `computer` is a serial number; empty where there is none to tell by.
+        """
+        if not computer or computer == self._computer:
+            return False
+        is_moved = bool(self._computer)
+        self._computer = computer
+        if is_moved:
+            self._begin_run()
+        self._write(self._now)
+        return is_moved
+
     # The file
 
-    def _open(self) -> sqlite3.Connection | None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            try:
-                return self._load()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                aside = self._path.with_name(self._path.name + ".damaged")
-                self._path.replace(aside)
-                for tail in ("-wal", "-shm"):
-                    self._path.with_name(self._path.name + tail).unlink(missing_ok=True)
-                self.salvaged = (
-                    f"{self._path}: {error}; kept aside as {aside.name}, readings waiting in it were not sent"
-                )
-                return self._load()
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                cure = "another agent uses this data_dir; stop it, or give each its own"
-            else:
-                cure = f"check that {self._path.parent} can be written by this user and has room, or set data_dir"
-            raise OutboxError(f"{self._path}: {error}; {cure}") from error
-        except OSError as error:
-            raise OutboxError(
-                f"{self._path}: {error.strerror or error}; set data_dir to a directory this user may write"
-            ) from error
-
-    def _load(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
-        try:
-            # One agent, one outbox: the lock is the process's and goes with it, also after kill -9.
-            db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")  # a reserved block of numbers must survive a power cut
-            db.execute("BEGIN IMMEDIATE")
-            self._own(db)
-            db.execute("COMMIT")
-            meta = dict(db.execute("SELECT key, value FROM meta"))
-            self.run = str(meta["run"])
-            self._next_seq = self._reserved = int(meta["next_seq"])
-            self.dropped = int(meta["dropped"])
-            self.dropped_ranges = remembered(meta.get("dropped_ranges", "[]"))
-            self.set_aside = int(meta.get("set_aside", 0))
-            self.set_aside_why = str(meta.get("set_aside_why", ""))
-            self.set_aside_ranges = remembered(meta.get("set_aside_ranges", "[]"))
-            self._stored_count, self._stored_bytes = db.execute(
-                "SELECT count(*), coalesce(sum(size), 0) FROM readings"
-            ).fetchone()
-            self._find_ends(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _own(self, db: sqlite3.Connection) -> None:
-        """Lay out a new file; OutboxError where it is not ours."""
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        kind = db.execute("PRAGMA application_id").fetchone()[0]
-        if not version and not kind and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
-            db.executemany(
-                "INSERT INTO meta VALUES (?, ?)",
-                [("run", secrets.token_hex(8)), ("next_seq", 1), ("dropped", 0)],
-            )
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        elif kind != APPLICATION_ID:
-            raise OutboxError(f"{self._path}: is not an outbox of this program; move it away or set another data_dir")
-        elif version > SCHEMA_VERSION:
-            raise OutboxError(f"{self._path}: was written by a newer version of this program; install that version")
+    def _take_over(self, db: sqlite3.Connection) -> None:
+        """Know what the file holds."""
+        meta = dict(db.execute("SELECT key, value FROM meta"))
+        self.run = str(meta["run"])
+        self._next_seq = self._reserved = int(meta["next_seq"])
+        self.dropped = int(meta["dropped"])
+        self.dropped_ranges = remembered(meta.get("dropped_ranges", "[]"))
+        self.set_aside = int(meta.get("set_aside", 0))
+        self.set_aside_why = str(meta.get("set_aside_why", ""))
+        self.set_aside_ranges = remembered(meta.get("set_aside_ranges", "[]"))
+        self._computer = str(meta.get("computer", ""))
+        self._stored_count, self._stored_bytes = db.execute(
+            "SELECT count(*), coalesce(sum(size), 0) FROM readings"
+        ).fetchone()
+        self._find_ends(db)
 
     def _find_ends(self, db: sqlite3.Connection) -> None:
         first, last = db.execute(
@@ -284,22 +238,61 @@ class Outbox:
 
     def _reserve(self, upto: int) -> None:
         try:
-            with self._transaction() as db:
+            with transaction(self._db) as db:
                 db.execute("UPDATE meta SET value = ? WHERE key = 'next_seq'", (upto,))
         except sqlite3.Error as error:
             # Numbers that a restart might give again would be taken for repetitions; a new run cannot be.
-            self.run = secrets.token_hex(8)
-            self.dropped_ranges = []
-            self.set_aside_ranges = []
+            self._begin_run()
             self.problem = f"{self._path}: {error}; free or repair the disk"
         self._reserved = upto
 
+    def _begin_run(self) -> None:
+        self.run = secrets.token_hex(8)
+        self.dropped_ranges = []
+        self.set_aside_ranges = []
+
+    def _cannot_read(self, error: sqlite3.Error) -> None:
+        """Leave what is on disk until that works again, or for good where the file is damaged."""
+        if is_damage(error) and self._begin_anew(error):
+            return
+        self._readable = False
+        self._fails(error)
+
+    def _fails(self, error: sqlite3.Error) -> None:
+        if self._db is not None or not self.problem:  # which says why there is no file
+            self.problem = f"{self._path}: {error}; free or repair the disk, readings wait in memory meanwhile"
+        self._retry_disk_at = self._now + RETRY_DISK_S
+
+    def _begin_anew(self, error: sqlite3.Error) -> bool:
+        """Put a damaged file aside, as at a start, and go on with a new one; False where none can be made."""
+        self._let_go()
+        kept = self._next_seq, self.dropped, self.set_aside, self.set_aside_why, self._computer
+        self._forgotten.clear()
+        self._stored_count = self._stored_bytes = 0
+        self._first_stored, self._last_stored = 1, 0
+        try:
+            self._db, self.salvaged = replace_file(self._path, error)
+        except (sqlite3.Error, OSError):
+            return False
+        self._take_over(self._db)
+        self._next_seq, self.dropped, self.set_aside, self.set_aside_why, self._computer = kept
+        self._reserve(self._next_seq + SEQ_BLOCK)  # what is in memory keeps its numbers, and none is given twice
+        self._retry_disk_at = None
+        return True
+
+    def _let_go(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
+
     def _write(self, now: float, *, everything: bool = False, closing: bool = False) -> None:
         """Write what is old enough, delete what was acknowledged and what exceeds the bounds: one transaction."""
+        self._now = now
         old = [entry for entry, since in self._fresh.values() if everything or since + WRITE_AFTER_S <= now]
         counted = self._stored_count, self._stored_bytes, self.dropped, self.dropped_ranges
         try:
-            with self._transaction() as db:
+            with transaction(self._db) as db:
                 for seq in self._forgotten:
                     self._uncount(db.execute("DELETE FROM readings WHERE seq = ? RETURNING size", (seq,)))
                 db.executemany(
@@ -320,12 +313,15 @@ class Outbox:
                         (json.dumps(self.set_aside_ranges), "set_aside_ranges"),
                         (self.run, "run"),
                         (next_seq, "next_seq"),
+                        (self._computer, "computer"),
                     ],
                 )
         except sqlite3.Error as error:
             self._stored_count, self._stored_bytes, self.dropped, self.dropped_ranges = counted
-            self.problem = f"{self._path}: {error}; free or repair the disk, readings wait in memory meanwhile"
-            self._retry_disk_at = now + RETRY_DISK_S
+            if is_damage(error) and self._begin_anew(error):
+                self._write(now, everything=everything, closing=closing)
+                return
+            self._fails(error)
             self._trim_memory()
             return
         for entry in old:
@@ -333,22 +329,9 @@ class Outbox:
         self._forgotten.clear()
         self._written_at = now
         self._retry_disk_at = None
+        self._readable = True
         self.problem = ""
         self._find_ends(db)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._db
-        if db is None:
-            raise sqlite3.OperationalError("the outbox is closed")
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):  # a full disk may have rolled back by itself
-                db.execute("ROLLBACK")
-            raise
 
     def _uncount(self, deleted: sqlite3.Cursor) -> int:
         sizes = [size for (size,) in deleted.fetchall()]
@@ -388,7 +371,11 @@ class Outbox:
             return self._fresh[seq][0].run
         if self._db is None or seq in self._forgotten or not self._first_stored <= seq <= self._last_stored:
             return None
-        row = self._db.execute("SELECT run FROM readings WHERE seq = ?", (seq,)).fetchone()
+        try:
+            row = self._db.execute("SELECT run FROM readings WHERE seq = ?", (seq,)).fetchone()
+        except sqlite3.Error as error:
+            self._cannot_read(error)
+            return None
         return None if row is None else str(row[0])
 
     def _drop_fresh(self, seq: int) -> Entry | None:
@@ -398,7 +385,7 @@ class Outbox:
         return entry
 
     def _in_order(self) -> Iterator[Entry]:
-        if self._stored_count and self._db is not None:
+        if self._stored_count and self._readable and self._db is not None:
             with contextlib.closing(
                 self._db.execute("SELECT seq, run, topic, value, time, quality, clock FROM readings ORDER BY seq")
             ) as rows:
@@ -408,3 +395,6 @@ class Outbox:
         for seq, (entry, _) in self._fresh.items():
             if seq not in self._flying:
                 yield entry
+
+
+__all__ = ["Outbox", "OutboxError"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+DISCONNECT_WITH_WILL: Final = 0x04
 REFUSED: Final = 0x80  # from here on: the broker did not take the message
 UNSPECIFIED_ERROR: Final = 0x80
 NOT_AUTHORIZED: Final = 0x87

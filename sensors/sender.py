@@ -1,12 +1,13 @@
 """From the outbox to the link: readings live on their topics, what could not be sent in time as backlog."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from sensors.entry import Entry
 from sensors.link import Link
-from sensors.outbox import Entry, Outbox
+from sensors.outbox import Outbox
 from sensors.reasons import NEVER_TAKEN, NOT_AUTHORIZED, PAYLOAD_FORMAT_INVALID, QUOTA_EXCEEDED, REFUSED
 from sensors.sensor import Outgoing
 from sensors.topics import OFF, ON, AgentTopics
@@ -28,10 +29,10 @@ class Sender:
         self._topics = topics
         self._outbox = outbox
         self._link = link
-        self._batch: frozenset[int] = frozenset()  # the backlog message on its way
+        self._batch: dict[int, str] = {}  # seq -> topic of the backlog message on its way
         self._backlog_at: float | None = None
         self._most = BACKLOG_READINGS  # of the next backlog message
-        self._refusals_said: set[int] = set()
+        self._refusals_said: set[tuple[int, str]] = set()  # reason code and topic
         self._live: dict[int, str] = {}  # seq -> topic of what was sent live and is not acknowledged
         self._hopeless: dict[str, str] = {}  # topic -> why the broker refuses it, on this connection
 
@@ -67,7 +68,7 @@ class Sender:
     def disconnected(self) -> None:
         """Let everything that was on its way wait again."""
         self._outbox.connection_lost()
-        self._batch = frozenset()
+        self._batch.clear()
         self._live.clear()
         self._hopeless.clear()
         self._backlog_at = None
@@ -77,75 +78,83 @@ class Sender:
         self._outbox.refused(tokens)
         self._landed(tokens)
 
-    def acknowledged(self, tokens: Sequence[int], reason_code: int, now: float) -> None:
-        """Forget what the broker has, put aside what it will never take, keep the rest; say so once for each reason."""
-        of_backlog = self._batch.issuperset(tokens)
+    def acknowledged(
+        self, tokens: Sequence[int], reason_code: int, now: float, refused_for: Collection[str] = ()
+    ) -> None:
+        """Forget what the broker has, put aside what it will never take, keep the rest; say so once for each topic.
+
+        `refused_for` are the topics that it names where it refuses a backlog for some readings in it.
+        """
+        batch: dict[int, str] = {}
+        if self._batch.keys() >= set(tokens):
+            batch, self._batch = self._batch, batch
         topics = self._landed(tokens)
-        if of_backlog:
-            self._batch = frozenset()
         if reason_code < REFUSED:
             self._outbox.acknowledged(tokens)
-            if of_backlog:
+            if batch:
                 self._most = BACKLOG_READINGS
                 self._outbox.settle(now)
                 self._backlog_at = now + BACKLOG_EVERY_S
             return
-        put_aside = self._is_hopeless(tokens, reason_code, of_backlog=of_backlog)
-        if put_aside:
+        never = reason_code in NEVER_TAKEN
+        wait_s = QUOTA_WAIT_S if reason_code == QUOTA_EXCEEDED else REFUSED_WAIT_S
+        aside = tokens if never else ()
+        if batch and never:
+            aside, wait_s = self._hopeless_of(batch, reason_code, refused_for)
+            topics = sorted({batch[seq] for seq in aside})
+        self._outbox.refused(tokens)
+        if aside:
             why = NEVER_TAKEN[reason_code]
-            self._outbox.put_aside(tokens, why)
+            self._outbox.put_aside(aside, why)
             if reason_code != PAYLOAD_FORMAT_INVALID:  # which is about this one reading
                 self._hopeless |= dict.fromkeys(topics, why)
-        else:
-            self._outbox.refused(tokens)
-        if of_backlog or not put_aside:
-            self._backlog_at = now + self._wait_s(reason_code, of_backlog=of_backlog)
-        self._say(reason_code, put_aside=put_aside)
+        if batch or not aside:
+            self._backlog_at = now + wait_s
+        self._say(reason_code, topics, put_aside=bool(aside))
 
     def _landed(self, tokens: Sequence[int]) -> list[str]:
         """Give the topics of those that were sent live."""
         return [self._live.pop(token) for token in tokens if token in self._live]
 
     def _hopeful(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Put aside what is refused live: a broker takes the backlog and leaves out what it does not grant."""
+        """Put aside what is refused live: a broker that does not look into the backlog would take it there."""
         for entry in entries:
             if entry.topic in self._hopeless:
                 self._outbox.put_aside((entry.seq,), self._hopeless[entry.topic])
         return [entry for entry in entries if entry.topic not in self._hopeless]
 
-    def _is_hopeless(self, tokens: Sequence[int], reason_code: int, *, of_backlog: bool) -> bool:
-        """Whether these very readings will never be taken.
+    def _hopeless_of(
+        self, batch: Mapping[int, str], reason_code: int, refused_for: Collection[str]
+    ) -> tuple[Sequence[int], float]:
+        """Give what of a refused backlog will never be taken, and how long the rest waits.
 
-        Not being allowed to send a backlog says nothing of the readings in it: they wait for the right. A backlog that
-        is refused for its content is taken apart until the reading is found that it is refused for.
+        A broker that looks into it names the topics that are not granted. One that names none does not let us send a
+        backlog, which says nothing of the readings in it: they wait for the right. A backlog that is refused for its
+        content is taken apart until the reading is found that it is refused for.
         """
-        if reason_code not in NEVER_TAKEN:
-            return False
-        if not of_backlog:
-            return True
         if reason_code == NOT_AUTHORIZED:
-            return False
-        self._most = max(len(tokens) // 2, 1)
-        return len(tokens) == 1
+            aside = [seq for seq, topic in batch.items() if topic in refused_for]
+            return aside, BACKLOG_EVERY_S if aside else REFUSED_WAIT_S
+        self._most = max(len(batch) // 2, 1)
+        return (list(batch) if len(batch) == 1 else []), BACKLOG_EVERY_S
 
-    def _wait_s(self, reason_code: int, *, of_backlog: bool) -> float:
-        if reason_code == QUOTA_EXCEEDED:
-            return QUOTA_WAIT_S
-        if of_backlog and reason_code in NEVER_TAKEN and reason_code != NOT_AUTHORIZED:
-            return BACKLOG_EVERY_S  # the next one is a smaller one
-        return REFUSED_WAIT_S
-
-    def _say(self, reason_code: int, *, put_aside: bool) -> None:
-        if reason_code in self._refusals_said:
+    def _say(self, reason_code: int, topics: Sequence[str], *, put_aside: bool) -> None:
+        quota = reason_code == QUOTA_EXCEEDED
+        new = {(reason_code, topic) for topic in topics or [""]} if not quota else {(reason_code, "")}
+        new -= self._refusals_said
+        if not new:
             return
-        self._refusals_said.add(reason_code)
-        if reason_code == QUOTA_EXCEEDED:
+        self._refusals_said |= new
+        if quota:
             log.warning(
                 "the broker cannot store readings at present, its disk may be full; they are kept and sent again"
             )
         else:
             log.warning(
-                "the broker refuses readings (reason code 0x%02X); they are %s. Check what %s may publish there",
+                "the broker refuses %s (reason code 0x%02X); they are %s. Check what %s may publish there",
+                f"readings of {', '.join(sorted(topic for _, topic in new))}"
+                if topics
+                else "the readings of the backlog",
                 reason_code,
                 "set aside and counted" if put_aside else "kept",
                 self._topics.agent,
@@ -173,7 +182,7 @@ class Sender:
             properties=(("agent", self._topics.agent), ("run", entries[0].run)),
             tokens=seqs,
         ):
-            self._batch = frozenset(seqs)
+            self._batch = {entry.seq: entry.topic for entry in entries}
             self._outbox.sent(seqs)
 
 

@@ -33,6 +33,10 @@ class Statements:
         self._untold[topic] = payload
         self._send(topic, now)
 
+    def is_taken(self, topic: str) -> bool:
+        """Whether the broker has the last statement on the topic."""
+        return topic not in self._untold
+
     def forget(self) -> None:
         """Let go of everything: the next connection begins anew."""
         self._flying.clear()

@@ -3,11 +3,9 @@
 import socket
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-NO_CERTIFICATE = "convert it with openssl x509"
-MISMATCHES = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}
+from appliance import pem
 
 # Of OpenSSL's X509_V_ERR_…
 NOT_YET_VALID = 9
@@ -17,18 +15,12 @@ NOT_FOR_THIS = 26
 OTHER_NAMES = {62, 64}
 
 
-class TrustError(Exception):
-    """A file that cannot be used: the key of `[broker]` that names it, what is wrong, and the cure."""
-
-    def __init__(self, key: str, problem: str, cure: str) -> None:
-        super().__init__(key, problem, cure)
-        self.key = key
-        self.problem = problem
-        self.cure = cure
+class TrustError(pem.PemError):
+    """A file that cannot be used; `key` is the one of `[broker]` that names it."""
 
     def __str__(self) -> str:
         """One line with the cure."""
-        return f"broker.{self.key}: {self.problem}; {self.cure}"
+        return f"broker.{self.key}: {super().__str__()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,41 +36,16 @@ class Trust:
         context = _Named(ssl.PROTOCOL_TLS_CLIENT)  # which checks certificate and name
         context.name = name
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.ca_file:
-            _readable("ca_file", self.ca_file)
-            try:
-                context.load_verify_locations(self.ca_file)
-            except ssl.SSLError:
-                raise TrustError(
-                    "ca_file", f"{self.ca_file} holds no certificate in PEM form", NO_CERTIFICATE
-                ) from None
-        else:
-            context.load_default_certs()
-        if self.cert_file:
-            self._show(context)
-        return context
-
-    def _show(self, context: ssl.SSLContext) -> None:
-        _readable("cert_file", self.cert_file)
-        _readable("key_file", self.key_file)
-        holder = "key_file" if self.key_file else "cert_file"
-        file = self.key_file or self.cert_file
         try:
-            context.load_cert_chain(self.cert_file, self.key_file or None, password=_refuse)
-        except _PassphraseWanted:
-            cure = "remove it with openssl pkey -in FILE -out NEW"
-            raise TrustError(holder, f"{file} wants a passphrase", cure) from None
-        except ssl.SSLError as error:
-            if error.reason in MISMATCHES:
-                problem = f"{file} is not the key of {self.cert_file}"
-                raise TrustError(holder, problem, "name the one it came with") from None
-            try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(self.cert_file)
-            except ssl.SSLError:
-                problem = f"{self.cert_file} holds no certificate in PEM form"
-                raise TrustError("cert_file", problem, NO_CERTIFICATE) from None
-            cure = "convert it with openssl pkey" if self.key_file else "name its file with key_file"
-            raise TrustError(holder, f"{file} holds no private key in PEM form", cure) from None
+            if self.ca_file:
+                pem.trust(context, self.ca_file, setting="ca_file")
+            else:
+                context.load_default_certs()
+            if self.cert_file:
+                pem.show(context, self.cert_file, self.key_file, settings=("cert_file", "key_file"))
+        except pem.PemError as error:
+            raise TrustError(*error.args) from None
+        return context
 
     def distrusted(self, where: str, name: str, error: ssl.SSLError) -> str:
         """Say in one line why TLS with the broker did not come about, and the cure."""
@@ -129,22 +96,3 @@ class _Named(ssl.SSLContext):
             wrapped.close()
             raise
         return wrapped
-
-
-class _PassphraseWanted(Exception):
-    """Asking for one at a terminal would hold the agent up."""
-
-
-def _refuse() -> str:
-    raise _PassphraseWanted
-
-
-def _readable(key: str, path: str) -> None:
-    if not path:
-        return
-    try:
-        with Path(path).open("rb") as file:
-            file.read(1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise TrustError(key, f"{path} cannot be read ({reason})", "check the path, and who may read it") from None

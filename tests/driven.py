@@ -39,8 +39,8 @@ class Driven:
     def disconnected(self, why):
         self.told.append(why)
 
-    def acknowledged(self, tokens, reason_code):
-        self.told.append((*tokens, reason_code))
+    def acknowledged(self, tokens, reason_code, topics=()):
+        self.told.append((*tokens, reason_code, *topics))
 
     def unsent(self, tokens):
         self.told.append(("unsent", *tokens))

@@ -67,6 +67,7 @@ ARROWS = {
         "appliance.net",
         "appliance.notify",
         "appliance.page",
+        "appliance.pem",
         "appliance.places",
         "appliance.ports",
         "appliance.settings",
@@ -110,7 +111,7 @@ ARROWS = {
         "appliance.store",
         "appliance.timespan",
     },
-    "appliance.net": {"appliance.broker", "appliance.mqtt", "appliance.places", "appliance.settings"},
+    "appliance.net": {"appliance.broker", "appliance.mqtt", "appliance.pem", "appliance.places", "appliance.settings"},
     "appliance.store": {
         "appliance.broker",
         "appliance.clock",
@@ -131,6 +132,7 @@ ARROWS = {
     "appliance.listeners": {"appliance.settings"},
     "appliance.memory": set(),
     "appliance.notify": set(),
+    "appliance.pem": set(),
     "appliance.places": set(),
     "appliance.settings": set(),
     "appliance.timespan": set(),
@@ -145,6 +147,7 @@ ARROWS = {
         "sensors.agent",
         "sensors.config",
         "sensors.drivers.simulated",
+        "sensors.entry",
         "sensors.house",
         "sensors.outbox",
         "sensors.worker",
@@ -181,6 +184,7 @@ ARROWS = {
         "sensors.interlock",
         "sensors.keepsakes",
         "sensors.link",
+        "sensors.namesake",
         "sensors.outbox",
         "sensors.reading",
         "sensors.sender",
@@ -213,7 +217,14 @@ ARROWS = {
         "sensors.topics",
         "sensors.treatment",
     },
-    "sensors.sender": {"sensors.link", "sensors.outbox", "sensors.reasons", "sensors.sensor", "sensors.topics"},
+    "sensors.sender": {
+        "sensors.entry",
+        "sensors.link",
+        "sensors.outbox",
+        "sensors.reasons",
+        "sensors.sensor",
+        "sensors.topics",
+    },
     "sensors.config": {
         "appliance.config",
         "appliance.devices",
@@ -302,10 +313,20 @@ ARROWS = {
     "sensors.backoff": set(),
     "sensors.discovery": set(),
     "sensors.endpoint": {"sensors.discovery", "sensors.trust"},
-    "sensors.link": {"sensors.backoff", "sensors.discovery", "sensors.endpoint", "sensors.reasons", "sensors.trust"},
+    "sensors.attempt": {"sensors.discovery", "sensors.endpoint", "sensors.trust"},
+    "sensors.link": {
+        "sensors.attempt",
+        "sensors.backoff",
+        "sensors.discovery",
+        "sensors.endpoint",
+        "sensors.reasons",
+    },
     "sensors.reasons": set(),
-    "sensors.trust": set(),
-    "sensors.outbox": {"sensors.ranges"},
+    "sensors.trust": {"appliance.pem"},
+    "sensors.namesake": set(),
+    "sensors.entry": set(),
+    "sensors.outbox": {"sensors.entry", "sensors.outbox_file", "sensors.ranges"},
+    "sensors.outbox_file": set(),
     "sensors.ranges": set(),
     "sensors.reading": set(),
     "sensors.schedule": set(),
@@ -342,10 +363,11 @@ LIBRARIES = {
         "sensors.health",
         "sensors.hw",
         "sensors.keepsakes",
+        "sensors.namesake",
         "sensors.sender",
         "sensors.treatment",
     },
-    "paho": {"appliance.cli", "sensors.link"},
+    "paho": {"appliance.cli", "sensors.attempt", "sensors.link"},
     "sqlite_utils": {"appliance.store"},
     "starlette": {"appliance.features.web"},
     "systemd": {"appliance.notify"},
@@ -570,7 +592,7 @@ def test_packages_of_others_stay_at_the_edge(module):
 @each_module()
 def test_the_database_is_opened_in_the_store_alone(module):
     if any(name == "sqlite3" for name, _, _ in imports(module)):
-        assert part_of(module.name) in {"appliance.store", "sensors.outbox"}
+        assert part_of(module.name) in {"appliance.store", "sensors.outbox", "sensors.outbox_file"}
 
 
 PURE_MODULES = [m for m in modules() if any(m.name == p or m.name.startswith(f"{p}.") for p in PURE)]

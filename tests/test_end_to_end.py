@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from accounts import CONFIG as ACCOUNTS
 from accounts import password, write_accounts
+from driven import driven
 from processes import appliance, eventually, free_port, running
 
 from appliance.control import ControlClient, ControlUnavailable
@@ -279,9 +280,18 @@ def test_an_agent_with_an_account_and_the_rules_of_the_readme(house):
     as_agent = ("pub", "-p", house.port, "-u", "house", "-P", password("house"), "-V", "5", "-q", 1)
     assert appliance(house.home, *as_agent, "-t", "home/hall/temperature", "-m", "99").returncode == 69
     assert appliance(house.home, *as_agent, "-t", "home/devices/other/availability", "-m", "offline").returncode == 69
-    forged = '[{"topic": "home/hall/temperature", "value": 99}, {"topic": "home/attic/forged", "value": 98}]'
-    assert appliance(house.home, *as_agent, "-t", "home/devices/house/backlog", "-m", forged).returncode == 0
+    backlog = "home/devices/house/backlog"
+    own = b'[{"topic": "home/attic/forged", "value": 98}'
+    with driven(house.port, username="house", password=password("house")) as link:
+        link.until_told("connected")
+        forged = own + b', {"topic": "home/hall/temperature", "value": 99}]'
+        assert link.link.publish(backlog, forged, retain=False, tokens=(1,))
+        link.until(lambda: (1, 0x87, "home/hall/temperature") in link.told)
+        assert link.link.publish(backlog, own + b"]", retain=False, tokens=(2,))
+        link.until(lambda: (2, 0) in link.told or (2, 0x10) in link.told)
     eventually(lambda: house.ask("SELECT 1 FROM history WHERE value = 98"))  # what it may say it may say later
+    status = ControlClient(house.data_dir / "control.sock").get("/api/status")
+    assert status["messages_dropped"]["holds what is not allowed to publish"] == 1
     stranger = appliance(house.home, "pub", "-p", house.port, "-t", "home/attic/temperature", "-m", "99")
     assert "Not authorized" in stranger.stderr
     assert house.ask("SELECT 1 FROM history WHERE value = 99") == []

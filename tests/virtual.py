@@ -85,7 +85,9 @@ class VirtualClient:
 class VirtualServer:
     """A broker, its clock and the edge around it."""
 
-    def __init__(self, *, journal=None, answer=ReasonCode.SUCCESS, classify=None, authorize=None, **limits):
+    def __init__(
+        self, *, journal=None, answer=ReasonCode.SUCCESS, classify=None, inspect=None, authorize=None, **limits
+    ):
         self.now = 1000.0
         self.answer = answer  # to every Authenticate; None leaves it open
         self.asked = []
@@ -93,6 +95,8 @@ class VirtualServer:
         self.journal = journal  # a `journal.RecordingJournal` where there are groups to commit
         self._numbers = count(1)
         self._options = {"classify": classify} if classify else {}
+        if inspect:
+            self._options["inspect"] = inspect
         if authorize:
             self._options["authorize"] = authorize
         self._limits = Limits(**limits)

@@ -20,7 +20,7 @@ from appliance.broker.inbound import CANNOT_STORE, Inbound
 from appliance.broker.leaving import Leaving
 from appliance.broker.links import Links
 from appliance.broker.message import Message
-from appliance.broker.ports import Classify, Journal, NoJournal, RouteFlag
+from appliance.broker.ports import Classify, Inspect, Journal, NoJournal, RouteFlag, uninspected
 from appliance.broker.records import Unsubscribed
 from appliance.broker.restoring import LeftOut, amend, restore
 from appliance.broker.rights import Authorize, Rights, all_rights
@@ -62,6 +62,7 @@ class Broker:
         next_client_id: Callable[[], str],
         journal: Journal | None = None,
         classify: Classify = lambda _topic: RouteFlag.NONE,
+        inspect: Inspect = uninspected,
         authorize: Authorize = all_rights,
     ) -> None:
         self.effects: list[Effect] = []
@@ -70,7 +71,7 @@ class Broker:
         self._outbound = self.router.outbound
         self.dirty = self._outbound.dirty
         self.gate = self._outbound.gate
-        self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits)
+        self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits, inspect)
         self._limits = limits
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._authorize = authorize

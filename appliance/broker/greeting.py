@@ -1,5 +1,6 @@
 """What the server answers to a CONNECT and when it fails, in the client's own dialect."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from appliance.broker.connection import Connection
@@ -13,6 +14,7 @@ from appliance.mqtt.types import ReasonCode, Version
 from appliance.settings import Limits
 
 MAX_WORDS = 200  # letters of a reason string
+MOST_TOPICS = 20  # that an answer names
 
 Worded = ConnAck | Disconnect | PubAck | PubRec | SubAck
 WHY_NOT_SUBSCRIBED = {
@@ -116,17 +118,21 @@ def in_words(reason: ReasonCode) -> str:
     return reason.name.lower().replace("_", " ")
 
 
-def explained(packet: PubAck | PubRec | SubAck, why: str, connection: Connection) -> bytes:
-    """Give a failure's answer, in words for a client that wants them on every packet. [MQTT-3.1.2-29]"""
+def explained(packet: PubAck | PubRec | SubAck, why: str, connection: Connection, topics: Sequence[str] = ()) -> bytes:
+    """Give a failure's answer, in words for a client that wants them on every packet. [MQTT-3.1.2-29]
+
+    `topics` are those that the failure is about; each becomes a user property `topic`, but for what is too many.
+    """
     if not connection.problem_information:
         return codec.encode(packet, connection.version)
-    return with_words(packet, why, connection.version, connection.max_packet_bytes)  # [MQTT-3.9.2-1]
+    return with_words(packet, why, connection.version, connection.max_packet_bytes, topics)  # [MQTT-3.9.2-1]
 
 
-def with_words(packet: Worded, why: str, version: Version, max_packet_bytes: int) -> bytes:
+def with_words(packet: Worded, why: str, version: Version, max_packet_bytes: int, topics: Sequence[str] = ()) -> bytes:
     """Give the packet with the reason in words, or without where the client would not take it so large."""
     words = "".join(char if char.isprintable() else "?" for char in why[:MAX_WORDS])
-    data = codec.encode(replace(packet, properties=Properties(reason_string=words)), version)
+    named = tuple(("topic", topic) for topic in topics[:MOST_TOPICS])
+    data = codec.encode(replace(packet, properties=Properties(reason_string=words, user_property=named)), version)
     if max_packet_bytes and len(data) > max_packet_bytes:
         data = codec.encode(packet, version)
     return data

@@ -5,7 +5,7 @@ readers leave as one slice of it; nothing is copied that is not sent. What is as
 its topic's route, so that a check costs one dictionary look-up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from appliance.broker.audience import Audience
 from appliance.broker.connection import Connection, Stage
@@ -13,8 +13,9 @@ from appliance.broker.gate import Gate
 from appliance.broker.greeting import explained
 from appliance.broker.message import Message
 from appliance.broker.outbound import NO_FORMS
+from appliance.broker.ports import Inspect
 from appliance.broker.records import Done, Forgot, Received, Released
-from appliance.broker.router import NO_READERS, Router
+from appliance.broker.router import BUNDLE, NO_READERS, Router
 from appliance.broker.session import Session
 from appliance.broker.stats import Stats
 from appliance.mqtt.errors import MalformedPacket, PacketTooLarge, ProtocolError, QuotaExceeded, ReceiveMaximumExceeded
@@ -42,8 +43,11 @@ Handle = Callable[[Connection, bytes, float], None]
 class Inbound:
     """Turns bytes of connected clients into routed messages and acknowledgements."""
 
-    def __init__(self, handle: Handle, router: Router, gate: Gate, stats: Stats, limits: Limits) -> None:
+    def __init__(
+        self, handle: Handle, router: Router, gate: Gate, stats: Stats, limits: Limits, inspect: Inspect
+    ) -> None:
         self._handle = handle
+        self._inspect = inspect
         self._router = router
         self._acknowledge = gate.acknowledge
         self._notes = router.notes
@@ -192,6 +196,7 @@ class Inbound:
                 raise ProtocolError("a PUBLISH with neither a topic name nor a topic alias")  # §3.3.2.1
         route = connection.routes.get(topic)
         forbidden = ""
+        barred: Sequence[str] = ()
         if route is None:  # nothing that may not be published to stands among the routes
             if topic[:1] == DOLLAR:
                 self._router.check_name(topic)
@@ -200,6 +205,11 @@ class Inbound:
                 route = self._router.route_for(session.rights, topic)
                 if route is None:
                     forbidden = "not allowed to publish"  # [MQTT-3.3.5-2] of 3.1.1
+                elif v5 and qos and route.flags & BUNDLE:
+                    # An older client cannot be told; of its bundle the rest is taken.
+                    barred = self._inspect(route.topic, data[pos:stop], session.rights)
+                    if barred:
+                        route, forbidden = None, "holds what is not allowed to publish"
         incoming = session.incoming
         if qos and (incoming or connection.held):
             if qos == 2 and number in incoming:
@@ -213,7 +223,7 @@ class Inbound:
                     f"more than {maximum} messages without waiting for their acknowledgement"
                 )
         if route is None:
-            self._deny(connection, qos, packet_id, NOT_AUTHORIZED, forbidden)
+            self._deny(connection, qos, packet_id, NOT_AUTHORIZED, forbidden, barred)
             return
         payload = data[pos:stop]
         if is_text and not is_utf8(payload):
@@ -240,12 +250,23 @@ class Inbound:
                 group = session.group
             self._acknowledge(connection, PUBREC + packet_id, group)
 
-    def _deny(self, connection: Connection, qos: int, packet_id: bytes, reason: int, cause: str) -> None:
-        """Answer a message that goes nowhere: 3.1.1 knows no other answer than the usual one."""
+    def _deny(
+        self,
+        connection: Connection,
+        qos: int,
+        packet_id: bytes,
+        reason: int,
+        cause: str,
+        topics: Sequence[str] = (),
+    ) -> None:
+        """Answer a message that goes nowhere: 3.1.1 knows no other answer than the usual one.
+
+        `topics` are those in it that it is denied for.
+        """
         self._stats.dropped[cause] += 1
         if qos and connection.v5:
             answer = (PubAck if qos == 1 else PubRec)(int.from_bytes(packet_id, "big"), reason)
-            self._acknowledge(connection, explained(answer, cause, connection))
+            self._acknowledge(connection, explained(answer, cause, connection, topics))
         elif qos:
             self._acknowledge(connection, (PUBACK if qos == 1 else PUBREC) + packet_id)
 

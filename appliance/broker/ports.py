@@ -1,11 +1,12 @@
 """What the core needs from outside, as protocols: who may enter, what a topic is for, where records go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntFlag
 from typing import Protocol
 
 from appliance.broker.message import Message
 from appliance.broker.records import AnyRecord
+from appliance.broker.rights import Rights
 
 
 class RouteFlag(IntFlag):
@@ -20,6 +21,15 @@ class RouteFlag(IntFlag):
 
 Classify = Callable[[str], RouteFlag]
 """Topic name -> RECORD, BRIDGE, BUNDLE, some of them or NONE. Pure and quick; the answer stays in the topic's route."""
+
+
+Inspect = Callable[[str, bytes, Rights], Sequence[str]]
+"""Topic and payload of a BUNDLE, rights of its publisher -> topics in it that those rights do not include."""
+
+
+def uninspected(_topic: str, _payload: bytes, _rights: Rights) -> Sequence[str]:
+    """Bar nothing: where no topic is a BUNDLE."""
+    return ()
 
 
 class Journal(Protocol):

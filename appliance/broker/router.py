@@ -27,6 +27,7 @@ from appliance.settings import Limits
 MAX_CACHED_TOPIC_BYTES = 1_024
 RETAINED = int(RouteFlag.RETAINED)
 RECORD = int(RouteFlag.RECORD)
+BUNDLE = int(RouteFlag.BUNDLE)
 NO_READERS = int(ReasonCode.NO_MATCHING_SUBSCRIBERS)  # MQTT 5 §3.4.2.1: a success
 
 
@@ -165,12 +166,16 @@ class Router:
         return name
 
     def route_for(self, rights: Rights, topic: bytes) -> Route | None:
-        """Give the topic's route to who wants to publish there; None when its rights do not include that."""
+        """Give the topic's route to who wants to publish there; None when its rights do not include that.
+
+        That of bundles is asked for each time: whether one may be published depends on what is in it.
+        """
         name = self.check_name(topic)
         if not rights.may_publish(name):
             return None
         route = self.route(topic)
-        self.tables.allow(rights, topic)
+        if not route.flags & BUNDLE:
+            self.tables.allow(rights, topic)
         return route
 
     def _audience(self, topic: str) -> Audience:

@@ -6,10 +6,12 @@ from typing import Final, Protocol
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
+from appliance.broker.rights import Rights
 from appliance.devices import ABOUT, Device, decode_about, device_topic
-from appliance.store.readings import is_backlog, is_recorded
+from appliance.store.readings import bundled_topics, is_backlog, is_recorded
 
 LOG: Final = logging.getLogger(__name__)
+MOST_BARRED: Final = 1_000  # pairs of backlog and topic that are told of in the log
 
 
 class Subscriber(Protocol):
@@ -25,6 +27,7 @@ class Recorder:
     def __init__(self, learn: Callable[[Device], None], *, site: str) -> None:
         self._learn = learn
         self._site = site
+        self._barred: set[tuple[str, str]] = set()  # backlog and topic that were logged
         self._unsubscribe: Callable[[], None] | None = None
 
     def start(self, local: Subscriber) -> None:
@@ -42,6 +45,20 @@ class Recorder:
         if is_backlog(topic, self._site):
             return RouteFlag.RECORD | RouteFlag.BUNDLE
         return RouteFlag.RECORD if is_recorded(topic, self._site) else RouteFlag.NONE
+
+    def inspect(self, topic: str, payload: bytes, rights: Rights) -> list[str]:
+        """Give the topics of readings in a backlog that its publisher may not publish to, and log each once."""
+        barred = sorted(one for one in bundled_topics(payload, self._site) if not rights.may_publish(one))
+        for one in barred:
+            if (topic, one) not in self._barred and len(self._barred) < MOST_BARRED:
+                self._barred.add((topic, one))
+                LOG.warning(
+                    "%s: refused, it holds readings of %s, where its user may not publish; grant that in the file of"
+                    " accounts.rules_file, or take the sensor from the agent",
+                    topic,
+                    one,
+                )
+        return barred
 
     def _on_about(self, message: Message) -> None:
         if not message.payload:

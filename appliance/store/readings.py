@@ -98,6 +98,11 @@ def is_backlog(topic: str, site: str) -> bool:
     return levels[:2] == [site, "devices"] and _is_backlog(levels)
 
 
+def bundled_topics(payload: bytes, site: str) -> set[str]:
+    """Give the topics that a backlog holds readings of. Never raises, whatever the bytes."""
+    return {topic for topic, _ in _entries(payload, site)}
+
+
 def readings_of(topic: str, payload: bytes, properties: bytes, *, at: float, site: str) -> list[Measured]:
     """Take one message apart; nothing where it holds no reading. Never raises, whatever the bytes.
 
@@ -234,6 +239,23 @@ def _leaf(path: str, leaf: object) -> Value | None:
 
 def _backlog(payload: bytes, *, agent: str, run: str | None, at: float, site: str) -> Iterator[Measured]:
     """Take a backlog apart: readings that an agent could not send in their time, each with the time it was measured."""
+    for topic, entry in _entries(payload, site):
+        said = entry.get("value")
+        value = _plain(topic, said.strip()) if isinstance(said, str) else _leaf(topic, said)
+        if value is None:
+            continue
+        measured_at = _time(entry.get("time"))
+        yield Measured(
+            at=at if measured_at is None else measured_at,
+            values=[value],
+            quality=_name(entry.get("quality")),
+            clock=_name(entry.get("clock")),
+            origin=_origin(agent, run, entry.get("seq")),
+        )
+
+
+def _entries(payload: bytes, site: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """Give the entries of a backlog that may be readings, with their topics."""
     if len(payload) > MAX_BACKLOG_BYTES:
         return
     try:
@@ -249,18 +271,7 @@ def _backlog(payload: bytes, *, agent: str, run: str | None, at: float, site: st
             continue
         if topic.startswith(f"{site}/devices/") or len(topic) > MAX_TOPIC_CHARS or not topic.isprintable():
             continue
-        said = entry.get("value")
-        value = _plain(topic, said.strip()) if isinstance(said, str) else _leaf(topic, said)
-        if value is None:
-            continue
-        measured_at = _time(entry.get("time"))
-        yield Measured(
-            at=at if measured_at is None else measured_at,
-            values=[value],
-            quality=_name(entry.get("quality")),
-            clock=_name(entry.get("clock")),
-            origin=_origin(agent, run, entry.get("seq")),
-        )
+        yield topic, entry
 
 
 def _user_properties(properties: bytes) -> dict[str, str]:

@@ -32,7 +32,7 @@ class _Visit:
     def disconnected(self, why: str) -> None:
         self.why = self.why or why
 
-    def acknowledged(self, tokens: Sequence[int], reason_code: int) -> None:
+    def acknowledged(self, tokens: Sequence[int], reason_code: int, topics: Sequence[str] = ()) -> None:
         """Nothing is sent."""
 
     def unsent(self, tokens: Sequence[int]) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,11 +15,16 @@ from mosquitto_peer import BINARY, Mosquitto, end, eventually
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
+from appliance.mqtt import codec
+from appliance.mqtt.packets import ConnAck, Connect, Disconnect, PubAck, Publish
+from appliance.mqtt.stream import PacketStream
+from appliance.mqtt.types import Version
 from sensors.agent import Agent
 from sensors.config import Broker, OutboxBounds, SensorConfig, SensorKeys, SensorsConfig
 from sensors.driver import BadFrame, Channel, DriverUnavailable, SensorError
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.hw.gpio import FakeGpio
+from sensors.hw.sysfs import SysfsTree
 from sensors.outbox import Outbox
 from sensors.reading import Reading
 
@@ -584,3 +590,123 @@ def test_a_signal_is_a_clean_goodbye(number, tmp_path, broker, listener):
     assert process.returncode == 0
     assert b"Traceback" not in errors
     listener.wait(AVAILABILITY, b"offline")
+
+
+def healths(listener):
+    return [json.loads(message.payload) for message in listener.on("home/devices/house/health")]
+
+
+def test_a_second_agent_with_our_name_is_named_after_the_first_cut(tmp_path, broker, listener, caplog):
+    agents = []
+    try:
+        for name in ("original", "clone"):
+            if agents:
+                listener.wait("home/devices/house/health")
+                listener.wait("home/devices/house/about")
+                eventually(lambda: agents[0].agent._namesake._is_there)
+            (tmp_path / name).mkdir()
+            agents.append(Running(tmp_path / name, broker.port, [sensor("kitchen", Thermometer)]))
+        eventually(lambda: "a second agent with the same site and agent, on " in caplog.text)
+        said = next(line for line in caplog.messages if "a second agent" in line)
+        assert f"{socket.gethostname()}, 127.0.0.1" in said
+        assert "again and again" not in caplog.text
+        clone = agents[1].agent._outbox.run
+        # The original has thrown it out once, and it does not take that for a namesake of its own.
+        eventually(lambda: {"run": clone, "connects": 2}.items() <= healths(listener)[-1].items())
+    finally:
+        for agent in agents:
+            agent.stop()
+
+
+class Grudging:
+    """A broker of the test's own that gives `reason` for `offline` and takes everything else; keeps what it heard."""
+
+    def __init__(self, reason):
+        self.reason = reason
+        self.heard = []
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        link, _ = self.server.accept()
+        stream = PacketStream(Version.MQTT_5)
+        with link:
+            while data := link.recv(65_536):
+                stream.feed(data)
+                while (packet := stream.next_packet()) is not None:
+                    self.heard.append(packet)
+                    if (answer := self.answer(packet)) is not None:
+                        link.sendall(codec.encode(answer, Version.MQTT_5))
+
+    def answer(self, packet):
+        match packet:
+            case Connect():
+                return ConnAck()
+            case Publish(qos=1, payload=b"offline", packet_id=number):
+                return PubAck(number, self.reason)
+            case Publish(qos=1, packet_id=number):
+                return PubAck(number)
+
+    def end(self):
+        self.thread.join(10)
+        self.server.close()
+
+
+@pytest.mark.parametrize(("reason", "goodbye"), [(0x00, 0x00), (0x97, 0x04)])
+def test_a_goodbye_that_the_broker_does_not_take_is_left_to_the_will(tmp_path, reason, goodbye):
+    broker = Grudging(reason)
+    agent = Running(tmp_path, broker.port, [])
+    eventually(lambda: [packet for packet in broker.heard if isinstance(packet, Publish)])
+    agent.stop()
+    broker.end()
+    offline, last = [
+        packet for packet in broker.heard if not isinstance(packet, Publish) or packet.topic == AVAILABILITY
+    ][-2:]
+    assert offline.payload == b"offline"
+    assert last == Disconnect(reason_code=goodbye)
+
+
+def alone(tmp_path):
+    """The configuration of an agent without sensors or a broker."""
+    return SensorsConfig(
+        site="home",
+        agent="house",
+        name="",
+        data_dir=tmp_path,
+        broker=Broker(port=1),
+        password=None,
+        outbox=OutboxBounds(),
+        sensors=(),
+    )
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_who_comes_back_to_a_second_agent_names_it_and_leaves_where_nobody_else_keeps_them_apart(
+    tmp_path, caplog, tells
+):
+    agent = Agent(alone(tmp_path), Outbox(tmp_path / "house.outbox"))
+    agent._namesake.arrived()
+    agent._link.tells_of_takeovers = tells
+    other = json.dumps({"run": "theirs", "computer": "attic, 192.0.2.7"}).encode()
+    agent.commanded("home/devices/house/health", other, retained=True)
+    assert ("the second agent with the same site and agent is on attic, 192.0.2.7" in caplog.messages) is tells
+    assert any("with our client id" in line for line in caplog.messages) is not tells
+    agent.stop()
+    agent.run()
+
+
+def test_a_card_from_another_computer_is_told_of(tmp_path, caplog):
+    config = alone(tmp_path)
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    runs = []
+    for serial in ("1000-pi", "1000-pi", "2000-pi"):
+        (tmp_path / "proc/device-tree/serial-number").write_text(f"{serial}\0")
+        agent = Agent(config, Outbox(config.outbox_path), sysfs=SysfsTree(tmp_path))
+        agent.stop()
+        agent.run()
+        runs.append(agent._outbox.run)
+    assert runs[0] == runs[1] != runs[2]
+    assert f"the outbox comes from another computer: readings are numbered anew (run {runs[2]})" in caplog.text
+    assert caplog.text.count("another computer") == 1

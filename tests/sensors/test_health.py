@@ -72,6 +72,7 @@ def test_health_is_json():
     standing.retried = {"cut_short": 4}
     health = Health(
         uptime_s=7,
+        computer="attic, 192.0.2.7",
         clock="synced",
         connects=1,
         waiting=2,
@@ -87,6 +88,7 @@ def test_health_is_json():
     )
     assert json.loads(encode_health(health)) == {
         "uptime_s": 7,
+        "computer": "attic, 192.0.2.7",
         "clock": "synced",
         "connects": 1,
         "waiting": 2,

@@ -116,7 +116,7 @@ def test_files_are_read_anew_for_each_connection(service, authority, tmp_path):
         link.until_told("is not from the authorities")
         (tmp_path / "ca.pem").unlink()
         link.now = link.link.next_deadline()
-        link.until_told("cannot be read (No such file or directory); check the path")
+        link.until_told("cannot be read (No such file or directory); check its path")
         (tmp_path / "ca.pem").write_bytes(authority.ca.read_bytes())
         link.now = link.link.next_deadline()
         link.until_told("connected")

@@ -1,3 +1,4 @@
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -5,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -288,49 +290,120 @@ class Failing:
         self.db.close()
 
 
-def test_two_agents_never_share_an_outbox(opened, path):
-    opened()
-    program = "import sys; from pathlib import Path; from sensors.outbox import Outbox; Outbox(Path(sys.argv[1]))"
-    other = subprocess.run([sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "another agent uses this data_dir" in other.stderr
+def spoil(outbox, path):
+    """Overwrite most of the file of a running agent, as a card does that loses its mind."""
+    outbox._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    outbox._db.execute("PRAGMA cache_size = 1")
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xff" * (path.stat().st_size - 16384))
+    outbox._db.execute("PRAGMA shrink_memory")
 
 
-def test_a_foreign_file_is_left_alone(opened, path):
-    path.parent.mkdir()
-    with sqlite3.connect(path) as db:
-        db.execute("CREATE TABLE photos (name)")
-    db.close()
-    before = path.read_bytes()
-    with pytest.raises(OutboxError, match="is not an outbox of this program"):
-        opened()
-    assert path.read_bytes()[100:] == before[100:]  # WAL mode is noted in the header
+FINDS_IT = {
+    "reading": lambda outbox: outbox.backlog(10_000),
+    "asking for one": lambda outbox: outbox.put_aside((900,), "not authorized"),
+    "writing": lambda outbox: (fill(outbox, 2, now=100.0), outbox.acknowledged(range(1, 900)), outbox.settle(200.0)),
+}
 
 
-def test_a_newer_file_is_left_alone(opened, path):
-    opened().close(0.0)
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 9")
-    db.close()
-    with pytest.raises(OutboxError, match="newer version"):
-        opened()
-
-
-def test_a_damaged_file_is_kept_aside_and_a_new_run_begun(opened, path):
-    path.parent.mkdir()
-    path.write_bytes(b"no database at all" * 100)
+@pytest.mark.parametrize("find", FINDS_IT.values(), ids=FINDS_IT.keys())
+def test_damage_that_shows_while_the_agent_runs_costs_what_was_on_disk_and_nothing_else(opened, path, find):
     outbox = opened()
-    assert "kept aside as house.outbox.damaged" in outbox.salvaged
-    assert path.with_name("house.outbox.damaged").read_bytes().startswith(b"no database")
-    assert fill(outbox, 1) == [1]
+    fill(outbox, 1_800)
+    outbox.put_aside((1,), "not authorized")
+    outbox.tick(WRITE_AFTER_S)
+    old_run, fresh = outbox.run, fill(outbox, 3, now=10.0)
+    spoil(outbox, path)
+    find(outbox)
+    assert "kept aside as house.outbox.damaged, readings waiting in it were not sent" in outbox.salvaged
+    assert outbox.problem == ""
+    outbox.close(300.0)
+    again = opened()
+    waiting = again.backlog(10_000)
+    assert [(entry.run, entry.seq) for entry in waiting][:3] == [(old_run, seq) for seq in fresh]
+    assert again.run != old_run
+    assert again.set_aside == 1
+    assert fill(again, 1)[0] > fresh[-1]
 
 
-def test_a_directory_in_the_way_is_one_line_with_the_cure(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutboxError, match="set data_dir to a directory"):
-        Outbox(tmp_path / "file" / "house.outbox")
-    (tmp_path / "house.outbox").mkdir()
-    with pytest.raises(OutboxError, match="check that"):
-        Outbox(tmp_path / "house.outbox")
+def test_damage_where_no_new_file_can_be_made_is_a_problem_and_no_end(opened, path, monkeypatch):
+    outbox = opened()
+    fill(outbox, 1_800)
+    outbox.tick(WRITE_AFTER_S)
+    fresh = fill(outbox, 3, now=10.0)
+    spoil(outbox, path)
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    assert outbox.backlog(100) == []
+    assert "malformed" in outbox.problem
+    assert seqs(outbox.backlog(100)) == fresh
+    outbox.tick(10.0 + RETRY_DISK_S)
+    with pytest.raises(OutboxError, match="3 readings that the broker did not acknowledge are lost"):
+        outbox.close(100.0)
+
+
+def test_a_disk_that_cannot_be_read_leaves_what_is_in_memory_until_it_works_again(opened):
+    outbox = opened()
+    kept = fill(outbox, 3)
+    outbox.tick(WRITE_AFTER_S)
+    kept += fill(outbox, 2, now=6.0)
+    real, outbox._db = outbox._db, Unreadable(outbox._db)
+    assert outbox.backlog(100) == []
+    assert "disk I/O error" in outbox.problem
+    outbox.put_aside((1,), "not authorized")
+    assert seqs(outbox.backlog(100)) == kept[3:]
+    outbox._db = real
+    outbox.tick(6.0 + RETRY_DISK_S)
+    assert seqs(outbox.backlog(100)) == kept
+    assert (outbox.problem, outbox.set_aside) == ("", 0)
+
+
+def test_on_a_read_only_disk_readings_wait_in_memory_and_go_from_there(opened, path, monkeypatch):
+    path.mkdir(parents=True)  # as good as a file that nobody can open
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    outbox = opened(max_readings=100)
+    assert f"{path}: its file system is read-only; check the card" in outbox.problem
+    problem, kept = outbox.problem, fill(outbox, 3_000)
+    outbox.tick(WRITE_AFTER_S)
+    assert outbox.live_on("1000-pi") is False
+    outbox.tick(WRITE_AFTER_S + RETRY_DISK_S)
+    assert (outbox.problem, outbox.waiting, outbox.dropped) == (problem, 100, 2_900)
+    assert seqs(outbox.backlog(1_000)) == kept[-100:]
+    assert {entry.run for entry in outbox.backlog(1_000)} == {outbox.run}
+    outbox.put_aside(kept[-1:], "not authorized")
+    outbox.acknowledged(kept[:-2])
+    with pytest.raises(OutboxError, match=r"1 readings that the broker did not acknowledge are lost: .* read-only"):
+        outbox.close(100.0)
+
+
+class Unreadable(Failing):
+    """A connection whose disk can neither be written nor read."""
+
+    def execute(self, *_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_a_cloned_card_begins_a_run_of_its_own_and_what_waits_keeps_its_numbers(opened, path):
+    outbox = opened()
+    assert not outbox.live_on("")
+    assert not outbox.live_on("1000-pi")  # none was known before
+    waiting = fill(outbox, 2)
+    outbox.close(0.0)
+    copy = path.with_name("copy.outbox")
+    shutil.copy(path, copy)
+    original, clone = opened(), Outbox(copy)
+    assert not original.live_on("1000-pi")
+    assert not clone.live_on("")  # cannot tell
+    assert clone.live_on("2000-pi")
+    assert original.run == outbox.run != clone.run
+    assert original.backlog(10) == clone.backlog(10)
+    assert fill(original, 1) == fill(clone, 1) == [waiting[-1] + 1]
+    own_run = clone.run
+    clone._db.close()  # killed
+    clone = Outbox(copy)
+    assert not clone.live_on("2000-pi")
+    assert clone.run == own_run
+    clone.close(0.0)
 
 
 class Story(RuleBasedStateMachine):

@@ -245,6 +245,37 @@ def test_readings_wait_for_the_right_to_send_a_backlog(sender, link, outbox):
     assert link.sent[-1][2]["tokens"] == (1, 2, 3)
 
 
+def test_of_a_backlog_that_is_refused_for_some_topics_those_are_set_aside_and_the_rest_is_sent(
+    sender, link, outbox, caplog
+):
+    link.up = False
+    for out in (TEMPERATURE, DOOR, TEMPERATURE, PRESS):
+        tell(sender, out)
+    link.up = True
+    sender.connected(0.0)
+    sender.tick(1.0)
+    sender.acknowledged((1, 2, 3, 4), 0x87, 1.0, [TEMPERATURE.topic, "home/devices/house/backlog"])
+    assert (outbox.waiting, outbox.set_aside, outbox.set_aside_ranges) == (2, 2, [(1, 1), (3, 3)])
+    assert outbox.set_aside_why == "not authorized"
+    (line,) = caplog.messages
+    assert line.startswith("the broker refuses readings of home/kitchen/temperature (reason code 0x87); they are set")
+    tell(sender, TEMPERATURE, 1.0)
+    sender.unsent((5,))  # waits for the backlog, and is not sent there to be refused again
+    sender.tick(1.0 + BACKLOG_EVERY_S)
+    assert link.sent[-1][2]["tokens"] == (2, 4)
+    sender.acknowledged((2, 4), 0, 2.0)
+    assert (outbox.waiting, outbox.set_aside_ranges) == (0, [(1, 1), (3, 3), (5, 5)])
+
+
+def test_topics_that_are_not_in_the_backlog_it_is_not_refused_for(sender, link, outbox):
+    waiting(sender, link, 2)
+    sender.tick(1.0)
+    sender.acknowledged((1, 2), 0x87, 1.0, ["home/attic/x"])
+    assert (outbox.waiting, outbox.set_aside) == (2, 0)
+    sender.tick(REFUSED_WAIT_S)
+    assert len(link.sent) == 1
+
+
 def test_of_a_backlog_with_one_bad_reading_only_that_one_is_set_aside(sender, link, outbox):
     waiting(sender, link, 9)
     bad, now, told = 6, 1.0, 0

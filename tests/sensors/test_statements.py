@@ -40,7 +40,9 @@ def statements(link):
 
 def test_a_statement_that_is_taken_is_said_once(link, statements):
     statements.say(TOPIC, b"online", 0.0)
+    assert not statements.is_taken(TOPIC)
     statements.acknowledged(link.tokens[0], OK, 0.1)
+    assert statements.is_taken(TOPIC)
     assert statements.next_deadline() is None
     statements.tick(1000.0)
     assert link.sent == [(TOPIC, b"online")]

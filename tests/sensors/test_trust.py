@@ -163,6 +163,8 @@ def broken(ours, theirs, tmp_path):
     subprocess.run(
         ["openssl", "pkey", "-in", key, "-out", sealed, "-aes128", "-passout", "pass:x"], check=True, timeout=30
     )
+    rsa = tmp_path / "rsa.key"
+    subprocess.run(["openssl", "genrsa", "-out", rsa, "2048"], check=True, capture_output=True, timeout=30)
     text = str(tmp_path / "text.pem")
     return {
         "no ca": (Trust(ca_file="/no/such"), "ca_file", "/no/such cannot be read (No such file or directory)"),
@@ -173,6 +175,7 @@ def broken(ours, theirs, tmp_path):
         "key is no pem": (trust(ours, (certificate, text)), "key_file", "holds no private key"),
         "key not in the file": (trust(ours, (certificate,)), "cert_file", "holds no private key"),
         "key of another": (trust(ours, (certificate, theirs.key)), "key_file", "is not the key of"),
+        "key of another kind": (trust(ours, (certificate, rsa)), "key_file", "is not the key of"),
         "key with a passphrase": (trust(ours, (certificate, sealed)), "key_file", "wants a passphrase"),
     }
 

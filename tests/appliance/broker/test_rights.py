@@ -7,6 +7,7 @@ from virtual import V5, V311, VirtualServer
 
 from appliance.auth.acl import Acl
 from appliance.broker.message import Message
+from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import ALL_RIGHTS, all_rights
 from appliance.mqtt import codec
 from appliance.mqtt.packets import (
@@ -22,7 +23,7 @@ from appliance.mqtt.packets import (
     Subscription,
     Will,
 )
-from appliance.mqtt.properties import Properties
+from appliance.mqtt.properties import EMPTY, Properties
 from appliance.mqtt.types import QoS, ReasonCode
 from appliance.settings import Rule
 
@@ -73,6 +74,61 @@ def test_a_denied_message_goes_nowhere(version, qos):
     assert reader.packets() == []
     assert len(server.broker.router.retained) == 0
     assert not esp.closed
+
+
+BUNDLED = "holds what is not allowed to publish"
+
+
+def bundles(**limits):
+    """A house where the messages on …/bundle are the topics of others, with spaces between."""
+
+    def classify(topic):
+        return RouteFlag.BUNDLE if topic.endswith("/bundle") else RouteFlag.NONE
+
+    def inspect(_topic, payload, rights):
+        return [topic for topic in payload.decode().split() if not rights.may_publish(topic)]
+
+    return house(classify=classify, inspect=inspect, **limits)
+
+
+@pytest.mark.parametrize(("qos", "answer"), [(1, PubAck), (2, PubRec)])
+def test_a_bundle_that_holds_what_is_denied_is_denied_and_says_of_which_topics(qos, answer):
+    server = bundles()
+    reader = watcher(server)
+    esp = server.client("esp", V5, username="esp")
+    esp.publish("home/kitchen/bundle", b"home/kitchen/x", qos=qos, packet_id=1)
+    assert esp.expect(answer).reason_code == ReasonCode.SUCCESS  # which is no leave for the next one
+    reader.packets()
+    esp.publish("home/kitchen/bundle", b"home/kitchen/x home/attic/x home/hall/x", qos=qos, packet_id=2)
+    denied = esp.expect(answer)
+    assert (denied.packet_id, denied.reason_code) == (2, ReasonCode.NOT_AUTHORIZED)
+    assert denied.properties.user_property == (("topic", "home/attic/x"), ("topic", "home/hall/x"))
+    assert denied.properties.reason_string == BUNDLED
+    assert server.broker.stats.dropped[BUNDLED] == 1
+    assert reader.packets() == []
+    ann = server.client("ann", V5, username="ann")  # who may do everything
+    ann.publish("home/kitchen/bundle", b"home/attic/x", qos=qos, packet_id=1)
+    assert ann.expect(answer).reason_code == ReasonCode.SUCCESS
+
+
+def test_of_many_denied_topics_some_are_named_and_none_to_who_takes_no_such_answer():
+    server = bundles()
+    topics = [f"home/attic/{number}" for number in range(50)]
+    payload = " ".join(topics).encode()
+    esp = server.client("esp", V5, username="esp").publish("home/kitchen/bundle", payload, qos=1)
+    assert [topic for _, topic in esp.expect(PubAck).properties.user_property] == topics[:20]
+    small = server.client("small", V5, username="esp", properties=Properties(maximum_packet_size=100))
+    assert small.publish("home/kitchen/bundle", payload, qos=1).expect(PubAck).properties == EMPTY
+    mute = server.client("mute", V5, username="esp", properties=Properties(request_problem_information=0))
+    assert mute.publish("home/kitchen/bundle", payload, qos=1).expect(PubAck).properties == EMPTY  # [MQTT-3.1.2-29]
+
+
+@pytest.mark.parametrize(("version", "qos"), [(V311, 0), (V311, 1), (V311, 2), (V5, 0)])
+def test_of_a_bundle_whose_denial_could_not_be_told_the_rest_is_taken(version, qos):
+    server = bundles()
+    reader = watcher(server)
+    server.client("esp", version, username="esp").publish("home/kitchen/bundle", b"home/attic/x", qos=qos)
+    assert reader.messages() == [("home/kitchen/bundle", b"home/attic/x", qos)]
 
 
 @VERSIONS

@@ -1,11 +1,14 @@
 """The recorder: which topics are history, and what agents call their readings."""
 
+import json
+
 import pytest
 
+from appliance.auth.acl import Granted
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.devices import Device, Measurement, encode_about
-from appliance.features.recorder import Recorder
+from appliance.features.recorder import MOST_BARRED, Recorder
 
 TOPIC = "home/kitchen/temperature"
 ABOUT = "home/devices/house/about"
@@ -59,3 +62,24 @@ def test_abouts_are_learnt_retained_and_live_and_bad_ones_named(recorder, learnt
     assert learnt == [DEVICE, DEVICE]
     assert local.deliver is None
     assert "home/devices/shed/about: not an about message" in caplog.text
+
+
+def test_what_a_backlog_holds_of_others_is_named_and_logged_once(recorder, caplog):
+    rights = Granted(["home/kitchen/#"], [])
+    payload = json.dumps(
+        [{"topic": TOPIC, "value": 1}] + 2 * [{"topic": "home/attic/temperature", "value": 2}]
+    ).encode()
+    for _ in range(2):
+        assert recorder.inspect("home/devices/house/backlog", payload, rights) == ["home/attic/temperature"]
+    (line,) = caplog.messages
+    assert line.startswith("home/devices/house/backlog: refused, it holds readings of home/attic/temperature")
+    assert recorder.inspect("home/devices/shed/backlog", payload, rights) == ["home/attic/temperature"]
+    assert len(caplog.messages) == 2
+    assert recorder.inspect("home/devices/shed/backlog", b"[{", rights) == []
+
+
+def test_the_log_of_what_backlogs_hold_of_others_is_bounded(recorder, caplog):
+    for number in range(MOST_BARRED + 5):
+        payload = json.dumps([{"topic": f"home/{number}/x", "value": 1}]).encode()
+        assert recorder.inspect("home/devices/house/backlog", payload, Granted([], [])) == [f"home/{number}/x"]
+    assert len(caplog.messages) == MOST_BARRED

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from appliance.net.certificates import CertificateError, has_odd_name, server_context
+from appliance.net.certificates import has_odd_name, server_context
+from appliance.pem import PemError
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def refusals(authority, folder):
         ((key, key), "certificate", f"{key} holds no certificate in PEM form; convert it with openssl x509"),
         ((good, garbage), "key", f"{garbage} holds no private key in PEM form; convert it with openssl pkey"),
         ((good, good), "key", f"{good} holds no private key in PEM form; convert it with openssl pkey"),
-        ((good, ""), "key", f"{good} holds no private key in PEM form; name its file with key"),
+        ((good, ""), "certificate", f"{good} holds no private key in PEM form; name its file with key"),
         ((good, other.key), "key", f"{other.key} is not the key of {good}; name the one it came with"),
         ((good, rsa), "key", f"{rsa} is not the key of {good}; name the one it came with"),
         ((good, locked(authority, folder / "locked.key")), "key", f"{folder}/locked.key wants a passphrase; remove it"),
@@ -78,7 +79,7 @@ def refusals(authority, folder):
 
 def test_files_that_will_not_do(authority, tmp_path):
     for files, key, words in refusals(authority, tmp_path):
-        with pytest.raises(CertificateError) as caught:
+        with pytest.raises(PemError) as caught:
             server_context(*map(str, files), protocol="mqtt")
         assert (caught.value.key, str(caught.value)[: len(words)]) == (key, words)
         assert "\n" not in str(caught.value)

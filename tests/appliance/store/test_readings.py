@@ -17,6 +17,7 @@ from appliance.store.readings import (
     TEXT,
     Frame,
     Origin,
+    bundled_topics,
     frame_of,
     is_recorded,
     plain,
@@ -507,3 +508,11 @@ SLY = [
 def test_blocks_that_may_differ_in_more_than_number_and_time(block):
     assert apart(block) is not None
     assert frame_of(block, apart(block)) is None
+
+
+def test_the_topics_of_a_backlog_are_those_that_it_may_bring_readings_of():
+    topics = ["home/attic/x", "home/attic/x", "home/hall/y", "other/hall/y", "home/devices/house/x", "home/hall/y/set"]
+    payload = json.dumps([*({"topic": topic, "value": 1} for topic in topics), {"topic": 1}, "home/a/b"]).encode()
+    assert bundled_topics(payload, "home") == {"home/attic/x", "home/hall/y"}
+    for bad in (b"", b"{}", b"\xff", b"[", b"[" * 100_000):
+        assert bundled_topics(bad, "home") == set()
