@@ -23,6 +23,7 @@ from sensors.health import Health, Refusals, encode_health, encode_sensors
 from sensors.hw.sysfs import Sysfs, SysfsTree
 from sensors.interlock import Interlocks
 from sensors.keepsakes import Keepsakes
+from sensors.leftovers import Leftovers
 from sensors.link import Link
 from sensors.namesake import Namesake
 from sensors.outbox import Outbox
@@ -39,6 +40,7 @@ HEALTH_SOON_S = 1.0  # after something that people want to know; a flood of it c
 CLOCK_EVERY_S = 10.0
 READY_AFTER_S = 10.0  # without a broker the agent still does its work: it fills the outbox
 GOODBYE_S = 0.5  # for the last acknowledgements
+PIECE = 200  # topics taken back at once; the link's queue holds more
 LOOK_AT_END_S = 0.02  # no driver wakes us when it has let go
 FAREWELL_S = 0.2  # for the last bytes, and again for drivers to let go
 
@@ -62,8 +64,9 @@ class Agent:
         sysfs: Sysfs | None = None,
         worker: WorkerKind = Worker,
         goodbye_s: float = GOODBYE_S,
+        leaves_nothing: bool = False,
     ) -> None:
-        """Take over the outbox: `run` closes it."""
+        """Take over the outbox: `run` closes it. `leaves_nothing`: the broker retains nothing of it after the end."""
         self._config = config
         self._outbox = outbox
         self._clock = clock
@@ -73,6 +76,8 @@ class Agent:
                 self._wall_clock = clock_of(sensor.options, self._wall_clock)
         self._sysfs = sysfs or SysfsTree()
         self._goodbye_s = goodbye_s
+        self._leaves_nothing = leaves_nothing
+        self.left_behind = 0  # topics where it still does
         self._topics = AgentTopics(config.site, config.agent)
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Jitter only: nothing secret comes of it.
@@ -81,6 +86,7 @@ class Agent:
         self._statements = Statements(self._link)
         self._started = self._now = clock()
         self._keepsakes = Keepsakes(config.keepsakes_path)
+        self._leftovers = Leftovers(self._topics, self._keepsakes, self._link, self._statements)
         interlocks = Interlocks()
         rooms = {sensor.name: sensor.keys.room for sensor in config.sensors}
         self._refusals = Refusals()
@@ -138,6 +144,7 @@ class Agent:
             )
         if self._keepsakes.problem:
             log.warning("%s", self._keepsakes.problem)
+        self._leftovers.remember(sensor.availability_topic for sensor in self._crew.sensors)
         try:
             while not self._stop:
                 self._turn()
@@ -164,6 +171,7 @@ class Agent:
         self._sender.tick(now)
         self._keepsakes.tick(now)
         self._statements.tick(now)
+        self._leftovers.tick(now)
         if self._watchdog_s is not None and now >= self._watchdog_at:
             self._watchdog_at = now + self._watchdog_s
             notify.watchdog()
@@ -178,6 +186,7 @@ class Agent:
             self._sender.next_deadline(),
             self._keepsakes.next_deadline(),
             self._statements.next_deadline(),
+            self._leftovers.next_deadline(),
             self._about_at,
             self._health_at,
             self._watchdog_at if self._watchdog_s is not None else None,
@@ -221,6 +230,7 @@ class Agent:
 
     def built(self, sensor: Sensor) -> None:
         """See Listener."""
+        self._leftovers.remember(one.topic for one in sensor.measurements if one.role != "event")
         self._link.subscribe(list(sensor.command_topics()))
         if self._link.up and (self._about_at is None or self._crew.complete):
             self._about_at = self._now
@@ -254,6 +264,7 @@ class Agent:
         """Keep readings until the broker is back; say why once."""
         self._sender.disconnected()
         self._statements.forget()
+        self._leftovers.disconnected()
         self._crew.link(up=False)
         self._about_at = self._health_at = None
         if why != self._why_not and not self._stop:
@@ -279,10 +290,10 @@ class Agent:
 
     def refused(self, topic: str, reason: str) -> None:
         """See Handler."""
-        if topic != self._topics.health:  # which only helps to name a second agent
+        if topic != self._topics.health and not self._leftovers.refused(topic, self._now):  # which can do without
             log.warning("the broker does not let agent %s listen on %s (%s)", self._config.agent, topic, reason)
 
-    def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
+    def commanded(self, topic: str, payload: bytes, *, retained: bool, by: str = "") -> None:
         """See Handler."""
         if topic == self._topics.health:
             if (other := self._namesake.heard(payload)) is not None:
@@ -290,6 +301,8 @@ class Agent:
                     log.warning("the second agent with the same site and agent is on %s", other)
                 else:
                     self._link.give_way(other)
+            return
+        if self._leftovers.heard(topic, by, self._now):
             return
         self._crew.command(topic, payload, self._now, retained=retained)
 
@@ -325,6 +338,7 @@ class Agent:
             if about != self._about_told:
                 self._about_told = about
                 self._statements.say(self._topics.about, about, self._now)
+            self._leftovers.review(self._crew.sensors, self._now)
 
     def _device(self) -> Device:
         return Device(
@@ -379,15 +393,27 @@ class Agent:
         notify.stopping()
         self._now = self._clock()
         closing = self._crew.close()
-        self._until(lambda: self._crew.left, FAREWELL_S)
+        self._until(lambda: self._crew.left, self._goodbye_s if self._leaves_nothing else FAREWELL_S)
         self._statements.say(self._topics.availability, OFFLINE, self._now)
         self._until(lambda: not self._link.up or self._link.idle, self._goodbye_s)
+        if self._leaves_nothing and self._connects:
+            self._leave_nothing()
         # Where the broker has not taken the word (its disk is full, or slow), the will says it.
         self._link.close(with_will=not self._statements.is_taken(self._topics.availability))
         self._until(lambda: self._link.socket is None, FAREWELL_S)
         deadline = self._clock() + FAREWELL_S
         for thread in closing:
             thread.join(max(deadline - self._clock(), 0.0))
+
+    def _leave_nothing(self) -> None:
+        """Take back everything that is retained, what the agent says of itself last."""
+        topics = [*self._leftovers.known, self._topics.health, self._topics.about, self._topics.availability]
+        done = 0
+        while done < len(topics) and self._link.up:
+            self._leftovers.leave(topics[done : done + PIECE], self._now)
+            done += PIECE
+            self._until(lambda: not self._link.up or self._link.idle, self._goodbye_s)
+        self.left_behind = len(topics) if not self._link.up else self._leftovers.left_behind
 
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = self._clock() + seconds

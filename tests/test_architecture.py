@@ -183,6 +183,7 @@ ARROWS = {
         "sensors.hw",
         "sensors.interlock",
         "sensors.keepsakes",
+        "sensors.leftovers",
         "sensors.link",
         "sensors.namesake",
         "sensors.outbox",
@@ -194,6 +195,14 @@ ARROWS = {
         "sensors.worker",
     },
     "sensors.statements": {"sensors.link", "sensors.reasons"},
+    "sensors.leftovers": {
+        "sensors.keepsakes",
+        "sensors.link",
+        "sensors.reasons",
+        "sensors.sensor",
+        "sensors.statements",
+        "sensors.topics",
+    },
     "sensors.crew": {
         "sensors.config",
         "sensors.driver",
