@@ -7,15 +7,16 @@ import logging
 import math
 import os
 import select
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from random import Random
 
 from appliance import __version__, notify
 from appliance.clock import clock_quality, rfc3339
 from appliance.devices import OFFLINE, ONLINE, Device, encode_about
+from sensors.computer import Computer
 from sensors.config import SensorsConfig
 from sensors.crew import Crew
 from sensors.driver import DriverContext
@@ -40,11 +41,8 @@ HEALTH_SOON_S = 1.0  # after something that people want to know; a flood of it c
 CLOCK_EVERY_S = 10.0
 READY_AFTER_S = 10.0  # without a broker the agent still does its work: it fills the outbox
 GOODBYE_S = 0.5  # for the last acknowledgements
-PIECE = 200  # topics taken back at once; the link's queue holds more
 LOOK_AT_END_S = 0.02  # no driver wakes us when it has let go
 FAREWELL_S = 0.2  # for the last bytes, and again for drivers to let go
-
-SERIAL_NUMBER = "proc/device-tree/serial-number"  # a Raspberry Pi's own
 
 log = logging.getLogger("sensors")
 
@@ -74,10 +72,9 @@ class Agent:
         for sensor in config.sensors:  # a house that is not there may have a clock that is set now and then
             if (clock_of := getattr(sensor.driver, "wall_clock", None)) is not None:
                 self._wall_clock = clock_of(sensor.options, self._wall_clock)
-        self._sysfs = sysfs or SysfsTree()
+        self._computer = Computer(sysfs or SysfsTree())
         self._goodbye_s = goodbye_s
         self._leaves_nothing = leaves_nothing
-        self.left_behind = 0  # topics where it still does
         self._topics = AgentTopics(config.site, config.agent)
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Jitter only: nothing secret comes of it.
@@ -87,7 +84,10 @@ class Agent:
         self._started = self._now = clock()
         self._keepsakes = Keepsakes(config.keepsakes_path)
         self._leftovers = Leftovers(self._topics, self._keepsakes, self._link, self._statements)
-        interlocks = Interlocks()
+        self._interlocks = interlocks = Interlocks()
+        for sensor in config.sensors:
+            if (group := getattr(sensor.options, "interlock", None)) is not None:
+                interlocks.group(group).expect(sensor.name)
         rooms = {sensor.name: sensor.keys.room for sensor in config.sensors}
         self._refusals = Refusals()
         self._namesake = Namesake()
@@ -110,8 +110,11 @@ class Agent:
         self._clock_quality = ""
         self._watchdog_s = notify.watchdog_interval_s()
         self._watchdog_at = self._now
+        self._listening: set[str] = set()  # topics that this connection subscribed to
+        self._unheard: dict[str, str] = {}  # those of them that the broker did not grant, and why
         self._connects = 0
         self._why_not = ""
+        self._not_kept = ""
         self._ready = False
         self._stop = False
 
@@ -119,6 +122,11 @@ class Agent:
     def up(self) -> bool:
         """Whether the broker is there."""
         return self._link.up
+
+    @property
+    def left_behind(self) -> int:
+        """Topics where the broker still retains something after the end, though it should not."""
+        return self._leftovers.left_behind
 
     def stop(self) -> None:
         """Have `run` end; callable from any thread and from a signal handler."""
@@ -136,14 +144,12 @@ class Agent:
 
         Raises OutboxError where readings could not be kept.
         """
-        if self._outbox.live_on(_text(self._sysfs, SERIAL_NUMBER) or ""):
+        if self._outbox.live_on(self._computer.serial_number or ""):
             log.warning(
                 "the outbox comes from another computer: readings are numbered anew (run %s). If that one runs too, "
                 "give each its own agent = …",
                 self._outbox.run,
             )
-        if self._keepsakes.problem:
-            log.warning("%s", self._keepsakes.problem)
         self._leftovers.remember(sensor.availability_topic for sensor in self._crew.sensors)
         try:
             while not self._stop:
@@ -152,6 +158,7 @@ class Agent:
             self._say_goodbye()
         finally:
             self._link.drop()
+            self._let_go()
             # A driver that hung may still come back and wake: it must not write to a file that has the number by then.
             writer, self._wake_writer = self._wake_writer, -1
             os.close(writer)
@@ -170,6 +177,11 @@ class Agent:
         self._tell_what_is_due()
         self._sender.tick(now)
         self._keepsakes.tick(now)
+        if self._keepsakes.problem != self._not_kept:
+            self._not_kept = self._keepsakes.problem
+            if self._not_kept:
+                log.warning("%s", self._not_kept)
+            self._tell_health_soon()
         self._statements.tick(now)
         self._leftovers.tick(now)
         if self._watchdog_s is not None and now >= self._watchdog_at:
@@ -214,7 +226,8 @@ class Agent:
     # What the sensors tell
 
     def measured(self, outgoing: Sequence[Outgoing], at: float) -> None:
-        """See Listener."""
+        """See Listener. A state that is to outlast a power cut is written down before it is told."""
+        self._keepsakes.tick(self._now)
         for out in outgoing:
             self._sender.reading(out, self._now, time=rfc3339(at), clock=self._clock_quality)
 
@@ -231,7 +244,7 @@ class Agent:
     def built(self, sensor: Sensor) -> None:
         """See Listener."""
         self._leftovers.remember(one.topic for one in sensor.measurements if one.role != "event")
-        self._link.subscribe(list(sensor.command_topics()))
+        self._listen(sensor)
         if self._link.up and (self._about_at is None or self._crew.complete):
             self._about_at = self._now
 
@@ -254,7 +267,7 @@ class Agent:
             self._health_at = now + HEALTH_SOON_S
         for sensor in self._crew.sensors:
             self._tell_availability(sensor)
-            self._link.subscribe(list(sensor.command_topics()))
+            self._listen(sensor)
         self._crew.link(up=True)
         self._crew.say_again(now, SAY_AGAIN_WITHIN_S)
         self._sender.connected(now)
@@ -265,7 +278,9 @@ class Agent:
         self._sender.disconnected()
         self._statements.forget()
         self._leftovers.disconnected()
-        self._crew.link(up=False)
+        self._listening.clear()
+        self._unheard.clear()
+        self._crew.link(up=False, silent_s=max(self._now - self._link.heard_at, 0.0))
         self._about_at = self._health_at = None
         if why != self._why_not and not self._stop:
             self._why_not = why
@@ -292,6 +307,8 @@ class Agent:
         """See Handler."""
         if topic != self._topics.health and not self._leftovers.refused(topic, self._now):  # which can do without
             log.warning("the broker does not let agent %s listen on %s (%s)", self._config.agent, topic, reason)
+            self._unheard[topic] = reason
+            self._tell_health_soon()
 
     def commanded(self, topic: str, payload: bytes, *, retained: bool, by: str = "") -> None:
         """See Handler."""
@@ -302,9 +319,15 @@ class Agent:
                 else:
                     self._link.give_way(other)
             return
-        if self._leftovers.heard(topic, by, self._now):
-            return
-        self._crew.command(topic, payload, self._now, retained=retained)
+        if not self._leftovers.heard(topic, by, self._now):
+            self._crew.command(topic, payload, self._now, retained=retained)
+
+    def _listen(self, sensor: Sensor) -> None:
+        """Subscribe to the commands of a sensor, once a connection: each time brings what is retained."""
+        topics = [topic for topic in sensor.command_topics() if topic not in self._listening]
+        if self._link.up:
+            self._listening.update(topics)
+            self._link.subscribe(topics)
 
     # What the agent says of itself
 
@@ -346,15 +369,15 @@ class Agent:
             site=self._config.site,
             name=self._config.name,
             version=__version__,
-            model=_text(self._sysfs, "proc/device-tree/model"),
-            serial_number=_text(self._sysfs, SERIAL_NUMBER),
+            model=self._computer.model,
+            serial_number=self._computer.serial_number,
             sensors=tuple(measurement for sensor in self._crew.sensors for measurement in sensor.measurements),
         )
 
     def _health(self) -> Health:
         return Health(
             uptime_s=round(self._now - self._started),
-            computer=self._computer(),
+            computer=self._computer.named(self._link.address),
             clock=self._clock_quality,
             connects=self._connects,
             waiting=self._outbox.waiting,
@@ -366,15 +389,12 @@ class Agent:
             set_aside_why=self._outbox.set_aside_why,
             set_aside_ranges=self._outbox.set_aside_ranges,
             outbox_problem=self._outbox.problem,
+            keepsakes_problem=self._keepsakes.problem,
             commands_refused=self._refusals.count,
             refused=self._refusals.last,
+            unheard=self._unheard,
             sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),
         )
-
-    def _computer(self) -> str:
-        serial = _text(self._sysfs, SERIAL_NUMBER)
-        known = (socket.gethostname(), self._link.address, f"serial number {serial}" if serial else "")
-        return ", ".join(text for text in known if text)
 
     def _say_ready(self, status: str) -> None:
         if not self._ready:
@@ -392,28 +412,25 @@ class Agent:
         """
         notify.stopping()
         self._now = self._clock()
-        closing = self._crew.close()
+        self._interlocks.end()
+        self._crew.close()
         self._until(lambda: self._crew.left, self._goodbye_s if self._leaves_nothing else FAREWELL_S)
         self._statements.say(self._topics.availability, OFFLINE, self._now)
-        self._until(lambda: not self._link.up or self._link.idle, self._goodbye_s)
+        settle = partial(self._until, lambda: not self._link.up or self._link.idle, self._goodbye_s)
+        settle()
         if self._leaves_nothing and self._connects:
-            self._leave_nothing()
+            self._leftovers.leave(self._now, settle)
         # Where the broker has not taken the word (its disk is full, or slow), the will says it.
         self._link.close(with_will=not self._statements.is_taken(self._topics.availability))
         self._until(lambda: self._link.socket is None, FAREWELL_S)
-        deadline = self._clock() + FAREWELL_S
-        for thread in closing:
-            thread.join(max(deadline - self._clock(), 0.0))
 
-    def _leave_nothing(self) -> None:
-        """Take back everything that is retained, what the agent says of itself last."""
-        topics = [*self._leftovers.known, self._topics.health, self._topics.about, self._topics.availability]
-        done = 0
-        while done < len(topics) and self._link.up:
-            self._leftovers.leave(topics[done : done + PIECE], self._now)
-            done += PIECE
-            self._until(lambda: not self._link.up or self._link.idle, self._goodbye_s)
-        self.left_behind = len(topics) if not self._link.up else self._leftovers.left_behind
+    def _let_go(self) -> None:
+        """Wait a little until no hardware is held any more, whatever ended the agent: no valve stays open."""
+        self._interlocks.end()
+        deadline = self._clock() + FAREWELL_S
+        for thread in self._crew.close():
+            thread.join(max(deadline - self._clock(), 0.0))
+        self._until(lambda: self._crew.left, FAREWELL_S)
 
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = self._clock() + seconds
@@ -421,10 +438,3 @@ class Agent:
             self._wait(min(deadline, self._clock() + LOOK_AT_END_S))
             self._link.tick(self._now)
             self._crew.hear_out(self._now)
-
-
-def _text(sysfs: Sysfs, path: str) -> str | None:
-    try:
-        return sysfs.read(path) or None
-    except OSError:
-        return None

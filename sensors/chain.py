@@ -1,11 +1,9 @@
 """The way of one channel's readings: believed or refused, calibrated, filtered. Pure: `now` in monotonic seconds."""
 
-import math
-
 from sensors.calibration import line_of
 from sensors.driver import Channel
 from sensors.filters import Filter
-from sensors.plausibility import NotANumber, Plausibility
+from sensors.plausibility import MOST, NotANumber, Plausibility
 from sensors.reading import Value
 from sensors.treatment import Treatment
 
@@ -26,7 +24,7 @@ class Chain:
         if isinstance(value, bool | str):
             return value
         true = self._line.at(value)
-        if not math.isfinite(true):
+        if not abs(true) <= MOST:
             raise NotANumber(self.channel.measurement, f"{value:g} is too large to be calibrated")
         return true
 

@@ -125,8 +125,9 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         outbox = Outbox(config.outbox_path, max_readings=bounds.max_readings, max_bytes=bounds.max_bytes)
         agent = Agent(config, outbox)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: agent.stop())
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, lambda *_: agent.stop())
         agent.run()
     except OutboxError as error:
         print(error, file=sys.stderr)
@@ -237,6 +238,7 @@ def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[di
     from queue import Empty, SimpleQueue  # noqa: PLC0415
 
     from sensors.driver import DriverContext, Polled  # noqa: PLC0415
+    from sensors.keepsakes import Keepsakes  # noqa: PLC0415
     from sensors.worker import Outcome, Worker  # noqa: PLC0415
 
     outcomes: SimpleQueue[Outcome] = SimpleQueue()
@@ -255,12 +257,10 @@ def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[di
     driver: Driver | None = None
     rows: list[dict[str, Any]] = []
     problem = raw = ""
+    kept = Keepsakes(config.keepsakes_path)  # nobody has it written
+    context = DriverContext(name=sensor.name, room=sensor.keys.room, keepsakes=kept)
     try:
-        driver = ask(
-            "build",
-            lambda: sensor.driver.build(sensor.options, DriverContext(name=sensor.name, room=sensor.keys.room)),
-            BUILD_S,
-        )
+        driver = ask("build", lambda: sensor.driver.build(sensor.options, context), BUILD_S)
         if isinstance(driver, Polled):
             readings = ask("read", driver.read, driver.timeout_s + SLACK_S)
             problem = "" if readings else "it is there, and has not measured yet; ask again in a minute"

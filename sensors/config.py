@@ -13,10 +13,10 @@ from msgspec import Meta
 from appliance.config import ConfigError, Document, field_names
 from appliance.devices import OFFLINE
 from appliance.settings import FilePath, Level
-from sensors.driver import DriverKind
+from sensors.driver import DriverKind, channels_of, numbers_of
 from sensors.endpoint import Endpoint
 from sensors.registry import UnknownKind, driver_class
-from sensors.topics import AgentTopics, legal_level
+from sensors.topics import AgentTopics, legal_level, state_topic
 from sensors.treatment import Mistake, Treatment, mistake_among
 from sensors.trust import Trust, TrustError
 
@@ -93,7 +93,10 @@ class SensorKeys(Treatment, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = 3
     timeout_s: Annotated[
         Seconds | None,
-        Meta(description="It is called offline, too, when one of its numbers was not believable for so many seconds."),
+        Meta(
+            description="It is called offline, too, when one of its numbers was not believable for so many seconds; "
+            "two intervals at least."
+        ),
     ] = None
     derived: Annotated[
         tuple[Literal["dew_point", "absolute_humidity"], ...],
@@ -140,8 +143,16 @@ class SensorConfig:
         """Level of the sensor's own topics."""
         return self.keys.name
 
+    @property
+    def measurements(self) -> tuple[str, ...]:
+        """What it says, as far as that is known before there is hardware."""
+        told = [channel.measurement for channel in channels_of(self.driver, self.options)]
+        return (*(told or numbers_of(self.driver, self.options) or ()), *self.keys.derived)
+
     def mistake_among(self, measured: Collection[str]) -> Mistake | None:
         """Say what does not go with the numbers that the sensor measures."""
+        if not measured and self.keys.timeout_s is not None:
+            return ("timeout_s",), "this sensor measures no number that could stay away", "remove it"
         return mistake_among(measured, self.keys, self.keys.derived, self.tables)
 
 
@@ -209,7 +220,8 @@ def _config(document: Document) -> SensorsConfig:
                 "give each sensor a name of its own",
             )
         seen[sensor.name] = number
-    _refuse_shared_topics(document, sensors)
+    _refuse_shared_topics(document, keys.site, sensors)
+    _refuse_lonely_interlocks(document, sensors)
     _refuse_shared_hardware(document, sensors)
     return SensorsConfig(
         site=keys.site,
@@ -254,26 +266,48 @@ def read_sensor(document: Document, number: int) -> SensorConfig:
     if mistake is not None and (found := mistake()) is not None:
         key, problem, cure = found
         raise document.error((*place, key), problem, cure)
-    least = getattr(driver, "min_interval_s", None)
-    if isinstance(least, (int, float)) and keys.interval_s is not None and keys.interval_s < least:
-        raise document.error(
-            (*place, "interval_s"), f"{keys.interval_s:g} is too often for a {kind}", f"give {least:g} or more"
-        )
+    _refuse_hurry(document, place, driver, keys)
     treatments = {name: _merged(document, place, name) for name in names}
     sensor = SensorConfig(keys=keys, driver=driver, options=options, tables=tables, treatments=treatments)
+    measured = numbers_of(driver, options)
+    if measured == ():  # first, as nothing will do for keys that have nothing to treat
+        _refuse(document, place, sensor.mistake_among(measured))
+        if not hasattr(driver, "interval_s") and keys.interval_s is not None:
+            problem = f"a {kind} like this is not asked, it speaks up by itself"
+            raise document.error((*place, "interval_s"), problem, "remove it")
     _refuse(document, place, keys.mistake())
     for name, treatment in treatments.items():
         _refuse(document, (*place, name), treatment.mistake())
-    if measured := numbers_of(driver):
+    _refuse_idle_heartbeat(document, place, sensor)
+    if measured:
         _refuse(document, place, sensor.mistake_among(measured))
     return sensor
 
 
-def numbers_of(kind: object) -> tuple[str, ...]:
-    """Give the numbers that sensors of a kind may measure; empty where only the driver, once built, can tell."""
-    if measures := getattr(kind, "measures", ()):
-        return tuple(measures)
-    return tuple(channel.measurement for channel in getattr(kind, "channels", ()) if channel.role == "sensor")
+def _refuse_hurry(document: Document, place: tuple[str | int, ...], driver: DriverKind, keys: SensorKeys) -> None:
+    """Refuse an interval that the hardware cannot keep, and a timeout that no number can."""
+    least_s, usual_s = (
+        float(seconds) if isinstance(seconds := getattr(driver, name, None), int | float) else 0.0
+        for name in ("min_interval_s", "interval_s")
+    )
+    if keys.interval_s is not None and keys.interval_s < least_s:
+        problem = f"{keys.interval_s:g} is too often for a {keys.kind}"
+        raise document.error((*place, "interval_s"), problem, f"give {least_s:g} or more")
+    # The second reading may come one and a half intervals after the first, see Schedule.
+    interval_s = keys.interval_s or usual_s
+    if keys.timeout_s is not None and keys.timeout_s < 2 * interval_s:
+        problem = f"{keys.timeout_s:g} s are so short that the sensor would be offline between two readings"
+        raise document.error((*place, "timeout_s"), problem, f"give two intervals or more, {2 * interval_s:g} s")
+
+
+def _refuse_idle_heartbeat(document: Document, place: tuple[str | int, ...], sensor: SensorConfig) -> None:
+    """Refuse a heartbeat of what beats anyway; ESPHome's alone sends a number every so many seconds and no other."""
+    any_delta = next((t.delta for t in (sensor.keys, *sensor.treatments.values()) if t.delta is not None), None)
+    tables = [((name,), treatment.delta) for name, treatment in sensor.treatments.items()]
+    for path, delta in [((), any_delta), *tables]:
+        if delta is None and "heartbeat_s" in document.at((*place, *path)):
+            problem = "without `delta` every number is sent anyway"
+            raise document.error((*place, *path, "heartbeat_s"), problem, "add `delta`, or use `throttle_s`")
 
 
 def _merged(document: Document, place: tuple[str | int, ...], name: str) -> Treatment:
@@ -289,19 +323,31 @@ def _refuse(document: Document, place: tuple[str | int, ...], mistake: Mistake |
         raise document.error((*place, *path), problem, cure)
 
 
-def _refuse_shared_topics(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
-    """Refuse two sensors that surely share topics; what only drivers know the agent refuses as it builds them."""
-    owners: dict[tuple[object, ...], str] = {}
+def _refuse_shared_topics(document: Document, site: str, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse two sensors of one topic; what only drivers know the agent refuses as it builds them."""
+    owners: dict[str, str] = {}
     for number, sensor in enumerate(sensors):
-        keys = sensor.keys
-        place = (keys.room, keys.label, keys.kind, msgspec.json.encode(sensor.options))
-        if place in owners:
+        name, keys = sensor.name, sensor.keys
+        for measurement in sensor.measurements:
+            topic = state_topic(site, keys.room, keys.label, measurement)
+            if (owner := owners.setdefault(topic, name)) != name:
+                raise document.error(
+                    ("sensor", number, "label"),
+                    f'{topic} already is a topic of sensor "{owner}"',
+                    "give one of the two a label of its own",
+                )
+
+
+def _refuse_lonely_interlocks(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
+    """Refuse a group of one: somebody thinks that two outputs exclude each other, and they do not."""
+    groups = [getattr(sensor.options, "interlock", None) for sensor in sensors]
+    for number, group in enumerate(groups):
+        if group is not None and groups.count(group) == 1:
             raise document.error(
-                ("sensor", number, "label"),
-                f'measures the same as sensor "{owners[place]}", in the same room "{keys.room}"',
-                "give one of the two a label of its own",
+                ("sensor", number, "interlock"),
+                f'nobody else is in the group "{group}", so that it excludes nothing',
+                "give the other outputs the same name of a group, or remove the key",
             )
-        owners[place] = sensor.name
 
 
 def _refuse_shared_hardware(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
@@ -396,7 +442,6 @@ __all__ = [
     "SensorsConfig",
     "config_of",
     "load_config",
-    "numbers_of",
     "read_sensor",
     "usual_data_dir",
 ]

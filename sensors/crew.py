@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from sensors.commands import Commands, switched
 from sensors.config import SensorConfig
 from sensors.driver import (
     Driver,
@@ -27,18 +28,17 @@ from sensors.driver import (
     Watched,
     as_sensor_error,
 )
+from sensors.plausibility import Jump
 from sensors.reading import Reading
 from sensors.schedule import Schedule
 from sensors.sensor import Outgoing, Sensor
-from sensors.topics import AgentTopics, command_of, command_topic
+from sensors.topics import AgentTopics
 from sensors.worker import Outcome, Worker, WorkerKind
 
 BUILD_TIMEOUT_S = 60.0  # a hardware library takes long to import on a small Pi
-SWITCH_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 5.0  # at watched sensors, which say by themselves only what they see
 UNKNOWN_INTERVAL_S = 60.0  # between attempts to build a driver, until it says its own interval
 MAX_INBOX = 10_000
-SWITCH = "switch "  # job of a worker, followed by the measurement
 
 log = logging.getLogger("sensors")
 
@@ -57,15 +57,6 @@ class Listener(Protocol):
 
     def not_obeyed(self, topic: str, payload: bytes, why: str) -> None:
         """Tell that a command was refused, or could not be carried out."""
-
-
-@dataclass(slots=True)
-class _Command:
-    """What a driver is told at the moment, and the last of what it was to be told since."""
-
-    on: bool
-    payload: bytes
-    next: "_Command | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +96,16 @@ class Crew:
         self._workers = {name: worker(name, self._hear) for name in self._sensors}
         self._owners: dict[str, str] = {}  # topic -> sensor
         self._said: dict[str, str] = {}  # sensor -> cause of the failure that was logged last
-        self._commands: dict[tuple[str, str], _Command] = {}  # under way, by sensor and measurement
+        self._commands = Commands(self._workers, listener.not_obeyed)
         self._link_up = False
         self._closed = False
         self._leaving: list[threading.Thread] = []  # actuators on their way to the state for the end
+        self._closing: list[threading.Thread] = []  # the others
         self._look_at = now
         for name, sensor in self._sensors.items():
             self._schedule.add(name, now, sensor.config.keys.interval_s or UNKNOWN_INTERVAL_S)
+            if hasattr(sensor.config.driver, "switch"):  # until it is taken, an output is in nobody's hands
+                self._schedule.soon(name, now, 0.0)
 
     @property
     def sensors(self) -> tuple[Sensor, ...]:
@@ -160,14 +154,14 @@ class Crew:
                 present = [Reading(measurement, state) for measurement, state in sensor.present.items()]
                 self._listener.measured(sensor.outgoing(present, now)[0], self._wall_clock())
 
-    def link(self, *, up: bool) -> None:
-        """Tell the actuators whether anybody can command them."""
+    def link(self, *, up: bool, silent_s: float = 0.0) -> None:
+        """Tell the actuators whether anybody can command them, or since when nobody can."""
         if up is self._link_up:
             return
         self._link_up = up
         for sensor in self.sensors:
             if isinstance(sensor.driver, Linked):
-                sensor.driver.link(up=up)
+                sensor.driver.link(up=up, silent_s=silent_s)
 
     def command(self, topic: str, payload: bytes, now: float, *, retained: bool) -> None:
         """Switch what the topic names; its state comes as a reading once the driver reports it."""
@@ -176,80 +170,41 @@ class Crew:
         if found is None:
             return
         sensor, measurement = found
-        if retained:
-            self._not_obeyed(topic, payload, "a retained command is not obeyed; publish commands without retain")
-            return
-        under_way = self._commands.get((sensor.name, measurement))
-        last = under_way and (under_way.next or under_way)
-        try:
-            on = command_of(payload, last.on if last else sensor.present.get(measurement))
-        except ValueError as error:
-            self._not_obeyed(topic, payload, str(error))
-            return
-        command = _Command(on, payload)
-        if not isinstance(sensor.driver, Switched) or self._workers[sensor.name].stuck:
-            why = sensor.standing.trouble or "it does not answer"
-            self._not_obeyed(topic, payload, f"not switched, sensor {sensor.name} fails: {why}")
-        elif under_way:
-            under_way.next = command  # of a burst the last one counts; the driver need not do all before it
-        else:
-            self._switch(sensor, measurement, command)
-
-    def _switch(self, sensor: Sensor, measurement: str, command: _Command) -> None:
-        if not isinstance(sensor.driver, Switched):
-            self._gave_up(sensor, measurement, command, "it has stopped")
-            return
-        self._commands[sensor.name, measurement] = command
-        call = partial(sensor.driver.switch, measurement, command.on)
-        self._workers[sensor.name].ask(SWITCH + measurement, call, self._now, SWITCH_TIMEOUT_S)
-
-    def _switched(self, sensor: Sensor, measurement: str, error: SensorError | None) -> None:
-        """Hear what became of a command, and give the driver the next."""
-        command = self._commands.pop((sensor.name, measurement), None)
-        if command is None:
-            return  # it was given up meanwhile
-        if error is not None:
-            if isinstance(sensor.driver, Watched) and sensor.driver.trouble is not None:
-                self._failed(sensor, sensor.driver.trouble, final=True)
-            if command.next is None:
-                self._gave_up(sensor, measurement, command, str(error))
-        if command.next is not None:
-            self._switch(sensor, measurement, command.next)
-
-    def _gave_up(self, sensor: Sensor, measurement: str, command: _Command, why: str) -> None:
-        topic = command_topic(sensor.topic(measurement))
-        self._not_obeyed(topic, command.payload, f"sensor {sensor.name} was not switched: {why}")
-
-    def _not_obeyed(self, topic: str, payload: bytes, why: str) -> None:
-        log.warning("%s: %r: %s", topic, payload[:32], why)
-        self._listener.not_obeyed(topic, payload, why)
+        self._commands.take(sensor, measurement, payload, now, retained=retained)
 
     @property
     def left(self) -> bool:
         """Whether, after `close`, every actuator is in the state for the end, and `hear_out` has heard of it."""
-        return not self._inbox and not any(thread.is_alive() for thread in self._leaving)
+        building = any(worker.awaits("build") for worker in self._workers.values())
+        return not building and not self._inbox and not any(thread.is_alive() for thread in self._leaving)
 
     def hear_out(self, now: float) -> None:
-        """After `close`: take the last states of the actuators."""
+        """After `close`: take the last states of the actuators, and close what was still being built."""
         self._now = now
         for _ in range(len(self._inbox)):
             match self._inbox.popleft():
                 case _Report(sensor, generation, reading, at) if generation == sensor.generation:
                     self._take(sensor, [reading], at)
+                case Outcome(sensor=name) as outcome:
+                    self._workers[name].in_time(outcome)
+                    if outcome.job == "build" and outcome.error is None:
+                        self._leaving.append(_closing(name, outcome.result))
 
     def close(self) -> list[threading.Thread]:
         """Let go of all hardware; gives the threads that are at it, to be joined for as long as one likes.
 
         Actuators go to the state for the end, and what they say of it is heard by `hear_out`; `tick` is over.
         """
-        self._closed = True
-        actuators = [sensor for sensor in self.sensors if isinstance(sensor.driver, Switched)]
-        self._leaving = [_closing(sensor.name, sensor.driver) for sensor in actuators if sensor.driver is not None]
-        others = [sensor for sensor in self.sensors if sensor not in actuators]
-        closing = self._leaving + [thread for sensor in others if (thread := self._close(sensor)) is not None]
-        for worker in self._workers.values():
-            worker.stop()
-        return closing + [worker.thread for worker in self._workers.values() if worker.thread is not None]
+        if not self._closed:
+            self._closed = True
+            actuators = [sensor for sensor in self.sensors if isinstance(sensor.driver, Switched)]
+            self._leaving = [_closing(sensor.name, sensor.driver) for sensor in actuators if sensor.driver is not None]
+            others = [sensor for sensor in self.sensors if sensor not in actuators]
+            self._closing = [thread for sensor in others if (thread := self._close(sensor)) is not None]
+            for worker in self._workers.values():
+                worker.stop()
+        at_work = [worker.thread for worker in self._workers.values() if worker.thread is not None]
+        return self._leaving + self._closing + at_work
 
     def _hear(self, event: Outcome | _Report) -> None:
         """Take what a driver says, in whichever thread; a flood of reports is cut."""
@@ -278,23 +233,27 @@ class Crew:
                 self._built(sensor, outcome.result)  # late is better than holding pins that nobody knows of
             case "read" if in_time and outcome.error is None:
                 self._schedule.succeeded(sensor.name, self._now)
-                self._take(sensor, outcome.result, self._wall_clock())
+                if outcome.result != []:  # nothing yet is neither good nor bad
+                    self._take(sensor, outcome.result, self._wall_clock())
             case "watch" if outcome.error is None:
                 self._fine(sensor)
             case "watch":
                 self._close(sensor)
                 self._failed(sensor, outcome.error or SensorError("it cannot be watched"))
-            case job if job.startswith(SWITCH):
-                self._switched(sensor, job.removeprefix(SWITCH), outcome.error)
+            case job if (measurement := switched(job)) is not None and in_time:
+                if (
+                    outcome.error is not None
+                    and isinstance(sensor.driver, Watched)
+                    and sensor.driver.trouble is not None
+                ):
+                    self._failed(sensor, sensor.driver.trouble, final=True)
+                self._commands.came_back(sensor, measurement, outcome.error, self._now)
             case "build" | "read" if in_time and outcome.error is not None:
                 self._failed(sensor, outcome.error)
 
     def _overdue(self, sensor: Sensor, job: str) -> None:
-        if job.startswith(SWITCH):
-            measurement = job.removeprefix(SWITCH)
-            command = self._commands.pop((sensor.name, measurement), None)
-            if command is not None:  # what waited behind it would come too late as well
-                self._gave_up(sensor, measurement, command.next or command, "it does not come back")
+        if (measurement := switched(job)) is not None:
+            self._commands.overdue(sensor, measurement, self._now)
         else:
             self._failed(sensor, TimedOut(f"its {job} takes too long and was given up"))
 
@@ -345,6 +304,8 @@ class Crew:
                 self._ill(sensor, silent, final=True)
             for refusal in refusals:  # the sensor's other values are sound
                 sensor.standing.refused(refusal)
+        if any(isinstance(refusal, Jump) and refusal.first for refusal in refusals):
+            self._schedule.repeat(sensor.name, self._now)
         if passed:
             self._listener.measured(passed, at)
 

@@ -29,6 +29,8 @@ class Debounce:
                 self._unrest_since = now
             if decided is None:
                 decided = self._decide(now)
+        elif now < self._since:  # the edge to the level that a look has found before it was told
+            self._since = now
         return decided
 
     @property

@@ -7,7 +7,7 @@ A driver can neither hang nor kill the agent, because each side keeps its half o
   process, which is killed when its time is up.
 - The agent makes every call to a driver in a thread kept for that one sensor (a daemon thread: a read stuck in the
   kernel blocks its own sensor and nothing else, not even the agent's end), and turns whatever comes out of it,
-  `Exception` of any class, into the failure of that sensor with `as_sensor_error`.
+  `Exception` of any class and `SystemExit`, into the failure of that sensor with `as_sensor_error`.
 - What a driver runs in threads of its own survives an exception there and shows it in `trouble`; `report` neither
   blocks nor raises.
 - Importing a driver's module imports no hardware library; `build` does, and says what is missing.
@@ -42,6 +42,7 @@ class Channel:
     high: float | None = None
     max_step: float | None = None  # largest believable change between two readings
     decimals: int | None = None  # what the sensor can really tell apart
+    comes_late: bool = False  # it may be unknown for long and nothing is wrong: no `timeout_s` waits for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,21 +116,43 @@ class Switched(Watched, Protocol):
 class Linked(Protocol):
     """An actuator that must know whether anybody can command it."""
 
-    def link(self, *, up: bool) -> None:
-        """Know that the broker came or went; it is taken for absent until it came. Neither blocks nor raises."""
+    def link(self, *, up: bool, silent_s: float = 0.0) -> None:
+        """Know that the broker came, or went `silent_s` ago; it is taken for absent until it came.
+
+        Neither blocks nor raises.
+        """
 
 
 class DriverKind(Protocol):
     """A driver's class, as the registry hands it out: its keys in the configuration, and how to make one of it.
 
-    A kind may name the numbers that its sensors measure as `measures`, or have `channels` in the class: then mistakes
-    in the tables of single measurements are found before there is hardware.
+    A kind whose sensors all have the same `channels` has them in the class; one whose options decide has a class method
+    `channels_of(options)`; one that can only tell what numbers there may be names them as `measures`. Then keys that
+    do not go with what is measured, and topics that two sensors would share, are found before there is hardware, and
+    commands to what could not be taken yet are heard, and told to be refused.
     """
 
     Options: "type[msgspec.Struct]"
 
     def build(self, options: "msgspec.Struct", context: DriverContext) -> Driver:
         """Take hold of the hardware. Raises DriverUnavailable."""
+
+
+def channels_of(kind: object, options: "msgspec.Struct") -> tuple[Channel, ...]:
+    """Give what a sensor surely tells, as its kind and options say; nothing where only the driver, once built, can."""
+    tell = getattr(kind, "channels_of", None)
+    return tuple(getattr(kind, "channels", ()) if tell is None else tell(options))
+
+
+def numbers_of(kind: object, options: "msgspec.Struct") -> tuple[str, ...] | None:
+    """Give the numbers that a sensor may measure; None where only the driver, once built, can tell."""
+    if measures := getattr(kind, "measures", ()):
+        return tuple(measures)
+    channels = channels_of(kind, options)
+    return tuple(channel.measurement for channel in channels if channel.role == "sensor") if channels else None
+
+
+MOST_WORDS = 300  # characters of a foreign error: it travels in each health message
 
 
 class SensorError(Exception):
@@ -184,11 +207,11 @@ class DriverUnavailable(SensorError):
     cause = "unavailable"
 
 
-def as_sensor_error(error: Exception) -> SensorError:
+def as_sensor_error(error: Exception | SystemExit) -> SensorError:
     """Make a failure of the sensor of whatever a driver raised, on one line; a bug in a driver is one too."""
     if isinstance(error, SensorError):
         return error
-    words = " ".join(str(error).split())
+    words = " ".join(str(error).split())[:MOST_WORDS]
     failure = SensorError(f"{type(error).__name__}: {words}" if words else type(error).__name__)
     failure.__cause__ = error
     return failure

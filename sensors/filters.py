@@ -29,7 +29,7 @@ class Filter:
         self._raw.append(number)
         self._middle.append(_median(self._raw))
         smooth = math.fsum(self._middle) / len(self._middle)
-        rounded = (smooth if self._decimals is None else round(smooth, self._decimals)) + 0.0  # -0.04 is 0.0, not -0.0
+        rounded = _rounded(smooth, self._decimals) + 0.0  # -0.04 is 0.0, not -0.0
         self._count += 1
         if self._sent is not None:
             if self._count < self._treatment.send_every:
@@ -66,6 +66,14 @@ def longest_silence_s(treatment: Treatment, interval_s: float) -> float:
     step_s = interval_s * treatment.send_every
     pauses = [0.0, treatment.throttle_s or 0.0, 0.0 if treatment.delta is None else treatment.heartbeat_s]
     return max(math.ceil((max(pauses) - SLACK * interval_s) / step_s), 1) * step_s
+
+
+def _rounded(number: float, decimals: int | None) -> float:
+    """Round as people do, and ESPHome: a half goes away from zero, also one that binary makes a little less."""
+    if decimals is None:
+        return number
+    shift = 10**decimals
+    return math.copysign(math.floor(abs(number) * shift + 0.5 + ROUNDING) / shift, number)
 
 
 def _delta(delta: float | str | None) -> tuple[float, float]:

@@ -103,8 +103,10 @@ class Health(msgspec.Struct, kw_only=True):
     set_aside_why: str = ""
     set_aside_ranges: list[tuple[int, int]] = []
     outbox_problem: str
+    keepsakes_problem: str = ""  # totals and last states that a restart would lose
     commands_refused: int = 0  # since the start, and the last of them
     refused: list[Refusal] = []
+    unheard: dict[str, str] = {}  # command topics on which the broker does not let it listen -> why
     sensors: dict[str, SensorHealth]
 
 

@@ -6,7 +6,7 @@ now, as where a sensor moved to another computer: what is retained there says wh
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sensors.keepsakes import Keepsakes
 from sensors.link import Link
@@ -19,12 +19,16 @@ OURS = ""  # the agent's own among the keepsakes; no sensor has this name
 RETAINED = "retained"
 LOOK_S = 10.0  # what has not come by then is not there
 MOST_AT_ONCE = 100  # topics in one subscription
+PIECE = 200  # topics that are taken back at once at the end; the link's queue holds more
 
 log = logging.getLogger("sensors")
 
 
 class Leftovers:
-    """The topics where this agent has published something that is retained; `now` is monotonic seconds."""
+    """The topics where this agent has published something that is retained; `now` is monotonic seconds.
+
+    `left_behind` counts those that the broker has not cleared at the end, though it should have.
+    """
 
     def __init__(self, topics: AgentTopics, keepsakes: Keepsakes, link: Link, statements: Statements) -> None:
         """Know what was remembered by the last process."""
@@ -36,11 +40,7 @@ class Leftovers:
         self._looking: dict[str, float] = {}  # topic -> until when
         self._leaving: set[str] = set()
         self._given_up: set[str] = set()
-
-    @property
-    def known(self) -> Sequence[str]:
-        """Every topic that may hold something of ours, but for what the agent says of itself."""
-        return sorted(self._known)
+        self.left_behind = 0
 
     def remember(self, topics: Iterable[str]) -> None:
         """Know topics from now on; with the next turn they are on disk."""
@@ -75,16 +75,14 @@ class Leftovers:
         self._clear(topic, now)
         return True
 
-    def leave(self, topics: Sequence[str], now: float) -> None:
-        """Take back, at the end, what this agent still has."""
-        self._leaving.update(topics)
-        for topic in topics:
-            self._statements.take_back(topic, now, self._left)
-
-    @property
-    def left_behind(self) -> int:
-        """How many topics the broker has not cleared, of those it was to clear."""
-        return len(self._leaving)
+    def leave(self, now: float, settle: Callable[[], object]) -> None:
+        """Take back everything at the end, what the agent says of itself last; `settle` waits for the broker."""
+        topics = [*sorted(self._known), self._topics.health, self._topics.about, self._topics.availability]
+        self.left_behind = len(topics)
+        for first in range(0, len(topics), PIECE):
+            for topic in topics[first : first + PIECE]:
+                self._statements.take_back(topic, now, self._left)
+            settle()
 
     def disconnected(self) -> None:
         """Begin anew with the next connection."""
@@ -133,7 +131,7 @@ class Leftovers:
 
     def _left(self, topic: str, reason_code: int) -> None:
         if reason_code < REFUSED:
-            self._leaving.discard(topic)
+            self.left_behind -= 1
             self._forget(topic)
 
     def _forget(self, topic: str) -> None:

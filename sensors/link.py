@@ -99,6 +99,7 @@ class Link:
         self._queue: deque[_Message] = deque()
         self._subscribing: dict[int, tuple[str, ...]] = {}
         self.up = False
+        self.heard_at = 0.0  # the broker's last word: a cable that was pulled is noticed late
         self.window = WINDOW
         self.max_packet_bytes = MAX_PACKET_BYTES
         self._most_bytes = LARGEST_PACKET_BYTES
@@ -160,6 +161,7 @@ class Link:
         self._now = now
         client = self._client
         if client is not None:
+            self.heard_at = now
             self._guarded(client.loop_read)
             # What TLS has decrypted already, no socket becomes readable for.
             while client is self._client and (pending := getattr(client.socket(), "pending", None)) and pending():
@@ -250,8 +252,9 @@ class Link:
         )
 
     def drop(self) -> None:
-        """Close the socket as it is."""
+        """Close the socket as it is, and connect no more."""
         self._closing = True
+        self._next_attempt_at = None
         if self._client is not None:
             self._lost("stopped")
 

@@ -14,6 +14,7 @@ SAYS: dict[Role, tuple[type, ...]] = {
     "switch": (bool,),
     "event": (str,),
 }
+MOST = 1e15  # of either sign: sums of such numbers stay finite, and thousandths of them fit 64 bits
 AIR = frozenset({"temperature", "humidity"})
 
 
@@ -32,7 +33,7 @@ class WrongType(Doubt):
 
 
 class NotANumber(Doubt):
-    """nan or an infinity."""
+    """nan, an infinity, or so large that it must be an error."""
 
     cause = "not_a_number"
 
@@ -44,9 +45,13 @@ class OutOfRange(Doubt):
 
 
 class Jump(Doubt):
-    """A change too fast to be true; believed when the next reading says the same."""
+    """A change too fast to be true; believed when the next reading says the same. `first`: none came just before."""
 
     cause = "jump"
+
+    def __init__(self, measurement: str, words: str, *, first: bool = True) -> None:
+        super().__init__(measurement, words)
+        self.first = first
 
 
 class AllZero(Doubt):
@@ -71,25 +76,27 @@ class Plausibility:
         """Raise Doubt where the value cannot be true."""
         role = self._channel.role
         if type(value) not in SAYS[role]:
-            raise WrongType(self._channel.measurement, f"{value!r} is nothing that a {role} says")
+            raise WrongType(self._channel.measurement, f"{value!r:.40} is nothing that a {role} says")
         if not isinstance(value, bool | str):
             self._check_number(value)
 
     def _check_number(self, value: float) -> None:
         name, unit = self._channel.measurement, self._unit
-        if not math.isfinite(value):
-            raise NotANumber(name, f"{value} is not a number")
+        if not abs(value) <= MOST:
+            finite = isinstance(value, int) or math.isfinite(value)
+            raise NotANumber(name, f"beyond ±{MOST:g} nothing is measured" if finite else f"{value} is not a number")
         if value < self._low:
             raise OutOfRange(name, f"{value:g}{unit} is below {self._low:g}{unit}")
         if value > self._high:
             raise OutOfRange(name, f"{value:g}{unit} is above {self._high:g}{unit}")
         # One wild value is an error of the sensor; two that agree are a window that was opened.
         if self._is_jump_from(self._believed, value) and self._is_jump_from(self._doubted, value, otherwise=True):
-            self._doubted = value
+            first, self._doubted = self._doubted is None, value
             raise Jump(
                 name,
                 f"from {self._believed:g} to {value:g}{unit} at once is more than {self._max_step:g}{unit}; "
                 "waiting for a second reading",
+                first=first,
             )
         self._believed, self._doubted = value, None
 

@@ -20,5 +20,5 @@ def remembered(text: object) -> Ranges:
     """Read ranges that were written as JSON; none where somebody else wrote there."""
     try:
         return [(int(first), int(last)) for first, last in json.loads(str(text))]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return []

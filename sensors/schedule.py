@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 FIRST_WITHIN_S = 2.0  # every sensor speaks soon after the start, but not all in one instant
 APART_S = 0.1  # between the first reads of sensors whose drivers were built in one instant
+FIRST_BACK_OFF_S = 60.0  # at most
 LONGEST_BACK_OFF_S = 300.0
+REPEAT_AFTER_S = 10.0  # what disturbs a line is over by then, and no hardware gives the same measurement twice
 GOLDEN = 0.618_033_988_749_895  # multiples of it, modulo 1, fill an interval evenly however many there are
 
 
@@ -63,11 +65,15 @@ class Schedule:
         self._hurry(turn, name, now)
 
     def failed(self, name: str, now: float) -> None:
-        """Note a failure: tried again after an interval, then two, four … but at least every LONGEST_BACK_OFF_S."""
+        """Note a failure: tried again after an interval, but a minute at most, then two, four …
+
+        Tried at least every LONGEST_BACK_OFF_S, or every interval where that is longer.
+        """
         turn = self._turns[name]
         turn.failures += 1
         longest = max(LONGEST_BACK_OFF_S, turn.interval_s)
-        wait_s = min(turn.interval_s * 2.0 ** min(turn.failures - 1, 30), longest)
+        first_s = min(turn.interval_s, FIRST_BACK_OFF_S)
+        wait_s = min(first_s * 2.0 ** min(turn.failures - 1, 30), longest)
         turn.due = now + max(wait_s, turn.min_interval_s)
         turn.hurry = False
 
@@ -76,6 +82,12 @@ class Schedule:
         turn = self._turns[name]
         turn.due = max(now, self._free_at)
         self._free_at = turn.due + APART_S
+
+    def repeat(self, name: str, now: float) -> None:
+        """Have what was just read asked once more soon, to confirm it, whatever its interval."""
+        turn = self._turns[name]
+        if turn.due is not None and turn.asked is not None:
+            turn.due = min(turn.due, max(now + REPEAT_AFTER_S, turn.asked + turn.min_interval_s))
 
     def rest(self, name: str) -> None:
         """Read no more until `again`: the sensor speaks up by itself."""

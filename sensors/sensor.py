@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from appliance.devices import Measurement
 from sensors.chain import Chain
-from sensors.config import SensorConfig, numbers_of
+from sensors.config import SensorConfig
 from sensors.derived import DERIVED
-from sensors.driver import Channel, Driver, DriverUnavailable, Polled, SensorError
+from sensors.driver import Channel, Driver, DriverUnavailable, Polled, SensorError, numbers_of
 from sensors.filters import longest_silence_s
 from sensors.health import Standing
 from sensors.plausibility import AllZero, Doubt, zeroed
@@ -62,11 +62,13 @@ class Sensor:
                 raise SensorError(f"the measurement {error}") from None
         numbers = [channel.measurement for channel in driver.channels if channel.role == "sensor"]
         # What this kind may measure and this computer does not have is no mistake.
-        if mistake := self.config.mistake_among(tuple(dict.fromkeys((*numbers, *numbers_of(self.config.driver))))):
+        may = numbers_of(self.config.driver, self.config.options) or ()
+        if mistake := self.config.mistake_among(tuple(dict.fromkeys((*numbers, *may)))):
             path, problem, cure = mistake
             raise DriverUnavailable(f"{'.'.join(path)}: {problem}; {cure}")
         self.driver = driver
-        self.silence = Silence(numbers, self.config.keys.timeout_s)
+        late = [channel.measurement for channel in driver.channels if channel.comes_late]
+        self.silence = Silence([name for name in numbers if name not in late], self.config.keys.timeout_s)
         channels = [*driver.channels, *(DERIVED[name].channel for name in self._derived)]
         self._chains = {
             channel.measurement: Chain(channel, self._treatment(channel.measurement), self.interval_s)
@@ -94,11 +96,14 @@ class Sensor:
         return state_topic(self._site, self.config.keys.room, self.config.keys.label, measurement)
 
     def command_topics(self) -> dict[str, str]:
-        """Command topics of what can be switched -> measurement."""
+        """Command topics of what can be switched -> measurement; before the first driver, of what its kind tells."""
+        channels = [chain.channel for chain in self._chains.values()]
+        if not channels and (tell := getattr(self.config.driver, "channels_of", None)) is not None:
+            channels = tell(self.config.options)
         return {
-            command_topic(self.topic(measurement)): measurement
-            for measurement, chain in self._chains.items()
-            if chain.channel.role == "switch"
+            command_topic(self.topic(channel.measurement)): channel.measurement
+            for channel in channels
+            if channel.role == "switch"
         }
 
     def outgoing(self, readings: Sequence[Reading], now: float) -> tuple[list[Outgoing], list[Doubt]]:

@@ -25,6 +25,7 @@ MOST_SENSORS = 1_000
 EVERY_S = 1.0  # a line on a terminal is written over
 RARELY_S = 10.0  # elsewhere each line stays
 LEAST_INTERVAL_S = 0.1
+LONGEST_INTERVAL_S = 604_800.0
 MOST_REPEATS = 1_000
 
 
@@ -86,7 +87,9 @@ def run(arguments: argparse.Namespace) -> bool:
         most = readings_per_round(arguments.sensors) * arguments.devices / LEAST_INTERVAL_S
         if arguments.rate > most:
             sys.stderr.write(f"so many sensors give {most:g} readings a second at most; more need more sensors\n")
-        interval_s = LEAST_INTERVAL_S * max(most / arguments.rate, 1.0)
+        interval_s = min(LEAST_INTERVAL_S * max(most / arguments.rate, 1.0), LONGEST_INTERVAL_S)
+        if interval_s == LONGEST_INTERVAL_S:
+            sys.stderr.write("no sensor is read less often than once a week; fewer readings need fewer sensors\n")
     host, port = arguments.broker
     broker: dict[str, Any] = {"host": host, "username": arguments.username}
     if port is not None:
@@ -192,7 +195,7 @@ def _count(most: int) -> Callable[[str], int]:
 
 def _seconds(text: str) -> float:
     number = _rate(text)
-    if not LEAST_INTERVAL_S <= number <= 604_800:
+    if not LEAST_INTERVAL_S <= number <= LONGEST_INTERVAL_S:
         raise argparse.ArgumentTypeError(f"{text!r}: from {LEAST_INTERVAL_S:g} s to a week can be waited")
     return number
 

@@ -22,8 +22,9 @@ class Switching:
     nobody knows how long a compressor stood still before a power cut.
     """
 
-    def __init__(self, limits: Limits, *, start: bool, now: float) -> None:
-        self.on = start and limits.min_off_s == 0  # what the pin is
+    def __init__(self, limits: Limits, *, start: bool, now: float, waits: bool = False) -> None:
+        """Begin as `start` says; where it `waits` for something outside of this, off."""
+        self.on = start and not waits and limits.min_off_s == 0  # what the pin is
         self.target = start  # what it is to be
         self._limits = limits
         self._since = now  # when it became so

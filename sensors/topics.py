@@ -12,6 +12,7 @@ MAX_LEVEL_CHARACTERS = 64
 ON = "ON"
 OFF = "OFF"
 TOGGLE = "TOGGLE"
+LONGEST_COMMAND = 32  # bytes, with the spaces that somebody put around it
 
 _LEVEL = re.compile(r"[a-z0-9_-]+")
 _FOREIGN = re.compile(r"[^a-z0-9_-]+")
@@ -101,11 +102,11 @@ def payload_of(value: Value, decimals: int | None = None) -> str:
 
 def command_of(payload: bytes, present: bool | None) -> bool:  # noqa: FBT001 the state is the value
     """Read a command: True for on. ValueError says what is wrong; TOGGLE needs the `present` state."""
-    word = payload[:32].decode("utf-8", "replace").strip().upper()
+    word = payload.decode("utf-8", "replace").strip().upper() if len(payload) <= LONGEST_COMMAND else ""
     if word == TOGGLE:
         if present is None:
             raise ValueError("TOGGLE, but the present state is not known yet; send ON or OFF")
         return not present
     if word not in (ON, OFF):
-        raise ValueError(f"{payload[:32]!r} is no command; ON, OFF and TOGGLE are")
+        raise ValueError(f"{payload[:LONGEST_COMMAND]!r} is no command; ON, OFF and TOGGLE are")
     return word == ON

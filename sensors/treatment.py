@@ -14,15 +14,17 @@ from msgspec import Meta
 from sensors.derived import DERIVED
 
 Positive = Annotated[float, Meta(gt=0)]
+Pause = Annotated[float, Meta(gt=0, le=604_800)]  # seconds
 Digits = Annotated[int, Meta(ge=0, le=6)]
 Window = Annotated[int, Meta(ge=2, le=1_000)]
-Share = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?%$")]
+Share = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?%(?!\n)$")]
 Point = tuple[float, float]
 
 Mistake = tuple[tuple[str, ...], str, str]
 """Key path within the sensor's table, what is wrong and the cure."""
 
 BELIEF = ("low", "high", "max_step")
+LEAST_SLOPE = 1e-12  # of a calibration: beyond it either way a line stands or lies
 CALIBRATION = ("offset", "scale", "calibrate")
 
 
@@ -55,19 +57,20 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         int,
         Meta(ge=1, le=1_000, description="With `median` or `moving_average`: the first number, then every so many."),
     ] = 1
-    throttle_s: Annotated[
-        Positive | None, Meta(description="After a number was sent, none is for this many seconds.")
-    ] = None
+    throttle_s: Annotated[Pause | None, Meta(description="After a number was sent, none is for this many seconds.")] = (
+        None
+    )
     decimals: Annotated[Digits | None, Meta(description="Digits after the point.")] = None
     delta: Annotated[
-        Positive | Share | None,
+        Annotated[float, Meta(ge=0)] | Share | None,
         Meta(
-            description='Smaller changes of a number are not sent, `0.2` or `"5%"` of it; without it, all are.',
-            extra={"cure": 'give a number above 0, or a share such as "5%"'},
+            description='Smaller changes of a number are not sent, `0.2` or `"5%"` of it; with `0`, the same number '
+            "again is not; without it, all are.",
+            extra={"cure": 'give a number from 0, or a share such as "5%"'},
         ),
     ] = None
     heartbeat_s: Annotated[
-        Positive, Meta(description="With `delta`: an unchanged number is sent again after this many seconds.")
+        Pause, Meta(description="With `delta`: an unchanged number is sent again after this many seconds.")
     ] = 60.0
 
     def mistake(self) -> Mistake | None:
@@ -77,10 +80,9 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 if getattr(self, key) is not None:
                     return (key,), "`calibrate` says it all already", "keep one of the two"
             (reads, true), (reads_too, true_too) = self.calibrate
-            if reads == reads_too or true == true_too:
+            run, rise = reads_too - reads, true_too - true
+            if run == 0 or rise == 0 or not LEAST_SLOPE <= abs(rise / run) <= 1 / LEAST_SLOPE:
                 return ("calibrate",), "the two points make no line", "measure at two points that are far apart"
-        if isinstance(self.delta, str) and float(self.delta.removesuffix("%")) == 0:
-            return ("delta",), "every number differs by 0%", 'give a share such as "5%", or remove the key'
         if self.scale == 0:
             return ("scale",), "0 would make all numbers one", "give the factor, such as 1.02"
         if self.low is not None and self.high is not None and self.low >= self.high:
@@ -92,6 +94,11 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def of_derived(self) -> "Treatment":
         """Leave out what was done to the values that a derived one is computed from."""
         return msgspec.structs.replace(self, **dict.fromkeys(BELIEF + CALIBRATION))
+
+    def first_set(self) -> str | None:
+        """Name the first key that asks for something."""
+        keys = msgspec.structs.fields(Treatment)
+        return next((key.name for key in keys if getattr(self, key.name) != key.default), None)
 
     def first_of(self, keys: Collection[str]) -> str | None:
         """Name the first of these keys that is set."""
@@ -106,6 +113,8 @@ def mistake_among(
     `tables` are those of single measurements, as they stand in the file: [sensor.temperature].
     """
     words = " and ".join(measured) if measured else "no number"
+    if not measured and (key := treatment.first_set()) is not None:
+        return (key,), f"this sensor measures {words}", "remove it"
     for name in derived:
         if not set(DERIVED[name].inputs) <= set(measured):
             inputs = " and ".join(DERIVED[name].inputs)
@@ -113,8 +122,7 @@ def mistake_among(
     key = treatment.first_of(BELIEF + CALIBRATION)
     if key is not None and len(measured) != 1:
         places = " or ".join(f"[sensor.{name}]" for name in measured)
-        cure = f"say which one is meant: put it under {places}" if places else "remove it"
-        return (key,), f"this sensor measures {words}", cure
+        return (key,), f"this sensor measures {words}", f"say which one is meant: put it under {places}"
     for name, table in tables.items():
         if name in derived:
             if (key := table.first_of(BELIEF + CALIBRATION)) is not None:

@@ -43,6 +43,10 @@ class Worker:
         """Jobs whose outcome is still awaited."""
         return len(self._deadlines)
 
+    def awaits(self, job: str) -> bool:
+        """Whether the outcome of such a job is still awaited."""
+        return any(name == job for name, _ in self._deadlines.values())
+
     def ask(self, job: str, call: Callable[[], Any], now: float, timeout_s: float) -> None:
         """Have a job done; its outcome is delivered, or `overdue` names it after `timeout_s`."""
         if self.thread is None:
@@ -82,7 +86,8 @@ class Worker:
     def _do(self, job: str, ticket: int, call: Callable[[], Any]) -> None:
         try:
             outcome = Outcome(self._sensor, job, ticket, result=call())
-        except Exception as error:  # noqa: BLE001 whatever a driver raises is the failure of its sensor
+        # Whatever a driver raises is the failure of its sensor; sys.exit of a library would end this thread unheard.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             outcome = Outcome(self._sensor, job, ticket, error=as_sensor_error(error))
         self._deliver(outcome)
 

@@ -161,6 +161,13 @@ class DeafHelper(Helper):
         threading.Event().wait()
 
 
+class WornHelper(Helper):
+    """One that hears no pulses any more."""
+
+    def __init__(self, key, _levels):
+        super().__init__(key, [])
+
+
 def use_helper(notes, kind):
     """Have the library time pulses with its PulseIn, on a real message queue, and with a helper of ours."""
     import adafruit_dht
@@ -190,8 +197,13 @@ def deaf(_wire, notes):
     use_helper(notes, DeafHelper)
 
 
-TROUBLES = {trouble.__name__: trouble for trouble in (hang, die, pulsein, chatty, mute, pulseio, deaf)}
-HELPERS = {helper.__name__: helper for helper in (Helper, DeafHelper)}
+def worn(_wire, notes):
+    """The first process's helper hears nothing; the next one does."""
+    use_helper(notes, Helper if notes.exists() else WornHelper)
+
+
+TROUBLES = {trouble.__name__: trouble for trouble in (hang, die, pulsein, chatty, mute, pulseio, deaf, worn)}
+HELPERS = {helper.__name__: helper for helper in (Helper, DeafHelper, WornHelper)}
 
 if __name__ == "__main__" and sys.argv[1] in HELPERS:
     HELPERS[sys.argv[1]](int(sys.argv[2]), pulses(frame(2, 140, 1, 95))).serve()

@@ -16,6 +16,7 @@ from processes import appliance, eventually, free_port, running
 
 from appliance.control import ControlClient, ControlUnavailable
 from appliance.store.database import StoreError, open_reader
+from sensors.derived import absolute_humidity, dew_point
 
 RELAY = "home/kitchen/relay"
 
@@ -101,6 +102,13 @@ class House:
 
     def publish(self, *arguments):
         assert appliance(self.home, "pub", "-p", self.port, *arguments).returncode == 0
+
+    def hear(self, *topics):
+        """Give what the agent said last of itself."""
+        topics = [f"home/devices/house/{topic}" for topic in topics]
+        heard = appliance(self.home, "sub", "-p", self.port, "-v", "-C", len(topics), "-W", 20, *topics)
+        said = dict(line.split(" ", 1) for line in heard.stdout.splitlines())
+        return [said[topic] for topic in topics]
 
     def ask(self, question, *values):
         try:
@@ -235,6 +243,53 @@ def test_commands_switch_the_relay_and_retained_ones_never(house):
     house.publish("-t", f"{RELAY}/set", "-m", "TOGGLE")
     eventually(lambda: states() == [0.0, 1.0, 0.0, 1.0])
     house.assert_nothing_twice()
+
+
+TREATED = """
+[[sensor]]
+name = "bath"
+kind = "simulated"
+room = "bath"
+interval_s = 0.1
+derived = ["dew_point", "absolute_humidity"]
+temperature.offset = -5
+humidity.calibrate = [[0, 0], [100, 50]]
+
+[[sensor]]
+name = "shed"
+kind = "simulated"
+room = "shed"
+interval_s = 0.1
+offline_after = 2
+faults = ["unplugged"]
+"""
+
+
+def test_what_is_derived_comes_of_calibrated_values_and_what_fails_says_so_alone(house):
+    agent = house.agent()
+    agent.config.write_text(agent.config.read_text() + TREATED)
+    house.start()
+    agent.start()
+    shed = eventually(lambda: (s := json.loads(*house.hear("health"))["sensors"]["shed"])["online"] is False and s)
+    assert shed["ok"] == 0
+    assert shed["failed"]["disconnected"] >= 2
+    assert shed["trouble"] == "no answer: check power and wiring"
+    of_bath = "SELECT topic, value, unit, seq FROM history WHERE topic GLOB 'home/bath/*' ORDER BY seq"
+    rows = eventually(lambda: len(rows := house.ask(of_bath)) >= 40 and rows)
+    assert agent.process.stop(signal.SIGTERM)[0] == 0
+    for read in (rows[i : i + 4] for i in range(0, 40, 4)):  # what one reading made has the next numbers
+        (_, temperature, *_), (_, humidity, *_), (_, dew, *_), (_, grams, *_) = read
+        assert [topic for topic, *_ in read] == [
+            f"home/bath/{measurement}" for measurement in ("temperature", "humidity", "dew_point", "absolute_humidity")
+        ]
+        assert [unit for _, _, unit, _ in read] == ["°C", "%", "°C", "g/m³"]
+        assert [seq - read[0][3] for *_, seq in read] == [0, 1, 2, 3]
+        # Nearly: what is sent was rounded.
+        assert dew == pytest.approx(dew_point(temperature, humidity), abs=0.2)
+        assert grams == pytest.approx(absolute_humidity(temperature, humidity), abs=0.11)
+        assert 0 < humidity <= 50
+    assert house.hear("bath/availability", "shed/availability", "availability") == ["online", "offline", "offline"]
+    assert house.ask("SELECT 1 FROM history WHERE topic GLOB 'home/shed/*'") == []
 
 
 def test_a_cloned_agent_is_named_and_both_keep_their_readings(house):

@@ -18,6 +18,8 @@ from appliance.exits import Exit
 from appliance.settings import Rule, Rules, Settings, described
 from sensors.cli import _parser as build_sensors_parser
 from sensors.config import Keys, SensorKeys, read_sensor
+from sensors.drivers.gpio_input import WIRINGS
+from sensors.drivers.pulse_counter import METERS
 from sensors.registry import KINDS, driver_class
 
 ROOT = Path(__file__).parents[1]
@@ -77,6 +79,20 @@ def test_every_chip_has_its_row(kind):
     measures = ", ".join(f"{channel.measurement} in {channel.unit}" for channel in driver.channels)
     addresses = ", ".join(f"{address:#04x}" for address in driver.addresses)
     assert f"\n| `{kind}` | {measures} | {addresses} | " in README
+
+
+@pytest.mark.parametrize("input_", WIRINGS)
+def test_the_usual_wiring_of_every_input_has_its_row(input_):
+    usual = WIRINGS[input_]
+    assert f"\n| `{input_}` | `{usual.pull}` | `{usual.active}` | {usual.debounce_s:g} | " in README
+
+
+@pytest.mark.parametrize("counts", METERS)
+def test_every_meter_has_its_row(counts):
+    meter = METERS[counts]
+    units = ", ".join(f"`{unit}`" for unit in meter.units)
+    rates = ", ".join(dict.fromkeys(unit for unit, _ in meter.units.values()))
+    assert f"\n| `{counts}` | {units} | `{meter.rate}` in {rates} | {meter.debounce_s:g} |\n" in README
 
 
 @pytest.mark.parametrize("kind", I2C_KINDS)
@@ -182,3 +198,11 @@ TOPICS = [
 @pytest.mark.parametrize("topic", TOPICS)
 def test_every_topic_is_described(topic):
     assert re.search(rf"^\| `{re.escape(topic)}` \|", README, re.MULTILINE)
+
+
+def test_every_link_within_it_leads_to_a_heading():
+    titles = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    headings = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    links = set(re.findall(r"\]\(#([^)]+)\)", README))
+    assert len(links) > 10
+    assert links - headings == set()

@@ -326,11 +326,18 @@ def known_share(held_ms: int, start_ms: int, end_ms: int, now_ms: int) -> float:
 
 
 def _increase(values: list[int | float], before: Reading | None) -> Exact:
-    """How far a counter rose; where it fell it began again at 0."""
+    """How far a counter rose; where it fell it began again at 0.
+
+    Unless it fell by a tenth or less: that is a device that lost its power, and with it what it had counted since it
+    last wrote its total down. What it counts from there is new.
+    """
     risen: Exact = 0
     previous = values[0] if before is None or isinstance(before.value, str) else before.value
     for value in values:
-        risen += exact(value) - exact(previous) if value >= previous else max(exact(value), 0)
+        if value >= previous:
+            risen += exact(value) - exact(previous)
+        elif 10 * value < 9 * previous:
+            risen += max(exact(value), 0)
         previous = value
     return risen
 

@@ -65,9 +65,13 @@ class Dht:
         ] = 3
 
     serial_number: str | None = None
-    measures: ClassVar[tuple[str, ...]] = ("temperature", "humidity")
     interval_s: ClassVar[float] = 30.0
     min_interval_s: ClassVar[float] = 2.0
+
+    @classmethod
+    def channels_of(cls, options: "Dht.Options") -> tuple[Channel, ...]:
+        """Give what such a model measures."""
+        return _channels(options.model)
 
     @classmethod
     def build(cls, options: "Dht.Options", context: DriverContext) -> "Dht":
@@ -89,13 +93,8 @@ class Dht:
         self._tries = tries
         self.retried: Mapping[str, int] = {}
         self.timeout_s = START_TIMEOUT_S + tries * MEASURE_TIMEOUT_S + 2
-        self._sheet = SHEETS[model]
         self.model: str | None = model
-        (coldest, warmest), (driest, dampest) = self._sheet.temperature, self._sheet.humidity
-        self.channels = (
-            Channel(measurement="temperature", unit="°C", low=coldest, high=warmest, max_step=5, decimals=1),
-            Channel(measurement="humidity", unit="%", low=driest, high=dampest, max_step=25, decimals=1),
-        )
+        self.channels = _channels(model)
 
     def read(self) -> Sequence[Reading]:
         """Measure, and again after a bad answer: up to 2 s for the sensor's pause and a quarter. Raises SensorError."""
@@ -127,3 +126,11 @@ class Dht:
     def close(self) -> None:
         """See Driver."""
         self._sensor.close()
+
+
+def _channels(model: str) -> tuple[Channel, ...]:
+    (coldest, warmest), (driest, dampest) = SHEETS[model].temperature, SHEETS[model].humidity
+    return (
+        Channel(measurement="temperature", unit="°C", low=coldest, high=warmest, max_step=5, decimals=1),
+        Channel(measurement="humidity", unit="%", low=driest, high=dampest, max_step=25, decimals=1),
+    )

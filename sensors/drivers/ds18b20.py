@@ -21,7 +21,7 @@ BELIEVED_STEP = 10.0  # °C; from nearby, 85 °C is no power-on value
 DeviceId = Annotated[
     str,
     Meta(
-        pattern="^(10|22|28|3b|42)-[0-9a-f]{12}$",
+        pattern="^(10|22|28|3b|42)-[0-9a-f]{12}(?!\\n)$",
         extra={"cure": "give its name below /sys/bus/w1/devices, such as 28-000803702e49"},
     ),
 ]

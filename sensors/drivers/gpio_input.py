@@ -12,14 +12,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.settings import Level
 from sensors.debounce import Debounce
 from sensors.driver import Channel, DriverContext, SensorError, as_sensor_error
+from sensors.edge_clock import EdgeClock
 from sensors.hw.gpio import InputLine, Pull, open_gpio
 from sensors.hw.header import GpioNumber
 from sensors.reading import Reading
 
 LOOK_AGAIN_S = 5.0  # the kernel loses edges when they come fast; the level itself is never lost
 RETRY_S = 1.0  # after the pin could not be read
+HOLD_S, DOUBLE_S = 0.8, 0.3  # unless the configuration says otherwise
 MOST_EDGES = 1000  # waiting to be judged; the oldest go, as the last ones decide
 
 
@@ -94,6 +97,30 @@ class Presses:
         return event
 
 
+class Button:
+    """Turns the levels of a bouncing button into its events. Pure."""
+
+    def __init__(self, debounce: Debounce, *, active_level: bool, hold_s: float, double_s: float) -> None:
+        self._debounce = debounce
+        self._active_level = active_level
+        self._presses = Presses(pressed=debounce.state is active_level, hold_s=hold_s, double_s=double_s)
+
+    def seen(self, now: float, level: bool) -> list[str]:  # noqa: FBT001 level is the value
+        """Take the level seen at an edge or at the deadline; give what is known by then."""
+        decided = self._debounce.seen(now, level)
+        times = [] if decided is None else [self._debounce.since]  # when the finger moved, not when that was known
+        if self._debounce.deadline is None:  # else it may just have been let go
+            times.append(now)
+        pressed = self._debounce.state is self._active_level
+        return [event for at in times if (event := self._presses.seen(at, pressed))]
+
+    @property
+    def deadline(self) -> float | None:
+        """When to look at the level next, unless an edge comes first."""
+        deadline = self._debounce.deadline
+        return self._presses.deadline if deadline is None else deadline
+
+
 class GpioInput:
     """One pin, watched; what it means is `input`."""
 
@@ -106,24 +133,43 @@ class GpioInput:
             Meta(description="What is connected; decides the wiring that is expected, and the topic."),
         ]
         measurement: Annotated[
-            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Level | None,
             Meta(description="Last level of the topic, such as doorbell; without it, the same as `input`."),
         ] = None
-        pull: Annotated[Pull | None, Meta(description="The Pi's own resistor; `none` where one is wired.")] = None
-        active: Annotated[Literal["high", "low"] | None, Meta(description="Which level means ON, open or pressed.")] = (
-            None
-        )
+        pull: Annotated[
+            Pull | None,
+            Meta(
+                description='The Pi\'s own resistor: `"up"`, `"down"`, or `"none"` where one is wired; '
+                "absent, as usual."
+            ),
+        ] = None
+        active: Annotated[
+            Literal["high", "low"] | None, Meta(description="Which level means ON, open or pressed; absent, as usual.")
+        ] = None
         debounce_s: Annotated[
             Annotated[float, Meta(ge=0, le=10)] | None,
-            Meta(description="A level counts when it has stayed for this many seconds."),
+            Meta(description="A level counts when it has stayed for this many seconds; absent, as usual."),
         ] = None
-        hold_s: Annotated[float, Meta(gt=0, description="A button pressed for this long says `hold`.")] = 0.8
+        hold_s: Annotated[float, Meta(gt=0, description="A button pressed for this long says `hold`.")] = HOLD_S
         double_s: Annotated[
             float, Meta(ge=0, description="A second press within this time says `double`; 0 says `press` at once.")
-        ] = 0.3
+        ] = DOUBLE_S
+
+        def mistake(self) -> tuple[str, str, str] | None:
+            """Give key, problem and cure where keys that are each in order do not go together."""
+            for key, value, usual in (("hold_s", self.hold_s, HOLD_S), ("double_s", self.double_s, DOUBLE_S)):
+                if self.input != "button" and value != usual:
+                    return key, f"only a button is pressed, not a {self.input}", 'remove it, or set input = "button"'
+            return None
 
     model: str | None = None
     serial_number: str | None = None
+
+    @classmethod
+    def channels_of(cls, options: "GpioInput.Options") -> tuple[Channel, ...]:
+        """Give what it tells: a state, or the presses of a button."""
+        measurement = options.measurement or options.input
+        return (Channel(measurement=measurement, role="event" if options.input == "button" else "binary_sensor"),)
 
     @classmethod
     def build(cls, options: "GpioInput.Options", context: DriverContext) -> "GpioInput":
@@ -140,9 +186,7 @@ class GpioInput:
         self, line: InputLine, options: "GpioInput.Options", clock: Callable[[], float] = time.monotonic
     ) -> None:
         wiring = WIRINGS[options.input]
-        is_button = options.input == "button"
-        measurement = options.measurement or options.input
-        self.channels = (Channel(measurement=measurement, role="event" if is_button else "binary_sensor"),)
+        self.channels = self.channels_of(options)
         self.trouble: SensorError | None = None
         self._line = line
         self._clock = clock
@@ -151,11 +195,13 @@ class GpioInput:
         self._debounce = Debounce(
             level=level, settle_s=wiring.debounce_s if options.debounce_s is None else options.debounce_s
         )
-        self._presses: Presses | None = None
-        if is_button:
-            pressed = level is self._active_level
-            self._presses = Presses(pressed=pressed, hold_s=options.hold_s, double_s=options.double_s)
+        self._button: Button | None = None
+        if options.input == "button":
+            self._button = Button(
+                self._debounce, active_level=self._active_level, hold_s=options.hold_s, double_s=options.double_s
+            )
         self._retry_at = -math.inf
+        self._edge_clock = EdgeClock()
         self._edges: deque[tuple[float, bool]] = deque(maxlen=MOST_EDGES)
         self._wake = Condition()
         self._closed = False
@@ -163,9 +209,10 @@ class GpioInput:
 
     def watch(self, report: Callable[[Reading], None]) -> None:
         """See Watched. Starts the thread that judges the edges; the library's thread only notes them."""
-        self._line.on_change(self._note)
-        self._note(self._line.level())  # it may have moved since the driver was built
-        if self._presses is None:
+        self._line.on_edge(self._edge)
+        with self._wake:  # edges that are told meanwhile come behind it
+            self._edges.append((self._clock(), self._line.level()))  # it may have moved since the driver was built
+        if self._button is None:
             report(Reading(self.channels[0].measurement, self._debounce.state is self._active_level))
         name = f"gpio_input {self.channels[0].measurement}"
         self._thread = Thread(target=self._judge, args=(report,), name=name, daemon=True)
@@ -180,9 +227,11 @@ class GpioInput:
             self._thread.join(timeout=2)
         self._line.close()
 
-    def _note(self, level: bool) -> None:  # noqa: FBT001 level is the value
+    def _edge(self, level: bool, at: float) -> None:  # noqa: FBT001 level is the value
+        """Note an edge, in the library's thread."""
         with self._wake:
-            self._edges.append((self._clock(), level))
+            now = self._clock()
+            self._edges.append((min(self._edge_clock.ours(at, now), now), level))
             self._wake.notify()
 
     def _judge(self, report: Callable[[Reading], None]) -> None:
@@ -197,20 +246,18 @@ class GpioInput:
                 self.trouble = None
 
     def _step(self, now: float, level: bool, report: Callable[[Reading], None]) -> None:  # noqa: FBT001 level is the value
-        decided = self._debounce.seen(now, level)
-        active = self._debounce.state is self._active_level
         measurement = self.channels[0].measurement
-        if self._presses is None:
-            if decided is not None:
-                report(Reading(measurement, active))
-        elif event := self._presses.seen(now, active):
-            report(Reading(measurement, event))
+        if self._button is not None:
+            for event in self._button.seen(now, level):
+                report(Reading(measurement, event))
+        elif (decided := self._debounce.seen(now, level)) is not None:
+            report(Reading(measurement, decided is self._active_level))
 
     def _wait(self) -> list[tuple[float, bool]] | None:
         """Wait for edges; give them, none when it is time to look at the level, or None when closed."""
         now = self._clock()
-        looks = [now + LOOK_AGAIN_S, self._debounce.deadline, self._presses.deadline if self._presses else None]
-        due = max(min(look for look in looks if look is not None), self._retry_at)
+        deadline = (self._button or self._debounce).deadline
+        due = max(now + LOOK_AGAIN_S if deadline is None else min(deadline, now + LOOK_AGAIN_S), self._retry_at)
         with self._wake:
             self._wake.wait_for(lambda: self._closed or self._edges, timeout=max(due - now, 0))
             edges = list(self._edges)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.settings import Level
 from sensors.driver import Channel, Disconnected, DriverContext, SensorError, TimedOut, as_sensor_error
 from sensors.hw.gpio import OutputLine, open_gpio
 from sensors.hw.header import GpioNumber
@@ -51,14 +52,14 @@ class GpioOutput:
             Meta(description="What is connected; the topic, unless `measurement` says otherwise."),
         ]
         measurement: Annotated[
-            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Level | None,
             Meta(description="Last level of the topic, such as pump; without it, the same as `output`."),
         ] = None
         active: Annotated[
             Literal["high", "low"], Meta(description="Which level means ON; most relay boards want `low`.")
         ] = "high"
         start: Annotated[
-            AtEnds, Meta(description="State at the start; `last` is the one before, also after a power cut.")
+            AtEnds, Meta(description="State at the start; `last` is what it was to be, also after a power cut.")
         ] = "off"
         stop: Annotated[AtEnds, Meta(description="State when the agent stops; `last` leaves it as it is.")] = "off"
         safe_after_s: Annotated[
@@ -125,6 +126,11 @@ class GpioOutput:
     serial_number: str | None = None
 
     @classmethod
+    def channels_of(cls, options: "GpioOutput.Options") -> tuple[Channel, ...]:
+        """Give what it switches."""
+        return (Channel(measurement=options.measurement or options.output, role="switch"),)
+
+    @classmethod
     def build(cls, options: "GpioOutput.Options", context: DriverContext) -> "GpioOutput":
         """Take the pin, at the level that it is to have. Raises DriverUnavailable."""
         gpio = context.gpio or open_gpio(context.sysfs_root)
@@ -133,10 +139,15 @@ class GpioOutput:
         if options.start == "last":
             start = context.keepsakes.get(context.name, LAST) is True
         group = None if options.interlock is None else context.interlocks.group(options.interlock)
-        if group is not None and start and group.take(context.name, now, options.interlock_wait_s) is not None:
-            log.warning("sensor %s starts off: another of the group %s is on", context.name, options.interlock)
+        waits = False
+        if group is not None and start and not group.begin(context.name):
+            log.warning(
+                "sensor %s starts off: another of the group %s is on, or may be", context.name, options.interlock
+            )
             start = False
-        switching = Switching(options.limits, start=start, now=now)
+        elif group is not None and options.start == "on":  # whoever was on last may be on still; `last` was that itself
+            waits = group.take(context.name, now, options.interlock_wait_s) is not None
+        switching = Switching(options.limits, start=start, now=now, waits=waits)
         high_is_on = options.active == "high"
         try:
             line = gpio.open_output(options.pin, switching.on is high_is_on, not high_is_on)
@@ -154,8 +165,8 @@ class GpioOutput:
         switching: Switching,
         group: Interlock | None,
     ) -> None:
-        self._measurement = options.measurement or options.output
-        self.channels = (Channel(measurement=self._measurement, role="switch"),)
+        self.channels = self.channels_of(options)
+        self._measurement = self.channels[0].measurement
         self.trouble: SensorError | None = None
         self._line = line
         self._options = options
@@ -182,7 +193,11 @@ class GpioOutput:
     def watch(self, report: Callable[[Reading], None]) -> None:
         """See Watched."""
         self._report = report
-        self._look(self._clock())
+        now = self._clock()
+        self._look(now)
+        if self._group is not None:
+            self._group.vouch(self._name, now)
+            self._stirred = True  # a start that waited for the others need not any more
         self._say()
         self._thread = Thread(target=self._work, name=f"gpio_output {self._name}", daemon=True)
         self._thread.start()
@@ -206,10 +221,10 @@ class GpioOutput:
         if order.error is not None:
             raise order.error
 
-    def link(self, *, up: bool) -> None:
+    def link(self, *, up: bool, silent_s: float = 0.0) -> None:
         """See Linked."""
         with self._wake:
-            self._links.append((self._clock(), up))
+            self._links.append((self._clock() - silent_s, up))
             self._wake.notify()
 
     def close(self) -> None:
@@ -260,6 +275,7 @@ class GpioOutput:
             self._orders, self._links, self._stirred = [], [], False
         for at, up in links:
             self._switching.link(at, up=up)
+        orders = [order for order in orders if not self._is_refused(order)]
         for order in orders:
             self._switching.command(order.on)
             if self._group is not None:
@@ -268,14 +284,26 @@ class GpioOutput:
         try:
             self._step(now, at_once=bool(orders))
             if orders and self.trouble is None:
-                self._keep()  # also where what was last waited to be so again, and now is not to be
                 self._say()
         except Exception as error:  # noqa: BLE001 a thread that died would leave a state that looks true
             failure = as_sensor_error(error)
             self._failed(now, failure)
+        self._keep()
         for order in orders:
             order.error = failure
             order.done.set()
+
+    def _is_refused(self, order: _Order) -> bool:
+        """Refuse ON beside one that may be on: it might have to wait for ever."""
+        group = self._group
+        if group is None or not order.on or (self._switching.on and group.stands(self._name)):
+            return False
+        if not (unseen := group.unseen(self._name)):
+            return False
+        names = " and ".join(unseen)
+        order.error = SensorError(f"{names} of the group {self._options.interlock} cannot be seen to be off")
+        order.done.set()
+        return True
 
     def _step(self, now: float, *, at_once: bool) -> None:
         """Bring the pin to where it is to be, as far as that may be by now."""
@@ -330,6 +358,8 @@ class GpioOutput:
         self._look_at = now + LOOK_EVERY_S
         self.trouble = None
         self._switching.changed(now, on)
+        if self._group is not None:
+            self._group.vouch(self._name, now)
         self._keep()
         self._say()
 
@@ -343,8 +373,9 @@ class GpioOutput:
             )
 
     def _keep(self) -> None:
+        """Keep what it is to be: a command that still waits was taken, and a restart must not turn it round."""
         if self._options.start == "last":
-            self._keepsakes.put(self._name, LAST, self._switching.on, urgent=True)
+            self._keepsakes.put(self._name, LAST, self._switching.target, urgent=True)
 
     def _say(self) -> None:
         self._report(Reading(self._measurement, self._switching.on))
@@ -355,8 +386,9 @@ class GpioOutput:
         self._take_at = math.inf
         self._switching.failed()
         if self._group is not None:
-            self._group.withdraw(self._name)
-            self._group.refuse(self._name)
+            self._group.doubt(self._name)
+            if self._switching.target:  # safe is on
+                self._group.claim(self._name)
 
     def _stir(self) -> None:
         with self._wake:
@@ -374,10 +406,14 @@ class GpioOutput:
                 if end is not self._switching.on:
                     self._switching.changed(self._clock(), end)
                     self._say()
+                if self._group is not None:
+                    self._group.vouch(self._name, self._clock())
             self._left = True
         finally:
             if self._group is not None:
-                if self._left and not self._switching.on:
+                if not self._left:
+                    self._group.doubt(self._name)
+                elif not self._switching.on:
                     self._group.release(self._name, self._clock())
                 self._group.leave(self._name)
             self._line.close()

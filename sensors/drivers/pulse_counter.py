@@ -10,17 +10,19 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.settings import Level
 from sensors.debounce import Debounce
 from sensors.driver import Channel, DriverContext
+from sensors.edge_clock import EdgeClock
 from sensors.hw.gpio import InputLine, Pull, open_gpio
 from sensors.hw.header import GpioNumber
 from sensors.keepsakes import Keepsakes
 from sensors.reading import Reading
 
-LATEST_S = 5.0  # edges are told later than they are when the computer is busy, but not by more
 CALM_S = 1.0  # without an edge, the level itself is believed; before, its edge may still be on the way
 MOST_DIGITS = 6  # of a total
 RATE_DIGITS = 2
+RATE_ZERO_S = 900.0  # unless the configuration says otherwise
 TOTAL, BEGAN_AT = "total", "start"  # what is kept
 
 
@@ -123,9 +125,9 @@ class PulseCounter:
         rate_zero_s: Annotated[
             Annotated[float, Meta(ge=1, le=604_800)],
             Meta(description="The rate is 0 after so many seconds without a pulse; until then it falls slowly."),
-        ] = 900.0
+        ] = RATE_ZERO_S
         measurement: Annotated[
-            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Level | None,
             Meta(description="Last level of the total's topic; without it, the same as `counts`."),
         ] = None
         pull: Annotated[Pull, Meta(description="The Pi's own resistor; `none` where one is wired.")] = "up"
@@ -144,6 +146,8 @@ class PulseCounter:
                 return "unit", f'"{self.unit}" is no unit of {self.counts}', f"give {' or '.join(units)}"
             if self.rate and self.measurement == METERS[self.counts].rate:
                 return "measurement", f'"{self.measurement}" already is the topic of the rate', "give it another name"
+            if not self.rate and self.rate_zero_s != RATE_ZERO_S:
+                return "rate_zero_s", "no rate is told", "add rate = true, or remove the key"
             return None
 
     model: str | None = None
@@ -151,6 +155,18 @@ class PulseCounter:
     interval_s: ClassVar[float] = 60.0
     min_interval_s: ClassVar[float] = 1.0
     timeout_s: ClassVar[float] = 5.0
+
+    @classmethod
+    def channels_of(cls, options: "PulseCounter.Options") -> tuple[Channel, ...]:
+        """Give what it tells: the total, and the rate where it is wanted."""
+        meter = METERS[options.counts]
+        usual: str = next(iter(meter.units))
+        unit = options.unit or usual
+        rate_unit, _factor = meter.units[unit]
+        digits = _digits(options.per_pulse)
+        total = Channel(measurement=options.measurement or options.counts, unit=unit, low=0, decimals=digits)
+        rate = Channel(measurement=meter.rate, unit=rate_unit, low=0, decimals=RATE_DIGITS, comes_late=True)
+        return (total, rate) if options.rate else (total,)
 
     @classmethod
     def build(cls, options: "PulseCounter.Options", context: DriverContext) -> "PulseCounter":
@@ -172,14 +188,8 @@ class PulseCounter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         meter = METERS[options.counts]
-        usual: str = next(iter(meter.units))
-        unit = options.unit or usual
-        rate_unit, self._rate_factor = meter.units[unit]
-        digits = _digits(options.per_pulse)
-        total = Channel(measurement=options.measurement or options.counts, unit=unit, low=0, decimals=digits)
-        self.channels: tuple[Channel, ...] = (total,)
-        if options.rate:
-            self.channels = (total, Channel(measurement=meter.rate, unit=rate_unit, low=0, decimals=RATE_DIGITS))
+        self.channels = self.channels_of(options)
+        _unit, self._rate_factor = meter.units[self.channels[0].unit or ""]
         self._line = line
         self._options = options
         self._keepsakes, self._name = keepsakes, name
@@ -195,7 +205,7 @@ class PulseCounter:
         self._doubted_after: int | None = None  # edges, when the level was last found to be another one
         self._heard_at = self._edge_at = clock()  # when the last edge was told, and when it was
         self._rate = Rate(self._edge_at, options.rate_zero_s)
-        self._ahead_s = 0.0  # our clock of that of the edges
+        self._edge_clock = EdgeClock()
         self._base = self._kept()
         line.on_edge(self._edge)
 
@@ -225,9 +235,7 @@ class PulseCounter:
             self._level = level
             self._edges += 1
             self._heard_at = self._clock()
-            if abs(self._heard_at - at - self._ahead_s) > LATEST_S:  # the first one by another clock, or it was set
-                self._ahead_s = self._heard_at - at
-            self._edge_at = at + self._ahead_s
+            self._edge_at = self._edge_clock.ours(at, self._heard_at)
             self._seen(self._edge_at, level)
 
     def _look(self, now: float, level: bool) -> None:  # noqa: FBT001 level is the value

@@ -171,10 +171,6 @@ class SimulatedLine:
         """See InputLine."""
         return self._level
 
-    def on_change(self, call: Callable[[bool], None]) -> None:
-        """See InputLine."""
-        self.on_edge(lambda level, _at: call(level))
-
     def on_edge(self, call: Callable[[bool, float], None]) -> None:
         """See InputLine."""
         self._call = call
@@ -317,6 +313,14 @@ class Simulated:
             return None
 
     @classmethod
+    def channels_of(cls, options: "Simulated.Options") -> tuple[Channel, ...]:
+        """Give what `model` tells."""
+        model = options.model
+        if model in CONTACTS:
+            return GpioInput.channels_of(_wired(model))
+        return INSTRUMENTS.get(model) or (Channel(measurement=model, role="switch"),)
+
+    @classmethod
     def build(cls, options: "Simulated.Options", context: DriverContext) -> Driver:
         """Make it; needs nothing of this computer."""
         house = _house(options, context)
@@ -329,8 +333,7 @@ class Simulated:
         if model == "lamp":
             return SimulatedRelay(model, house, happening)
         pins = SimulatedPins(SimulatedLine(model, house, happening, context.clock))
-        wired = msgspec.convert({"pin": 0, "input": model}, GpioInput.Options)
-        contact = GpioInput.build(wired, replace(context, gpio=pins))
+        contact = GpioInput.build(_wired(model), replace(context, gpio=pins))
         contact.model = f"simulated {model}"
         return cast("Driver", contact)
 
@@ -346,6 +349,10 @@ class Simulated:
             return clock() + (fault.amount if fault else 0.0)
 
         return stepped
+
+
+def _wired(model: str) -> GpioInput.Options:
+    return msgspec.convert({"pin": 0, "input": model}, GpioInput.Options)
 
 
 def _house(options: Simulated.Options, context: DriverContext) -> House:

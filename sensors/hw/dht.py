@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import json
+import math
 import os
 import select
 import signal
@@ -32,6 +33,7 @@ Method = Literal["auto", "pulseio", "bitbang"]
 START_TIMEOUT_S = 20.0  # a Pi Zero imports for ten
 MEASURE_TIMEOUT_S = dht_child.SPACING_S + 3.0
 END_TIMEOUT_S = 0.5
+FRESH_AFTER = 6  # failures in a row: after hours the library's helper may hear no pulses any more, and spin
 IPC_RMID = 0
 INSTALL = "pip install 'home-sensor-appliance[hardware]'"
 
@@ -105,6 +107,9 @@ class DhtProcess:
         self._child: subprocess.Popen[bytes] | None = None
         self._pending = b""
         self._queues: list[int] = []  # the library's message queues: they outlast a child that was killed
+        self._asked = False  # this child
+        self._failures = 0  # in a row
+        self._measured_at = -math.inf  # at the latest, by a child that has ended
         self._closed = False
         self._busy = Lock()  # held for a whole measurement: only its holder touches the pipes
         self._state = Lock()  # held for moments: which child, and whether closed
@@ -118,6 +123,7 @@ class DhtProcess:
         """See DhtSensor."""
         with self._busy:
             child = self._ensure_started()
+            self._asked = True
             assert child.stdin is not None  # noqa: S101 for the type: Popen was given a pipe
             try:
                 child.stdin.write(b"\n")
@@ -126,7 +132,9 @@ class DhtProcess:
                 raise self._ended(child) from error
             answer = self._answer(child, self._measure_timeout_s)
             if "error" in answer:
+                self._failed(child)
                 raise explain(answer, self._pin)
+            self._failures = 0
             temperature = signed(self._kind, bytes.fromhex(answer["frame"]), float(answer["temperature"]))
             return Measurement(temperature, float(answer["humidity"]), answer["frame"])
 
@@ -151,13 +159,13 @@ class DhtProcess:
             if self._child is not None:
                 return self._child
             child = subprocess.Popen(  # noqa: S603 our own file, and arguments from two enums and an integer
-                self._argv,
+                [*self._argv, str(self._measured_at)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for the agent; and the library's helper dies with the group
             )
-            self._child, self._pending = child, b""
+            self._child, self._pending, self._asked = child, b"", False
         answer = self._answer(child, self._start_timeout_s)
         if "error" in answer:
             self._drop(child)
@@ -186,6 +194,13 @@ class DhtProcess:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def _failed(self, child: subprocess.Popen[bytes]) -> None:
+        """Let the next measurement have a fresh helper where this one may be the reason."""
+        self._failures += 1
+        if self._queues and self._failures >= FRESH_AFTER:
+            self._failures = 0
+            self._drop(child)
+
     def _ended(self, child: subprocess.Popen[bytes]) -> SensorError:
         self._drop(child)
         if self._closed:
@@ -199,6 +214,8 @@ class DhtProcess:
         with self._state:
             if self._child is child:
                 self._child = None
+        if self._asked:
+            self._measured_at = time.monotonic()  # or before: it may have been waiting, or measuring
         if child.stdin is not None:
             with suppress(OSError):
                 child.stdin.close()  # asks it to end

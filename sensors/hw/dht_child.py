@@ -4,13 +4,15 @@ It is a process of its own because the library's waits have no limit, because it
 at import, and because Blinka prints on stdout. It ends when its stdin does, even out of a measurement that hangs.
 Run by sensors.hw.dht as a file, so it imports nothing of ours.
 
-Arguments: class of adafruit_dht, GPIO number, and how to time the pulses: auto, pulseio or bitbang.
+Arguments: class of adafruit_dht, GPIO number, how to time the pulses: auto, pulseio or bitbang, and, where a process
+before this one may have measured, when at the latest, in seconds of the monotonic clock.
 Answers: {"queues": ids of the library's message queues} when ready; {"temperature": °C, "humidity": %};
 {"error": class, "errno": number or null, "text": words}. With the last two, as far as it came: the number of "pulses",
 and the "frame" in hexadecimal.
 """
 
 import json
+import math
 import os
 import queue
 import signal
@@ -118,10 +120,11 @@ def serve(
     answer: Callable[[dict[str, object]], None],
     open_it: Callable[[], Device],
     *,
+    measured_at: float = -math.inf,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Answer requests until they end, never measuring twice within SPACING_S."""
+    """Answer requests until they end, never measuring within SPACING_S of the last time, or of `measured_at`."""
     try:
         device = open_it()
     except Exception as error:  # noqa: BLE001 the parent judges it
@@ -129,10 +132,8 @@ def serve(
         return
     try:
         answer({"queues": [queue.id for queue in library_queues()]})
-        measured_at = None
         for _request in requests:
-            if measured_at is not None:
-                sleep(max(0.0, measured_at + SPACING_S - clock()))
+            sleep(max(0.0, measured_at + SPACING_S - clock()))
             measured_at = clock()
             answer(measure(device))
     finally:
@@ -172,7 +173,7 @@ def end_at_once() -> None:
     os._exit(1)
 
 
-def main(kind: str, pin: str, method: str) -> None:
+def main(kind: str, pin: str, method: str, measured_at: str = "-inf") -> None:
     """Serve on stdin and stdout."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)  # what libraries print is no answer
@@ -181,7 +182,8 @@ def main(kind: str, pin: str, method: str) -> None:
             print(json.dumps(values), file=answers, flush=True)
 
         try:
-            serve(requests_until_end(0), answer, lambda: open_device(kind, int(pin), method))
+            requests = requests_until_end(0)
+            serve(requests, answer, lambda: open_device(kind, int(pin), method), measured_at=float(measured_at))
         except BrokenPipeError:  # the parent is gone: nobody else would end the library's helper
             end_at_once()
 

@@ -5,10 +5,11 @@ the chip by its number, which kernels have changed (0, then 4, then 0 again on a
 """
 
 import os
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Literal, Protocol
 
 from sensors.driver import DriverUnavailable
@@ -27,17 +28,15 @@ class InputLine(Protocol):
     def level(self) -> bool:
         """Look at the pin: True is 3.3 V. Raises whatever the library raises."""
 
-    def on_change(self, call: Callable[[bool], None]) -> None:
-        """Call with the new level after every edge that the kernel saw, from a thread of the library."""
-
     def on_edge(self, call: Callable[[bool, float], None]) -> None:
-        """As `on_change` and in its place, with the time of the edge itself, however late it is told.
+        """Call with the new level and the time of every edge that the kernel saw, from a thread of the library.
 
-        In seconds of a clock of the kernel's own: what counts is how much lies between two of them.
+        The time is that of the edge itself, however late it is told, in seconds of a clock of the kernel's own: what
+        counts is how much lies between two of them.
         """
 
     def close(self) -> None:
-        """Give the pin back; may be called twice."""
+        """Tell nobody any more, so that another may have the pin; may be called twice."""
 
 
 class OutputLine(Protocol):
@@ -69,19 +68,13 @@ class Gpio(Protocol):
 class GpiozeroInput:
     """A gpiozero device in the terms of InputLine."""
 
-    def __init__(self, device: Any, *, active_level: bool) -> None:
+    def __init__(self, device: Any) -> None:
         self._device = device
-        self._active_level = active_level
         self._told: Callable[[float, Any], None] | None = None  # gpiozero's own reference to it is a weak one
 
     def level(self) -> bool:
         """See InputLine."""
         return bool(self._device.pin.state)
-
-    def on_change(self, call: Callable[[bool], None]) -> None:
-        """See InputLine."""
-        self._device.when_activated = lambda: call(self._active_level)
-        self._device.when_deactivated = lambda: call(not self._active_level)
 
     def on_edge(self, call: Callable[[bool, float], None]) -> None:
         """See InputLine."""
@@ -117,6 +110,9 @@ class GpiozeroGpio:
     """Pins through gpiozero and one of its pin factories: lgpio's on a Pi, the mock's in tests."""
 
     def __init__(self, factory: Any) -> None:
+        # gpiozero closes a device that failed half-way when Python collects it; where that happens while it reserves
+        # the next pin, a plain lock, which is its own, is waited for by the thread that holds it, for ever.
+        factory._res_lock = RLock()  # noqa: SLF001
         self._factory = factory
         self._lock = Lock()
         self._resting: dict[int, Any] = {}  # outputs that were given back and are still driven, by pin
@@ -133,7 +129,7 @@ class GpiozeroGpio:
                 active_state=True if pull_up is None else None,
                 pin_factory=self._factory,
             )
-        return GpiozeroInput(device, active_level=not pull_up)
+        return GpiozeroInput(device)
 
     def open_output(self, pin: int, level: bool, rest: bool) -> GpiozeroOutput:  # noqa: FBT001 both are levels
         """See Gpio."""
@@ -274,30 +270,23 @@ class FakeInput:
 
     def __init__(self, *, level: bool) -> None:
         self._level = level
-        self._calls: list[Callable[[bool], None]] = []
-        self._edge_calls: list[Callable[[bool, float], None]] = []
+        self._calls: list[Callable[[bool, float], None]] = []
         self.closed = False
 
     def level(self) -> bool:
         """See InputLine."""
         return self._level
 
-    def on_change(self, call: Callable[[bool], None]) -> None:
+    def on_edge(self, call: Callable[[bool, float], None]) -> None:
         """See InputLine."""
         self._calls.append(call)
 
-    def on_edge(self, call: Callable[[bool, float], None]) -> None:
-        """See InputLine."""
-        self._edge_calls.append(call)
-
-    def drive(self, level: bool, *, at: float = 0.0, lose_edge: bool = False) -> None:  # noqa: FBT001 level is the value
-        """Put a level on the pin; calls back in this thread, unless the kernel is to have missed the edge."""
+    def drive(self, level: bool, *, at: float | None = None, lose_edge: bool = False) -> None:  # noqa: FBT001 level is the value
+        """Put a level on the pin, as of now or `at`; calls back in this thread, unless the edge is to be lost."""
         changed, self._level = level is not self._level, level
         if changed and not self.closed and not lose_edge:
             for call in self._calls:
-                call(level)
-            for edge_call in self._edge_calls:
-                edge_call(level, at)
+                call(level, time.monotonic() if at is None else at)
 
     def close(self) -> None:
         """See InputLine."""

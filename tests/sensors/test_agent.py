@@ -25,6 +25,7 @@ from sensors.driver import BadFrame, Channel, DriverUnavailable, SensorError
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.hw.gpio import FakeGpio
 from sensors.hw.sysfs import SysfsTree
+from sensors.keepsakes import Keepsakes
 from sensors.outbox import Outbox
 from sensors.reading import Reading
 
@@ -304,7 +305,7 @@ def test_retained_and_unknown_commands_are_refused_and_told_on_the_health_topic(
         ("home/fan/relay/set", "make coffee"),
         ("home/fan/relay/set", "ON"),
     ]
-    assert "publish commands without retain" in told[0]["why"]
+    assert "publish without retain, and delete this one" in told[0]["why"]
     assert "ON, OFF and TOGGLE are" in told[1]["why"]
     assert all(one["time"].endswith("Z") for one in told)
     assert relay.switched == []
@@ -312,6 +313,9 @@ def test_retained_and_unknown_commands_are_refused_and_told_on_the_health_topic(
 
 class Real(Kind):
     """The real driver of outputs, on pins that are not there."""
+
+    switch = GpioOutput.switch
+    channels_of = GpioOutput.channels_of
 
     def __init__(self, gpio, keys):
         self.gpio = gpio
@@ -321,9 +325,9 @@ class Real(Kind):
         return GpioOutput.build(self.options, replace(context, gpio=self.gpio))
 
 
-def valve(gpio, **keys):
-    config = sensor("garden", None)
-    return SensorConfig(keys=config.keys, driver=Real(gpio, keys), options=None)
+def valve(gpio, name="garden", **keys):
+    driver = Real(gpio, keys)
+    return SensorConfig(keys=sensor(name, None).keys, driver=driver, options=driver.options)
 
 
 def test_a_burst_of_commands_ends_in_the_last_one(run, listener, broker):
@@ -353,6 +357,54 @@ def test_the_state_for_the_end_is_there_and_told_before_offline(run, listener, b
     assert gpio.outputs[17].levels == [True]
 
 
+def test_a_state_is_told_when_it_would_outlast_a_power_cut(run, listener, tmp_path):
+    agent = run(valve(FakeGpio(), start="last")).agent
+    listener.wait("home/garden/valve", b"OFF")
+    told = agent.measured
+    kept = []
+
+    def telling(outgoing, at):
+        told(outgoing, at)
+        if not kept or kept[-1][0] != outgoing[-1].payload:  # of what is said twice the first counts
+            kept.append((outgoing[-1].payload, Keepsakes(tmp_path / "home-house.kept").get("garden", "on")))
+
+    agent.measured = telling
+    for payload in (b"ON", b"OFF") * 5:
+        listener.publish("home/garden/valve/set", payload)
+        eventually(lambda payload=payload: kept and kept[-1][0] == payload.decode())
+    assert all((payload == "ON") is on for payload, on in kept)
+
+
+def test_a_last_state_that_cannot_be_kept_is_told(run, listener, tmp_path, caplog):
+    blocked = tmp_path / "home-house.kept.new"
+    blocked.mkdir()
+    run(valve(FakeGpio(), start="last"))
+    listener.wait("home/garden/valve", b"OFF")
+    listener.publish("home/garden/valve/set", b"ON")
+
+    def told():
+        return json.loads(listener.wait("home/devices/house/health").payload).get("keepsakes_problem")
+
+    assert "home-house.kept cannot be written (Is a directory)" in eventually(told)
+    assert caplog.text.count("cannot be written") == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_agent_that_breaks_leaves_no_valve_open(run, listener):
+    gpio = FakeGpio()
+    agent = run(valve(gpio, start="on"))
+    listener.wait("home/garden/valve", b"ON")
+
+    def broken(_now):
+        raise RuntimeError("a bug")
+
+    agent.agent._sender.tick = broken
+    agent.thread.join(10)
+    assert str(agent.error) == "a bug"
+    agent.error = None
+    assert gpio.outputs[17].levels == [True, False]
+
+
 def test_a_pin_that_fails_is_offline_and_no_state_is_claimed(run, listener):
     gpio = FakeGpio()
     run(valve(gpio))
@@ -365,6 +417,77 @@ def test_a_pin_that_fails_is_offline_and_no_state_is_claimed(run, listener):
     assert b"ON" not in listener.payloads("home/garden/valve")
 
 
+def test_a_command_to_an_output_that_could_not_be_taken_is_told_and_told_once(run, listener):
+    gpio = FakeGpio()
+    taken = gpio.open_input(17, "up")
+    listener.publish("home/garden/valve/set", b"OFF", retain=True)
+    agent = run(valve(gpio))
+    listener.wait("home/devices/house/garden/availability", b"offline")
+    listener.publish("home/garden/valve/set", b"ON")
+    eventually(lambda: len(refusals(listener)) == 2)
+    assert refusals(listener)[1]["why"].startswith(
+        "not switched, sensor garden fails: GPIO17 is used by another sensor"
+    )
+    taken.close()
+    agent.agent._crew._schedule.again("garden", agent.agent._now)
+    agent.agent._wake()
+    listener.wait("home/garden/valve", b"OFF")
+    listener.publish("home/garden/valve/set", b"ON")
+    listener.wait("home/garden/valve", b"ON")
+    assert len(refusals(listener)) == 2
+
+
+def test_commands_that_the_broker_keeps_from_the_agent_are_told(run, listener, broker):
+    agent = run(valve(FakeGpio())).agent
+    listener.wait("home/garden/valve", b"OFF")
+    agent.refused("home/garden/valve/set", "Not authorized")
+    agent._wake()
+
+    def told():
+        return json.loads(listener.wait("home/devices/house/health").payload).get("unheard")
+
+    assert eventually(told) == {"home/garden/valve/set": "Not authorized"}
+    broker.stop()
+    eventually(lambda: not agent.up)
+    assert agent._unheard == {}  # the next connection may be better
+
+
+def test_of_a_group_none_comes_on_while_the_pin_of_one_is_not_there(run, listener):
+    gpio = FakeGpio()
+    gpio.open_input(18, "up")
+    run(valve(gpio, interlock="water"), valve(gpio, "yard", pin=18, interlock="water"))
+    listener.wait("home/garden/valve", b"OFF")
+    listener.wait("home/devices/house/yard/availability", b"offline")
+    listener.publish("home/garden/valve/set", b"ON")
+    eventually(lambda: refusals(listener))
+    assert refusals(listener)[0]["why"].endswith("yard of the group water cannot be seen to be off")
+    assert gpio.outputs[17].levels == [False]
+
+
+def test_at_the_end_nobody_comes_on_because_another_of_the_group_goes_off(run, listener):
+    gpio = FakeGpio()
+    agent = run(
+        valve(gpio, "heat", start="on", min_on_s=3600, interlock="air"),
+        valve(gpio, "cool", pin=18, stop="last", interlock="air"),
+    )
+    listener.wait("home/heat/valve", b"ON")
+    listener.wait("home/cool/valve", b"OFF")
+    seen = len(listener.on("home/cool/valve"))
+    listener.publish("home/cool/valve/set", b"ON")  # waits for the other
+    listener.wait("home/cool/valve", b"OFF", after=seen)
+    cool = next(sensor.driver for sensor in agent.agent._crew.sensors if sensor.name == "cool")
+    close, heat = cool.close, gpio.outputs[17]
+
+    def late():
+        eventually(lambda: heat.closed)
+        close()
+
+    cool.close = late
+    agent.stop()
+    assert heat.levels[-1] is False
+    assert gpio.outputs[18].levels == [False]
+
+
 def test_without_the_broker_an_actuator_goes_to_its_safe_state_and_says_so_when_it_is_back(run, listener, broker):
     gpio = FakeGpio()
     run(valve(gpio, start="on", safe_after_s=1.0))
@@ -374,6 +497,21 @@ def test_without_the_broker_an_actuator_goes_to_its_safe_state_and_says_so_when_
     broker.start()
     eventually(lambda: retained(broker, "home/garden/valve") == {"home/garden/valve": b"OFF"})
     assert gpio.outputs[17].levels == [True, False]
+
+
+def test_a_broker_that_fell_silent_is_gone_since_its_last_word(run, listener, broker):
+    gpio = FakeGpio()
+    agent = run(valve(gpio, start="on", safe_after_s=600)).agent
+    listener.wait("home/garden/valve", b"ON")
+    link = agent._link
+
+    def silence(now):
+        link.heard_at = now - 700
+        link._lost("Keep alive timeout")
+
+    link.readable = silence
+    broker.stop()
+    eventually(lambda: gpio.outputs[17].levels == [True, False])
 
 
 def test_events_are_never_retained(run, listener, broker):
@@ -578,7 +716,7 @@ def test_kill_9_fires_the_will_and_no_number_comes_twice(tmp_path, broker, liste
         process.communicate(timeout=10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_is_a_clean_goodbye(number, tmp_path, broker, listener):
     process = start_process(tmp_path, broker.port)
     try:

@@ -30,8 +30,8 @@ def test_what_is_refused_reaches_no_filter():
 
 def test_a_calibration_that_leads_out_of_all_numbers_is_a_doubt():
     chain = Chain(Channel(measurement="light"), Treatment(scale=1e300))
-    with pytest.raises(NotANumber, match="light: 1e\\+300 is too large"):
-        chain.believe(1e300)
+    with pytest.raises(NotANumber, match="light: 1e\\+10 is too large"):
+        chain.believe(1e10)
 
 
 @pytest.mark.parametrize(("role", "value"), [("binary_sensor", True), ("switch", False), ("event", "press")])

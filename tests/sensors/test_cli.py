@@ -9,12 +9,15 @@ from processes import free_port
 
 from appliance import __version__
 from sensors import cli
+from sensors.config import load_config
 from sensors.doctor import holder
 from sensors.doctor.examination import Examination
 from sensors.doctor.finding import note, wrong
 from sensors.drivers.gpio_input import GpioInput
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.drivers.simulated import Simulated, SimulatedInstrument
+from sensors.hw.gpio import FakeGpio
+from sensors.keepsakes import Keepsakes
 from sensors.reading import Reading
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +119,21 @@ def test_read_shows_what_the_hardware_sent(sensors, config, monkeypatch):
     assert out.splitlines()[2:] == [f"raw: {frame}"]  # once, though two readings come of it
     code, out, _ = sensors("read", "kitchen", "--config", config, "--json")
     assert [row["raw"] for row in json.loads(out)["readings"]] == [frame, frame]
+
+
+def test_read_knows_the_total_of_a_meter(sensors, config, monkeypatch):
+    meter = 'kind = "pulse_counter"\nroom = "cellar"\npin = 17\ncounts = "energy"\nper_pulse = 0.001\nstart = 10\n'
+    config.write_text(f'{config.read_text()}\n[[sensor]]\nname = "meter"\n{meter}')
+    path = load_config(config).keepsakes_path
+    kept = Keepsakes(path)
+    kept.put("meter", "start", 10.0)
+    kept.put("meter", "total", 48.5)
+    kept.write(0.0)
+    before = path.read_bytes()
+    monkeypatch.setattr("sensors.drivers.pulse_counter.open_gpio", lambda _root: FakeGpio())
+    code, out, _ = sensors("read", "meter", "--config", config)
+    assert (code, out.splitlines()[0]) == (cli.OK, "home/cellar/energy 48.500 kWh")
+    assert path.read_bytes() == before
 
 
 def test_read_an_unknown_name(sensors, config):

@@ -1,12 +1,13 @@
 import stat
+from pathlib import Path
 
 import pytest
 from authority import Authority
 from msgspec.structs import replace
 
-from appliance.config import ConfigError
+from appliance.config import ConfigError, field_names
 from appliance.settings import described
-from sensors.config import Keys, SensorKeys, load_config, numbers_of, usual_data_dir
+from sensors.config import Keys, SensorKeys, config_of, load_config, usual_data_dir
 from sensors.registry import KINDS, driver_class
 from sensors.topics import RESERVED_LEVELS, check_level
 from sensors.treatment import Treatment
@@ -14,6 +15,11 @@ from sensors.trust import Trust
 
 KITCHEN = '[[sensor]]\nname = "kitchen"\nkind = "simulated"\nroom = "kitchen"\n'
 DHT = '[[sensor]]\nname = "air"\nkind = "dht"\nroom = "attic"\npin = 4\nmodel = "DHT22"\n'
+DOOR = '[[sensor]]\nname = "door"\nkind = "gpio_input"\nroom = "hall"\npin = 17\ninput = "door"\n'
+PUMP = '[[sensor]]\nname = "pump"\nkind = "gpio_output"\nroom = "hall"\npin = 18\noutput = "relay"\n'
+METER = '[[sensor]]\nname = "m"\nkind = "pulse_counter"\nroom = "hall"\npin = 19\ncounts = "water"\nper_pulse = 1\n'
+PLAYED = '[[sensor]]\nname = "played"\nkind = "simulated"\nroom = "attic"\n'
+LABELLED = 'measurement = "dew_point"\nlabel = "top"\n'
 FLOW = '[[sensor]]\nname = "flow"\nkind = "ds18b20"\nroom = "cellar"\n'
 
 
@@ -48,6 +54,23 @@ def test_a_full_file(load, tmp_path):
     assert config.outbox.max_readings == 500
 
 
+HEAT = '[[sensor]]\nname = "heat"\nkind = "gpio_output"\nroom = "bath"\npin = 17\noutput = "relay"\n'
+COOL = HEAT.replace("heat", "cool").replace("17", "18")
+
+NOT_FOR_A_DOOR = (
+    "low = 1",
+    "max_step = 1",
+    "offset = 1",
+    "calibrate = [[0, 1], [1, 2]]",
+    "median = 3",
+    "moving_average = 3",
+    "send_every = 2",
+    "throttle_s = 5",
+    "decimals = 1",
+    'delta = "5%"',
+    "heartbeat_s = 300",
+    "timeout_s = 600",
+)
 ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one line
     ('modle = "room"\n', 5, "sensor[1].modle", ["unknown key", "model"]),
     ('model = "castle"\n', 5, "sensor[1].model", ["castle", "room"]),
@@ -56,10 +79,19 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     ('label = "Top Shelf"\n', 5, "sensor[1].label", ["Top Shelf", "a-z"]),
     ('label = "set"\n', 5, "sensor[1].label", ["reserved"]),
     ("decimals = 99\n", 5, "sensor[1].decimals", ["99"]),
+    ('delta = "5%\\n"\n', 5, "sensor[1].delta", ["5%", "such as"]),
+    (f'delta = "{"9" * 400}%"\n', 5, "sensor[1].delta", ["999", "such as"]),
+    (f'{DOOR}measurement = "set"\n', 11, "sensor[2].measurement", ["reserved names"]),
+    (f'{DOOR}measurement = "front\\n"\n', 11, "sensor[2].measurement", ["use a-z"]),
+    (f'{PUMP}measurement = "availability"\n', 11, "sensor[2].measurement", ["reserved names"]),
+    (f'{METER}measurement = "{"x" * 65}"\n', 12, "sensor[2].measurement", ["use a-z"]),
+    (f'{FLOW}id = "28-000803702e49\\n"\n', 9, "sensor[2].id", ["such as 28-000803702e49"]),
     ('delta = "much"\n', 5, "sensor[1].delta", ["much", '"5%"']),
     ("calibrate = [[0, 1]]\n", 5, "sensor[1].calibrate", ["give two points, such as"]),
     ("calibrate = [[5, 1], [5, 2]]\n", 5, "sensor[1].calibrate", ["no line", "far apart"]),
     ("scale = 0\n", 5, "sensor[1].scale", ["all numbers one"]),
+    ("heartbeat_s = 300\n", 5, "sensor[1].heartbeat_s", ["without `delta`", "throttle_s"]),
+    ("temperature.delta = 1\n[sensor.humidity]\nheartbeat_s = 9\n", 7, "sensor[1].humidity.heartbeat_s", ["`delta`"]),
     ("send_every = 5\n", 5, "sensor[1].send_every", ["median"]),
     ('derived = ["dew"]\n', 5, "sensor[1].derived[1]", ["dew", "absolute_humidity"]),
     ("[sensor.temperature]\nofset = 1\n", 6, "sensor[1].temperature.ofset", ["unknown key", '"offset"']),
@@ -71,8 +103,31 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     (f"{DHT}[sensor.temprature]\noffset = 1\n", 11, "sensor[2].temprature", ['did you mean "temperature"?']),
     (f"{DHT}[sensor.dew_point]\ndelta = 1\n", 11, "sensor[2].dew_point", ['derived = ["dew_point"]']),
     (f'{FLOW}derived = ["dew_point"]\n', 9, "sensor[2].derived", ["temperature and humidity"]),
+    *(
+        (f"{DOOR}{key}\n", 11, f"sensor[2].{key.partition(' ')[0]}", ["no number", "remove it"])
+        for key in NOT_FOR_A_DOOR
+    ),
+    (f'{DOOR}derived = ["dew_point"]\n', 11, "sensor[2].derived", ["no number", "remove dew_point"]),
+    (f"{DOOR}interval_s = 60\n", 11, "sensor[2].interval_s", ["speaks up by itself", "remove it"]),
+    (f"{DOOR}hold_s = 2\n", 11, "sensor[2].hold_s", ["not a door"]),
+    (f"{DOOR}door.delta = 1\n", 11, "sensor[2].door", ["no number", "remove the table"]),
+    (f"{DOOR}[sensor.motoin]\ndelta = 1\n", 11, "sensor[2].motoin", ["no number", "remove the table"]),
+    (f"{PUMP}throttle_s = 5\n", 11, "sensor[2].throttle_s", ["no number"]),
+    (f"{PUMP}[sensor.relay]\nmedian = 3\n", 11, "sensor[2].relay", ["remove the table"]),
+    (f"{METER}[sensor.watre]\ndelta = 1\n", 12, "sensor[2].watre", ['did you mean "water"?']),
+    (f"{METER}[sensor.flow]\nmedian = 3\n", 12, "sensor[2].flow", ["measures water;"]),
+    (f"{METER}rate = true\nscale = 2.0\n", 13, "sensor[2].scale", ["[sensor.water] or [sensor.flow]"]),
+    (f'{PLAYED}model = "motion"\nmedian = 3\n', 10, "sensor[2].median", ["no number"]),
+    (f'{PLAYED}model = "lamp"\n[sensor.lamp]\ndelta = 1\n', 10, "sensor[2].lamp", ["no number"]),
+    (f"{PLAYED}[sensor.temprature]\ndelta = 1\n", 9, "sensor[2].temprature", ['did you mean "temperature"?']),
+    (f"{DHT}{DOOR.replace('17', '4')}", 15, "sensor[3].pin", ['GPIO4 is that of sensor "air" already']),
     (KITCHEN, 6, "sensor[2].name", ["already called", "name of its own"]),
-    (KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'), 5, "sensor[2].label", ["same as", "a label of its own"]),
+    (
+        f'{HEAT}interlock = "air"\n{COOL}label = "b"\ninterlock = "ari"\n',
+        11,
+        "sensor[2].interlock",
+        ['nobody else is in the group "air"', "excludes"],
+    ),
     ('[[sensor]]\nname = "x"\nroom = "attic"\n', 5, "sensor[2].kind", ["missing"]),
     ('[[sensor]]\nname = "x"\nkind = 7\nroom = "attic"\n', 7, "sensor[2].kind", ["7"]),
     ('[[sensor]]\nname = "x"\nkind = "simulate"\nroom = "attic"\n', 7, "sensor[2].kind", ["simulate", "simulated"]),
@@ -164,24 +219,73 @@ def test_a_measurement_takes_from_its_sensor_what_its_table_leaves_open(load):
     assert flow.treatments == {}
 
 
+TWINS = [  # two sensors of one room, and the topic that both would have
+    (KITCHEN, KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'), "home/kitchen/temperature"),
+    (KITCHEN, KITCHEN.replace('"kitchen"\nkind', '"out"\nkind') + 'model = "outdoor"\n', "home/kitchen/temperature"),
+    (FLOW, FLOW.replace("flow", "back") + 'id = "28-000803702e49"\n', "home/cellar/temperature"),
+    (FLOW, DHT.replace("attic", "cellar"), "home/cellar/temperature"),
+    (DOOR, DOOR.replace('"door"\nkind', '"back"\nkind').replace("17", "27"), "home/hall/door"),
+    (DOOR, PUMP + 'measurement = "door"\n', "home/hall/door"),
+    (METER + "rate = true\n", DOOR + 'measurement = "flow"\n', "home/hall/flow"),
+    (
+        DHT + 'label = "top"\nderived = ["dew_point"]\n',
+        DOOR.replace("hall", "attic") + LABELLED,
+        "home/attic/top/dew_point",
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "topic"), TWINS)
+def test_two_sensors_of_one_topic_are_refused_before_there_is_hardware(load, one, other, topic):
+    for first, second in ((one, other), (other, one)):
+        with pytest.raises(ConfigError) as caught:
+            load(first + second)
+        assert caught.value.key == "sensor[2].label"
+        assert topic in caught.value.problem
+        assert load(first).sensors[0].name in caught.value.problem
+        assert caught.value.cure == "give one of the two a label of its own"
+
+
+def test_what_a_label_tells_apart_may_be_in_one_room(load):
+    assert len(load(FLOW + DHT.replace("attic", "cellar") + 'label = "air"\n').sensors) == 2
+
+
+def test_a_heartbeat_may_be_that_of_a_measurement_with_a_delta(load):
+    (kitchen,) = load(f"{KITCHEN}heartbeat_s = 300\ntemperature.delta = 1\n").sensors
+    assert kitchen.treatments["temperature"].heartbeat_s == 300.0
+    assert load(f"{KITCHEN}delta = 1\n[sensor.humidity]\nheartbeat_s = 9\n").sensors
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_kind_has_a_key_that_all_sensors_have(kind):
     options = {setting.name for setting in described(driver_class(kind).Options)}
     assert options.isdisjoint(setting.name for setting in described(SensorKeys))
 
 
-def test_the_numbers_of_a_kind_are_known_before_there_is_hardware():
-    known = {kind: numbers_of(driver_class(kind)) for kind in KINDS}
-    assert known["dht"] == known["sht4x"] == ("temperature", "humidity")
-    assert known["ds18b20"] == ("temperature",)
-    assert known["gpio_input"] == ()  # the configuration decides
-    assert {"cpu_temperature", "wifi_signal"} < set(known["host"])
-
-
 def test_reading_faster_than_the_kind_allows_is_refused(load):
     with pytest.raises(ConfigError, match="interval_s") as caught:
         load('[[sensor]]\nname = "pi"\nkind = "host"\nroom = "utility"\ninterval_s = 0.5\n')
     assert "too often" in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        (f"{KITCHEN}timeout_s = 30\ninterval_s = 60\n", "120 s"),
+        (f"{FLOW}timeout_s = 59\n", "60 s"),  # the kind's own interval is 30 s
+        (f"{DHT}timeout_s = 5\ninterval_s = 3\n", "6 s"),
+    ],
+)
+def test_a_number_is_awaited_for_two_readings_at_least(load, text, least):
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert caught.value.key == "sensor[1].timeout_s"
+    assert caught.value.problem.endswith("would be offline between two readings")
+    assert caught.value.cure == f"give two intervals or more, {least}"
+
+
+def test_two_intervals_of_waiting_are_enough(load):
+    assert load(f"{FLOW}timeout_s = 60\n").sensors[0].keys.timeout_s == 60.0
 
 
 def test_a_password_is_the_first_line_of_its_file(load, tmp_path):
@@ -299,3 +403,57 @@ def test_what_tls_cannot_be_is_one_line(load, authority, text, key, part):
     assert caught.value.key == f"broker.{key}"
     assert part in str(caught.value)
     assert caught.value.line
+
+
+NASTY = [
+    *(
+        "0",
+        "-1",
+        "1",
+        "1.5",
+        "-0.0",
+        "1e308",
+        "-1e308",
+        "1e-320",
+        "1" + "0" * 400,
+        "-9223372036854775809",
+        "nan",
+        "-inf",
+    ),
+    *("true", '""', '"x"', '"x\\n"', '"ü"', '"a/b"', '"+"', '"set"', '"\\u0000"', '"\\u001b[2J"', f'"{"x" * 5000}"'),
+    *('"5%"', '"0%"', '"5%\\n"', '"\\u0665%"', f'"{"9" * 400}%"', '"%"', "1979-05-27", "07:32:00", "{}", "{a = 1}"),
+    *(
+        "{delta = 1}",
+        '{delta = "5%\\n"}',
+        "[]",
+        "[1]",
+        '["x"]',
+        '["dew_point"]',
+        "[[0, 1], [1, 2]]",
+        "[[0, 0], [0, 0]]",
+    ),
+    *("[[0, 0], [1e-320, 1]]", "[[-1e308, 0], [1e308, 1]]", "[[1, 2], [3, 4], [5, 6]]", '"28-000803702e49\\n"'),
+]
+OPTIONS = [(kind, key) for kind in KINDS for key in sorted(field_names(driver_class(kind).Options))]
+NEEDED = {"dht": {"pin": "4", "model": '"DHT22"'}, "pulse_counter": {"pin": "4", "counts": '"water"', "per_pulse": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [*(("dht", key) for key in (*sorted(field_names(SensorKeys)), "temperature", "dew_point", "\\u001b")), *OPTIONS],
+)
+def test_whatever_stands_in_a_sensor_is_taken_or_refused_in_one_line(kind, key):
+    needed = NEEDED.get(kind, {"pin": "4"} if (kind, "pin") in OPTIONS else {})
+    for value in NASTY:
+        table = {"name": '"x"', "kind": f'"{kind}"', "room": '"attic"', **needed, f'"{key}"': value}
+        table = {**table, key: table.pop(f'"{key}"')} if key in table else table
+        text = "[[sensor]]\n" + "".join(f"{name} = {item}\n" for name, item in table.items())
+        try:
+            config_of(text, Path("sensors.toml"))
+        except ConfigError as error:
+            refused = error
+        else:
+            continue
+        assert refused.cure, text
+        assert refused.line, text
+        assert "\n" not in str(refused)

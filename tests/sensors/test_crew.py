@@ -1,144 +1,22 @@
 import threading
 from itertools import pairwise
 
-import msgspec
 import pytest
+from crews import Ears, Kind, Polled, Watched, World, worlds
 from mosquitto_peer import eventually
 
 from sensors.config import SensorConfig, SensorKeys
-from sensors.crew import BUILD_TIMEOUT_S, LOOK_EVERY_S, MAX_INBOX, SWITCH_TIMEOUT_S, Crew
-from sensors.driver import Channel, Disconnected, DriverContext, DriverUnavailable
+from sensors.crew import BUILD_TIMEOUT_S, LOOK_EVERY_S, MAX_INBOX, Crew
+from sensors.driver import Channel, Disconnected, DriverUnavailable
 from sensors.reading import Reading
-from sensors.schedule import APART_S
 from sensors.topics import AgentTopics
-
-
-class Kind:
-    class Options(msgspec.Struct):
-        pass
-
-    def __init__(self, make):
-        self.make = make
-
-    def build(self, _options, context):
-        assert isinstance(context, DriverContext)
-        return self.make()
-
-
-class Polled:
-    channels = (Channel(measurement="temperature", decimals=1),)
-    model = serial_number = None
-    interval_s = 10.0
-    min_interval_s = 1.0
-    timeout_s = 2.0
-
-    def __init__(self, *answers):
-        self.answers = list(answers)
-        self.closed = 0
-
-    def read(self):
-        answer = self.answers.pop(0) if self.answers else 21.0
-        if isinstance(answer, Exception):
-            raise answer
-        if isinstance(answer, threading.Event):
-            answer.wait(30)
-            return [Reading("temperature", 1.0)]
-        return [Reading("temperature", answer)]
-
-    def close(self):
-        self.closed += 1
-
-
-class Watched:
-    channels = (Channel(measurement="door", role="binary_sensor"), Channel(measurement="lock", role="switch"))
-    model = serial_number = None
-
-    def __init__(self, refuses=None):
-        self.trouble = None
-        self.refuses = refuses
-        self.report = None
-        self.orders = []
-        self.hold = None
-
-    def watch(self, report):
-        if self.refuses is not None:
-            raise self.refuses
-        self.report = report
-        report(Reading("door", True))
-        report(Reading("lock", False))
-
-    def switch(self, measurement, on):
-        if self.hold is not None:
-            self.hold.wait(30)
-        self.orders.append((measurement, on))
-
-    def close(self):
-        self.report = None
-
-
-class Ears:
-    """What a crew told."""
-
-    def __init__(self):
-        self.readings = []
-        self.turns = []
-        self.builds = []
-        self.refused = []
-        self.woken = threading.Event()
-
-    def measured(self, outgoing, _at):
-        self.readings += [(out.topic, out.payload) for out in outgoing]
-
-    def turned(self, sensor):
-        self.turns.append((sensor.name, sensor.standing.online))
-
-    def built(self, sensor):
-        self.builds.append(sensor.name)
-
-    def not_obeyed(self, topic, payload, why):
-        self.refused.append((topic, payload, why))
-
-
-class World:
-    """A crew with the test's own time."""
-
-    def __init__(self, keys, makers):
-        self.now = 100.0
-        self.ears = Ears()
-        configs = [
-            SensorConfig(keys=SensorKeys(name=name, kind="test", room=name, **keys), driver=Kind(make), options=None)
-            for name, make in makers.items()
-        ]
-        self.crew = Crew(configs, AgentTopics("home", "house"), self.ears, self.ears.woken.set, self.now)
-        self.standing = {sensor.name: sensor.standing for sensor in self.crew.sensors}
-
-    def until(self, condition):
-        def turned():
-            self.crew.tick(self.now)
-            if self.now < self.crew.next_deadline() <= self.now + 2 * APART_S:
-                self.pass_time(2 * APART_S)  # drivers that were built together are read one after the other
-            return condition()
-
-        return eventually(turned)
-
-    def pass_time(self, seconds):
-        self.now += seconds
-        self.crew.tick(self.now)
+from sensors.worker import Inline
 
 
 @pytest.fixture
 def world():
-    worlds = []
-
-    def make(keys=None, **makers):
-        worlds.append(World(keys or {}, makers))
-        worlds[-1].pass_time(2.0)  # everybody's first turn
-        return worlds[-1]
-
-    yield make
-    for one in worlds:
-        for thread in one.crew.close():
-            thread.join(5)
+    with worlds() as make:
+        yield make
 
 
 def test_a_polled_sensor_is_built_read_and_read_again(world):
@@ -213,6 +91,27 @@ def test_a_driver_that_is_none_fails_alone(world):
     it = world(attic=object, other=Polled)
     it.until(lambda: it.standing["attic"].failed and it.ears.readings)
     assert it.ears.builds == ["other"]
+
+
+def test_a_read_that_gives_nothing_yet_is_neither_good_nor_bad(world):
+    driver = Polled()
+    answers = [[], Disconnected("gone"), [], [Reading("temperature", 21.0)]]
+    asked = []
+
+    def read():
+        asked.append(answers.pop(0) if answers else [])
+        if isinstance(asked[-1], Exception):
+            raise asked[-1]
+        return asked[-1]
+
+    driver.read = read
+    it = world({"offline_after": 1}, attic=lambda: driver)
+    standing = it.standing["attic"]
+    for count, told in ((1, []), (2, [False]), (3, [False]), (4, [False, True])):
+        it.until(lambda count=count: len(asked) == count and not it.crew._workers["attic"].waiting)
+        assert [online for _, online in it.ears.turns] == told
+        it.pass_time(10.0)
+    assert (standing.ok, standing.failed) == (1, {"disconnected": 1})
 
 
 def test_an_unchanged_number_is_said_again_when_asked(world):
@@ -305,6 +204,55 @@ class Air(Polled):
 
     def read(self):
         return [*super().read(), Reading("humidity", self.humidity)]
+
+
+class Greenhouse(Polled):
+    """A thermometer that is seldom asked, while it grows warmer by 6 °C an hour."""
+
+    channels = (Channel(measurement="temperature", max_step=5, decimals=1), Channel(measurement="light"))
+
+    def __init__(self, world, channels):
+        super().__init__()
+        self.world = world
+        self.channels = self.channels[:channels]
+        self.asked = []
+
+    def read(self):
+        self.asked.append(self.world[0].now)
+        return [Reading("temperature", 10.0 + 6.0 * (self.asked[-1] - 100.0) / 3600.0), Reading("light", 1.0)][
+            : len(self.channels)
+        ]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_jump_is_confirmed_soon_however_seldom_a_sensor_is_read(channels):
+    it = []
+    greenhouse = Greenhouse(it, channels)
+    it.append(World({"interval_s": 3600.0}, {"greenhouse": lambda: greenhouse}))
+    played(it[0], 100.0 + 4.5 * 3600.0)
+    for thread in it[0].crew.close():
+        thread.join(5)
+    told = [float(payload) for topic, payload in it[0].ears.readings if topic.endswith("temperature")]
+    assert told == pytest.approx([10.0, 16.0, 22.0, 28.0, 34.0], abs=0.1)
+    assert it[0].ears.turns == [("greenhouse", True)]
+    assert it[0].standing["greenhouse"].failed == {"jump": 4}
+    doubted = [at for at, later in pairwise(greenhouse.asked) if later - at < 60.0]
+    assert len(doubted) == 4
+    assert len(greenhouse.asked) == 9
+
+
+def test_a_jump_that_is_not_confirmed_is_not_asked_for_again_and_again(world):
+    wild = Polled(10.0, 50.0, 90.0, 130.0, 11.0)
+    wild.channels = Greenhouse.channels[:1]
+    it = world({"interval_s": 600.0}, attic=lambda: wild)
+    it.until(lambda: len(wild.answers) == 4 and it.ears.readings)
+    played(it, 100.0 + 600.0 + 60.0)
+    assert len(wild.answers) == 2  # the doubted one, and the one that was to confirm it
+    played(it, 100.0 + 600.0 + 75.0)
+    assert len(wild.answers) == 1  # a failure as any other from here
+    played(it, 100.0 + 1200.0)
+    assert wild.answers == []
+    assert [payload for _, payload in it.ears.readings] == ["10.0", "11.0"]
 
 
 def test_a_number_that_stays_away_takes_the_sensor_offline_and_brings_it_back(world):
@@ -448,170 +396,28 @@ def test_a_flood_of_reports_is_cut(world):
     assert len(it.crew._inbox) == MAX_INBOX
 
 
-@pytest.fixture
-def lock(world):
-    """A hall with a door and a lock that obeys."""
-    driver = Watched()
-    it = world(hall=lambda: driver)
-    it.until(lambda: len(it.ears.readings) == 2 and it.crew._workers["hall"].waiting == 0)
-    it.say = lambda payload, **how: it.crew.command("home/hall/lock/set", payload, it.now, **{"retained": False, **how})
-    it.idle = lambda: it.until(lambda: not it.crew._commands)
-    return it, driver
-
-
-def test_a_command_reaches_the_driver(lock):
-    it, driver = lock
-    it.say(b"TOGGLE")
-    it.until(lambda: driver.orders == [("lock", True)])
-    it.crew.command("home/hall/door/set", b"ON", it.now, retained=False)  # nothing to switch there
-    it.idle()
-    assert driver.orders == [("lock", True)]
-    assert it.ears.refused == []
-
-
-REFUSED = [  # payload, retained, why
-    (b"ON", True, "retained command is not obeyed"),
-    (b"open", False, "is no command; ON, OFF and TOGGLE are"),
-    (b"", False, "is no command"),
-    (b"\xff\x00" * 1000, False, "is no command"),
-]
-
-
-@pytest.mark.parametrize(("payload", "retained", "why"), REFUSED, ids=range(4))
-def test_a_command_that_is_not_obeyed_is_told(lock, caplog, payload, retained, why):
-    it, driver = lock
-    it.say(payload, retained=retained)
-    ((topic, told, reason),) = it.ears.refused
-    assert (topic, told) == ("home/hall/lock/set", payload)
-    assert why in reason
-    assert why in caplog.text
-    assert driver.orders == []
-
-
-def test_of_a_burst_the_last_command_counts(lock):
-    it, driver = lock
-    driver.hold = threading.Event()
-    for payload in [b"ON", *[b"OFF", b"ON"] * 50, b"OFF"]:
-        it.say(payload)
-    driver.hold.set()
-    it.idle()
-    assert driver.orders == [("lock", True), ("lock", False)]
-    assert it.ears.refused == []
-
-
-def test_toggles_of_a_burst_count_from_each_other(lock):
-    it, driver = lock
-    driver.hold = threading.Event()
-    for _ in range(4):
-        it.say(b"TOGGLE")
-    driver.hold.set()
-    it.idle()
-    assert driver.orders == [("lock", True), ("lock", False)]
-
-
-def test_a_driver_that_hangs_is_given_up_with_what_waited_and_told(lock):
-    it, driver = lock
-    driver.hold = threading.Event()
-    it.say(b"ON")
-    it.say(b"OFF")
-    it.pass_time(SWITCH_TIMEOUT_S)
-    it.say(b"ON")
-    assert [(payload, why.partition(": ")[2]) for _, payload, why in it.ears.refused] == [
-        (b"OFF", "it does not come back"),
-        (b"ON", "it does not answer"),
-    ]
-    driver.hold.set()
-    it.until(lambda: not it.crew._workers["hall"].stuck)
-    it.say(b"OFF")
-    it.until(lambda: driver.orders == [("lock", True), ("lock", False)])
-
-
-def test_a_command_that_fails_is_told_and_takes_the_sensor_offline(lock):
-    it, driver = lock
-
-    def broken(_measurement, _on):
-        driver.trouble = Disconnected("GPIO4 does not go to 3.3 V")
-        raise driver.trouble
-
-    driver.switch = broken
-    it.say(b"ON")
-    it.until(lambda: it.ears.refused)
-    assert it.ears.refused == [
-        ("home/hall/lock/set", b"ON", "sensor hall was not switched: GPIO4 does not go to 3.3 V")
-    ]
-    assert it.ears.turns[-1] == ("hall", False)
-    it.say(b"TOGGLE")  # of what?
-    assert "present state is not known" in it.ears.refused[-1][2]
-
-
-def test_a_failure_with_a_later_command_behind_it_is_not_the_last_word(lock):
-    it, driver = lock
-    driver.hold = threading.Event()
-    orders = []
-
-    def switch(_measurement, on):
-        driver.hold.wait(30)
-        orders.append(on)
-        if on:
-            raise Disconnected("not now")
-
-    driver.switch = switch
-    it.say(b"ON")
-    it.say(b"OFF")
-    driver.hold.set()
-    it.idle()
-    assert orders == [True, False]
-    assert it.ears.refused == []
-
-
-def test_a_command_for_a_sensor_that_could_not_be_built_is_told(world):
-    driver = Watched()
-    makes = [lambda: driver]
-
-    def make():
-        if makes:
-            return makes.pop()()
-        raise DriverUnavailable("GPIO4 is held by another program")
-
-    it = world(hall=make)
-    it.until(lambda: len(it.ears.readings) == 2)
-    sensor = it.crew.sensors[0]
-    it.crew._close(sensor)
-    it.crew._failed(sensor, DriverUnavailable("GPIO4 is held by another program"))
-    it.crew.command("home/hall/lock/set", b"ON", it.now, retained=False)
-    assert it.ears.refused[-1][2] == "not switched, sensor hall fails: GPIO4 is held by another program"
-
-
-def test_a_sensor_that_stops_under_a_burst_says_so(lock):
-    it, driver = lock
-    driver.hold = threading.Event()
-    it.say(b"ON")
-    it.say(b"OFF")
-    it.crew._close(it.crew.sensors[0])
-    driver.hold.set()
-    it.idle()
-    assert it.ears.refused == [("home/hall/lock/set", b"OFF", "sensor hall was not switched: it has stopped")]
-
-
 def test_actuators_are_told_of_the_broker(world):
     driver = Watched()
     links = []
-    driver.link = lambda *, up: links.append(up)
+    driver.link = lambda *, up, silent_s=0.0: links.append((up, silent_s))
     it = world(hall=lambda: driver, attic=Polled)
     it.until(lambda: it.crew.complete)
-    for up in (True, True, False, False, True):
-        it.crew.link(up=up)
-    assert links == [True, False, True]
+    it.crew.link(up=True)
+    it.crew.link(up=True)
+    it.crew.link(up=False, silent_s=60.0)
+    it.crew.link(up=False, silent_s=90.0)  # an attempt that failed
+    it.crew.link(up=True)
+    assert links == [(True, 0.0), (False, 60.0), (True, 0.0)]
 
 
 def test_an_actuator_built_later_is_told_as_well(world):
     driver = Watched()
     links = []
-    driver.link = lambda *, up: links.append(up)
+    driver.link = lambda *, up, silent_s=0.0: links.append((up, silent_s))
     it = world(hall=lambda: driver)
     it.crew.link(up=True)
     it.until(lambda: it.crew.complete)
-    assert links == [True]
+    assert links == [(True, 0.0)]
 
 
 def test_close_lets_go_of_every_driver_even_if_one_refuses(world, caplog):
@@ -626,3 +432,61 @@ def test_close_lets_go_of_every_driver_even_if_one_refuses(world, caplog):
         thread.join(5)
     assert good.closed == 1
     assert "cellar could not be closed" in caplog.text
+
+
+def test_a_driver_that_is_built_while_the_crew_closes_is_closed_as_well(world):
+    """Its pin is taken by then, and a valve that starts open would stay so."""
+    hold, closed = threading.Event(), threading.Event()
+    driver = Watched()
+    driver.close = closed.set
+
+    def make():
+        hold.wait(30)
+        return driver
+
+    it = world(hall=make)
+    eventually(lambda: it.crew._workers["hall"].thread)
+    it.crew.close()
+    assert not it.crew.left
+    hold.set()
+
+    def left():
+        it.crew.hear_out(it.now)
+        return it.crew.left
+
+    eventually(left)
+    assert closed.is_set()
+
+
+def test_a_driver_that_was_built_and_not_heard_of_when_the_crew_closes_is_closed(world):
+    closed = threading.Event()
+    driver = Watched()
+    driver.close = closed.set
+    it = world(hall=lambda: driver)
+    eventually(lambda: it.crew._inbox)
+    it.crew.close()
+    it.crew.hear_out(it.now)
+    assert closed.wait(10)
+
+
+def test_outputs_are_taken_at_once_and_the_others_in_their_turn():
+    built = []
+
+    def make(name):
+        built.append(name)
+        return Watched()
+
+    kinds = {name: Kind(lambda name=name: make(name)) for name in ("a", "b", "c", "d")}
+    for name in "bd":
+        kinds[name].switch = None
+    configs = [
+        SensorConfig(keys=SensorKeys(name=name, kind="test", room=name), driver=kind, options=None)
+        for name, kind in kinds.items()
+    ]
+    ears = Ears()
+    crew = Crew(configs, AgentTopics("home", "house"), ears, ears.woken.set, 100.0, worker=Inline)
+    crew.tick(100.0)
+    assert sorted(built) == ["a", "b", "d"]  # a is first in turn
+    crew.tick(102.0)
+    assert sorted(built) == ["a", "b", "c", "d"]
+    crew.close()

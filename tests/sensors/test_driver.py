@@ -1,4 +1,5 @@
 import pytest
+from msgspec import convert
 
 from sensors.driver import (
     BadFrame,
@@ -12,8 +13,11 @@ from sensors.driver import (
     TimedOut,
     Watched,
     as_sensor_error,
+    channels_of,
+    numbers_of,
 )
-from sensors.registry import driver_class
+from sensors.hw.gpio import FakeGpio
+from sensors.registry import KINDS, driver_class
 
 
 def test_every_kind_of_failure_has_a_cause_of_its_own():
@@ -26,6 +30,8 @@ def test_every_kind_of_failure_has_a_cause_of_its_own():
     [
         (ValueError("not\na number"), "ValueError: not a number"),
         (ZeroDivisionError(), "ZeroDivisionError"),
+        (SystemExit("no chip"), "SystemExit: no chip"),
+        (ValueError("x" * 100_000), f"ValueError: {'x' * 300}"),
         (OSError(5, "Input/output error", "/sys/x"), "OSError: [Errno 5] Input/output error: '/sys/x'"),
     ],
 )
@@ -53,3 +59,43 @@ def test_the_three_ways_of_a_driver_are_told_apart(model, polled, watched, switc
     assert isinstance(driver, Switched) is switched
     driver.close()
     driver.close()
+
+
+KNOWN = [
+    ("dht", {"pin": 4, "model": "DHT11"}, ("temperature", "humidity")),
+    ("sht4x", {}, ("temperature", "humidity")),
+    ("ds18b20", {}, ("temperature",)),
+    ("gpio_input", {"pin": 4, "input": "door"}, ()),
+    ("gpio_input", {"pin": 4, "input": "button", "measurement": "bell"}, ()),
+    ("gpio_output", {"pin": 4, "output": "relay"}, ()),
+    ("pulse_counter", {"pin": 4, "counts": "rain", "per_pulse": 0.2}, ("rain",)),
+    ("pulse_counter", {"pin": 4, "counts": "gas", "per_pulse": 1, "rate": True}, ("gas", "gas_flow")),
+    ("simulated", {}, ("temperature", "humidity")),
+    ("simulated", {"model": "energy"}, ("power", "energy")),
+    ("simulated", {"model": "button"}, ()),
+    ("simulated", {"model": "relay"}, ()),
+]
+
+
+@pytest.mark.parametrize(("kind", "keys", "numbers"), KNOWN)
+def test_the_numbers_of_a_sensor_are_known_before_there_is_hardware(kind, keys, numbers):
+    driver = driver_class(kind)
+    assert numbers_of(driver, convert(keys, driver.Options)) == numbers
+
+
+def test_every_kind_tells_its_numbers_before_there_is_hardware():
+    told = {kind for kind in KINDS if any(hasattr(driver_class(kind), name) for name in ("channels", "channels_of"))}
+    assert set(KINDS) - told == {"host"}
+    host = driver_class("host")
+    assert {"cpu_temperature", "wifi_signal"} < set(numbers_of(host, host.Options()))
+    assert numbers_of(object(), host.Options()) is None
+
+
+def test_what_a_built_sensor_tells_is_what_was_known_before():
+    keys = [(kind, keys) for kind, keys, _ in KNOWN if kind not in ("dht", "sht4x", "ds18b20")]
+    for kind, given in keys:
+        driver = driver_class(kind)
+        options = convert(given, driver.Options)
+        sensor = driver.build(options, DriverContext(name="x", gpio=FakeGpio()))
+        assert sensor.channels == channels_of(driver, options)
+        sensor.close()

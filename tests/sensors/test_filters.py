@@ -3,7 +3,7 @@ from itertools import pairwise
 from statistics import fmean, median
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sensors.filters import Filter, longest_silence_s
@@ -17,7 +17,22 @@ def sent(keep, numbers, every_s=1.0, start_s=0.0):
 
 @pytest.mark.parametrize(
     ("decimals", "number", "expected"),
-    [(None, 21.4567, 21.4567), (1, 21.45, 21.4), (1, 21.46, 21.5), (0, 21.6, 22.0), (1, -0.04, 0.0), (2, 5, 5.0)],
+    [
+        (None, 21.4567, 21.4567),
+        (1, 21.44, 21.4),
+        (1, 21.45, 21.5),  # as people round, not to the even digit
+        (1, 21.35, 21.4),
+        (0, 46.5, 47.0),
+        (0, 45.5, 46.0),
+        (0, -0.4, 0.0),
+        (2, 1.005, 1.01),
+        (6, 1e-7, 0.0),
+        (6, 1e15, 1e15),
+        (None, 1e-7, 1e-7),
+        (1, -0.04, 0.0),
+        (None, -0.0, 0.0),
+        (2, 5, 5.0),
+    ],
 )
 def test_digits_that_the_sensor_cannot_tell_are_not_sent(decimals, number, expected):
     (told,) = sent(Filter(Treatment(), decimals), [number])
@@ -25,11 +40,18 @@ def test_digits_that_the_sensor_cannot_tell_are_not_sent(decimals, number, expec
     assert math.copysign(1, told) > 0
 
 
+def test_a_half_goes_away_from_zero_on_both_sides():
+    assert sent(Filter(Treatment(), 0), [-46.5, -0.5, 0.5, 46.5]) == [-47.0, -1.0, 1.0, 47.0]
+
+
 STORIES = [  # keys, seconds between numbers, numbers, what is sent
     ({}, 1, [20.0, 20.0, 20.1], [20.0, 20.0, 20.1]),  # all
     ({"delta": 0.2}, 1, [20.0, 20.1, 20.2, 20.3, 20.1], [20.0, None, 20.2, None, None]),
     ({"delta": 0.1}, 1, [0.2, 0.3, 0.2], [0.2, 0.3, 0.2]),  # 0.3 - 0.2 < 0.1 in binary
     ({"delta": 0.5}, 1, [20.0, 20.3, 20.6], [20.0, None, 20.6]),  # slow drift counts from what was sent
+    ({"delta": 0}, 1, [20.0, 20.0, 20.1, 20.1, 20.0], [20.0, None, 20.1, None, 20.0]),
+    ({"delta": "0%"}, 1, [20.0, 20.0, 20.1], [20.0, None, 20.1]),
+    ({"delta": 0, "heartbeat_s": 2}, 1, [20.0, 20.0, 20.0], [20.0, None, 20.0]),
     ({"delta": "5%"}, 1, [100.0, 104.9, 105.0, 110.2, 110.25], [100.0, None, 105.0, None, 110.25]),
     ({"delta": "5%"}, 1, [0.0, 0.0, 0.1, -0.1], [0.0, None, 0.1, -0.1]),  # of nothing any change is much
     ({"delta": "5%"}, 1, [-100.0, -96.0, -95.0], [-100.0, None, -95.0]),
@@ -130,13 +152,16 @@ def test_windows_hold_the_last_numbers(numbers, window):
 
 
 @given(finite, st.floats(0.1, 100), st.integers(0, 3))
+@example([2.5], 0.5, 0)
 def test_what_was_sent_last_is_never_further_away_than_delta(numbers, delta, decimals):
     keep = Filter(Treatment(delta=delta, heartbeat_s=1e9), decimals)
     known = None
     for at, number in enumerate(numbers):
         news = keep.offer(number, float(at))
         known = known if news is None else news
-        assert abs(round(number, decimals) - known) <= delta
+        (rounded,) = sent(Filter(Treatment(), decimals), [number])
+        assert abs(rounded - known) <= delta
+        assert abs(rounded - number) <= 0.5 * 10**-decimals + 1e-6
 
 
 @given(finite, st.integers(1, 20))

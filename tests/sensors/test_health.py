@@ -100,8 +100,10 @@ def test_health_is_json():
         "set_aside_why": "not authorized",
         "set_aside_ranges": [[9, 9]],
         "outbox_problem": "",
+        "keepsakes_problem": "",
         "commands_refused": 0,
         "refused": [],
+        "unheard": {},
         "sensors": {
             "kitchen": {
                 "online": False,

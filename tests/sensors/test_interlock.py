@@ -72,17 +72,51 @@ def test_a_claim_can_be_withdrawn_and_still_has_sent_the_other_off():
     assert lock.take("a", 3.0) is None
 
 
-def test_who_cannot_go_off_keeps_the_others_off():
-    lock, stirred = group("a", "b")
+def test_who_fails_keeps_the_others_off_on_or_not():
+    lock, stirred = group("a", "b", "c")
     lock.take("a", 1.0)
     lock.claim("b")
     stirred.clear()
-    lock.refuse("b")  # is not on
-    assert lock.stands("b")
-    lock.refuse("a")
-    assert stirred == ["b"]
-    assert not lock.stands("b")
-    assert lock.take("b", 2.0) == math.inf
+    lock.doubt("c")
+    assert stirred == ["a", "b"]
+    assert [name for name in "abc" if lock.stands(name)] == []
+    lock.release("a", 2.0)
+    assert lock.take("b", 3.0) == math.inf
+    assert lock.unseen("b") == ["c"]
+    assert lock.unseen("c") == []
+    assert not lock.begin("b")
+    stirred.clear()
+    lock.vouch("c", 4.0)
+    assert stirred == ["a", "b"]
+    assert lock.take("b", 4.0, 0.5) == 4.5
+    assert lock.take("b", 4.5, 0.5) is None
+
+
+def test_nobody_comes_on_before_all_that_are_expected_were_seen():
+    lock = Interlock()
+    lock.expect("a")
+    lock.expect("b")
+    lock.claim("b")
+    assert lock.take("b", 1.0) == math.inf
+    lock.vouch("b", 1.0)
+    assert lock.unseen("b") == ["a"]
+    assert lock.take("b", 1.0) == math.inf
+    lock.vouch("a", 2.0)
+    lock.vouch("a", 9.0)  # that it still is off is no news
+    assert lock.take("b", 2.0, 1.0) == 3.0
+    assert lock.take("b", 3.0, 1.0) is None
+
+
+def test_one_has_it_from_the_start_and_is_not_thrown_off_by_who_is_not_there_yet():
+    lock = Interlock()
+    lock.expect("a")
+    lock.expect("b")
+    assert lock.begin("a")
+    assert lock.begin("a")
+    assert not lock.begin("b")
+    assert lock.stands("a")
+    lock.claim("b")
+    assert not lock.stands("a")
 
 
 def test_who_leaves_on_keeps_the_group_and_who_leaves_waiting_does_not():
@@ -105,20 +139,38 @@ def test_groups_by_name():
     assert locks.group("blind") is not locks.group("pump")
 
 
+def test_at_the_end_nobody_comes_on_any_more():
+    locks = Interlocks()
+    lock = locks.group("blind")
+    lock.take("a", 1.0)
+    lock.claim("b")
+    locks.end()
+    lock.release("a", 2.0)
+    assert lock.take("b", 3.0) == math.inf
+
+
 steps = st.lists(
-    st.tuples(st.sampled_from(["claim", "withdraw", "take", "release", "refuse"]), st.sampled_from("abc")), max_size=60
+    st.tuples(st.sampled_from(["claim", "withdraw", "take", "release", "doubt", "vouch"]), st.sampled_from("abc")),
+    max_size=60,
 )
 
 
 @given(steps)
 def test_never_two_have_it(taken):
     lock, _ = group(*"abc")
-    on = set()
+    on, doubtful = set(), set()
     for now, (step, name) in enumerate(taken):
         match step:
             case "take":
                 if lock.take(name, now, 2.0) is None:
                     on.add(name)
+                    assert doubtful <= {name}
+            case "doubt":
+                doubtful.add(name)
+                lock.doubt(name)
+            case "vouch":
+                doubtful.discard(name)
+                lock.vouch(name, now)
             case "release":
                 on.discard(name)
                 lock.release(name, now)

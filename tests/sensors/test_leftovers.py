@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from sensors.keepsakes import Keepsakes
-from sensors.leftovers import LOOK_S, MOST_AT_ONCE, Leftovers
+from sensors.leftovers import LOOK_S, MOST_AT_ONCE, OURS, PIECE, RETAINED, Leftovers
 from sensors.topics import AgentTopics
 
 HALL, BATH = "home/hall/temperature", "home/bath/temperature"
@@ -56,6 +56,12 @@ def start(tmp_path, broker):
     return start
 
 
+def known(start):
+    """What the next process would know."""
+    start.keepsakes.write(0.0)
+    return set(str(Keepsakes(start.keepsakes._path).get(OURS, RETAINED)).split())
+
+
 @pytest.fixture
 def before(start):
     """An agent that had a sensor in the hall and one in the bath, and was killed."""
@@ -75,8 +81,7 @@ def test_what_is_gone_is_cleared_after_a_restart_and_then_forgotten(before, brok
     assert broker.unsubscribed == [HALL]
     broker.answer(GONE)
     broker.answer(HALL)
-    before.keepsakes.tick(2.0)
-    assert before().known == ["home/bath/temperature", "home/devices/pi/bath/availability"]
+    assert known(before) == {BATH, "home/devices/pi/bath/availability"}
     leftovers.review([sensor("bath", BATH)], 3.0)
     assert (broker.cleared, broker.subscribed) == ({}, [[HALL]])
 
@@ -85,8 +90,7 @@ def test_until_the_broker_has_cleared_it_a_kill_forgets_nothing(before, broker):
     leftovers = before()
     leftovers.review([], 1.0)
     leftovers.heard(HALL, "pi", 1.1)
-    before.keepsakes.tick(2.0)
-    assert {GONE, HALL} <= set(before().known)
+    assert {GONE, HALL} <= known(before)
     leftovers.disconnected()
     leftovers.review([], 5.0)
     assert len(broker.subscribed) == 2  # the next connection begins anew
@@ -99,7 +103,7 @@ def test_what_somebody_else_publishes_by_now_stays(before, broker, by):
     leftovers.review([sensor("bath", BATH)], 1.0)
     assert leftovers.heard(HALL, by, 1.1)
     assert HALL not in broker.cleared
-    assert HALL not in leftovers.known
+    assert HALL not in known(before)
     assert not leftovers.heard(HALL, "pi", 1.2)  # it is looked at no longer
 
 
@@ -125,7 +129,7 @@ def test_where_nothing_is_retained_nothing_is_cleared(before, broker):
     assert leftovers.next_deadline() is None
     assert broker.unsubscribed == [HALL]
     assert HALL not in broker.cleared
-    assert HALL not in leftovers.known
+    assert HALL not in known(before)
 
 
 def test_who_may_not_look_clears_what_it_may_publish(before, broker):
@@ -159,11 +163,25 @@ def test_many_are_looked_at_in_pieces(start, broker):
 
 def test_at_the_end_everything_is_taken_back(before, broker):
     leftovers = before()
-    about = "home/devices/pi/about"
-    leftovers.leave([*leftovers.known, about], 1.0)
-    assert leftovers.left_behind == 5
-    for topic in (GONE, HALL, about):
-        broker.answer(topic)
-    broker.answer(BATH, NOT_ALLOWED)
-    assert leftovers.left_behind == 2
-    assert leftovers.known == [BATH, "home/devices/pi/bath/availability"]
+    bath, about = "home/devices/pi/bath/availability", "home/devices/pi/about"
+    leftovers.remember(f"home/hall/measurement{n}" for n in range(PIECE))
+    pieces = []
+
+    def settle():
+        pieces.append(list(broker.cleared))
+        for topic in pieces[-1]:
+            broker.answer(topic, NOT_ALLOWED if topic == BATH else OK)
+
+    leftovers.leave(1.0, settle)
+    assert list(map(len, pieces)) == [PIECE, 7]
+    assert pieces[-1][-3:] == ["home/devices/pi/health", about, "home/devices/pi/availability"]
+    assert bath in pieces[0]
+    assert leftovers.left_behind == 1
+    assert known(before) == {BATH}
+
+
+def test_a_broker_that_is_gone_at_the_end_keeps_it(before):
+    leftovers = before()
+    leftovers.leave(1.0, leftovers.disconnected)
+    assert leftovers.left_behind == 7
+    assert len(known(before)) == 4

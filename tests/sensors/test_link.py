@@ -83,6 +83,23 @@ def test_nobody_listens_says_so_and_tries_again_later():
         assert 1.0 <= link.link.next_deadline() - link.now <= 2.0
 
 
+def test_it_knows_when_the_broker_spoke_last():
+    with listening(CONNACK) as port, driven(port) as link:
+        link.now = 2000.0
+        link.until_told("connected")
+        link.now = 2060.0
+        link.turn()
+        assert link.link.heard_at == 2000.0
+
+
+def test_a_dropped_link_connects_no_more():
+    with listening() as port, driven(port) as link:
+        link.until(lambda: link.link.socket)
+        link.link.drop()
+        link.link.tick(link.now)
+        assert link.link._attempt is None
+
+
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a" * 70 + ".invalid"])
 def test_an_unknown_name_says_so(host):
     with driven(1883, host=host) as link:

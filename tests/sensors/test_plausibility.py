@@ -30,6 +30,9 @@ REFUSED = [
     (-math.inf, NotANumber, "temperature: -inf is not a number"),
     (-40.1, OutOfRange, "temperature: -40.1 °C is below -40 °C"),
     (85.0, OutOfRange, "temperature: 85 °C is above 80 °C"),  # DS18B20 at power-on, BMP180 without a bus
+    (10**400, NotANumber, "temperature: beyond ±1e+15 nothing is measured"),
+    (-(10**400), NotANumber, "temperature: beyond ±1e+15 nothing is measured"),
+    (1e15, OutOfRange, "temperature: 1e+15 °C is above 80 °C"),
     (True, WrongType, "temperature: True is nothing that a sensor says"),
     ("21.4", WrongType, "temperature: '21.4' is nothing that a sensor says"),
 ]
@@ -44,6 +47,18 @@ def test_every_doubt_has_a_cause_of_its_own_and_knows_its_measurement():
     doubts = (WrongType, NotANumber, OutOfRange, Jump, AllZero)
     assert len({doubt.cause for doubt in (*doubts, Implausible)}) == 6
     assert {doubt("humidity", "no").measurement for doubt in doubts} == {"humidity"}
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 1.1e15, 2**60])
+def test_no_sensor_says_a_number_that_no_filter_could_hold(value):
+    (doubt,) = judged(Plausibility(Channel(measurement="energy"), Treatment()), [value])
+    assert doubt == (NotANumber, "energy: beyond ±1e+15 nothing is measured")
+
+
+def test_what_is_of_a_wrong_type_is_shown_in_short():
+    (doubt,) = judged(Plausibility(DHT22, Treatment()), [b"x" * 100_000])
+    assert doubt[0] is WrongType
+    assert len(doubt[1]) < 200
 
 
 @pytest.mark.parametrize("value", [-40, -40.0, 0, 80.0])
@@ -106,6 +121,17 @@ ZEROS = [
 @pytest.mark.parametrize(("values", "empty"), ZEROS)
 def test_air_of_zero_degrees_and_no_water_is_an_empty_frame(values, empty):
     assert zeroed([Reading(name, value) for name, value in values.items()]) == empty
+
+
+def test_a_jump_knows_whether_it_follows_another():
+    judge = Plausibility(DHT22, Treatment())
+    judge.check(20.0)
+    first = []
+    for value in (33.0, 60.0, 80.0):
+        with pytest.raises(Jump) as caught:
+            judge.check(value)
+        first.append(caught.value.first)
+    assert first == [True, False, False]
 
 
 @given(st.lists(st.floats() | st.floats(min_value=-60, max_value=100), max_size=40))

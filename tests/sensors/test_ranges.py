@@ -33,6 +33,6 @@ def test_what_was_written_is_read():
     assert remembered(json.dumps(of(1, 2, 5))) == [(1, 2), (5, 5)]
 
 
-@pytest.mark.parametrize("text", ["[[1]]", "nonsense", "7", '[["a", "b"]]', None])
+@pytest.mark.parametrize("text", ["[[1]]", "nonsense", "7", '[["a", "b"]]', "[[1e999, 1]]", "[" * 100_000, None])
 def test_what_somebody_else_wrote_is_no_range(text):
     assert remembered(text) == []

@@ -107,4 +107,4 @@ def test_a_new_kind_is_one_file_and_one_row(tmp_path, monkeypatch, capsys):
     assert main(["list", "--kinds"]) == 0
     assert "well: A well measures its own depth" in capsys.readouterr().out
     assert main(["read", "old-well", "--config", str(config)]) == 0
-    assert capsys.readouterr().out == "home/garden/depth 7.2 m\n"
+    assert capsys.readouterr().out == "home/garden/depth 7.3 m\n"

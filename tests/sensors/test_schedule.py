@@ -87,11 +87,15 @@ def test_failures_wait_longer_and_longer_and_success_ends_it():
     assert schedule.next_due() - now <= 15.0
 
 
-def test_a_slow_sensor_backs_off_no_further_than_its_own_interval():
+def test_a_slow_sensor_is_tried_again_soon_and_backs_off_no_further_than_its_own_interval():
+    """Or one damaged answer would cost an hour, and three hours would pass before a dead sensor is called offline."""
     schedule = schedule_of(3600.0, now=0.0)
-    for _ in range(5):
+    waits = []
+    for _ in range(8):
         schedule.failed("s0", 0.0)
-    assert schedule.next_due() == 3600.0 > LONGEST_BACK_OFF_S
+        waits.append(schedule.next_due())
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600]
+    assert waits[-1] > LONGEST_BACK_OFF_S
 
 
 def test_soon_brings_reads_forward_but_respects_the_hardware():
@@ -121,7 +125,7 @@ def test_soon_leaves_failing_and_resting_sensors_alone():
     schedule.rest("s1")
     schedule.soon("s0", 3.0, within_s=1.0)
     schedule.soon("s1", 3.0, within_s=1.0)
-    assert schedule.next_due() == 602.0
+    assert schedule.next_due() == 62.0
 
 
 def test_a_resting_sensor_can_be_woken():
@@ -143,6 +147,23 @@ def test_sensors_that_wake_together_are_not_read_together():
     assert reads == pytest.approx([30.0 + APART_S * number for number in range(20)])
     schedule.again("s0", 33.0)
     assert schedule.take_due(33.0) == ["s0"]  # later nobody waits
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_read_is_repeated_soon_but_not_before_the_hardware_bears_it(failed):
+    for interval_s, min_interval_s, due in ((600.0, 2.0, 11.0), (600.0, 30.0, 30.0), (5.0, 1.0, 6.0)):
+        schedule = schedule_of(interval_s, min_interval_s=min_interval_s, now=0.0)
+        schedule.take_due(0.0)
+        (schedule.failed if failed else schedule.succeeded)("s0", 1.0)
+        schedule.repeat("s0", 1.0)
+        assert schedule.next_due() == pytest.approx(min(due, 5.0) if interval_s == 5.0 and not failed else due)
+
+
+def test_who_speaks_up_by_itself_is_not_asked_to_repeat():
+    schedule = schedule_of(5.0, now=0.0)
+    schedule.rest("s0")
+    schedule.repeat("s0", 1.0)
+    assert schedule.next_due() is None
 
 
 def test_an_interval_may_change_with_the_driver():

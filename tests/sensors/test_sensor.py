@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from sensors.config import SensorConfig, SensorKeys
@@ -109,6 +111,24 @@ def test_a_refusal_spares_the_others():
     passed, refusals = made().outgoing([Reading("temperature", 99.0), Reading("rain", True)], 0.0)
     assert [out.topic for out in passed] == ["home/garden/rain"]
     assert "above 60" in str(refusals[0])
+
+
+@pytest.mark.parametrize("value", [10**400, 1.7e308, math.nan, None, "21.4", b"x" * 100_000])
+def test_nonsense_spares_the_others_whatever_smooths_them(value):
+    sensor = made(Air(), tables={"pressure": {"median": 2, "moving_average": 2}})
+    for number, at in ((value, 0.0), (1013.0, 30.0), (value, 60.0)):
+        passed, refusals = sensor.outgoing([*air()[:2], Reading("pressure", number)], at)
+        assert [out.payload for out in passed[:2]] == ["25.0", "60.0"]
+        assert [refusal.measurement for refusal in refusals] == ([] if number == 1013.0 else ["pressure"])
+        assert all(len(out.payload) < 30 for out in passed)
+
+
+def test_a_calibration_that_makes_nonsense_is_refused():
+    sensor = made(Air(), tables={"pressure": {"scale": 1e13, "moving_average": 2}})
+    for at in (0.0, 30.0):
+        passed, (refusal,) = sensor.outgoing(air(), at)
+        assert len(passed) == 2
+        assert str(refusal) == "pressure: 1013 is too large to be calibrated"
 
 
 def test_what_was_never_announced_is_refused():

@@ -297,6 +297,12 @@ def test_a_rate_beyond_all_sensors_is_said(tmp_path):
     assert "each read every 0.1 s" in done.stderr
 
 
+def test_a_rate_below_one_reading_a_week_is_said(tmp_path):
+    done = play(tmp_path, "--broker", "127.0.0.1:9", "--sensors", 1, "--rate", 1e-6, "--seconds", 0.2)
+    assert done.stderr.startswith("no sensor is read less often than once a week; fewer readings need fewer sensors\n")
+    assert "each read every 604800 s" in done.stderr
+
+
 def test_a_password_that_is_not_there_is_one_line(tmp_path):
     done = play(tmp_path, "--password-file", tmp_path / "none", "--seconds", 1)
     assert done.returncode == cli.BAD_CONFIG

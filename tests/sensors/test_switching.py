@@ -92,6 +92,12 @@ def test_how_long_it_waits():
     assert switching.deadline(15.0) == math.inf  # nothing new: it is up to the pin now
 
 
+def test_a_start_that_waits_is_off_and_to_be_on():
+    switching = Switching(Limits(), start=True, now=0.0, waits=True)
+    assert switching.on is False
+    assert switching.wanted(0.0) is True
+
+
 events = st.lists(st.tuples(st.integers(0, 40), st.one_of(st.booleans(), st.sampled_from(["up", "down"]))), max_size=40)
 seconds = st.sampled_from([0, 3, 10])
 

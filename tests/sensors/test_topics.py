@@ -118,7 +118,7 @@ def test_command(payload, present, on):
     assert command_of(payload, present) is on
 
 
-@pytest.mark.parametrize("payload", [b"", b"1", b"on please", b"\xff\xfe", b"ON" * 100])
+@pytest.mark.parametrize("payload", [b"", b"1", b"on please", b"\xff\xfe", b"ON" * 100, b"ON" + b" " * 40 + b"please"])
 def test_unknown_command_is_refused(payload):
     with pytest.raises(ValueError, match="is no command"):
         command_of(payload, True)

@@ -4,10 +4,12 @@ import pytest
 from sensors.treatment import Treatment, mistake_among
 
 SENSELESS = [
-    {"delta": 0},
+    {"delta": -0.1},
     {"delta": "5"},
     {"delta": "-5%"},
     {"heartbeat_s": 0},
+    {"heartbeat_s": 604_801},  # nobody would call it silent
+    {"throttle_s": 1e300},
     {"decimals": 7},
     {"max_step": -1},
     {"hight": 3},
@@ -33,8 +35,10 @@ MISTAKES = [
     ({"calibrate": ((0, 1), (2, 3)), "scale": 1.0}, "scale"),
     ({"calibrate": ((2, 1), (2, 3))}, "calibrate"),
     ({"calibrate": ((0, 3), (2, 3))}, "calibrate"),
+    ({"calibrate": ((0.0, 0.0), (1e-320, 1.0))}, "calibrate"),
+    ({"calibrate": ((-1e308, 0.0), (1e308, 1.0))}, "calibrate"),
+    ({"calibrate": ((0.0, 0.0), (1e300, 1e-300))}, "calibrate"),
     ({"scale": 0.0}, "scale"),
-    ({"delta": "0.0%"}, "delta"),
     ({"low": 5.0, "high": 5.0}, "low"),
     ({"send_every": 2}, "send_every"),
 ]
@@ -53,6 +57,8 @@ GOOD = [
     {"offset": -0.5, "scale": 1.02},
     {"calibrate": ((0, 1), (2, 3))},
     {"scale": -1.0},
+    {"delta": 0.0},
+    {"delta": "0%"},
     {"low": 0.0, "high": 1.0},
     {"median": 5, "send_every": 5},
     {"moving_average": 5, "send_every": 5},
@@ -70,7 +76,9 @@ AMONG = [  # measured, keys of the sensor, derived, tables; the key that is wron
     (AIR, {}, (), {}, None, ""),
     (AIR, {"delta": 0.5}, DEW, {"humidity": {"offset": 2.0, "low": 5.0}, "dew_point": {"delta": 1.0}}, None, ""),
     (("temperature",), {"offset": 1.0, "high": 60.0}, (), {}, None, ""),
-    ((), {"delta": 0.5}, (), {}, None, ""),  # a door
+    ((), {}, (), {}, None, ""),  # a door
+    ((), {"delta": 0.5}, (), {}, ("delta",), "measures no number; remove it"),
+    ((), {"heartbeat_s": 30.0}, (), {}, ("heartbeat_s",), "measures no number; remove it"),
     (AIR, {"offset": 1.0}, (), {}, ("offset",), "[sensor.temperature] or [sensor.humidity]"),
     (AIR, {"high": 40.0}, (), {}, ("high",), "[sensor.temperature] or [sensor.humidity]"),  # °C and %
     (AIR, {"calibrate": ((0, 1), (2, 3))}, (), {}, ("calibrate",), "[sensor.temperature]"),

@@ -31,11 +31,14 @@ def raising(error):
 def test_a_job_gives_its_result(worker, outcomes):
     worker.ask("read", lambda: 21.4, 0.0, 5.0)
     assert worker.waiting == 1
+    assert worker.awaits("read")
+    assert not worker.awaits("build")
     assert worker.next_deadline() == 5.0
     outcome = outcomes.get(timeout=5)
     assert (outcome.sensor, outcome.job, outcome.result, outcome.error) == ("kitchen", "read", 21.4, None)
     assert worker.in_time(outcome)
     assert worker.waiting == 0
+    assert not worker.awaits("read")
     assert worker.overdue(99.0) == []
     assert worker.next_deadline() is None
 
@@ -46,7 +49,10 @@ def test_a_sensor_error_passes_through(worker, outcomes):
     assert outcome.error.cause == "bad_frame"
 
 
-@pytest.mark.parametrize("error", [ValueError("two\nlines"), ZeroDivisionError(), RecursionError(), OSError(5, "I/O")])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("two\nlines"), ZeroDivisionError(), RecursionError(), OSError(5, "I/O"), SystemExit("no chip")],
+)
 def test_any_exception_becomes_one_line_about_the_sensor(error, worker, outcomes):
     worker.ask("read", raising(error), 0.0, 5.0)
     failure = outcomes.get(timeout=5).error

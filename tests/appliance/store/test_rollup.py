@@ -135,6 +135,9 @@ def test_on_and_off_give_the_share_of_the_time():
         (4_000, [5_000, 7_000], 3_000),
         (4_000, [1_000, 3_000], 3_000),  # began again, and had counted 1 when it was read
         (4_000, [0, 3_000, 2_000], 5_000),  # twice
+        (48_211_400, [48_211_350, 48_211_500], 150),  # a power cut took its last pulses: no second 48,211 kWh
+        (10_000, [9_000, 9_100], 100),  # a tenth
+        (10_000, [8_999, 9_100], 9_100),  # more than that
         (4_000, [-1_000, 2_000], 3_000),  # a counter below zero has not counted, but rises from there
         ("press", [5_000, 6_000], 1_000),
     ],

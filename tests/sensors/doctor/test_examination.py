@@ -55,6 +55,7 @@ name = "boiler"
 kind = "ds18b20"
 room = "cellar"
 """
+LABEL = 'label = "boiler"\n'
 
 
 class Pi:
@@ -281,7 +282,9 @@ def test_a_bus_that_cannot_be_opened_is_told(pi):
 
 
 def test_libraries_that_are_not_installed_are_told_with_who_needs_them(pi):
-    found = [finding for finding in pi.look(GPIO + DHT + AIR + BOILER, has_library=lambda _: False) if finding.cure]
+    found = [
+        finding for finding in pi.look(GPIO + DHT + AIR + BOILER + LABEL, has_library=lambda _: False) if finding.cure
+    ]
     assert [(each.about, each.what) for each in found if each.cure.startswith("pip install")] == [
         ("gpiozero", "the library gpiozero, which pir, door, pump needs, is not installed"),
         ("adafruit_dht", "the library adafruit_dht, which damp needs, is not installed"),

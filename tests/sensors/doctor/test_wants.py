@@ -38,8 +38,10 @@ address = 0x77
 name = "boiler"
 kind = "ds18b20"
 room = "cellar"
+label = "boiler"
 [[sensor]]
 name = "damp"
+label = "air"
 kind = "dht"
 room = "cellar"
 pin = 4

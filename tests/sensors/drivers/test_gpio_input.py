@@ -1,18 +1,19 @@
 import queue
 import threading
+import time
 from itertools import pairwise
 
 import msgspec
 import pytest
 from edges import play
-from gpiozero.pins.mock import MockFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sensors.debounce import Debounce
 from sensors.driver import DriverContext, DriverUnavailable, SensorError
 from sensors.drivers import gpio_input
-from sensors.drivers.gpio_input import WIRINGS, GpioInput, Presses
-from sensors.hw.gpio import FakeGpio, GpiozeroGpio
+from sensors.drivers.gpio_input import WIRINGS, Button, GpioInput, Presses
+from sensors.hw.gpio import FakeGpio
 
 bursts = st.lists(st.tuples(st.floats(min_value=0, max_value=0.4), st.booleans()), max_size=60)
 
@@ -57,24 +58,62 @@ def test_no_gesture_leaves_a_button_waiting(steps):
     assert len(events) <= sum(pressed for _, pressed in edges)
 
 
+def button():
+    return Button(Debounce(level=True, settle_s=0.02), active_level=False, hold_s=0.8, double_s=0.3)
+
+
+HIGH, LOW = True, False  # LOW is pressed
+TOLD_LATE = [  # edges and looks in the order in which they are judged: time, level -> events
+    ([(1.0, LOW), (1.1, HIGH), (5.0, HIGH)], ["press"]),  # both were told after four seconds, and then it was looked
+    ([(1.0, LOW), (1.1, HIGH), (1.3, LOW), (1.4, HIGH), (5.0, HIGH)], ["double"]),
+    ([(1.0, LOW), (5.0, HIGH), (1.1, HIGH), (5.0, HIGH)], ["press"]),  # one, a look at the pin, and then the other
+    ([(1.0, LOW), (1.02, LOW), (1.8, HIGH), (1.7, HIGH), (1.81, HIGH), (2.0, HIGH)], ["press"]),  # let go before hold
+    ([(1.0, LOW), (1.02, LOW), (1.79, HIGH), (1.792, LOW), (1.812, LOW)], ["hold"]),  # that was a bounce
+    ([(1.0, LOW), (1.01, HIGH), (5.0, HIGH)], []),  # and so was that
+]
+
+
+@pytest.mark.parametrize(("judged", "events"), TOLD_LATE)
+def test_presses_that_are_told_late_are_judged_by_their_own_times(judged, events):
+    judge = button()
+    assert [event for now, level in judged for event in judge.seen(now, level)] == events
+
+
+@given(bursts)
+def test_a_button_that_bounces_comes_to_rest(steps):
+    now, edges = 100.0, []
+    for wait, level in steps:
+        now += wait
+        edges.append((now, level))
+    judge, events = button(), []
+    for at, level in [*edges, (now, HIGH)]:
+        while judge.deadline is not None and judge.deadline < at:
+            due = judge.deadline
+            events += judge.seen(due, level)
+            assert judge.deadline is None or judge.deadline > due  # else it would look without end
+        events += judge.seen(at, level)
+    while judge.deadline is not None:
+        events += judge.seen(judge.deadline, HIGH)
+    assert set(events) <= {"press", "double", "hold"}
+    assert judge.seen(now + 100, HIGH) == []
+
+
 @pytest.fixture
-def wired():
-    """Build a sensor on gpiozero's mock pins; give it and its pin."""
-    factory = MockFactory()
+def wired(pins):
+    """Build a sensor on the pins; give it and its pin."""
     sensors = []
 
-    def build(pin=17, **keys):
+    def build(pin=17, clock=time.monotonic, **keys):
         keys.setdefault("debounce_s", 0.002)
         options = msgspec.convert({"pin": pin, **keys}, GpioInput.Options)
-        sensor = GpioInput.build(options, DriverContext(name="hall", gpio=GpiozeroGpio(factory)))
+        sensor = GpioInput.build(options, DriverContext(name="hall", gpio=pins.gpio, clock=clock))
         sensors.append(sensor)
-        return sensor, factory.pin(pin)
+        return sensor, pins.pin(pin)
 
     yield build
     for sensor in sensors:
         sensor.close()
         sensor.close()
-    factory.close()
 
 
 class Heard(queue.SimpleQueue):
@@ -118,8 +157,9 @@ def test_every_input_has_a_wiring(wired, input_):
     assert sensor.channels[0].role == ("event" if input_ == "button" else "binary_sensor")
 
 
-def test_a_bouncing_contact_from_another_thread_is_told_once(wired):
-    sensor, pin = wired(input="door", debounce_s=0.03)
+def test_a_bouncing_contact_from_another_thread_is_told_once(wired, pins):
+    now = [100.0]  # stands still while it bounces, however long this computer takes
+    sensor, pin = wired(input="door", debounce_s=0.03, clock=lambda: now[0])
     heard = Heard()
     sensor.watch(heard.put)
     assert heard.next() is True
@@ -133,6 +173,8 @@ def test_a_bouncing_contact_from_another_thread_is_told_once(wired):
     thread = threading.Thread(target=slam)
     thread.start()
     thread.join()
+    pins.settle()
+    now[0] += 0.03
     assert heard.next() is False
     sensor.close()
     assert heard.empty()
@@ -150,20 +192,36 @@ def test_what_changed_between_building_and_watching_is_told(wired):
 
 
 def test_a_button_is_an_event_of_its_own_name(wired):
-    sensor, pin = wired(input="button", measurement="doorbell", double_s=0)
+    sensor, pin = wired(input="button", measurement="doorbell", double_s=0, hold_s=60)
     heard = Heard()
     sensor.watch(heard.put)
     pin.drive_low()
-    presses = sensor._presses
+    debounce = sensor._debounce
     waiting = threading.Event()
     for _ in range(1000):  # until the press is through the debouncing
-        if presses.deadline is not None:
+        if debounce.state is False:
             break
         waiting.wait(0.01)
     pin.drive_high()
     reading = heard.get(timeout=10)
     assert (reading.measurement, reading.value) == ("doorbell", "press")
     assert sensor.channels[0].role == "event"
+
+
+def test_a_press_of_which_a_busy_computer_tells_late_is_a_press():
+    fake = FakeGpio()
+    sensor = GpioInput.build(
+        GpioInput.Options(pin=4, input="button", double_s=0), DriverContext(name="bell", gpio=fake)
+    )
+    heard = Heard()
+    sensor.watch(heard.put)
+    now = time.monotonic()
+    with sensor._wake:  # both come at once
+        fake.lines[4].drive(LOW, at=now - 1.0)
+        fake.lines[4].drive(HIGH, at=now - 0.9)
+    assert heard.next() == "press"
+    sensor.close()
+    assert heard.empty()
 
 
 def test_a_button_held_says_so_while_it_is_held(wired):

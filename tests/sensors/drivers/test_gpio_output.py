@@ -5,7 +5,6 @@ import threading
 
 import msgspec
 import pytest
-from gpiozero.pins.mock import MockFactory
 from mosquitto_peer import eventually
 
 from appliance.config import ConfigError
@@ -13,7 +12,7 @@ from sensors.config import load_config
 from sensors.driver import Disconnected, DriverContext, DriverUnavailable, Linked, SensorError, Switched, TimedOut
 from sensors.drivers import gpio_output
 from sensors.drivers.gpio_output import LOOK_EVERY_S, RETRY_S, GpioOutput
-from sensors.hw.gpio import FakeGpio, GpiozeroGpio
+from sensors.hw.gpio import FakeGpio
 from sensors.interlock import Interlocks
 from sensors.keepsakes import Keepsakes
 
@@ -91,16 +90,14 @@ def house():
 
 
 @pytest.fixture
-def mock():
-    """A house on gpiozero's mock pins, and how their levels were since the start."""
-    factory = MockFactory()
-    house = House(GpiozeroGpio(factory))
-    house.history = lambda pin: [state.state for state in factory.pin(pin).states]
-    house.function = lambda pin: factory.pin(pin).function
+def wired(pins):
+    """A house on pins, and how their levels were since the start."""
+    house = House(pins.gpio)
+    house.history = lambda pin: [state.state for state in pins.pin(pin).states]
+    house.function = lambda pin: pins.pin(pin).function
     yield house
     for output in house.outputs:
         output.close()
-    factory.close()
 
 
 def levels(house, pin=17):
@@ -114,18 +111,18 @@ def is_on(output):
 # Levels, commands and states
 
 
-def test_it_takes_commands_and_says_what_became_of_them(mock):
-    relay = mock.watched()
+def test_it_takes_commands_and_says_what_became_of_them(wired):
+    relay = wired.watched()
     assert isinstance(relay, Switched)
     assert isinstance(relay, Linked)
     (channel,) = relay.channels
     assert (channel.measurement, channel.role) == ("relay", "switch")
     assert relay.heard.next() is OFF
     relay.switch("relay", ON)
-    assert mock.history(17)[-1] is True
+    assert wired.history(17)[-1] is True
     relay.switch("relay", OFF)
     relay.switch("relay", OFF)  # already so: said again, for who thinks otherwise
-    assert mock.history(17) == [False, True, False]
+    assert wired.history(17) == [False, True, False]
     assert relay.heard.all()[-1] is OFF
 
 
@@ -155,11 +152,11 @@ STARTS = [  # keys, what the pin goes through from the moment it is taken
 
 @pytest.mark.parametrize(("keys", "seen"), STARTS)
 @pytest.mark.parametrize("pin", [17, 2])  # GPIO2 is high before it is taken, by a resistor on the board
-def test_the_pin_starts_at_its_level_and_at_no_other(mock, keys, seen, pin):
-    mock.watched(pin=pin, **keys)
+def test_the_pin_starts_at_its_level_and_at_no_other(wired, keys, seen, pin):
+    wired.watched(pin=pin, **keys)
     before = pin == 2
-    assert mock.history(pin) == ([before, *seen] if seen != [before] else [before])
-    assert mock.function(pin) == "output"
+    assert wired.history(pin) == ([before, *seen] if seen != [before] else [before])
+    assert wired.function(pin) == "output"
 
 
 ENDS = [  # stop, was on, level at the end
@@ -172,27 +169,27 @@ ENDS = [  # stop, was on, level at the end
 
 @pytest.mark.parametrize("active", ["high", "low"])
 @pytest.mark.parametrize(("stop", "was", "end"), ENDS)
-def test_the_pin_is_left_driven_in_the_state_for_the_end(mock, stop, was, end, active):
-    relay = mock.watched(active=active, stop=stop)
+def test_the_pin_is_left_driven_in_the_state_for_the_end(wired, stop, was, end, active):
+    relay = wired.watched(active=active, stop=stop)
     relay.switch("relay", was)
-    before = mock.history(17)
-    mock.close(relay)
+    before = wired.history(17)
+    wired.close(relay)
     relay.close()
-    assert mock.function(17) == "output"
-    assert mock.history(17) == (before if end is was else [*before, not before[-1]])
+    assert wired.function(17) == "output"
+    assert wired.history(17) == (before if end is was else [*before, not before[-1]])
     assert relay.heard.all()[-1] is end
     with pytest.raises(SensorError, match="not at work"):
         relay.switch("relay", ON)
 
 
-def test_a_pin_that_was_left_on_is_taken_over_without_a_gap(mock):
-    relay = mock.watched(start="last", stop="last", active="low")
+def test_a_pin_that_was_left_on_is_taken_over_without_a_gap(wired):
+    relay = wired.watched(start="last", stop="last", active="low")
     relay.switch("relay", ON)
-    before = mock.history(17)
-    mock.close(relay)
-    again = mock.watched(start="last", stop="last", active="low")
+    before = wired.history(17)
+    wired.close(relay)
+    again = wired.watched(start="last", stop="last", active="low")
     assert again.heard.next() is ON
-    assert mock.history(17) == before
+    assert wired.history(17) == before
 
 
 def test_closing_before_watching_leaves_the_state_for_the_end(house):
@@ -231,6 +228,21 @@ def test_off_while_the_last_state_waits_to_be_so_again_is_the_last_state(house):
     assert house.keepsakes.get("pump", "on") is False
     house.pass_time(100)
     assert levels(house) == [False]
+
+
+def test_on_while_the_last_state_waits_to_be_so_again_does_not_make_it_off(house):
+    house.keepsakes.put("pump", "on", True)
+    relay = house.watched(start="last", min_off_s=60)
+    relay.switch("relay", ON)
+    assert house.keepsakes.get("pump", "on") is True
+
+
+def test_off_that_waits_for_the_shortest_time_is_not_turned_round_by_a_restart(house):
+    relay = house.watched(start="last", min_on_s=60)
+    relay.switch("relay", ON)
+    relay.switch("relay", OFF)
+    house.close(relay)
+    assert house.watched(start="last").heard.next() is OFF
 
 
 @pytest.mark.parametrize("kept", ["on", 1, 0.5])
@@ -301,10 +313,10 @@ def test_a_pulse_is_ended_by_off_and_begun_again_by_on(house):
     assert not is_on(door)
 
 
-def test_a_pulse_in_real_time(mock):
-    mock.build = lambda *_, **__: None
+def test_a_pulse_in_real_time(wired):
+    wired.build = lambda *_, **__: None
     options = GpioOutput.Options(pin=17, output="relay", pulse_s=0.05)
-    door = GpioOutput.build(options, DriverContext(name="door", gpio=mock.gpio))
+    door = GpioOutput.build(options, DriverContext(name="door", gpio=wired.gpio))
     heard = Heard()
     door.watch(heard.put)
     door.switch("relay", ON)
@@ -313,7 +325,7 @@ def test_a_pulse_in_real_time(mock):
     states = [heard.next(), heard.next()]
     door.close()
     assert states[-1] is OFF
-    assert mock.history(17) == [False, True, False]
+    assert wired.history(17) == [False, True, False]
 
 
 def test_a_siren_falls_silent(house, caplog):
@@ -347,6 +359,18 @@ def test_without_the_broker_it_goes_to_the_safe_state_and_stays_until_a_command(
     heater.switch("relay", ON)
     house.pass_time(100)
     assert is_on(heater)
+
+
+def test_a_silence_that_was_noticed_late_counts_from_its_begin(house):
+    heater = house.watched(safe_after_s=30)
+    heater.link(up=True)
+    heater.switch("relay", ON)
+    house.pass_time(25)
+    heater.link(up=False, silent_s=20)
+    house.pass_time(9)
+    assert is_on(heater)
+    house.pass_time(1)
+    assert not is_on(heater)
 
 
 def test_a_short_outage_changes_nothing(house):
@@ -474,6 +498,71 @@ def test_one_that_was_switched_off_at_its_end_lets_go(house):
     house.close(first)
     second.switch("relay", ON)
     assert is_on(second)
+
+
+def test_a_pin_that_goes_on_by_itself_keeps_the_others_off_and_switches_them_off(blind):
+    house, up, down = blind
+    down.switch("relay", ON)
+    house.gpio.outputs[17].tied_to = True
+    house.pass_time(LOOK_EVERY_S)
+    assert isinstance(up.trouble, Disconnected)
+    eventually(lambda: not is_on(down))
+    with pytest.raises(SensorError, match="up of the group blind cannot be seen to be off"):
+        down.switch("relay", ON)
+    assert down.trouble is None
+    house.gpio.outputs[17].tied_to = None
+    house.pass_time(RETRY_S)
+    assert not is_on(down)  # what was refused is not made up for
+    down.switch("relay", ON)
+    house.pass_time(0.5)
+    assert is_on(down)
+
+
+def test_nobody_comes_on_beside_one_that_the_agent_has_not_taken_yet(house):
+    """A pin outlasts an agent that was killed: the other may be on still."""
+    for name in ("up", "down"):
+        house.interlocks.group("blind").expect(name)
+    keys = {"interlock": "blind", "interlock_wait_s": 0.5}
+    down = house.watched("down", 18, **keys)
+    with pytest.raises(SensorError, match="up of the group blind cannot be seen to be off"):
+        down.switch("relay", ON)
+    house.pass_time(10)
+    house.watched("up", 17, **keys)
+    down.switch("relay", ON)
+    house.pass_time(0.4)
+    assert not is_on(down)  # the pause after what may have ended just now
+    house.pass_time(0.1)
+    assert is_on(down)
+
+
+def test_a_start_on_waits_for_the_group_and_one_that_was_on_does_not(house):
+    for name in ("a", "b"):
+        house.interlocks.group("pump").expect(name)
+        house.interlocks.group("fan").expect(name)
+    pump = house.watched("a", 17, interlock="pump", interlock_wait_s=3, start="on")
+    assert pump.heard.next() is OFF
+    house.watched("b", 18, interlock="pump")
+    house.pass_time(2)
+    assert not is_on(pump)
+    house.pass_time(1)
+    assert pump.heard.next() is ON
+    assert levels(house) == [False, True]
+    house.keepsakes.put("a", "on", True)
+    fan = house.watched("a", 22, interlock="fan", start="last")
+    assert fan.heard.next() is ON
+    house.pass_time(10)
+    assert levels(house, 22) == [True]
+
+
+def test_after_a_failure_the_safe_state_on_takes_the_group_again(house):
+    spare = house.watched("spare", 17, interlock="pump", safe="on")
+    house.watched("main", 18, interlock="pump")
+    house.gpio.outputs[17].fails = OSError(5, "Input/output error")
+    house.pass_time(LOOK_EVERY_S)
+    assert spare.trouble is not None
+    house.gpio.outputs[17].fails = None
+    house.pass_time(RETRY_S)
+    assert is_on(spare)
 
 
 def test_a_pin_that_could_not_be_taken_does_not_keep_the_group(house):
@@ -736,19 +825,19 @@ def test_a_command_under_way_at_the_end_is_answered(house):
     }
 
 
-def test_closing_ends_the_thread_and_frees_the_pin(mock):
+def test_closing_ends_the_thread_and_frees_the_pin(wired):
     before = threading.active_count()
-    relay = mock.watched()
+    relay = wired.watched()
     assert threading.active_count() == before + 1
-    mock.close(relay)
+    wired.close(relay)
     assert threading.active_count() == before
-    mock.watched()
+    wired.watched()
 
 
-def test_a_taken_pin_is_unavailable(mock):
-    mock.watched()
+def test_a_taken_pin_is_unavailable(wired):
+    wired.watched()
     with pytest.raises(DriverUnavailable, match="GPIO17 is used by another sensor"):
-        mock.build("lamp")
+        wired.build("lamp")
 
 
 # The configuration

@@ -8,16 +8,18 @@ from textwrap import dedent
 
 import msgspec
 import pytest
-from gpiozero.pins.mock import MockFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.store.rollup import Reading as Recorded
 from appliance.store.rollup import is_counter, roll
+from sensors.config import SensorConfig, SensorKeys
 from sensors.driver import DriverContext, DriverUnavailable, Polled
 from sensors.drivers.pulse_counter import METERS, PulseCounter, Pulses, Rate
-from sensors.hw.gpio import FakeGpio, GpiozeroGpio
+from sensors.hw.gpio import FakeGpio
 from sensors.keepsakes import RETRY_S, WRITE_EVERY_S, Keepsakes
+from sensors.sensor import Sensor
+from sensors.topics import AgentTopics
 
 ON, OFF = True, False
 KERNEL = 1_700_000_000.0  # its clock need not be ours
@@ -320,6 +322,24 @@ def test_the_history_makes_up_for_a_total_that_is_gone(tmp_path):
     assert minute.increase == 500
 
 
+def test_a_power_cut_is_no_second_meter_in_the_history(tmp_path):
+    """It takes the pulses since the total was last written; the history has them, and adds up what comes after."""
+    path, keys = tmp_path / "kept", {"start": 48211.4}
+    meter = Meter(Keepsakes(path), **keys)
+    totals = [meter.read()["energy"]]
+    meter.keepsakes.write(0.0)
+    meter.pulse(50)
+    totals.append(meter.read()["energy"])
+    meter = Meter(Keepsakes(path), **keys)
+    totals.append(meter.read()["energy"])
+    meter.pulse(30)
+    totals.append(meter.read()["energy"])
+    assert totals == [48211.4, 48211.45, 48211.4, 48211.43]
+    recorded = [Recorded(at_ms=1000 * second, value=round(total * 1000)) for second, total in enumerate(totals)]
+    (minute,) = roll(recorded, 60_000, before=None, hold_ms=None, counter=True)
+    assert minute.increase == 80
+
+
 def test_lost_edges_are_found_by_looking_twice():
     meter = Meter()
     meter.pulse(3)
@@ -376,6 +396,18 @@ def test_before_the_first_pulse_there_is_no_rate():
     assert meter.read() == {"energy": 0.001, "power": 0.0}
 
 
+def test_a_rate_that_is_not_known_yet_is_no_silence():
+    meter = Meter(rate=True, rate_zero_s=900)
+    keys = SensorKeys(name="meter", kind="pulse_counter", room="cellar", timeout_s=600)
+    options = PulseCounter.Options(pin=17, counts="energy", per_pulse=0.001, rate=True)
+    sensor = Sensor(SensorConfig(keys=keys, driver=PulseCounter, options=options), AgentTopics("home", "house"))
+    sensor.built(meter.sensor)
+    for now in range(0, 1800, 60):
+        sensor.outgoing(meter.sensor.read(), float(now))
+        assert sensor.silence.trouble(float(now)) is None
+    assert sensor.silence.trouble(1800.0 + 600) is not None  # the total is awaited
+
+
 def test_what_was_read_is_shown_raw():
     meter = Meter()
     meter.pulse(2)
@@ -383,11 +415,10 @@ def test_what_was_read_is_shown_raw():
     assert meter.sensor.read()[0].raw == "2 pulses since the start, 4 edges, level high"
 
 
-def test_gpiozero_counts_without_a_loss_at_50_hz():
-    factory = MockFactory()
+def test_gpiozero_counts_without_a_loss_at_50_hz(pins):
     options = PulseCounter.Options(pin=17, counts="water", per_pulse=1, debounce_s=0)
-    sensor = PulseCounter.build(options, DriverContext(name="meter", gpio=GpiozeroGpio(factory)))
-    pin, pause = factory.pin(17), threading.Event()
+    sensor = PulseCounter.build(options, DriverContext(name="meter", gpio=pins.gpio))
+    pin, pause = pins.pin(17), threading.Event()
 
     def run():
         due = time.monotonic()
@@ -404,31 +435,30 @@ def test_gpiozero_counts_without_a_loss_at_50_hz():
         totals.append(sensor.read()[0].value)
         pause.wait(0.02)
     thread.join()
+    pins.settle()
     totals.append(sensor.read()[0].value)
     assert totals == sorted(totals)
     assert totals[-1] == 25
     sensor.close()
     sensor.close()
-    again = PulseCounter.build(options, DriverContext(name="meter", gpio=GpiozeroGpio(factory)))
+    again = PulseCounter.build(options, DriverContext(name="meter", gpio=pins.gpio))
     again.close()
-    factory.close()
 
 
 @pytest.mark.parametrize(("keys", "active"), [({}, False), ({"pull": "down", "active": "high"}, True)])
-def test_gpiozero_counts_either_level(keys, active):
-    factory = MockFactory()
+def test_gpiozero_counts_either_level(pins, keys, active):
     options = msgspec.convert({"pin": 4, "counts": "rain", "per_pulse": 0.2794, **keys}, PulseCounter.Options)
     sensor = PulseCounter.build(
-        msgspec.structs.replace(options, debounce_s=0), DriverContext(name="rain", gpio=GpiozeroGpio(factory))
+        msgspec.structs.replace(options, debounce_s=0), DriverContext(name="rain", gpio=pins.gpio)
     )
-    pin = factory.pin(4)
+    pin = pins.pin(4)
     assert pin.state is not active
     for _ in range(4):
         pin.drive_high() if active else pin.drive_low()
         pin.drive_low() if active else pin.drive_high()
+    pins.settle()
     assert sensor.read()[0].value == pytest.approx(4 * 0.2794)
     sensor.close()
-    factory.close()
 
 
 def test_a_taken_pin_is_unavailable_and_a_failing_one_is_given_back(monkeypatch):

@@ -80,7 +80,7 @@ def test_every_model_keeps_the_contract(model):
         assert driver.serial_number is None
         assert isinstance(driver, Polled if model in INSTRUMENTS else Watched)
         assert isinstance(driver, Switched) is (model in {"relay", "lamp"})
-        assert {channel.measurement for channel in driver.channels}
+        assert driver.channels == Simulated.channels_of(options(model))
     finally:
         driver.close()
         driver.close()
@@ -215,8 +215,8 @@ def test_bouncing_is_settled_by_the_real_debounce(monkeypatch):
     monkeypatch.setattr("sensors.drivers.simulated.LONGEST_WAIT_S", 0.005)
     states, edges, heard = [], [], threading.Event()
     door = build("door", "hall", life="busy", faults=["bounce"], wall_clock=Quick())
-    note = door._note
-    door._note = lambda level: edges.append(level) or note(level)
+    note = door._edge
+    door._edge = lambda level, at: edges.append(level) or note(level, at)
 
     def report(reading):
         states.append(reading.value)

@@ -1,10 +1,12 @@
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -114,6 +116,22 @@ def test_a_process_killed_between_two_measurements_is_told(process):
     with pytest.raises(SensorError, match="it is started again"):
         sensor.measure()
     assert sensor.measure() == MEASURED
+
+
+def told(child):
+    """The last argument of a child: when one before it has measured at the latest."""
+    return float(Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")[-2])
+
+
+def test_the_sensor_has_its_pause_also_when_its_process_is_started_again(process):
+    sensor = process("die")
+    sensor.start()
+    assert told(sensor._child) == -math.inf
+    begun = time.monotonic()
+    with pytest.raises(SensorError, match="it is started again"):
+        sensor.measure()
+    sensor.start()
+    assert begun < told(sensor._child) < time.monotonic()
 
 
 def closed_once(sensor, is_measuring):
@@ -227,6 +245,25 @@ def test_a_helper_that_hangs_is_killed_and_its_queue_removed(process):
     with pytest.raises(TimedOut):
         sensor.measure()
     assert wait_until(lambda: not left_by(process.notes))
+
+
+def test_a_helper_that_hears_nothing_any_more_is_replaced(process, monkeypatch):
+    monkeypatch.setattr("sensors.hw.dht.FRESH_AFTER", 1)
+    sensor = pulseio(process, "worn")
+    sensor.start()
+    first = json.loads(process.notes.read_text())
+    with pytest.raises(Disconnected):
+        sensor.measure()
+    assert wait_until(lambda: not is_running(first["helper"]))
+    assert sensor.measure() == MEASURED
+    assert json.loads(process.notes.read_text())["helper"] != first["helper"]
+
+
+def test_a_sensor_that_is_unplugged_keeps_its_helper_for_a_while(process):
+    sensor = pulseio(process, "worn")
+    with pytest.raises(Disconnected):
+        sensor.measure()
+    assert len(left_by(process.notes)) == 3
 
 
 def test_closing_during_a_hung_measurement_leaves_no_queue(process):

@@ -137,8 +137,16 @@ def test_the_sensor_has_its_pause_whoever_asks(sensor):
     assert answers[0] == {"queues": []}
     assert len(answers) == 4
     assert wire.asked == 3  # measured each time; the library would have repeated the first one
-    assert timeline.slept[0] == pytest.approx(SPACING_S, abs=0.5)
-    assert timeline.slept[1] == 0
+    assert timeline.slept == [0, pytest.approx(SPACING_S, abs=0.5), 0]
+
+
+def test_the_sensor_has_its_pause_after_the_process_before_this_one(sensor):
+    device, wire = sensor("DHT22", pulses(DHT22_FRAME))
+    timeline, answers = Timeline(wire), []
+    before = wire.now - 0.5
+    serve(["x"], answers.append, lambda: device, measured_at=before, clock=timeline.clock, sleep=timeline.sleep)
+    assert timeline.slept == [pytest.approx(SPACING_S - 0.5)]
+    assert "temperature" in answers[1]
 
 
 def test_a_failure_is_not_hidden_behind_the_old_value(sensor):
