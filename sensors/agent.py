@@ -437,4 +437,5 @@ class Agent:
         while not done() and self._clock() < deadline:
             self._wait(min(deadline, self._clock() + LOOK_AT_END_S))
             self._link.tick(self._now)
+            self._statements.tick(self._now)
             self._crew.hear_out(self._now)

@@ -25,7 +25,7 @@ from sensors.worker import Inline
 
 STAGGER_S = 0.02  # between two agents' starts: a broker takes its connections one after the other
 GOODBYE_S = 5.0  # for the last acknowledgements
-PATIENCE_S = 20.0  # for the agents to end
+PATIENCE_S = 60.0  # for the agents to end; one with 1,000 sensors has much to take back
 DESCRIPTORS = 8  # of one agent: its socket, its pipe, its outbox with two more files, and some to spare
 
 log = logging.getLogger("sensors")

@@ -80,9 +80,16 @@ class Leftovers:
         topics = [*sorted(self._known), self._topics.health, self._topics.about, self._topics.availability]
         self.left_behind = len(topics)
         for first in range(0, len(topics), PIECE):
-            for topic in topics[first : first + PIECE]:
+            piece = topics[first : first + PIECE]
+            self._leaving = set(piece)
+            for topic in piece:
                 self._statements.take_back(topic, now, self._left)
-            settle()
+            unanswered = -1
+            while self._leaving and len(self._leaving) != unanswered:  # a slow broker is waited for, a silent one not
+                unanswered = len(self._leaving)
+                settle()
+            if self._leaving:
+                return
 
     def disconnected(self) -> None:
         """Begin anew with the next connection."""
@@ -130,6 +137,7 @@ class Leftovers:
         )
 
     def _left(self, topic: str, reason_code: int) -> None:
+        self._leaving.discard(topic)
         if reason_code < REFUSED:
             self.left_behind -= 1
             self._forget(topic)
