@@ -51,6 +51,11 @@ class Home:
         )
         return self.processes.enter_context(running(self.path, "run", "--config", config, program="sensors"))
 
+    def stop(self, agent, name="pi"):
+        """Stop an agent in order, and wait until the service has heard all that it said."""
+        assert agent.stop(signal.SIGTERM)[0] == 0
+        eventually(lambda: self.ask("/api/status")["agents"][name] == "offline")
+
     def ask(self, path):
         return ControlClient(self.path / "d" / "control.sock").get(path)
 
@@ -118,7 +123,7 @@ def test_sensors_that_were_removed_or_renamed_leave_nothing(home):
     )
     assert home.devices()[f"{OWN}/corridor/availability"] == "online"
     assert not [topic for topic in home.rooms() if topic.startswith("home/bath/")]
-    assert agent.stop(signal.SIGTERM)[0] == 0
+    home.stop(agent)
     assert [one for one in home.ask("/api/topics") if one["topic"] == "home/bath/temperature"]  # the history stays
 
 
@@ -126,13 +131,13 @@ def test_a_sensor_that_moved_to_another_computer_stays(home):
     home.serve()
     agent = home.agent("hall", "bath")
     eventually(lambda: shown(home, "hall", "bath"))
-    assert agent.stop(signal.SIGTERM)[0] == 0
+    home.stop(agent)
     other = home.agent("bath", name="other")
     eventually(lambda: home.publisher("home/bath/temperature") == "other")
-    assert other.stop(signal.SIGTERM)[0] == 0  # nothing is said on the topic again, were it cleared
+    home.stop(other, "other")  # nothing is said on the topic again, were it cleared
     agent = home.agent("hall")
     eventually(lambda: f"{OWN}/bath/availability" not in home.devices())
-    assert agent.stop(signal.SIGTERM)[0] == 0
+    home.stop(agent)
     assert home.publisher("home/bath/temperature") == "other"
 
     # What moved is forgotten with the computer where it is now, and not with the one where it was.
@@ -154,7 +159,7 @@ def test_without_the_right_to_read_what_may_be_published_is_cleared_and_the_rest
     agent = home.agent("hall", "bath", "attic")
     eventually(lambda: len(home.devices()) == 6)
     eventually(lambda: shown(home, "hall", "bath", "attic"))
-    assert agent.stop(signal.SIGTERM)[0] == 0
+    home.stop(agent)
     assert home.service.stop(signal.SIGTERM)[0] == 0
     home.serve(RULES.format(granted='"home/hall/+", "home/bath/+"'))
     agent = home.agent("hall")
@@ -163,7 +168,7 @@ def test_without_the_right_to_read_what_may_be_published_is_cleared_and_the_rest
     assert "appliance pub -r -n -t home/attic/temperature" in said[-1]
     eventually(lambda: "home/bath/temperature" not in home.rooms())
     assert "home/attic/temperature" in home.rooms()
-    assert agent.stop(signal.SIGTERM)[0] == 0
+    home.stop(agent)
 
 
 def test_a_device_that_is_gone_is_forgotten(home):
@@ -174,7 +179,7 @@ def test_a_device_that_is_gone_is_forgotten(home):
     refused = appliance(home.path, *forget)
     assert (refused.returncode, refused.stdout) == (69, "")
     assert "pi is online; stop its agent first" in refused.stderr
-    assert agent.stop(signal.SIGTERM)[0] == 0
+    home.stop(agent)
     done = appliance(home.path, *forget)
     assert done.returncode == 0, done.stderr
     assert home.devices() == {}
