@@ -55,8 +55,8 @@ class Handler(Protocol):
     def unsent(self, tokens: Sequence[int]) -> None:
         """Know that a message grew too old while it waited for a place in the window."""
 
-    def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
-        """Take a message on a topic that was subscribed to."""
+    def commanded(self, topic: str, payload: bytes, *, retained: bool, by: str = "") -> None:
+        """Take a message on a topic that was subscribed to, `by` the agent that it names."""
 
     def refused(self, topic: str, reason: str) -> None:
         """Know that the broker does not grant a subscription."""
@@ -218,6 +218,11 @@ class Link:
             if mid is not None:
                 self._subscribing[mid] = tuple(topics)
 
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Hear no more of these topics."""
+        if self.up and self._client is not None and topics:
+            self._client.unsubscribe(list(topics))
+
     def close(self, *, with_will: bool = False) -> None:
         """Say goodbye and connect no more; the last bytes leave with `writable` while there is a `socket`.
 
@@ -360,7 +365,8 @@ class Link:
                 self._handler.refused(topic, str(reason))
 
     def _on_message(self, _client: "Client", _data: Any, message: "MQTTMessage") -> None:
-        self._handler.commanded(message.topic, bytes(message.payload), retained=message.retain)
+        by = next((value for name, value in getattr(message.properties, "UserProperty", ()) if name == "agent"), "")
+        self._handler.commanded(message.topic, bytes(message.payload), retained=message.retain, by=by)
 
     def _send_queued(self) -> None:
         while self._queue and self.up and self._client is not None and len(self._in_flight) < self.window:

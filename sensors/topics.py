@@ -41,6 +41,11 @@ def state_topic(site: str, room: str, label: str | None, measurement: str) -> st
     return "/".join(level for level in (site, room, label, measurement) if level)
 
 
+def place_of(state: str) -> str:
+    """Give what stands before the measurement: site/room, and the label where there is one."""
+    return state.rpartition("/")[0]
+
+
 def command_topic(state: str) -> str:
     """Topic where an actuator whose state is on `state` takes commands."""
     return f"{state}/set"
@@ -72,6 +77,11 @@ class AgentTopics:
     def health(self) -> str:
         """Counters: reads, failures and the outbox."""
         return device_topic(self.site, self.agent, "health")
+
+    @property
+    def own(self) -> str:
+        """Begins every topic below which this agent alone publishes."""
+        return device_topic(self.site, self.agent, "")
 
     def sensor_availability(self, sensor: str) -> str:
         """Topic that says when one sensor fails while the agent lives."""

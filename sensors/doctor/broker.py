@@ -38,7 +38,7 @@ class _Visit:
     def unsent(self, tokens: Sequence[int]) -> None:
         """Nothing is sent."""
 
-    def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
+    def commanded(self, topic: str, payload: bytes, *, retained: bool, by: str = "") -> None:
         """Nothing is subscribed to."""
 
     def refused(self, topic: str, reason: str) -> None:
