@@ -301,7 +301,8 @@ ARROWS = {
         "sensors.hw",
         "sensors.reading",
     },
-    "sensors.hw": {"sensors.driver"},  # whose errors it raises
+    "sensors.hw": {"sensors.driver", "sensors.library"},  # the errors that it raises, and their cure
+    "sensors.library": set(),
     "sensors.doctor": {
         "appliance.clock",
         "sensors.config",
@@ -312,6 +313,7 @@ ARROWS = {
         "sensors.drivers.host",
         "sensors.endpoint",
         "sensors.hw",
+        "sensors.library",
         "sensors.link",
     },
     "sensors.driver": {
@@ -326,7 +328,7 @@ ARROWS = {
     "sensors.interlock": set(),
     "sensors.keepsakes": set(),
     "sensors.backoff": set(),
-    "sensors.discovery": set(),
+    "sensors.discovery": {"sensors.library"},
     "sensors.endpoint": {"sensors.discovery", "sensors.trust"},
     "sensors.attempt": {"sensors.discovery", "sensors.endpoint", "sensors.trust"},
     "sensors.link": {
