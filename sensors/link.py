@@ -241,7 +241,7 @@ class Link:
         wait_s = min(TAKEN_OVER_WAIT_S * 2.0**self._taken_over, LONGEST_TAKEN_OVER_WAIT_S)
         self._taken_over = min(self._taken_over + 1, 30)
         self._lost(
-            f"another client connected to {self.place} with our client id {self._endpoint.client_id!r}: "
+            f"another client connected to {self.place} with our client id {self._endpoint.client_id}: "
             f"a second agent with the same site and agent{other and f', on {other}'}? Give each its own agent = …",
             wait_s,
         )

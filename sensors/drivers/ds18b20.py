@@ -157,7 +157,7 @@ def parse(report: str) -> tuple[bytes, int]:
     try:
         frame, thousandths = bytes.fromhex(data), int(value)
     except ValueError:
-        raise BadFrame(f"the kernel's answer is no measurement: {report[:80]!r}") from None
+        raise BadFrame(f"the kernel's answer is no measurement: {' '.join(report[:80].split())}") from None
     if not verdict.strip().endswith("YES"):
         raise BadFrame("the checksum is wrong; a stronger pull-up, a shorter cable or fewer branches help")
     return frame, thousandths
