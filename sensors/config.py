@@ -5,123 +5,23 @@ import socket
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from appliance.config import ConfigError, Document, field_names
 from appliance.devices import OFFLINE
-from appliance.settings import FilePath, Level
+from sensors.catalogue import meant
 from sensors.driver import DriverKind, channels_of, numbers_of
 from sensors.endpoint import Endpoint
+from sensors.keys import Broker, Keys, OutboxBounds, SensorKeys
 from sensors.registry import UnknownKind, driver_class
-from sensors.topics import AgentTopics, legal_level, state_topic
+from sensors.topics import AgentTopics, command_topic, legal_level, state_topic
 from sensors.treatment import Mistake, Treatment, mistake_among
 from sensors.trust import Trust, TrustError
 
 SYSTEM_DATA_DIR = Path("/var/lib/sensors")
 MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
-
-
-Seconds = Annotated[float, Meta(ge=0.1, le=604_800)]
-
-
-class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the readings go."""
-
-    host: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=253)] | None,
-        Meta(
-            description="Name or address of the broker. Absent: one found by mDNS, with `ca_file` or `tls = false`; "
-            "else the one on this computer.",
-        ),
-    ] = None
-    port: Annotated[
-        Annotated[int, Meta(ge=1, le=65_535)] | None,
-        Meta(description="Its TCP port; absent, the usual one: 1883, with TLS 8883."),
-    ] = None
-    tls: Annotated[
-        bool | None,
-        Meta(
-            description="Whether the connection is encrypted; absent, it is where one of the files below is named. "
-            "`false` without `host` takes whatever broker is found."
-        ),
-    ] = None
-    ca_file: Annotated[
-        FilePath,
-        Meta(
-            description="PEM file of the authority that the broker's certificate must come from; empty: the system's."
-        ),
-    ] = ""
-    cert_file: Annotated[
-        FilePath, Meta(description="PEM file of the agent's own certificate, where the broker wants one.")
-    ] = ""
-    key_file: Annotated[FilePath, Meta(description="PEM file of its private key; empty: it is in the same file.")] = ""
-    username: Annotated[str, Meta(max_length=1024, description="User name, where the broker wants one.")] = ""
-    password_file: Annotated[
-        FilePath,
-        Meta(description="File whose first line is the password; a plain name is a systemd credential of the service."),
-    ] = ""
-    keep_alive_s: Annotated[
-        int, Meta(ge=5, le=3_600, description="Silence after which the broker calls the agent offline, and half of it.")
-    ] = 30
-
-
-class OutboxBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much is kept while the broker is away; the oldest readings go first."""
-
-    max_readings: Annotated[int, Meta(ge=100, le=100_000_000, description="Readings kept for the broker.")] = 100_000
-    max_bytes: Annotated[
-        int, Meta(ge=65_536, le=1_099_511_627_776, description="Bytes of the readings kept for the broker.")
-    ] = 16_777_216
-
-
-class SensorKeys(Treatment, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys that every sensor has, whatever its kind; those for its numbers among them."""
-
-    name: Annotated[Level, Meta(description="Level of the sensor's own topics; unique on this agent.")]
-    kind: Annotated[str, Meta(description="Which driver reads it; `sensors list --kinds` names them.")]
-    room: Annotated[Level, Meta(description="Second level of its topics.")]
-    label: Annotated[
-        Level | None, Meta(description="Third level, where a room has two sensors that measure the same.")
-    ] = None
-    title: Annotated[str, Meta(max_length=200, description="Name for people, in any language.")] = ""
-    interval_s: Annotated[Seconds | None, Meta(description="Seconds between readings; the kind has a default.")] = None
-    offline_after: Annotated[
-        int, Meta(ge=1, le=1_000, description="Failures in a row after which the sensor is called offline.")
-    ] = 3
-    timeout_s: Annotated[
-        Seconds | None,
-        Meta(
-            description="It is called offline, too, when one of its numbers was not believable for so many seconds; "
-            "two intervals at least."
-        ),
-    ] = None
-    derived: Annotated[
-        tuple[Literal["dew_point", "absolute_humidity"], ...],
-        Meta(
-            description='Computed from temperature and humidity: `["dew_point", "absolute_humidity"]`.',
-            extra={"cure": 'give a list of "dew_point" and "absolute_humidity"'},
-        ),
-    ] = ()
-
-
-class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file; each `[[sensor]]` also holds the options of its kind."""
-
-    site: Annotated[Level, Meta(description="First level of this home's topics; the service's `site`.")] = "home"
-    agent: Annotated[
-        Level | None,
-        Meta(description="This agent's level below <site>/devices/; the host's name where absent."),
-    ] = None
-    name: Annotated[str, Meta(max_length=200, description="The agent's name for people, in any language.")] = ""
-    data_dir: Annotated[
-        FilePath, Meta(description="Directory of the outbox; empty means the usual place for the user.")
-    ] = ""
-    broker: Annotated[Broker, Meta(description="Where the readings go.")] = Broker()
-    outbox: Annotated[OutboxBounds, Meta(description="How much is kept while the broker is away.")] = OutboxBounds()
-    sensor: Annotated[list[dict[str, Any]], Meta(description="The sensors, one table each.")] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +48,15 @@ class SensorConfig:
         """What it says, as far as that is known before there is hardware."""
         told = [channel.measurement for channel in channels_of(self.driver, self.options)]
         return (*(told or numbers_of(self.driver, self.options) or ()), *self.keys.derived)
+
+    def topics(self, site: str) -> tuple[str, ...]:
+        """Where it says what, as far as that is known before there is hardware."""
+        return tuple(state_topic(site, self.keys.room, self.keys.label, each) for each in self.measurements)
+
+    def commands(self, site: str) -> tuple[str, ...]:
+        """Where it takes commands."""
+        switched = [each.measurement for each in channels_of(self.driver, self.options) if each.role == "switch"]
+        return tuple(command_topic(state_topic(site, self.keys.room, self.keys.label, each)) for each in switched)
 
     def mistake_among(self, measured: Collection[str]) -> Mistake | None:
         """Say what does not go with the numbers that the sensor measures."""
@@ -255,8 +164,7 @@ def read_sensor(document: Document, number: int) -> SensorConfig:
     try:
         driver = driver_class(kind)
     except UnknownKind as error:
-        problem, _, cure = str(error).partition("; ")
-        raise document.error((*place, "kind"), problem, cure or "see `sensors list --kinds`") from None
+        raise document.error((*place, "kind"), str(error), meant(kind)) from None
     own = field_names(SensorKeys) | field_names(driver.Options)
     names = [key for key, value in document.at(place).items() if isinstance(value, dict) and key not in own]
     keys = document.convert(SensorKeys, place, beside=driver.Options, apart=names)
@@ -327,10 +235,8 @@ def _refuse_shared_topics(document: Document, site: str, sensors: tuple[SensorCo
     """Refuse two sensors of one topic; what only drivers know the agent refuses as it builds them."""
     owners: dict[str, str] = {}
     for number, sensor in enumerate(sensors):
-        name, keys = sensor.name, sensor.keys
-        for measurement in sensor.measurements:
-            topic = state_topic(site, keys.room, keys.label, measurement)
-            if (owner := owners.setdefault(topic, name)) != name:
+        for topic in sensor.topics(site):
+            if (owner := owners.setdefault(topic, sensor.name)) != sensor.name:
                 raise document.error(
                     ("sensor", number, "label"),
                     f'{topic} already is a topic of sensor "{owner}"',

@@ -17,9 +17,10 @@ from appliance.config import Document
 from appliance.exits import Exit
 from appliance.settings import Rule, Rules, Settings, described
 from sensors.cli import _parser as build_sensors_parser
-from sensors.config import Keys, SensorKeys, read_sensor
+from sensors.config import read_sensor
 from sensors.drivers.gpio_input import WIRINGS
 from sensors.drivers.pulse_counter import METERS
+from sensors.keys import Keys, SensorKeys
 from sensors.registry import KINDS, driver_class
 
 ROOT = Path(__file__).parents[1]

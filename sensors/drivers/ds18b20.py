@@ -22,7 +22,10 @@ DeviceId = Annotated[
     str,
     Meta(
         pattern="^(10|22|28|3b|42)-[0-9a-f]{12}(?!\\n)$",
-        extra={"cure": "give its name below /sys/bus/w1/devices, such as 28-000803702e49"},
+        extra={
+            "takes": "a name as below /sys/bus/w1/devices",
+            "cure": "give its name below /sys/bus/w1/devices, such as 28-000803702e49",
+        },
     ),
 ]
 
