@@ -12,7 +12,9 @@ from sensors import output, simulate
 from sensors.output import say, say_json
 
 if TYPE_CHECKING:
+    from appliance.config import ConfigError
     from sensors.config import SensorsConfig
+    from sensors.doctor.finding import Finding
 
 DEFAULT_CONFIG = Path("/etc/appliance/sensors.toml")
 
@@ -55,11 +57,21 @@ def _done(arguments: argparse.Namespace) -> int:
         return int(arguments.command(arguments))
     except ConfigError as error:
         if getattr(arguments, "json", False):
-            facts = {"ok": False, "path": str(error.path), "line": error.line, "key": error.key}
-            say_json({**facts, "problem": error.problem, "cure": error.cure})
+            first, *others = map(_told, (error, *error.more))
+            say_json({"ok": False, **first, "more": others})
         else:
-            print(error, file=sys.stderr)
+            print(error, *error.more, sep="\n", file=sys.stderr)
         return BAD_CONFIG
+
+
+def _told(error: "ConfigError") -> dict[str, Any]:
+    return {
+        "path": str(error.path),
+        "line": error.line,
+        "key": error.key,
+        "problem": error.problem,
+        "cure": error.cure,
+    }
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -242,14 +254,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     from appliance.config import ConfigError  # noqa: PLC0415
     from sensors.doctor.examination import Examination, World  # noqa: PLC0415
-    from sensors.doctor.finding import wrong  # noqa: PLC0415
 
     findings, code = [], FAILED
     try:
         found = Examination(_load(arguments), World()).findings()
     except ConfigError as error:
-        place = f"{error.path}:{error.line}" if error.line else str(error.path or "configuration")
-        found = iter([wrong(place, f"{error.key}: {error.problem}" if error.key else error.problem, error.cure)])
+        found = map(_misfit, (error, *error.more))
         code = BAD_CONFIG
     for finding in found:
         findings.append(finding)
@@ -261,6 +271,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
     else:
         say(f"{count or 'nothing'} wrong")
     return code if count else OK
+
+
+def _misfit(error: "ConfigError") -> "Finding":
+    from sensors.doctor.finding import wrong  # noqa: PLC0415
+
+    place = f"{error.path}:{error.line}" if error.line else str(error.path or "configuration")
+    return wrong(place, f"{error.where}: {error.problem}" if error.key else error.problem, error.cure)
 
 
 def _load(arguments: argparse.Namespace) -> "SensorsConfig":

@@ -2,16 +2,16 @@
 
 import os
 import socket
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from appliance.config import ConfigError, Document, field_names
 from appliance.devices import OFFLINE
-from sensors.catalogue import meant
+from sensors.catalogue import kinds_with, meant
 from sensors.driver import DriverKind, channels_of, numbers_of
 from sensors.endpoint import Endpoint
 from sensors.keys import Broker, Keys, OutboxBounds, SensorKeys
@@ -21,6 +21,8 @@ from sensors.treatment import Mistake, Treatment, mistake_among
 from sensors.trust import Trust, TrustError
 
 SYSTEM_DATA_DIR = Path("/var/lib/sensors")
+T = TypeVar("T")
+
 MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
 
 
@@ -117,9 +119,60 @@ def config_of(text: str, path: Path) -> SensorsConfig:
     return _config(Document(path, text))
 
 
+class _Mistakes:
+    """Those of one file: the first ends the reading, and carries the others along."""
+
+    def __init__(self) -> None:
+        self._found: list[ConfigError] = []
+
+    def noting(self, step: Callable[..., T], *arguments: Any) -> T | None:
+        """Take a step; None where it finds a mistake."""
+        try:
+            return step(*arguments)
+        except ConfigError as error:
+            self._found.append(error)
+            return None
+
+    def tell(self) -> None:
+        """Raise ConfigError where there were any."""
+        if self._found:
+            first, *others = sorted(self._found, key=lambda error: error.line or 0)
+            first.more = tuple(others)
+            raise first
+
+
 def _config(document: Document) -> SensorsConfig:
-    keys = document.convert(Keys)
-    sensors = tuple(read_sensor(document, number) for number in range(len(keys.sensor)))
+    mistakes = _Mistakes()
+    keys = mistakes.noting(document.convert, Keys)
+    tables = document.data.get("sensor")
+    count = len(tables) if isinstance(tables, list) and all(isinstance(table, dict) for table in tables) else 0
+    read = [mistakes.noting(read_sensor, document, number) for number in range(count)]
+    sensors = tuple(sensor for sensor in read if sensor is not None)
+    password = trust = None
+    if keys is not None:
+        password = mistakes.noting(_password, document, keys.broker)
+        trust = mistakes.noting(_trust, document, keys.broker)
+        if len(sensors) == count:  # else they are not known well enough
+            mistakes.noting(_refuse_namesakes, document, sensors)
+            mistakes.noting(_refuse_shared_topics, document, keys.site, sensors)
+            mistakes.noting(_refuse_lonely_interlocks, document, sensors)
+            mistakes.noting(_refuse_shared_hardware, document, sensors)
+    mistakes.tell()
+    keys = keys or Keys()  # there is one: what cannot be read is a mistake
+    return SensorsConfig(
+        site=keys.site,
+        agent=keys.agent or legal_level(socket.gethostname(), "agent"),
+        name=keys.name,
+        data_dir=Path(keys.data_dir) if keys.data_dir else usual_data_dir(),
+        broker=keys.broker,
+        password=password,
+        trust=trust,
+        outbox=keys.outbox,
+        sensors=sensors,
+    )
+
+
+def _refuse_namesakes(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
     seen: dict[str, int] = {}
     for number, sensor in enumerate(sensors):
         if sensor.name in seen:
@@ -129,20 +182,6 @@ def _config(document: Document) -> SensorsConfig:
                 "give each sensor a name of its own",
             )
         seen[sensor.name] = number
-    _refuse_shared_topics(document, keys.site, sensors)
-    _refuse_lonely_interlocks(document, sensors)
-    _refuse_shared_hardware(document, sensors)
-    return SensorsConfig(
-        site=keys.site,
-        agent=keys.agent or legal_level(socket.gethostname(), "agent"),
-        name=keys.name,
-        data_dir=Path(keys.data_dir) if keys.data_dir else usual_data_dir(),
-        broker=keys.broker,
-        password=_password(document, keys.broker),
-        trust=_trust(document, keys.broker),
-        outbox=keys.outbox,
-        sensors=sensors,
-    )
 
 
 def usual_data_dir() -> Path:
@@ -167,6 +206,11 @@ def read_sensor(document: Document, number: int) -> SensorConfig:
         raise document.error((*place, "kind"), str(error), meant(kind)) from None
     own = field_names(SensorKeys) | field_names(driver.Options)
     names = [key for key, value in document.at(place).items() if isinstance(value, dict) and key not in own]
+    for key in document.at(place).keys() - own - set(names):
+        if others := kinds_with(key):
+            raise document.error(
+                (*place, key), f"a {kind} has no such key", f"remove it; it is one of {', '.join(others)}"
+            )
     keys = document.convert(SensorKeys, place, beside=driver.Options, apart=names)
     options = document.convert(driver.Options, place, beside=SensorKeys, apart=names)
     tables = {name: document.convert(Treatment, (*place, name)) for name in names}

@@ -20,6 +20,7 @@ from sensors.keepsakes import Keepsakes
 from sensors.reading import Reading
 
 ROOT = Path(__file__).parents[2]
+KEYS = ["broker.port", 'sensor[1].intervall_s of "kitchen"', 'sensor[2].model of "b"']
 HOUSE = """
 agent = "house"
 [[sensor]]
@@ -302,7 +303,7 @@ def test_doctor_of_a_broken_configuration(sensors, config):
     assert code == cli.BAD_CONFIG
     (found,) = json.loads(out)
     assert (found["level"], found["about"]) == ("wrong", f"{config}:8")
-    assert found["what"].startswith("sensor[1].intervall_s: ")
+    assert found["what"].startswith('sensor[1].intervall_s of "kitchen": ')
     assert found["cure"]
     code, out, _ = sensors("doctor", "--config", config.with_name("none.toml"))
     assert code == cli.BAD_CONFIG
@@ -354,8 +355,25 @@ def test_a_broken_configuration_is_one_line(sensors, config, command):
     code, out, err = sensors(*command, "--config", config)
     assert (code, out) == (cli.BAD_CONFIG, "")
     assert err.count("\n") == 1
-    assert f"{config}:8: sensor[1].intervall_s: " in err
+    assert f'{config}:8: sensor[1].intervall_s of "kitchen": ' in err
     assert "interval_s" in err
+
+
+def test_every_mistake_of_a_file_is_told_at_once(sensors, config):
+    config.write_text(
+        "[broker]\nport = 0\n"
+        + HOUSE.replace("interval_s", "intervall_s")
+        .replace('"relay"\nkind', '"b"\nkind', 1)
+        .replace('model = "relay"', 'model = "castle"')
+    )
+    code, out, err = sensors("check", "--config", config)
+    assert (code, out) == (cli.BAD_CONFIG, "")
+    assert [line.split(": ")[1] for line in err.splitlines()] == KEYS
+    facts = json.loads(sensors("check", "--config", config, "--json")[1])
+    assert [facts["key"], *(each["key"] for each in facts["more"])] == [key.partition(" ")[0] for key in KEYS]
+    code, out, _ = sensors("doctor", "--config", config)
+    assert code == cli.BAD_CONFIG
+    assert out.splitlines()[-1] == "3 wrong"
 
 
 def test_a_broken_configuration_as_json(sensors, config):
