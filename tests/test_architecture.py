@@ -313,6 +313,7 @@ ARROWS = {
     "sensors.library": set(),
     "sensors.doctor": {
         "appliance.clock",
+        "appliance.devices",
         "sensors.config",
         "sensors.driver",
         "sensors.drivers",

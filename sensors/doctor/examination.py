@@ -73,7 +73,7 @@ class Examination:
             ("computer", self._look_at_computer),
             ("libraries", self._look_at_libraries),
             ("premises", self._look_at_premises),
-            ("broker", lambda: [broker_finding(self._config.endpoint)]),
+            ("broker", lambda: [broker_finding(self._config.endpoint, agent_runs=self.agent is not None)]),
             ("1-Wire", self._look_at_one_wire),
             ("I²C", self._look_at_buses),
             ("DHT", self._look_at_kernel_dht),

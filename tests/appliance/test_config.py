@@ -227,8 +227,7 @@ class TestOneTableOfAList:
             ),
             (
                 "pin = 3\neither = false",
-                f"a.toml:11: sensor[2].either{OF}: false will not do; give a whole number or give text in "
-                '"quotation marks"',
+                f'a.toml:11: sensor[2].either{OF}: false will not do; give a whole number or give text in "quotation',
             ),
             (
                 "pin = 3\nrooms.a.delta = 9",
