@@ -153,10 +153,10 @@ def pytest_sessionstart(session):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Long tests, and those that make a virtual machine, run only when asked for by an expression of markers."""
+    """Long tests run only when asked for by an expression of markers."""
     if config.option.markexpr:
         return
-    asked_for = [item for item in items if any(map(item.get_closest_marker, ("soak", "vm")))]
+    asked_for = [item for item in items if item.get_closest_marker("soak")]
     if asked_for:
         config.hook.pytest_deselected(items=asked_for)
         items[:] = [item for item in items if item not in asked_for]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Literal, Protocol
 
 from sensors.driver import DriverUnavailable
@@ -36,7 +36,7 @@ class InputLine(Protocol):
         """
 
     def close(self) -> None:
-        """Give the pin back; may be called twice."""
+        """Tell nobody any more, so that another may have the pin; may be called twice."""
 
 
 class OutputLine(Protocol):
@@ -110,6 +110,9 @@ class GpiozeroGpio:
     """Pins through gpiozero and one of its pin factories: lgpio's on a Pi, the mock's in tests."""
 
     def __init__(self, factory: Any) -> None:
+        # gpiozero closes a device that failed half-way when Python collects it; where that happens while it reserves
+        # the next pin, a plain lock, which is its own, is waited for by the thread that holds it, for ever.
+        factory._res_lock = RLock()  # noqa: SLF001
         self._factory = factory
         self._lock = Lock()
         self._resting: dict[int, Any] = {}  # outputs that were given back and are still driven, by pin

@@ -1,7 +1,7 @@
 """GPIO chips as the kernel shows them: labels, who holds a line, and the edges of one that is asked. No library.
 
 The calls are those of linux/gpio.h, version 2, which every kernel since 5.10 has. Only `drawn` and `edges` take a line,
-and give it back.
+and give it back: gpiozero's pins on lgpio stay claimed for as long as the process lives.
 """
 
 import fcntl

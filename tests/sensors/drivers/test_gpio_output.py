@@ -5,7 +5,6 @@ import threading
 
 import msgspec
 import pytest
-from gpiozero.pins.mock import MockFactory
 from mosquitto_peer import eventually
 
 from appliance.config import ConfigError
@@ -13,7 +12,7 @@ from sensors.config import load_config
 from sensors.driver import Disconnected, DriverContext, DriverUnavailable, Linked, SensorError, Switched, TimedOut
 from sensors.drivers import gpio_output
 from sensors.drivers.gpio_output import LOOK_EVERY_S, RETRY_S, GpioOutput
-from sensors.hw.gpio import FakeGpio, GpiozeroGpio
+from sensors.hw.gpio import FakeGpio
 from sensors.interlock import Interlocks
 from sensors.keepsakes import Keepsakes
 
@@ -91,16 +90,14 @@ def house():
 
 
 @pytest.fixture
-def mock():
-    """A house on gpiozero's mock pins, and how their levels were since the start."""
-    factory = MockFactory()
-    house = House(GpiozeroGpio(factory))
-    house.history = lambda pin: [state.state for state in factory.pin(pin).states]
-    house.function = lambda pin: factory.pin(pin).function
+def wired(pins):
+    """A house on pins, and how their levels were since the start."""
+    house = House(pins.gpio)
+    house.history = lambda pin: [state.state for state in pins.pin(pin).states]
+    house.function = lambda pin: pins.pin(pin).function
     yield house
     for output in house.outputs:
         output.close()
-    factory.close()
 
 
 def levels(house, pin=17):
@@ -114,18 +111,18 @@ def is_on(output):
 # Levels, commands and states
 
 
-def test_it_takes_commands_and_says_what_became_of_them(mock):
-    relay = mock.watched()
+def test_it_takes_commands_and_says_what_became_of_them(wired):
+    relay = wired.watched()
     assert isinstance(relay, Switched)
     assert isinstance(relay, Linked)
     (channel,) = relay.channels
     assert (channel.measurement, channel.role) == ("relay", "switch")
     assert relay.heard.next() is OFF
     relay.switch("relay", ON)
-    assert mock.history(17)[-1] is True
+    assert wired.history(17)[-1] is True
     relay.switch("relay", OFF)
     relay.switch("relay", OFF)  # already so: said again, for who thinks otherwise
-    assert mock.history(17) == [False, True, False]
+    assert wired.history(17) == [False, True, False]
     assert relay.heard.all()[-1] is OFF
 
 
@@ -155,11 +152,11 @@ STARTS = [  # keys, what the pin goes through from the moment it is taken
 
 @pytest.mark.parametrize(("keys", "seen"), STARTS)
 @pytest.mark.parametrize("pin", [17, 2])  # GPIO2 is high before it is taken, by a resistor on the board
-def test_the_pin_starts_at_its_level_and_at_no_other(mock, keys, seen, pin):
-    mock.watched(pin=pin, **keys)
+def test_the_pin_starts_at_its_level_and_at_no_other(wired, keys, seen, pin):
+    wired.watched(pin=pin, **keys)
     before = pin == 2
-    assert mock.history(pin) == ([before, *seen] if seen != [before] else [before])
-    assert mock.function(pin) == "output"
+    assert wired.history(pin) == ([before, *seen] if seen != [before] else [before])
+    assert wired.function(pin) == "output"
 
 
 ENDS = [  # stop, was on, level at the end
@@ -172,27 +169,27 @@ ENDS = [  # stop, was on, level at the end
 
 @pytest.mark.parametrize("active", ["high", "low"])
 @pytest.mark.parametrize(("stop", "was", "end"), ENDS)
-def test_the_pin_is_left_driven_in_the_state_for_the_end(mock, stop, was, end, active):
-    relay = mock.watched(active=active, stop=stop)
+def test_the_pin_is_left_driven_in_the_state_for_the_end(wired, stop, was, end, active):
+    relay = wired.watched(active=active, stop=stop)
     relay.switch("relay", was)
-    before = mock.history(17)
-    mock.close(relay)
+    before = wired.history(17)
+    wired.close(relay)
     relay.close()
-    assert mock.function(17) == "output"
-    assert mock.history(17) == (before if end is was else [*before, not before[-1]])
+    assert wired.function(17) == "output"
+    assert wired.history(17) == (before if end is was else [*before, not before[-1]])
     assert relay.heard.all()[-1] is end
     with pytest.raises(SensorError, match="not at work"):
         relay.switch("relay", ON)
 
 
-def test_a_pin_that_was_left_on_is_taken_over_without_a_gap(mock):
-    relay = mock.watched(start="last", stop="last", active="low")
+def test_a_pin_that_was_left_on_is_taken_over_without_a_gap(wired):
+    relay = wired.watched(start="last", stop="last", active="low")
     relay.switch("relay", ON)
-    before = mock.history(17)
-    mock.close(relay)
-    again = mock.watched(start="last", stop="last", active="low")
+    before = wired.history(17)
+    wired.close(relay)
+    again = wired.watched(start="last", stop="last", active="low")
     assert again.heard.next() is ON
-    assert mock.history(17) == before
+    assert wired.history(17) == before
 
 
 def test_closing_before_watching_leaves_the_state_for_the_end(house):
@@ -316,10 +313,10 @@ def test_a_pulse_is_ended_by_off_and_begun_again_by_on(house):
     assert not is_on(door)
 
 
-def test_a_pulse_in_real_time(mock):
-    mock.build = lambda *_, **__: None
+def test_a_pulse_in_real_time(wired):
+    wired.build = lambda *_, **__: None
     options = GpioOutput.Options(pin=17, output="relay", pulse_s=0.05)
-    door = GpioOutput.build(options, DriverContext(name="door", gpio=mock.gpio))
+    door = GpioOutput.build(options, DriverContext(name="door", gpio=wired.gpio))
     heard = Heard()
     door.watch(heard.put)
     door.switch("relay", ON)
@@ -328,7 +325,7 @@ def test_a_pulse_in_real_time(mock):
     states = [heard.next(), heard.next()]
     door.close()
     assert states[-1] is OFF
-    assert mock.history(17) == [False, True, False]
+    assert wired.history(17) == [False, True, False]
 
 
 def test_a_siren_falls_silent(house, caplog):
@@ -828,19 +825,19 @@ def test_a_command_under_way_at_the_end_is_answered(house):
     }
 
 
-def test_closing_ends_the_thread_and_frees_the_pin(mock):
+def test_closing_ends_the_thread_and_frees_the_pin(wired):
     before = threading.active_count()
-    relay = mock.watched()
+    relay = wired.watched()
     assert threading.active_count() == before + 1
-    mock.close(relay)
+    wired.close(relay)
     assert threading.active_count() == before
-    mock.watched()
+    wired.watched()
 
 
-def test_a_taken_pin_is_unavailable(mock):
-    mock.watched()
+def test_a_taken_pin_is_unavailable(wired):
+    wired.watched()
     with pytest.raises(DriverUnavailable, match="GPIO17 is used by another sensor"):
-        mock.build("lamp")
+        wired.build("lamp")
 
 
 # The configuration

@@ -8,7 +8,6 @@ from textwrap import dedent
 
 import msgspec
 import pytest
-from gpiozero.pins.mock import MockFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,7 @@ from appliance.store.rollup import is_counter, roll
 from sensors.config import SensorConfig, SensorKeys
 from sensors.driver import DriverContext, DriverUnavailable, Polled
 from sensors.drivers.pulse_counter import METERS, PulseCounter, Pulses, Rate
-from sensors.hw.gpio import FakeGpio, GpiozeroGpio
+from sensors.hw.gpio import FakeGpio
 from sensors.keepsakes import RETRY_S, WRITE_EVERY_S, Keepsakes
 from sensors.sensor import Sensor
 from sensors.topics import AgentTopics
@@ -416,11 +415,10 @@ def test_what_was_read_is_shown_raw():
     assert meter.sensor.read()[0].raw == "2 pulses since the start, 4 edges, level high"
 
 
-def test_gpiozero_counts_without_a_loss_at_50_hz():
-    factory = MockFactory()
+def test_gpiozero_counts_without_a_loss_at_50_hz(pins):
     options = PulseCounter.Options(pin=17, counts="water", per_pulse=1, debounce_s=0)
-    sensor = PulseCounter.build(options, DriverContext(name="meter", gpio=GpiozeroGpio(factory)))
-    pin, pause = factory.pin(17), threading.Event()
+    sensor = PulseCounter.build(options, DriverContext(name="meter", gpio=pins.gpio))
+    pin, pause = pins.pin(17), threading.Event()
 
     def run():
         due = time.monotonic()
@@ -437,31 +435,30 @@ def test_gpiozero_counts_without_a_loss_at_50_hz():
         totals.append(sensor.read()[0].value)
         pause.wait(0.02)
     thread.join()
+    pins.settle()
     totals.append(sensor.read()[0].value)
     assert totals == sorted(totals)
     assert totals[-1] == 25
     sensor.close()
     sensor.close()
-    again = PulseCounter.build(options, DriverContext(name="meter", gpio=GpiozeroGpio(factory)))
+    again = PulseCounter.build(options, DriverContext(name="meter", gpio=pins.gpio))
     again.close()
-    factory.close()
 
 
 @pytest.mark.parametrize(("keys", "active"), [({}, False), ({"pull": "down", "active": "high"}, True)])
-def test_gpiozero_counts_either_level(keys, active):
-    factory = MockFactory()
+def test_gpiozero_counts_either_level(pins, keys, active):
     options = msgspec.convert({"pin": 4, "counts": "rain", "per_pulse": 0.2794, **keys}, PulseCounter.Options)
     sensor = PulseCounter.build(
-        msgspec.structs.replace(options, debounce_s=0), DriverContext(name="rain", gpio=GpiozeroGpio(factory))
+        msgspec.structs.replace(options, debounce_s=0), DriverContext(name="rain", gpio=pins.gpio)
     )
-    pin = factory.pin(4)
+    pin = pins.pin(4)
     assert pin.state is not active
     for _ in range(4):
         pin.drive_high() if active else pin.drive_low()
         pin.drive_low() if active else pin.drive_high()
+    pins.settle()
     assert sensor.read()[0].value == pytest.approx(4 * 0.2794)
     sensor.close()
-    factory.close()
 
 
 def test_a_taken_pin_is_unavailable_and_a_failing_one_is_given_back(monkeypatch):

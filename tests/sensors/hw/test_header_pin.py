@@ -23,7 +23,6 @@ class FakeLgpio(ModuleType):
         self.levels = {}
         self.modes = {}
         self.told = {}
-        self.cancelled = []
 
     def gpiochip_open(self, number):
         return number
@@ -60,10 +59,11 @@ class FakeLgpio(ModuleType):
 
     def callback(self, _handle, pin, _edges, func):
         self.told[pin] = func
+        told = self.told
 
         class Callback:
-            def cancel(_self):  # noqa: N805 self is lgpio
-                self.cancelled.append(pin)
+            def cancel(self):
+                del told[pin]
 
         return Callback()
 
@@ -123,34 +123,32 @@ def test_an_output_given_back_stays_driven_and_can_be_taken_again(lgpio, gpio):
     assert lgpio.levels[17] == [1, 1, 0]
 
 
-@pytest.mark.parametrize("edges", [False, True])
-def test_an_input_is_claimed_and_free_when_it_is_closed(lgpio, gpio, edges):
+def test_an_input_is_claimed_as_gpiozero_does_and_keeps_its_edges(lgpio, gpio):
     line = gpio.open_input(17, "up")
-    assert [claim[0] for claim in lgpio.claims[:4]] == ["input", "input", "free", "input"]
+    assert [claim[0] for claim in lgpio.claims] == ["input", "input", "free", "input", "alert"]
     assert lgpio.claims[0] == ("input", 17, FakeLgpio.SET_PULL_NONE)
     assert lgpio.claims[3] == ("input", 17, FakeLgpio.SET_PULL_UP)
-    if edges:
-        line.on_edge(lambda _level, _at: None)
     line.close()
-    assert lgpio.claims[-1] == ("free", 17)
-    assert lgpio.cancelled == [17]
-    count = len(lgpio.claims)
-    line.close()
-    gpio._factory.close()
-    assert len(lgpio.claims) == count
-
-
-def test_an_input_that_was_closed_can_be_taken_again_as_either(lgpio, gpio):
-    gpio.open_input(17, "up").close()
+    assert lgpio.told == {}
+    again = gpio.open_input(17, "up")
+    assert len(lgpio.claims) == 5
     seen = []
-    line = gpio.open_input(17, "down")
-    line.on_edge(lambda level, _at: seen.append(level))
-    lgpio.told[17](0, 17, 1, 1_000_000_000)
+    again.on_edge(lambda level, _at: seen.append(level))
+    lgpio.told[17](0, 17, 1, 0)
     assert seen == [True]
+    again.close()
+    again.close()
+    assert len(lgpio.claims) == 5
+
+
+def test_an_input_that_is_drawn_another_way_is_claimed_anew(lgpio, gpio):
+    gpio.open_input(17, "up").close()
+    del lgpio.claims[:]
+    line = gpio.open_input(17, "down")
+    assert lgpio.claims == [("free", 17), ("input", 17, FakeLgpio.SET_PULL_DOWN), ("alert", 17, 3, 64)]
     line.close()
-    output = gpio.open_output(17, True, False)
+    gpio.open_output(17, True, False)
     assert lgpio.claims[-1] == ("output", 17, 1, FakeLgpio.SET_PULL_DOWN)
-    output.close()
 
 
 def test_an_output_that_cannot_be_claimed_leaves_nothing_behind(lgpio, gpio, monkeypatch):
