@@ -208,9 +208,8 @@ def read_sensor(document: Document, number: int) -> SensorConfig:
     names = [key for key, value in document.at(place).items() if isinstance(value, dict) and key not in own]
     for key in document.at(place).keys() - own - set(names):
         if others := kinds_with(key):
-            raise document.error(
-                (*place, key), f"a {kind} has no such key", f"remove it; it is one of {', '.join(others)}"
-            )
+            has = f"{others[0]} has" if len(others) == 1 else f"{', '.join(others)} have"
+            raise document.error((*place, key), f"a sensor of kind {kind} has no such key", f"remove it: only {has} it")
     keys = document.convert(SensorKeys, place, beside=driver.Options, apart=names)
     options = document.convert(driver.Options, place, beside=SensorKeys, apart=names)
     tables = {name: document.convert(Treatment, (*place, name)) for name in names}

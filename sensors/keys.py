@@ -48,7 +48,12 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(description="File whose first line is the password; a plain name is a systemd credential of the service."),
     ] = ""
     keep_alive_s: Annotated[
-        int, Meta(ge=5, le=3_600, description="Silence after which the broker calls the agent offline, and half of it.")
+        int,
+        Meta(
+            ge=5,
+            le=3_600,
+            description="Seconds; after half as long again without a word from the agent, the broker calls it offline.",
+        ),
     ] = 30
 
 
@@ -64,9 +69,13 @@ class OutboxBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class SensorKeys(Treatment, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The keys that every sensor has, whatever its kind; those for its numbers among them."""
 
-    name: Annotated[Level, Meta(description="Level of the sensor's own topics; unique on this agent.")]
-    kind: Annotated[str, Meta(description="Which driver reads it; `sensors list --kinds` names them.")]
-    room: Annotated[Level, Meta(description="Second level of its topics.")]
+    name: Annotated[
+        Level, Meta(description="What you call it, such as bath-air; no two sensors of an agent have one name.")
+    ]
+    kind: Annotated[
+        str, Meta(description="What it is, such as bme280 or gpio_input; `sensors list --kinds` explains all.")
+    ]
+    room: Annotated[Level, Meta(description="Where it is, such as bath: the second level of its topics.")]
     label: Annotated[
         Level | None, Meta(description="Third level, where a room has two sensors that measure the same.")
     ] = None
@@ -94,7 +103,13 @@ class SensorKeys(Treatment, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; each `[[sensor]]` also holds the options of its kind."""
 
-    site: Annotated[Level, Meta(description="First level of this home's topics; the service's `site`.")] = "home"
+    site: Annotated[
+        Level,
+        Meta(
+            description="First level of this home's topics: the `site` of the service, whose page and history leave "
+            "other sites out."
+        ),
+    ] = "home"
     agent: Annotated[
         Level | None,
         Meta(description="This agent's level below <site>/devices/; the host's name where absent."),
