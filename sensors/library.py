@@ -11,7 +11,7 @@ PACKAGES: Final = {
     "adafruit_extended_bus": "adafruit-extended-bus",
     **dict.fromkeys(BLINKA, "adafruit-blinka"),
 }
-DEBIAN: Final = {"gpiozero": "python3-gpiozero", "lgpio": "python3-lgpio", "zeroconf": "python3-zeroconf"}
+DEBIAN: Final = {"gpiozero": "python3-gpiozero", "lgpio": "python3-lgpio"}  # new enough on Raspberry Pi OS
 WHEELS_BELOW: Final = (3, 13)  # of lgpio; for newer Pythons pip takes an empty shell in its place
 
 

@@ -48,7 +48,7 @@ def test_a_virtual_environment_without_pip_has_that_of_its_python(python):
 def test_the_python_of_the_system_takes_packages_of_the_system(python):
     python(venv=False)
     assert cure("gpiozero.pins.lgpio") == "`sudo apt install python3-gpiozero`"
-    assert cure("zeroconf") == "`sudo apt install python3-zeroconf`"
+    assert cure("lgpio") == "`sudo apt install python3-lgpio`"
 
 
 def test_what_the_system_has_no_package_of_wants_a_virtual_environment(python):
