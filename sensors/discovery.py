@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from sensors.library import cure
+
 if TYPE_CHECKING:
     from zeroconf import Zeroconf
 
@@ -144,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         found = browse(options.service, options.site, options.seconds, options.interface)
     except ImportError:
-        sys.stderr.write("zeroconf is missing; pip install zeroconf, or set broker.host\n")
+        sys.stderr.write(f"the library zeroconf is missing; {cure('zeroconf')}, or set broker.host\n")
         return 1
     except OSError as error:
         sys.stderr.write(f"{error.strerror or error}; set broker.host\n")

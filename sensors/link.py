@@ -31,6 +31,7 @@ CUT_SHORT = 3  # connections cut this often before they settled look like two ag
 REFUSED_WAIT_S = 10.0  # wrong password, not allowed: a person must act
 TAKEN_OVER_WAIT_S = 30.0  # two agents with one name must not throw each other out in turns: each time twice as long
 LONGEST_TAKEN_OVER_WAIT_S = 960.0
+MOST_WORDS = 300  # characters of what a broker says of a refusal
 WINDOW = 50  # messages in flight; the broker may allow fewer
 QUEUE = 500  # messages waiting for a place in the window
 MAX_PACKET_BYTES = 131_072  # of ours; the broker may allow less
@@ -246,7 +247,7 @@ class Link:
         wait_s = min(TAKEN_OVER_WAIT_S * 2.0**self._taken_over, LONGEST_TAKEN_OVER_WAIT_S)
         self._taken_over = min(self._taken_over + 1, 30)
         self._lost(
-            f"another client connected to {self.place} with our client id {self._endpoint.client_id!r}: "
+            f"another client connected to {self.place} with our client id {self._endpoint.client_id}: "
             f"a second agent with the same site and agent{other and f', on {other}'}? Give each its own agent = …",
             wait_s,
         )
@@ -332,7 +333,10 @@ class Link:
 
     def _on_connect(self, _client: "Client", _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._lost(f"{self.place} refuses the connection ({reason}); {cure(reason.value)}", REFUSED_WAIT_S)
+            words = " ".join(str(getattr(properties, "ReasonString", "")).split())[:MOST_WORDS]
+            said = f"{reason}: {words}" if words else str(reason)
+            what_to_do = cure(reason.value, self._endpoint.will_topic)
+            self._lost(f"{self.place} refuses the connection ({said}); {what_to_do}", REFUSED_WAIT_S)
             return
         self.up = True
         self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))

@@ -180,14 +180,14 @@ def _address(text: str) -> tuple[str, int | None]:
     host = host.removeprefix("[").removesuffix("]")
     good = not colon or (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536)
     if not host or not good:
-        raise argparse.ArgumentTypeError(f"{text!r} is no address; write HOST:PORT, as in hub.local:1883")
+        raise argparse.ArgumentTypeError(f'"{text}" is no address; write HOST:PORT, as in hub.local:1883')
     return host, int(port) if port else None
 
 
 def _count(most: int) -> Callable[[str], int]:
     def count(text: str) -> int:
         if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
+            raise argparse.ArgumentTypeError(f'"{text}" is not a number from 1 to {most}')
         return int(text)
 
     return count
@@ -196,7 +196,7 @@ def _count(most: int) -> Callable[[str], int]:
 def _seconds(text: str) -> float:
     number = _rate(text)
     if not LEAST_INTERVAL_S <= number <= LONGEST_INTERVAL_S:
-        raise argparse.ArgumentTypeError(f"{text!r}: from {LEAST_INTERVAL_S:g} s to a week can be waited")
+        raise argparse.ArgumentTypeError(f'"{text}": from {LEAST_INTERVAL_S:g} s to a week can be waited')
     return number
 
 
@@ -206,7 +206,7 @@ def _rate(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number above 0')
     return number
 
 

@@ -23,9 +23,9 @@ def check_level(level: str) -> None:
     if not level:
         raise ValueError("is empty")
     if not _LEVEL.fullmatch(level):
-        raise ValueError(f"{level!r} may hold only a-z, 0-9, _ and -")
+        raise ValueError(f'"{level}" may hold only a-z, 0-9, _ and -')
     if level in RESERVED_LEVELS:
-        raise ValueError(f"{level!r} is reserved")
+        raise ValueError(f'"{level}" is reserved')
     if len(level) > MAX_LEVEL_CHARACTERS:
         raise ValueError(f"has {len(level)} characters, {MAX_LEVEL_CHARACTERS} are the most")
 
@@ -100,6 +100,15 @@ def payload_of(value: Value, decimals: int | None = None) -> str:
     return text[1:] if text.startswith("-") and float(text) == 0 else text  # no -0.0
 
 
+def quoted(payload: bytes) -> str:
+    """Show a command to people, the beginning of a long one; what cannot be shown is a small box."""
+    if not payload:
+        return "an empty message"
+    text = payload[:LONGEST_COMMAND].decode("utf-8", "replace")
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return f'"{shown}{"…" if len(payload) > LONGEST_COMMAND else ""}"'
+
+
 def command_of(payload: bytes, present: bool | None) -> bool:  # noqa: FBT001 the state is the value
     """Read a command: True for on. ValueError says what is wrong; TOGGLE needs the `present` state."""
     word = payload.decode("utf-8", "replace").strip().upper() if len(payload) <= LONGEST_COMMAND else ""
@@ -108,5 +117,5 @@ def command_of(payload: bytes, present: bool | None) -> bool:  # noqa: FBT001 th
             raise ValueError("TOGGLE, but the present state is not known yet; send ON or OFF")
         return not present
     if word not in (ON, OFF):
-        raise ValueError(f"{payload[:LONGEST_COMMAND]!r} is no command; ON, OFF and TOGGLE are")
+        raise ValueError(f"{quoted(payload)} is no command; ON, OFF and TOGGLE are")
     return word == ON
