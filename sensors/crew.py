@@ -151,8 +151,7 @@ class Crew:
             sensor.forget_sent()
             self._schedule.soon(sensor.name, now, within_s)
             if isinstance(sensor.driver, Watched) and sensor.standing.online:
-                present = [Reading(measurement, state) for measurement, state in sensor.present.items()]
-                self._listener.measured(sensor.outgoing(present, now)[0], self._wall_clock())
+                self._say_present(sensor)
 
     def link(self, *, up: bool, silent_s: float = 0.0) -> None:
         """Tell the actuators whether anybody can command them, or since when nobody can."""
@@ -233,7 +232,7 @@ class Crew:
                 self._built(sensor, outcome.result)  # late is better than holding pins that nobody knows of
             case "read" if in_time and outcome.error is None:
                 self._schedule.succeeded(sensor.name, self._now)
-                if outcome.result != []:  # nothing yet is neither good nor bad
+                if outcome.result not in ([], ()):  # nothing yet is neither good nor bad
                     self._take(sensor, outcome.result, self._wall_clock())
             case "watch" if outcome.error is None:
                 self._fine(sensor)
@@ -254,8 +253,8 @@ class Crew:
     def _overdue(self, sensor: Sensor, job: str) -> None:
         if (measurement := switched(job)) is not None:
             self._commands.overdue(sensor, measurement, self._now)
-        else:
-            self._failed(sensor, TimedOut(f"its {job} takes too long and was given up"))
+        else:  # a watch is not tried again: there will be no second failure
+            self._failed(sensor, TimedOut(f"its {job} takes too long and was given up"), final=job == "watch")
 
     def _built(self, sensor: Sensor, driver: Driver) -> None:
         try:
@@ -345,8 +344,13 @@ class Crew:
             elif isinstance(sensor.driver, Watched) and not isinstance(sensor.driver, Polled):
                 if sensor.driver.trouble is not None:
                     self._failed(sensor, sensor.driver.trouble, final=True)
-                elif sensor.standing.online is False and silent is None:
+                elif sensor.standing.online is False and silent is None and not self._workers[sensor.name].stuck:
                     self._fine(sensor)
+                    self._say_present(sensor)  # the broker may have lost it while `say_again` passed the sensor by
+
+    def _say_present(self, sensor: Sensor) -> None:
+        present = [Reading(measurement, state) for measurement, state in sensor.present.items()]
+        self._listener.measured(sensor.outgoing(present, self._now)[0], self._wall_clock())
 
 
 def _closing(name: str, driver: Driver) -> threading.Thread:

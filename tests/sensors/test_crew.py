@@ -95,7 +95,7 @@ def test_a_driver_that_is_none_fails_alone(world):
 
 def test_a_read_that_gives_nothing_yet_is_neither_good_nor_bad(world):
     driver = Polled()
-    answers = [[], Disconnected("gone"), [], [Reading("temperature", 21.0)]]
+    answers = [(), Disconnected("gone"), [], [Reading("temperature", 21.0)]]
     asked = []
 
     def read():
@@ -350,6 +350,33 @@ def test_trouble_of_a_watched_sensor_is_seen_and_passes(world):
     driver.trouble = None
     it.pass_time(LOOK_EVERY_S)
     assert it.ears.turns[-1] == ("hall", True)
+
+
+def test_a_state_that_a_broker_lost_during_trouble_is_told_when_that_is_over(world):
+    driver = Watched()
+    it = world(hall=lambda: driver)
+    it.until(lambda: len(it.ears.readings) == 2)
+    driver.trouble = Disconnected("the chip is gone")
+    it.pass_time(LOOK_EVERY_S)
+    it.crew.say_again(it.now, 5.0)  # to a broker that knows nothing any more
+    assert len(it.ears.readings) == 2
+    driver.trouble = None
+    it.pass_time(LOOK_EVERY_S)
+    assert it.ears.readings[2:] == [("home/hall/door", "ON")]  # of the lock nobody knows until it tells
+
+
+def test_a_watch_that_hangs_takes_the_sensor_offline_and_one_that_comes_late_brings_it_back(world):
+    release = threading.Event()
+    driver = Watched()
+    driver.watch = lambda _report: release.wait(30)
+    it = world(hall=lambda: driver)
+    it.until(lambda: it.crew._workers["hall"].awaits("watch"))
+    it.pass_time(BUILD_TIMEOUT_S)
+    assert it.ears.turns == [("hall", False)]
+    assert it.standing["hall"].failed == {"timeout": 1}
+    it.pass_time(LOOK_EVERY_S)
+    release.set()
+    it.until(lambda: it.ears.turns == [("hall", False), ("hall", True)])
 
 
 def test_words_of_a_closed_driver_are_not_heard(world):
