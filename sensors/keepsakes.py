@@ -23,7 +23,7 @@ class Keepsakes:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Read the file; one that is missing or damaged holds nothing."""
+        """Read the file; one that is missing holds nothing, nor does one that cannot be read: `<path>.damaged` then."""
         self._path = path
         self._lock = Lock()
         self._values: dict[str, dict[str, Value]] = {}
@@ -85,9 +85,19 @@ class Keepsakes:
         except FileNotFoundError:
             pass
         except OSError as error:
-            self.problem = f"{path} cannot be read ({error.strerror}); totals begin at nothing"
+            self.problem = f"{path} cannot be read ({error.strerror}){_aside(path)}; totals begin at nothing"
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self.problem = f"{path} is damaged; totals begin at nothing"
+            self.problem = f"{path} is damaged{_aside(path)}; totals begin at nothing"
+
+
+def _aside(path: Path) -> str:
+    """Save from the next write what a person may still read, and say so."""
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        path.replace(aside)
+    except OSError:  # then the next write fails as well
+        return ""
+    return f" and was kept aside as {aside.name}"
 
 
 def _replace(path: Path, content: bytes) -> None:
