@@ -91,6 +91,7 @@ class Crew:
         self._context = context
         self._wall_clock = wall_clock
         self._inbox: deque[Outcome | _Report] = deque()
+        self._hearing = threading.Lock()  # of the inbox
         self._schedule = Schedule(now)
         self._sensors = {config.name: Sensor(config, topics) for config in configs}
         self._workers = {name: worker(name, self._hear) for name in self._sensors}
@@ -130,7 +131,7 @@ class Crew:
             return
         self._now = now
         for _ in range(len(self._inbox)):  # not for ever, should a driver never stop talking
-            match self._inbox.popleft():
+            match self._next_event():
                 case Outcome() as outcome:
                     self._came_back(outcome)
                 case _Report(sensor, generation, reading, at) if generation == sensor.generation:
@@ -181,7 +182,7 @@ class Crew:
         """After `close`: take the last states of the actuators, and close what was still being built."""
         self._now = now
         for _ in range(len(self._inbox)):
-            match self._inbox.popleft():
+            match self._next_event():
                 case _Report(sensor, generation, reading, at) if generation == sensor.generation:
                     self._take(sensor, [reading], at)
                 case Outcome(sensor=name) as outcome:
@@ -206,10 +207,24 @@ class Crew:
         return self._leaving + self._closing + at_work
 
     def _hear(self, event: Outcome | _Report) -> None:
-        """Take what a driver says, in whichever thread; a flood of reports is cut."""
-        if isinstance(event, Outcome) or len(self._inbox) < MAX_INBOX:
+        """Take what a driver says, in whichever thread; of a flood the last reports count."""
+        with self._hearing:
+            if isinstance(event, _Report) and len(self._inbox) >= MAX_INBOX:
+                self._drop_one_like(event)
             self._inbox.append(event)
-            self._wake()
+        self._wake()
+
+    def _drop_one_like(self, report: _Report) -> None:
+        """Drop the oldest report of the same measurement; the flood of one sensor costs no other one its state."""
+        what = report.sensor.name, report.reading.measurement
+        for i, event in enumerate(self._inbox):
+            if isinstance(event, _Report) and (event.sensor.name, event.reading.measurement) == what:
+                del self._inbox[i]
+                return
+
+    def _next_event(self) -> Outcome | _Report:
+        with self._hearing:
+            return self._inbox.popleft()
 
     def _ask(self, sensor: Sensor) -> None:
         """Begin what a due sensor needs: building its driver, or a read."""

@@ -414,13 +414,20 @@ def test_the_last_state_of_an_actuator_is_heard_at_the_end(world):
     assert it.ears.readings[3:] == [("home/hall/lock", "ON")]
 
 
-def test_a_flood_of_reports_is_cut(world):
-    driver = Watched()
-    it = world(hall=lambda: driver)
-    it.until(lambda: len(it.ears.readings) == 2)
+def test_of_a_flood_of_reports_the_last_count_and_no_other_state_is_lost(world):
+    driver, other = Watched(), Watched()
+    it = world(hall=lambda: driver, porch=lambda: other)
+    it.until(lambda: len(it.ears.readings) == 4)
+    driver.report(Reading("lock", True))
     for _ in range(MAX_INBOX + 100):
-        driver.report(Reading("door", False))
-    assert len(it.crew._inbox) == MAX_INBOX
+        driver.report(Reading("door", True))
+    other.report(Reading("door", False))
+    driver.report(Reading("door", False))
+    assert len(it.crew._inbox) == MAX_INBOX + 1  # the other sensor's one is beyond the bound
+    it.pass_time(1.0)
+    last = dict(it.ears.readings)
+    assert last["home/hall/lock"] == "ON"
+    assert last["home/hall/door"] == last["home/porch/door"] == "OFF"
 
 
 def test_actuators_are_told_of_the_broker(world):
