@@ -160,8 +160,14 @@ class Crew:
             return
         self._link_up = up
         for sensor in self.sensors:
-            if isinstance(sensor.driver, Linked):
+            self._tell_link(sensor, up=up, silent_s=silent_s)
+
+    def _tell_link(self, sensor: Sensor, *, up: bool, silent_s: float = 0.0) -> None:
+        if isinstance(sensor.driver, Linked):
+            try:
                 sensor.driver.link(up=up, silent_s=silent_s)
+            except Exception as error:  # noqa: BLE001 a driver's bug ends neither the agent nor the others' safe state
+                self._failed(sensor, as_sensor_error(error))
 
     def command(self, topic: str, payload: bytes, now: float, *, retained: bool) -> None:
         """Switch what the topic names; its state comes as a reading once the driver reports it."""
@@ -287,8 +293,8 @@ class Crew:
         if isinstance(driver, Watched):
             report = partial(self._report, sensor, sensor.generation)
             self._workers[sensor.name].ask("watch", partial(driver.watch, report), self._now, BUILD_TIMEOUT_S)
-        if isinstance(driver, Linked) and self._link_up:
-            driver.link(up=True)
+        if self._link_up:
+            self._tell_link(sensor, up=True)
         self._listener.built(sensor)
 
     def _own_topics(self, sensor: Sensor) -> None:

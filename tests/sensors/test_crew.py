@@ -444,6 +444,18 @@ def test_actuators_are_told_of_the_broker(world):
     assert links == [(True, 0.0), (False, 60.0), (True, 0.0)]
 
 
+def test_an_actuator_that_stumbles_over_the_broker_fails_alone(world):
+    broken, sound, links = Watched(), Watched(), []
+    broken.link = lambda **_: 1 / 0
+    sound.link = lambda *, up, silent_s=0.0: links.append(up)  # noqa: ARG005 as Linked has it
+    it = world(hall=lambda: broken, porch=lambda: sound)
+    it.until(lambda: it.crew.complete)
+    it.crew.link(up=True)
+    it.crew.link(up=False)
+    assert links == [True, False]
+    assert it.standing["hall"].trouble == "ZeroDivisionError: division by zero"
+
+
 def test_an_actuator_built_later_is_told_as_well(world):
     driver = Watched()
     links = []
