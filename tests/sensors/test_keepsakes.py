@@ -72,7 +72,8 @@ def test_a_damaged_file_is_kept_aside_and_begun_anew_and_that_is_said(path, cont
     path.write_bytes(content)
     kept = Keepsakes(path)
     assert kept.get("rain", "total") is None
-    assert "is damaged and was kept aside as home-pi.kept.damaged" in kept.problem
+    assert "is damaged; totals begin at nothing, it is kept aside as home-pi.kept.damaged" in kept.problem
+    assert path.read_bytes() == content  # for whoever only looks
     kept.put("rain", "total", 1)
     kept.write(0.0)
     assert Keepsakes(path).get("rain", "total") == 1
@@ -84,7 +85,7 @@ def test_totals_that_could_not_be_read_today_are_not_written_over(path, monkeypa
     with monkeypatch.context() as disk:
         disk.setattr("pathlib.Path.read_bytes", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
         kept = Keepsakes(path)
-    assert "cannot be read (Input/output error) and was kept aside" in kept.problem
+    assert "cannot be read (Input/output error); totals begin at nothing, it is kept aside" in kept.problem
     kept.put("rain", "total", 0.0)
     kept.write(0.0)
     assert Keepsakes(path.with_name("home-pi.kept.damaged")).get("rain", "total") == 12345.6
