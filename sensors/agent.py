@@ -44,6 +44,7 @@ READY_AFTER_S = 10.0  # without a broker the agent still does its work: it fills
 GOODBYE_S = 0.5  # for the last acknowledgements
 LOOK_AT_END_S = 0.02  # no driver wakes us when it has let go
 FAREWELL_S = 0.2  # for the last bytes, and again for drivers to let go
+LAST_SWITCH_S = 2.5  # for actuators: with the process their threads end, and a valve would stay open
 
 log = logging.getLogger("sensors")
 
@@ -434,7 +435,7 @@ class Agent:
         deadline = self._clock() + FAREWELL_S
         for thread in self._crew.close():
             thread.join(max(deadline - self._clock(), 0.0))
-        self._until(lambda: self._crew.left, FAREWELL_S)
+        self._until(lambda: self._crew.left, LAST_SWITCH_S)
 
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = self._clock() + seconds

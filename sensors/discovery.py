@@ -44,7 +44,8 @@ class Found:
 
 def look(service: str, site: str, *, seconds: float = LOOK_S, interface: str = "") -> list[Found]:
     """Look for brokers of our site or of none, ours first; on one interface, by its address, or all. DiscoveryError."""
-    command = [sys.executable, "-m", "sensors.discovery", service, site, f"--seconds={seconds}"]
+    # -P: what lies in the directory where the agent was started is none of Python's modules.
+    command = [sys.executable, "-P", "-m", "sensors.discovery", service, site, f"--seconds={seconds}"]
     command += [f"--interface={interface}"] if interface else []
     try:
         done = subprocess.run(  # noqa: S603 our own words

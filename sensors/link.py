@@ -32,6 +32,7 @@ REFUSED_WAIT_S = 10.0  # wrong password, not allowed: a person must act
 TAKEN_OVER_WAIT_S = 30.0  # two agents with one name must not throw each other out in turns: each time twice as long
 LONGEST_TAKEN_OVER_WAIT_S = 960.0
 MOST_WORDS = 300  # characters of what a broker says of a refusal
+ALONE_AFTER_S = 2 * LONGEST_TAKEN_OVER_WAIT_S  # undisturbed: the other would have come back by then
 WINDOW = 50  # messages in flight; the broker may allow fewer
 QUEUE = 500  # messages waiting for a place in the window
 MAX_PACKET_BYTES = 131_072  # of ours; the broker may allow less
@@ -153,6 +154,8 @@ class Link:
             if self.up and now >= self._opened_at + SETTLED_AFTER_S:
                 self._backoff.reset()
                 self._cut_short = 0
+            if self.up and now >= self._opened_at + ALONE_AFTER_S:
+                self._taken_over = 0
             self._send_queued()
         elif self._attempt is None and self._next_attempt_at is not None and now >= self._next_attempt_at:
             self._begin()
@@ -285,7 +288,7 @@ class Link:
             client.on_log = self._on_log
 
     def _lost(self, why: str, at_least_s: float = 0.0) -> None:
-        """Forget the present connection and plan the next attempt."""
+        """Forget the present connection and plan the next attempt, see Backoff."""
         client, self._client = self._client, None
         if client is not None:
             client.on_disconnect = None
@@ -306,7 +309,8 @@ class Link:
         client = self._client
         try:
             step()
-        except Exception as error:  # noqa: BLE001 paho raises what its parser stumbles over
+        except Exception as error:  # paho raises what its parser stumbles over, and what a handler of ours raised
+            log.debug("while %s was heard or spoken to", self.place, exc_info=True)
             self._lost(f"{self.place} sent what is not MQTT 5 ({type(error).__name__}: {error})")
             return
         if client is self._client and client is not None and client.socket() is None:

@@ -193,7 +193,13 @@ class DhtProcess:
                 raise self._ended(child)
             self._pending += data
         line, _, self._pending = self._pending.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError as error:  # the answer may follow it, and be taken for that to the next question
+            self._drop(child)
+            raise SensorError(
+                f"the process that measures on {self._pin} said {line[:40]!r}; it is started again"
+            ) from error
         return answer
 
     def _failed(self, child: subprocess.Popen[bytes]) -> None:
