@@ -9,7 +9,7 @@ import contextlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -28,8 +28,9 @@ class Outbox:
     """The readings of one agent from their filters to the broker's acknowledgement.
 
     `problem` is a line about the disk while it does not work; readings then stay in memory, within the same bounds.
-    `dropped` counts what the bounds cost since the file was made, `dropped_ranges` are its numbers of the present run
-    and when they were measured; `set_aside` and `set_aside_ranges` do the same for what the broker refuses for good,
+    The bounds hold at all times: what is dropped on disk is counted at once, and its row goes and its number is named
+    with the next write. `dropped` counts what the bounds cost since the file was made, `dropped_ranges` are its numbers
+    of the present run and when they were measured; `set_aside` and `set_aside_ranges` do the same for what the broker refuses for good,
     and `set_aside_why` is the last reason. `unused_ranges` are numbers of the present run that were reserved when the
     agent was killed or its power cut: it gave them to nothing, but for what it had for less than WRITE_AFTER_S.
     """
@@ -48,6 +49,7 @@ class Outbox:
         self._fresh_bytes = 0
         self._flying: set[int] = set()  # sent on the present connection, not acknowledged yet
         self._forgotten: set[int] = set()  # acknowledged, their rows not deleted yet
+        self._condemned = 0  # the oldest rows beside those, which are dropped and not deleted yet
         self._retry_disk_at: float | None = None
         self._now = self._written_at = 0.0
         self._closed = False
@@ -73,16 +75,23 @@ class Outbox:
             self._reserved = NO_DISK
         else:
             self._take_over(self._db)
+            self._keep_bounds()  # they may have been wider
 
     @property
     def waiting(self) -> int:
         """Readings that the broker has not acknowledged."""
-        return len(self._fresh) + self._stored_count - len(self._forgotten)
+        return len(self._fresh) + self._stored_waiting
 
     @property
     def waiting_bytes(self) -> int:
         """Roughly what they hold."""
-        return self._fresh_bytes + self._stored_bytes
+        if not self._stored_count:
+            return self._fresh_bytes
+        return self._fresh_bytes + self._stored_bytes * self._stored_waiting // self._stored_count
+
+    @property
+    def _stored_waiting(self) -> int:
+        return max(self._stored_count - len(self._forgotten) - self._condemned, 0)
 
     def add(
         self, topic: str, value: str, now: float, *, time: str, quality: str = "ok", clock: str = "synced"
@@ -92,11 +101,9 @@ class Outbox:
         entry = Entry(self._take_seq(), self.run, topic, value, time, quality, clock)
         self._fresh[entry.seq] = (entry, now)
         self._fresh_bytes += entry.size
-        if len(self._fresh) > MEMORY_READINGS:
-            if self._disk_rests(now):
-                self._trim_memory()
-            else:
-                self._write(now, everything=True)
+        self._keep_bounds()
+        if len(self._fresh) > MEMORY_READINGS and not self._disk_rests(now):
+            self._write(now, everything=True)
         return entry
 
     def sent(self, seqs: Iterable[int]) -> None:
@@ -156,7 +163,7 @@ class Outbox:
             return self._retry_disk_at
         if self._fresh:
             return next(iter(self._fresh.values()))[1] + WRITE_AFTER_S
-        return self._written_at + WRITE_AFTER_S if self._forgotten else None
+        return self._written_at + WRITE_AFTER_S if self._forgotten or self._condemned else None
 
     def tick(self, now: float) -> None:
         """Write what has waited WRITE_AFTER_S, delete the rows of what was acknowledged."""
@@ -280,7 +287,7 @@ class Outbox:
         self._let_go()
         kept = self._next_seq, self.dropped, self.set_aside, self.set_aside_why, self._computer
         self._forgotten.clear()
-        self._stored_count = self._stored_bytes = 0
+        self._condemned = self._stored_count = self._stored_bytes = 0
         self._first_stored, self._last_stored = 1, 0
         try:
             self._db, self.salvaged = replace_file(self._path, error)
@@ -299,21 +306,21 @@ class Outbox:
                 db.close()
 
     def _write(self, now: float, *, everything: bool = False, closing: bool = False) -> None:
-        """Write what is old enough, delete what was acknowledged and what exceeds the bounds: one transaction."""
+        """Write what is old enough, delete what was acknowledged or dropped: one transaction."""
         self._now = now
         old = [entry for entry, since in self._fresh.values() if everything or since + WRITE_AFTER_S <= now]
-        counted = self._stored_count, self._stored_bytes, self.dropped, self.dropped_ranges
+        counted = self._stored_count, self._stored_bytes, self.dropped_ranges
         try:
             with transaction(self._db) as db:
                 for seq in self._forgotten:
-                    self._uncount(db.execute("DELETE FROM readings WHERE seq = ? RETURNING size", (seq,)))
+                    self._uncount(db.execute("DELETE FROM readings WHERE seq = ? RETURNING size", (seq,)).fetchall())
+                self._delete_condemned(db)
                 db.executemany(
                     "INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     [(e.seq, e.run, e.topic, e.value, e.time, e.quality, e.clock, e.size) for e in old],
                 )
                 self._stored_count += len(old)
                 self._stored_bytes += sum(entry.size for entry in old)
-                self._trim(db)
                 kept_below = next(islice(self._fresh, len(old), None), self._next_seq)
                 self._note_numbers(db, self._next_seq if closing else self._reserved, kept_below)
                 db.executemany(
@@ -330,48 +337,58 @@ class Outbox:
                 )
                 ends = _ends(db)
         except sqlite3.Error as error:
-            self._stored_count, self._stored_bytes, self.dropped, self.dropped_ranges = counted
+            self._stored_count, self._stored_bytes, self.dropped_ranges = counted
             if is_damage(error) and self._begin_anew(error):
                 self._write(now, everything=everything, closing=closing)
                 return
             self._fails(error)
-            self._trim_memory()
             return
         for entry in old:
             self._drop_fresh(entry.seq)
         self._forgotten.clear()
+        self._condemned = 0
         self._written_at = now
         self._retry_disk_at = None
         self._readable = True
         self.problem = ""
         self._first_stored, self._last_stored = ends
+        self._keep_bounds()  # what the condemned held was an estimate
 
-    def _uncount(self, deleted: sqlite3.Cursor) -> int:
-        sizes = [size for (size,) in deleted.fetchall()]
-        self._stored_count -= len(sizes)
-        self._stored_bytes -= sum(sizes)
-        return len(sizes)
+    def _uncount(self, deleted: Sequence[tuple[int, ...]]) -> None:
+        """Take rows that are gone out of the count; the first of each is its size."""
+        self._stored_count -= len(deleted)
+        self._stored_bytes -= sum(size for size, *_ in deleted)
 
     # The bounds
 
-    def _trim(self, db: sqlite3.Connection) -> None:
-        """Delete the oldest rows until the bounds hold."""
-        while self._stored_count > self._max_readings or self._stored_bytes > self._max_bytes:
-            # A hundredth more than needed, so that a full outbox is not trimmed at every write.
-            too_many = max(self._stored_count - self._max_readings, 0) + max(self._stored_count // 100, 1)
-            oldest = "SELECT seq FROM readings ORDER BY seq LIMIT ?"
-            for row in db.execute("SELECT seq, run, time, clock FROM readings ORDER BY seq LIMIT ?", (too_many,)):
-                self.dropped_ranges = self._and_one(self.dropped_ranges, *row)
-            self.dropped += self._uncount(
-                db.execute(f"DELETE FROM readings WHERE seq IN ({oldest}) RETURNING size", (too_many,))  # noqa: S608 constant
-            )
-
-    def _trim_memory(self) -> None:
-        while self._fresh and (self.waiting > self._max_readings or self.waiting_bytes > self._max_bytes):
-            entry = self._drop_fresh(next(iter(self._fresh)))
-            if entry is not None:
+    def _keep_bounds(self) -> None:
+        """Drop the oldest, wherever they are, until the bounds hold; the disk is not asked, it may not work."""
+        while self.waiting > self._max_readings or self.waiting_bytes > self._max_bytes:
+            if self._stored_waiting:
+                self._condemned += 1
+            elif self._fresh:
+                entry, _ = self._fresh[next(iter(self._fresh))]
+                self._drop_fresh(entry.seq)
                 self.dropped_ranges = self._and_one(self.dropped_ranges, entry.seq, entry.run, entry.time, entry.clock)
+            else:
+                return
             self.dropped += 1
+
+    def _delete_condemned(self, db: sqlite3.Connection) -> None:
+        """Delete the oldest rows that were dropped, and name them: before those that memory has dropped since."""
+        if not self._condemned:
+            return
+        oldest = "SELECT seq, run, time, clock FROM readings ORDER BY seq LIMIT ?"
+        rows = db.execute(oldest, (self._condemned,)).fetchall()
+        if not rows:
+            return
+        first, last = rows[0][0], rows[-1][0]
+        ranges = [one for one in self.dropped_ranges if one.first < first]
+        later = self.dropped_ranges[len(ranges) :]
+        for row in rows:
+            ranges = self._and_one(ranges, *row)
+        self.dropped_ranges = [*ranges, *later][-MAX_RANGES:]
+        self._uncount(db.execute("DELETE FROM readings WHERE seq <= ? RETURNING size", (last,)).fetchall())
 
     def _and_one(self, ranges: Ranges, seq: int, run: str, time: str, clock: str) -> Ranges:
         """Give ranges with a number that is gone, if it is of the present run; the old ones stay as they are."""
@@ -402,8 +419,9 @@ class Outbox:
             with contextlib.closing(
                 self._db.execute("SELECT seq, run, topic, value, time, quality, clock FROM readings ORDER BY seq")
             ) as rows:
-                for row in rows:
-                    if row[0] not in self._flying and row[0] not in self._forgotten:
+                left = (row for row in rows if row[0] not in self._forgotten)
+                for row in islice(left, self._condemned, None):
+                    if row[0] not in self._flying:
                         yield Entry(*row)
         for seq, (entry, _) in self._fresh.items():
             if seq not in self._flying:

@@ -218,7 +218,7 @@ def test_numbers_dropped_of_another_run_are_not_named(opened):
     outbox._max_readings = 1
     fill(outbox, 1, now=6.0)
     outbox.tick(11.0)
-    assert (outbox.dropped, numbers(outbox.dropped_ranges)) == (5, [(kept[0], kept[0]), (kept[2], kept[3] + 1)])
+    assert (outbox.dropped, numbers(outbox.dropped_ranges)) == (4, [(kept[0], kept[0]), (kept[2], kept[3])])
 
 
 def test_what_the_broker_never_takes_is_put_aside_and_counted_across_restarts(opened):
@@ -248,6 +248,7 @@ def test_what_is_gone_has_the_times_when_it_was_measured(opened):
     outbox.tick(5.0)
     unknown = measure(6, 6.0, clock="unsynced")
     gone = [Range(kept[0], kept[3], "2026-11-22T20:00:00.000Z", "2026-11-22T20:03:00.000Z", "synced")]
+    outbox.tick(11.0)
     assert outbox.dropped_ranges == gone
     outbox.put_aside([kept[4], unknown], "not authorized")
     aside = [
@@ -258,7 +259,7 @@ def test_what_is_gone_has_the_times_when_it_was_measured(opened):
         )
     ]
     assert outbox.set_aside_ranges == aside
-    outbox.close(7.0)
+    outbox.close(12.0)
     again = opened(max_readings=2)
     assert (again.dropped_ranges, again.set_aside_ranges) == (gone, aside)
 
@@ -312,6 +313,53 @@ def test_a_disk_that_fails_keeps_readings_in_memory_until_it_recovers(opened):
     assert outbox.problem == ""
     assert seqs(outbox.backlog(1000)) == kept[53:]
     assert outbox._stored_count == 100
+
+
+@pytest.mark.parametrize("disk", ["Failing", "Unreadable"])
+def test_when_the_disk_fails_the_oldest_go_first_wherever_they_are(opened, disk):
+    outbox = opened(max_readings=100)
+    kept = fill(outbox, 95)
+    outbox.tick(WRITE_AFTER_S)
+    real, outbox._db = outbox._db, globals()[disk](outbox._db)
+    most = 0
+    for _ in range(150):
+        kept += fill(outbox, 1, now=6.0)
+        outbox.tick(12.0)
+        most = max(most, outbox.waiting)
+    assert (most, outbox.waiting, outbox.dropped) == (100, 100, 145)
+    if disk == "Failing":
+        assert seqs(outbox.backlog(1_000)) == kept[145:]
+    outbox._db = real
+    outbox.tick(12.0 + RETRY_DISK_S)
+    assert (outbox.problem, outbox._stored_count, outbox.waiting, outbox.dropped) == ("", 100, 100, 145)
+    assert numbers(outbox.dropped_ranges) == [(kept[0], kept[94]), (kept[95], kept[144])]
+    outbox.close(50.0)
+    assert seqs(opened().backlog(1_000)) == kept[145:]
+
+
+def test_of_a_full_outbox_half_on_disk_no_more_goes_than_must(opened):
+    outbox = opened(max_readings=100)
+    kept = fill(outbox, 95)
+    outbox.tick(WRITE_AFTER_S)
+    outbox.sent(kept[:10])
+    kept += fill(outbox, 25, now=6.0)
+    assert (outbox.waiting, outbox.dropped) == (100, 20)
+    assert seqs(outbox.backlog(1_000)) == kept[20:]
+    outbox.acknowledged(kept[20:30])
+    assert seqs(outbox.backlog(1_000)) == kept[30:]
+    outbox.settle(7.0)
+    assert (outbox._stored_count, outbox.waiting, seqs(outbox.backlog(1_000))) == (65, 90, kept[30:])
+    assert numbers(outbox.dropped_ranges) == [(kept[0], kept[19])]
+
+
+def test_narrower_bounds_hold_from_the_start(opened):
+    outbox = opened()
+    kept = fill(outbox, 50)
+    outbox.close(0.0)
+    outbox = opened(max_readings=20)
+    assert (outbox.waiting, outbox.dropped, seqs(outbox.backlog(100))) == (20, 30, kept[30:])
+    outbox.tick(WRITE_AFTER_S)
+    assert outbox._stored_count == 20
 
 
 def test_a_disk_that_fails_is_not_asked_for_every_reading(opened):
