@@ -20,7 +20,8 @@ Value = float | int | bool | str
 class Keepsakes:
     """Values by sensor and name; without a path they last as long as the process.
 
-    `problem` is a line about the file: that it could not be read, or cannot be written now.
+    `problem` is a line about the file: that it cannot be written now, or could not be read at the start. The second
+    stays for the run: totals that begin anew stay wrong when the file is written again.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -34,9 +35,14 @@ class Keepsakes:
         self._changed = self._urgent = False
         self._write_at = 0.0
         self._is_unread = False  # what is in the file, which a person may still read
-        self.problem = ""
+        self._not_read_why = self._not_written_why = ""
         if path is not None:
             self._read(path)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong; empty while all is well."""
+        return self._not_written_why or self._not_read_why
 
     def get(self, sensor: str, name: str) -> Value | None:
         """Give what was put last; None where nothing was."""
@@ -58,7 +64,7 @@ class Keepsakes:
         with self._lock:
             if not self._changed or self._path is None:
                 return None
-            return 0.0 if self._urgent and not self.problem else self._write_at
+            return 0.0 if self._urgent and not self._not_written_why else self._write_at
 
     def tick(self, now: float) -> None:
         """Write what is due."""
@@ -80,12 +86,13 @@ class Keepsakes:
                 self._is_unread = False
             _replace(self._path, content)
         except OSError as error:
-            self.problem = f"{self._path} cannot be written ({error.strerror}); totals and states would be lost"
+            why = f"{self._path} cannot be written ({error.strerror}); totals and states would be lost"
+            self._not_written_why = why
             self._write_at = now + RETRY_S
             with self._lock:
                 self._changed = True
         else:
-            self.problem = ""
+            self._not_written_why = ""
             self._write_at = now + WRITE_EVERY_S
 
     def _read(self, path: Path) -> None:
@@ -100,7 +107,7 @@ class Keepsakes:
 
     def _not_read(self, path: Path, why: str) -> None:
         self._is_unread = True
-        self.problem = f"{path} {why}; totals begin at nothing, it is kept aside as {_aside(path).name}"
+        self._not_read_why = f"{path} {why}; totals begin at nothing, it is kept aside as {_aside(path).name}"
 
 
 def _aside(path: Path) -> Path:

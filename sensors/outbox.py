@@ -30,9 +30,10 @@ class Outbox:
     `problem` is a line about the disk while it does not work; readings then stay in memory, within the same bounds.
     The bounds hold at all times: what is dropped on disk is counted at once, and its row goes and its number is named
     with the next write. `dropped` counts what the bounds cost since the file was made, `dropped_ranges` are its numbers
-    of the present run and when they were measured; `set_aside` and `set_aside_ranges` do the same for what the broker refuses for good,
-    and `set_aside_why` is the last reason. `unused_ranges` are numbers of the present run that were reserved when the
-    agent was killed or its power cut: it gave them to nothing, but for what it had for less than WRITE_AFTER_S.
+    of the present run and when they were measured; `set_aside` and `set_aside_ranges` do the same for what the broker
+    refuses for good, and `set_aside_why` is the last reason. `unused_ranges` are numbers of the present run that were
+    reserved when the agent was killed or its power cut: it gave them to nothing, but for what it had for less than
+    WRITE_AFTER_S.
     """
 
     def __init__(self, path: Path, *, max_readings: int = 100_000, max_bytes: int = 16_777_216) -> None:

@@ -74,10 +74,13 @@ def test_a_damaged_file_is_kept_aside_and_begun_anew_and_that_is_said(path, cont
     assert kept.get("rain", "total") is None
     assert "is damaged; totals begin at nothing, it is kept aside as home-pi.kept.damaged" in kept.problem
     assert path.read_bytes() == content  # for whoever only looks
-    kept.put("rain", "total", 1)
+    kept.put("rain", "total", 1, urgent=True)
+    assert kept.next_deadline() == 0.0  # the disk does its work
     kept.write(0.0)
+    assert "is damaged; totals begin at nothing" in kept.problem  # the totals are still wrong
     assert Keepsakes(path).get("rain", "total") == 1
     assert path.with_name("home-pi.kept.damaged").read_bytes() == content
+    assert not Keepsakes(path).problem
 
 
 def test_totals_that_could_not_be_read_today_are_not_written_over(path, monkeypatch):
