@@ -9,7 +9,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from random import Random
 
@@ -146,27 +146,23 @@ class Agent:
 
         Raises OutboxError where readings could not be kept.
         """
-        if self._outbox.live_on(self._computer.serial_number or ""):
-            log.warning(
-                "the outbox comes from another computer: readings are numbered anew (run %s). If that one runs too, "
-                "give each its own agent = …",
-                self._outbox.run,
-            )
-        self._leftovers.remember(sensor.availability_topic for sensor in self._crew.sensors)
-        try:
+        with ExitStack() as ends:  # the last first, each whatever becomes of the others
+            ends.callback(lambda: self._outbox.close(self._clock()))
+            ends.callback(lambda: self._keepsakes.write(self._clock()))
+            ends.callback(self._wake_no_more)
+            ends.callback(self._let_go)
+            ends.callback(self._link.drop)
+            if self._outbox.live_on(self._computer.serial_number or ""):
+                log.warning(
+                    "the outbox comes from another computer: readings are numbered anew (run %s). If that one runs "
+                    "too, give each its own agent = …",
+                    self._outbox.run,
+                )
+            self._leftovers.remember(sensor.availability_topic for sensor in self._crew.sensors)
             while not self._stop:
                 self._turn()
                 self._wait(self._next_deadline())
             self._say_goodbye()
-        finally:
-            self._link.drop()
-            self._let_go()
-            # A driver that hung may still come back and wake: it must not write to a file that has the number by then.
-            writer, self._wake_writer = self._wake_writer, -1
-            os.close(writer)
-            os.close(self._wake_reader)
-            self._keepsakes.write(self._clock())
-            self._outbox.close(self._clock())
 
     def _turn(self) -> None:
         self._now = now = self._clock()
@@ -436,6 +432,12 @@ class Agent:
         for thread in self._crew.close():
             thread.join(max(deadline - self._clock(), 0.0))
         self._until(lambda: self._crew.left, LAST_SWITCH_S)
+
+    def _wake_no_more(self) -> None:
+        """A driver that hung may still come back and wake: not into a file that has the number by then."""
+        writer, self._wake_writer = self._wake_writer, -1
+        os.close(writer)
+        os.close(self._wake_reader)
 
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = self._clock() + seconds

@@ -405,6 +405,25 @@ def test_an_agent_that_breaks_leaves_no_valve_open(run, listener):
     assert gpio.outputs[17].levels == [True, False]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_agent_that_breaks_at_its_end_keeps_what_waits(tmp_path):
+    agent = Running(tmp_path, 1, [sensor("n", Thermometer)])
+    eventually(lambda: agent.agent._outbox.waiting)
+
+    def broken(*_):
+        raise RuntimeError("a bug")
+
+    agent.agent._until = broken  # to say goodbye with, and to let go of the hardware
+    agent.agent._keepsakes.put("n", "total", 1.0)
+    agent.agent.stop()
+    agent.thread.join(10)
+    assert str(agent.error) == "a bug"
+    assert Keepsakes(agent.config.keepsakes_path).get("n", "total") == 1.0
+    outbox = Outbox(agent.config.outbox_path)
+    assert outbox.waiting
+    outbox.close(0.0)
+
+
 def test_a_pin_that_is_slow_is_waited_for_at_the_end_without_a_broker_too(tmp_path):
     gpio = FakeGpio()
     agent = Running(tmp_path, 1, [valve(gpio, start="on")])
