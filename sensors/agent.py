@@ -94,6 +94,7 @@ class Agent:
         self._refusals = Refusals()
         self._namesake = Namesake()
         self._problem_told = ""  # of the outbox
+        self._aside_told = outbox.set_aside
         self._health_said = False  # on this connection
         self._crew = Crew(
             config.sensors,
@@ -292,10 +293,7 @@ class Agent:
             if self._health_said and self._about_told and self._statements.is_taken(self._topics.about):
                 self._namesake.arrived()  # the broker takes one thing after the other
         else:
-            before = self._outbox.set_aside
             self._sender.acknowledged(tokens, reason_code, self._now, topics)
-            if self._outbox.set_aside != before:
-                self._tell_health_soon()
 
     def unsent(self, tokens: Sequence[int]) -> None:
         """See Handler."""
@@ -341,6 +339,9 @@ class Agent:
         if self._outbox.problem != self._problem_told:
             self._problem_told = self._outbox.problem
             log.warning("%s", self._problem_told or "the outbox can be written again")
+            self._tell_health_soon()
+        if self._outbox.set_aside != self._aside_told:
+            self._aside_told = self._outbox.set_aside
             self._tell_health_soon()
 
     def _tell_health_soon(self) -> None:

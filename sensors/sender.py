@@ -18,6 +18,7 @@ BACKLOG_EVERY_S = 0.2  # so that a long backlog leaves the broker and the link t
 BACKLOG_FIRST_AFTER_S = 0.5  # after connecting: what the house is like now comes first
 REFUSED_WAIT_S = 30.0
 QUOTA_WAIT_S = 5.0
+TOO_LARGE = "larger than the broker takes"
 
 log = logging.getLogger("sensors")
 
@@ -33,6 +34,7 @@ class Sender:
         self._backlog_at: float | None = None
         self._most = BACKLOG_READINGS  # of the next backlog message
         self._refusals_said: set[tuple[int, str]] = set()  # reason code and topic
+        self._too_large_said: set[str] = set()  # topics
         self._live: dict[int, str] = {}  # seq -> topic of what was sent live and is not acknowledged
         self._hopeless: dict[str, str] = {}  # topic -> why the broker refuses it, on this connection
 
@@ -174,16 +176,32 @@ class Sender:
         entries = self._hopeful(self._outbox.backlog(self._most, self._link.max_packet_bytes - 1024))
         if not entries:
             return
+        payload = encode_backlog(entries)
+        if not self._link.fits(self._topics.backlog, payload):
+            self._make_fit(entries)
+            return
         seqs = tuple(entry.seq for entry in entries)
         if self._link.publish(
             self._topics.backlog,
-            encode_backlog(entries),
+            payload,
             retain=False,
             properties=(("agent", self._topics.agent), ("run", entries[0].run)),
             tokens=seqs,
         ):
             self._batch = {entry.seq: entry.topic for entry in entries}
             self._outbox.sent(seqs)
+
+    def _make_fit(self, entries: Sequence[Entry]) -> None:
+        """Send fewer the next time; one that is too large alone would hold up all behind it, and is put aside."""
+        if len(entries) > 1:
+            self._most = len(entries) // 2
+            return
+        (entry,) = entries
+        self._outbox.put_aside((entry.seq,), TOO_LARGE)
+        self._most = BACKLOG_READINGS
+        if entry.topic not in self._too_large_said:
+            self._too_large_said.add(entry.topic)
+            log.warning("a reading of %s is %s; it is set aside and counted", entry.topic, TOO_LARGE)
 
 
 class BacklogEntry(msgspec.Struct, frozen=True):

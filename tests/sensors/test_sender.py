@@ -3,6 +3,7 @@ import json
 import msgspec
 import pytest
 
+from sensors.link import PACKET_OVERHEAD_BYTES
 from sensors.outbox import WRITE_AFTER_S, Outbox
 from sensors.ranges import numbers
 from sensors.sender import BACKLOG_EVERY_S, BACKLOG_READINGS, LIVE_FOR_S, QUOTA_WAIT_S, REFUSED_WAIT_S, Sender
@@ -23,10 +24,14 @@ class FakeLink:
         self.max_packet_bytes = 10_000
         self.sent = []
 
+    def fits(self, topic, payload):
+        return len(topic) + len(payload) + PACKET_OVERHEAD_BYTES <= self.max_packet_bytes
+
     def publish(self, topic, payload, **flags):
-        if self.up:
-            self.sent.append((topic, payload, flags))
-        return self.up
+        if not self.up or not self.fits(topic, payload):
+            return False
+        self.sent.append((topic, payload, flags))
+        return True
 
 
 @pytest.fixture
@@ -143,6 +148,40 @@ def test_a_backlog_message_fits_what_the_broker_accepts(sender, link):
         sender.tick(float(now))
         sender.acknowledged(link.sent[-1][2]["tokens"], 0, float(now))
     assert max(len(payload) for _, payload, _ in link.sent) <= 3_000 - 200
+
+
+def test_a_reading_larger_than_the_broker_takes_is_set_aside_and_holds_nobody_up(sender, link, outbox):
+    link.max_packet_bytes = 1_000
+    sender.connected(0.0)
+    tell(sender, Outgoing("home/hall/keypad", "7" * 1_000, "ok", is_event=True))  # not sent live either
+    assert link.sent == []
+    link.up = False
+    tell(sender, TEMPERATURE)
+    link.up = True
+    sender.tick(1.0)
+    assert (outbox.set_aside, numbers(outbox.set_aside_ranges)) == (1, [(1, 1)])
+    assert outbox.set_aside_why == "larger than the broker takes"
+    sender.tick(1.0 + BACKLOG_EVERY_S)
+    assert link.sent[-1][2]["tokens"] == (2,)
+    sender.acknowledged((2,), 0, 2.0)
+    assert outbox.waiting == 0
+
+
+def test_a_backlog_that_is_longer_as_json_than_counted_is_taken_apart(sender, link, outbox):
+    link.max_packet_bytes = 4_000
+    link.up = False
+    for _ in range(12):
+        tell(sender, Outgoing("home/hall/keypad", "\x01" * 100, "ok", is_event=True))  # each \u0001 there
+    link.up = True
+    sender.connected(0.0)
+    now = 1.0
+    while outbox.waiting and now < 20.0:
+        sent = len(link.sent)
+        sender.tick(now)
+        for _, _, flags in link.sent[sent:]:
+            sender.acknowledged(flags["tokens"], 0, now)
+        now += BACKLOG_EVERY_S
+    assert (outbox.waiting, outbox.set_aside) == (0, 0)
 
 
 def test_what_was_on_its_way_when_the_connection_broke_is_backlog(sender, link, outbox):
