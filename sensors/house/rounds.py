@@ -1,15 +1,22 @@
 """One thread that looks after everything in the house that moves by itself, however much it is."""
 
 import heapq
+import logging
 import time
 from collections.abc import Callable
 from threading import Condition, Thread, current_thread
 
 PATIENCE_S = 2.0  # for a look under way
+FAILED_WAIT_S = 60.0
+
+log = logging.getLogger("sensors")
 
 
 class Rounds:
-    """Calls each look when its time has come; a look gives the seconds until the next, and must not raise."""
+    """Calls each look when its time has come; a look gives the seconds until the next.
+
+    One that raises is logged and comes again after FAILED_WAIT_S: the others, of every house, go on.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -43,7 +50,7 @@ class Rounds:
     def _run(self) -> None:
         while (number := self._wait()) is not None:
             look = self._looks.get(number)
-            wait_s = 0.0 if look is None else look()
+            wait_s = 0.0 if look is None else _done(look)
             with self._state:
                 self._current = None
                 if number in self._looks:
@@ -65,6 +72,15 @@ class Rounds:
             self._due.clear()
             self.thread = None
             return None
+
+
+def _done(look: Callable[[], float]) -> float:
+    """Do it; gives the seconds until the next."""
+    try:
+        return look()
+    except Exception:  # a bug in one is none of the others
+        log.exception("something in the simulated house failed and is looked at again in %.0f s", FAILED_WAIT_S)
+        return FAILED_WAIT_S
 
 
 ROUNDS = Rounds()  # of this process

@@ -72,6 +72,23 @@ def test_after_drop_nothing_is_looked_at(rounds):
     assert ended(rounds)
 
 
+def test_a_look_that_raises_is_said_and_the_others_go_on(rounds, caplog):
+    seen, raised = threading.Event(), threading.Event()
+
+    def broken():
+        raised.set()
+        raise RuntimeError("a bug")
+
+    number = rounds.add(broken)
+    assert raised.wait(5)
+    rounds.add(lambda: seen.set() or 60.0)
+    assert seen.wait(5)
+    (record,) = caplog.records
+    assert record.getMessage() == "something in the simulated house failed and is looked at again in 60 s"
+    assert str(record.exc_info[1]) == "a bug"
+    rounds.drop(number)
+
+
 def test_a_look_may_drop_itself_and_the_thread_begins_again(rounds):
     for _ in range(2):
         numbers, ready, dropped = [], threading.Event(), threading.Event()
