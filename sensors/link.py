@@ -287,7 +287,7 @@ class Link:
         if self._endpoint.trust is not None:
             client.on_log = self._on_log
 
-    def _lost(self, why: str, at_least_s: float = 0.0) -> None:
+    def _lost(self, why: str, least_span_s: float = 0.0) -> None:
         """Forget the present connection and plan the next attempt, see Backoff."""
         client, self._client = self._client, None
         if client is not None:
@@ -301,7 +301,7 @@ class Link:
         self._too_large.clear()
         self._why = self._ended = ""
         if not self._closing:
-            self._next_attempt_at = self._now + self._backoff.wait_s(at_least_s)
+            self._next_attempt_at = self._now + self._backoff.wait_s(least_span_s)
         self._handler.disconnected(why)
 
     def _guarded(self, step: Callable[[], Any]) -> None:

@@ -16,7 +16,7 @@ def test_backoff_doubles_with_jitter_up_to_a_minute(seed, attempts):
 
 def test_backoff_can_be_asked_for_more_and_begins_again():
     backoff = Backoff(Random(1))
-    assert 15.0 <= backoff.wait_s(at_least_s=30.0) <= 30.0
+    assert 15.0 <= backoff.wait_s(least_span_s=30.0) <= 30.0
     backoff.wait_s()
     backoff.reset()
     assert backoff.wait_s() <= 1.0
