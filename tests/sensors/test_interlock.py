@@ -178,3 +178,13 @@ def test_never_two_have_it(taken):
                 getattr(lock, step)(name)
         assert len(on) <= 1
         assert sum(lock.stands(name) for name in "abc") <= 1
+    now = len(taken)
+    for name in "abc":  # whatever came before, who may come on does
+        lock.vouch(name, now)
+        lock.release(name, now)
+    for name in "abc":
+        lock.claim(name)
+        assert lock.take(name, now + 2, 2.0) is None
+        assert lock.stands(name)
+        now += 3
+        lock.release(name, now)

@@ -127,6 +127,9 @@ def test_after_every_turn_the_next_is_ahead(link, statements):
         statements.tick(now)
         due = statements.next_deadline()
         assert due is None or due > now
+        if link.up and not link.room:  # it could not be said
+            assert now < due <= now + AGAIN_AFTER_S
+    assert len(link.sent) > 100
 
 
 def test_what_is_taken_back_is_answered_once_and_a_refusal_for_good_ends_it(link, statements):

@@ -197,9 +197,17 @@ def test_edges_may_come_from_another_thread(bench):
 
 def test_a_closed_pin_can_be_taken_again(bench):
     line = bench.gpio.open_input(4, "down")
+    assert line.level() is False
     line.close()
     line.close()
-    bench.gpio.open_input(4, "up").close()
+    again = bench.gpio.open_input(4, "up")
+    assert again.level() is True
+    seen = []
+    again.on_edge(lambda level, _at: seen.append(level))
+    bench.drive(4, False)
+    assert again.level() is False
+    assert seen == [False]
+    again.close()
 
 
 def test_a_pin_belongs_to_one_sensor(bench):
