@@ -1,8 +1,6 @@
 """What follows from two values of one sensor: dew point and absolute humidity. Pure.
 
-The saturation vapour pressure over water is Magnus's formula with the constants of WMO-No. 8, Guide to Instruments and
-Methods of Observation, annex 4.B (after Sonntag, 1990); it holds from -45 to 60 °C. Hygrometers measure relative
-humidity over water below 0 °C too.
+Hygrometers measure relative humidity over water below 0 °C too.
 """
 
 import math
@@ -10,25 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sensors.driver import Channel
+from sensors.vapour import COLDEST, FACTOR, SHIFT, WARMEST, exponent, saturation_hpa
 
-COLDEST, WARMEST = -45.0, 60.0
-AT_ZERO_HPA = 6.112
-FACTOR, SHIFT = 17.62, 243.12  # of Magnus's exponent; the second in °C
 GRAMS_KELVIN = 216.7  # g·K/(m³·hPa): 100 Pa/hPa · 1000 g/kg / 461.5 J/(kg·K), the gas constant of water vapour
 ZERO_KELVIN = 273.15
-
-
-def saturation_hpa(temperature: float) -> float:
-    """Give the pressure of water vapour in air that can hold no more, in hPa, at a temperature in °C."""
-    return AT_ZERO_HPA * math.exp(FACTOR * temperature / (SHIFT + temperature))
 
 
 def dew_point(temperature: float, humidity: float) -> float | None:
     """Give in °C where this air (°C, %) begins to wet what is colder; None where the formula does not hold."""
     if not COLDEST <= temperature <= WARMEST or not 0 < humidity <= 100:
         return None
-    exponent = math.log(humidity / 100) + FACTOR * temperature / (SHIFT + temperature)
-    return SHIFT * exponent / (FACTOR - exponent)
+    power = math.log(humidity / 100) + exponent(temperature)
+    return SHIFT * power / (FACTOR - power)
 
 
 def absolute_humidity(temperature: float, humidity: float) -> float | None:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from sensors.house.chance import DAY_S, drift
+from sensors.vapour import saturation_hpa
 
 YEAR_S = 365.2425 * DAY_S
 WARMEST_DAY_S = 200 * DAY_S  # of a year: in the second half of July
@@ -13,11 +14,6 @@ LATITUDE = math.radians(48)
 FRONT_S = 2.5 * DAY_S
 CLEAR_NOON_LX = 105_000.0
 TWILIGHT = 0.105  # sine of 6°: so far below the horizon the sun still gives light
-
-
-def saturation_hpa(temperature: float) -> float:
-    """Give the pressure of water vapour over water at °C: Magnus' formula."""
-    return 6.112 * math.exp(17.62 * temperature / (243.12 + temperature))
 
 
 @dataclass(frozen=True, slots=True)

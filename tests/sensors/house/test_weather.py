@@ -1,11 +1,10 @@
-import math
 from statistics import mean
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sensors.house.chance import DAY_S
-from sensors.house.weather import Weather, saturation_hpa
+from sensors.house.weather import Weather
 
 YEAR_2026 = 1_767_225_600
 JANUARY, JULY = YEAR_2026 + 15 * DAY_S, YEAR_2026 + 200 * DAY_S
@@ -54,8 +53,3 @@ def test_a_low_brings_clouds():
     low = [weather.clouds(at) for at in times if weather.pressure(at) < 1010]
     high = [weather.clouds(at) for at in times if weather.pressure(at) > 1020]
     assert mean(low) > mean(high) + 0.4
-
-
-def test_water_boils_at_sea_level():
-    assert math.isclose(saturation_hpa(0), 6.112)
-    assert 1000 < saturation_hpa(100) < 1060
