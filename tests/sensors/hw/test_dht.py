@@ -258,6 +258,19 @@ def test_a_sensor_that_is_unplugged_keeps_its_helper_for_a_while(process):
     assert len(left_by(process.notes)) == 3
 
 
+def test_only_failures_in_a_row_make_a_helper_suspect(process, monkeypatch):
+    monkeypatch.setattr("sensors.hw.dht.FRESH_AFTER", 2)
+    sensor = pulseio(process, "pulseio")
+    sensor.start()
+    child = sensor._child
+    sensor._failed(child)
+    assert sensor.measure() == MEASURED
+    sensor._failed(child)
+    assert sensor._child is child
+    sensor._failed(child)
+    assert sensor._child is None
+
+
 def test_closing_during_a_hung_measurement_leaves_no_queue(process):
     sensor = pulseio(process, "deaf")
     sensor.start()
