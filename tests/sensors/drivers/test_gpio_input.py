@@ -181,7 +181,8 @@ def test_a_bouncing_contact_from_another_thread_is_told_once(wired, pins):
     assert heard.empty()
 
 
-def test_what_changed_between_building_and_watching_is_told(wired):
+def test_what_changed_between_building_and_watching_is_told(wired, monkeypatch):
+    monkeypatch.setattr(gpio_input, "LOOK_AGAIN_S", 3_600)
     sensor, pin = wired(input="motion")
     pin.drive_high()
     heard = Heard()
