@@ -61,6 +61,8 @@ def test_a_disk_that_refuses_is_told_and_tried_again(path):
     kept.tick(10.0)
     assert "cannot be written" in kept.problem
     assert kept.next_deadline() == 10.0 + RETRY_S
+    kept.put("pump", "state", True, urgent=True)
+    assert kept.next_deadline() == 10.0 + RETRY_S
     (path.parent / "gone").mkdir()
     kept.tick(10.0 + RETRY_S)
     assert not kept.problem
