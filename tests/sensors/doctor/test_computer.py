@@ -111,6 +111,11 @@ def test_a_bus_of_another_number_is_told():
     assert "set `bus`" in found.cure
 
 
+def test_a_bus_beside_that_of_the_header_is_not_switched_on_by_its_line():
+    (found,) = look(Want(sensor="air", kind="bme280", bus=3), boot=BootConfig(lines=("dtparam=spi=on",)))
+    assert found.what == "there is no such bus, but /dev/i2c-1"
+
+
 @pytest.mark.parametrize(
     ("group", "is_member", "cure"),
     [
