@@ -228,6 +228,18 @@ def test_a_message_that_is_too_large_is_said_on_each_connection(caplog):
             link.now = link.link.next_deadline()
 
 
+def test_a_connection_that_lasts_ends_the_suspicion_of_a_second_agent():
+    with listening(CONNACK) as port, driven(port) as link:
+        link.until_told("connected")
+        link.link._cut_short = CUT_SHORT - 1
+        link.now += SETTLED_AFTER_S - 1
+        link.turn()
+        assert link.link.is_contested
+        link.now += 1
+        link.turn()
+        assert not link.link.is_contested
+
+
 def test_connections_cut_short_again_and_again_hint_at_a_second_agent():
     with listening(CONNACK, hold=False) as port, driven(port) as link:
         for attempts in range(1, CUT_SHORT + 1):
