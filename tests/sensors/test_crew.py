@@ -362,6 +362,9 @@ def test_trouble_of_a_watched_sensor_is_seen_and_passes(world):
     driver.trouble = None
     it.pass_time(LOOK_EVERY_S)
     assert it.ears.turns[-1] == ("hall", True)
+    told = len(it.ears.readings)
+    it.crew.say_again(it.now, 5.0)
+    assert it.ears.readings[told:] == [("home/hall/door", "ON")]  # what an actuator is, it has to say anew
 
 
 def test_words_of_a_driver_that_was_replaced_are_not_heard(world):
