@@ -39,6 +39,11 @@ def test_a_pi_in_order_has_no_findings():
             "/dev/gpiochip4",
         ),
         (
+            "Raspberry Pi 5 Model B Rev 1.0",
+            {"/dev/gpiochip0": "pinctrl-rp1", "/dev/gpiochip4": "pinctrl-rp1"},  # the second for older programs
+            "/dev/gpiochip0",
+        ),
+        (
             "Raspberry Pi 3 Model B Plus",
             {"/dev/gpiochip0": "pinctrl-bcm2835", "/dev/gpiochip1": "raspberrypi-exp-gpio"},
             "/dev/gpiochip0",
