@@ -102,6 +102,11 @@ class Service:
             watch = GapWatch(site=settings.site, note=journal.miss, losses=keeping.losses())
             watch.start(self._local)
             parts.callback(watch.close)
+            from appliance.features.failing import FailingWatch  # noqa: PLC0415
+
+            failing = FailingWatch(site=settings.site, note=journal.miss, known=keeping.failing())
+            failing.start(self._local)
+            parts.callback(failing.close)
         if settings.mqtt.sys_interval_s:
             figures = SysTopics(
                 hub,

@@ -17,6 +17,8 @@ from appliance.settings import Settings
 from appliance.store.aside import lines
 from appliance.store.beside import read_anyway
 from appliance.store.chores import Terms
+from appliance.store.database import StoreError
+from appliance.store.gap_reader import Failing, GapReader
 from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally
@@ -219,6 +221,13 @@ class Keeping:
             (UNKEPT, FORBIDDEN): lambda: tally.forbidden,
             (HUB, "the disk failed until the end, or a fault of ours"): lambda: stats.given_up + stats.misfits,
         }
+
+    def failing(self) -> list[Failing]:
+        """Give the gaps of failing sensors that were open when the service ended; none where that cannot be read."""
+        try:
+            return GapReader(self._path).failing()
+        except StoreError:
+            return []
 
     def trouble(self) -> str | None:
         """Say in one line what is wrong and what to do; None when all is well."""

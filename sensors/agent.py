@@ -26,6 +26,7 @@ from sensors.keepsakes import Keepsakes
 from sensors.link import Link
 from sensors.namesake import Namesake
 from sensors.outbox import Outbox
+from sensors.ranges import numbers, times
 from sensors.sender import Sender
 from sensors.sensor import Outgoing, Sensor
 from sensors.statements import Statements
@@ -369,10 +370,13 @@ class Agent:
             waiting_bytes=self._outbox.waiting_bytes,
             dropped=self._outbox.dropped,
             run=self._outbox.run,
-            dropped_ranges=self._outbox.dropped_ranges,
+            dropped_ranges=numbers(self._outbox.dropped_ranges),
+            dropped_times=times(self._outbox.dropped_ranges),
+            unused_ranges=numbers(self._outbox.unused_ranges),
             set_aside=self._outbox.set_aside,
             set_aside_why=self._outbox.set_aside_why,
-            set_aside_ranges=self._outbox.set_aside_ranges,
+            set_aside_ranges=numbers(self._outbox.set_aside_ranges),
+            set_aside_times=times(self._outbox.set_aside_ranges),
             outbox_problem=self._outbox.problem,
             keepsakes_problem=self._keepsakes.problem,
             commands_refused=self._refusals.count,

@@ -22,26 +22,30 @@ class Standing:
         self.retried: Mapping[str, int] = {}  # tries that failed within a read, by cause
         self.online: bool | None = None
         self.trouble = ""  # why the last read failed; empty once one went well
+        self.cause = ""  # the same in a word, as `failed` counts it
 
     def succeeded(self) -> bool:
         """Count a good read; True if that brings the sensor online."""
         self.ok += 1
         self._in_a_row = 0
-        self.trouble = ""
+        self.trouble = self.cause = ""
         return self._turn(online=True)
 
     def failure(self, error: SensorError, *, final: bool = False) -> bool:
         """Count a failure; True if that takes the sensor offline. `final`: no use waiting for more of them."""
         self.failed[error.cause] += 1
         self._in_a_row += 1
-        self.trouble = str(error)
+        self._blame(error)
         hopeless = final or isinstance(error, DriverUnavailable)
         return (hopeless or self._in_a_row >= self._offline_after) and self._turn(online=False)
 
     def refused(self, error: SensorError) -> None:
         """Count a value that was not believed, in a read whose other values are sound."""
         self.failed[error.cause] += 1
-        self.trouble = str(error)
+        self._blame(error)
+
+    def _blame(self, error: SensorError) -> None:
+        self.trouble, self.cause = str(error), error.cause
 
     def _turn(self, *, online: bool) -> bool:
         changed = self.online is not online
@@ -85,6 +89,7 @@ class SensorHealth(msgspec.Struct, kw_only=True, omit_defaults=True):
     failed: dict[str, int] = {}
     retried: dict[str, int] = {}
     trouble: str = ""
+    cause: str = ""
 
 
 class Health(msgspec.Struct, kw_only=True):
@@ -99,9 +104,12 @@ class Health(msgspec.Struct, kw_only=True):
     dropped: int
     run: str = ""  # of the outbox, and which of its numbers were dropped, as closed ranges
     dropped_ranges: list[tuple[int, int]] = []
+    dropped_times: list[tuple[str, str, str]] = []  # when the first and last of each were measured, by which clock
+    unused_ranges: list[tuple[int, int]] = []  # numbers that no reading has, since the agent was killed or cut
     set_aside: int = 0  # refused by the broker for good, since the outbox was made; why, and their numbers
     set_aside_why: str = ""
     set_aside_ranges: list[tuple[int, int]] = []
+    set_aside_times: list[tuple[str, str, str]] = []
     outbox_problem: str
     keepsakes_problem: str = ""  # totals and last states that a restart would lose
     commands_refused: int = 0  # since the start, and the last of them
@@ -113,7 +121,9 @@ class Health(msgspec.Struct, kw_only=True):
 def encode_sensors(standings: Mapping[str, Standing]) -> dict[str, SensorHealth]:
     """Give every sensor's part."""
     return {
-        name: SensorHealth(online=s.online, ok=s.ok, failed=dict(s.failed), retried=dict(s.retried), trouble=s.trouble)
+        name: SensorHealth(
+            online=s.online, ok=s.ok, failed=dict(s.failed), retried=dict(s.retried), trouble=s.trouble, cause=s.cause
+        )
         for name, s in standings.items()
     }
 

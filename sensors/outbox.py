@@ -10,11 +10,12 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from sensors.entry import Entry
 from sensors.outbox_file import OutboxError, ReadOnlyDisk, is_damage, open_file, replace_file, transaction
-from sensors.ranges import Ranges, extended, remembered
+from sensors.ranges import MAX_RANGES, Range, Ranges, extended, remembered
 
 WRITE_AFTER_S = 5.0  # what is acknowledged sooner never touches the disk
 RETRY_DISK_S = 30.0
@@ -27,9 +28,10 @@ class Outbox:
     """The readings of one agent from their filters to the broker's acknowledgement.
 
     `problem` is a line about the disk while it does not work; readings then stay in memory, within the same bounds.
-    `dropped` counts what the bounds cost since the file was made, `dropped_ranges` are its numbers of the present run;
-    `set_aside` and `set_aside_ranges` do the same for what the broker refuses for good, and `set_aside_why` is the last
-    reason.
+    `dropped` counts what the bounds cost since the file was made, `dropped_ranges` are its numbers of the present run
+    and when they were measured; `set_aside` and `set_aside_ranges` do the same for what the broker refuses for good,
+    and `set_aside_why` is the last reason. `unused_ranges` are numbers of the present run that were reserved when the
+    agent was killed or its power cut: it gave them to nothing, but for what it had for less than WRITE_AFTER_S.
     """
 
     def __init__(self, path: Path, *, max_readings: int = 100_000, max_bytes: int = 16_777_216) -> None:
@@ -60,6 +62,7 @@ class Outbox:
         self.set_aside_why = self.problem = ""
         self.dropped_ranges: Ranges = []
         self.set_aside_ranges: Ranges = []
+        self.unused_ranges: Ranges = []
         self._readable = True  # what is on disk; False until a write shows that the disk works
         self.salvaged = ""
         self._db: sqlite3.Connection | None = None
@@ -115,12 +118,11 @@ class Outbox:
         """Forget readings that the broker will never take, and count them."""
         self.set_aside_why = why
         for seq in seqs:
-            run = self._run_of(seq)
-            if run is None:
+            origin = self._origin_of(seq)
+            if origin is None:
                 continue
             self.set_aside += 1
-            if run == self.run:
-                self.set_aside_ranges = extended(self.set_aside_ranges, seq)
+            self.set_aside_ranges = self._and_one(self.set_aside_ranges, seq, *origin)
             self.acknowledged((seq,))
 
     def connection_lost(self) -> None:
@@ -213,6 +215,10 @@ class Outbox:
         self.set_aside = int(meta.get("set_aside", 0))
         self.set_aside_why = str(meta.get("set_aside_why", ""))
         self.set_aside_ranges = remembered(meta.get("set_aside_ranges", "[]"))
+        self.unused_ranges = remembered(meta.get("unused_ranges", "[]"))
+        kept_below = int(meta.get("kept_below", self._next_seq))
+        if kept_below < self._next_seq:  # not closed in order; a range for each time, though they may touch
+            self.unused_ranges = [*self.unused_ranges, Range(kept_below, self._next_seq - 1)][-MAX_RANGES:]
         self._computer = str(meta.get("computer", ""))
         self._stored_count, self._stored_bytes = db.execute(
             "SELECT count(*), coalesce(sum(size), 0) FROM readings"
@@ -239,7 +245,7 @@ class Outbox:
     def _reserve(self, upto: int) -> None:
         try:
             with transaction(self._db) as db:
-                db.execute("UPDATE meta SET value = ? WHERE key = 'next_seq'", (upto,))
+                self._note_numbers(db, upto, next(iter(self._fresh), self._next_seq))
         except sqlite3.Error as error:
             # Numbers that a restart might give again would be taken for repetitions; a new run cannot be.
             self._begin_run()
@@ -250,6 +256,18 @@ class Outbox:
         self.run = secrets.token_hex(8)
         self.dropped_ranges = []
         self.set_aside_ranges = []
+        self.unused_ranges = []
+
+    def _note_numbers(self, db: sqlite3.Connection, next_seq: int, kept_below: int) -> None:
+        """Write which number a restart begins with, and below which one each is acknowledged or on disk."""
+        db.executemany(
+            "INSERT OR REPLACE INTO meta (value, key) VALUES (?, ?)",
+            [
+                (next_seq, "next_seq"),
+                (kept_below, "kept_below"),
+                (json.dumps(self.unused_ranges), "unused_ranges"),
+            ],
+        )
 
     def _cannot_read(self, error: sqlite3.Error) -> None:
         """Leave what is on disk until that works again, or for good where the file is damaged."""
@@ -302,7 +320,8 @@ class Outbox:
                 self._stored_count += len(old)
                 self._stored_bytes += sum(entry.size for entry in old)
                 self._trim(db)
-                next_seq = self._next_seq if closing else self._reserved
+                kept_below = next(islice(self._fresh, len(old), None), self._next_seq)
+                self._note_numbers(db, self._next_seq if closing else self._reserved, kept_below)
                 db.executemany(
                     "INSERT OR REPLACE INTO meta (value, key) VALUES (?, ?)",
                     [
@@ -312,7 +331,6 @@ class Outbox:
                         (self.set_aside_why, "set_aside_why"),
                         (json.dumps(self.set_aside_ranges), "set_aside_ranges"),
                         (self.run, "run"),
-                        (next_seq, "next_seq"),
                         (self._computer, "computer"),
                     ],
                 )
@@ -347,8 +365,8 @@ class Outbox:
             # A hundredth more than needed, so that a full outbox is not trimmed at every write.
             too_many = max(self._stored_count - self._max_readings, 0) + max(self._stored_count // 100, 1)
             oldest = "SELECT seq FROM readings ORDER BY seq LIMIT ?"
-            for seq, run in db.execute("SELECT seq, run FROM readings ORDER BY seq LIMIT ?", (too_many,)):
-                self._note_dropped(seq, run)
+            for row in db.execute("SELECT seq, run, time, clock FROM readings ORDER BY seq LIMIT ?", (too_many,)):
+                self.dropped_ranges = self._and_one(self.dropped_ranges, *row)
             self.dropped += self._uncount(
                 db.execute(f"DELETE FROM readings WHERE seq IN ({oldest}) RETURNING size", (too_many,))  # noqa: S608 constant
             )
@@ -357,26 +375,26 @@ class Outbox:
         while self._fresh and (self.waiting > self._max_readings or self.waiting_bytes > self._max_bytes):
             entry = self._drop_fresh(next(iter(self._fresh)))
             if entry is not None:
-                self._note_dropped(entry.seq, entry.run)
+                self.dropped_ranges = self._and_one(self.dropped_ranges, entry.seq, entry.run, entry.time, entry.clock)
             self.dropped += 1
 
-    def _note_dropped(self, seq: int, run: str) -> None:
-        """Remember a number of the present run; the list is made anew, as a write that fails takes the old one back."""
-        if run == self.run:
-            self.dropped_ranges = extended(self.dropped_ranges, seq)
+    def _and_one(self, ranges: Ranges, seq: int, run: str, time: str, clock: str) -> Ranges:
+        """Give ranges with a number that is gone, if it is of the present run; the old ones stay as they are."""
+        return extended(ranges, seq, time, clock) if run == self.run else ranges
 
-    def _run_of(self, seq: int) -> str | None:
-        """Give the run of a reading that is still here."""
+    def _origin_of(self, seq: int) -> tuple[str, str, str] | None:
+        """Give run, time and clock of a reading that is still here."""
         if seq in self._fresh:
-            return self._fresh[seq][0].run
+            entry = self._fresh[seq][0]
+            return entry.run, entry.time, entry.clock
         if self._db is None or seq in self._forgotten or not self._first_stored <= seq <= self._last_stored:
             return None
         try:
-            row = self._db.execute("SELECT run FROM readings WHERE seq = ?", (seq,)).fetchone()
+            row = self._db.execute("SELECT run, time, clock FROM readings WHERE seq = ?", (seq,)).fetchone()
         except sqlite3.Error as error:
             self._cannot_read(error)
             return None
-        return None if row is None else str(row[0])
+        return None if row is None else (str(row[0]), str(row[1]), str(row[2]))
 
     def _drop_fresh(self, seq: int) -> Entry | None:
         entry, _ = self._fresh.pop(seq, (None, 0.0))

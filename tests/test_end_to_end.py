@@ -56,12 +56,17 @@ class Agent:
         while text not in (line := self.process.process.stderr.readline()):
             assert line, f"ended without saying {text!r}"
 
+    def meta(self, key):
+        """Give what the outbox of a stopped agent says of itself."""
+        with closing(sqlite3.connect(self.outbox)) as database:
+            ((value,),) = database.execute("SELECT value FROM meta WHERE key = ?", (key,))
+        return value
+
     def kept(self):
         """Readings in the outbox of a stopped agent, and the number that the next one would get."""
         with closing(sqlite3.connect(self.outbox)) as database:
             ((count,),) = database.execute("SELECT count(*) FROM readings")
-            ((next_seq,),) = database.execute("SELECT value FROM meta WHERE key = 'next_seq'")
-        return count, next_seq
+        return count, self.meta("next_seq")
 
 
 class House:
@@ -220,6 +225,48 @@ def test_whatever_is_killed_nothing_comes_twice_and_all_goes_on(house):
     eventually(lambda: house.count() > before + 20)
     house.assert_nothing_twice()
     assert len({run for run, _, _ in house.ranges()}) == 1
+
+
+def test_what_was_dropped_has_its_time_and_what_was_never_given_is_not_missing(house):
+    agent = house.agent()
+    agent.config.write_text(agent.config.read_text() + "[outbox]\nmax_readings = 100\n")
+
+    def proof():
+        proved = appliance(house.home, "prove", "house", "--since", "all", "--json", "--data", house.data_dir)
+        return json.loads(proved.stdout), proved.returncode
+
+    house.start()
+    agent.start()
+    eventually(lambda: house.count() > 20)
+    house.kill()
+    agent.says("readings are kept")
+    dropped = 0
+    while not dropped:  # a stop writes all that it has, and throws away what is too much
+        time.sleep(1)
+        assert agent.process.stop(signal.SIGTERM)[0] == 0
+        dropped, first_new = agent.meta("dropped"), agent.meta("next_seq")
+        agent.start()
+    back_at = time.time()
+    house.start()
+    eventually(lambda: house.ask("SELECT 1 FROM history WHERE seq > ?", first_new))
+    house.kill()
+    agent.process.stop(signal.SIGKILL)
+    house.start()
+    agent.start()
+
+    def explained():
+        told, code = proof()
+        (run,) = told["runs"]
+        causes = {one["cause"] for one in run["missing"]} - {"lost with the agent"}
+        return told if code == 0 and causes == {"dropped by limit"} and run["never_given"] else None
+
+    told = eventually(explained)
+    (gap,) = [gap for gap in told["gaps"] if gap["cause"] == "dropped by limit"]
+    assert gap["since"] <= gap["until"] < back_at
+    missing = [one for one in told["runs"][0]["missing"] if one["cause"] == "dropped by limit"]
+    count = sum(one["last_seq"] - one["first_seq"] + 1 for one in missing)
+    words = gap["detail"].removeprefix("its outbox was full: ").split()
+    assert int(words[0]) >= count  # of what it dropped some may have come, and only their acknowledgement was lost
 
 
 def test_commands_switch_the_relay_and_retained_ones_never(house):

@@ -1,4 +1,4 @@
-"""Gaps of a real service: an agent that goes and comes, a clean stop, and a kill."""
+"""Gaps of a real service: an agent that goes and comes, sensors that fail, a clean stop, and a kill."""
 
 import json
 import signal
@@ -6,6 +6,8 @@ import sqlite3
 from contextlib import closing
 
 from processes import appliance, eventually, free_port, running
+
+from appliance.control import ControlClient
 
 TOPIC = "home/attic/temperature"
 ABOUT = '{"agent": "attic", "site": "home", "sensors": [{"topic": "home/attic/temperature", "kind": "temperature"}]}'
@@ -79,3 +81,52 @@ def down(data_dir):
     """Details and ends of the gaps of the service."""
     with closing(sqlite3.connect(data_dir / "appliance.db")) as database:
         return database.execute("SELECT detail, to_tick FROM gaps ORDER BY id").fetchall()
+
+
+def test_a_sensor_that_fails_leaves_a_gap_with_its_cause_whoever_is_killed_meanwhile(tmp_path):
+    data_dir, port = tmp_path / "d", free_port()
+    service = ("run", "--data", data_dir, "--mqtt-port", port, "--http-port", "0")
+    config = tmp_path / "sensors.toml"
+
+    def configure(faults, room="bath"):
+        config.write_text(
+            f'agent = "house"\ndata_dir = "{tmp_path / "house"}"\n[broker]\nport = {port}\n[[sensor]]\n'
+            f'name = "{room}"\nroom = "{room}"\nkind = "simulated"\nmodel = "room"\ninterval_s = 0.1\n'
+            f"offline_after = 1\n{faults}\n"
+        )
+        return running(tmp_path, "run", "--config", config, program="sensors")
+
+    def gaps():
+        """What failed, why, and whether it still fails."""
+        asked = "SELECT name, detail, to_tick IS NULL FROM gaps WHERE scope = 'series' ORDER BY name, id"
+        with closing(sqlite3.connect(data_dir / "appliance.db")) as database:
+            return [(name.removeprefix("home/bath/"), *more) for name, *more in database.execute(asked)]
+
+    def fails(*rooms):
+        """Whether just these fail now, and why is known."""
+        return [gap for gap in gaps() if gap[-1]] == [(room, "disconnected", 1) for room in rooms]
+
+    both = ("humidity", "temperature")
+    with running(tmp_path, *service) as first, configure('faults = ["unplugged@2s/4s"]') as agent:
+        first.lines_until("appliance runs")
+        eventually(lambda: {(one, "disconnected", 0) for one in both} <= set(gaps()))
+        told = appliance(tmp_path, "history", "home/bath/temperature", "--data", data_dir, "--json")
+        found = {(one["gap"], one["name"], one["detail"]) for one in json.loads(told.stdout) if "gap" in one}
+        assert ("sensor failing", "home/bath/temperature", "disconnected") in found
+        agent.stop(signal.SIGTERM)
+        with configure('faults = ["unplugged"]') as failing:
+            eventually(lambda: fails(*both))
+            first.stop(signal.SIGKILL)
+            with running(tmp_path, *service) as second:
+                second.lines_until("appliance runs")
+                status = ControlClient(data_dir / "control.sock")
+                eventually(lambda: status.get("/api/status")["clients_now"] and fails(*both))
+                failing.stop(signal.SIGKILL)
+                eventually(fails)  # none: now the agent is away
+                with configure('faults = ["unplugged"]'):
+                    eventually(lambda: fails(*both))
+                    second.stop(signal.SIGKILL)
+        with running(tmp_path, *service) as third, configure("", room="hall"):
+            third.lines_until("appliance runs")
+            eventually(fails)
+            assert third.stop(signal.SIGTERM)[0] == 0

@@ -52,11 +52,13 @@ def proof_lines(proof: dict[str, Any]) -> Iterable[str]:
         missing = run["missing"]
         numbers = sum(one["last_seq"] - one["first_seq"] + 1 for one in missing)
         told = f"{numbers} missing" if numbers else "none missing"
+        if unused := sum(one["last_seq"] - one["first_seq"] + 1 for one in run["never_given"]):
+            told += f", {unused} never given"
         yield (
             f"{agent}, run {printable(run['run'])}: numbers {run['first_seq']} to {run['last_seq']}, "
             f"{run['rows']} row{'' if run['rows'] == 1 else 's'}, {told}"
         )
-        for one in missing:
+        for one in sorted([*missing, *run["never_given"]], key=lambda one: one["first_seq"]):
             count = one["last_seq"] - one["first_seq"] + 1
             span = f"{one['first_seq']}" if count == 1 else f"{one['first_seq']} to {one['last_seq']} ({count})"
             colour = Colour.RED if one["cause"] in UNEXPLAINED else Colour.DIM

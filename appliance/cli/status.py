@@ -141,4 +141,5 @@ def gap_lines(gaps: dict[str, Any]) -> Iterable[str]:
     if newest := gaps["newest"]:
         lasts = f", {gaps['lasting']} of them {'lasts' if gaps['lasting'] == 1 else 'last'}" if gaps["lasting"] else ""
         yield f"            {counted(gaps['day'], 'gap')} in the last 24 h{lasts}"
-        yield f"            the newest since {local_time(newest['since'])}: {cause(newest)}"
+        whose = f" of {printable(newest['name'])}" if newest["scope"] == "series" else ""
+        yield f"            the newest{whose} since {local_time(newest['since'])}: {cause(newest)}"

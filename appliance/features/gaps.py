@@ -9,7 +9,8 @@ import msgspec
 
 from appliance.broker.message import Message
 from appliance.devices import AVAILABILITY, HEALTH, OFFLINE, ONLINE, device_topic
-from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, GapNote
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, NEVER_GIVEN, GapNote, Measured, counted
+from appliance.store.readings import unix_time
 
 LOOK_S: Final = 10.0  # between two looks at what this service drops
 QUIET_S: Final = 60.0  # without a further loss, a gap is over
@@ -17,6 +18,11 @@ MAX_RANGES: Final = 32  # of one health message
 MAX_AGENTS: Final = 1_000
 LAST_SEQ: Final = 2**62
 MOST_WHY: Final = 100  # characters of an agent's reason
+AHEAD_S: Final = 60.0  # by which an agent's clock may be ahead
+
+
+Range = tuple[int, int]
+"""First and last number, both included."""
 
 
 class Subscriber(Protocol):
@@ -27,25 +33,28 @@ class Subscriber(Protocol):
 
 
 class Dropped(msgspec.Struct, frozen=True):
-    """The part of a `health` message that tells of readings an agent had to drop.
+    """The part of a `health` message that tells of readings an agent had to drop, and of numbers it gave to none.
 
-    How many since its outbox was made and, where it knows, their run and the closed ranges of their numbers. Others it
-    set aside because this broker refuses them.
+    How many since its outbox was made and, where it knows, their run and the closed ranges of their numbers, and when
+    the first and last of each were measured and by which clock. Others it set aside because this broker refuses them.
     """
 
     dropped: int = 0
     run: str = ""
-    dropped_ranges: tuple[tuple[int, int], ...] = ()
+    dropped_ranges: tuple[Range, ...] = ()
+    dropped_times: tuple[tuple[str, str, str], ...] = ()
     set_aside: int = 0
     set_aside_why: str = ""
-    set_aside_ranges: tuple[tuple[int, int], ...] = ()
+    set_aside_ranges: tuple[Range, ...] = ()
+    set_aside_times: tuple[tuple[str, str, str], ...] = ()
+    unused_ranges: tuple[Range, ...] = ()
 
     def losses(self) -> "tuple[Lost, Lost]":
         """Give both kinds."""
         why = self.set_aside_why[:MOST_WHY] or "refused"
         return (
-            Lost("its outbox was full", self.dropped, self.dropped_ranges),
-            Lost(f"the broker did not take it ({why})", self.set_aside, self.set_aside_ranges),
+            Lost("its outbox was full", self.dropped, self.dropped_ranges, self.dropped_times),
+            Lost(f"the broker did not take it ({why})", self.set_aside, self.set_aside_ranges, self.set_aside_times),
         )
 
 
@@ -54,7 +63,18 @@ class Lost(NamedTuple):
 
     why: str
     total: int
-    ranges: tuple[tuple[int, int], ...]
+    ranges: tuple[Range, ...]
+    times: tuple[tuple[str, str, str], ...]
+
+    def measured(self, number: int) -> Measured | None:
+        """Give when the first and last of one of the ranges were measured, where the agent knows it."""
+        if len(self.times) != len(self.ranges):
+            return None
+        since, until, clock = self.times[number]
+        since_at, until_at = unix_time(since), unix_time(until)
+        if since_at is None or until_at is None or since_at > until_at:
+            return None
+        return Measured(since_at, until_at, clock)
 
 
 class Loss:
@@ -88,10 +108,12 @@ class GapWatch:
         note: Callable[[GapNote], None],
         losses: Mapping[tuple[str, str], Callable[[], int]],
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._site = site
         self._note = note
         self._clock = clock
+        self._wall_clock = wall_clock
         self._losses = {named: (count, Loss(count(), clock())) for named, count in losses.items()}
         self._told: dict[str, tuple[Dropped, float]] = {}  # by agent: what it last told, and when
         self._unsubscribe: list[Callable[[], None]] = []
@@ -151,23 +173,32 @@ class GapWatch:
             self._note_lost(
                 agent, told.run, lost, known, same_run=last is not None and last.run == told.run, at=(told_at, now)
             )
+        known_unused = last.unused_ranges if last is not None and last.run == told.run else ()
+        for first, end in told.unused_ranges[-MAX_RANGES:] if told.run else ():
+            if (first, end) not in known_unused and 0 <= first <= end < LAST_SEQ:
+                self._note(GapNote(AGENT, agent, NEVER_GIVEN, now, now, "", told.run, first, end))
 
     def _note_lost(
         self, agent: str, run: str, lost: Lost, last: Lost | None, *, same_run: bool, at: tuple[float, float]
     ) -> None:
         known = last.ranges if last is not None and same_run else ()
-        news = [one for one in lost.ranges if one not in known and 0 <= one[0] <= one[1] < LAST_SEQ]
+        news = [
+            (number, one)
+            for number, one in enumerate(lost.ranges)
+            if one not in known and 0 <= one[0] <= one[1] < LAST_SEQ
+        ]
         # What a first message counts may be long known; the numbers it names are not put down twice.
         count = 0 if last is None else lost.total - last.total
         if run and news:
-            for first, end in news[-MAX_RANGES:]:
-                begins = max([after + 1 for start, after in known if start <= first <= after < end], default=first)
-                self._drop(agent, lost.why, at, end - begins + 1, (run, begins, end))
+            for number, (first, end) in news[-MAX_RANGES:]:
+                begins, measured = first, lost.measured(number)
+                for before, (start, after) in enumerate(known):
+                    if last is not None and start <= first <= after < end:  # the rest of a range that grew
+                        begins = after + 1
+                        earlier = last.measured(before)
+                        measured = measured and earlier and measured._replace(since_at=earlier.until_at)
+                if measured is not None and measured.until_at > self._wall_clock() + AHEAD_S:
+                    measured = None
+                self._note(GapNote(AGENT, agent, DROPPED, *at, lost.why, run, begins, end, measured))
         elif count > 0:
-            self._drop(agent, lost.why, at, count)
-
-    def _drop(
-        self, agent: str, why: str, at: tuple[float, float], count: int, which: tuple[str, int, int] | None = None
-    ) -> None:
-        detail = f"{why}: {count} reading{'' if count == 1 else 's'} dropped"
-        self._note(GapNote(AGENT, agent, DROPPED, *at, detail, *(which or ())))
+            self._note(GapNote(AGENT, agent, DROPPED, *at, f"{lost.why}{counted(count)}"))

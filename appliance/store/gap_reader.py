@@ -2,20 +2,30 @@
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.checksum import checksum
-from appliance.store.gaps import CLOCK_UNSET, HUB, UNKEPT
+from appliance.store.gaps import CLOCK_UNSET, DROPPED, HUB, NEVER_GIVEN, SENSOR_FAILING, SERIES, UNKEPT, counted
 from appliance.store.history_reader import HistoryReader
 from appliance.store.holes import Gap, holes
 
 DAY_S: Final = 86_400.0
 MAX_GAPS: Final = 1_000  # of one answer, the newest
+JOINED_S: Final = 300.0  # losses of one kind that are no further apart are one gap
 LOOKED_AT: Final = 10_000  # readings that fill one gap
 COLUMNS: Final = "scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq"
+
+
+class Failing(NamedTuple):
+    """A gap of a failing sensor that lasts."""
+
+    topic: str
+    agent: str
+    detail: str
 
 
 class GapReader:
@@ -53,6 +63,16 @@ class GapReader:
             gaps = gaps_between(connection, Calendar(connection), since_at, until_at)
         return sorted(gaps, key=lambda gap: gap.since_at, reverse=True)[:limit]
 
+    def failing(self) -> list[Failing]:
+        """Give those of failing sensors that last."""
+        with asking(self._path) as connection:
+            rows = connection.execute(
+                "SELECT name, coalesce((SELECT agent FROM series WHERE topic = gaps.name), ''), detail FROM gaps"
+                " WHERE to_tick IS NULL AND scope = ? AND cause = ?",
+                (SERIES, SENSOR_FAILING),
+            ).fetchall()
+        return [Failing(*row) for row in rows]
+
     def news(self, at: float) -> dict[str, object]:
         """Give what the status says: how many gaps the last day had, and the newest; whether the clock is not set."""
         with asking(self._path) as connection:
@@ -70,20 +90,44 @@ class GapReader:
 def gaps_between(
     connection: sqlite3.Connection, calendar: Calendar, since_at: float, until_at: float, limit: int = MAX_GAPS
 ) -> list[Gap]:
-    """Give all gaps that touch a stretch of time, of those that are over the newest; a damaged row is left out."""
+    """Give all gaps that touch a stretch of time, of those that are over the newest; a damaged row is left out.
+
+    What one agent dropped for one reason, range by range of its numbers, is one gap where it lies close together.
+    """
     rows = connection.execute(
         f"SELECT {COLUMNS}, checksum FROM gaps WHERE to_tick IS NULL AND from_tick <= ?1"  # noqa: S608 our own columns
         f" UNION ALL SELECT * FROM (SELECT {COLUMNS}, checksum FROM gaps WHERE to_tick >= ?2 AND from_tick <= ?1"
-        " ORDER BY to_tick DESC LIMIT ?3)",
-        (calendar.tick(until_at), calendar.tick(since_at), limit),
+        " AND cause <> ?4 ORDER BY to_tick DESC LIMIT ?3)",
+        (calendar.tick(until_at), calendar.tick(since_at), limit, NEVER_GIVEN),
     ).fetchall()
-    found = [
-        _gap(calendar, scope, name, cause, detail, from_tick, to_tick)
-        for scope, name, cause, detail, from_tick, to_tick, *dropped, kept in rows
-        if checksum(scope, name, cause, detail, from_tick, to_tick, *dropped) == kept
-    ]
+    found: list[Gap] = []
+    dropped: dict[tuple[str, str], list[tuple[Gap, int]]] = {}  # name and reason -> gaps, each with its readings
+    for *said, kept in rows:
+        if checksum(*said) != kept:
+            continue
+        gap = _gap(calendar, *said[:6])
+        *_, first, last = said
+        if gap.cause != DROPPED or first is None or gap.detail.endswith(" dropped"):  # as it was once written
+            found.append(gap)
+        else:
+            dropped.setdefault((gap.name, gap.detail), []).append((gap, last - first + 1))
+    for losses in dropped.values():
+        found += _joined(losses)
     found += [_gap(calendar, HUB, "", CLOCK_UNSET, "", begins, ends) for begins, ends in calendar.unset()]
     return [gap for gap in found if gap.since_at <= until_at and (gap.until_at is None or gap.until_at >= since_at)]
+
+
+def _joined(losses: list[tuple[Gap, int]]) -> list[Gap]:
+    """Make one gap of those that touch or lie close together, and count the readings in it."""
+    together: list[tuple[Gap, int]] = []
+    for gap, count in sorted(losses, key=lambda loss: loss[0].since_at):
+        before, so_far = together[-1] if together else (gap, 0)
+        begins_at, ended_at, ends_at = gap.since_at, before.until_at, gap.until_at
+        if together and ended_at is not None and ends_at is not None and begins_at - ended_at <= JOINED_S:
+            together[-1] = replace(before, until_at=max(ended_at, ends_at)), so_far + count
+        else:
+            together.append((gap, count))
+    return [replace(gap, detail=f"{gap.detail}{counted(count)}") for gap, count in together]
 
 
 def _gap(

@@ -18,6 +18,7 @@ AGENT_OFFLINE: Final = "agent offline"
 BROKER_DOWN: Final = "broker down"
 CLOCK_UNSET: Final = "clock unset"
 DROPPED: Final = "dropped by limit"
+NEVER_GIVEN: Final = "never given"  # of no reading: numbers that an agent reserved, and no stretch of time
 SENSOR_FAILING: Final = "sensor failing"
 DAMAGED: Final = "lost to damage"
 RESTORED: Final = "restored from a backup"
@@ -34,11 +35,25 @@ MOST: Final = 100_000  # rows; the oldest go first
 MAX_OPEN: Final = 10_000  # nobody has so many agents; a stranger may claim to
 
 
+def counted(readings: int) -> str:
+    """Say how many were dropped, behind the reason."""
+    return f": {readings} reading{'' if readings == 1 else 's'} dropped"
+
+
+class Measured(NamedTuple):
+    """Unix seconds of an agent's clock, and what that was worth then."""
+
+    since_at: float
+    until_at: float
+    clock: str
+
+
 class GapNote(NamedTuple):
     """What a group says of a gap.
 
     `opened` alone opens one unless it is open, `closed` alone closes it, both are one that is over. Times are
-    monotonic, as `now`. `run`, `first_seq` and `last_seq` name readings that an agent dropped.
+    monotonic, as `now`; times that an agent measured are better, where it tells them. `run`, `first_seq` and `last_seq`
+    name readings that it dropped: then `detail` does not count them.
     """
 
     scope: str
@@ -50,6 +65,7 @@ class GapNote(NamedTuple):
     run: str | None = None
     first_seq: int | None = None
     last_seq: int | None = None
+    measured: Measured | None = None
 
 
 Key = tuple[str, str, str, str]
@@ -59,7 +75,8 @@ Key = tuple[str, str, str, str]
 class Gaps:
     """Writes gaps. Call it inside a transaction, and make a new one when a transaction failed.
 
-    `tick_of` gives the tick of a monotonic time. Ticks are the hub's own count of time: they never go back.
+    `tick_of` gives the tick of a monotonic time, `place` those of times that an agent measured, None where it does not
+    believe them. Ticks are the hub's own count of time: they never go back.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -68,7 +85,12 @@ class Gaps:
         open_now = self._ask("SELECT scope, name, cause, detail, id FROM gaps WHERE to_tick IS NULL")
         self._open: dict[Key, int] = {(scope, name, cause, detail): id_ for scope, name, cause, detail, id_ in open_now}
 
-    def write(self, notes: Iterable[GapNote], tick_of: Callable[[float], int]) -> None:
+    def write(
+        self,
+        notes: Iterable[GapNote],
+        tick_of: Callable[[float], int],
+        place: Callable[[Measured], tuple[int, int] | None] = lambda _: None,
+    ) -> None:
         """Put down what a group says of gaps."""
         for note in notes:
             detail = note.detail[:MAX_DETAIL_CHARS]
@@ -80,7 +102,9 @@ class Gaps:
                 whole = (note.run, note.first_seq, note.last_seq)
                 if note.run is not None and self._knows(note):
                     continue
-                self._insert(key, tick_of(note.opened), tick_of(note.closed), whole)
+                placed = place(note.measured) if note.measured is not None else None
+                begins, ends = placed or (tick_of(note.opened), tick_of(note.closed))
+                self._insert(key, begins, ends, whole)
             elif key not in self._open and len(self._open) < MAX_OPEN:
                 self._open[key] = self._insert(key, tick_of(note.opened), None)
 

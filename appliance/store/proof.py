@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -12,7 +12,7 @@ from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.database import StoreError
 from appliance.store.gap_reader import gaps_between
-from appliance.store.gaps import AGENT, AGENT_OFFLINE, DAMAGED, DROPPED, HUB, RESTORED, SERIES, UNKEPT
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DAMAGED, DROPPED, HUB, NEVER_GIVEN, RESTORED, SERIES, UNKEPT
 from appliance.store.holes import Gap
 from appliance.store.pages import numbers
 from appliance.store.reading_rows import TICKS_PER_MS
@@ -22,6 +22,7 @@ ROWS_AT_ONCE: Final = 100_000  # in memory, of all topics together
 SMALLEST_PAGE: Final = 500
 MOST_RANGES: Final = 100_000
 RESERVED: Final = 1_000  # numbers that an agent reserves at once, and wastes when its power is cut
+UNSAVED_S: Final = 6.0  # a little longer than an agent keeps readings in memory alone
 SLIVER_S: Final = 0.001  # a gap that only touches a row is none of the next hole
 
 WAITS: Final = "still with the agent"
@@ -29,6 +30,7 @@ MAY_WAIT: Final = "may still be with the agent"
 REFUSED: Final = "refused"
 PRUNED: Final = "pruned by retention"
 CUT: Final = "agent cut"
+UNSAVED: Final = "lost with the agent"
 LOST: Final = "never arrived"
 GONE: Final = "received and gone"
 UNEXPLAINED: Final = (LOST, GONE)
@@ -37,6 +39,8 @@ EXPLANATIONS: Final = {
     REFUSED: "received, but no reading, or of a topic beyond history.max_series or not the agent's to publish to",
     PRUNED: "received, and older than what is kept",
     CUT: "numbers that the agent had reserved when its power was cut; up to its last 5 s may be among them",
+    NEVER_GIVEN: "the agent had reserved them and was killed or its power cut; of its last 5 s some may be among them",
+    UNSAVED: "it had them for less than 5 s when it was killed or its power cut, and had not written them yet",
     DROPPED: "the agent had to drop it, for want of room or because the broker refused it, and said so",
     DAMAGED: "the database was damaged there",
     RESTORED: "it came after the backup that was put back",
@@ -58,16 +62,31 @@ class Missing(NamedTuple):
     since_at: float | None
     until_at: float | None
 
+    def told(self) -> dict[str, object]:
+        """Give it as the API and the command line show it."""
+        return {
+            "first_seq": self.first_seq,
+            "last_seq": self.last_seq,
+            "cause": self.cause,
+            "detail": self.detail,
+            "since": self.since_at,
+            "until": self.until_at,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunProof:
-    """One life of the agent's outbox, from the first number that should be here to the last that arrived."""
+    """One life of the agent's outbox, from the first number that should be here to the last that arrived.
+
+    Numbers that were never given to a reading are not missing.
+    """
 
     run: str
     first_seq: int
     last_seq: int
     rows: int
     missing: list[Missing]
+    never_given: list[Missing]
 
     def told(self) -> dict[str, object]:
         """Give it as the API and the command line show it."""
@@ -76,17 +95,8 @@ class RunProof:
             "first_seq": self.first_seq,
             "last_seq": self.last_seq,
             "rows": self.rows,
-            "missing": [
-                {
-                    "first_seq": one.first_seq,
-                    "last_seq": one.last_seq,
-                    "cause": one.cause,
-                    "detail": one.detail,
-                    "since": one.since_at,
-                    "until": one.until_at,
-                }
-                for one in self.missing
-            ],
+            "missing": [one.told() for one in self.missing],
+            "never_given": [one.told() for one in self.never_given],
         }
 
 
@@ -164,13 +174,15 @@ class Covered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What else is known of a run: numbers that arrived, and numbers that the agent says it dropped."""
+    """What else is known of a run: numbers that arrived, and numbers that the agent says it dropped or never gave."""
 
     received: list[Range]
     dropped: list[Range]
+    unused: list[Range]  # each to the end of what was reserved at one time
     waiting: int | None  # how many readings the agent says it keeps, of its newest run; None where it says nothing
     away_at: float | None = None  # since when the agent is offline; None of one that is here, or of an older run
     contact_at: float = 0.0  # when it was last seen to come
+    cuts: tuple[tuple[Range, float], ...] = ()  # what was reserved at a cut, and the time of its last row
 
 
 def prove(path: Path, agent: str, since_at: float | None, *, waiting: int | None = None) -> Proof | None:
@@ -188,9 +200,9 @@ def prove(path: Path, agent: str, since_at: float | None, *, waiting: int | None
             (agent,),
         ).fetchall()
         dropped = connection.execute(
-            "SELECT run, first_seq, last_seq FROM gaps"
-            " WHERE scope = ? AND name = ? AND cause = ? AND first_seq IS NOT NULL",
-            (AGENT, agent, DROPPED),
+            "SELECT run, first_seq, last_seq, cause FROM gaps"
+            " WHERE scope = ? AND name = ? AND cause IN (?, ?) AND first_seq IS NOT NULL",
+            (AGENT, agent, DROPPED, NEVER_GIVEN),
         ).fetchall()
         between = gaps_between(connection, Calendar(connection), begins_at, LAST_AT)
         topics = {topic for (topic,) in connection.execute("SELECT topic FROM series WHERE agent = ?", (agent,))}
@@ -208,7 +220,8 @@ def prove(path: Path, agent: str, since_at: float | None, *, waiting: int | None
             covered.get(run, Covered()),
             Told(
                 received=[(first, last) for of, first, last in received if of == run_id],
-                dropped=[(first, last) for of, first, last in dropped if of == run],
+                dropped=[(first, last) for of, first, last, why in dropped if of == run and why == DROPPED],
+                unused=[(first, last) for of, first, last, why in dropped if of == run and why == NEVER_GIVEN],
                 waiting=waiting if run_id == newest else 0,
                 away_at=away_at if run_id == newest else None,
                 contact_at=contact_at,
@@ -260,12 +273,29 @@ def _run_proof(run: str, covered: Covered, told: Told, gaps: list[Gap], *, is_wh
     ends = [last for _, last in told.received] + covered.lasts
     starts = covered.firsts[:1] if not is_whole else [first for first, _ in told.received] + covered.firsts
     first, last = min(starts, default=0), max(ends, default=-1)
-    missing = [
+    holes = list(covered.holes(first, last))
+    told = replace(
+        told,
+        cuts=tuple(
+            (one, since_at)
+            for one in told.unused
+            for (begins, ends), since_at, _ in holes
+            if begins <= one[1] <= ends and since_at is not None
+        ),
+    )
+    found = [
         Missing(*piece, cause, _detail(cause, told), since_at, until_at)
-        for hole, since_at, until_at in covered.holes(first, last)
+        for hole, since_at, until_at in holes
         for piece, cause in _explained(hole, told, since_at, until_at, gaps)
     ]
-    return RunProof(run=run, first_seq=first, last_seq=last, rows=covered.rows, missing=missing)
+    return RunProof(
+        run=run,
+        first_seq=first,
+        last_seq=last,
+        rows=covered.rows,
+        missing=[one for one in found if one.cause != NEVER_GIVEN],
+        never_given=[one for one in found if one.cause == NEVER_GIVEN],
+    )
 
 
 def _explained(
@@ -278,7 +308,13 @@ def _explained(
     )
     for gone in _outside(told.received, hole):
         marked += [(piece, DROPPED) for piece in _inside(told.dropped, gone)]
-        for lost in _outside(told.dropped, gone):
+        # Numbers are given in order: of what was reserved, those behind the last that came.
+        unused = [(max(first, gone[0]), last) for first, last in told.unused if gone[0] <= last <= gone[1]]
+        if undone:
+            unused = []  # some of them may have come and gone
+        for left in _outside(told.dropped, gone):
+            marked += [(piece, NEVER_GIVEN) for piece in _inside(unused, left)]
+        for lost in _outside(sorted([*told.dropped, *unused]), gone):
             cause = undone or _why_missing(lost, told, until_at, was_away=_was_away(gaps, since_at, until_at))
             marked.append((lost, cause))
     yield from sorted(marked)
@@ -287,6 +323,9 @@ def _explained(
 def _why_missing(lost: Range, told: Told, until_at: float | None, *, was_away: bool) -> str:
     """Say where numbers are that never came; what speaks for a cause goes before what is only possible."""
     count = lost[1] - lost[0] + 1
+    for (first, last), last_at in told.cuts:
+        if first <= lost[0] <= lost[1] <= last and until_at is not None and until_at >= last_at - UNSAVED_S:
+            return UNSAVED
     says = WAITS if told.away_at is None else MAY_WAIT
     if told.waiting and count <= told.waiting:
         return says

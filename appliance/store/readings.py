@@ -116,7 +116,7 @@ def readings_of(topic: str, payload: bytes, properties: bytes, *, at: float, sit
     if not values:
         return []
     origin = _origin(_name(said.get("agent")), _name(said.get("run")), said.get("seq"))
-    measured_at = _time(said.get("time"))
+    measured_at = unix_time(said.get("time"))
     return [
         Measured(
             at=at if measured_at is None else measured_at,
@@ -244,7 +244,7 @@ def _backlog(payload: bytes, *, agent: str, run: str | None, at: float, site: st
         value = _plain(topic, said.strip()) if isinstance(said, str) else _leaf(topic, said)
         if value is None:
             continue
-        measured_at = _time(entry.get("time"))
+        measured_at = unix_time(entry.get("time"))
         yield Measured(
             at=at if measured_at is None else measured_at,
             values=[value],
@@ -308,7 +308,7 @@ def _name(said: object) -> str | None:
     return None
 
 
-def _time(said: object) -> float | None:
+def unix_time(said: object) -> float | None:
     """Unix seconds of an RFC 3339 time; None where it is missing, has no zone or is no time."""
     if not isinstance(said, str):
         return None

@@ -8,12 +8,13 @@ from typing import Final, Protocol
 
 from appliance.broker.image import Image
 from appliance.broker.message import Message
+from appliance.clock import RELEASED_MS, UNSYNCED
 from appliance.devices import Device
 from appliance.store.chores import Chores, Trimming
 from appliance.store.damage import MisfitError, is_damage
 from appliance.store.database import PAGE_BYTES, Database, StoreError
 from appliance.store.epochs import save_epochs
-from appliance.store.gaps import GapNote, Gaps
+from appliance.store.gaps import GapNote, Gaps, Measured
 from appliance.store.group import Entry, Group
 from appliance.store.harms import CHANGED, UNREADABLE
 from appliance.store.history import Placed
@@ -77,7 +78,17 @@ class GapBook:
         if self._gaps.are_of_absence:
             self._gaps.back(self._clock.last_tick)
         if notes:
-            self._gaps.write(notes, lambda now: self._clock.moment(now).tick)
+            self._gaps.write(notes, lambda now: self._clock.moment(now).tick, self._placed)
+
+    def _placed(self, measured: Measured) -> tuple[int, int] | None:
+        """Give the ticks of times that an agent measured, as those of its readings; None where they cannot be true."""
+        ticks = []
+        for at in measured[:2]:
+            shown = self._clock.place_shown(round(at * 1000)) if measured.clock == UNSYNCED else None
+            if shown is None and at * 1000 < RELEASED_MS:
+                return None
+            ticks.append((shown or self._clock.place(round(at * 1000))).tick)
+        return (ticks[0], ticks[1])
 
     def end(self, now: float) -> None:
         """Put down that the service stops in order."""

@@ -224,6 +224,10 @@ def test_losses_say_whom_they_concern(disk):
     running(disk, scenario)
 
 
+def test_what_fails_since_before_the_start_is_nothing_where_it_cannot_be_read(tmp_path):
+    assert Keeping(tmp_path / "appliance.db", Settings()).failing() == []
+
+
 def test_a_start_on_a_full_disk_refuses_until_there_is_room(tmp_path, monkeypatch):
     path = tmp_path / "appliance.db"
     open_ledger(path, site="home", max_series=9).close()

@@ -379,16 +379,31 @@ def test_all_gaps_are_shown_on_demand_and_devices_have_their_names(tmp_path):
         assert await lines.count() == 8
         await tab.get_by_role("button", name="Show fewer").click()
         assert await lines.count() == 6
-        told = "import('/words.js').then((words) => words.gap({cause: 'agent offline', name: 'house'}, %s))"
-        assert (
-            await tab.evaluate(told % "{devices: new Map([['house', {name: 'The house'}]])}") == "The house was offline"
-        )
-        assert await tab.evaluate(told % "{devices: new Map()}") == "House was offline"
+        for gap, words in WHOSE:
+            told = f"import('/words.js').then((words) => words.gap({{until: 1, detail: '', {gap}}}, {HOUSE}))"
+            assert await tab.evaluate(told) == words
 
     gaps = [("broker down", 1_000 * nth + 500, 1_000 * nth) for nth in range(1, 9)]
     complaints, _ = browse(tmp_path, look, gaps=gaps)
     assert complaints == []
 
+
+HOUSE = (
+    "{devices: new Map([['pi', {name: 'the house'}], ['attic', {name: ''}]]),"
+    " values: new Map([['home/bath/door', {room: 'bath', kind: 'door', name: '', label: null}]])}"
+)
+WHOSE = [
+    ("cause: 'agent offline', name: 'pi'", "The house was offline"),
+    ("cause: 'agent offline', name: 'attic', until: null", "Attic is offline"),
+    ("cause: 'agent offline', name: 'gone'", "Gone was offline"),
+    (
+        "cause: 'dropped by limit', scope: 'agent', name: 'pi', detail: 'full'",
+        "Readings of The house were dropped (full)",
+    ),
+    ("cause: 'dropped by limit', scope: 'hub', name: ''", "Readings were dropped"),
+    ("cause: 'sensor failing', name: 'home/bath/door', detail: 'jump'", "Bath: Door sensor was failing (jump)"),
+    ("cause: 'sensor failing', name: 'home/gone/door', until: null", "A sensor fails"),
+]
 
 WORDS = [  # kind, value, unit; the tile's name, what stands large and its unit, the icon
     ("under_voltage", True, None, ["Power supply", "Too low", "", "power"]),

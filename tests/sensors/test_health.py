@@ -62,7 +62,7 @@ def test_a_refused_value_is_counted_by_its_cause_while_the_sensor_goes_on():
         standing.succeeded()
         standing.refused(doubt)
     assert encode_sensors({"bath": standing})["bath"] == SensorHealth(
-        online=True, ok=3, failed={"range": 1, "jump": 2}, trouble="humidity: again"
+        online=True, ok=3, failed={"range": 1, "jump": 2}, trouble="humidity: again", cause="jump"
     )
 
 
@@ -80,9 +80,12 @@ def test_health_is_json():
         dropped=3,
         run="r1",
         dropped_ranges=[(4, 6)],
+        dropped_times=[("2026-11-25T20:00:00.000Z", "2026-11-25T20:00:09.000Z", "synced")],
+        unused_ranges=[(7, 8)],
         set_aside=1,
         set_aside_why="not authorized",
         set_aside_ranges=[(9, 9)],
+        set_aside_times=[("", "", "")],
         outbox_problem="",
         sensors=encode_sensors({"kitchen": standing, "hall": Standing(3)}),
     )
@@ -96,9 +99,12 @@ def test_health_is_json():
         "dropped": 3,
         "run": "r1",
         "dropped_ranges": [[4, 6]],
+        "dropped_times": [["2026-11-25T20:00:00.000Z", "2026-11-25T20:00:09.000Z", "synced"]],
+        "unused_ranges": [[7, 8]],
         "set_aside": 1,
         "set_aside_why": "not authorized",
         "set_aside_ranges": [[9, 9]],
+        "set_aside_times": [["", "", ""]],
         "outbox_problem": "",
         "keepsakes_problem": "",
         "commands_refused": 0,
@@ -111,6 +117,7 @@ def test_health_is_json():
                 "failed": {"bad_frame": 1},
                 "retried": {"cut_short": 4},
                 "trouble": "checksum of 01",
+                "cause": "bad_frame",
             },
             "hall": {"online": None, "ok": 0},
         },

@@ -13,7 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from sensors import outbox as module
 from sensors.outbox import MEMORY_READINGS, RETRY_DISK_S, SEQ_BLOCK, WRITE_AFTER_S, Outbox, OutboxError
+from sensors.ranges import Range, numbers
 
 ROOT = Path(__file__).parents[2]
 TIME = "2026-11-22T20:05:51.120Z"
@@ -135,6 +137,54 @@ def test_what_is_acknowledged_twice_counts_once(opened):
     assert outbox.next_deadline() is None
 
 
+def crashed(outbox):
+    outbox._db.close()
+    outbox._db = None
+
+
+def test_numbers_that_a_crash_wastes_are_told(opened):
+    outbox = opened()
+    kept = fill(outbox, 5)
+    outbox.tick(5.0)
+    outbox.acknowledged(kept[:2])
+    fill(outbox, 2, now=6.0)  # never written: nobody knows whether the broker has them
+    crashed(outbox)
+    outbox = opened()
+    assert numbers(outbox.unused_ranges) == [(6, SEQ_BLOCK)]
+    crashed(outbox)  # it gave no number: the same are told again
+    outbox = opened()
+    assert numbers(outbox.unused_ranges) == [(6, SEQ_BLOCK)]
+    fill(outbox, 3, now=7.0)
+    outbox.tick(8.0)
+    crashed(outbox)
+    outbox = opened()
+    assert numbers(outbox.unused_ranges) == [(6, SEQ_BLOCK), (SEQ_BLOCK + 1, 2 * SEQ_BLOCK)]
+    fill(outbox, 1, now=9.0)
+    outbox.close(9.0)
+    outbox = opened()  # a stop in order wastes none
+    assert numbers(outbox.unused_ranges) == [(6, SEQ_BLOCK), (SEQ_BLOCK + 1, 2 * SEQ_BLOCK)]
+    outbox._begin_run()
+    assert outbox.unused_ranges == []
+
+
+def test_a_file_of_before_numbers_were_told_wastes_none_that_is_known(opened):
+    outbox = opened()
+    fill(outbox, 5)
+    outbox._db.execute("DELETE FROM meta WHERE key IN ('kept_below', 'unused_ranges')")
+    crashed(outbox)
+    assert opened().unused_ranges == []
+
+
+def test_the_newest_wasted_numbers_are_told(opened, monkeypatch):
+    monkeypatch.setattr(module, "MAX_RANGES", 2)
+    for _ in range(3):
+        outbox = opened()
+        fill(outbox, 1)
+        crashed(outbox)
+    firsts = [first for first, _ in numbers(opened().unused_ranges)]
+    assert firsts == [1 + SEQ_BLOCK, 1 + 2 * SEQ_BLOCK]
+
+
 def test_backlog_leaves_out_what_is_on_its_way(opened):
     outbox = opened()
     kept = fill(outbox, 6)
@@ -179,7 +229,7 @@ def test_oldest_go_first_and_are_counted_across_restarts(opened):
     assert outbox.waiting <= 100
     assert outbox.dropped == 250 - outbox.waiting
     assert seqs(outbox.backlog(1000)) == kept[outbox.dropped :]
-    assert outbox.dropped_ranges == [(kept[0], kept[outbox.dropped - 1])]
+    assert numbers(outbox.dropped_ranges) == [(kept[0], kept[outbox.dropped - 1])]
     outbox.close(6.0)
     again = opened()
     assert (again.dropped, again.dropped_ranges) == (outbox.dropped, outbox.dropped_ranges)
@@ -187,10 +237,13 @@ def test_oldest_go_first_and_are_counted_across_restarts(opened):
 
 def test_numbers_dropped_of_another_run_are_not_named(opened):
     outbox = opened()
-    for seq in (1, 2, 5):
-        outbox._note_dropped(seq, outbox.run)
-    outbox._note_dropped(200, "another run")
-    assert outbox.dropped_ranges == [(1, 2), (5, 5)]
+    kept = fill(outbox, 4)
+    outbox.tick(5.0)
+    outbox._db.execute("UPDATE readings SET run = 'another' WHERE seq = ?", (kept[1],))
+    outbox._max_readings = 1
+    fill(outbox, 1, now=6.0)
+    outbox.tick(11.0)
+    assert (outbox.dropped, numbers(outbox.dropped_ranges)) == (5, [(kept[0], kept[0]), (kept[2], kept[3] + 1)])
 
 
 def test_what_the_broker_never_takes_is_put_aside_and_counted_across_restarts(opened):
@@ -200,7 +253,7 @@ def test_what_the_broker_never_takes_is_put_aside_and_counted_across_restarts(op
     fresh = fill(outbox, 2)
     outbox.put_aside([kept[0], kept[1], fresh[0], fresh[0], 999], "not authorized")
     assert (outbox.set_aside, outbox.waiting) == (3, 5)
-    assert outbox.set_aside_ranges == [(kept[0], kept[1]), (fresh[0], fresh[0])]
+    assert numbers(outbox.set_aside_ranges) == [(kept[0], kept[1]), (fresh[0], fresh[0])]
     assert seqs(outbox.backlog(100)) == [*kept[2:], fresh[1]]
     assert (outbox.dropped, outbox.dropped_ranges) == (0, [])
     outbox.close(6.0)
@@ -208,6 +261,31 @@ def test_what_the_broker_never_takes_is_put_aside_and_counted_across_restarts(op
     assert (again.set_aside, again.set_aside_ranges) == (3, outbox.set_aside_ranges)
     assert again.set_aside_why == "not authorized"
     assert seqs(again.backlog(100)) == [*kept[2:], fresh[1]]
+
+
+def test_what_is_gone_has_the_times_when_it_was_measured(opened):
+    outbox = opened(max_readings=2)
+
+    def measure(minute, now, clock="synced"):
+        return outbox.add("home/x", "1", now, time=f"2026-11-22T20:0{minute}:00.000Z", clock=clock).seq
+
+    kept = [measure(minute, 0.0) for minute in range(5)]
+    outbox.tick(5.0)
+    unknown = measure(6, 6.0, clock="unsynced")
+    gone = [Range(kept[0], kept[3], "2026-11-22T20:00:00.000Z", "2026-11-22T20:03:00.000Z", "synced")]
+    assert outbox.dropped_ranges == gone
+    outbox.put_aside([kept[4], unknown], "not authorized")
+    aside = [
+        Range(number, number, time, time, clock)
+        for number, time, clock in (
+            (kept[4], "2026-11-22T20:04:00.000Z", "synced"),
+            (unknown, "2026-11-22T20:06:00.000Z", "unsynced"),
+        )
+    ]
+    assert outbox.set_aside_ranges == aside
+    outbox.close(7.0)
+    again = opened(max_readings=2)
+    assert (again.dropped_ranges, again.set_aside_ranges) == (gone, aside)
 
 
 def test_numbers_put_aside_of_an_earlier_run_are_counted_and_not_named(opened):
@@ -253,7 +331,7 @@ def test_a_disk_that_fails_keeps_readings_in_memory_until_it_recovers(opened):
     outbox.tick(5.0 + RETRY_DISK_S)
     assert outbox.waiting == 100
     assert outbox.dropped == 53
-    assert outbox.dropped_ranges == [(kept[0], kept[52])]
+    assert numbers(outbox.dropped_ranges) == [(kept[0], kept[52])]
     outbox._db = real
     outbox.tick(5.0 + 2 * RETRY_DISK_S)
     assert outbox.problem == ""
@@ -271,7 +349,7 @@ def test_what_a_write_that_fails_would_have_dropped_is_not_counted(opened):
     outbox._db = real
     outbox.tick(WRITE_AFTER_S + RETRY_DISK_S)
     assert outbox.dropped == 50
-    assert outbox.dropped_ranges == [(kept[0], kept[49])]
+    assert numbers(outbox.dropped_ranges) == [(kept[0], kept[49])]
     assert seqs(outbox.backlog(1_000)) == kept[50:]
 
 

@@ -105,6 +105,7 @@ def test_times_in_words(monkeypatch, since, until, words):
         "last_seq": 9,
         "rows": 1,
         "missing": [{**MISSING, "since": since, "until": until}],
+        "never_given": [],
     }
     proof = {"agent": "house", "explained": True, "runs": [run], "gaps": []}
     assert list(proof_lines(proof)) == [
@@ -112,6 +113,14 @@ def test_times_in_words(monkeypatch, since, until, words):
         words,
         "every missing number is explained",
     ]
+
+
+def test_what_was_never_given_is_not_missing():
+    never = {**MISSING, "first_seq": 4, "last_seq": 6, "cause": "never given", "since": None, "until": None}
+    run = {"run": "r1", "first_seq": 1, "last_seq": 9, "rows": 6, "missing": [], "never_given": [never]}
+    lines = list(proof_lines({"agent": "house", "explained": True, "runs": [run], "gaps": []}))
+    assert lines[0] == "house, run r1: numbers 1 to 9, 6 rows, none missing, 3 never given"
+    assert lines[1] == "  4 to 6 (3): never given, why"
 
 
 def test_nothing_in_that_time():

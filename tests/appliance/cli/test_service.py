@@ -78,7 +78,7 @@ FILES = [
     ),
     (
         '[[listener]]\ncertificate = "server.pem"\n',
-        "1: listener[1].key: {folder}/server.pem holds no private key in PEM form; name its file with key",
+        "2: listener[1].certificate: {folder}/server.pem holds no private key in PEM form; name its file with key",
     ),
     (
         '[accounts]\n\npassword_file = "none"\n',

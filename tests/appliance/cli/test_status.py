@@ -143,6 +143,20 @@ def test_a_day_without_gaps_has_nothing_to_say():
     assert next(iter(status.gap_lines({**over, "lasting": 2}))).endswith(", 2 of them last")
 
 
+def test_a_gap_of_one_topic_names_it():
+    failing = {
+        "since": 0.0,
+        "cause": "sensor failing",
+        "detail": "checksum",
+        "scope": "series",
+        "name": "home/bath/door",
+    }
+    *_, newest = status.gap_lines({**STATUS["gaps"], "newest": failing})
+    assert (
+        newest == f"            the newest of home/bath/door since {words.local_time(0.0)}: sensor failing (checksum)"
+    )
+
+
 def test_a_store_that_is_well_has_little_to_say():
     assert list(status.store_lines(WELL)) == ["  store     2.5 MB of 4000.0 MB, 1 commit since the start"]
     *_, damage = status.store_lines({**WELL, "damages": ["the database was damaged"]})

@@ -1,6 +1,7 @@
 """What the watch notices, over a real broker."""
 
 import asyncio
+import json
 
 import pytest
 from sockets import loopback, until
@@ -8,7 +9,9 @@ from sockets import loopback, until
 from appliance.features import gaps as module
 from appliance.features.gaps import QUIET_S, GapWatch, Loss
 from appliance.net.local import LocalClient
-from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, UNKEPT, GapNote
+from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, NEVER_GIVEN, UNKEPT, GapNote, Measured
+
+AT = 1_795_377_600.0  # 2026-11-22T20:00:00Z
 
 
 class Clock:
@@ -24,7 +27,9 @@ def watched(scenario, losses=None):
     async def run():
         async with loopback() as server:
             local, notes, clock = LocalClient(server.hub, "test"), [], Clock()
-            watch = GapWatch(site="home", note=notes.append, losses=losses or {}, clock=clock)
+            watch = GapWatch(
+                site="home", note=notes.append, losses=losses or {}, clock=clock, wall_clock=lambda: AT + 3_600
+            )
             local.publish("home/devices/early/availability", b"offline", retain=True)
             watch.start(local)
             try:
@@ -79,7 +84,7 @@ def test_what_an_agent_says_it_dropped():
 
 
 def named(notes):
-    return [(note.run, note.first_seq, note.last_seq, note.detail.split(": ")[1].split()[0]) for note in notes]
+    return [(note.run, note.first_seq, note.last_seq) for note in notes]
 
 
 def test_which_readings_an_agent_says_it_dropped():
@@ -87,16 +92,67 @@ def test_which_readings_an_agent_says_it_dropped():
         health = "home/devices/attic/health"
         notes.clear()
         local.publish(health, b'{"dropped": 5, "run": "r1", "dropped_ranges": [[5, 9]]}', retain=True)
-        assert named(notes) == [("r1", 5, 9, "5")]  # even at first: nobody may have been there to hear it
+        assert named(notes) == [("r1", 5, 9)]  # even at first: nobody may have been there to hear it
         notes.clear()
         local.publish(health, b'{"dropped": 12, "run": "r1", "dropped_ranges": [[5, 11], [20, 24]]}', retain=True)
-        assert named(notes) == [("r1", 10, 11, "2"), ("r1", 20, 24, "5")]
+        assert named(notes) == [("r1", 10, 11), ("r1", 20, 24)]
         notes.clear()
         local.publish(health, b'{"dropped": 13, "run": "r2", "dropped_ranges": [[5, 5]]}', retain=True)
-        assert named(notes) == [("r2", 5, 5, "1")]
+        assert named(notes) == [("r2", 5, 5)]
         notes.clear()
         local.publish(health, b'{"dropped": 99, "run": "r2", "dropped_ranges": [[9, 5], [-1, 3]]}', retain=True)
-        assert named(notes) == [(None, None, None, "86")]
+        assert [note.detail for note in notes] == ["its outbox was full: 86 readings dropped"]
+        assert named(notes) == [(None, None, None)]
+
+    watched(scenario)
+
+
+@pytest.mark.parametrize(
+    ("times", "measured"),
+    [
+        ([["2026-11-22T20:00:00Z", "2026-11-22T20:00:53Z", "unsynced"]], Measured(AT, AT + 53, "unsynced")),
+        ([["2026-11-22T20:00:53Z", "2026-11-22T20:00:00Z", ""]], None),
+        ([["2026-11-22T20:00:00Z", "2030-11-22T20:00:00Z", ""]], None),  # it is not so late yet
+        ([["2026-11-22T20:00:00Z", "", ""]], None),
+        ([["yesterday", "2026-11-22T20:00:00Z", ""]], None),
+        ([["2026-11-22T20:00:00Z", "2026-11-22T20:00:53Z", ""]] * 2, None),
+        ([], None),
+    ],
+)
+def test_what_was_dropped_was_measured_before(times, measured):
+    async def scenario(local, notes, clock, watch):  # noqa: ARG001
+        notes.clear()
+        told = {"dropped": 5, "run": "r1", "dropped_ranges": [[5, 9]], "dropped_times": times}
+        local.publish("home/devices/attic/health", json.dumps(told).encode(), retain=True)
+        (note,) = notes
+        assert (note.opened, note.closed, note.measured) == (100.0, 100.0, measured)
+
+    watched(scenario)
+
+
+def test_the_rest_of_a_range_that_grew_begins_where_it_ended():
+    async def scenario(local, notes, clock, watch):  # noqa: ARG001
+        for last, end in ((9, "20:01:00"), (11, "20:02:00")):
+            notes.clear()
+            times = ["2026-11-22T20:00:00Z", f"2026-11-22T{end}Z", "synced"]
+            told = {"dropped": last, "run": "r1", "dropped_ranges": [[5, last]], "dropped_times": [times]}
+            local.publish("home/devices/attic/health", json.dumps(told).encode(), retain=True)
+        assert [(note.first_seq, note.measured) for note in notes] == [(10, Measured(AT + 60, AT + 120, "synced"))]
+
+    watched(scenario)
+
+
+def test_numbers_that_an_agent_gave_to_nothing():
+    async def scenario(local, notes, clock, watch):  # noqa: ARG001
+        health = "home/devices/attic/health"
+        notes.clear()
+        local.publish(health, b'{"run": "r1", "unused_ranges": [[22, 1000]]}', retain=True)
+        local.publish(health, b'{"run": "r1", "unused_ranges": [[22, 1000], [1005, 2000], [9, 3]]}', retain=True)
+        assert {(note.cause, note.opened, note.closed) for note in notes} == {(NEVER_GIVEN, 100.0, 100.0)}
+        assert named(notes) == [("r1", 22, 1000), ("r1", 1005, 2000)]
+        notes.clear()
+        local.publish(health, b'{"unused_ranges": [[22, 1000]]}', retain=True)  # of which run?
+        assert notes == []
 
     watched(scenario)
 
@@ -109,12 +165,12 @@ def test_what_this_broker_refuses_for_good_has_its_own_reason():
         local.publish(health, told, retain=True)
         local.publish(health, told, retain=True)
         assert [(note.cause, note.first_seq, note.last_seq, note.detail) for note in notes] == [
-            (DROPPED, 5, 6, "the broker did not take it (not authorized): 2 readings dropped")
+            (DROPPED, 5, 6, "the broker did not take it (not authorized)")
         ]
         notes.clear()
         local.publish(health, b'{"run": "r1", "set_aside": 3, "dropped": 1, "dropped_ranges": [[7, 7]]}', retain=True)
         assert [(note.first_seq, note.detail) for note in notes] == [
-            (7, "its outbox was full: 1 reading dropped"),
+            (7, "its outbox was full"),
             (None, "the broker did not take it (refused): 1 reading dropped"),
         ]
 

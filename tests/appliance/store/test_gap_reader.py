@@ -5,7 +5,7 @@ from keeper import AT, TOPIC, Keeper
 
 from appliance.clock import SYNCED, UNSYNCED
 from appliance.devices import Device, Measurement
-from appliance.store.gap_reader import GapReader
+from appliance.store.gap_reader import JOINED_S, Failing, GapReader
 from appliance.store.gaps import (
     AGENT,
     AGENT_OFFLINE,
@@ -13,6 +13,7 @@ from appliance.store.gaps import (
     CLOCK_UNSET,
     DROPPED,
     HUB,
+    NEVER_GIVEN,
     SENSOR_FAILING,
     SERIES,
     UNKEPT,
@@ -88,6 +89,51 @@ def test_a_clock_that_nobody_has_set_is_a_gap_until_it_is_set(keeper):
     keeper.at, keeper.quality = AT + 5000, SYNCED
     keeper.look()
     assert reader.of(TOPIC, [], 0, AT + 1e6) == []
+
+
+def drop(keeper, since_s, until_s, *numbers, why="full", name="house"):
+    note = GapNote(AGENT, name, DROPPED, keeper.now + since_s, keeper.now + until_s, why, "r1", *numbers)
+    with keeper.database.transaction():
+        Gaps(keeper.database.connection).write([note], keeper.clock.tick)
+
+
+def test_what_is_dropped_range_by_range_is_one_gap_where_it_lies_close_together(keeper):
+    for number in range(13):
+        drop(keeper, 10.0 * number, 10.0 * number, 2 * number, 2 * number)
+    drop(keeper, 50, 60, 100, 104)  # within
+    drop(keeper, 60, 60, 105, 105, why="refused")
+    drop(keeper, 60, 60, 106, 106, name="attic")
+    drop(keeper, 120.0 + JOINED_S, 700, 200, 299)
+    drop(keeper, 701.0 + JOINED_S, 1002, 300, 300)
+    drop(keeper, 10, 10, 400, 401, why="full: 2 readings dropped")  # as it was once written
+    told = [
+        (gap.name, gap.detail, gap.since_at - AT, gap.until_at - AT) for gap in GapReader(keeper.path).last(0, AT * 2)
+    ]
+    assert sorted(told) == [
+        ("attic", "full: 1 reading dropped", 60, 60),
+        ("house", "full: 1 reading dropped", 701 + JOINED_S, 1002),
+        ("house", "full: 118 readings dropped", 0, 700),
+        ("house", "full: 2 readings dropped", 10, 10),
+        ("house", "refused: 1 reading dropped", 60, 60),
+    ]
+    assert seen(GapReader(keeper.path).of(TOPIC, [AT - 5, AT - 4, AT - 3, AT + 703], AT - 5, AT + 900)) == [
+        (DROPPED, 0, 700)
+    ]
+
+
+def test_numbers_that_were_never_given_are_no_gap(keeper):
+    note(keeper, AGENT, "house", NEVER_GIVEN, 10, 10)
+    assert GapReader(keeper.path).last(0, AT + 100) == []
+
+
+def test_the_failing_sensors_of_a_start(keeper):
+    reader = GapReader(keeper.path)
+    assert reader.failing() == []
+    note(keeper, AGENT, "house", AGENT_OFFLINE, 10, None)
+    note(keeper, SERIES, TOPIC, SENSOR_FAILING, 10, 20)
+    note(keeper, SERIES, TOPIC, SENSOR_FAILING, 30, None)
+    note(keeper, SERIES, "home/else", SENSOR_FAILING, 30, None)
+    assert reader.failing() == [Failing(TOPIC, "house", ""), Failing("home/else", "", "")]
 
 
 def test_a_damaged_row_is_never_told(keeper):

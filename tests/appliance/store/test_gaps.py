@@ -16,6 +16,7 @@ from appliance.store.gaps import (
     STOPPED,
     GapNote,
     Gaps,
+    Measured,
     prune,
 )
 
@@ -63,6 +64,18 @@ def test_readings_that_an_agent_names_again_are_put_down_once(keeper):
     write(keeper, named, named._replace(last_seq=10), named._replace(run="r2"))
     kept = keeper.ask("SELECT run, first_seq, last_seq FROM gaps").fetchall()
     assert kept == [("r1", 5, 9), ("r1", 5, 10), ("r2", 5, 9)]
+
+
+def test_what_an_agent_measured_has_its_place_where_it_is_believed(keeper):
+    dropped = GapNote(AGENT, "attic", DROPPED, 8.0, 9.0, "full", "r1", 5, 9, Measured(100.0, 200.0, "synced"))
+    other = dropped._replace(run="r2", measured=Measured(100.0, 200.0, "unsynced"))
+    with keeper.database.transaction():
+        Gaps(keeper.database.connection).write(
+            [dropped, other, other._replace(run="r3", measured=None)],
+            lambda now: int(now * 10),
+            lambda measured: (1, 2) if measured.clock == "synced" else None,
+        )
+    assert [row[-2:] for row in rows(keeper)] == [(1, 2), (80, 90), (80, 90)]
 
 
 def test_no_gap_ends_before_it_began(keeper):

@@ -13,13 +13,14 @@ from appliance.store.gaps import (
     DAMAGED,
     DROPPED,
     HUB,
+    NEVER_GIVEN,
     RESTORED,
     SERIES,
     UNKEPT,
     GapNote,
     Gaps,
 )
-from appliance.store.proof import CUT, GONE, LOST, MAY_WAIT, PRUNED, REFUSED, WAITS, prove
+from appliance.store.proof import CUT, GONE, LOST, MAY_WAIT, PRUNED, REFUSED, UNSAVED, UNSAVED_S, WAITS, prove
 
 
 @pytest.fixture
@@ -122,6 +123,55 @@ def test_what_the_agent_dropped_and_said_so(keeper):
     assert shown(prove(keeper.path, "house", None)) == [(3, 6, DROPPED), (7, 8, DROPPED)]
     note(keeper, GapNote(AGENT, "house", DROPPED, keeper.now, keeper.now, "full", "r2", 1, 99))  # another outbox
     assert prove(keeper.path, "house", None).is_explained
+
+
+def test_numbers_that_the_agent_never_gave_are_not_missing(keeper):
+    def unused(first, last, run="r1"):
+        return GapNote(AGENT, "house", NEVER_GIVEN, keeper.now, keeper.now, "", run, first, last)
+
+    send(keeper, 1, 2, 7, 8)
+    note(keeper, unused(6, 1000), unused(1, 9, run="r2"))  # what it had kept last was 5
+    send(keeper, 1001)
+    note(keeper, unused(1001, 2000))
+    send(keeper, 2003)
+    proof = prove(keeper.path, "house", None)
+    assert shown(proof) == [(3, 6, LOST), (2001, 2002, LOST)]  # some of it may be older than the cut
+    assert [(one.first_seq, one.last_seq) for one in proof.runs[0].never_given] == [(9, 1000), (1002, 2000)]
+    assert proof.gaps == []  # it is none
+    assert proof.told()["runs"][0]["never_given"][0]["cause"] == NEVER_GIVEN
+    note(keeper, GapNote(AGENT, "house", DROPPED, keeper.now, keeper.now, "full", "r1", 3, 12))
+    send(keeper, 2002)
+    (run,) = prove(keeper.path, "house", None).runs
+    assert [(one.first_seq, one.last_seq, one.cause) for one in run.missing] == [
+        (3, 6, DROPPED),
+        (9, 12, DROPPED),
+        (2001, 2001, LOST),
+    ]
+    assert [(one.first_seq, one.last_seq) for one in run.never_given] == [(13, 1000), (1002, 2000)]
+
+
+@pytest.mark.parametrize(("later_s", "cause"), [(UNSAVED_S - 2, UNSAVED), (UNSAVED_S + 1, LOST)])
+def test_what_the_agent_had_not_written_when_it_was_killed(keeper, later_s, cause):
+    send(keeper, 1, 2, 5)
+    keeper.advance(later_s)
+    send(keeper, 6)
+    note(keeper, GapNote(AGENT, "house", NEVER_GIVEN, keeper.now, keeper.now, "", "r1", 3, 1000))
+    assert shown(prove(keeper.path, "house", None)) == [(3, 4, LOST)]  # nothing came since: it may be there
+    send(keeper, 1001)
+    proof = prove(keeper.path, "house", None)
+    assert shown(proof) == [(3, 4, cause)]
+    assert proof.is_explained == (cause == UNSAVED)
+    assert [(one.first_seq, one.last_seq) for one in proof.runs[0].never_given] == [(7, 1000)]
+
+
+def test_what_a_restored_backup_lacks_was_maybe_given(keeper):
+    send(keeper, 1, 2)
+    opened = keeper.now
+    keeper.advance(60)
+    note(keeper, GapNote(HUB, "", RESTORED, opened, keeper.now))
+    send(keeper, 1001)
+    note(keeper, GapNote(AGENT, "house", NEVER_GIVEN, keeper.now, keeper.now, "", "r1", 1, 1000))
+    assert shown(prove(keeper.path, "house", None)) == [(3, 1000, RESTORED)]
 
 
 def test_numbers_reserved_when_the_power_of_the_agent_was_cut(keeper):

@@ -4,15 +4,20 @@ import sqlite3
 
 import pytest
 from groups import AT, FakeHistory, age_ms, described, provenance, told
+from keeper import AT as KEPT_AT
+from keeper import Keeper
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.records import Done, Left, Opened, Queued, Subscribed
+from appliance.clock import RELEASED_MS, SYNCED, UNSYNCED
 from appliance.devices import Device
 from appliance.store import sqlite_ledger, state_move
 from appliance.store.database import Database, StoreError, open_reader
+from appliance.store.gap_reader import GapReader
+from appliance.store.gaps import AGENT, DROPPED, GapNote, Measured
 from appliance.store.group import Group
-from appliance.store.sqlite_ledger import SqliteLedger
+from appliance.store.sqlite_ledger import GapBook, SqliteLedger
 
 TOPIC = "home/kitchen/temperature"
 RECORD = int(RouteFlag.RECORD)
@@ -371,3 +376,29 @@ def test_damaged_rows_are_deleted_before_they_are_moved(ledgers):
 
 def test_there_is_nothing_to_trim(ledgers):
     assert ledgers.open().trim() is False
+
+
+@pytest.mark.parametrize(
+    ("hub", "agent", "measured", "placed"),
+    [
+        (SYNCED, SYNCED, (-3_600.0, -60.0), (-3_600.0, -60.0)),  # also before this boot
+        (SYNCED, UNSYNCED, (-50.0, -10.0), (-50.0, -10.0)),
+        (SYNCED, UNSYNCED, (RELEASED_MS / 1000 - KEPT_AT - 2, -10.0), (98.0, 98.0)),  # a clock that was never set
+        (UNSYNCED, UNSYNCED, (40.0, 60.0), (1_040.0, 1_060.0)),  # of the hub's own machine, whose clock is set since
+    ],
+)
+def test_what_an_agent_dropped_stands_where_it_was_measured(tmp_path, hub, agent, measured, placed):
+    keeper = Keeper(tmp_path / "appliance.db", quality=hub)
+    keeper.advance(98.0)
+    keeper.look()
+    told_at = keeper.now
+    if hub == UNSYNCED:
+        keeper.at, keeper.quality = keeper.at + 1_000.0, SYNCED
+        keeper.look()
+    note = GapNote(AGENT, "house", DROPPED, told_at, told_at, "full", "r1", 5, 9)
+    with keeper.database.transaction():
+        book = GapBook(keeper.database.connection, keeper.clock)
+        book.write([note._replace(measured=Measured(KEPT_AT + measured[0], KEPT_AT + measured[1], agent))])
+    (gap,) = GapReader(keeper.path).last(0, KEPT_AT * 2)
+    assert (gap.since_at - KEPT_AT, gap.until_at - KEPT_AT) == pytest.approx(placed, abs=0.01)
+    keeper.stop()

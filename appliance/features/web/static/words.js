@@ -100,18 +100,23 @@ export function reading(value) {
 }
 
 const was = (gap) => (gap.until === null ? "is" : "was");
+const agent = (gap, house) => capital(house.devices.get(gap.name)?.name || gap.name);
 
 const CAUSES = {
-  "agent offline": (gap, house) => `${capital(house.devices.get(gap.name)?.name ?? gap.name)} ${was(gap)} offline`,
+  "agent offline": (gap, house) => `${agent(gap, house)} ${was(gap)} offline`,
   "broker down": () => "The appliance was not running",
   "lost to damage": () => "The database was damaged",
   "restored from a backup": () => "A backup was put back",
   "clock unset": (gap) => `The clock ${was(gap)} not set, so times are not sure`,
-  "dropped by limit": () => "Readings were dropped",
-  "sensor failing": (gap) => (gap.until === null ? "The sensor fails" : "The sensor was failing"),
+  "dropped by limit": (gap, house) => `Readings ${gap.scope === "agent" ? `of ${agent(gap, house)} ` : ""}were dropped`,
+  "sensor failing": (gap, house) => `${sensor(house.values.get(gap.name))} ${gap.until === null ? "fails" : "was failing"}`,
 };
 
-// Why there is a gap; devices are called as the house knows them.
+function sensor(value) {
+  return value ? `${place(value.room)}: ${name(value)} sensor` : "A sensor";
+}
+
+// Why there is a gap; devices and sensors are called as the house knows them.
 export function gap(told, house) {
   const cause = CAUSES[told.cause]?.(told, house) ?? capital(told.cause);
   return told.detail ? `${cause} (${told.detail})` : cause;
