@@ -271,7 +271,7 @@ def test_a_broker_is_a_name_with_or_without_port(text, address):
     ("arguments", "words"),
     [
         (("--broker", ":1883"), "is no address"),
-        (("--broker", "hub:70000"), "is no address"),
+        (("--broker", "hub:65536"), "is no address"),
         (("--broker", "hub:x"), "is no address"),
         (("--devices", "0"), "from 1 to 10000"),
         (("--sensors", "1e3"), "from 1 to 1000"),
