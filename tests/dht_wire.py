@@ -98,14 +98,19 @@ def attach(wire, patch):
 
 
 def hang(wire, notes):
-    """The first process ignores SIGTERM, starts a helper and waits for ever; the next one works."""
+    """The first process ignores SIGTERM, starts a helper and hangs once it is asked; the next one works."""
     if notes.exists():
         wire.levels = pulses(frame(2, 140, 1, 95))
         return
     helper = subprocess.Popen(["sleep", "600"])
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     write_down(notes, json.dumps({"child": os.getpid(), "helper": helper.pid}))
-    wire.sleep = lambda _seconds: threading.Event().wait()
+
+    def measure(_seconds):
+        write_down(notes.with_suffix(".asked"), "")
+        threading.Event().wait()
+
+    wire.sleep = measure
 
 
 def die(wire, notes):
