@@ -35,19 +35,34 @@ SYNTAX_CURES = {  # what tomllib says -> what people do about it
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; its text is the one line for people."""
+    """A configuration that cannot be used; its text is the one line for people.
 
-    def __init__(self, *, path: Path | None, line: int | None, key: str, problem: str, cure: str) -> None:
+    `owner` is the name that the table of a list gives itself; `more` are further mistakes that were found.
+    """
+
+    more: "tuple[ConfigError, ...]" = ()
+
+    def __init__(
+        self, *, path: Path | None, line: int | None, key: str, problem: str, cure: str, owner: str = ""
+    ) -> None:
         super().__init__(path, line, key, problem, cure)
         self.path = path
         self.line = line
         self.key = key
         self.problem = problem
         self.cure = cure
+        self.owner = owner
+
+    @property
+    def where(self) -> str:
+        """Name the key, and whose it is."""
+        return f"{self.key} of {self.owner}" if self.owner else self.key
 
     def __str__(self) -> str:
         place = "" if self.path is None else str(self.path) if self.line is None else f"{self.path}:{self.line}"
-        return ": ".join(part for part in (place, self.key, f"{self.problem}; {self.cure}") if part).replace("\n", " ")
+        return ": ".join(part for part in (place, self.where, f"{self.problem}; {self.cure}") if part).replace(
+            "\n", " "
+        )
 
 
 class SettingError(ConfigError):
@@ -150,7 +165,17 @@ class Document:
             line = line_of(self.text, key_path)
         except RecursionError:
             line = 1
-        return ConfigError(path=self.path, line=line, key=spelled(key_path), problem=problem, cure=cure)
+        key, owner = spelled(key_path), self._owner(key_path)
+        return ConfigError(path=self.path, line=line, key=key, problem=problem, cure=cure, owner=owner)
+
+    def _owner(self, key_path: KeyPath) -> str:
+        """Give the name of the table of a list in which a key stands, where that helps to find it."""
+        number = next((depth for depth, key in enumerate(key_path) if isinstance(key, int)), None)
+        if number is None or key_path[number + 1 :] == ("name",):
+            return ""
+        table = self.at(key_path[: number + 1])
+        name = table.get("name") if isinstance(table, dict) else None
+        return shown(name, ()) if isinstance(name, str) else ""
 
     @contextmanager
     def naming(self) -> Generator[None]:
@@ -274,7 +299,7 @@ def list_cure(expected: inspect.Type | None, value: object, path: KeyPath) -> st
     """Say how the one thing that stands where a list belongs becomes a list; empty where that is not the mistake."""
     match bare(expected):
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-            if isinstance(value, dict) and isinstance(bare(item), inspect.StructType):
+            if isinstance(value, dict) and isinstance(bare(item), inspect.StructType | inspect.DictType):
                 return f"head it [[{spelled(path)}]]"
             if isinstance(value, str) and isinstance(bare(item), inspect.StrType):
                 return f"write a list: [{shown(value, path)}]"

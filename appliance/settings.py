@@ -22,8 +22,9 @@ Level = Annotated[
         pattern=LEVEL_PATTERN,
         max_length=64,
         extra={
+            "takes": "a word of a-z, 0-9, _ and -",
             "cure": "use a-z, 0-9, _ and -, and none of the reserved names "
-            "devices, hub, set, availability and homeassistant"
+            "devices, hub, set, availability and homeassistant",
         },
     ),
 ]
@@ -62,7 +63,11 @@ USUAL_PORTS = {("mqtt", False): 1883, ("mqtt", True): 8883, ("web", False): 8080
 
 FilePath = Annotated[
     str,
-    Meta(max_length=4_096, pattern="^[^\\0]*$", extra={"cure": 'give a path in "quotation marks", without U+0000'}),
+    Meta(
+        max_length=4_096,
+        pattern="^[^\\0]*$",
+        extra={"takes": "a path", "cure": 'give a path in "quotation marks", without U+0000'},
+    ),
 ]
 """A path; the system takes none with U+0000."""
 

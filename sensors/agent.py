@@ -7,15 +7,16 @@ import logging
 import math
 import os
 import select
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from random import Random
 
 from appliance import __version__, notify
 from appliance.clock import clock_quality, rfc3339
 from appliance.devices import OFFLINE, ONLINE, Device, encode_about
+from sensors.computer import Computer
 from sensors.config import SensorsConfig
 from sensors.crew import Crew
 from sensors.driver import DriverContext
@@ -23,6 +24,7 @@ from sensors.health import Health, Refusals, encode_health, encode_sensors
 from sensors.hw.sysfs import Sysfs, SysfsTree
 from sensors.interlock import Interlocks
 from sensors.keepsakes import Keepsakes
+from sensors.leftovers import Leftovers
 from sensors.link import Link
 from sensors.namesake import Namesake
 from sensors.outbox import Outbox
@@ -42,8 +44,7 @@ READY_AFTER_S = 10.0  # without a broker the agent still does its work: it fills
 GOODBYE_S = 0.5  # for the last acknowledgements
 LOOK_AT_END_S = 0.02  # no driver wakes us when it has let go
 FAREWELL_S = 0.2  # for the last bytes, and again for drivers to let go
-
-SERIAL_NUMBER = "proc/device-tree/serial-number"  # a Raspberry Pi's own
+LAST_SWITCH_S = 2.5  # for actuators: with the process their threads end, and a valve would stay open
 
 log = logging.getLogger("sensors")
 
@@ -63,8 +64,9 @@ class Agent:
         sysfs: Sysfs | None = None,
         worker: WorkerKind = Worker,
         goodbye_s: float = GOODBYE_S,
+        leaves_nothing: bool = False,
     ) -> None:
-        """Take over the outbox: `run` closes it."""
+        """Take over the outbox: `run` closes it. `leaves_nothing`: the broker retains nothing of it after the end."""
         self._config = config
         self._outbox = outbox
         self._clock = clock
@@ -72,8 +74,9 @@ class Agent:
         for sensor in config.sensors:  # a house that is not there may have a clock that is set now and then
             if (clock_of := getattr(sensor.driver, "wall_clock", None)) is not None:
                 self._wall_clock = clock_of(sensor.options, self._wall_clock)
-        self._sysfs = sysfs or SysfsTree()
+        self._computer = Computer(sysfs or SysfsTree())
         self._goodbye_s = goodbye_s
+        self._leaves_nothing = leaves_nothing
         self._topics = AgentTopics(config.site, config.agent)
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Jitter only: nothing secret comes of it.
@@ -82,6 +85,7 @@ class Agent:
         self._statements = Statements(self._link)
         self._started = self._now = clock()
         self._keepsakes = Keepsakes(config.keepsakes_path)
+        self._leftovers = Leftovers(self._topics, self._keepsakes, self._link, self._statements)
         self._interlocks = interlocks = Interlocks()
         for sensor in config.sensors:
             if (group := getattr(sensor.options, "interlock", None)) is not None:
@@ -121,6 +125,11 @@ class Agent:
         """Whether the broker is there."""
         return self._link.up
 
+    @property
+    def left_behind(self) -> int:
+        """Topics where the broker still retains something after the end, though it should not."""
+        return self._leftovers.left_behind
+
     def stop(self) -> None:
         """Have `run` end; callable from any thread and from a signal handler."""
         self._stop = True
@@ -137,12 +146,13 @@ class Agent:
 
         Raises OutboxError where readings could not be kept.
         """
-        if self._outbox.live_on(_text(self._sysfs, SERIAL_NUMBER) or ""):
+        if self._outbox.live_on(self._computer.serial_number or ""):
             log.warning(
                 "the outbox comes from another computer: readings are numbered anew (run %s). If that one runs too, "
                 "give each its own agent = …",
                 self._outbox.run,
             )
+        self._leftovers.remember(sensor.availability_topic for sensor in self._crew.sensors)
         try:
             while not self._stop:
                 self._turn()
@@ -175,6 +185,7 @@ class Agent:
                 log.warning("%s", self._not_kept)
             self._tell_health_soon()
         self._statements.tick(now)
+        self._leftovers.tick(now)
         if self._watchdog_s is not None and now >= self._watchdog_at:
             self._watchdog_at = now + self._watchdog_s
             notify.watchdog()
@@ -189,6 +200,7 @@ class Agent:
             self._sender.next_deadline(),
             self._keepsakes.next_deadline(),
             self._statements.next_deadline(),
+            self._leftovers.next_deadline(),
             self._about_at,
             self._health_at,
             self._watchdog_at if self._watchdog_s is not None else None,
@@ -233,6 +245,7 @@ class Agent:
 
     def built(self, sensor: Sensor) -> None:
         """See Listener."""
+        self._leftovers.remember(one.topic for one in sensor.measurements if one.role != "event")
         self._listen(sensor)
         if self._link.up and (self._about_at is None or self._crew.complete):
             self._about_at = self._now
@@ -266,6 +279,7 @@ class Agent:
         """Keep readings until the broker is back; say why once."""
         self._sender.disconnected()
         self._statements.forget()
+        self._leftovers.disconnected()
         self._listening.clear()
         self._unheard.clear()
         self._crew.link(up=False, silent_s=max(self._now - self._link.heard_at, 0.0))
@@ -293,12 +307,12 @@ class Agent:
 
     def refused(self, topic: str, reason: str) -> None:
         """See Handler."""
-        if topic != self._topics.health:  # which only helps to name a second agent
+        if topic != self._topics.health and not self._leftovers.refused(topic, self._now):  # which can do without
             log.warning("the broker does not let agent %s listen on %s (%s)", self._config.agent, topic, reason)
             self._unheard[topic] = reason
             self._tell_health_soon()
 
-    def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
+    def commanded(self, topic: str, payload: bytes, *, retained: bool, by: str = "") -> None:
         """See Handler."""
         if topic == self._topics.health:
             if (other := self._namesake.heard(payload)) is not None:
@@ -307,7 +321,8 @@ class Agent:
                 else:
                     self._link.give_way(other)
             return
-        self._crew.command(topic, payload, self._now, retained=retained)
+        if not self._leftovers.heard(topic, by, self._now):
+            self._crew.command(topic, payload, self._now, retained=retained)
 
     def _listen(self, sensor: Sensor) -> None:
         """Subscribe to the commands of a sensor, once a connection: each time brings what is retained."""
@@ -348,6 +363,7 @@ class Agent:
             if about != self._about_told:
                 self._about_told = about
                 self._statements.say(self._topics.about, about, self._now)
+            self._leftovers.review(self._crew.sensors, self._now)
 
     def _device(self) -> Device:
         return Device(
@@ -355,15 +371,15 @@ class Agent:
             site=self._config.site,
             name=self._config.name,
             version=__version__,
-            model=_text(self._sysfs, "proc/device-tree/model"),
-            serial_number=_text(self._sysfs, SERIAL_NUMBER),
+            model=self._computer.model,
+            serial_number=self._computer.serial_number,
             sensors=tuple(measurement for sensor in self._crew.sensors for measurement in sensor.measurements),
         )
 
     def _health(self) -> Health:
         return Health(
             uptime_s=round(self._now - self._started),
-            computer=self._computer(),
+            computer=self._computer.named(self._link.address),
             clock=self._clock_quality,
             connects=self._connects,
             waiting=self._outbox.waiting,
@@ -385,11 +401,6 @@ class Agent:
             sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),
         )
 
-    def _computer(self) -> str:
-        serial = _text(self._sysfs, SERIAL_NUMBER)
-        known = (socket.gethostname(), self._link.address, f"serial number {serial}" if serial else "")
-        return ", ".join(text for text in known if text)
-
     def _say_ready(self, status: str) -> None:
         if not self._ready:
             self._ready = True
@@ -408,9 +419,12 @@ class Agent:
         self._now = self._clock()
         self._interlocks.end()
         self._crew.close()
-        self._until(lambda: self._crew.left, FAREWELL_S)
+        self._until(lambda: self._crew.left, self._goodbye_s if self._leaves_nothing else FAREWELL_S)
         self._statements.say(self._topics.availability, OFFLINE, self._now)
-        self._until(lambda: not self._link.up or self._link.idle, self._goodbye_s)
+        settle = partial(self._until, lambda: not self._link.up or self._link.idle, self._goodbye_s)
+        settle()
+        if self._leaves_nothing and self._connects:
+            self._leftovers.leave(self._now, settle)
         # Where the broker has not taken the word (its disk is full, or slow), the will says it.
         self._link.close(with_will=not self._statements.is_taken(self._topics.availability))
         self._until(lambda: self._link.socket is None, FAREWELL_S)
@@ -421,18 +435,12 @@ class Agent:
         deadline = self._clock() + FAREWELL_S
         for thread in self._crew.close():
             thread.join(max(deadline - self._clock(), 0.0))
-        self._until(lambda: self._crew.left, FAREWELL_S)
+        self._until(lambda: self._crew.left, LAST_SWITCH_S)
 
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = self._clock() + seconds
         while not done() and self._clock() < deadline:
             self._wait(min(deadline, self._clock() + LOOK_AT_END_S))
             self._link.tick(self._now)
+            self._statements.tick(self._now)
             self._crew.hear_out(self._now)
-
-
-def _text(sysfs: Sysfs, path: str) -> str | None:
-    try:
-        return sysfs.read(path) or None
-    except OSError:
-        return None

@@ -17,7 +17,10 @@ class Backoff:
         self._attempts = 0
 
     def wait_s(self, at_least_s: float = 0.0) -> float:
-        """Give the next wait: between half and all of the first, twice, four times … that, at most longest."""
+        """Give the next wait: between half and all of the first, twice, four times … that, at most longest.
+
+        Of `at_least_s` where that is more: then too between half and all of it.
+        """
         whole = max(min(self._first_s * 2.0**self._attempts, self._longest_s), at_least_s)
         self._attempts = min(self._attempts + 1, 30)
         return whole * self._random.uniform(0.5, 1.0)

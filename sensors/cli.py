@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,9 @@ from sensors import output, simulate
 from sensors.output import say, say_json
 
 if TYPE_CHECKING:
-    from sensors.config import SensorConfig, SensorsConfig
-    from sensors.driver import Driver
-    from sensors.reading import Reading
+    from appliance.config import ConfigError
+    from sensors.config import SensorsConfig
+    from sensors.doctor.finding import Finding
 
 DEFAULT_CONFIG = Path("/etc/appliance/sensors.toml")
 
@@ -34,10 +33,6 @@ EXIT_CODES = f"""exit codes:
   {NO_OUTBOX}  the outbox cannot be used, or the output cannot be written
   {BAD_CONFIG}  the configuration is wrong; one line says where and what to do
   {INTERRUPTED} interrupted"""
-
-WATCH_S = 3.0  # for a watched sensor to say how things are
-BUILD_S = 60.0
-SLACK_S = 5.0  # beyond a driver's own limit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,11 +57,21 @@ def _done(arguments: argparse.Namespace) -> int:
         return int(arguments.command(arguments))
     except ConfigError as error:
         if getattr(arguments, "json", False):
-            facts = {"ok": False, "path": str(error.path), "line": error.line, "key": error.key}
-            say_json({**facts, "problem": error.problem, "cure": error.cure})
+            first, *others = map(_told, (error, *error.more))
+            say_json({"ok": False, **first, "more": others})
         else:
-            print(error, file=sys.stderr)
+            print(error, *error.more, sep="\n", file=sys.stderr)
         return BAD_CONFIG
+
+
+def _told(error: "ConfigError") -> dict[str, Any]:
+    return {
+        "path": str(error.path),
+        "line": error.line,
+        "key": error.key,
+        "problem": error.problem,
+        "cure": error.cure,
+    }
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,193 +152,76 @@ def _list(arguments: argparse.Namespace) -> int:
             "label": sensor.keys.label,
             "title": sensor.keys.title,
             "interval_s": sensor.keys.interval_s or getattr(sensor.driver, "interval_s", None),
+            "topics": sensor.topics(config.site),
+            "commands": sensor.commands(config.site),
         }
         for sensor in config.sensors
     ]
     if arguments.json:
         say_json(rows)
         return OK
-    _print_table(
-        ("NAME", "KIND", "ROOM", "LABEL", "EVERY", "TITLE"),
-        [
-            (
-                r["name"],
-                r["kind"],
-                r["room"],
-                r["label"] or "",
-                f"{r['interval_s']:g} s" if r["interval_s"] else "",
-                r["title"],
-            )
-            for r in rows
-        ],
-    )
+    lines: list[tuple[str, ...]] = []
+    for row in rows:
+        every = f"{row['interval_s']:g} s" if row["interval_s"] else ""
+        first, *others = (*row["topics"], *row["commands"]) or ("",)
+        lines.append((row["name"], row["kind"], every, first, row["title"]))
+        lines += [("", "", "", topic, "") for topic in others]
+    _print_table(("NAME", "KIND", "EVERY", "TOPICS", "TITLE"), lines)
     return OK
 
 
 def _list_kinds(*, as_json: bool) -> int:
-    from appliance.settings import described  # noqa: PLC0415
-    from sensors.registry import KINDS, driver_class  # noqa: PLC0415
+    from dataclasses import asdict  # noqa: PLC0415
 
-    kinds = {kind: driver_class(kind) for kind in KINDS}
+    from sensors.catalogue import keys_of, kind_of  # noqa: PLC0415
+    from sensors.keys import SensorKeys  # noqa: PLC0415
+    from sensors.registry import KINDS  # noqa: PLC0415
+
+    kinds = [kind_of(name) for name in KINDS]
     if as_json:
-        told = {
-            kind: {"summary": _summary(driver), "keys": {s.name: s.help for s in described(driver.Options)}}
-            for kind, driver in kinds.items()
-        }
+        told = {}
+        for kind in kinds:
+            keys = {key.name: asdict(key) for key in kind.keys}
+            for facts in keys.values():
+                del facts["name"]
+            told[kind.name] = {"summary": kind.summary, "keys": keys}
         say_json(told)
         return OK
-    for kind, driver in kinds.items():
-        say(f"{kind}: {_summary(driver)}")
-        _print_table((), [(f"  {setting.name}", setting.help) for setting in described(driver.Options)])
+    for kind in kinds:
+        say(f"{kind.name}: {kind.summary}")
+        width = max(len(key.name) for key in kind.keys)
+        for key in kind.keys:
+            say(f"  {key.name.ljust(width)}  {key.takes}; {key.usual}")
+            say(f"  {''.ljust(width)}  {key.help}")
+    common = keys_of(SensorKeys)
+    required = ", ".join(key.name for key in common if key.required)
+    say(f"Every sensor has {required}, and may have {', '.join(key.name for key in common if not key.required)}.")
     return OK
 
 
 def _read(arguments: argparse.Namespace) -> int:
+    from sensors.inspection import Inspection, inspect  # noqa: PLC0415
+
     config = _load(arguments)
     sensor = next((sensor for sensor in config.sensors if sensor.name == arguments.name), None)
-    told: list[dict[str, Any]] = []
-    raw = remark = ""
     if sensor is None:
         names = ", ".join(sensor.name for sensor in config.sensors) or "none"
-        problem = f'no sensor is called "{arguments.name}"; there are: {names}'
-    elif hasattr(sensor.driver, "switch"):
-        problem = "taking its pin could switch it; while the agent runs, its state is on its topic"
+        seen = Inspection(rows=[], problem=f'no sensor is called "{arguments.name}"; there are: {names}')
     else:
-        told, problem, raw = _read_once(config, sensor)
-        if problem:
-            problem += _held_by_agent(config, sensor)
-        elif not told:
-            remark = "it tells what happens when it happens; there is nothing to read"
+        seen = inspect(config, sensor)
     if arguments.json:
-        say_json({"sensor": arguments.name, "readings": told, "problem": problem, "raw": raw})
+        say_json({"sensor": arguments.name, "readings": seen.rows, "problem": seen.problem, "raw": seen.raw})
     else:
-        for row in told:
+        for row in seen.rows:
             doubt = f"  (not believed: {row['refused']})" if row["refused"] else ""
             say(f"{row['topic']} {row['value']}{' ' + row['unit'] if row['unit'] else ''}{doubt}")
-        for frame in dict.fromkeys(frame for frame in (*(row["raw"] for row in told), raw) if frame):
+        for frame in dict.fromkeys(frame for frame in (*(row["raw"] for row in seen.rows), seen.raw) if frame):
             say(f"raw: {frame}")
-        if words := problem or remark:
+        if words := seen.problem or seen.remark:
             print(f"sensor {sensor.name}: {words}" if sensor else f"{arguments.config}: {words}", file=sys.stderr)
     if sensor is None:
         return USAGE
-    return FAILED if problem or any(row["refused"] for row in told) else OK
-
-
-def _held_by_agent(config: "SensorsConfig", sensor: "SensorConfig") -> str:
-    """Name the running agent, where it may be why a pin could not be read."""
-    from sensors.doctor.holder import holder_of  # noqa: PLC0415
-
-    agent = None
-    if hasattr(sensor.options, "pin"):
-        with suppress(PermissionError):
-            agent = holder_of(config.outbox_path)
-    return f"; the agent runs (process {agent}) and may hold it: stop it, or look at its topics" if agent else ""
-
-
-def _read_once(config: "SensorsConfig", sensor: "SensorConfig") -> tuple[list[dict[str, Any]], str, str]:
-    """Build the driver, ask it once and let go of it.
-
-    Gives a row for each reading, what went wrong, and the raw frame of an answer that was no reading.
-    """
-    from queue import Empty, SimpleQueue  # noqa: PLC0415
-
-    from sensors.driver import DriverContext, Polled  # noqa: PLC0415
-    from sensors.keepsakes import Keepsakes  # noqa: PLC0415
-    from sensors.worker import Outcome, Worker  # noqa: PLC0415
-
-    outcomes: SimpleQueue[Outcome] = SimpleQueue()
-    worker = Worker(sensor.name, outcomes.put)
-
-    def ask(job: str, call: Any, timeout_s: float) -> Any:
-        worker.ask(job, call, 0.0, timeout_s)
-        try:
-            outcome = outcomes.get(timeout=timeout_s)
-        except Empty:
-            raise TimeoutError(f"its {job} did not end within {timeout_s:g} s") from None
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.result
-
-    driver: Driver | None = None
-    rows: list[dict[str, Any]] = []
-    problem = raw = ""
-    kept = Keepsakes(config.keepsakes_path)  # nobody has it written
-    context = DriverContext(name=sensor.name, room=sensor.keys.room, keepsakes=kept)
-    try:
-        driver = ask("build", lambda: sensor.driver.build(sensor.options, context), BUILD_S)
-        if isinstance(driver, Polled):
-            readings = ask("read", driver.read, driver.timeout_s + SLACK_S)
-            problem = "" if readings else "it is there, and has not measured yet; ask again in a minute"
-        else:
-            readings = _watch_once(driver)
-        rows = _judged(config, sensor, driver, readings)
-    except Exception as error:  # noqa: BLE001 whatever a driver raises is said in one line
-        problem = " ".join(str(error).split()) or type(error).__name__
-        raw = getattr(error, "raw", "")
-    finally:
-        worker.stop()
-        if driver is not None:
-            problem = _let_go(driver) or problem
-    if worker.thread is not None:
-        worker.thread.join(SLACK_S)  # closing ended a read that was under way
-    return rows, problem, raw
-
-
-def _let_go(driver: "Driver") -> str:
-    try:
-        driver.close()
-    except Exception as error:  # noqa: BLE001 as above
-        return f"it could not be closed: {error}"
-    return ""
-
-
-def _watch_once(driver: Any) -> "list[Reading]":
-    """Hear how things are from a sensor that speaks up by itself; an event sensor has nothing to say."""
-    from queue import Empty, SimpleQueue  # noqa: PLC0415
-
-    reports: SimpleQueue[Reading] = SimpleQueue()
-    driver.watch(reports.put)
-    expected = {channel.measurement for channel in driver.channels if channel.role != "event"}
-    heard: dict[str, Reading] = {}
-    try:
-        while expected - heard.keys():
-            reading = reports.get(timeout=WATCH_S)
-            heard[reading.measurement] = reading
-    except Empty:
-        if driver.trouble is not None:
-            raise driver.trouble from None
-        raise TimeoutError(f"it did not say how things are within {WATCH_S:g} s") from None
-    return list(heard.values())
-
-
-def _judged(
-    config: "SensorsConfig", sensor: "SensorConfig", driver: "Driver", readings: "Sequence[Reading]"
-) -> list[dict[str, Any]]:
-    from sensors.sensor import Sensor  # noqa: PLC0415
-    from sensors.topics import AgentTopics  # noqa: PLC0415
-
-    judge = Sensor(sensor, AgentTopics(config.site, config.agent))
-    judge.built(driver)
-    units = {measurement.kind: measurement.unit for measurement in judge.measurements}
-    passed, refusals = judge.outgoing(readings, 0.0)
-    payloads = {out.topic: out.payload for out in passed}
-    doubts = {doubt.measurement: str(doubt) for doubt in refusals}
-    values = {reading.measurement: str(reading.value) for reading in readings}
-    raws = {reading.measurement: reading.raw for reading in readings}
-    rows = []
-    for measurement in dict.fromkeys((*values, *units)):
-        topic = judge.topic(measurement)
-        if topic in payloads or measurement in doubts:
-            rows.append(
-                {
-                    "topic": topic,
-                    "value": payloads.get(topic, values.get(measurement, "")),
-                    "unit": units.get(measurement),
-                    "refused": doubts.get(measurement, ""),
-                    "raw": raws.get(measurement, ""),
-                }
-            )
-    return rows
+    return OK if seen.is_good else FAILED
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -366,14 +254,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     from appliance.config import ConfigError  # noqa: PLC0415
     from sensors.doctor.examination import Examination, World  # noqa: PLC0415
-    from sensors.doctor.finding import wrong  # noqa: PLC0415
 
     findings, code = [], FAILED
     try:
         found = Examination(_load(arguments), World()).findings()
     except ConfigError as error:
-        place = f"{error.path}:{error.line}" if error.line else str(error.path or "configuration")
-        found = iter([wrong(place, f"{error.key}: {error.problem}" if error.key else error.problem, error.cure)])
+        found = map(_misfit, (error, *error.more))
         code = BAD_CONFIG
     for finding in found:
         findings.append(finding)
@@ -387,6 +273,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return code if count else OK
 
 
+def _misfit(error: "ConfigError") -> "Finding":
+    from sensors.doctor.finding import wrong  # noqa: PLC0415
+
+    place = f"{error.path}:{error.line}" if error.line else str(error.path or "configuration")
+    return wrong(place, f"{error.where}: {error.problem}" if error.key else error.problem, error.cure)
+
+
 def _load(arguments: argparse.Namespace) -> "SensorsConfig":
     from appliance.config import ConfigError  # noqa: PLC0415
     from sensors.config import load_config  # noqa: PLC0415
@@ -395,10 +288,6 @@ def _load(arguments: argparse.Namespace) -> "SensorsConfig":
         problem, cure = "there is no configuration yet", "write it there, or name a file with --config"
         raise ConfigError(path=DEFAULT_CONFIG, line=None, key="", problem=problem, cure=cure)
     return load_config(arguments.config)
-
-
-def _summary(driver: Any) -> str:
-    return (driver.__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
 def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

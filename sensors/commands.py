@@ -11,7 +11,7 @@ from functools import partial
 
 from sensors.driver import SensorError, Switched
 from sensors.sensor import Sensor
-from sensors.topics import command_of, command_topic
+from sensors.topics import command_of, command_topic, quoted
 from sensors.worker import Worker
 
 SWITCH_TIMEOUT_S = 10.0
@@ -107,5 +107,6 @@ class Commands:
             self._logged[topic] = now, (said := set())
         if why not in said and len(said) < MOST_REASONS:
             said.add(why)
-            log.warning("%s: %r: %s", topic, payload[:32], why)
+            shown = quoted(payload)
+            log.warning("%s: %s", topic, why if why.startswith(shown) else f"{shown}: {why}")
         self._tell(topic, payload, why)

@@ -2,126 +2,28 @@
 
 import os
 import socket
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from appliance.config import ConfigError, Document, field_names
 from appliance.devices import OFFLINE
-from appliance.settings import FilePath, Level
+from sensors.catalogue import kinds_with, meant
 from sensors.driver import DriverKind, channels_of, numbers_of
 from sensors.endpoint import Endpoint
+from sensors.keys import Broker, Keys, OutboxBounds, SensorKeys
 from sensors.registry import UnknownKind, driver_class
-from sensors.topics import AgentTopics, legal_level, state_topic
+from sensors.topics import AgentTopics, command_topic, legal_level, state_topic
 from sensors.treatment import Mistake, Treatment, mistake_among
 from sensors.trust import Trust, TrustError
 
 SYSTEM_DATA_DIR = Path("/var/lib/sensors")
+T = TypeVar("T")
+
 MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
-
-
-Seconds = Annotated[float, Meta(ge=0.1, le=604_800)]
-
-
-class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the readings go."""
-
-    host: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=253)] | None,
-        Meta(
-            description="Name or address of the broker. Absent: one found by mDNS, with `ca_file` or `tls = false`; "
-            "else the one on this computer.",
-        ),
-    ] = None
-    port: Annotated[
-        Annotated[int, Meta(ge=1, le=65_535)] | None,
-        Meta(description="Its TCP port; absent, the usual one: 1883, with TLS 8883."),
-    ] = None
-    tls: Annotated[
-        bool | None,
-        Meta(
-            description="Whether the connection is encrypted; absent, it is where one of the files below is named. "
-            "`false` without `host` takes whatever broker is found."
-        ),
-    ] = None
-    ca_file: Annotated[
-        FilePath,
-        Meta(
-            description="PEM file of the authority that the broker's certificate must come from; empty: the system's."
-        ),
-    ] = ""
-    cert_file: Annotated[
-        FilePath, Meta(description="PEM file of the agent's own certificate, where the broker wants one.")
-    ] = ""
-    key_file: Annotated[FilePath, Meta(description="PEM file of its private key; empty: it is in the same file.")] = ""
-    username: Annotated[str, Meta(max_length=1024, description="User name, where the broker wants one.")] = ""
-    password_file: Annotated[
-        FilePath,
-        Meta(description="File whose first line is the password; a plain name is a systemd credential of the service."),
-    ] = ""
-    keep_alive_s: Annotated[
-        int, Meta(ge=5, le=3_600, description="Silence after which the broker calls the agent offline, and half of it.")
-    ] = 30
-
-
-class OutboxBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much is kept while the broker is away; the oldest readings go first."""
-
-    max_readings: Annotated[int, Meta(ge=100, le=100_000_000, description="Readings kept for the broker.")] = 100_000
-    max_bytes: Annotated[
-        int, Meta(ge=65_536, le=1_099_511_627_776, description="Bytes of the readings kept for the broker.")
-    ] = 16_777_216
-
-
-class SensorKeys(Treatment, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys that every sensor has, whatever its kind; those for its numbers among them."""
-
-    name: Annotated[Level, Meta(description="Level of the sensor's own topics; unique on this agent.")]
-    kind: Annotated[str, Meta(description="Which driver reads it; `sensors list --kinds` names them.")]
-    room: Annotated[Level, Meta(description="Second level of its topics.")]
-    label: Annotated[
-        Level | None, Meta(description="Third level, where a room has two sensors that measure the same.")
-    ] = None
-    title: Annotated[str, Meta(max_length=200, description="Name for people, in any language.")] = ""
-    interval_s: Annotated[Seconds | None, Meta(description="Seconds between readings; the kind has a default.")] = None
-    offline_after: Annotated[
-        int, Meta(ge=1, le=1_000, description="Failures in a row after which the sensor is called offline.")
-    ] = 3
-    timeout_s: Annotated[
-        Seconds | None,
-        Meta(
-            description="It is called offline, too, when one of its numbers was not believable for so many seconds; "
-            "two intervals at least."
-        ),
-    ] = None
-    derived: Annotated[
-        tuple[Literal["dew_point", "absolute_humidity"], ...],
-        Meta(
-            description='Computed from temperature and humidity: `["dew_point", "absolute_humidity"]`.',
-            extra={"cure": 'give a list of "dew_point" and "absolute_humidity"'},
-        ),
-    ] = ()
-
-
-class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file; each `[[sensor]]` also holds the options of its kind."""
-
-    site: Annotated[Level, Meta(description="First level of this home's topics; the service's `site`.")] = "home"
-    agent: Annotated[
-        Level | None,
-        Meta(description="This agent's level below <site>/devices/; the host's name where absent."),
-    ] = None
-    name: Annotated[str, Meta(max_length=200, description="The agent's name for people, in any language.")] = ""
-    data_dir: Annotated[
-        FilePath, Meta(description="Directory of the outbox; empty means the usual place for the user.")
-    ] = ""
-    broker: Annotated[Broker, Meta(description="Where the readings go.")] = Broker()
-    outbox: Annotated[OutboxBounds, Meta(description="How much is kept while the broker is away.")] = OutboxBounds()
-    sensor: Annotated[list[dict[str, Any]], Meta(description="The sensors, one table each.")] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +50,15 @@ class SensorConfig:
         """What it says, as far as that is known before there is hardware."""
         told = [channel.measurement for channel in channels_of(self.driver, self.options)]
         return (*(told or numbers_of(self.driver, self.options) or ()), *self.keys.derived)
+
+    def topics(self, site: str) -> tuple[str, ...]:
+        """Where it says what, as far as that is known before there is hardware."""
+        return tuple(state_topic(site, self.keys.room, self.keys.label, each) for each in self.measurements)
+
+    def commands(self, site: str) -> tuple[str, ...]:
+        """Where it takes commands."""
+        switched = [each.measurement for each in channels_of(self.driver, self.options) if each.role == "switch"]
+        return tuple(command_topic(state_topic(site, self.keys.room, self.keys.label, each)) for each in switched)
 
     def mistake_among(self, measured: Collection[str]) -> Mistake | None:
         """Say what does not go with the numbers that the sensor measures."""
@@ -208,9 +119,60 @@ def config_of(text: str, path: Path) -> SensorsConfig:
     return _config(Document(path, text))
 
 
+class _Mistakes:
+    """Those of one file: the first ends the reading, and carries the others along."""
+
+    def __init__(self) -> None:
+        self._found: list[ConfigError] = []
+
+    def noting(self, step: Callable[..., T], *arguments: Any) -> T | None:
+        """Take a step; None where it finds a mistake."""
+        try:
+            return step(*arguments)
+        except ConfigError as error:
+            self._found.append(error)
+            return None
+
+    def tell(self) -> None:
+        """Raise ConfigError where there were any."""
+        if self._found:
+            first, *others = sorted(self._found, key=lambda error: error.line or 0)
+            first.more = tuple(others)
+            raise first
+
+
 def _config(document: Document) -> SensorsConfig:
-    keys = document.convert(Keys)
-    sensors = tuple(read_sensor(document, number) for number in range(len(keys.sensor)))
+    mistakes = _Mistakes()
+    keys = mistakes.noting(document.convert, Keys)
+    tables = document.data.get("sensor")
+    count = len(tables) if isinstance(tables, list) and all(isinstance(table, dict) for table in tables) else 0
+    read = [mistakes.noting(read_sensor, document, number) for number in range(count)]
+    sensors = tuple(sensor for sensor in read if sensor is not None)
+    password = trust = None
+    if keys is not None:
+        password = mistakes.noting(_password, document, keys.broker)
+        trust = mistakes.noting(_trust, document, keys.broker)
+        if len(sensors) == count:  # else they are not known well enough
+            mistakes.noting(_refuse_namesakes, document, sensors)
+            mistakes.noting(_refuse_shared_topics, document, keys.site, sensors)
+            mistakes.noting(_refuse_lonely_interlocks, document, sensors)
+            mistakes.noting(_refuse_shared_hardware, document, sensors)
+    mistakes.tell()
+    keys = keys or Keys()  # there is one: what cannot be read is a mistake
+    return SensorsConfig(
+        site=keys.site,
+        agent=keys.agent or legal_level(socket.gethostname(), "agent"),
+        name=keys.name,
+        data_dir=Path(keys.data_dir) if keys.data_dir else usual_data_dir(),
+        broker=keys.broker,
+        password=password,
+        trust=trust,
+        outbox=keys.outbox,
+        sensors=sensors,
+    )
+
+
+def _refuse_namesakes(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
     seen: dict[str, int] = {}
     for number, sensor in enumerate(sensors):
         if sensor.name in seen:
@@ -220,20 +182,6 @@ def _config(document: Document) -> SensorsConfig:
                 "give each sensor a name of its own",
             )
         seen[sensor.name] = number
-    _refuse_shared_topics(document, keys.site, sensors)
-    _refuse_lonely_interlocks(document, sensors)
-    _refuse_shared_hardware(document, sensors)
-    return SensorsConfig(
-        site=keys.site,
-        agent=keys.agent or legal_level(socket.gethostname(), "agent"),
-        name=keys.name,
-        data_dir=Path(keys.data_dir) if keys.data_dir else usual_data_dir(),
-        broker=keys.broker,
-        password=_password(document, keys.broker),
-        trust=_trust(document, keys.broker),
-        outbox=keys.outbox,
-        sensors=sensors,
-    )
 
 
 def usual_data_dir() -> Path:
@@ -255,10 +203,13 @@ def read_sensor(document: Document, number: int) -> SensorConfig:
     try:
         driver = driver_class(kind)
     except UnknownKind as error:
-        problem, _, cure = str(error).partition("; ")
-        raise document.error((*place, "kind"), problem, cure or "see `sensors list --kinds`") from None
+        raise document.error((*place, "kind"), str(error), meant(kind)) from None
     own = field_names(SensorKeys) | field_names(driver.Options)
     names = [key for key, value in document.at(place).items() if isinstance(value, dict) and key not in own]
+    for key in document.at(place).keys() - own - set(names):
+        if others := kinds_with(key):
+            has = f"{others[0]} has" if len(others) == 1 else f"{', '.join(others)} have"
+            raise document.error((*place, key), f"a sensor of kind {kind} has no such key", f"remove it: only {has} it")
     keys = document.convert(SensorKeys, place, beside=driver.Options, apart=names)
     options = document.convert(driver.Options, place, beside=SensorKeys, apart=names)
     tables = {name: document.convert(Treatment, (*place, name)) for name in names}
@@ -327,10 +278,8 @@ def _refuse_shared_topics(document: Document, site: str, sensors: tuple[SensorCo
     """Refuse two sensors of one topic; what only drivers know the agent refuses as it builds them."""
     owners: dict[str, str] = {}
     for number, sensor in enumerate(sensors):
-        name, keys = sensor.name, sensor.keys
-        for measurement in sensor.measurements:
-            topic = state_topic(site, keys.room, keys.label, measurement)
-            if (owner := owners.setdefault(topic, name)) != name:
+        for topic in sensor.topics(site):
+            if (owner := owners.setdefault(topic, sensor.name)) != sensor.name:
                 raise document.error(
                     ("sensor", number, "label"),
                     f'{topic} already is a topic of sensor "{owner}"',

@@ -91,6 +91,7 @@ class Crew:
         self._context = context
         self._wall_clock = wall_clock
         self._inbox: deque[Outcome | _Report] = deque()
+        self._hearing = threading.Lock()  # of the inbox
         self._schedule = Schedule(now)
         self._sensors = {config.name: Sensor(config, topics) for config in configs}
         self._workers = {name: worker(name, self._hear) for name in self._sensors}
@@ -130,7 +131,7 @@ class Crew:
             return
         self._now = now
         for _ in range(len(self._inbox)):  # not for ever, should a driver never stop talking
-            match self._inbox.popleft():
+            match self._next_event():
                 case Outcome() as outcome:
                     self._came_back(outcome)
                 case _Report(sensor, generation, reading, at) if generation == sensor.generation:
@@ -151,8 +152,7 @@ class Crew:
             sensor.forget_sent()
             self._schedule.soon(sensor.name, now, within_s)
             if isinstance(sensor.driver, Watched) and sensor.standing.online:
-                present = [Reading(measurement, state) for measurement, state in sensor.present.items()]
-                self._listener.measured(sensor.outgoing(present, now)[0], self._wall_clock())
+                self._say_present(sensor)
 
     def link(self, *, up: bool, silent_s: float = 0.0) -> None:
         """Tell the actuators whether anybody can command them, or since when nobody can."""
@@ -160,8 +160,14 @@ class Crew:
             return
         self._link_up = up
         for sensor in self.sensors:
-            if isinstance(sensor.driver, Linked):
+            self._tell_link(sensor, up=up, silent_s=silent_s)
+
+    def _tell_link(self, sensor: Sensor, *, up: bool, silent_s: float = 0.0) -> None:
+        if isinstance(sensor.driver, Linked):
+            try:
                 sensor.driver.link(up=up, silent_s=silent_s)
+            except Exception as error:  # noqa: BLE001 a driver's bug ends neither the agent nor the others' safe state
+                self._failed(sensor, as_sensor_error(error))
 
     def command(self, topic: str, payload: bytes, now: float, *, retained: bool) -> None:
         """Switch what the topic names; its state comes as a reading once the driver reports it."""
@@ -182,7 +188,7 @@ class Crew:
         """After `close`: take the last states of the actuators, and close what was still being built."""
         self._now = now
         for _ in range(len(self._inbox)):
-            match self._inbox.popleft():
+            match self._next_event():
                 case _Report(sensor, generation, reading, at) if generation == sensor.generation:
                     self._take(sensor, [reading], at)
                 case Outcome(sensor=name) as outcome:
@@ -207,10 +213,24 @@ class Crew:
         return self._leaving + self._closing + at_work
 
     def _hear(self, event: Outcome | _Report) -> None:
-        """Take what a driver says, in whichever thread; a flood of reports is cut."""
-        if isinstance(event, Outcome) or len(self._inbox) < MAX_INBOX:
+        """Take what a driver says, in whichever thread; of a flood the last reports count."""
+        with self._hearing:
+            if isinstance(event, _Report) and len(self._inbox) >= MAX_INBOX:
+                self._drop_one_like(event)
             self._inbox.append(event)
-            self._wake()
+        self._wake()
+
+    def _drop_one_like(self, report: _Report) -> None:
+        """Drop the oldest report of the same measurement; the flood of one sensor costs no other one its state."""
+        what = report.sensor.name, report.reading.measurement
+        for i, event in enumerate(self._inbox):
+            if isinstance(event, _Report) and (event.sensor.name, event.reading.measurement) == what:
+                del self._inbox[i]
+                return
+
+    def _next_event(self) -> Outcome | _Report:
+        with self._hearing:
+            return self._inbox.popleft()
 
     def _ask(self, sensor: Sensor) -> None:
         """Begin what a due sensor needs: building its driver, or a read."""
@@ -233,7 +253,7 @@ class Crew:
                 self._built(sensor, outcome.result)  # late is better than holding pins that nobody knows of
             case "read" if in_time and outcome.error is None:
                 self._schedule.succeeded(sensor.name, self._now)
-                if outcome.result != []:  # nothing yet is neither good nor bad
+                if outcome.result not in ([], ()):  # nothing yet is neither good nor bad
                     self._take(sensor, outcome.result, self._wall_clock())
             case "watch" if outcome.error is None:
                 self._fine(sensor)
@@ -254,8 +274,8 @@ class Crew:
     def _overdue(self, sensor: Sensor, job: str) -> None:
         if (measurement := switched(job)) is not None:
             self._commands.overdue(sensor, measurement, self._now)
-        else:
-            self._failed(sensor, TimedOut(f"its {job} takes too long and was given up"))
+        else:  # a watch is not tried again: there will be no second failure
+            self._failed(sensor, TimedOut(f"its {job} takes too long and was given up"), final=job == "watch")
 
     def _built(self, sensor: Sensor, driver: Driver) -> None:
         try:
@@ -273,8 +293,8 @@ class Crew:
         if isinstance(driver, Watched):
             report = partial(self._report, sensor, sensor.generation)
             self._workers[sensor.name].ask("watch", partial(driver.watch, report), self._now, BUILD_TIMEOUT_S)
-        if isinstance(driver, Linked) and self._link_up:
-            driver.link(up=True)
+        if self._link_up:
+            self._tell_link(sensor, up=True)
         self._listener.built(sensor)
 
     def _own_topics(self, sensor: Sensor) -> None:
@@ -345,8 +365,13 @@ class Crew:
             elif isinstance(sensor.driver, Watched) and not isinstance(sensor.driver, Polled):
                 if sensor.driver.trouble is not None:
                     self._failed(sensor, sensor.driver.trouble, final=True)
-                elif sensor.standing.online is False and silent is None:
+                elif sensor.standing.online is False and silent is None and not self._workers[sensor.name].stuck:
                     self._fine(sensor)
+                    self._say_present(sensor)  # the broker may have lost it while `say_again` passed the sensor by
+
+    def _say_present(self, sensor: Sensor) -> None:
+        present = [Reading(measurement, state) for measurement, state in sensor.present.items()]
+        self._listener.measured(sensor.outgoing(present, self._now)[0], self._wall_clock())
 
 
 def _closing(name: str, driver: Driver) -> threading.Thread:

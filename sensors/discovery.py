@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from sensors.library import cure
+
 if TYPE_CHECKING:
     from zeroconf import Zeroconf
 
@@ -42,7 +44,8 @@ class Found:
 
 def look(service: str, site: str, *, seconds: float = LOOK_S, interface: str = "") -> list[Found]:
     """Look for brokers of our site or of none, ours first; on one interface, by its address, or all. DiscoveryError."""
-    command = [sys.executable, "-m", "sensors.discovery", service, site, f"--seconds={seconds}"]
+    # -P: what lies in the directory where the agent was started is none of Python's modules.
+    command = [sys.executable, "-P", "-m", "sensors.discovery", service, site, f"--seconds={seconds}"]
     command += [f"--interface={interface}"] if interface else []
     try:
         done = subprocess.run(  # noqa: S603 our own words
@@ -144,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         found = browse(options.service, options.site, options.seconds, options.interface)
     except ImportError:
-        sys.stderr.write("zeroconf is missing; pip install zeroconf, or set broker.host\n")
+        sys.stderr.write(f"the library zeroconf is missing; {cure('zeroconf')}, or set broker.host\n")
         return 1
     except OSError as error:
         sys.stderr.write(f"{error.strerror or error}; set broker.host\n")

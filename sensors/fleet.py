@@ -25,7 +25,7 @@ from sensors.worker import Inline
 
 STAGGER_S = 0.02  # between two agents' starts: a broker takes its connections one after the other
 GOODBYE_S = 5.0  # for the last acknowledgements
-PATIENCE_S = 10.0  # for the agents to end
+PATIENCE_S = 60.0  # for the agents to end; one with 1,000 sensors has much to take back
 DESCRIPTORS = 8  # of one agent: its socket, its pipe, its outbox with two more files, and some to spare
 
 log = logging.getLogger("sensors")
@@ -75,20 +75,19 @@ def readings_per_round(sensors: int) -> int:
 
 def configs(wanted: Wanted, data: Path) -> list[SensorsConfig]:
     """Give each agent's configuration, as a file would hold it. Raises ConfigError."""
-    width = len(str(wanted.devices))
-    return [_config(wanted, data, f"{number:0{width}}", number) for number in range(1, wanted.devices + 1)]
+    return [_config(wanted, data, number) for number in range(1, wanted.devices + 1)]
 
 
-def _config(wanted: Wanted, data: Path, digits: str, number: int) -> SensorsConfig:
+def _config(wanted: Wanted, data: Path, number: int) -> SensorsConfig:
     lines = [
-        *_lines({"site": wanted.site, "agent": f"house-{digits}", "data_dir": str(data)}),
+        *_lines({"site": wanted.site, "agent": f"house-{number}", "data_dir": str(data)}),
         *("[broker]", *_lines(wanted.broker)),
     ]
     for i in range(wanted.sensors):
         place, model = HOUSE[i % len(HOUSE)]
         again = str(i // len(HOUSE) + 1) if i >= len(HOUSE) else ""
         name = "-".join(part for part in (place, model, again) if part)
-        keys: dict[str, Any] = {"name": name, "kind": "simulated", "room": f"{place}-{digits}", "model": model}
+        keys: dict[str, Any] = {"name": name, "kind": "simulated", "room": f"{place}-{number}", "model": model}
         if again:
             keys["label"] = again
         if model in INSTRUMENTS:
@@ -138,9 +137,13 @@ class Count:
 
 
 class Fleet:
-    """The agents and their threads. `start` it once, `stop` it once; count at any time."""
+    """The agents and their threads. `start` it once, `stop` it once; count at any time.
 
-    def __init__(self, configs: Sequence[SensorsConfig]) -> None:
+    `keep`: what they published as retained stays with the broker when they stop.
+    """
+
+    def __init__(self, configs: Sequence[SensorsConfig], *, keep: bool = False) -> None:
+        self._keep = keep
         allow_descriptors(len(configs) * DESCRIPTORS + 64)
         self._threads = [
             threading.Thread(target=self._run, args=(config,), name=config.agent, daemon=True) for config in configs
@@ -175,6 +178,12 @@ class Fleet:
             dropped=sum(outbox.dropped for _, outbox in agents),
         )
 
+    @property
+    def left_behind(self) -> int:
+        """Topics where the broker still retains something, though it should not; once all have stopped."""
+        with self._state:
+            return sum(agent.left_behind for agent, _ in self._agents)
+
     def stop(self) -> None:
         """Have every agent say goodbye, and wait for them."""
         with self._state:
@@ -191,7 +200,7 @@ class Fleet:
         bounds = config.outbox
         try:
             outbox = Counted(config.outbox_path, max_readings=bounds.max_readings, max_bytes=bounds.max_bytes)
-            agent = Agent(config, outbox, worker=Inline, goodbye_s=GOODBYE_S)
+            agent = Agent(config, outbox, worker=Inline, goodbye_s=GOODBYE_S, leaves_nothing=not self._keep)
             with self._state:
                 self._agents.append((agent, outbox))
                 if self._stopping:

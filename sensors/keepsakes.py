@@ -5,6 +5,7 @@ agent's, writes: what may wait at most once a minute (a card wears out), what ma
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -23,12 +24,16 @@ class Keepsakes:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Read the file; one that is missing or damaged holds nothing."""
+        """Read the file; one that is missing holds nothing.
+
+        Nor does one that cannot be read, which the first write keeps aside as `<path>.damaged`.
+        """
         self._path = path
         self._lock = Lock()
         self._values: dict[str, dict[str, Value]] = {}
         self._changed = self._urgent = False
         self._write_at = 0.0
+        self._is_unread = False  # what is in the file, which a person may still read
         self.problem = ""
         if path is not None:
             self._read(path)
@@ -69,6 +74,10 @@ class Keepsakes:
             content = msgspec.json.encode(self._values)
             self._changed = self._urgent = False
         try:
+            if self._is_unread:
+                with suppress(FileNotFoundError):
+                    self._path.replace(_aside(self._path))
+                self._is_unread = False
             _replace(self._path, content)
         except OSError as error:
             self.problem = f"{self._path} cannot be written ({error.strerror}); totals and states would be lost"
@@ -85,9 +94,17 @@ class Keepsakes:
         except FileNotFoundError:
             pass
         except OSError as error:
-            self.problem = f"{path} cannot be read ({error.strerror}); totals begin at nothing"
+            self._not_read(path, f"cannot be read ({error.strerror})")
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self.problem = f"{path} is damaged; totals begin at nothing"
+            self._not_read(path, "is damaged")
+
+    def _not_read(self, path: Path, why: str) -> None:
+        self._is_unread = True
+        self.problem = f"{path} {why}; totals begin at nothing, it is kept aside as {_aside(path).name}"
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.damaged")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -31,6 +31,8 @@ CUT_SHORT = 3  # connections cut this often before they settled look like two ag
 REFUSED_WAIT_S = 10.0  # wrong password, not allowed: a person must act
 TAKEN_OVER_WAIT_S = 30.0  # two agents with one name must not throw each other out in turns: each time twice as long
 LONGEST_TAKEN_OVER_WAIT_S = 960.0
+MOST_WORDS = 300  # characters of what a broker says of a refusal
+ALONE_AFTER_S = 2 * LONGEST_TAKEN_OVER_WAIT_S  # undisturbed: the other would have come back by then
 WINDOW = 50  # messages in flight; the broker may allow fewer
 QUEUE = 500  # messages waiting for a place in the window
 MAX_PACKET_BYTES = 131_072  # of ours; the broker may allow less
@@ -55,8 +57,8 @@ class Handler(Protocol):
     def unsent(self, tokens: Sequence[int]) -> None:
         """Know that a message grew too old while it waited for a place in the window."""
 
-    def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
-        """Take a message on a topic that was subscribed to."""
+    def commanded(self, topic: str, payload: bytes, *, retained: bool, by: str = "") -> None:
+        """Take a message on a topic that was subscribed to, `by` the agent that it names."""
 
     def refused(self, topic: str, reason: str) -> None:
         """Know that the broker does not grant a subscription."""
@@ -152,6 +154,8 @@ class Link:
             if self.up and now >= self._opened_at + SETTLED_AFTER_S:
                 self._backoff.reset()
                 self._cut_short = 0
+            if self.up and now >= self._opened_at + ALONE_AFTER_S:
+                self._taken_over = 0
             self._send_queued()
         elif self._attempt is None and self._next_attempt_at is not None and now >= self._next_attempt_at:
             self._begin()
@@ -218,6 +222,11 @@ class Link:
             if mid is not None:
                 self._subscribing[mid] = tuple(topics)
 
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Hear no more of these topics."""
+        if self.up and self._client is not None and topics:
+            self._client.unsubscribe(list(topics))
+
     def close(self, *, with_will: bool = False) -> None:
         """Say goodbye and connect no more; the last bytes leave with `writable` while there is a `socket`.
 
@@ -241,7 +250,7 @@ class Link:
         wait_s = min(TAKEN_OVER_WAIT_S * 2.0**self._taken_over, LONGEST_TAKEN_OVER_WAIT_S)
         self._taken_over = min(self._taken_over + 1, 30)
         self._lost(
-            f"another client connected to {self.place} with our client id {self._endpoint.client_id!r}: "
+            f"another client connected to {self.place} with our client id {self._endpoint.client_id}: "
             f"a second agent with the same site and agent{other and f', on {other}'}? Give each its own agent = …",
             wait_s,
         )
@@ -279,7 +288,7 @@ class Link:
             client.on_log = self._on_log
 
     def _lost(self, why: str, at_least_s: float = 0.0) -> None:
-        """Forget the present connection and plan the next attempt."""
+        """Forget the present connection and plan the next attempt, see Backoff."""
         client, self._client = self._client, None
         if client is not None:
             client.on_disconnect = None
@@ -300,7 +309,8 @@ class Link:
         client = self._client
         try:
             step()
-        except Exception as error:  # noqa: BLE001 paho raises what its parser stumbles over
+        except Exception as error:  # paho raises what its parser stumbles over, and what a handler of ours raised
+            log.debug("while %s was heard or spoken to", self.place, exc_info=True)
             self._lost(f"{self.place} sent what is not MQTT 5 ({type(error).__name__}: {error})")
             return
         if client is self._client and client is not None and client.socket() is None:
@@ -327,7 +337,10 @@ class Link:
 
     def _on_connect(self, _client: "Client", _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._lost(f"{self.place} refuses the connection ({reason}); {cure(reason.value)}", REFUSED_WAIT_S)
+            words = " ".join(str(getattr(properties, "ReasonString", "")).split())[:MOST_WORDS]
+            said = f"{reason}: {words}" if words else str(reason)
+            what_to_do = cure(reason.value, self._endpoint.will_topic)
+            self._lost(f"{self.place} refuses the connection ({said}); {what_to_do}", REFUSED_WAIT_S)
             return
         self.up = True
         self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
@@ -360,7 +373,8 @@ class Link:
                 self._handler.refused(topic, str(reason))
 
     def _on_message(self, _client: "Client", _data: Any, message: "MQTTMessage") -> None:
-        self._handler.commanded(message.topic, bytes(message.payload), retained=message.retain)
+        by = next((value for name, value in getattr(message.properties, "UserProperty", ()) if name == "agent"), "")
+        self._handler.commanded(message.topic, bytes(message.payload), retained=message.retain, by=by)
 
     def _send_queued(self) -> None:
         while self._queue and self.up and self._client is not None and len(self._in_flight) < self.window:

@@ -35,7 +35,7 @@ class Namesake:
         """
         try:
             said = msgspec.json.decode(payload, type=_Said)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last for brackets without end
             return None
         if said.run in self._runs:
             self._is_there = True

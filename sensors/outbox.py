@@ -132,7 +132,7 @@ class Outbox:
     def backlog(self, most: int, most_bytes: int = 1 << 30) -> list[Entry]:
         """Give the oldest readings that are not on their way, in order and of one run; at least one if there is any.
 
-        None where the disk cannot be read; the next time gives what is in memory.
+        Nothing where the disk cannot be read; the next time gives what is in memory.
         """
         try:
             return self._oldest(most, most_bytes)
@@ -223,13 +223,7 @@ class Outbox:
         self._stored_count, self._stored_bytes = db.execute(
             "SELECT count(*), coalesce(sum(size), 0) FROM readings"
         ).fetchone()
-        self._find_ends(db)
-
-    def _find_ends(self, db: sqlite3.Connection) -> None:
-        first, last = db.execute(
-            "SELECT (SELECT min(seq) FROM readings), (SELECT max(seq) FROM readings)"  # two look-ups; together a scan
-        ).fetchone()
-        self._first_stored, self._last_stored = (1, 0) if first is None else (first, last)
+        self._first_stored, self._last_stored = _ends(db)
 
     def _take_seq(self) -> int:
         if self._next_seq >= self._reserved:
@@ -334,6 +328,7 @@ class Outbox:
                         (self._computer, "computer"),
                     ],
                 )
+                ends = _ends(db)
         except sqlite3.Error as error:
             self._stored_count, self._stored_bytes, self.dropped, self.dropped_ranges = counted
             if is_damage(error) and self._begin_anew(error):
@@ -349,7 +344,7 @@ class Outbox:
         self._retry_disk_at = None
         self._readable = True
         self.problem = ""
-        self._find_ends(db)
+        self._first_stored, self._last_stored = ends
 
     def _uncount(self, deleted: sqlite3.Cursor) -> int:
         sizes = [size for (size,) in deleted.fetchall()]
@@ -413,6 +408,14 @@ class Outbox:
         for seq, (entry, _) in self._fresh.items():
             if seq not in self._flying:
                 yield entry
+
+
+def _ends(db: sqlite3.Connection) -> tuple[int, int]:
+    """Give the lowest and the highest number on disk, the higher one first where there is none."""
+    first, last = db.execute(
+        "SELECT (SELECT min(seq) FROM readings), (SELECT max(seq) FROM readings)"  # two look-ups; together a scan
+    ).fetchone()
+    return (1, 0) if first is None else (first, last)
 
 
 __all__ = ["Outbox", "OutboxError"]

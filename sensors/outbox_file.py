@@ -9,6 +9,7 @@ from pathlib import Path
 
 APPLICATION_ID = 0x53454E53  # "SENS": tells our file from anybody else's
 SCHEMA_VERSION = 1
+PRIVATE = 0o600
 NEEDED = {"run", "next_seq", "dropped"}  # in `meta`; what came later may be missing
 
 _SCHEMA = """
@@ -89,7 +90,21 @@ def transaction(db: sqlite3.Connection | None) -> Iterator[sqlite3.Connection]:
         raise
 
 
+def _keep_private(path: Path) -> None:
+    """Make the file, and let nobody but its owner read what is at home; its log gets the same mode from SQLite.
+
+    Before it is opened: closing a descriptor of it ends this process's locks on it.
+    """
+    with contextlib.suppress(OSError):  # SQLite says better what is in the way
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+    for file in (path, path.with_name(path.name + "-wal")):  # of an older version, and of one that was killed
+        with contextlib.suppress(OSError):  # another user's are theirs
+            if file.is_file() and file.stat().st_mode & 0o077:
+                file.chmod(PRIVATE)
+
+
 def _load(path: Path) -> sqlite3.Connection:
+    _keep_private(path)
     db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
     try:
         # One agent, one outbox: the lock is the process's and goes with it, also after kill -9.

@@ -26,12 +26,12 @@ _CURES: Final = {
     0x84: "it does not speak MQTT 5; use a broker that does",
     0x85: "it does not accept this client id; give the agent another name (agent = …)",
     0x86: "check broker.username and the file broker.password_file",
-    0x87: "this user may not connect; check broker.username, or grant it on the broker",
+    0x87: "check broker.username, or grant this user on the broker to connect and to publish to {will}",
     0x8A: "this client or user is banned there",
     0x95: "it accepts only smaller packets",
 }
 
 
-def cure(reason_code: int) -> str:
-    """Say what to do when a broker answers CONNECT with this."""
-    return _CURES.get(reason_code, "look into the broker's log")
+def cure(reason_code: int, will: str) -> str:
+    """Say what to do when a broker answers with this to a CONNECT that had a will to this topic."""
+    return _CURES.get(reason_code, "look into the broker's log").format(will=will)

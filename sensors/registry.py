@@ -1,6 +1,5 @@
 """Which kinds of sensors there are; a kind's module is imported when a configuration names it."""
 
-from difflib import get_close_matches
 from importlib import import_module
 from typing import cast
 
@@ -25,7 +24,7 @@ KINDS: dict[str, str] = {
 
 
 class UnknownKind(LookupError):
-    """No driver goes by this name; the text says which there are."""
+    """No driver goes by this name."""
 
 
 def driver_class(kind: str) -> DriverKind:
@@ -33,7 +32,5 @@ def driver_class(kind: str) -> DriverKind:
     try:
         module, _, name = KINDS[kind].partition(":")
     except KeyError:
-        near = get_close_matches(kind, KINDS, n=1)
-        meant = f'; "{near[0]}"?' if near else ""
-        raise UnknownKind(f'there is no kind "{kind}" of sensor{meant} (there are {", ".join(KINDS)})') from None
+        raise UnknownKind(f'there is no kind "{kind}" of sensor') from None
     return cast("DriverKind", getattr(import_module(module), name))

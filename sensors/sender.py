@@ -207,8 +207,9 @@ def encode_backlog(entries: Sequence[Entry]) -> bytes:
 def _value(payload: str) -> msgspec.Raw | str:
     if payload in (ON, OFF):
         return payload
+    number = payload.encode()
     try:
-        float(payload)
-    except ValueError:
+        msgspec.json.decode(number, type=float)
+    except msgspec.DecodeError:  # an event: one called 0042 or nan would spoil the whole message as a number
         return payload
-    return msgspec.Raw(payload.encode())
+    return msgspec.Raw(number)

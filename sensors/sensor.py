@@ -13,7 +13,7 @@ from sensors.health import Standing
 from sensors.plausibility import AllZero, Doubt, zeroed
 from sensors.reading import Reading, Value
 from sensors.silence import Silence
-from sensors.topics import AgentTopics, check_level, command_topic, payload_of, state_topic
+from sensors.topics import AgentTopics, check_level, command_topic, payload_of, place_of, state_topic
 from sensors.treatment import Treatment
 
 OK = "ok"  # quality of a reading
@@ -85,6 +85,11 @@ class Sensor:
         self.present.clear()
         self.generation += 1
         return driver
+
+    @property
+    def place(self) -> str:
+        """What its topics have before the measurement."""
+        return place_of(self.topic("measurement"))
 
     def topic(self, measurement: str) -> str:
         """Topic of one of its readings."""

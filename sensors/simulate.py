@@ -62,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="its private key, unless in the same file")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep the outboxes here; without it, nothing is kept")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave what is retained with the broker at the end; else it is cleared"
+    )
     parser.add_argument("--json", action="store_true", help="print the counts as JSON at the end")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
 
@@ -110,24 +113,32 @@ def run(arguments: argparse.Namespace) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     with nullcontext(arguments.data) if arguments.data else scratch("sensors-simulate-") as data:
-        fleet = Fleet(configs(wanted, data))
+        fleet = Fleet(configs(wanted, data), keep=arguments.keep)
         try:
-            _play(fleet, wanted, stopping, arguments.seconds)
+            _play(fleet, wanted, stopping, arguments.seconds, keep=arguments.keep)
         finally:
             fleet.stop()
     count = fleet.count()
     facts = {name: value for name, value in asdict(count).items() if name != "connected"}  # none is, by now
     say(json.dumps(facts) if arguments.json else _told(count))
+    if left := fleet.left_behind:
+        sys.stderr.write(
+            f"the broker did not clear {left} topics; play again with as many devices and sensors, which clears them "
+            f"at the end, or clear each house at the hub: appliance forget house-1\n"
+        )
     if fleet.trouble:
         raise fleet.trouble[0]
     return not count.waiting and not count.dropped
 
 
-def _play(fleet: "Fleet", wanted: "Wanted", stopping: threading.Event, seconds: float | None) -> None:
+def _play(fleet: "Fleet", wanted: "Wanted", stopping: threading.Event, seconds: float | None, *, keep: bool) -> None:
     """Show how far it is until the end."""
     terminal = is_terminal()
+    shown = "from now on" if keep else "until then"
     sys.stderr.write(
-        f"{wanted.devices} x {wanted.sensors} sensors play, each read every {wanted.interval_s:g} s; Ctrl-C ends it\n"
+        f"{wanted.devices} x {wanted.sensors} sensors play in the site {wanted.site}, each read every "
+        f"{wanted.interval_s:g} s; Ctrl-C ends it. "
+        f"The page of that site's hub shows them {shown}, its history keeps them\n"
     )
     started = time.monotonic()
     ends = math.inf if seconds is None else started + seconds
@@ -169,14 +180,14 @@ def _address(text: str) -> tuple[str, int | None]:
     host = host.removeprefix("[").removesuffix("]")
     good = not colon or (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536)
     if not host or not good:
-        raise argparse.ArgumentTypeError(f"{text!r} is no address; write HOST:PORT, as in hub.local:1883")
+        raise argparse.ArgumentTypeError(f'"{text}" is no address; write HOST:PORT, as in hub.local:1883')
     return host, int(port) if port else None
 
 
 def _count(most: int) -> Callable[[str], int]:
     def count(text: str) -> int:
         if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
+            raise argparse.ArgumentTypeError(f'"{text}" is not a number from 1 to {most}')
         return int(text)
 
     return count
@@ -185,7 +196,7 @@ def _count(most: int) -> Callable[[str], int]:
 def _seconds(text: str) -> float:
     number = _rate(text)
     if not LEAST_INTERVAL_S <= number <= LONGEST_INTERVAL_S:
-        raise argparse.ArgumentTypeError(f"{text!r}: from {LEAST_INTERVAL_S:g} s to a week can be waited")
+        raise argparse.ArgumentTypeError(f'"{text}": from {LEAST_INTERVAL_S:g} s to a week can be waited')
     return number
 
 
@@ -195,7 +206,7 @@ def _rate(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number above 0')
     return number
 
 

@@ -23,9 +23,9 @@ def check_level(level: str) -> None:
     if not level:
         raise ValueError("is empty")
     if not _LEVEL.fullmatch(level):
-        raise ValueError(f"{level!r} may hold only a-z, 0-9, _ and -")
+        raise ValueError(f'"{level}" may hold only a-z, 0-9, _ and -')
     if level in RESERVED_LEVELS:
-        raise ValueError(f"{level!r} is reserved")
+        raise ValueError(f'"{level}" is reserved')
     if len(level) > MAX_LEVEL_CHARACTERS:
         raise ValueError(f"has {len(level)} characters, {MAX_LEVEL_CHARACTERS} are the most")
 
@@ -39,6 +39,11 @@ def legal_level(text: str, otherwise: str) -> str:
 def state_topic(site: str, room: str, label: str | None, measurement: str) -> str:
     """Topic of one reading: site/room/measurement, with the label between where the sensor has one."""
     return "/".join(level for level in (site, room, label, measurement) if level)
+
+
+def place_of(state: str) -> str:
+    """Give what stands before the measurement: site/room, and the label where there is one."""
+    return state.rpartition("/")[0]
 
 
 def command_topic(state: str) -> str:
@@ -73,6 +78,11 @@ class AgentTopics:
         """Counters: reads, failures and the outbox."""
         return device_topic(self.site, self.agent, "health")
 
+    @property
+    def own(self) -> str:
+        """Begins every topic below which this agent alone publishes."""
+        return device_topic(self.site, self.agent, "")
+
     def sensor_availability(self, sensor: str) -> str:
         """Topic that says when one sensor fails while the agent lives."""
         return device_topic(self.site, self.agent, f"{sensor}/{AVAILABILITY}")
@@ -90,6 +100,15 @@ def payload_of(value: Value, decimals: int | None = None) -> str:
     return text[1:] if text.startswith("-") and float(text) == 0 else text  # no -0.0
 
 
+def quoted(payload: bytes) -> str:
+    """Show a command to people, the beginning of a long one; what cannot be shown is a small box."""
+    if not payload:
+        return "an empty message"
+    text = payload[:LONGEST_COMMAND].decode("utf-8", "replace")
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return f'"{shown}{"…" if len(payload) > LONGEST_COMMAND else ""}"'
+
+
 def command_of(payload: bytes, present: bool | None) -> bool:  # noqa: FBT001 the state is the value
     """Read a command: True for on. ValueError says what is wrong; TOGGLE needs the `present` state."""
     word = payload.decode("utf-8", "replace").strip().upper() if len(payload) <= LONGEST_COMMAND else ""
@@ -98,5 +117,5 @@ def command_of(payload: bytes, present: bool | None) -> bool:  # noqa: FBT001 th
             raise ValueError("TOGGLE, but the present state is not known yet; send ON or OFF")
         return not present
     if word not in (ON, OFF):
-        raise ValueError(f"{payload[:LONGEST_COMMAND]!r} is no command; ON, OFF and TOGGLE are")
+        raise ValueError(f"{quoted(payload)} is no command; ON, OFF and TOGGLE are")
     return word == ON

@@ -17,7 +17,7 @@ Positive = Annotated[float, Meta(gt=0)]
 Pause = Annotated[float, Meta(gt=0, le=604_800)]  # seconds
 Digits = Annotated[int, Meta(ge=0, le=6)]
 Window = Annotated[int, Meta(ge=2, le=1_000)]
-Share = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?%(?!\n)$")]
+Share = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?%(?!\n)$", extra={"takes": "a share in `%`"})]
 Point = tuple[float, float]
 
 Mistake = tuple[tuple[str, ...], str, str]
@@ -44,7 +44,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         tuple[Point, Point] | None,
         Meta(
             description="Calibration at two points, `[[reads, true], [reads, true]]`: the line through both.",
-            extra={"cure": "give two points, such as [[0.5, 0.0], [98.2, 100.0]]"},
+            extra={"takes": "two points", "cure": "give two points, such as [[0.5, 0.0], [98.2, 100.0]]"},
         ),
     ] = None
     median: Annotated[

@@ -48,7 +48,7 @@ class Driven:
     def refused(self, topic, reason):
         self.told.append((topic, reason))
 
-    def commanded(self, topic, payload, *, retained):
+    def commanded(self, topic, payload, *, retained, by=""):  # noqa: ARG002 as the agent has it
         self.told.append((topic, payload, retained))
 
     def turn(self):

@@ -16,14 +16,17 @@ from appliance.cli import build_parser
 from appliance.config import Document
 from appliance.exits import Exit
 from appliance.settings import Rule, Rules, Settings, described
+from sensors.catalogue import keys_of, kind_of
 from sensors.cli import _parser as build_sensors_parser
-from sensors.config import Keys, SensorKeys, read_sensor
+from sensors.config import read_sensor
 from sensors.drivers.gpio_input import WIRINGS
 from sensors.drivers.pulse_counter import METERS
+from sensors.keys import Broker, Keys, OutboxBounds, SensorKeys
 from sensors.registry import KINDS, driver_class
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+BACKSLASH = "\\"
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/appliance demo"
 TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
 
@@ -35,6 +38,13 @@ def row(setting, table=""):
     return f"| `{name}` | {default} | {help_text} |"
 
 
+def key_row(key, table=""):
+    name = f"{table}.{key.name}" if table else key.name
+    default = "required" if key.required else written(key.default)
+    takes = "an address of the chip's" if key.name == "address" else key.takes  # one row for all chips
+    return f"| `{name}` | {default} | {takes} | {key.help.replace('<', BACKSLASH + '<')} |"
+
+
 def written(default):
     if default is None:
         return "none"
@@ -44,11 +54,13 @@ def written(default):
 def settings_tables():
     """Give the README's tables of settings: title -> rows."""
     tables = {"appliance.toml": [row(setting) for setting in described(Settings)]}
-    tables["sensors.toml"] = [row(setting) for setting in described(Keys) if setting.name != "sensor"]
-    tables["sensors.toml"] += [row(setting, "sensor") for setting in described(SensorKeys)]
+    agent = {"": Keys, "broker": Broker, "outbox": OutboxBounds, "sensor": SensorKeys}
+    tables["sensors.toml"] = [
+        key_row(key, name) for name in agent for key in keys_of(agent[name]) if key.name != "sensor"
+    ]
     tables["rules.toml"] = [row(setting, "rule") for setting in described(Rule)]
     for kind in KINDS:
-        tables[kind] = [row(setting) for setting in described(driver_class(kind).Options)]
+        tables[kind] = [key_row(key) for key in kind_of(kind).keys]
     return tables
 
 
@@ -65,7 +77,7 @@ def test_every_setting_has_its_row(row):
 def test_no_row_is_left_of_a_setting_that_is_gone():
     rows = {row for rows in settings_tables().values() for row in rows}
     for table in re.findall(
-        r"^\| setting \| default \| what it is \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", README, re.MULTILINE
+        r"^\| setting \| default \|(?: takes \|)? what it is \|\n\|[-|]+\|\n((?:\|.*\n)+)", README, re.MULTILINE
     ):
         assert set(table.splitlines()) <= rows
 

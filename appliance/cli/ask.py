@@ -1,7 +1,7 @@
 """Ask a running service, or find the files that it left: what commands have in common."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +90,18 @@ def unknown_topic(topic: str, known: Iterable[str]) -> CommandError:
 
 
 def ask_service(
-    data_dir: Path | None, path: str, troubles: list[str], *, timeout_s: float = ANSWER_S, **query: object
+    data_dir: Path | None,
+    path: str,
+    troubles: list[str],
+    *,
+    timeout_s: float = ANSWER_S,
+    body: Mapping[str, object] | None = None,
+    **query: object,
 ) -> Any:
-    """Ask the first service that answers; None when none does, with the reasons; CommandError when it refuses."""
+    """Ask the first service that answers; None when none does, with the reasons; CommandError when it refuses.
+
+    With a `body` it is told something.
+    """
     from appliance.control import ControlClient, ControlRefused, ControlUnavailable  # noqa: PLC0415
 
     for socket in control_paths(data_dir):
@@ -100,7 +109,7 @@ def ask_service(
             continue
         client = ControlClient(socket, timeout_s)
         try:
-            return client.get(path, **query)
+            return client.get(path, **query) if body is None else client.post(path, body)
         except ControlUnavailable as error:
             troubles.append(str(error))
         except ControlRefused as error:
@@ -108,6 +117,16 @@ def ask_service(
                 raise unknown_topic(str(query["topic"]), known) from None
             raise CommandError(str(error), Exit.NOTHING if error.status == 404 else Exit.UNAVAILABLE) from None
     return None
+
+
+def nobody_answers(data_dir: Path | None, troubles: Iterable[str]) -> CommandError:
+    """Say that no service answers, and why."""
+    return CommandError(
+        "; ".join(troubles)
+        or f"no appliance answers at {listed(control_paths(data_dir))}; "
+        "start it with `appliance run` or `appliance demo`, or name its directory with --data",
+        Exit.UNAVAILABLE,
+    )
 
 
 def _topics(client: "ControlClient") -> list[str] | None:

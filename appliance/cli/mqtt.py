@@ -34,6 +34,11 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     only = sub.add_mutually_exclusive_group()
     only.add_argument("-R", dest="stale", action="store_false", help="no retained messages")
     only.add_argument("--retained-only", action="store_true", help="end at the first message that is not retained")
+    sub.add_argument(
+        "--remove-retained",
+        action="store_true",
+        help="delete each retained message that comes, also with -R; what -T leaves out stays",
+    )
     sub.add_argument("-c", "--disable-clean-session", action="store_true", help="keep the session; needs -i")
     sub.add_argument(
         "--at",
@@ -182,6 +187,8 @@ def sub_command(arguments: argparse.Namespace) -> int:
     if arguments.at is not None:
         from appliance.cli.moment import show_moment  # noqa: PLC0415 commands import what they need
 
+        if arguments.remove_retained:
+            raise CommandError("--remove-retained deletes what is retained now; leave --at out", Exit.USAGE)
         return show_moment(arguments)
     from appliance.cli.subscriber import Subscriber  # noqa: PLC0415 paho and json load when they are needed
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from appliance.cli.ask import DATA_HELP, ask_service, listed
+from appliance.cli.ask import DATA_HELP, ask_service, nobody_answers
 from appliance.cli.commands import Commands
 from appliance.cli.gaps import cause
 from appliance.cli.terminal import Colour, coloured, printable, say
 from appliance.cli.words import counted, duration, local_time, megabytes
-from appliance.exits import CommandError, Exit
-from appliance.places import control_paths
+from appliance.exits import Exit
 
 SHOWN_BYTES = 1_000_000  # what waits is worth a line from here
 TROUBLES = {
@@ -38,12 +37,7 @@ def status_command(arguments: argparse.Namespace) -> int:
     troubles: list[str] = []
     found = ask_service(arguments.data, "/api/status", troubles)
     if found is None:
-        raise CommandError(
-            "; ".join(troubles)
-            or f"no appliance answers at {listed(control_paths(arguments.data))}; "
-            "start it with `appliance run` or `appliance demo`, or name its directory with --data",
-            Exit.UNAVAILABLE,
-        )
+        raise nobody_answers(arguments.data, troubles)
     if arguments.json:
         say(json.dumps(found, ensure_ascii=False))
         return Exit.OK

@@ -31,10 +31,14 @@ class Subscriber:
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._client.on_disconnect = self._on_disconnect
+        self._client.on_publish = self._on_publish
+        self._removing: dict[int, str] = {}  # packet id -> topic whose retained message is being deleted
+        self._not_removed = False
         self._was_answered = False
         self._printed = 0
         self._failure: CommandError | None = None
         self._ended: Exit | None = None
+        self._enough = False  # the end comes when nothing is being deleted any more
 
     def run(self) -> int:
         """Print until enough messages came, the time ran out, or Ctrl-C."""
@@ -57,7 +61,12 @@ class Subscriber:
                 timer.cancel()
         if self._failure is not None:
             raise self._failure
-        return self._ended or Exit.OK
+        return self._ended or (Exit.UNAVAILABLE if self._not_removed else Exit.OK)
+
+    def _end_in_order(self) -> None:
+        self._enough = True
+        if not self._removing:
+            self._end(Exit.OK)
 
     def _end(self, code: Exit) -> None:
         if self._ended is None:
@@ -96,11 +105,17 @@ class Subscriber:
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         arguments = self._arguments
-        if self._ended is not None or any(matches(topic, message.topic) for topic in arguments.filter_out):
+        if (
+            self._ended is not None
+            or self._enough
+            or any(matches(topic, message.topic) for topic in arguments.filter_out)
+        ):
             return
         if arguments.retained_only and not message.retain:
-            self._end(Exit.OK)
+            self._end_in_order()
             return
+        if arguments.remove_retained and message.retain:
+            self._remove(message.topic)
         if message.retain and not arguments.stale:
             return
         out = sys.stdout.buffer
@@ -109,7 +124,21 @@ class Subscriber:
             out.flush()
         self._printed += 1
         if arguments.count is not None and self._printed >= arguments.count:
-            self._end(Exit.OK)
+            self._end_in_order()
+
+    def _remove(self, topic: str) -> None:
+        info = self._client.publish(topic, b"", qos=1, retain=True)
+        self._removing[info.mid] = topic
+
+    def _on_publish(
+        self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        topic = self._removing.pop(mid, None)
+        if topic is not None and reason.is_failure:
+            self._not_removed = True
+            complain(str(refused(self._arguments, f"to delete what is retained on {topic}", reason)))
+        if self._enough:
+            self._end_in_order()
 
     def _on_disconnect(
         self, _client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None

@@ -25,7 +25,8 @@ MODELS = {  # section → what the model says that reads it, behind "Raspberry P
     "cm5": "Compute Module 5 ",
 }
 NOBODYS = ("none", "tryboot")
-I2C = {"i2c_arm", "i2c_arm=on", "i2c", "i2c=on", "i2c1", "i2c1=on"}
+I2C = {"i2c_arm", "i2c", "i2c1"}
+ON = {"", "on", "yes", "true", "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,14 @@ def _is_read(section: str, model: str) -> bool:
 
 
 def _loads(name: str, lines: Iterable[str]) -> bool:
-    return any(line.startswith(f"dtoverlay={name}") for line in lines)
+    return any(re.match(rf"dtoverlay={re.escape(name)}(?!\d)", line) for line in lines)  # GPIO1 is not in gpiopin=17
 
 
 def _switches_on_i2c(lines: Iterable[str]) -> bool:
-    return any(I2C.intersection(line.removeprefix("dtparam=").split(",")) for line in lines)
+    is_on = False
+    for line in lines:
+        for parameter in line.removeprefix("dtparam=").split(","):
+            name, _, value = parameter.partition("=")
+            if name in I2C:
+                is_on = value in ON  # the last one counts
+    return is_on

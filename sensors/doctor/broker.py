@@ -1,4 +1,4 @@
-"""Is the broker there, and does it let us in? Asked as the agent asks, under a name that is not the agent's."""
+"""Is the broker there, and does it let us in? Asked as the agent asks, will and all, under another name than its."""
 
 import select
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
+from appliance.devices import OFFLINE, ONLINE
 from sensors.doctor.finding import Finding, note, wrong
 from sensors.endpoint import Endpoint
 from sensors.link import Link
@@ -38,22 +39,24 @@ class _Visit:
     def unsent(self, tokens: Sequence[int]) -> None:
         """Nothing is sent."""
 
-    def commanded(self, topic: str, payload: bytes, *, retained: bool) -> None:
+    def commanded(self, topic: str, payload: bytes, *, retained: bool, by: str = "") -> None:
         """Nothing is subscribed to."""
 
     def refused(self, topic: str, reason: str) -> None:
         """Nothing is subscribed to."""
 
 
-def broker_finding(endpoint: Endpoint, *, clock: Callable[[], float] = time.monotonic) -> Finding:
+def broker_finding(
+    endpoint: Endpoint, *, agent_runs: bool = False, clock: Callable[[], float] = time.monotonic
+) -> Finding:
     """Connect once and leave.
 
-    With the agent's own client id the broker would throw out a running agent, and a will of the agent's would call it
-    offline: the visit has another id, and no will.
+    With the agent's own client id the broker would throw out a running agent: the visit has another. It has a will to
+    the agent's topic, which the broker may refuse; should the visit be cut off, the will says what is true anyway.
     """
     visit = _Visit()
     link = Link(
-        replace(endpoint, client_id=f"{endpoint.client_id}-doctor", will_topic=""),
+        replace(endpoint, client_id=f"{endpoint.client_id}-doctor", will_payload=ONLINE if agent_runs else OFFLINE),
         visit,
         lambda: None,  # _drive looks often enough
         Random(),  # noqa: S311 only for a second attempt, which is not made

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from sensors.doctor.boot import BootConfig
 from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
-from sensors.hw.gpio import HEADER_LABELS, INSTALL
+from sensors.hw.gpio import HEADER_LABELS
 from sensors.hw.permissions import Library, Node
+from sensors.library import cure
 
 UNDER_VOLTAGE_NOW = 0x1
 UNDER_VOLTAGE_SINCE = 0x1_0000
@@ -82,7 +83,7 @@ def _chips(computer: Computer) -> list[Finding]:
 def _library(lgpio: Library) -> list[Finding]:
     match lgpio:
         case "missing":
-            return [wrong("lgpio", "the library lgpio, which moves the pins, is not installed", INSTALL)]
+            return [wrong("lgpio", "the library lgpio, which moves the pins, is not installed", cure("lgpio"))]
         case "stub":
             return [
                 wrong(

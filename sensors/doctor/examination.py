@@ -26,12 +26,12 @@ from sensors.driver import BadFrame, DriverUnavailable, SensorError
 from sensors.drivers.dht import SHEETS, Dht
 from sensors.drivers.host import throttled, under_voltage
 from sensors.hw.dht_iio import KERNEL_LOG, DhtIio, find
-from sensors.hw.gpio import INSTALL
 from sensors.hw.gpiochips import Chips, KernelChips, Line, Program, programs
 from sensors.hw.i2c import I2cBus, open_bus
 from sensors.hw.i2c_scan import Scan, scan
 from sensors.hw.permissions import Library, Node, has_library, is_container, lgpio_library, nodes, owner_of, user_name
 from sensors.hw.sysfs import Sysfs, SysfsTree
+from sensors.library import cure
 
 BOOT_CONFIGS = ("boot/firmware/config.txt", "boot/config.txt")
 SETTLE_S = 0.005  # for a weak resistor to move a metre of cable
@@ -73,7 +73,7 @@ class Examination:
             ("computer", self._look_at_computer),
             ("libraries", self._look_at_libraries),
             ("premises", self._look_at_premises),
-            ("broker", lambda: [broker_finding(self._config.endpoint)]),
+            ("broker", lambda: [broker_finding(self._config.endpoint, agent_runs=self.agent is not None)]),
             ("1-Wire", self._look_at_one_wire),
             ("I²C", self._look_at_buses),
             ("DHT", self._look_at_kernel_dht),
@@ -134,7 +134,7 @@ class Examination:
                 needed.setdefault(want.library, []).append(want.sensor)
         for name, sensors in needed.items():
             if not self._world.has_library(name):
-                yield wrong(name, f"the library {name}, which {', '.join(sensors)} needs, is not installed", INSTALL)
+                yield wrong(name, f"the library {name}, which {', '.join(sensors)} needs, is not installed", cure(name))
 
     def _is_the_kernels(self, want: Want) -> bool:
         """Whether a DHT sensor is read without a library."""

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.clock import RELEASED_MS
 from sensors.doctor.finding import Finding, note, wrong
 
 RESERVE_BYTES = 64 * 1024 * 1024  # below this the rest of the system begins to suffer
-RELEASED_S = 1_767_225_600.0  # begin of 2026: a clock that shows less is wrong
+RELEASED_S = RELEASED_MS / 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

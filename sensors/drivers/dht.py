@@ -43,7 +43,10 @@ SHEETS = {
 
 
 class Dht:
-    """One sensor of the family; a frame is believed as a whole or not at all."""
+    """A DHT11, DHT21 (AM2301) or DHT22 (AM2302) measures temperature and humidity, at one pin.
+
+    A frame is believed as a whole or not at all.
+    """
 
     class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Keys of a sensor of kind `dht`."""

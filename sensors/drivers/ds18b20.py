@@ -22,7 +22,10 @@ DeviceId = Annotated[
     str,
     Meta(
         pattern="^(10|22|28|3b|42)-[0-9a-f]{12}(?!\\n)$",
-        extra={"cure": "give its name below /sys/bus/w1/devices, such as 28-000803702e49"},
+        extra={
+            "takes": "a name as below /sys/bus/w1/devices",
+            "cure": "give its name below /sys/bus/w1/devices, such as 28-000803702e49",
+        },
     ),
 ]
 
@@ -157,7 +160,7 @@ def parse(report: str) -> tuple[bytes, int]:
     try:
         frame, thousandths = bytes.fromhex(data), int(value)
     except ValueError:
-        raise BadFrame(f"the kernel's answer is no measurement: {report[:80]!r}") from None
+        raise BadFrame(f"the kernel's answer is no measurement: {' '.join(report[:80].split())}") from None
     if not verdict.strip().endswith("YES"):
         raise BadFrame("the checksum is wrong; a stronger pull-up, a shorter cable or fewer branches help")
     return frame, thousandths

@@ -122,7 +122,7 @@ class Button:
 
 
 class GpioInput:
-    """One pin, watched; what it means is `input`."""
+    """A motion sensor, a contact of a door or window, a leak or smoke alarm, or a button, at one pin."""
 
     class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Keys of a sensor of kind `gpio_input`."""
@@ -130,7 +130,10 @@ class GpioInput:
         pin: Annotated[GpioNumber, Meta(description="GPIO number, as in GPIO17; not the position on the header.")]
         input: Annotated[
             Literal["motion", "door", "window", "leak", "smoke", "button"],
-            Meta(description="What is connected; decides the wiring that is expected, and the topic."),
+            Meta(
+                description="What is connected: `motion` is a PIR or radar, `door` and `window` a reed contact. It "
+                "decides the wiring that is expected, and the topic."
+            ),
         ]
         measurement: Annotated[
             Level | None,
@@ -140,15 +143,18 @@ class GpioInput:
             Pull | None,
             Meta(
                 description='The Pi\'s own resistor: `"up"`, `"down"`, or `"none"` where one is wired; '
-                "absent, as usual."
+                "absent, as is usual for `input`."
             ),
         ] = None
         active: Annotated[
-            Literal["high", "low"] | None, Meta(description="Which level means ON, open or pressed; absent, as usual.")
+            Literal["high", "low"] | None,
+            Meta(description="Which level means ON, open or pressed; absent, as is usual for `input`."),
         ] = None
         debounce_s: Annotated[
             Annotated[float, Meta(ge=0, le=10)] | None,
-            Meta(description="A level counts when it has stayed for this many seconds; absent, as usual."),
+            Meta(
+                description="A level counts when it has stayed for this many seconds; absent, as is usual for `input`."
+            ),
         ] = None
         hold_s: Annotated[float, Meta(gt=0, description="A button pressed for this long says `hold`.")] = HOLD_S
         double_s: Annotated[

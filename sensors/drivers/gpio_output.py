@@ -41,7 +41,10 @@ class _Order:
 
 
 class GpioOutput:
-    """One pin, driven. Its thread alone touches the pin, and reports what it found there."""
+    """A relay, lamp, siren or valve at one pin, which takes commands.
+
+    Its thread alone touches the pin, and reports what it found there.
+    """
 
     class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Keys of a sensor of kind `gpio_output`."""
@@ -81,7 +84,7 @@ class GpioOutput:
             Length | None, Meta(description="ON lasts only this long, as a push button does; OFF ends it before.")
         ] = None
         interlock: Annotated[
-            Annotated[str, Meta(pattern="^[a-z0-9_-]+$")] | None,
+            Annotated[str, Meta(pattern="^[a-z0-9_-]+$", extra={"takes": "a word of a-z, 0-9, _ and -"})] | None,
             Meta(description="Name of a group of outputs of this agent of which only one may be on."),
         ] = None
         interlock_wait_s: Annotated[

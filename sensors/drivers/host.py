@@ -25,7 +25,7 @@ Measure = Callable[[], float | bool]
 
 
 class Host:
-    """Measures the computer that the agent runs on; what it does not have has no channel."""
+    """The computer that the agent runs on: temperature, load, memory, disk, supply, Wi-Fi, as far as it has them."""
 
     class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Keys of a sensor of kind `host`."""
@@ -35,7 +35,7 @@ class Host:
             Meta(
                 description="A folder on the file system whose use is measured.",
                 pattern="^/",
-                extra={"cure": "give its whole path, such as /var/lib"},
+                extra={"takes": "a path", "cure": "give its whole path, such as /var/lib"},
             ),
         ] = "/"
 

@@ -42,7 +42,7 @@ class I2cDriver:
 
     def __init_subclass__(cls) -> None:
         """Let the options allow the chip's own addresses."""
-        help_text = "Where the chip answers, such as 0x76; without it, the one of its addresses that answers."
+        help_text = "Where the chip answers; without it, the one of its addresses that answers."
         literal, annotated = cast("Any", Literal), cast("Any", Annotated)  # made of values, which no checker can read
         cure = f"give {' or '.join(f'{address:#04x}' for address in cls.addresses)}, without quotation marks"
         address = annotated[literal[cls.addresses] | None, Meta(description=help_text, extra={"cure": cure})]

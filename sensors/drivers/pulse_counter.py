@@ -96,7 +96,7 @@ class Rate:
 
 
 class PulseCounter:
-    """A meter with a pulse output or a magnet: the total, which only grows, and how fast it does."""
+    """A meter of energy, water, gas or rain that gives pulses, at one pin: the total, and how fast it grows."""
 
     class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Keys of a sensor of kind `pulse_counter`."""
@@ -115,7 +115,7 @@ class PulseCounter:
             Meta(description="Unit of the total; without it kWh, L (water), m³ (gas), mm (rain) or pulses."),
         ] = None
         start: Annotated[
-            Annotated[float, Meta(ge=0, le=1e12)],
+            Annotated[float, Meta(ge=0, le=1_000_000_000_000)],
             Meta(description="What the meter shows at the first start; another number here begins anew from it."),
         ] = 0.0
         rate: Annotated[

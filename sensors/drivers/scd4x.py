@@ -31,7 +31,7 @@ class Scd4xKeys(Keys, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Scd4x(I2cDriver):
-    """An SCD40, SCD41 or SCD43 measures carbon dioxide, temperature and humidity; every answer has a checksum."""
+    """An SCD40, SCD41 or SCD43 measures carbon dioxide, temperature and humidity."""
 
     keys = Scd4xKeys
     options: Scd4xKeys

@@ -9,7 +9,7 @@ from sensors.drivers.i2c import I2cDriver
 
 
 class Sht31(I2cDriver):
-    """An SHT30, SHT31 or SHT35 measures temperature and humidity; every answer has a checksum."""
+    """An SHT30, SHT31 or SHT35 measures temperature and humidity."""
 
     library = "adafruit_sht31d:SHT31D"
     addresses = (0x44, 0x45)

@@ -8,7 +8,7 @@ from sensors.drivers.i2c import I2cDriver
 
 
 class Sht4x(I2cDriver):
-    """An SHT40, SHT41 or SHT45 measures temperature and humidity; every answer has a checksum."""
+    """An SHT40, SHT41 or SHT45 measures temperature and humidity."""
 
     library = "adafruit_sht4x:SHT4x"
     addresses = (0x44, 0x45, 0x46)

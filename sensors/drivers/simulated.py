@@ -281,7 +281,7 @@ class SimulatedRelay:
 
 
 class Simulated:
-    """Makes the part of the house that `model` names."""
+    """A sensor that is not there, in a house that is played: for tries without hardware."""
 
     class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Keys of a sensor of kind `simulated`."""
@@ -297,7 +297,10 @@ class Simulated:
         ] = "usual"
         faults: Annotated[
             list[str],
-            Meta(description='What goes wrong, and when: `"checksum@5%"`, `"unplugged@02:00-02:10"`; see below.'),
+            Meta(
+                description='What goes wrong, and when: `"checksum@5%"`, `"unplugged@02:00-02:10"`; the README has all '
+                "of them."
+            ),
         ] = []
 
         def mistake(self) -> tuple[str, str, str] | None:

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import re
 import select
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from sensors.driver import (
     WrongChecksum,
 )
 from sensors.hw import dht_child
+from sensors.library import cure
 
 Kind = Literal["DHT11", "DHT21", "DHT22"]
 Method = Literal["auto", "pulseio", "bitbang"]
@@ -35,7 +37,6 @@ MEASURE_TIMEOUT_S = dht_child.SPACING_S + 3.0
 END_TIMEOUT_S = 0.5
 FRESH_AFTER = 6  # failures in a row: after hours the library's helper may hear no pulses any more, and spin
 IPC_RMID = 0
-INSTALL = "pip install 'home-sensor-appliance[hardware]'"
 
 
 class OutOfSheet(Implausible):
@@ -45,6 +46,7 @@ class OutOfSheet(Implausible):
 
 
 NOT_FOUND = "DHT sensor not found"
+NO_GPIOD = "The platform library"
 FAILURES: tuple[tuple[str, type[SensorError], str], ...] = (  # beginning of the library's words → what they mean
     (NOT_FOUND, Disconnected, "no answer on {pin}: check power, wiring and pin number"),
     (
@@ -64,7 +66,7 @@ FAILURES: tuple[tuple[str, type[SensorError], str], ...] = (  # beginning of the
         DriverUnavailable,
         'Blinka\'s helper for {pin} gets no message queue; set pulses = "bitbang"',
     ),
-    ("The platform library", DriverUnavailable, f"the library gpiod is missing; {INSTALL}"),
+    (NO_GPIOD, DriverUnavailable, "the library gpiod is missing; {cure}"),
 )
 
 
@@ -191,7 +193,13 @@ class DhtProcess:
                 raise self._ended(child)
             self._pending += data
         line, _, self._pending = self._pending.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError as error:  # the answer may follow it, and be taken for that to the next question
+            self._drop(child)
+            raise SensorError(
+                f"the process that measures on {self._pin} said {line[:40]!r}; it is started again"
+            ) from error
         return answer
 
     def _failed(self, child: subprocess.Popen[bytes]) -> None:
@@ -270,12 +278,14 @@ def explain(answer: dict[str, Any], pin: str) -> SensorError:
         text = "A full buffer was not returned"
     for beginning, kind, words in FAILURES:
         if text.startswith(beginning):
-            failure = kind(words.format(pin=pin, pulses=pulses, frame=frame))
+            failure = kind(words.format(pin=pin, pulses=pulses, frame=frame, cure=cure("gpiod")))
             failure.raw = frame or ""
             return failure
     match answer:
         case {"error": "ImportError" | "ModuleNotFoundError"}:
-            return DriverUnavailable(f"a library for DHT sensors is missing ({text}); {INSTALL}")
+            found = re.search(r"No module named '([\w.]+)'", text)
+            library = found[1] if found else "adafruit_dht"
+            return DriverUnavailable(f"a library for DHT sensors is missing ({text}); {cure(library)}")
         case {"error": "LookupError" | "NotImplementedError"}:
             return DriverUnavailable(
                 f"Blinka knows no {pin} on this computer ({text}); a DHT sensor needs a Raspberry Pi's pins"

@@ -14,12 +14,12 @@ from typing import Any, Literal, Protocol
 
 from sensors.driver import DriverUnavailable
 from sensors.hw.header_pin import header_factory
+from sensors.library import cure
 
 Pull = Literal["up", "down", "none"]
 
 # What the kernel calls the chip that drives the header: Pi 5, Pi 4, and all before.
 HEADER_LABELS = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")
-INSTALL = "pip install 'home-sensor-appliance[hardware]'"
 
 
 class InputLine(Protocol):
@@ -210,7 +210,9 @@ def _open_header(root: Path) -> Gpio:
             try:
                 return GpiozeroGpio(header_factory(labels[label]))
             except ImportError as error:
-                raise DriverUnavailable(f"the library {error.name} is missing; {INSTALL}") from error
+                raise DriverUnavailable(
+                    f"the library {error.name} is missing; {cure(error.name or 'gpiozero')}"
+                ) from error
             except Exception as error:
                 raise _unavailable(f"/dev/gpiochip{labels[label]}", error) from error
     if forbidden:
@@ -228,10 +230,7 @@ def _library() -> Any:
     try:
         import lgpio  # noqa: PLC0415
     except ImportError as error:
-        raise DriverUnavailable(
-            f"the library {error.name} is missing; {INSTALL}, or python3-lgpio of Raspberry Pi OS "
-            "and a virtual environment with --system-site-packages"
-        ) from error
+        raise DriverUnavailable(f"the library {error.name} is missing; {cure(error.name or 'lgpio')}") from error
     except OSError as error:  # importing lgpio makes a FIFO where it stands
         raise DriverUnavailable(
             f"lgpio cannot write its .lgd-nfy file to {os.environ.get('LG_WD') or Path.cwd()}; "

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from sensors.driver import BadFrame, Disconnected, DriverUnavailable, SensorError, TimedOut
-from sensors.hw.gpio import INSTALL
+from sensors.library import cure
 
 CHIP_IDS = {0x55: "BMP180", 0x56: "BMP280", 0x57: "BMP280", 0x58: "BMP280", 0x60: "BME280", 0x61: "BME680"}
 NOT_TAKEN = (errno.EREMOTEIO, errno.ENXIO, errno.EIO, errno.ENODEV)  # nobody acknowledged
@@ -220,7 +220,7 @@ def load(library: str) -> Any:
     try:
         return getattr(import_module(module), name)
     except ImportError as error:
-        raise DriverUnavailable(f"the library {error.name} is missing; {INSTALL}") from error
+        raise DriverUnavailable(f"the library {error.name} is missing; {cure(error.name or module)}") from error
     except (LookupError, NotImplementedError, RuntimeError) as error:
         raise DriverUnavailable(f"Blinka does not know this computer ({' '.join(str(error).split())})") from error
 

@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -79,11 +80,11 @@ def lgpio_library(find: Callable[[str], ModuleSpec | None] = find_spec) -> Libra
 
 def _node(root: Path, path: Path, user: str) -> Node:
     group, is_member = "root", False
-    try:
-        entry = grp.getgrgid(path.stat().st_gid)
-        group, is_member = entry.gr_name, user in entry.gr_mem
-    except OSError:  # it went away just now
-        pass
-    except KeyError:
-        group = str(path.stat().st_gid)
+    with suppress(OSError):  # it went away just now
+        number = path.stat().st_gid
+        try:
+            entry = grp.getgrgid(number)
+            group, is_member = entry.gr_name, user in entry.gr_mem
+        except KeyError:
+            group = str(number)
     return Node(f"/{path.relative_to(root).as_posix()}", group, os.access(path, os.R_OK | os.W_OK), is_member)

@@ -1,5 +1,6 @@
 """What the kernel tells in files below /sys and /proc."""
 
+import errno
 import shutil
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -45,6 +46,8 @@ class SysfsTree:
     def used_share(self, path: str) -> float:
         """See Sysfs."""
         disk = shutil.disk_usage(self._root / path)
+        if not disk.total:
+            raise OSError(errno.EINVAL, "nothing is stored there", path)  # /proc and the like
         # What root keeps in reserve is neither used nor free to anybody else, so df leaves it out.
         return disk.used / (disk.used + disk.free)
 

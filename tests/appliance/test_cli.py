@@ -21,6 +21,7 @@ COMMANDS = [
     "check",
     "passwd",
     "status",
+    "forget",
     "history",
     "prove",
     "export",

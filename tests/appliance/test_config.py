@@ -178,6 +178,9 @@ kind = "dht"
 HALL = ("sensor", 1)
 
 
+OF = ' of "hall"'  # the name that the table gives itself
+
+
 class TestOneTableOfAList:
     """A sensor's table holds the keys of every sensor and those of its kind."""
 
@@ -195,40 +198,43 @@ class TestOneTableOfAList:
     @pytest.mark.parametrize(
         ("keys", "line"),
         [
-            ("pin = 28", "a.toml:10: sensor[2].pin: 28 will not do; give a whole number from 0 to 27"),
-            ("pni = 3", 'a.toml:10: sensor[2].pni: unknown key; did you mean "pin"?'),
-            ("pin = 3\nintervall_s = 3", 'a.toml:11: sensor[2].intervall_s: unknown key; did you mean "interval_s"?'),
-            ("", "a.toml:7: sensor[2].pin: is missing; add it: give a whole number from 0 to 27"),
+            ("pin = 28", f"a.toml:10: sensor[2].pin{OF}: 28 will not do; give a whole number from 0 to 27"),
+            ("pni = 3", f'a.toml:10: sensor[2].pni{OF}: unknown key; did you mean "pin"?'),
+            (
+                "pin = 3\nintervall_s = 3",
+                f'a.toml:11: sensor[2].intervall_s{OF}: unknown key; did you mean "interval_s"?',
+            ),
+            ("", f"a.toml:7: sensor[2].pin{OF}: is missing; add it: give a whole number from 0 to 27"),
             (
                 "pin = 3\nfilters.delta = 5",
-                "a.toml:11: sensor[2].filters.delta: 5 will not do; give a number above 0 below 5",
+                f"a.toml:11: sensor[2].filters.delta{OF}: 5 will not do; give a number above 0 below 5",
             ),
             (
                 "pin = 3\nfilters = { interval_s = 5 }",
-                "a.toml:11: sensor[2].filters.interval_s: unknown key; known here: delta",
+                f"a.toml:11: sensor[2].filters.interval_s{OF}: unknown key; known here: delta",
             ),
             (
                 "pin = 3\npair = [1, 2]",
-                'a.toml:11: sensor[2].pair[2]: 2 will not do; give text in "quotation marks"',
+                f'a.toml:11: sensor[2].pair[2]{OF}: 2 will not do; give text in "quotation marks"',
             ),
             (
                 "pin = 3\npair = 1",
-                f"a.toml:11: sensor[2].pair: 1 will not do; {LIST_PHRASE}",
+                f"a.toml:11: sensor[2].pair{OF}: 1 will not do; {LIST_PHRASE}",
             ),
             (
                 "pin = 3\nnames = ['a',\n'']",
-                'a.toml:12: sensor[2].names[2]: "" will not do; give some text in "quotation marks"',
+                f'a.toml:12: sensor[2].names[2]{OF}: "" will not do; give some text in "quotation marks"',
             ),
             (
                 "pin = 3\neither = false",
-                'a.toml:11: sensor[2].either: false will not do; give a whole number or give text in "quotation marks"',
+                f'a.toml:11: sensor[2].either{OF}: false will not do; give a whole number or give text in "quotation',
             ),
             (
                 "pin = 3\nrooms.a.delta = 9",
-                "a.toml:11: sensor[2].rooms: a table will not do; make it a table, headed [name]",
+                f"a.toml:11: sensor[2].rooms{OF}: a table will not do; make it a table, headed [name]",
             ),
-            ('pin = 3\nlabel = "A"', f'a.toml:11: sensor[2].label: "A" will not do; {SITE_CURE}'),
-            ("pin = 3\npassword_file = 'x'", "a.toml:11: sensor[2].password_file: this value will not do"),
+            ('pin = 3\nlabel = "A"', f'a.toml:11: sensor[2].label{OF}: "A" will not do; {SITE_CURE}'),
+            ("pin = 3\npassword_file = 'x'", f"a.toml:11: sensor[2].password_file{OF}: this value will not do"),
         ],
     )
     def test_errors_of_the_kind_name_the_line(self, keys, line):
@@ -237,12 +243,12 @@ class TestOneTableOfAList:
     def test_a_choice_is_listed(self):
         text = SENSORS.format("").replace('kind = "dht"\n\n', "\n").replace('"dht"', '"ds18b20"', 1)
         assert refusal(text, Common, ("sensor", 0)) == (
-            'a.toml:4: sensor[1].kind: "ds18b20" will not do; use one of "dht", "host"'
+            'a.toml:4: sensor[1].kind of "kitchen": "ds18b20" will not do; use one of "dht", "host"'
         )
 
     def test_a_rule_beyond_types(self):
         error = Document(FILE, SENSORS.format("pin = 4")).error((*HALL, "pin"), "pin 4 is taken", "use another")
-        assert str(error) == "a.toml:10: sensor[2].pin: pin 4 is taken; use another"
+        assert str(error) == f"a.toml:10: sensor[2].pin{OF}: pin 4 is taken; use another"
         assert (error.line, error.key, error.problem, error.cure) == (
             10,
             "sensor[2].pin",
@@ -282,3 +288,17 @@ def test_any_table_is_settings_or_one_line(table: dict[str, Any]):
     document.data = json.loads(json.dumps(table))  # as if it had been in the file
     line = outcome(lambda: document)
     assert line is None or (line.startswith("a.toml") and "\n" not in line and "; " in line)
+
+
+class Tables(msgspec.Struct):
+    sensor: list[dict[str, Any]]
+
+
+def test_a_name_that_is_wrong_itself_tells_of_no_owner():
+    document = Document(FILE, SENSORS.format("pin = 4"))
+    assert document.error((*HALL, "name"), "is taken", "use another").where == "sensor[2].name"
+    assert Document(FILE, "[[sensor]]\nname = 7\npin = 4\n").error(("sensor", 0, "pin"), "x", "y").owner == ""
+
+
+def test_one_table_where_a_list_belongs_is_headed_anew():
+    assert refusal('[sensor]\nname = "air"\n', Tables).endswith("sensor: a table will not do; head it [[sensor]]")

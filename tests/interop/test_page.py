@@ -380,7 +380,7 @@ def test_all_gaps_are_shown_on_demand_and_devices_have_their_names(tmp_path):
         await tab.get_by_role("button", name="Show fewer").click()
         assert await lines.count() == 6
         for gap, words in WHOSE:
-            told = f"import('/words.js').then((words) => words.gap({{until: 1, detail: '', {gap}}}, {HOUSE}))"
+            told = f"import('/words.js').then((words) => words.gap({{until: 1, detail: '', {gap}}}, {KNOWN}))"
             assert await tab.evaluate(told) == words
 
     gaps = [("broker down", 1_000 * nth + 500, 1_000 * nth) for nth in range(1, 9)]
@@ -388,7 +388,7 @@ def test_all_gaps_are_shown_on_demand_and_devices_have_their_names(tmp_path):
     assert complaints == []
 
 
-HOUSE = (
+KNOWN = (
     "{devices: new Map([['pi', {name: 'the house'}], ['attic', {name: ''}]]),"
     " values: new Map([['home/bath/door', {room: 'bath', kind: 'door', name: '', label: null}]])}"
 )

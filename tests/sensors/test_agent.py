@@ -405,6 +405,16 @@ def test_an_agent_that_breaks_leaves_no_valve_open(run, listener):
     assert gpio.outputs[17].levels == [True, False]
 
 
+def test_a_pin_that_is_slow_is_waited_for_at_the_end_without_a_broker_too(tmp_path):
+    gpio = FakeGpio()
+    agent = Running(tmp_path, 1, [valve(gpio, start="on")])
+    eventually(lambda: agent.agent._outbox.waiting)
+    line, swift, slow = gpio.outputs[17], gpio.outputs[17].set, threading.Event()
+    line.set = lambda level: (slow.wait(0.8), swift(level))
+    agent.stop()
+    assert line.levels == [True, False]
+
+
 def test_a_pin_that_fails_is_offline_and_no_state_is_claimed(run, listener):
     gpio = FakeGpio()
     run(valve(gpio))

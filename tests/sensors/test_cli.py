@@ -8,9 +8,8 @@ import pytest
 from processes import free_port
 
 from appliance import __version__
-from sensors import cli
+from sensors import cli, inspection
 from sensors.config import load_config
-from sensors.doctor import holder
 from sensors.doctor.examination import Examination
 from sensors.doctor.finding import note, wrong
 from sensors.drivers.gpio_input import GpioInput
@@ -21,6 +20,7 @@ from sensors.keepsakes import Keepsakes
 from sensors.reading import Reading
 
 ROOT = Path(__file__).parents[2]
+KEYS = ["broker.port", 'sensor[1].intervall_s of "kitchen"', 'sensor[2].model of "b"']
 HOUSE = """
 agent = "house"
 [[sensor]]
@@ -58,9 +58,11 @@ def test_list(sensors, config):
     code, out, _ = sensors("list", "--config", config)
     assert code == cli.OK
     assert out.splitlines() == [
-        "NAME     KIND       ROOM     LABEL  EVERY  TITLE",
-        "kitchen  simulated  kitchen         2 s    Küche",
-        "relay    simulated  kitchen",
+        "NAME     KIND       EVERY  TOPICS                    TITLE",
+        "kitchen  simulated  2 s    home/kitchen/temperature  Küche",
+        "                           home/kitchen/humidity",
+        "relay    simulated         home/kitchen/relay",
+        "                           home/kitchen/relay/set",
     ]
     code, out, _ = sensors("list", "--config", config, "--json")
     assert json.loads(out)[0] == {
@@ -70,15 +72,28 @@ def test_list(sensors, config):
         "label": None,
         "title": "Küche",
         "interval_s": 2.0,
+        "topics": ["home/kitchen/temperature", "home/kitchen/humidity"],
+        "commands": [],
     }
+    assert json.loads(out)[1]["commands"] == ["home/kitchen/relay/set"]
 
 
 def test_list_kinds_names_every_kind_and_key(sensors):
     code, out, _ = sensors("list", "--kinds")
     assert code == cli.OK
     assert "simulated: " in out
+    assert '\n  model   "button", "co2", ' in out
+    assert "\n  pin          a whole number from 0 to 27; required\n               GPIO number" in out
+    assert out.splitlines()[-1].startswith("Every sensor has name, kind, room, and may have ")
     code, out, _ = sensors("list", "--kinds", "--json")
     assert json.loads(out)["simulated"]["keys"].keys() == {"model", "seed", "life", "faults"}
+    assert json.loads(out)["gpio_output"]["keys"]["active"] == {
+        "help": "Which level means ON; most relay boards want `low`.",
+        "required": False,
+        "default": "high",
+        "takes": '"high" or "low"',
+        "choices": ["high", "low"],
+    }
 
 
 def test_read_a_polled_sensor(sensors, config):
@@ -172,7 +187,7 @@ def test_read_shows_what_the_hardware_sent_also_when_it_is_no_reading(sensors, c
 
 
 def test_read_names_the_agent_that_may_hold_the_pin(sensors, config, monkeypatch):
-    monkeypatch.setattr(holder, "holder_of", lambda path: 4711 if path.suffix == ".outbox" else None)
+    monkeypatch.setattr(inspection, "holder_of", lambda path: 4711 if path.suffix == ".outbox" else None)
     monkeypatch.setattr(GpioInput, "build", lambda *_: 1 / 0)
     config.write_text(
         config.read_text()
@@ -194,7 +209,7 @@ def test_read_gives_up_a_driver_that_hangs(sensors, config, monkeypatch):
     release = threading.Event()
     monkeypatch.setattr(SimulatedInstrument, "read", lambda _self: release.wait(30))
     monkeypatch.setattr(SimulatedInstrument, "timeout_s", 0.05)
-    monkeypatch.setattr(cli, "SLACK_S", 0.05)
+    monkeypatch.setattr(inspection, "SLACK_S", 0.05)
     code, _, err = sensors("read", "kitchen", "--config", config)
     release.set()
     assert code == cli.FAILED
@@ -288,7 +303,7 @@ def test_doctor_of_a_broken_configuration(sensors, config):
     assert code == cli.BAD_CONFIG
     (found,) = json.loads(out)
     assert (found["level"], found["about"]) == ("wrong", f"{config}:8")
-    assert found["what"].startswith("sensor[1].intervall_s: ")
+    assert found["what"].startswith('sensor[1].intervall_s of "kitchen": ')
     assert found["cure"]
     code, out, _ = sensors("doctor", "--config", config.with_name("none.toml"))
     assert code == cli.BAD_CONFIG
@@ -340,8 +355,25 @@ def test_a_broken_configuration_is_one_line(sensors, config, command):
     code, out, err = sensors(*command, "--config", config)
     assert (code, out) == (cli.BAD_CONFIG, "")
     assert err.count("\n") == 1
-    assert f"{config}:8: sensor[1].intervall_s: " in err
+    assert f'{config}:8: sensor[1].intervall_s of "kitchen": ' in err
     assert "interval_s" in err
+
+
+def test_every_mistake_of_a_file_is_told_at_once(sensors, config):
+    config.write_text(
+        "[broker]\nport = 0\n"
+        + HOUSE.replace("interval_s", "intervall_s")
+        .replace('"relay"\nkind', '"b"\nkind', 1)
+        .replace('model = "relay"', 'model = "castle"')
+    )
+    code, out, err = sensors("check", "--config", config)
+    assert (code, out) == (cli.BAD_CONFIG, "")
+    assert [line.split(": ")[1] for line in err.splitlines()] == KEYS
+    facts = json.loads(sensors("check", "--config", config, "--json")[1])
+    assert [facts["key"], *(each["key"] for each in facts["more"])] == [key.partition(" ")[0] for key in KEYS]
+    code, out, _ = sensors("doctor", "--config", config)
+    assert code == cli.BAD_CONFIG
+    assert out.splitlines()[-1] == "3 wrong"
 
 
 def test_a_broken_configuration_as_json(sensors, config):

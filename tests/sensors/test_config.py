@@ -137,6 +137,8 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
         (f'[[sensor]]\nname = "x"\nkind = "host"\nroom = "{level}"\n', 8, "sensor[2].room", ["reserved"])
         for level in sorted(RESERVED_LEVELS)
     ),
+    ("safe_after_s = 60\n", 5, "sensor[1].safe_after_s", ["kind simulated has no such key", "only gpio_output has it"]),
+    ('[[sensor]]\nname = "x"\nkind = "relay"\nroom = "hall"\n', 7, "sensor[2].kind", ['output = "relay"', 'of "x"']),
     ("[broker]\nport = 0\n", 6, "broker.port", ["0", "65535"]),
     ('[broker]\nhots = "hub"\n', 6, "broker.hots", ["unknown key", "host"]),
     ('[broker]\npassword_file = "a\\u0000b"\n', 6, "broker.password_file", ["U+0000"]),

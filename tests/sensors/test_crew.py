@@ -95,7 +95,7 @@ def test_a_driver_that_is_none_fails_alone(world):
 
 def test_a_read_that_gives_nothing_yet_is_neither_good_nor_bad(world):
     driver = Polled()
-    answers = [[], Disconnected("gone"), [], [Reading("temperature", 21.0)]]
+    answers = [(), Disconnected("gone"), [], [Reading("temperature", 21.0)]]
     asked = []
 
     def read():
@@ -385,6 +385,33 @@ def test_words_of_a_driver_that_was_replaced_are_not_heard(world):
     assert it.ears.readings == [("home/hall/door", "ON"), ("home/hall/lock", "OFF")]
 
 
+def test_a_state_that_a_broker_lost_during_trouble_is_told_when_that_is_over(world):
+    driver = Watched()
+    it = world(hall=lambda: driver)
+    it.until(lambda: len(it.ears.readings) == 2)
+    driver.trouble = Disconnected("the chip is gone")
+    it.pass_time(LOOK_EVERY_S)
+    it.crew.say_again(it.now, 5.0)  # to a broker that knows nothing any more
+    assert len(it.ears.readings) == 2
+    driver.trouble = None
+    it.pass_time(LOOK_EVERY_S)
+    assert it.ears.readings[2:] == [("home/hall/door", "ON")]  # of the lock nobody knows until it tells
+
+
+def test_a_watch_that_hangs_takes_the_sensor_offline_and_one_that_comes_late_brings_it_back(world):
+    release = threading.Event()
+    driver = Watched()
+    driver.watch = lambda _report: release.wait(30)
+    it = world(hall=lambda: driver)
+    it.until(lambda: it.crew._workers["hall"].awaits("watch"))
+    it.pass_time(BUILD_TIMEOUT_S)
+    assert it.ears.turns == [("hall", False)]
+    assert it.standing["hall"].failed == {"timeout": 1}
+    it.pass_time(LOOK_EVERY_S)
+    release.set()
+    it.until(lambda: it.ears.turns == [("hall", False), ("hall", True)])
+
+
 def test_words_of_a_closed_driver_are_not_heard(world):
     driver = Watched()
     it = world(hall=lambda: driver)
@@ -420,13 +447,20 @@ def test_the_last_state_of_an_actuator_is_heard_at_the_end(world):
     assert it.ears.readings[3:] == [("home/hall/lock", "ON")]
 
 
-def test_a_flood_of_reports_is_cut(world):
-    driver = Watched()
-    it = world(hall=lambda: driver)
-    it.until(lambda: len(it.ears.readings) == 2)
+def test_of_a_flood_of_reports_the_last_count_and_no_other_state_is_lost(world):
+    driver, other = Watched(), Watched()
+    it = world(hall=lambda: driver, porch=lambda: other)
+    it.until(lambda: len(it.ears.readings) == 4)
+    driver.report(Reading("lock", True))
     for _ in range(MAX_INBOX + 100):
-        driver.report(Reading("door", False))
-    assert len(it.crew._inbox) == MAX_INBOX
+        driver.report(Reading("door", True))
+    other.report(Reading("door", False))
+    driver.report(Reading("door", False))
+    assert len(it.crew._inbox) == MAX_INBOX + 1  # the other sensor's one is beyond the bound
+    it.pass_time(1.0)
+    last = dict(it.ears.readings)
+    assert last["home/hall/lock"] == "ON"
+    assert last["home/hall/door"] == last["home/porch/door"] == "OFF"
 
 
 def test_actuators_are_told_of_the_broker(world):
@@ -441,6 +475,18 @@ def test_actuators_are_told_of_the_broker(world):
     it.crew.link(up=False, silent_s=90.0)  # an attempt that failed
     it.crew.link(up=True)
     assert links == [(True, 0.0), (False, 60.0), (True, 0.0)]
+
+
+def test_an_actuator_that_stumbles_over_the_broker_fails_alone(world):
+    broken, sound, links = Watched(), Watched(), []
+    broken.link = lambda **_: 1 / 0
+    sound.link = lambda *, up, silent_s=0.0: links.append(up)  # noqa: ARG005 as Linked has it
+    it = world(hall=lambda: broken, porch=lambda: sound)
+    it.until(lambda: it.crew.complete)
+    it.crew.link(up=True)
+    it.crew.link(up=False)
+    assert links == [True, False]
+    assert it.standing["hall"].trouble == "ZeroDivisionError: division by zero"
 
 
 def test_an_actuator_built_later_is_told_as_well(world):

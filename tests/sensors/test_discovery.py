@@ -37,6 +37,12 @@ def test_nobody_there_is_nothing_found(site):
     assert [one for one in look(SECURE, site, seconds=0.3, interface="127.0.0.1") if one.site == site] == []
 
 
+def test_where_the_agent_was_started_does_not_matter(site, tmp_path, monkeypatch):
+    (tmp_path / "argparse.py").write_text("raise SystemExit('a file of somebody else was run')")
+    monkeypatch.chdir(tmp_path)
+    assert look(SECURE, site, seconds=0.1, interface="127.0.0.1") == []
+
+
 def test_an_interface_that_is_not_there_says_so(site):
     with pytest.raises(DiscoveryError, match=r"^looking for brokers by mDNS failed: .*; set broker.host$"):
         look(PLAIN, site, seconds=0.3, interface="192.0.2.77")

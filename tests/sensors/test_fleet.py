@@ -20,11 +20,11 @@ def played(tmp_path, **keys):
 
 def test_every_house_is_an_agent_of_its_own(tmp_path):
     agents = played(tmp_path, devices=12, sensors=7, interval_s=3.5)
-    assert [config.agent for config in agents[::11]] == ["house-01", "house-12"]
+    assert [config.agent for config in agents[::11]] == ["house-1", "house-12"]
     assert len({config.outbox_path for config in agents}) == 12
     assert {len(config.sensors) for config in agents} == {7}
     kitchen = agents[0].sensors[0]
-    assert (kitchen.name, kitchen.keys.room, kitchen.keys.interval_s) == ("kitchen-room", "kitchen-01", 3.5)
+    assert (kitchen.name, kitchen.keys.room, kitchen.keys.interval_s) == ("kitchen-room", "kitchen-1", 3.5)
     assert len({config.sensors[0].options.seed for config in agents}) == 12
 
 

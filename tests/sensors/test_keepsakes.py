@@ -89,14 +89,27 @@ def test_a_disk_that_refuses_is_told_and_tried_again(path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}', b"\xff\xfe", b"[]"])
-def test_a_damaged_file_begins_anew_and_says_so(path, content):
+def test_a_damaged_file_is_kept_aside_and_begun_anew_and_that_is_said(path, content):
     path.write_bytes(content)
     kept = Keepsakes(path)
     assert kept.get("rain", "total") is None
-    assert "damaged" in kept.problem
+    assert "is damaged; totals begin at nothing, it is kept aside as home-pi.kept.damaged" in kept.problem
+    assert path.read_bytes() == content  # for whoever only looks
     kept.put("rain", "total", 1)
     kept.write(0.0)
     assert Keepsakes(path).get("rain", "total") == 1
+    assert path.with_name("home-pi.kept.damaged").read_bytes() == content
+
+
+def test_totals_that_could_not_be_read_today_are_not_written_over(path, monkeypatch):
+    path.write_bytes(b'{"rain": {"total": 12345.6}}')
+    with monkeypatch.context() as disk:
+        disk.setattr("pathlib.Path.read_bytes", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        kept = Keepsakes(path)
+    assert "cannot be read (Input/output error); totals begin at nothing, it is kept aside" in kept.problem
+    kept.put("rain", "total", 0.0)
+    kept.write(0.0)
+    assert Keepsakes(path.with_name("home-pi.kept.damaged")).get("rain", "total") == 12345.6
 
 
 def test_without_a_path_nothing_is_written():

@@ -10,6 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from sensors.backoff import LONGEST_WAIT_S
 from sensors.link import (
+    ALONE_AFTER_S,
     CONNACK_TIMEOUT_S,
     CUT_SHORT,
     LONGEST_TAKEN_OVER_WAIT_S,
@@ -164,6 +165,28 @@ def test_who_gives_way_to_a_second_agent_names_its_computer_and_waits_longer_eac
             assert TAKEN_OVER_WAIT_S * 2 ** (times - 2) <= link.link.next_deadline() - link.now
             assert link.link.address == ""
             link.now = link.link.next_deadline()
+
+
+def test_a_second_agent_that_stays_away_is_forgotten():
+    with listening(CONNACK) as port, driven(port) as link:
+        link.until_told("connected")
+        link.link.give_way("attic")
+        link.now = link.link.next_deadline()
+        link.until(lambda: link.told.count("connected") == 2)
+        opened_at = link.now
+        link.link.tick(opened_at + LONGEST_TAKEN_OVER_WAIT_S)
+        assert link.link.is_contested
+        link.link.tick(opened_at + ALONE_AFTER_S + 1)
+        assert not link.link.is_contested
+
+
+def test_a_bug_of_ours_in_hearing_the_broker_keeps_its_traceback(caplog):
+    caplog.set_level("DEBUG")
+    with listening(CONNACK) as port, driven(port) as link:
+        link.link._handler.connected = lambda: 1 / 0
+        link.until_told("ZeroDivisionError")
+    assert "Traceback" in caplog.text
+    assert "in <lambda>" in caplog.text
 
 
 def test_nothing_of_a_broken_connection_is_repeated_on_the_next():

@@ -44,7 +44,12 @@ def test_every_run_of_ours_is_ours(namesake):
     assert namesake.heard(health("after the disk failed")) is None
 
 
-@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b'{"run": 1}', b"{}", b"\xff"])
+NESTED = b'{"x": ' + b"[" * 60_000 + b"]" * 60_000 + b', "run": "theirs"}'
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"{", b"[]", b'{"run": 1}', b"{}", b"\xff", b'{"run": "\xff"}', NESTED], ids=range(8)
+)
 def test_what_is_no_health_message_is_nobody(namesake, payload):
     namesake.arrived()
     assert namesake.heard(payload) is None

@@ -503,6 +503,30 @@ def test_on_a_read_only_disk_readings_wait_in_memory_and_go_from_there(opened, p
         outbox.close(100.0)
 
 
+class Forgetful(Failing):
+    """A connection whose disk takes everything and cannot find the first of it any more."""
+
+    def execute(self, statement, *args):
+        if "min(seq)" in statement:
+            raise sqlite3.OperationalError("disk I/O error")
+        return self.db.execute(statement, *args)
+
+    def executemany(self, *args):
+        return self.db.executemany(*args)
+
+
+def test_a_disk_that_fails_at_the_end_of_a_write_does_not_end_the_agent(opened):
+    outbox = opened()
+    kept = fill(outbox, 3)
+    real, outbox._db = outbox._db, Forgetful(outbox._db)
+    outbox.tick(WRITE_AFTER_S)
+    assert "disk I/O error" in outbox.problem
+    assert outbox.waiting == 3
+    outbox._db = real
+    outbox.tick(WRITE_AFTER_S + RETRY_DISK_S)
+    assert (outbox.problem, seqs(outbox.backlog(100))) == ("", kept)
+
+
 class Unreadable(Failing):
     """A connection whose disk can neither be written nor read."""
 

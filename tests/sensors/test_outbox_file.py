@@ -1,6 +1,8 @@
 """The outbox's file: one agent's alone, never anybody else's, and put aside where it is damaged."""
 
+import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -41,6 +43,19 @@ def test_a_file_is_laid_out_once_and_keeps_its_run(path):
         assert (run_of(db), salvaged) == (run, "")
         assert db.execute("PRAGMA synchronous").fetchone() == (2,)
     assert path.parent.stat().st_mode & 0o777 == 0o750
+
+
+def test_nobody_else_reads_what_waits(path):
+    old_mask = os.umask(0o022)
+    try:
+        with closing(open_file(path)[0]):
+            log = path.with_name(path.name + "-wal")
+            assert [stat.S_IMODE(file.stat().st_mode) for file in (path, log)] == [0o600, 0o600]
+        path.chmod(0o644)  # as an older version left it
+        made(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    finally:
+        os.umask(old_mask)
 
 
 def test_two_agents_never_share_an_outbox(path):

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 
 from sensors.outbox import WRITE_AFTER_S, Outbox
@@ -95,6 +96,18 @@ def test_without_a_connection_readings_wait_and_travel_later_in_order(sender, li
     ]
     sender.acknowledged(flags["tokens"], 0x10, 11.0)  # nobody listens there: taken nevertheless
     assert outbox.waiting == 0
+
+
+@pytest.mark.parametrize("code", ["0042", "nan", "1_000", "+1", "٤٢", "-inf", "1e999"])
+def test_an_event_that_looks_like_a_number_spoils_no_backlog(sender, link, code):
+    link.up = False
+    for out in (TEMPERATURE, Outgoing("home/hall/keypad", code, "ok", is_event=True)):
+        tell(sender, out)
+    link.up = True
+    sender.connected(10.0)
+    sender.tick(11.0)
+    ((_, payload, _),) = link.sent
+    assert [reading["value"] for reading in msgspec.json.decode(payload)] == [21.4, code]
 
 
 def test_one_backlog_message_at_a_time_and_not_too_fast(sender, link):

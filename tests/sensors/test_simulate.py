@@ -50,7 +50,7 @@ class Witness:
 
     def __init__(self, port):
         self.readings, self.topics, self.availability = [], set(), {}
-        self.health, self.sensors, self.times = {}, {}, []
+        self.health, self.sensors, self.times, self.cleared = {}, {}, [], set()
         ready = threading.Event()
         self.client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
         self.client.on_message = self.hear
@@ -62,6 +62,9 @@ class Witness:
 
     def hear(self, _client, _data, message):
         levels = message.topic.split("/")
+        if not message.payload:
+            self.cleared.add(message.topic)
+            return
         if levels[1] == "devices":
             if levels[3] == "availability":
                 self.availability[levels[2]] = message.payload.decode()
@@ -81,6 +84,22 @@ class Witness:
         self.topics.add(message.topic)
 
 
+def retained(port):
+    """Topics that the broker keeps something on."""
+    told, ready = set(), threading.Event()
+    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+    client.on_message = lambda _client, _data, message: told.add(message.topic)
+    # The end comes behind what is retained, which the broker sends first.
+    client.on_subscribe = lambda *_: client.publish("end", b"x", qos=1)
+    client.message_callback_add("end", lambda *_: ready.set())
+    client.connect("127.0.0.1", port)
+    client.subscribe([("home/#", 0), ("end", 1)])
+    client.loop_start()
+    assert ready.wait(10)
+    end(client)
+    return told
+
+
 @pytest.mark.interop
 @pytest.mark.skipif(BINARY is None, reason="needs mosquitto")
 def test_another_broker_gets_every_reading_once_and_a_goodbye(tmp_path):
@@ -95,8 +114,48 @@ def test_another_broker_gets_every_reading_once_and_a_goodbye(tmp_path):
         assert count["made"] > 4 * readings_per_round(20) * 3
         assert len([topic for topic in witness.topics if not topic.endswith("/button")]) == 4 * TOPICS
         assert witness.availability == {f"house-{n}": "offline" for n in range(1, 5)}
+        own = {f"home/devices/house-{n}/{leaf}" for n in range(1, 5) for leaf in ("about", "availability", "health")}
+        assert own < witness.cleared
+        assert retained(broker.port) == set()
     finally:
         end(witness.client)
+        broker.stop()
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(BINARY is None, reason="needs mosquitto")
+def test_what_a_killed_one_left_with_the_broker_the_next_takes_back(tmp_path):
+    broker = Mosquitto(tmp_path)
+    broker.start()
+    few = ("--broker", f"127.0.0.1:{broker.port}", "--interval", 0.2, "--sensors", 8)
+    try:
+        with running(tmp_path, "simulate", *few, "--devices", 2, program="sensors") as playing:
+            eventually(lambda: len(retained(broker.port)) > 20)
+            playing.stop(signal.SIGKILL)
+        assert len(retained(broker.port)) > 20
+        assert play(tmp_path, *few, "--devices", 2, "--seconds", 2, "--keep").returncode == 0
+        assert len(retained(broker.port)) > 20
+        done = play(tmp_path, *few, "--devices", 2, "--seconds", 2)
+        assert retained(broker.port) == set()
+        assert "did not clear" not in done.stderr
+    finally:
+        broker.stop()
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(BINARY is None, reason="needs mosquitto")
+def test_what_could_not_be_taken_back_is_told(tmp_path):
+    broker = Mosquitto(tmp_path)
+    broker.start()
+    try:
+        few = ("--broker", f"127.0.0.1:{broker.port}", "--interval", 0.2, "--sensors", 1)
+        with running(tmp_path, "simulate", *few, program="sensors") as playing:
+            eventually(lambda: "home/kitchen-1/temperature" in retained(broker.port))
+            broker.stop()
+            _, complaints = playing.stop(signal.SIGINT)
+        assert f"the broker did not clear {readings_per_round(1) + 4} topics" in complaints
+        assert "appliance forget house-1" in complaints
+    finally:
         broker.stop()
 
 
@@ -154,14 +213,17 @@ def test_ctrl_c_ends_it_and_the_outboxes_are_closed(tmp_path):
         program="sensors",
     ) as playing:
         lines = [playing.process.stderr.readline(), playing.process.stderr.readline()]
-        assert lines[0] == "2 x 20 sensors play, each read every 0.2 s; Ctrl-C ends it\n"
+        assert lines[0] == (
+            "2 x 20 sensors play in the site home, each read every 0.2 s; Ctrl-C ends it. "
+            "The page of that site's hub shows them until then, its history keeps them\n"
+        )
         assert "nothing listens on 127.0.0.1:9" in lines[1]
         eventually(lambda: len(list(kept.glob("*.outbox"))) == 2)
         code, complaints = playing.stop(signal.SIGINT)
         assert code in {cli.OK, cli.FAILED}  # whether a reading was made by then
         assert "nothing listens" not in complaints  # said once, not by each
     names = sorted(path.name for path in kept.iterdir())
-    assert names == ["home-house-1.outbox", "home-house-2.outbox"]
+    assert names == [f"home-house-{n}.{end}" for n in (1, 2) for end in ("kept", "outbox")]
 
 
 def test_what_a_killed_one_left_is_cleared_away_by_the_next(tmp_path):

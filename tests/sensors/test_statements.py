@@ -127,3 +127,26 @@ def test_after_every_turn_the_next_is_ahead(link, statements):
         statements.tick(now)
         due = statements.next_deadline()
         assert due is None or due > now
+
+
+def test_what_is_taken_back_is_answered_once_and_a_refusal_for_good_ends_it(link, statements):
+    answers = []
+    statements.say(TOPIC, b"offline", 0.0)
+    statements.take_back(TOPIC, 0.1, lambda *answer: answers.append(answer))
+    statements.acknowledged(link.tokens[0], OK, 0.2)  # of what was said before
+    assert answers == []
+    statements.acknowledged(link.tokens[1], QUOTA, 0.3)
+    statements.tick(0.3 + AGAIN_AFTER_S)
+    assert link.sent == [(TOPIC, b"offline"), (TOPIC, b""), (TOPIC, b"")]
+    statements.acknowledged(link.tokens[2], NOT_ALLOWED, 6.0)
+    assert answers == [(TOPIC, NOT_ALLOWED)]
+    assert statements.is_taken(TOPIC)  # there is nothing to say again
+    statements.tick(1000.0)
+    assert len(link.sent) == 3
+
+
+def test_who_speaks_again_takes_nothing_back(link, statements):
+    statements.take_back(TOPIC, 0.0, lambda *_: pytest.fail("it was said again"))
+    statements.say(TOPIC, b"online", 0.1)
+    for tokens in link.tokens:
+        statements.acknowledged(tokens, OK, 0.2)

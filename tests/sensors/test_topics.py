@@ -127,3 +127,18 @@ def test_unknown_command_is_refused(payload):
 def test_toggle_needs_the_present_state():
     with pytest.raises(ValueError, match="present state is not known"):
         command_of(b"TOGGLE", None)
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (b"1", '"1" is no command; '),
+        (b"", "an empty message is no command; "),
+        (b"on!\n", '"on!\N{REPLACEMENT CHARACTER}" is no command; '),
+        (b"x" * 40, f'"{"x" * 32}…" is no command; '),
+    ],
+)
+def test_a_command_is_shown_as_it_was_typed(payload, words):
+    with pytest.raises(ValueError, match="is no command") as refused:
+        command_of(payload, present=True)
+    assert str(refused.value).startswith(words)

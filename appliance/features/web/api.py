@@ -13,15 +13,16 @@ import msgspec
 from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from appliance.features.web import live
-from appliance.features.web.asked import JSON_TYPE, json_answer, number_of, time_of
+from appliance.features.web.asked import body_of, json_answer, number_of, time_of
 from appliance.features.web.chart import MAX_STEPS, Columns, draw_line, draw_steps
 from appliance.features.web.files import INDEX, Files
+from appliance.features.web.forget import Forget
 from appliance.features.web.live import LiveFeed, Local
 from appliance.features.web.past import Past
 from appliance.mqtt.errors import MqttError
@@ -36,8 +37,7 @@ POINTS: Final = 500
 MAX_POINTS: Final = 5_000
 ROWS: Final = 1_000
 MAX_ROWS: Final = 100_000
-MAX_BODY_BYTES: Final = 131_072
-BODY_TIMEOUT_S: Final = 5.0
+PUBLISHED: Final = 'send {"topic": "home/room/relay/set", "payload": "ON"}'
 READERS: Final = 2  # threads that ask the database
 MAX_WAITING: Final = 16  # questions to the database, waiting or running
 GAPS_S: Final = 5.0  # so old may be what the status says of gaps
@@ -152,6 +152,7 @@ class Api:
         self._feed = feed
         self._local = local
         self._past = Past(readers, local, site, wall_clock)
+        self._forget = Forget(local, site)
         self._readers = readers
         self._status = status
         self._files = files
@@ -166,6 +167,7 @@ class Api:
                 Route("/api/topics", self.topics),
                 *self._past.routes(),
                 Route("/api/status", self.status),
+                *self._forget.routes(),
                 Route("/api/publish", self.publish, methods=["POST"]),
                 WebSocketRoute("/api/live", self.live),
                 Route("/healthz", self.healthz),
@@ -223,15 +225,11 @@ class Api:
 
     async def publish(self, request: Request) -> Response:
         """Publish one message as a client would."""
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type != JSON_TYPE:
-            raise HTTPException(415, f"the body is not {JSON_TYPE}; send it with that Content-Type")
-        raw = await _body(request)
+        body = await body_of(request, PublishBody, PUBLISHED)
         try:
-            body = msgspec.json.decode(raw, type=PublishBody)
             check_topic_name(body.topic)
-        except (msgspec.DecodeError, MqttError) as error:
-            raise HTTPException(400, f'{error}; send {{"topic": "home/room/relay/set", "payload": "ON"}}') from error
+        except MqttError as error:
+            raise HTTPException(400, f"{error}; {PUBLISHED}") from error
         if body.topic.startswith("$"):
             raise HTTPException(400, "topics that begin with $ belong to the broker; publish elsewhere")
         self._local.publish(body.topic, body.payload.encode(), qos=body.qos, retain=body.retain)
@@ -318,21 +316,6 @@ def _series(history: HistoryReader, topic: str) -> Series:
         if series.topic == topic:
             return series
     raise HTTPException(404, f"'{topic[:200]}' has no history; /api/topics lists what has one")
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for part in request.stream():
-                body += part
-                if len(body) > MAX_BODY_BYTES:
-                    raise HTTPException(413, f"the body is longer than {MAX_BODY_BYTES} bytes; send less")
-    except TimeoutError as error:
-        raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s; send it again") from error
-    except ClientDisconnect as error:
-        raise HTTPException(400, "the body ended early; send it again") from error
-    return bytes(body)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

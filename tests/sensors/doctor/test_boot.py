@@ -27,6 +27,28 @@ def test_only_lines_that_this_pi_reads_count():
     assert not boot.has_overlay("dht11")
 
 
+@pytest.mark.parametrize(
+    ("text", "is_on"),
+    [
+        ("dtparam=i2c_arm=on", True),
+        ("dtparam=i2c1", True),
+        ("dtparam=i2c_arm=on,i2c_arm_baudrate=400000", True),
+        ("dtparam=i2c_arm=on\ndtparam=i2c_arm=off", False),
+        ("dtparam=i2c_arm=off\ndtparam=i2c=yes", True),
+        ("dtparam=i2c_arm_baudrate=400000", False),
+    ],
+)
+def test_of_several_lines_about_the_bus_the_last_counts(text, is_on):
+    assert boot_config("/boot/config.txt", text, MODEL).has_i2c() is is_on
+
+
+def test_an_overlay_at_gpio17_is_none_at_gpio1():
+    boot = boot_config("/boot/config.txt", "dtoverlay=dht11,gpiopin=17", MODEL)
+    assert boot.has_overlay("dht11")
+    assert boot.has_overlay("dht11,gpiopin=17")
+    assert not boot.has_overlay("dht11,gpiopin=1")
+
+
 def test_a_pi_that_does_not_tell_its_model_reads_all_sections_but_that_of_nobody():
     boot = boot_config("/boot/config.txt", TEXT, "")
     assert boot.elsewhere == ("dtoverlay=dht11",)

@@ -1,6 +1,7 @@
 import secrets
 
 import pytest
+from accounts import CONFIG, password, write_accounts
 from mosquitto_peer import BINARY, Mosquitto
 from processes import free_port
 from raw import publish
@@ -50,6 +51,32 @@ def test_where_nothing_listens_is_told_with_the_cure():
     found = broker_finding(endpoint(port))
     assert (found.level, found.what) == ("wrong", f"nothing listens on 127.0.0.1:{port}")
     assert found.cure == "is the broker running, and are broker.host and broker.port right?"
+
+
+def test_a_rule_that_forbids_the_will_is_told_with_its_topic(tmp_path):
+    """The user may connect and publish readings; that it goes away, the broker must not say."""
+    write_accounts(tmp_path)
+    service = Service(tmp_path, config=CONFIG)
+    try:
+        found = broker_finding(endpoint(service.port, username="esp-kitchen", password=password("esp-kitchen")))
+    finally:
+        service.close_links()
+        service.stop()
+    assert found.level == "wrong"
+    assert f"(Not authorized: a will to {STATUS}, where this user may not publish)" in found.what
+    assert (
+        found.cure == f"check broker.username, or grant this user on the broker to connect and to publish to {STATUS}"
+    )
+
+
+def test_the_will_of_the_visit_says_what_is_true_anyway(service, monkeypatch):
+    wills = []
+    monkeypatch.setattr(
+        "paho.mqtt.client.Client.will_set", lambda _self, topic, payload, **_: wills.append((topic, payload))
+    )
+    broker_finding(endpoint(service.port))
+    broker_finding(endpoint(service.port), agent_runs=True)
+    assert wills == [(STATUS, b"offline"), (STATUS, b"online")]
 
 
 @pytest.mark.interop

@@ -149,7 +149,7 @@ WRONG = [
         "127.94 °C: the measurement broke off for lack of power",
     ),
     ("", Disconnected, "it was unplugged, or its power failed"),
-    ("gibberish", BadFrame, "no measurement: 'gibberish'"),
+    ("gibberish", BadFrame, "no measurement: gibberish"),
     ("72 01 : crc=57 YES\n72 01 t=\n", BadFrame, "no measurement"),
     (OSError(5, "Input/output error"), Disconnected, r"its power failed.*\(Input/output error\)"),
     (OSError(19, "No such device"), Disconnected, "No such device"),

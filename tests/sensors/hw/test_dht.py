@@ -115,6 +115,24 @@ def told(child):
     return float(Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")[-2])
 
 
+def test_an_answer_behind_noise_is_not_taken_for_the_next_one():
+    program = """
+        import sys
+        print("{}", flush=True)
+        for number, _ in enumerate(iter(lambda: sys.stdin.buffer.read(1), b"")):
+            noise = "" if number else "noise\\n"
+            print(noise + '{"temperature": %d, "humidity": 50, "frame": ""}' % number, flush=True)
+    """
+    sensor = DhtProcess("DHT22", 4, program=[sys.executable, "-c", dedent(program)])
+    try:
+        with pytest.raises(SensorError, match="said b'noise'; it is started again"):
+            sensor.measure()
+        with pytest.raises(SensorError, match="said b'noise'"):  # the next process's own first
+            sensor.measure()
+    finally:
+        sensor.close()
+
+
 def test_the_sensor_has_its_pause_also_when_its_process_is_started_again(process):
     sensor = process("die")
     sensor.start()
@@ -332,8 +350,8 @@ EXPLANATIONS = [
         'pulses = "bitbang"',
     ),
     ("RuntimeError", None, "Message queue creation failed", DriverUnavailable, "message queue"),
-    ("RuntimeError", None, "The platform library 'gpiod' was not found.", DriverUnavailable, "gpiod is missing; pip"),
-    ("ModuleNotFoundError", None, "No module named 'adafruit_dht'", DriverUnavailable, "adafruit_dht'); pip install"),
+    ("RuntimeError", None, "The platform library 'gpiod' was not found.", DriverUnavailable, "gpiod is missing; `"),
+    ("ModuleNotFoundError", None, "No module named 'adafruit_dht'", DriverUnavailable, "adafruit_dht'); `"),
     ("NotImplementedError", None, "Board not supported", DriverUnavailable, "knows no GPIO4"),
     ("LookupError", None, "no pin D4 on board X", DriverUnavailable, "knows no GPIO4"),
     ("OSError", errno.EBUSY, "[Errno 16] Device or resource busy", DriverUnavailable, "GPIO4 is held by another"),

@@ -209,7 +209,10 @@ def test_a_driver_is_loaded_by_its_name(monkeypatch):
     assert load("adafruit_bh1750:BH1750").__name__ == "BH1750"
     assert os.environ["BLINKA_SKIP_DEPENDENCY_CHECK"] == "1"
     monkeypatch.setitem(sys.modules, "adafruit_bh1750", None)
-    with pytest.raises(DriverUnavailable, match=r"the library adafruit_bh1750 is missing; pip install .*\[hardware\]"):
+    with pytest.raises(
+        DriverUnavailable,
+        match=r"the library adafruit_bh1750 is missing; `\S+/pip install adafruit-circuitpython-bh1750`$",
+    ):
         load("adafruit_bh1750:BH1750")
 
 

@@ -58,6 +58,11 @@ def test_the_used_share_lies_between_nothing_and_all(sysfs):
     assert 0 <= sysfs.used_share("") <= 1
 
 
+def test_where_nothing_is_stored_nothing_is_used():
+    with pytest.raises(OSError, match="nothing is stored there"):
+        SysfsTree().used_share("proc")
+
+
 def test_the_fake_fails_as_the_kernel_does():
     sysfs = FakeSysfs({"sys/class/hwmon/hwmon0/temp1_input": OSError(5, "Input/output error")})
     with pytest.raises(OSError, match="Input/output"):

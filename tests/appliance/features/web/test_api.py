@@ -6,7 +6,7 @@ import pytest
 from sockets import until
 from webserver import page, record
 
-from appliance.features.web import api
+from appliance.features.web import api, asked
 from appliance.features.web.api import Readers
 from appliance.store.database import StoreError
 from appliance.store.gap_reader import GapReader
@@ -240,7 +240,7 @@ def test_what_is_not_published(tmp_path, body, headers, status, says):
 
 
 def test_a_body_that_trickles_or_ends_early(tmp_path, monkeypatch):
-    monkeypatch.setattr(api, "BODY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(asked, "BODY_TIMEOUT_S", 0.01)
 
     async def scenario():
         async with page(tmp_path) as served:
