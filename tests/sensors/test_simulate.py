@@ -365,7 +365,9 @@ def test_each_line_of_the_log_passes_once(monkeypatch):
 @pytest.mark.parametrize(("waiting", "dropped", "code"), [(0, 0, cli.OK), (1, 0, cli.FAILED), (0, 1, cli.FAILED)])
 def test_readings_that_the_broker_has_not_are_a_failure(monkeypatch, waiting, dropped, code):
     count = Count(devices=1, connected=1, made=9, acknowledged=9 - waiting - dropped, waiting=waiting, dropped=dropped)
-    fleet = SimpleNamespace(start=lambda _: None, stop=lambda: None, running=False, count=lambda: count, trouble=[])
-    monkeypatch.setattr("sensors.fleet.Fleet", lambda _: fleet)
+    fleet = SimpleNamespace(
+        start=lambda _: None, stop=lambda: None, running=False, count=lambda: count, trouble=[], left_behind=0
+    )
+    monkeypatch.setattr("sensors.fleet.Fleet", lambda _, **_keys: fleet)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert cli.main(["simulate"]) == code
