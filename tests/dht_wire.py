@@ -79,6 +79,13 @@ class Wire:
         return True  # the pull-up
 
 
+def write_down(notes, text):
+    """Leave a note: it is there whole or not at all, for whoever waits for the file."""
+    fresh = notes.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(notes)
+
+
 def attach(wire, patch):
     """Put a wire between the library and the pin; `patch` sets an attribute of an object."""
     import adafruit_dht
@@ -91,14 +98,19 @@ def attach(wire, patch):
 
 
 def hang(wire, notes):
-    """The first process ignores SIGTERM, starts a helper and waits for ever; the next one works."""
+    """The first process ignores SIGTERM, starts a helper and hangs once it is asked; the next one works."""
     if notes.exists():
         wire.levels = pulses(frame(2, 140, 1, 95))
         return
     helper = subprocess.Popen(["sleep", "600"])
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    notes.write_text(json.dumps({"child": os.getpid(), "helper": helper.pid}))
-    wire.sleep = lambda _seconds: threading.Event().wait()
+    write_down(notes, json.dumps({"child": os.getpid(), "helper": helper.pid}))
+
+    def measure(_seconds):
+        write_down(notes.with_suffix(".asked"), "")
+        threading.Event().wait()
+
+    wire.sleep = measure
 
 
 def die(wire, notes):
@@ -107,7 +119,7 @@ def die(wire, notes):
         wire.levels = pulses(frame(2, 140, 1, 95))
         return
     helper = subprocess.Popen(["sleep", "600"])
-    notes.write_text(json.dumps({"child": os.getpid(), "helper": helper.pid}))
+    write_down(notes, json.dumps({"child": os.getpid(), "helper": helper.pid}))
     wire.sleep = lambda _seconds: os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -115,7 +127,7 @@ def pulsein(wire, notes):
     """The import that replaces the SIGTERM handler, for real."""
     from adafruit_blinka.microcontroller.bcm283x.pulseio import PulseIn
 
-    notes.write_text(str(signal.getsignal(signal.SIGTERM) is PulseIn._signal_handler))
+    write_down(notes, str(signal.getsignal(signal.SIGTERM) is PulseIn._signal_handler))
     wire.levels = pulses(frame(2, 140, 1, 95))
 
 
@@ -177,7 +189,7 @@ def use_helper(notes, kind):
     def start(command):
         key = command[command.index("--queue") + 1]
         helper = subprocess.Popen([sys.executable, __file__, kind.__name__, key])
-        notes.write_text(json.dumps({"child": os.getpid(), "helper": helper.pid, "queue": library.queues[0].id}))
+        write_down(notes, json.dumps({"child": os.getpid(), "helper": helper.pid, "queue": library.queues[0].id}))
         return helper
 
     receive = library.PulseIn._wait_receive_msg

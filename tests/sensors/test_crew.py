@@ -301,6 +301,18 @@ def test_a_watched_number_that_stays_away_is_not_taken_for_sound(world):
     assert it.ears.turns[2:] == [("meter", True)]
 
 
+def test_one_number_that_is_not_believed_spares_the_sensor(world):
+    driver = Air()
+    driver.humidity = 130.0
+    it = world({"offline_after": 1}, bath=lambda: driver)
+    standing = it.standing["bath"]
+    it.until(lambda: standing.failed)
+    played(it, it.now + 30.0)
+    assert it.ears.turns == [("bath", True)]
+    assert standing.failed == {"range": standing.ok}
+    assert {topic for topic, _ in it.ears.readings} == {"home/bath/temperature"}
+
+
 def test_air_of_zeros_is_a_failure_with_its_own_cause(world):
     driver = Air()
     driver.answers, driver.humidity = [0.0], 0.0
@@ -350,6 +362,27 @@ def test_trouble_of_a_watched_sensor_is_seen_and_passes(world):
     driver.trouble = None
     it.pass_time(LOOK_EVERY_S)
     assert it.ears.turns[-1] == ("hall", True)
+    told = len(it.ears.readings)
+    it.crew.say_again(it.now, 5.0)
+    assert it.ears.readings[told:] == [("home/hall/door", "ON")]  # what an actuator is, it has to say anew
+
+
+def test_words_of_a_driver_that_was_replaced_are_not_heard(world):
+    class Late(Watched):
+        def watch(self, report):
+            if self.refuses is not None:
+                self.report_late = report
+            super().watch(report)
+
+    old = Late(refuses=OSError(16, "Device or resource busy"))
+    drivers = [old, Watched()]
+    it = world(hall=lambda: drivers.pop(0))
+    it.until(lambda: it.standing["hall"].failed)
+    it.pass_time(300.0)
+    it.until(lambda: len(it.ears.readings) == 2)
+    old.report_late(Reading("door", False))
+    it.pass_time(1.0)
+    assert it.ears.readings == [("home/hall/door", "ON"), ("home/hall/lock", "OFF")]
 
 
 def test_a_state_that_a_broker_lost_during_trouble_is_told_when_that_is_over(world):

@@ -1,12 +1,15 @@
 """Brokers are found by real mDNS on the loopback interface; what is announced there is believed with care."""
 
+import contextlib
 import secrets
+import sys
+from types import SimpleNamespace
 
 import pytest
 from announcer import announced
 from processes import eventually
 
-from sensors.discovery import MOST_ADDRESSES, PLAIN, SECURE, DiscoveryError, Found, choose, look, understood
+from sensors.discovery import MOST_ADDRESSES, PLAIN, SECURE, DiscoveryError, Found, browse, choose, look, understood
 
 
 @pytest.fixture
@@ -75,3 +78,37 @@ def test_what_is_announced_is_taken_apart_with_care():
 )
 def test_what_cannot_be_a_broker_is_left_out(name, port, addresses):
     assert understood(name, port, addresses, b"home") is None
+
+
+class Network:
+    """Stands in for zeroconf: two brokers answer at once."""
+
+    InterfaceChoice = IPVersion = SimpleNamespace(All=None)
+
+    def __init__(self):
+        self.asked = []
+
+    def Zeroconf(self, _interfaces):  # noqa: N802 its name
+        return contextlib.nullcontext(self)
+
+    def ServiceBrowser(self, _zeroconf, kind, *, listener):  # noqa: N802 its name
+        for name in ("ours", "theirs"):
+            listener.add_service(self, kind, name)
+        return SimpleNamespace(cancel=lambda: None)
+
+    def get_service_info(self, _kind, name, timeout):
+        assert timeout > 0
+        self.asked.append(name)
+        return SimpleNamespace(
+            server=f"{name}.local.",
+            port=1883,
+            parsed_scoped_addresses=lambda _version: ["192.168.1.5"],
+            properties={b"site": name.encode()},
+        )
+
+
+def test_looking_ends_when_our_own_site_has_answered(monkeypatch):
+    network = Network()
+    monkeypatch.setitem(sys.modules, "zeroconf", network)
+    assert browse(PLAIN, "ours", 0.5, "") == [Found("ours.local", 1883, ("192.168.1.5",), "ours")]
+    assert network.asked == ["ours"]

@@ -66,6 +66,7 @@ def test_a_claim_can_be_withdrawn_and_still_has_sent_the_other_off():
     lock.withdraw("b")
     assert not lock.stands("a")
     assert not lock.stands("b")
+    assert lock.take("a", 1.5) == math.inf
     lock.release("a", 2.0)
     lock.claim("a")
     assert lock.stands("a")
@@ -90,6 +91,19 @@ def test_who_fails_keeps_the_others_off_on_or_not():
     assert stirred == ["a", "b"]
     assert lock.take("b", 4.0, 0.5) == 4.5
     assert lock.take("b", 4.5, 0.5) is None
+
+
+def test_who_waited_when_another_failed_has_to_claim_anew():
+    lock, _ = group("a", "b", "c")
+    lock.take("a", 1.0)
+    lock.claim("b")
+    lock.doubt("c")
+    lock.vouch("c", 2.0)
+    assert not lock.stands("b")
+    assert not lock.stands("a")
+    lock.release("a", 3.0)
+    lock.claim("b")
+    assert lock.take("b", 3.0) is None
 
 
 def test_nobody_comes_on_before_all_that_are_expected_were_seen():
@@ -131,6 +145,15 @@ def test_who_leaves_on_keeps_the_group_and_who_leaves_waiting_does_not():
     assert lock.take("c", 9.0) == math.inf
     lock.release("a", 9.0)
     assert lock.take("c", 9.0) is None
+
+
+def test_who_left_while_it_waited_holds_nobody_up():
+    lock, _ = group("a", "b", "c")
+    lock.take("a", 1.0)
+    lock.claim("b")
+    lock.leave("b")
+    lock.release("a", 2.0)
+    assert lock.begin("c")
 
 
 def test_groups_by_name():

@@ -1,5 +1,8 @@
 """What is put is there after a restart; a card is written to rarely; a damaged file begins anew."""
 
+import os
+import stat
+
 import pytest
 
 from sensors.keepsakes import RETRY_S, WRITE_EVERY_S, Keepsakes
@@ -36,6 +39,22 @@ def test_it_is_written_at_most_once_a_minute(path):
     assert Keepsakes(path).get("rain", "total") == 2
 
 
+def test_the_content_is_on_the_disk_before_it_takes_the_old_one_s_place(path, monkeypatch):
+    """A power cut must not leave an empty file."""
+    kept, steps = Keepsakes(path), []
+    fsync = os.fsync
+
+    def synced(descriptor):
+        status = os.fstat(descriptor)
+        steps.append(("directory", path.exists()) if stat.S_ISDIR(status.st_mode) else ("file", status.st_size))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    kept.put("rain", "total", 12.5)
+    kept.write(0.0)
+    assert steps == [("file", path.stat().st_size), ("directory", True)]
+
+
 def test_what_is_urgent_is_written_at_the_next_turn(path):
     kept = Keepsakes(path)
     kept.put("rain", "total", 1)
@@ -60,6 +79,8 @@ def test_a_disk_that_refuses_is_told_and_tried_again(path):
     kept.put("rain", "total", 1, urgent=True)
     kept.tick(10.0)
     assert "cannot be written" in kept.problem
+    assert kept.next_deadline() == 10.0 + RETRY_S
+    kept.put("pump", "state", True, urgent=True)
     assert kept.next_deadline() == 10.0 + RETRY_S
     (path.parent / "gone").mkdir()
     kept.tick(10.0 + RETRY_S)

@@ -232,12 +232,35 @@ def test_a_message_larger_than_the_broker_takes_is_not_sent(caplog):
     takes_1000_bytes = b"\x20\x08\x00\x00\x05\x27\x00\x00\x03\xe8"
     with listening(takes_1000_bytes) as port, driven(port) as link:
         link.until_told("connected")
+        assert link.link.max_packet_bytes == 1000
         for _ in range(3):  # the backlog is tried five times a second
             assert not link.link.publish("home/devices/house/about", b"x" * 1000, retain=True)
         link.link.announce("home/devices/house/health", b"x" * 1000)
         assert caplog.text.count("more than the broker takes") == 2
         assert not link.link.wants_write
         assert link.link.publish("home/attic/temperature", b"21.4", retain=True)
+
+
+def test_a_message_that_is_too_large_is_said_on_each_connection(caplog):
+    with listening(b"\x20\x08\x00\x00\x05\x27\x00\x00\x03\xe8") as port, driven(port) as link:
+        for count in (1, 2):
+            link.until(lambda count=count: link.told.count("connected") == count)
+            link.link.announce("home/devices/house/health", b"x" * 1000)
+            assert caplog.text.count("more than the broker takes") == count
+            link.link.give_way("")
+            link.now = link.link.next_deadline()
+
+
+def test_a_connection_that_lasts_ends_the_suspicion_of_a_second_agent():
+    with listening(CONNACK) as port, driven(port) as link:
+        link.until_told("connected")
+        link.link._cut_short = CUT_SHORT - 1
+        link.now += SETTLED_AFTER_S - 1
+        link.turn()
+        assert link.link.is_contested
+        link.now += 1
+        link.turn()
+        assert not link.link.is_contested
 
 
 def test_connections_cut_short_again_and_again_hint_at_a_second_agent():

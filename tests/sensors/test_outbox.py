@@ -112,6 +112,31 @@ def test_a_crash_wastes_numbers_and_never_repeats_one(opened):
     assert first == 1 + SEQ_BLOCK
 
 
+def test_a_crash_after_a_write_repeats_none_of_the_numbers_given_since(opened):
+    outbox = opened()
+    fill(outbox, 5)
+    outbox.tick(WRITE_AFTER_S)
+    used = fill(outbox, 5, now=WRITE_AFTER_S)
+    outbox._db.close()
+    assert fill(opened(), 1)[0] > used[-1]
+
+
+def test_what_is_acknowledged_twice_counts_once(opened):
+    outbox = opened()
+    kept = fill(outbox, 3)
+    outbox.acknowledged(kept[:1])
+    outbox.acknowledged(kept[:1])
+    assert outbox.waiting == 2
+    outbox.tick(WRITE_AFTER_S)
+    outbox.acknowledged([kept[-1] + 1_000])
+    assert outbox.waiting == 2
+    outbox.acknowledged(kept)
+    outbox.settle(WRITE_AFTER_S)
+    outbox.acknowledged(kept)
+    assert outbox.waiting == 0
+    assert outbox.next_deadline() is None
+
+
 def crashed(outbox):
     outbox._db.close()
     outbox._db = None
@@ -362,6 +387,20 @@ def test_narrower_bounds_hold_from_the_start(opened):
     assert outbox._stored_count == 20
 
 
+def test_what_a_write_that_fails_would_have_dropped_is_not_counted(opened):
+    outbox = opened(max_readings=100)
+    kept = fill(outbox, 150)
+    real, outbox._db = outbox._db, Failing(outbox._db, "INSERT OR REPLACE INTO meta")
+    outbox.tick(WRITE_AFTER_S)
+    assert outbox._db.refused == 1
+    assert outbox.dropped == 50  # of those in memory
+    outbox._db = real
+    outbox.tick(WRITE_AFTER_S + RETRY_DISK_S)
+    assert outbox.dropped == 50
+    assert numbers(outbox.dropped_ranges) == [(kept[0], kept[49])]
+    assert seqs(outbox.backlog(1_000)) == kept[50:]
+
+
 def test_a_disk_that_fails_is_not_asked_for_every_reading(opened):
     outbox = opened(max_readings=MEMORY_READINGS + 20)
     fill(outbox, MEMORY_READINGS)
@@ -400,17 +439,25 @@ def test_a_disk_that_fails_at_the_end_says_what_is_lost(opened):
 
 
 class Failing:
-    """A connection whose disk refuses to be written."""
+    """A connection whose disk refuses to be written, from the statement on that begins with `at`."""
 
-    def __init__(self, db):
+    def __init__(self, db, at="BEGIN"):
         self.db = db
+        self.at = at
         self.refused = 0
 
     def execute(self, statement, *args):
-        if statement.startswith("BEGIN"):
+        self._refuse(statement)
+        return self.db.execute(statement, *args)
+
+    def executemany(self, statement, rows):
+        self._refuse(statement)
+        return self.db.executemany(statement, rows)
+
+    def _refuse(self, statement):
+        if statement.startswith(self.at):
             self.refused += 1
             raise sqlite3.OperationalError("disk I/O error")
-        return self.db.execute(statement, *args)
 
     def close(self):
         self.db.close()
@@ -444,6 +491,8 @@ def test_damage_that_shows_while_the_agent_runs_costs_what_was_on_disk_and_nothi
     find(outbox)
     assert "kept aside as house.outbox.damaged, readings waiting in it were not sent" in outbox.salvaged
     assert outbox.problem == ""
+    ((next_seq,),) = outbox._db.execute("SELECT value FROM meta WHERE key = 'next_seq'")
+    assert next_seq > fresh[-1]  # should the agent be killed now
     outbox.close(300.0)
     again = opened()
     waiting = again.backlog(10_000)

@@ -341,6 +341,17 @@ def test_of_a_backlog_with_one_bad_reading_only_that_one_is_set_aside(sender, li
         now += BACKLOG_EVERY_S
     assert (outbox.set_aside, numbers(outbox.set_aside_ranges)) == (1, [(bad, bad)])
     assert told < 12
+    waiting(sender, link, 9)
+    sender.tick(1_000.0)
+    assert len(link.sent[-1][2]["tokens"]) == 9  # whole again
+
+
+def test_rows_of_a_backlog_that_arrived_are_gone_before_the_next_is_sent(sender, link, outbox):
+    waiting(sender, link, 3)
+    sender.tick(WRITE_AFTER_S)
+    assert outbox._stored_count == 3
+    sender.acknowledged((1, 2, 3), 0, WRITE_AFTER_S)
+    assert outbox._stored_count == 0
 
 
 def test_the_disk_has_its_turn(sender, link):

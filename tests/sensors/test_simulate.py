@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 from authority import Authority
@@ -23,7 +24,7 @@ from processes import PATIENCE_S, environment, eventually, free_port, running
 from appliance.clock import rfc3339
 from appliance.store.database import open_reader
 from sensors import cli, simulate
-from sensors.fleet import HOUSE, readings_per_round
+from sensors.fleet import HOUSE, Count, readings_per_round
 
 TOPICS = readings_per_round(len(HOUSE)) + sum(model in {"motion", "door", "window", "leak"} for _, model in HOUSE) + 2
 
@@ -332,7 +333,7 @@ def test_a_broker_is_a_name_with_or_without_port(text, address):
     ("arguments", "words"),
     [
         (("--broker", ":1883"), "is no address"),
-        (("--broker", "hub:70000"), "is no address"),
+        (("--broker", "hub:65536"), "is no address"),
         (("--broker", "hub:x"), "is no address"),
         (("--devices", "0"), "from 1 to 10000"),
         (("--sensors", "1e3"), "from 1 to 1000"),
@@ -359,3 +360,14 @@ def test_each_line_of_the_log_passes_once(monkeypatch):
     assert [once.passes(record(text)) for text in ("a", "b", "a")] == [True, True, False]
     monkeypatch.setattr(simulate, "MOST_REPEATS", 2)
     assert not once.passes(record("c"))
+
+
+@pytest.mark.parametrize(("waiting", "dropped", "code"), [(0, 0, cli.OK), (1, 0, cli.FAILED), (0, 1, cli.FAILED)])
+def test_readings_that_the_broker_has_not_are_a_failure(monkeypatch, waiting, dropped, code):
+    count = Count(devices=1, connected=1, made=9, acknowledged=9 - waiting - dropped, waiting=waiting, dropped=dropped)
+    fleet = SimpleNamespace(
+        start=lambda _: None, stop=lambda: None, running=False, count=lambda: count, trouble=[], left_behind=0
+    )
+    monkeypatch.setattr("sensors.fleet.Fleet", lambda _, **_keys: fleet)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert cli.main(["simulate"]) == code

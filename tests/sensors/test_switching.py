@@ -60,6 +60,12 @@ STORIES = [  # limits, start, events, changes
     ({"safe_after_s": 10}, ON, [], [(10, OFF)]),  # it never came
     ({"safe_after_s": 10}, ON, [(1, "up"), (5, "down"), (20, "up")], [(15, OFF)]),  # it coming back switches nothing
     ({"safe_after_s": 10}, ON, [(1, "up"), (5, "down"), (20, "up"), (21, ON)], [(15, OFF), (21, ON)]),
+    (
+        {"safe_after_s": 10},
+        ON,
+        [(1, "up"), (5, "down"), (20, "up"), (21, ON), (22, "down")],
+        [(15, OFF), (21, ON), (32, OFF)],  # each time it goes
+    ),
     ({"safe_after_s": 10, "safe": True}, OFF, [(1, "up"), (5, "down"), (20, "up"), (30, OFF)], [(15, ON), (30, OFF)]),
     ({"safe_after_s": 10, "min_on_s": 30}, ON, [(1, "up"), (5, "down")], [(30, OFF)]),
     ({"safe_after_s": 4, "min_off_s": 20}, OFF, [(0, "up"), (1, ON), (2, "down")], []),  # what waited is forgotten

@@ -42,6 +42,10 @@ def test_a_chip_that_does_not_answer_is_told_with_those_that_do():
     assert (spare.level, spare.what) == ("note", "a chip at 0x44 that no sensor reads")
 
 
+def test_a_chip_that_does_not_tell_its_id_is_not_judged():
+    assert look(AIR, answering=frozenset({0x76})) == []
+
+
 def test_a_chip_that_nobody_reads_is_a_note_with_its_kind():
     (found,) = look(LIGHT, answering=frozenset({0x23, 0x77}), ids={0x77: 0x60})
     assert (found.level, found.what) == ("note", "a chip (BME280) at 0x77 that no sensor reads")

@@ -39,6 +39,11 @@ def test_a_pi_in_order_has_no_findings():
             "/dev/gpiochip4",
         ),
         (
+            "Raspberry Pi 5 Model B Rev 1.0",
+            {"/dev/gpiochip0": "pinctrl-rp1", "/dev/gpiochip4": "pinctrl-rp1"},  # the second for older programs
+            "/dev/gpiochip0",
+        ),
+        (
             "Raspberry Pi 3 Model B Plus",
             {"/dev/gpiochip0": "pinctrl-bcm2835", "/dev/gpiochip1": "raspberrypi-exp-gpio"},
             "/dev/gpiochip0",
@@ -109,6 +114,11 @@ def test_a_bus_of_another_number_is_told():
     (found,) = look(ON_BUS, nodes=(CHIP, Node("/dev/i2c-20", "i2c", may_open=True)))
     assert "but /dev/i2c-20" in found.what
     assert "set `bus`" in found.cure
+
+
+def test_a_bus_beside_that_of_the_header_is_not_switched_on_by_its_line():
+    (found,) = look(Want(sensor="air", kind="bme280", bus=3), boot=BootConfig(lines=("dtparam=spi=on",)))
+    assert found.what == "there is no such bus, but /dev/i2c-1"
 
 
 @pytest.mark.parametrize(

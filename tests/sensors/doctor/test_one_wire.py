@@ -72,3 +72,5 @@ def test_a_device_that_is_away_is_told_with_those_that_are_there():
 def test_several_devices_want_a_name():
     (found,) = look([ONE, OTHER])
     assert found.cure == f"name one with `id`: {ONE}, {OTHER}"
+    (found,) = look([ONE, OTHER], [ANY, Want(sensor="attic", kind="ds18b20", one_wire=ONE)])
+    assert found.about == "sensor boiler"  # which may mean the other

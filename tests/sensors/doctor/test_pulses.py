@@ -75,6 +75,11 @@ def test_one_good_answer_of_three_is_enough():
     assert found.level == "note"
 
 
+def test_a_good_answer_counts_more_than_a_longer_bad_one():
+    found = dht_finding(DAMP, [answer(GOOD), answer(bytes.fromhex("02 8c 01 5f ef"), rise=True)])
+    assert found.level == "note"
+
+
 def test_the_longest_answer_is_judged_where_none_is_good():
     found = dht_finding(DAMP, [Pulses(), cut(answer(GOOD), 60)])
     assert "60 edges" in found.what

@@ -8,6 +8,7 @@ import pytest
 from edges import play
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from processes import eventually
 
 from sensors.debounce import Debounce
 from sensors.driver import DriverContext, DriverUnavailable, SensorError
@@ -180,7 +181,8 @@ def test_a_bouncing_contact_from_another_thread_is_told_once(wired, pins):
     assert heard.empty()
 
 
-def test_what_changed_between_building_and_watching_is_told(wired):
+def test_what_changed_between_building_and_watching_is_told(wired, monkeypatch):
+    monkeypatch.setattr(gpio_input, "LOOK_AGAIN_S", 3_600)
     sensor, pin = wired(input="motion")
     pin.drive_high()
     heard = Heard()
@@ -245,6 +247,22 @@ def test_a_lost_edge_is_found_by_looking_again(monkeypatch):
     assert heard.next() is True
     sensor.close()
     assert fake.lines[4].closed
+
+
+def test_a_button_of_which_the_release_is_lost_is_not_waited_for_until_it_would_be_held(monkeypatch):
+    monkeypatch.setattr(gpio_input, "LOOK_AGAIN_S", 0.01)
+    fake = FakeGpio()
+    sensor = GpioInput.build(
+        GpioInput.Options(pin=4, input="button", debounce_s=0.002, hold_s=3_600, double_s=0),
+        DriverContext(name="bell", gpio=fake),
+    )
+    heard = Heard()
+    sensor.watch(heard.put)
+    fake.lines[4].drive(LOW)
+    eventually(lambda: sensor._debounce.state is LOW)
+    fake.lines[4].drive(HIGH, lose_edge=True)
+    assert heard.next() == "press"
+    sensor.close()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -491,6 +491,17 @@ def test_one_that_is_left_on_keeps_the_others_off(house):
     assert not is_on(second)
 
 
+def test_one_that_could_not_be_switched_off_at_its_end_keeps_the_others_off(blind):
+    house, up, down = blind
+    house.gpio.outputs[17].tied_to = True
+    with pytest.raises(Disconnected):
+        house.close(up)
+    with pytest.raises(SensorError, match="up of the group blind cannot be seen to be off"):
+        down.switch("relay", ON)
+    house.pass_time(100)
+    assert not is_on(down)
+
+
 def test_one_that_was_switched_off_at_its_end_lets_go(house):
     first = house.watched("a", 17, interlock="pump")
     second = house.watched("b", 18, interlock="pump")
@@ -696,6 +707,19 @@ def test_a_pin_that_recovers_still_keeps_its_shortest_time_off(house):
     assert not is_on(relay)
     house.pass_time(55)
     assert is_on(relay)
+
+
+def test_a_pin_that_recovers_goes_off_without_its_shortest_time_on(house):
+    relay = house.watched(min_on_s=1_000)
+    relay.switch("relay", ON)
+    house.gpio.outputs[17].tied_to = False
+    house.pass_time(LOOK_EVERY_S)
+    assert relay.trouble is not None
+    house.gpio.outputs[17].tied_to = None
+    house.pass_time(RETRY_S)
+    assert relay.trouble is None
+    assert not is_on(relay)
+    assert levels(house)[-1] is False
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -355,6 +355,18 @@ def test_lost_edges_are_found_by_looking_twice():
     assert meter.read() == {"energy": 0.005}
 
 
+def test_edges_between_two_looks_begin_the_doubt_anew():
+    meter = Meter()
+    meter.line.drive(False, lose_edge=True)
+    meter.read()
+    meter.line.drive(True, at=KERNEL + meter.now)  # edges come after all
+    meter.line.drive(False, lose_edge=True)
+    meter.read()
+    assert meter.sensor._level is True  # its edge may be on its way
+    meter.read()
+    assert meter.read() == {"energy": 0.001}
+
+
 def test_an_edge_on_its_way_is_not_counted_twice():
     meter = Meter()
     meter.line.drive(False, lose_edge=True)

@@ -12,6 +12,7 @@ from textwrap import dedent
 
 import pytest
 from dht_wire import frame
+from processes import eventually
 
 from sensors.driver import (
     CutShort,
@@ -48,18 +49,9 @@ def process(tmp_path, monkeypatch):
 def is_running(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second where it ends between opening and reading
         return False
     return state not in "ZX"
-
-
-def wait_until(condition, *, tries=1000):
-    pause = threading.Event()
-    for _ in range(tries):
-        if condition():
-            return True
-        pause.wait(0.01)
-    return condition()
 
 
 def test_measures_in_another_process(process):
@@ -90,7 +82,7 @@ def test_a_hung_measurement_is_killed_with_its_helper_and_the_next_one_works(pro
     with pytest.raises(TimedOut, match=r"the measurement on GPIO4 hung for 0\.3 s and was ended"):
         sensor.measure()
     pids = json.loads(process.notes.read_text())
-    assert wait_until(lambda: not any(map(is_running, pids.values())))
+    eventually(lambda: not any(map(is_running, pids.values())))
     sensor._measure_timeout_s = 30
     assert sensor.measure() == MEASURED
 
@@ -105,7 +97,7 @@ def test_a_process_that_dies_is_told_and_started_again(process):
     with pytest.raises(SensorError, match=r"ended \(killed by signal 9\); it is started again"):
         sensor.measure()
     pids = json.loads(process.notes.read_text())
-    assert wait_until(lambda: not any(map(is_running, pids.values())))
+    eventually(lambda: not any(map(is_running, pids.values())))
     assert sensor.measure() == MEASURED
 
 
@@ -164,7 +156,7 @@ def closed_once(sensor, is_measuring):
 
     thread = threading.Thread(target=measure)
     thread.start()
-    assert wait_until(is_measuring)
+    eventually(is_measuring)
     sensor.close()
     thread.join(10)
     return caught
@@ -213,14 +205,14 @@ def test_a_process_outlives_its_agent_by_a_second_at_most(process):
         from sensors.hw.dht import DhtProcess
         rig = [sys.executable, {str(TESTS / "dht_wire.py")!r}, "hang", {str(process.notes)!r}]
         threading.Thread(target=DhtProcess("DHT22", 4, "bitbang", program=rig).measure, daemon=True).start()
-        while not os.path.exists({str(process.notes)!r}):
+        while not os.path.exists({str(process.notes.with_suffix(".asked"))!r}):  # before, it would end in order
             threading.Event().wait(0.01)
         os.kill(os.getpid(), 9)
     """
     done = subprocess.run([sys.executable, "-c", dedent(program)], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     pids = json.loads(process.notes.read_text())
-    assert wait_until(lambda: not any(map(is_running, pids.values())))
+    eventually(lambda: not any(map(is_running, pids.values())))
 
 
 def queues():
@@ -246,7 +238,7 @@ def test_the_librarys_helper_and_queue_are_gone_after_an_orderly_end(process):
     assert sensor.measure() == MEASURED
     assert len(left_by(process.notes)) == 3  # there they are
     sensor.close()
-    assert wait_until(lambda: not left_by(process.notes))
+    eventually(lambda: not left_by(process.notes))
 
 
 def test_the_librarys_helper_and_queue_are_gone_after_a_kill(process):
@@ -255,14 +247,14 @@ def test_the_librarys_helper_and_queue_are_gone_after_a_kill(process):
     os.kill(sensor._child.pid, signal.SIGKILL)
     with pytest.raises(SensorError, match="it is started again"):
         sensor.measure()
-    assert wait_until(lambda: not left_by(process.notes))
+    eventually(lambda: not left_by(process.notes))
 
 
 def test_a_helper_that_hangs_is_killed_and_its_queue_removed(process):
     sensor = pulseio(process, "deaf", measure_timeout_s=1.0)
     with pytest.raises(TimedOut):
         sensor.measure()
-    assert wait_until(lambda: not left_by(process.notes))
+    eventually(lambda: not left_by(process.notes))
 
 
 def test_a_helper_that_hears_nothing_any_more_is_replaced(process, monkeypatch):
@@ -272,7 +264,7 @@ def test_a_helper_that_hears_nothing_any_more_is_replaced(process, monkeypatch):
     first = json.loads(process.notes.read_text())
     with pytest.raises(Disconnected):
         sensor.measure()
-    assert wait_until(lambda: not is_running(first["helper"]))
+    eventually(lambda: not is_running(first["helper"]))
     assert sensor.measure() == MEASURED
     assert json.loads(process.notes.read_text())["helper"] != first["helper"]
 
@@ -284,11 +276,24 @@ def test_a_sensor_that_is_unplugged_keeps_its_helper_for_a_while(process):
     assert len(left_by(process.notes)) == 3
 
 
+def test_only_failures_in_a_row_make_a_helper_suspect(process, monkeypatch):
+    monkeypatch.setattr("sensors.hw.dht.FRESH_AFTER", 2)
+    sensor = pulseio(process, "pulseio")
+    sensor.start()
+    child = sensor._child
+    sensor._failed(child)
+    assert sensor.measure() == MEASURED
+    sensor._failed(child)
+    assert sensor._child is child
+    sensor._failed(child)
+    assert sensor._child is None
+
+
 def test_closing_during_a_hung_measurement_leaves_no_queue(process):
     sensor = pulseio(process, "deaf")
     sensor.start()
     assert closed_once(sensor, sensor._busy.locked) == ["the sensor on GPIO4 is closed"]
-    assert wait_until(lambda: not left_by(process.notes))
+    eventually(lambda: not left_by(process.notes))
 
 
 @pytest.mark.parametrize("what", ["pulseio", "deaf"])
@@ -307,7 +312,7 @@ def test_nothing_is_left_of_an_agent_that_was_killed(process, what):
     """
     done = subprocess.run([sys.executable, "-c", dedent(program)], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
-    assert wait_until(lambda: not left_by(process.notes))
+    eventually(lambda: not left_by(process.notes))
 
 
 def test_a_process_that_has_nobody_to_answer_leaves_no_helper(process):
@@ -317,9 +322,9 @@ def test_a_process_that_has_nobody_to_answer_leaves_no_helper(process):
     os.close(read)
     with subprocess.Popen(rig, stdin=subprocess.PIPE, stdout=write, stderr=subprocess.DEVNULL, start_new_session=True):
         os.close(write)
-        assert wait_until(lambda: process.notes.exists() and process.notes.read_text())
+        eventually(process.notes.exists)
         pids = json.loads(process.notes.read_text())
-        assert wait_until(lambda: not any(map(is_running, pids.values())))
+        eventually(lambda: not any(map(is_running, pids.values())))
 
 
 def test_this_computer_measures_or_says_why_not_in_one_line():

@@ -95,6 +95,15 @@ def test_what_was_seen_is_of_the_last_answer_only(sensor):
     assert (answer["pulses"], answer["frame"]) == (0, "")
 
 
+def test_nothing_was_seen_where_the_pin_could_not_be_asked(sensor, monkeypatch):
+    device, wire = sensor("DHT22", pulses(DHT22_FRAME))
+    assert measure(device)["frame"] == DHT22_FRAME.hex(" ")
+    wire.now += 3
+    monkeypatch.setattr(device, "_get_pulses_bitbang", lambda: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    answer = measure(device)
+    assert (answer["errno"], answer["pulses"], answer["frame"]) == (5, None, "")
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.integers(-400, 800))
 def test_any_air_comes_through(sensor, humidity, temperature):
