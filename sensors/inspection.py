@@ -133,7 +133,7 @@ def _judged(
     passed, refusals = judge.outgoing(readings, 0.0)
     payloads = {out.topic: out.payload for out in passed}
     doubts = {doubt.measurement: str(doubt) for doubt in refusals}
-    values = {reading.measurement: str(reading.value) for reading in readings}
+    values = {reading.measurement: _words(reading) for reading in readings}
     raws = {reading.measurement: reading.raw for reading in readings}
     rows = []
     for measurement in dict.fromkeys((*values, *units)):
@@ -149,3 +149,8 @@ def _judged(
                 }
             )
     return rows
+
+
+def _words(reading: Reading) -> str:
+    """Say a value that is not believed, and so was not rounded, as the doubt about it does."""
+    return f"{reading.value:g}" if isinstance(reading.value, float) else str(reading.value)

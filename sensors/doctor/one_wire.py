@@ -53,6 +53,9 @@ def one_wire_findings(bus: OneWire, computer: Computer, wants: Sequence[Want]) -
 
 
 def _no_bus(computer: Computer) -> Finding:
+    if computer.is_container and not computer.is_pi:  # it sees the buses of its computer, not the config.txt
+        cure = "add the line dtoverlay=w1-gpio to config.txt of the Pi that it runs on and restart (data is GPIO4 then)"
+        return wrong("1-Wire", "there is no 1-Wire bus", cure)
     if not computer.is_pi:
         return note("1-Wire", "there is no 1-Wire bus, and so no sensor to look at")
     boot = computer.boot

@@ -369,6 +369,32 @@ def test_trouble_of_the_store_shows_above_everything_while_the_page_is_open(tmp_
     assert complaints == []
 
 
+INK_AT = """(share) => {
+  const drawn = document.querySelector("#plot canvas");
+  const canvas = drawn.getBoundingClientRect();
+  const over = document.querySelector("#plot .u-over").getBoundingClientRect();
+  const x = Math.round((over.left - canvas.left + over.width * share) * devicePixelRatio);
+  const copy = new OffscreenCanvas(9, drawn.height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(drawn, 4 - x, 0);
+  const { data } = copy.getImageData(0, 0, 9, drawn.height);
+  for (let at = 0; at < data.length; at += 4) if (data[at] < 60 && data[at + 1] > 80 && data[at + 3] > 200) return true;
+  return false;
+}"""
+
+
+def test_a_reading_alone_between_two_gaps_is_seen(tmp_path):
+    async def look(tab, served):  # noqa: ARG001
+        await tab.locator("#gaps").wait_for(state="visible")
+        await tab.locator("#series").select_option("home/kitchen/temperature")
+        await tab.locator('#ranges [data-span="6h"]').click()
+        await says(tab.locator("#chart-facts"), "Lowest 20.0\u00a0°C, highest 26.0\u00a0°C")
+        await tab.wait_for_function(INK_AT, arg=1 - 6_020 / 21_600)
+        assert not await tab.evaluate(INK_AT, 1 - 5_000 / 21_600)
+
+    complaints, _ = browse(tmp_path, look, gaps=[("broker down", 9_000, 6_050), ("broker down", 5_990, 3_000)])
+    assert complaints == []
+
+
 def test_all_gaps_are_shown_on_demand_and_devices_have_their_names(tmp_path):
     async def look(tab, served):  # noqa: ARG001
         lines = tab.locator("#gap-list li")

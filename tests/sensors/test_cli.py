@@ -223,6 +223,13 @@ def test_read_shows_what_is_not_believed(sensors, config):
     assert "not believed: " in out
 
 
+def test_read_shows_what_is_not_believed_as_the_doubt_does(sensors, config, monkeypatch):
+    monkeypatch.setattr(SimulatedInstrument, "read", lambda _self: [Reading("temperature", 43.74895797805789)])
+    config.write_text(config.read_text().replace("interval_s = 2", "interval_s = 2\ntemperature.high = 40"))
+    _, out, _ = sensors("read", "kitchen", "--config", config)
+    assert out == "home/kitchen/temperature 43.749 °C  (not believed: temperature: 43.749 °C is above 40 °C)\n"
+
+
 def test_read_shows_calibrated_and_derived_values(sensors, config, monkeypatch):
     air = [Reading("temperature", 30.0), Reading("humidity", 60.0)]
     monkeypatch.setattr(SimulatedInstrument, "read", lambda _self: air)

@@ -47,6 +47,12 @@ def test_off_a_pi_a_missing_bus_is_a_note():
     assert found.level == "note"
 
 
+def test_in_a_container_a_missing_bus_is_wrong_as_the_other_buses_are():
+    (found,) = look(masters=(), computer=Computer(is_container=True))
+    assert found.level == "wrong"
+    assert "dtoverlay=w1-gpio" in found.cure
+
+
 @pytest.mark.parametrize("devices", [["00-800000000000"], ["00-800000000000", "00-400000000000", ONE]])
 def test_phantoms_are_a_missing_pull_up(devices):
     (found,) = look(devices)

@@ -217,7 +217,10 @@ export class Chart {
           width: 2,
           paths,
           fill: binary ? color("--accent-soft") : (u) => fading(u, color("--accent-soft")),
-          points: { show: (u, index, from, to) => !binary && to - from < 3 },
+          points: {
+            show: (u, index, from, to) => !binary && to - from < 3,
+            filter: (u, index, shown) => (binary || shown ? null : alone(u.data[index])),
+          },
         },
       ],
       bands: binary ? [] : [{ series: [1, 2], fill: color("--accent-soft") }],
@@ -388,4 +391,10 @@ function tickWord(at, step) {
 
 function set(node, content) {
   if (node.textContent !== content) node.textContent = content;
+}
+
+// Where a value stands between two breaks, and no line leads to it.
+function alone(values) {
+  const there = (at) => (values[at] ?? null) !== null;
+  return [...values.keys()].filter((at) => there(at) && !there(at - 1) && !there(at + 1));
 }
