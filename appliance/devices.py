@@ -46,13 +46,16 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sensors: tuple[Measurement, ...] = ()
 
 
-class _SensorHealth(msgspec.Struct, frozen=True):
+class SensorHealth(msgspec.Struct, frozen=True):
+    """One sensor's part of a `health` message; `trouble` is for people, `cause` a word or two."""
+
     online: bool | None = None
+    cause: str = ""
     trouble: str = ""
 
 
 class _Health(msgspec.Struct, frozen=True):
-    sensors: dict[str, _SensorHealth] = {}
+    sensors: dict[str, SensorHealth] = {}
 
 
 def device_topic(site: str, agent: str, leaf: str) -> str:
@@ -73,10 +76,9 @@ def decode_about(payload: bytes) -> Device:
         raise ValueError(f"not an about message: {error}") from error
 
 
-def decode_troubles(payload: bytes) -> dict[str, str]:
-    """Read of a `health` payload which sensors are failing, and why, in the agent's words; ValueError."""
+def decode_health(payload: bytes) -> dict[str, SensorHealth]:
+    """Read of a `health` payload how each configured sensor does; ValueError says what is wrong with it."""
     try:
-        health = msgspec.json.decode(payload, type=_Health)
+        return msgspec.json.decode(payload, type=_Health).sensors
     except msgspec.DecodeError as error:
         raise ValueError(f"not a health message: {error}") from error
-    return {name: sensor.trouble for name, sensor in health.sensors.items() if sensor.online is False}

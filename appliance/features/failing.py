@@ -11,10 +11,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-import msgspec
-
 from appliance.broker.message import Message
-from appliance.devices import ABOUT, AVAILABILITY, HEALTH, OFFLINE, ONLINE, Device, decode_about, device_topic
+from appliance.devices import (
+    ABOUT,
+    AVAILABILITY,
+    HEALTH,
+    OFFLINE,
+    ONLINE,
+    Device,
+    SensorHealth,
+    decode_about,
+    decode_health,
+    device_topic,
+)
 from appliance.store.gap_reader import Failing
 from appliance.store.gaps import SENSOR_FAILING, SERIES, GapNote
 
@@ -29,25 +38,6 @@ class Subscriber(Protocol):
 
     def subscribe(self, topic_filter: str, deliver: Callable[[Message], None], /) -> Callable[[], None]:
         """Deliver retained messages now and live ones later; the answer ends it."""
-
-
-class Part(msgspec.Struct, frozen=True):
-    """One sensor's part of a `health` message; `trouble` is for people, `cause` a word or two."""
-
-    online: bool | None = None
-    cause: str = ""
-    trouble: str = ""
-
-    @property
-    def why(self) -> str:
-        """Why it fails, as a gap says it."""
-        return (self.cause.replace("_", " ") or self.trouble)[:MOST_WHY]
-
-
-class Parts(msgspec.Struct, frozen=True):
-    """The part of a `health` message that tells of the sensors, all that are configured."""
-
-    sensors: dict[str, Part] = {}
 
 
 @dataclass(slots=True)
@@ -87,10 +77,10 @@ class Agent:
         self.topics |= topics
         self._forget()
 
-    def diagnose(self, parts: dict[str, Part]) -> None:
+    def diagnose(self, parts: dict[str, SensorHealth]) -> None:
         """Take what its health says."""
         self.configured = frozenset(parts)
-        self.why = {name: part.why for name, part in parts.items() if part.online is False}
+        self.why = {name: why(part) for name, part in parts.items() if part.online is False}
         self._forget()
 
     def _forget(self) -> None:
@@ -231,8 +221,13 @@ class FailingWatch:
         if agent is None:
             return
         try:
-            parts = msgspec.json.decode(message.payload, type=Parts).sensors if message.payload else {}
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            parts = decode_health(message.payload) if message.payload else {}
+        except ValueError:
             return  # a stranger's word
         agent.diagnose(parts)
         self._settle(agent)
+
+
+def why(part: SensorHealth) -> str:
+    """Say why a sensor fails, as a gap does."""
+    return (part.cause.replace("_", " ") or part.trouble)[:MOST_WHY]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from appliance.devices import Device, Measurement, decode_about, decode_troubles, device_topic, encode_about
+from appliance.devices import Device, Measurement, SensorHealth, decode_about, decode_health, device_topic, encode_about
 
 HOUSE = Device(
     agent="attic",
@@ -49,9 +49,13 @@ def test_topics():
     assert device_topic("home", "attic", "about") == "home/devices/attic/about"
 
 
-def test_failing_sensors_of_a_health_message():
-    said = {"a": {"online": True, "trouble": "once"}, "b": {"online": False, "trouble": "dead"}, "c": {"online": None}}
-    assert decode_troubles(json.dumps({"uptime_s": 1, "sensors": said}).encode()) == {"b": "dead"}
-    assert decode_troubles(b"{}") == {}
-    with pytest.raises(ValueError, match="not a health message"):
-        decode_troubles(b'{"sensors": [1]}')
+def test_how_the_sensors_of_a_health_message_do():
+    said = {"a": {"online": True, "trouble": "once"}, "b": {"online": False, "cause": "crc", "trouble": "dead"}}
+    assert decode_health(json.dumps({"uptime_s": 1, "sensors": said}).encode()) == {
+        "a": SensorHealth(online=True, trouble="once"),
+        "b": SensorHealth(online=False, cause="crc", trouble="dead"),
+    }
+    assert decode_health(b"{}") == {}
+    for strange in (b'{"sensors": [1]}', b'{"sensors": {"\xff": {}}}'):
+        with pytest.raises(ValueError, match=r"not a health message|utf-8"):
+            decode_health(strange)

@@ -20,7 +20,7 @@ from appliance.devices import (
     Measurement,
     Role,
     decode_about,
-    decode_troubles,
+    decode_health,
     device_topic,
 )
 from appliance.mqtt.errors import MqttError
@@ -220,10 +220,11 @@ class House:
         if agent not in self._troubles and len(self._troubles) >= MAX_DEVICES:
             return
         try:
-            said = decode_troubles(payload) if payload else {}
+            said = decode_health(payload) if payload else {}
         except ValueError:
             return
-        troubles = {name: why[:MAX_TROUBLE] for name, why in sorted(said.items())[:MAX_TROUBLES]}
+        failing = sorted((name, sensor.trouble) for name, sensor in said.items() if sensor.online is False)
+        troubles = {name: why[:MAX_TROUBLE] for name, why in failing[:MAX_TROUBLES]}
         before = self._troubles.get(agent, {})
         if troubles == before:
             return
