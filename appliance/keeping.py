@@ -18,13 +18,13 @@ from appliance.store.aside import lines
 from appliance.store.beside import read_anyway
 from appliance.store.chores import Terms
 from appliance.store.database import StoreError
-from appliance.store.gap_reader import Failing, GapReader
 from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
 from appliance.store.group import Group
 from appliance.store.history import Tally
 from appliance.store.journal import GroupJournal
 from appliance.store.ledger import Ledger
 from appliance.store.missing import Missing, missings
+from appliance.store.open_gaps import Failing, failing
 from appliance.store.opening import open_ledger
 from appliance.store.room import Room
 from appliance.store.wear import Wear, device_counter, process_counter
@@ -225,7 +225,7 @@ class Keeping:
     def failing(self) -> list[Failing]:
         """Give the gaps of failing sensors that were open when the service ended; none where that cannot be read."""
         try:
-            return GapReader(self._path).failing()
+            return failing(self._path)
         except StoreError:
             return []
 

@@ -24,8 +24,8 @@ from appliance.devices import (
     decode_health,
     device_topic,
 )
-from appliance.store.gap_reader import Failing
 from appliance.store.gaps import SENSOR_FAILING, SERIES, GapNote
+from appliance.store.open_gaps import Failing
 
 CAUSE_WAIT_S: Final = 5.0  # an agent tells its health soon after a sensor went offline
 MAX_AGENTS: Final = 1_000

@@ -4,12 +4,12 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.checksum import checksum
-from appliance.store.gaps import CLOCK_UNSET, DROPPED, HUB, NEVER_GIVEN, SENSOR_FAILING, SERIES, UNKEPT, counted
+from appliance.store.gaps import CLOCK_UNSET, DROPPED, HUB, NEVER_GIVEN, UNKEPT, counted
 from appliance.store.history_reader import HistoryReader
 from appliance.store.holes import Gap, holes
 
@@ -18,14 +18,6 @@ MAX_GAPS: Final = 1_000  # of one answer, the newest
 JOINED_S: Final = 300.0  # losses of one kind that are no further apart are one gap
 LOOKED_AT: Final = 10_000  # readings that fill one gap
 COLUMNS: Final = "scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq"
-
-
-class Failing(NamedTuple):
-    """A gap of a failing sensor that lasts."""
-
-    topic: str
-    agent: str
-    detail: str
 
 
 class GapReader:
@@ -62,16 +54,6 @@ class GapReader:
         with asking(self._path) as connection:
             gaps = gaps_between(connection, Calendar(connection), since_at, until_at)
         return sorted(gaps, key=lambda gap: gap.since_at, reverse=True)[:limit]
-
-    def failing(self) -> list[Failing]:
-        """Give those of failing sensors that last."""
-        with asking(self._path) as connection:
-            rows = connection.execute(
-                "SELECT name, coalesce((SELECT agent FROM series WHERE topic = gaps.name), ''), detail FROM gaps"
-                " WHERE to_tick IS NULL AND scope = ? AND cause = ?",
-                (SERIES, SENSOR_FAILING),
-            ).fetchall()
-        return [Failing(*row) for row in rows]
 
     def news(self, at: float) -> dict[str, object]:
         """Give what the status says: how many gaps the last day had, and the newest; whether the clock is not set."""

@@ -10,8 +10,8 @@ from appliance.devices import Device, Measurement, encode_about
 from appliance.features import failing as module
 from appliance.features.failing import CAUSE_WAIT_S, MOST_WHY, FailingWatch
 from appliance.net.local import LocalClient
-from appliance.store.gap_reader import Failing
 from appliance.store.gaps import SENSOR_FAILING, SERIES, GapNote
+from appliance.store.open_gaps import Failing
 
 WARM, WET, DOOR = "home/bath/temperature", "home/bath/humidity", "home/hall/door"
 OWNERS = {WARM: "dht", WET: "dht", DOOR: "reed"}

@@ -5,7 +5,7 @@ from keeper import AT, TOPIC, Keeper
 
 from appliance.clock import SYNCED, UNSYNCED
 from appliance.devices import Device, Measurement
-from appliance.store.gap_reader import JOINED_S, Failing, GapReader
+from appliance.store.gap_reader import JOINED_S, GapReader
 from appliance.store.gaps import (
     AGENT,
     AGENT_OFFLINE,
@@ -124,16 +124,6 @@ def test_what_is_dropped_range_by_range_is_one_gap_where_it_lies_close_together(
 def test_numbers_that_were_never_given_are_no_gap(keeper):
     note(keeper, AGENT, "house", NEVER_GIVEN, 10, 10)
     assert GapReader(keeper.path).last(0, AT + 100) == []
-
-
-def test_the_failing_sensors_of_a_start(keeper):
-    reader = GapReader(keeper.path)
-    assert reader.failing() == []
-    note(keeper, AGENT, "house", AGENT_OFFLINE, 10, None)
-    note(keeper, SERIES, TOPIC, SENSOR_FAILING, 10, 20)
-    note(keeper, SERIES, TOPIC, SENSOR_FAILING, 30, None)
-    note(keeper, SERIES, "home/else", SENSOR_FAILING, 30, None)
-    assert reader.failing() == [Failing(TOPIC, "house", ""), Failing("home/else", "", "")]
 
 
 def test_a_damaged_row_is_never_told(keeper):
