@@ -20,6 +20,18 @@ START_TICK = round(AT * 16_000)
 NO_NUMBER = 10**6  # of no message
 
 
+def retained(topic, payload=b"1", number=0):
+    """Give an entry of a group that is retained and nothing else."""
+    message = Message(topic, payload, 1, True)
+    message.number = number
+    return message, 1, 1.0, None
+
+
+def ask(ledger, statement):
+    """Give the one value that a statement finds."""
+    return ledger._database.connection.execute(statement).fetchone()[0]
+
+
 def age_ms(now):
     """Give the service's age where it is as old as its clock."""
     return round(now * 1000)

@@ -4,7 +4,7 @@ import sqlite3
 from types import SimpleNamespace
 
 import pytest
-from groups import AT, crash_copy, provenance, told
+from groups import AT, ask, crash_copy, provenance, retained, told
 
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
@@ -20,16 +20,6 @@ from appliance.store.suspicion import suspect
 
 TOPIC = "home/kitchen/temperature"
 RECORD = int(RouteFlag.RECORD)
-
-
-def retained(topic, payload=b"1", number=0):
-    message = Message(topic, payload, 1, True)
-    message.number = number
-    return message, 1, 1.0, None
-
-
-def ask(ledger, statement):
-    return ledger._database.connection.execute(statement).fetchone()[0]
 
 
 def test_what_is_suspected_is_salvaged_when_it_is_opened_again(tmp_path):

@@ -3,7 +3,7 @@
 import sqlite3
 
 import pytest
-from groups import AT, FakeHistory, age_ms, described, provenance, told
+from groups import AT, FakeHistory, age_ms, ask, described, provenance, retained, told
 from keeper import AT as KEPT_AT
 from keeper import Keeper
 
@@ -50,16 +50,6 @@ def ledgers(tmp_path):
     yield ledgers
     for ledger in ledgers.opened:
         ledger.close()
-
-
-def retained(topic, payload=b"1", number=0):
-    message = Message(topic, payload, 1, True)
-    message.number = number
-    return message, 1, 1.0, None
-
-
-def ask(ledger, statement):
-    return ledger._database.connection.execute(statement).fetchone()[0]
 
 
 def work(ledger):

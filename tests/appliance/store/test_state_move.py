@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from groups import AT, FakeHistory, age_ms, applied, crash_copy, described, histories_of_groups, provenance, told
+from groups import AT, FakeHistory, age_ms, applied, ask, crash_copy, described, histories_of_groups, provenance, told
 from hypothesis import given, settings
 
 from appliance.broker.message import Message
@@ -91,10 +91,6 @@ def ledger(tmp_path):
     ledger = open_at(tmp_path / "appliance.db")
     yield ledger
     ledger.close()
-
-
-def ask(ledger, statement):
-    return ledger._database.connection.execute(statement).fetchone()[0]
 
 
 def queued(first, last, payload=b"p", key=1):
