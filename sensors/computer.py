@@ -2,7 +2,7 @@
 
 import socket
 
-from sensors.hw.sysfs import Sysfs
+from sensors.hw.sysfs import Sysfs, text_of
 
 MODEL = "proc/device-tree/model"
 SERIAL_NUMBER = "proc/device-tree/serial-number"  # a Raspberry Pi's own
@@ -17,21 +17,15 @@ class Computer:
     @property
     def model(self) -> str | None:
         """The board, where the firmware says it."""
-        return self._read(MODEL)
+        return text_of(self._sysfs, MODEL)
 
     @property
     def serial_number(self) -> str | None:
         """The board's, which no other has; None where there is none to tell by."""
-        return self._read(SERIAL_NUMBER)
+        return text_of(self._sysfs, SERIAL_NUMBER)
 
     def named(self, address: str) -> str:
         """Name it for people who look for it in their network, where it has this address, or none."""
         serial = self.serial_number
         known = (socket.gethostname(), address, f"serial number {serial}" if serial else "")
         return ", ".join(text for text in known if text)
-
-    def _read(self, path: str) -> str | None:
-        try:
-            return self._sysfs.read(path) or None
-        except OSError:
-            return None

@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +61,26 @@ def history_command(arguments: argparse.Namespace) -> int:
         return summary_command(arguments, {**query, "every": arguments.every})
     troubles: list[str] = []
     found = _ask_history(arguments.data, query, troubles) or _read_history(arguments.data, query, troubles)
+    return show(arguments, found, row_line)
+
+
+def show(
+    arguments: argparse.Namespace, found: dict[str, Any], line: Callable[[dict[str, Any], str, str | None], str]
+) -> int:
+    """Print rows, with the gaps between them, and give the exit code; `line` makes one of a row, its kind and unit."""
     rows = found["rows"]
     if arguments.json:
         say(json.dumps([gap_object(one) if "cause" in one else one for one in in_order(found)], ensure_ascii=False))
         return Exit.OK
     for one in in_order(found):
-        say(gap_line(one) if "cause" in one else row_line(one, found["kind"], found["unit"]))
+        say(gap_line(one) if "cause" in one else line(one, found["kind"], found["unit"]))
     if not rows:
         complain_empty(arguments.data, arguments.topic)
-    if any(row["clock"] == UNSYNCED for row in rows):
+    if any(row.get("clock") == UNSYNCED for row in rows):  # periods have none
         complain("some times may be wrong: the clock of the computer that measured had not been set by the network")
     if len(rows) >= arguments.limit:
         complain(f"only the newest {arguments.limit} rows; --limit gives more")
-    return Exit.OK if found["rows"] or found["gaps"] else Exit.NOTHING
+    return Exit.OK if rows or found["gaps"] else Exit.NOTHING
 
 
 def complain_empty(data_dir: Path | None, topic: str) -> None:

@@ -1,15 +1,13 @@
 """`appliance history --every`: minutes, hours or days of a topic, one line each."""
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any, Final
 
 from appliance.cli.ask import ask_service, database_without_service, unknown_topic
-from appliance.cli.gaps import gap_line, gap_object, in_order
-from appliance.cli.history import complain_empty
-from appliance.cli.terminal import complain, printable, say
+from appliance.cli.history import show
+from appliance.cli.terminal import printable
 from appliance.cli.words import counted, local_time
 from appliance.exits import CommandError, Exit
 from appliance.timespan import rfc3339
@@ -22,17 +20,7 @@ def summary_command(arguments: argparse.Namespace, query: dict[str, Any]) -> int
     """Print what the readings of each period come to."""
     troubles: list[str] = []
     found = _ask(arguments.data, query, troubles) or _read(arguments.data, query, troubles)
-    rows = found["rows"]
-    if arguments.json:
-        say(json.dumps([gap_object(one) if "cause" in one else one for one in in_order(found)], ensure_ascii=False))
-        return Exit.OK
-    for one in in_order(found):
-        say(gap_line(one) if "cause" in one else summary_line(one, found["kind"], found["unit"]))
-    if not rows:
-        complain_empty(arguments.data, arguments.topic)
-    if len(rows) >= arguments.limit:
-        complain(f"only the newest {arguments.limit} rows; --limit gives more")
-    return Exit.OK if rows or found["gaps"] else Exit.NOTHING
+    return show(arguments, found, summary_line)
 
 
 def summary_line(row: dict[str, Any], kind: str, unit: str | None) -> str:

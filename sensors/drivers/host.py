@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from sensors.driver import Channel, DriverContext, DriverUnavailable, SensorError
-from sensors.hw.sysfs import Sysfs, SysfsTree
+from sensors.hw.sysfs import Sysfs, SysfsTree, text_of
 from sensors.reading import Reading
 
 # What the processor's sensor is called, the surest name first; others (acpitz, wifi, nvme) measure something else.
@@ -78,8 +78,10 @@ class Host:
                 "this computer tells nothing about itself in /proc and /sys; remove the host sensor"
             )
         self.channels = tuple(channel for channel, _ in self._measures)
-        self.model = _text(sysfs, "proc/device-tree/model") or _text(sysfs, "sys/devices/virtual/dmi/id/product_name")
-        self.serial_number = _text(sysfs, "proc/device-tree/serial-number")
+        self.model = text_of(sysfs, "proc/device-tree/model") or text_of(
+            sysfs, "sys/devices/virtual/dmi/id/product_name"
+        )
+        self.serial_number = text_of(sysfs, "proc/device-tree/serial-number")
 
     def read(self) -> Sequence[Reading]:
         """Measure all; what fails alone is left out. Raises SensorError when nothing could be read."""
@@ -131,7 +133,7 @@ def wifi_may_connect(sysfs: Sysfs) -> bool:
     except (OSError, ValueError):
         return False
     real = {path.split("/")[3] for path in sysfs.glob("sys/class/net/*/device")}  # bridges and the like have none
-    return is_on and not any(_text(sysfs, f"sys/class/net/{name}/operstate") == "up" for name in real - {*wireless})
+    return is_on and not any(text_of(sysfs, f"sys/class/net/{name}/operstate") == "up" for name in real - {*wireless})
 
 
 def throttled(sysfs: Sysfs) -> int:
@@ -145,7 +147,7 @@ def under_voltage(sysfs: Sysfs) -> bool:
     alarms = [
         sysfs.read(path.replace("/name", "/in0_lcrit_alarm")) != "0"
         for path in sysfs.glob("sys/class/hwmon/hwmon*/name")
-        if _text(sysfs, path) == "rpi_volt"
+        if text_of(sysfs, path) == "rpi_volt"
     ]
     if any(alarms):
         return True
@@ -161,13 +163,13 @@ def cpu_thermometer(sysfs: Sysfs) -> str | None:
     """Find the file that holds the temperature of the processor in thousandths of °C; None where there is none."""
     found: dict[str | None, str] = {}
     for path in sysfs.glob("sys/class/thermal/thermal_zone*/type"):
-        found.setdefault(_text(sysfs, path), path.replace("/type", "/temp"))
+        found.setdefault(text_of(sysfs, path), path.replace("/type", "/temp"))
     for name in THERMAL_ZONES:
         if name in found:
             return found[name]
     chips: dict[str | None, str] = {}
     for path in sysfs.glob("sys/class/hwmon/hwmon*/name"):
-        chips.setdefault(_text(sysfs, path), path.replace("/name", "/temp1_input"))
+        chips.setdefault(text_of(sysfs, path), path.replace("/name", "/temp1_input"))
     return next((chips[name] for name in HWMON_CHIPS if name in chips), None)
 
 
@@ -203,10 +205,3 @@ def _works(measure: Measure) -> bool:
     except (OSError, ValueError, ZeroDivisionError):
         return False
     return True
-
-
-def _text(sysfs: Sysfs, path: str) -> str | None:
-    try:
-        return sysfs.read(path) or None
-    except OSError:
-        return None

@@ -24,6 +24,14 @@ class Sysfs(Protocol):
         """Give which part of the file system at `path` is used, 0 … 1, as `df` counts it. Raises OSError."""
 
 
+def text_of(sysfs: Sysfs, path: str) -> str | None:
+    """Give what a file says; None where there is no such file, or nothing in it."""
+    try:
+        return sysfs.read(path) or None
+    except OSError:
+        return None
+
+
 class SysfsTree:
     """The files of this computer, or of a tree that looks like one."""
 
