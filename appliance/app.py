@@ -83,6 +83,7 @@ class Service:
             classify=recorder.classify if recorder else unclassified,
             inspect=recorder.inspect if recorder else uninspected,
             authorize=accounts.acl.rights if accounts else all_rights,
+            site=settings.site,
         )
         self._broker = broker
         hub = Hub(broker, accounts.passwords if accounts else None)
