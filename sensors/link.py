@@ -210,7 +210,8 @@ class Link:
         fits = len(topic) + len(payload) + PACKET_OVERHEAD_BYTES <= self._most_bytes
         if not fits and topic not in self._too_large:
             self._too_large.add(topic)
-            log.warning("%s: %d bytes are more than the broker takes; not sent", topic, len(payload))
+            about = {"MQTT_TOPIC": topic}
+            log.warning("%s: %d bytes are more than the broker takes; not sent", topic, len(payload), extra=about)
         return fits
 
     def subscribe(self, topics: Sequence[str]) -> None:
