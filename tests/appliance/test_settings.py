@@ -38,6 +38,7 @@ def test_every_setting_of_every_section_is_described():
         "limits": Limits,
         "history": History,
         "store": Store,
+        "mdns": Mdns,
     }
     for section, struct in sections.items():
         expected |= {(section, name) for name in struct.__struct_fields__}
