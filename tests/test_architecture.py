@@ -396,6 +396,7 @@ LIBRARIES = {
     "ifaddr": {"appliance.interfaces"},
     "lgpio": {"sensors.hw"},
     "msgspec": {
+        "appliance.auth",
         "appliance.cli",
         "appliance.config",
         "appliance.devices",
@@ -439,6 +440,7 @@ PURE = (
     "appliance.mqtt",
     "appliance.broker",
     "appliance.auth.acl",
+    "appliance.auth.roles",
     "appliance.auth.turns",
     "sensors.calibration",
     "sensors.chain",
@@ -474,6 +476,7 @@ CALM = {
     "struct",
     "types",
     "typing",
+    "weakref",
 }
 RESTLESS_CALLS = {"open", "print", "input", "breakpoint", "exec", "eval", "__import__"}
 
