@@ -11,6 +11,7 @@ from appliance.settings import (
     History,
     Limits,
     Listener,
+    Mdns,
     Mqtt,
     Rule,
     Rules,
