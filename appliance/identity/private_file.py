@@ -35,11 +35,11 @@ def read(path: Path) -> bytes | None:
 
 
 def remove(path: Path) -> bool:
-    """Remove a file and what an interrupted write left of it; whether there was one. OSError."""
+    """Remove a file and what interrupted writes left beside it; whether there was one. OSError."""
     was_there = path.exists()
-    for one in (path.with_name(f".{path.name}.new"), path):
+    for one in (*path.parent.glob(f".{path.name}.*new"), path):
         one.unlink(missing_ok=True)
-    if was_there:
+    if path.parent.is_dir():
         sync(path.parent)
     return was_there
 

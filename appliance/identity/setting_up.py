@@ -21,8 +21,6 @@ from appliance.identity import first_secret, machine_mark, private_file, server_
 from appliance.identity.names import Names
 from appliance.places import SERVER_CERTIFICATE, SERVER_KEY, TLS
 
-ADMIN = "admin"
-
 
 class Files(NamedTuple):
     """Where everything lies."""
@@ -62,11 +60,13 @@ class Clock:
         return cls(datetime.fromtimestamp(max(at, RELEASED_MS / 1000), UTC).replace(microsecond=0), quality == SYNCED)
 
 
-def set_up(files: Files, *, names: Names | None, managed_file: Path | None, machine: str, clock: Clock) -> list[str]:
+def set_up(
+    files: Files, *, names: Names | None, managed_file: Path | None, admin: str, machine: str, clock: Clock
+) -> list[str]:
     """Make what is missing or due; gives a line for each thing made. OSError, BadManagedFile.
 
-    `names` are those of the certificate, None where no listener wants one of ours; `managed_file` None likewise.
-    No line tells a secret.
+    `names` are those of the certificate, None where no listener wants one of ours; `managed_file` None where none
+    is named, and `admin` whom to put into a new one. No line tells a secret.
     """
     private_file.make_folder(files.lock.parent)
     with _held(files.lock):
@@ -75,7 +75,7 @@ def set_up(files: Files, *, names: Names | None, managed_file: Path | None, mach
             private_file.make_folder(files.ca.parent)
             said += _certify(files, names, clock)
         if managed_file is not None and not managed_file.exists():
-            said.append(_appoint(files, managed_file, clock))
+            said.append(_appoint(files, managed_file, admin, clock))
     return said
 
 
@@ -86,7 +86,7 @@ def _mark(files: Files, managed_file: Path | None, machine: str) -> list[str]:
     if machine_mark.is_copy(made_on, machine):
         accounts = [] if managed_file is None else [managed_file]
         theirs = [files.certificate, files.key, files.ca, files.ca_key, files.admin_secret, *accounts]
-        gone = [path for path in theirs if path.parent.is_dir() and private_file.remove(path)]
+        gone = [path for path in theirs if private_file.remove(path)]
         said.append(
             "this is another machine than before, of a copied card: "
             + (f"removed {', '.join(map(str, gone))}; pair the agents again" if gone else "there was no secret yet")
@@ -112,15 +112,15 @@ def _certify(files: Files, names: Names, clock: Clock) -> list[str]:
     return said
 
 
-def _appoint(files: Files, managed_file: Path, clock: Clock) -> str:
+def _appoint(files: Files, managed_file: Path, admin: str, clock: Clock) -> str:
     """Make the first account. Its secret is written down first: an account that nobody can use would be for ever."""
     secret = first_secret.new()
     first_secret.keep(files.admin_secret, secret)
     made = clock.at.strftime("%Y-%m-%dT%H:%M:%SZ")
     account = Account(password=hashed(secret.encode()), role="admin", made=made, by="setup")
     private_file.make_folder(managed_file.parent)
-    edit(managed_file, lambda accounts: {ADMIN: account, **accounts})
-    return f"made the account {ADMIN} in {managed_file}; `appliance setup --show-secret` shows its password once"
+    edit(managed_file, lambda accounts: {admin: account, **accounts})
+    return f"made the account {admin} in {managed_file}; `appliance setup --show-secret` shows its password once"
 
 
 @contextmanager

@@ -48,8 +48,10 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
 def test_what_is_removed_leaves_nothing_behind(tmp_path):
     path = tmp_path / "secret"
     assert not remove(path)
+    assert not remove(tmp_path / "no folder" / "secret")
     write(path, b"one")
-    (tmp_path / ".secret.new").write_bytes(b"half")
+    for name in (".secret.new", ".secret.123.new"):
+        (tmp_path / name).write_bytes(b"half")
     assert remove(path)
     assert (read(path), list(tmp_path.iterdir())) == (None, [])
 
@@ -62,10 +64,11 @@ def test_a_folder_is_its_owners_alone(tmp_path):
     assert mode(tmp_path / "data" / "tls") == 0o750
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_what_root_makes_belongs_to_the_services_user(tmp_path):
-    os.chown(tmp_path, 12_345, 12_346)
+def test_what_root_makes_belongs_to_the_services_user(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(private_file.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(private_file.os, "chown", lambda _what, user, group: given.append((user, group)))
     make_folder(tmp_path / "tls")
     write(tmp_path / "tls" / "key", b"")
-    for path in (tmp_path / "tls", tmp_path / "tls" / "key"):
-        assert (path.stat().st_uid, path.stat().st_gid) == (12_345, 12_346)
+    owner = tmp_path.stat()
+    assert given == [(owner.st_uid, owner.st_gid)] * 2
