@@ -64,6 +64,7 @@ class Broker:
         classify: Classify = lambda _topic: RouteFlag.NONE,
         inspect: Inspect = uninspected,
         authorize: Authorize = all_rights,
+        site: str = "",
     ) -> None:
         self.effects: list[Effect] = []
         self.stats = Stats()
@@ -96,6 +97,7 @@ class Broker:
             self.stats,
             next_client_id,
             authorize,
+            site,
         )
 
     def _emit(self, effect: Effect) -> None:

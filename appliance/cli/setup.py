@@ -12,6 +12,7 @@ from appliance.exits import CommandError, Exit
 from appliance.places import SYSTEM_CONFIG
 
 if TYPE_CHECKING:
+    from appliance.identity.names import Names
     from appliance.identity.setting_up import Files
     from appliance.settings import Settings
 
@@ -57,19 +58,14 @@ def setup_command(arguments: argparse.Namespace) -> int:
 
 
 def _set_up(settings: "Settings", files: "Files") -> list[str]:
-    import socket  # noqa: PLC0415
     import time  # noqa: PLC0415
 
     from appliance.auth.managed import BadManagedFile  # noqa: PLC0415
     from appliance.clock import clock_quality  # noqa: PLC0415
     from appliance.identity import machine_mark  # noqa: PLC0415
-    from appliance.identity.names import addresses, names_of  # noqa: PLC0415
     from appliance.identity.setting_up import Clock, set_up  # noqa: PLC0415
 
-    names = None
-    if any(_is_ours(one.certificate, files) for one in settings.listener):
-        further = [name for one in settings.listener for name in one.names]
-        names = names_of(socket.gethostname(), addresses(), further)
+    names = _names(settings) if any(_is_ours(one.certificate, files) for one in settings.listener) else None
     managed_file = Path(settings.accounts.managed_file) if settings.accounts.managed_file else None
     machine = machine_mark.this_machine()
     try:
@@ -91,6 +87,20 @@ def _set_up(settings: "Settings", files: "Files") -> list[str]:
             raise CommandError(trouble, Exit.DATA) from None
         complain(f"{trouble}; what was made before is used")
     return []
+
+
+def _names(settings: "Settings") -> "Names":
+    """Give how this computer is called, as far as the system tells."""
+    import socket  # noqa: PLC0415
+
+    from appliance.identity.names import addresses, names_of  # noqa: PLC0415
+
+    try:
+        found = addresses()
+    except OSError as error:
+        complain(f"the addresses of this computer cannot be told ({error.strerror}): the certificate names hosts alone")
+        found = []
+    return names_of(socket.gethostname(), found, [name for one in settings.listener for name in one.names])
 
 
 def _is_ours(certificate: str, files: "Files") -> bool:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from typing import Final, NamedTuple
 
+from appliance.interfaces import look
+
 Address = IPv4Address | IPv6Address
-IF_INET6: Final = Path("/proc/net/if_inet6")
-TEMPORARY: Final = 0x01  # IFA_F_TEMPORARY: an address for outgoing connections, another one tomorrow
 MOST: Final = 100  # of each; more would make the certificate a burden to small devices
 LONGEST: Final = 253
 
@@ -49,20 +48,6 @@ def is_host_name(text: str) -> bool:
     )
 
 
-def addresses(if_inet6: Path = IF_INET6) -> list[Address]:
-    """Give the addresses of all interfaces, but for those that change by themselves."""
-    import ifaddr  # noqa: PLC0415 asks the system by ctypes
-
-    passing = temporary(if_inet6)
-    texts = [ip.ip if ip.is_IPv4 else ip.ip[0] for adapter in ifaddr.get_adapters() for ip in adapter.ips]
-    found = [ip_address(str(text).partition("%")[0]) for text in texts]
-    return [one for one in found if one not in passing]
-
-
-def temporary(if_inet6: Path = IF_INET6) -> set[Address]:
-    """Give the IPv6 addresses that will be others soon (RFC 8981)."""
-    try:
-        rows = [line.split() for line in if_inet6.read_text("ascii").splitlines()]
-    except (OSError, ValueError):
-        return set()
-    return {IPv6Address(int(row[0], 16)) for row in rows if len(row) >= 5 and int(row[4], 16) & TEMPORARY}
+def addresses() -> list[Address]:
+    """Give the lasting addresses of all interfaces; OSError where the system does not tell."""
+    return [ip_address(text) for one in look().every for text in one.addresses]

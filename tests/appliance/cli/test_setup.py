@@ -10,7 +10,7 @@ from appliance.auth.managed import parse
 from appliance.auth.passwords import hashed, is_right
 from appliance.cli import build_parser, main, setup
 from appliance.exits import CommandError, Exit
-from appliance.identity import first_secret, private_file, setting_up
+from appliance.identity import first_secret, names, private_file, setting_up
 
 CONFIG = """\
 data_dir = "data"
@@ -109,6 +109,14 @@ def test_only_what_the_configuration_names_is_made(tmp_path, capsys):
     assert setup_with(config) == Exit.OK
     assert capsys.readouterr().out == "nothing to do: everything is there, and nothing is due\n"
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["machine-id", "setup.lock"]
+
+
+def test_addresses_that_the_system_does_not_tell_are_left_out(config, monkeypatch, capsys):
+    monkeypatch.setattr(names, "look", refuse)
+    assert setup_with(config) == Exit.OK
+    shown = capsys.readouterr()
+    assert "the certificate names hosts alone" in shown.err
+    assert "127.0.0.1, ::1, until" in shown.out
 
 
 MISTAKES = [

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from appliance.identity.names import LOOPBACK, Names, addresses, is_host_name, names_of, temporary
+from appliance.identity.names import LOOPBACK, Names, addresses, is_host_name, names_of
 
 HUB = [ip_address(text) for text in ("192.168.1.5", "127.0.0.1", "::1", "fe80::1", "2001:db8::5", "169.254.3.4")]
 
@@ -38,19 +38,6 @@ def test_what_another_certificate_lacks_is_named():
     assert here.missing_in(there) == ["2001:db8::5"]
     assert there.missing_in(here) == []
     assert names_of("attic", []).missing_in(there) == ["attic", "attic.local"]
-
-
-def test_addresses_that_change_by_themselves_are_left_out(tmp_path):
-    table = tmp_path / "if_inet6"
-    table.write_text(
-        "20010db8000000000000000000000005 02 40 00 80     eth0\n"
-        "20010db80000000012345678abcdef01 02 40 00 01     eth0\n"
-        "00000000000000000000000000000001 01 80 10 80       lo\n"
-    )
-    assert temporary(table) == {ip_address("2001:db8::1234:5678:abcd:ef01")}
-    table.write_text("garbage\n")
-    assert temporary(table) == set()
-    assert temporary(tmp_path / "none") == set()
 
 
 def test_this_computers_own_addresses_are_found():
