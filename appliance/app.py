@@ -82,7 +82,7 @@ class Service:
             journal=journal,
             classify=recorder.classify if recorder else unclassified,
             inspect=recorder.inspect if recorder else uninspected,
-            authorize=accounts.acl.rights if accounts else all_rights,
+            authorize=accounts.rights if accounts else all_rights,
         )
         self._broker = broker
         hub = Hub(broker, accounts.passwords if accounts else None)

@@ -90,6 +90,14 @@ class Passwords:
         """Whether this user has this password; False too when too many from there ask at once."""
         return await self._ask(username, password.encode(errors="replace"), peer) is ReasonCode.SUCCESS
 
+    def renew(self, users: Mapping[str, str]) -> None:
+        """Go by these hashes from now on. Who has guessed wrong before is remembered."""
+        for username in list(self._known):
+            if users.get(username) != self._users[username]:
+                del self._known[username]
+        self._users = dict(users)
+        self._nobody = hash_of_nobody(users)
+
     async def close(self) -> None:
         """Answer no more."""
         if self._worker is not None:
@@ -110,7 +118,10 @@ class Passwords:
         if self._worker is None:
             self._worker = loop.create_task(self._work())
         try:
-            return await question.answer
+            answer = await question.answer
+            if answer is ReasonCode.SUCCESS and self._known.get(username) != digest:  # the accounts changed meanwhile
+                return ReasonCode.BAD_USER_NAME_OR_PASSWORD
+            return answer
         finally:
             self._turns.leave(source, question)  # whoever is gone keeps nobody waiting
 
@@ -136,7 +147,9 @@ class Passwords:
             if not question.answer.done():
                 question.answer.set_exception(error)
             return
-        if right:
+        if right and self._users.get(question.username) != encoded:
+            right = False  # it was, but not any more; nobody has guessed
+        elif right:
             self._known[question.username] = question.digest
         else:
             self._turns.wrong(source, self._clock())
