@@ -65,6 +65,7 @@ class Broker:
         classify: Classify = lambda _topic: RouteFlag.NONE,
         inspect: Inspect = uninspected,
         authorize: Authorize = all_rights,
+        site: str = "",
     ) -> None:
         self.effects: list[Effect] = []
         self.stats = Stats()
@@ -97,6 +98,7 @@ class Broker:
             self.stats,
             next_client_id,
             authorize,
+            site,
         )
         self._revoking = Revoking(
             self.router, self._sessions, self._wills, self._leaving, self._entry, self.stats, authorize
