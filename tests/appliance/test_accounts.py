@@ -94,7 +94,7 @@ PASSWORD_FILES = [
     (
         f"ann:{HASH}\nbob:{HASH[:50]}".encode(),
         (
-            "{path}:2: not an argon2id hash such as `appliance passwd` makes; "
+            "{path}:2: not a hash such as `appliance passwd` or mosquitto_passwd makes; "
             "make the line with `appliance passwd`, or remove it"
         ),
     ),
