@@ -20,6 +20,7 @@ COMMANDS = [
     "run",
     "check",
     "passwd",
+    "devices",
     "status",
     "forget",
     "history",
