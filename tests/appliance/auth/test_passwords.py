@@ -359,3 +359,59 @@ def test_closing_while_somebody_waits(checks):
         await asyncio.gather(waiting, return_exceptions=True)
 
     with_passwords(checks, scenario)
+
+
+# --- accounts that change meanwhile ---
+
+
+def test_only_who_has_another_password_is_asked_again(checks):
+    async def scenario(passwords):
+        for user in USERS:
+            assert await passwords.authenticate("c", user, b"right", HERE) is OK
+        passwords.renew(USERS | {"ann": "another hash"})
+        checks.asked.clear()
+        assert await passwords.authenticate("c", "bob", b"right", HERE) is OK
+        assert checks.asked == []
+        assert await passwords.authenticate("c", "ann", b"right", HERE) is WRONG
+        assert checks.asked == [("another hash", b"right")]
+
+    with_passwords(checks, scenario)
+
+
+@pytest.mark.parametrize("users", [{}, {"ann": "another hash"}], ids=["gone", "changed"])
+def test_a_password_that_was_right_when_it_was_asked_about_lets_nobody_in_after_a_change(checks, users):
+    async def scenario(passwords):
+        checks.held.clear()
+        asked = asyncio.create_task(passwords.authenticate("c", "ann", b"right", HERE))
+        await until(lambda: checks.at_once == 1)
+        passwords.renew(users)
+        checks.held.set()
+        assert await asked is WRONG
+        assert not passwords._known
+        assert not passwords._turns._wrong  # and nobody has guessed
+
+    with_passwords(checks, scenario)
+
+
+def test_nor_after_a_change_between_the_answer_and_who_waits_for_it(checks):
+    async def scenario(passwords):
+        answer = passwords._answer
+
+        async def answer_and_change(*taken):
+            await answer(*taken)
+            passwords.renew({})
+
+        passwords._answer = answer_and_change
+        assert await passwords.authenticate("c", "ann", b"right", HERE) is WRONG
+
+    with_passwords(checks, scenario)
+
+
+def test_guesses_are_remembered_whatever_changes(checks):
+    async def scenario(passwords):
+        for _ in range(FREE):
+            await passwords.authenticate("c", "ann", b"guess", EVE)
+        passwords.renew(dict(USERS))
+        assert passwords._turns._wrong["192.168.1.66"][0] == FREE
+
+    with_passwords(checks, scenario)
