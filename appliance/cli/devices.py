@@ -174,28 +174,21 @@ def secret_command(arguments: argparse.Namespace) -> int:
 
 def _place(arguments: argparse.Namespace) -> _Place:
     """Find the file of the accounts; CommandError."""
-    from appliance.config import ConfigError, load  # noqa: PLC0415
-    from appliance.settings import Settings  # noqa: PLC0415
+    from appliance.cli.service import configured  # noqa: PLC0415 commands import what they need
+    from appliance.config import ConfigError  # noqa: PLC0415
 
-    config = arguments.config.absolute()
     try:
-        settings = load(config, Settings)
+        _, settings = configured(arguments.config)
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
-    if not settings.accounts.managed_file:
-        raise CommandError(f"{config}: accounts.managed_file: there is none; {NO_FILE}", Exit.CONFIG)
-    data_dir = arguments.data or (_beside(config, settings.data_dir) if settings.data_dir else None)
-    written = settings.accounts.password_file
-    return _Place(
-        _beside(config, settings.accounts.managed_file),
-        _beside(config, written) if written else None,
-        settings,
-        data_dir,
-    )
-
-
-def _beside(config: Path, name: str) -> Path:
-    return config.parent / Path(name).expanduser()
+    accounts = settings.accounts
+    if not accounts.managed_file:
+        raise CommandError(f"{arguments.config}: accounts.managed_file: there is none; {NO_FILE}", Exit.CONFIG)
+    data_dir = arguments.data
+    if data_dir is None and settings.data_dir:
+        data_dir = arguments.config.absolute().parent / Path(settings.data_dir).expanduser()
+    written = Path(accounts.password_file) if accounts.password_file else None
+    return _Place(Path(accounts.managed_file), written, settings, data_dir)
 
 
 def _wanted(arguments: argparse.Namespace) -> "Wanted":

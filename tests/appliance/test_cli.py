@@ -19,6 +19,7 @@ COMMANDS = [
     "demo",
     "run",
     "check",
+    "setup",
     "passwd",
     "devices",
     "status",
