@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from sensors.doctor.computer import Computer
-from sensors.doctor.finding import Finding, note, wrong
+from appliance.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
 from sensors.hw.gpiochips import Edge
 

@@ -11,7 +11,7 @@ from appliance import __version__
 from sensors import cli, inspection
 from sensors.config import load_config
 from sensors.doctor.examination import Examination
-from sensors.doctor.finding import note, wrong
+from appliance.finding import note, wrong
 from sensors.drivers.gpio_input import GpioInput
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.drivers.simulated import Simulated, SimulatedInstrument
