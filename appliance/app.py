@@ -84,7 +84,7 @@ class Service:
             journal=journal,
             classify=recorder.classify if recorder else unclassified,
             inspect=recorder.inspect if recorder else uninspected,
-            authorize=accounts.acl.rights if accounts else all_rights,
+            authorize=accounts.rights if accounts else all_rights,
             site=settings.site,
         )
         self._broker = broker

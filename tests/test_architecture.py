@@ -87,6 +87,7 @@ ARROWS = {
         "appliance.accounts",
         "appliance.features.web",
         "appliance.listeners",
+        "appliance.mqtt",
         "appliance.net",
         "appliance.settings",
         "appliance.store",

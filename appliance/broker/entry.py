@@ -208,6 +208,12 @@ class Entry:
             else:
                 self._let_in(connection, now)
 
+    def oust(self, is_ousted: Callable[[str | None], bool]) -> None:
+        """Turn away who was authenticated, waits, and would not be let in any more."""
+        for _, connection in self._waiting:
+            if connection.connect is not None and is_ousted(connection.connect.username):
+                self._leaving.refuse_connect(connection, ReasonCode.NOT_AUTHORIZED, "its account was changed")
+
     def cannot_store(self) -> None:
         """Turn away who waits: that nothing is left of its session cannot be made durable."""
         waiting, self._waiting = self._waiting, []
