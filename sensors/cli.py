@@ -13,8 +13,8 @@ from sensors.output import say, say_json
 
 if TYPE_CHECKING:
     from appliance.config import ConfigError
-    from sensors.config import SensorsConfig
     from appliance.finding import Finding
+    from sensors.config import SensorsConfig
 
 DEFAULT_CONFIG = Path("/etc/appliance/sensors.toml")
 

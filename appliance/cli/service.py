@@ -89,6 +89,18 @@ def _with_options(arguments: argparse.Namespace, settings: "Settings") -> "Setti
     return settings
 
 
+def settings_of(path: Path | None) -> "Settings":
+    """Read a configuration as `run` does, or what holds without one; CommandError."""
+    from appliance.settings import Settings  # noqa: PLC0415
+
+    return Settings() if path is None else _load(path)
+
+
+def data_dir_of(arguments: argparse.Namespace, settings: "Settings") -> Path:
+    """Say where a service of these options has its data."""
+    return _data_dir(arguments, settings)
+
+
 def _load(path: Path, changed: "Callable[[Settings], Settings]" = lambda settings: settings) -> "Settings":
     """Read a file and hold what the options make of it to the rules that no single key can express; CommandError.
 

@@ -1,10 +1,10 @@
 """Accounts: how hard their passwords are to guess from a stolen file, who was never here, and who may do everything."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from appliance.auth.password_file import cost
+from appliance.auth.hashes import cost
 from appliance.finding import Finding, note
 
 LEAST_KIB: Final = 19_456  # with two passes: OWASP's least for argon2id
@@ -19,12 +19,12 @@ class People:
     managed: Mapping[str, str]  # likewise, of the managed file
     agents: Mapping[str, str]  # user -> agent, of the devices in it
     has_rules: bool = True
-    seen: Set[str] | None = None  # agents that the hub knows; None while no service runs
+    seen: frozenset[str] | None = None  # agents that the hub knows; None while no service runs
 
 
 def people_findings(people: People) -> Iterator[Finding]:
     """Judge them."""
-    weak = sorted(name for name, hashed in (people.written | people.managed).items() if _is_weak(hashed))
+    weak = sorted(name for name, hashed in {**people.written, **people.managed}.items() if _is_weak(hashed))
     if weak:
         what = f"who steals the file of the passwords guesses fast those of {_listed(weak)}"
         yield note("accounts", what, "give them new ones with `appliance passwd`, which hashes with argon2id")
@@ -40,9 +40,7 @@ def people_findings(people: People) -> Iterator[Finding]:
 
 def _is_weak(hashed: str) -> bool:
     found = cost(hashed)
-    return not hashed.startswith("$argon2id$") or (
-        found is not None and (found[0] < LEAST_KIB or (found[0] < 2 * LEAST_KIB and found[1] < 2))
-    )
+    return found is not None and (found.scheme != "argon2id" or found.memory_kib * found.passes < LEAST_KIB * 2)
 
 
 def _listed(names: list[str]) -> str:

@@ -3,11 +3,15 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from appliance.finding import Finding, note, wrong
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 SOON_S: Final = 21 * 86_400.0  # a renewal that works comes long before
 
@@ -42,10 +46,16 @@ def read(path: Path) -> Certificate:
         path,
         tuple(names),
         tuple(addresses),
-        found.not_valid_before_utc.timestamp(),
-        found.not_valid_after_utc.timestamp(),
+        _unix(found, "not_valid_before"),
+        _unix(found, "not_valid_after"),
         is_ours=(path.parent / "ca.key").exists(),
     )
+
+
+def _unix(found: "x509.Certificate", end: str) -> float:
+    """Give one end of its validity; before version 42 the library gives UTC without saying so."""
+    at: datetime = getattr(found, f"{end}_utc", None) or getattr(found, end).replace(tzinfo=UTC)
+    return at.timestamp()
 
 
 def certificate_findings(
@@ -66,13 +76,17 @@ def certificate_findings(
     elif seen.ends_s - now_s < SOON_S:
         yield wrong(about, f"it ends in {(seen.ends_s - now_s) / 86_400:.0f} days, on {_day(seen.ends_s)}", cure)
     else:
-        yield note(about, f"good until {_day(seen.ends_s)}, for {', '.join((*seen.names, *seen.addresses)) or 'no name'}")
+        yield note(
+            about, f"good until {_day(seen.ends_s)}, for {', '.join((*seen.names, *seen.addresses)) or 'no name'}"
+        )
     if host and not any(_covers(name, host) for name in seen.names):
         cure = "`sudo appliance setup` makes one with it" if seen.is_ours else f"have it made for {host} too"
         yield wrong(about, f"it does not name {host}, which mDNS tells agents: they turn back", cure)
     missing = [one for one in addresses if one not in {str(ip_address(known)) for known in seen.addresses}]
     if missing:
-        yield note(about, f"who connects to {', '.join(missing)} by address finds it does not name that", "use the name")
+        yield note(
+            about, f"who connects to {', '.join(missing)} by address finds it does not name that", "use the name"
+        )
 
 
 def _covers(name: str, host: str) -> bool:
