@@ -64,7 +64,7 @@ def doctor_command(arguments: argparse.Namespace) -> int:
 def _examined(arguments: argparse.Namespace) -> "Iterable[Finding]":
     from appliance.doctor.examination import Examination, World  # noqa: PLC0415
 
-    settings = settings_of(arguments.config)
+    settings = settings_of(arguments)
     data_dir = data_dir_of(arguments, settings)
     world = World(status=lambda: ask_service(data_dir, "/api/status", []))
     return Examination(settings, arguments.config, data_dir, world).findings()

@@ -98,9 +98,7 @@ class Examination:
             file for path, is_secret in files.items() if (file := file_of(path, is_secret=is_secret)) is not None
         )
         if secret.exists():
-            yield note(
-                str(secret), "the first secret of the admin still lies there", f"keep it, then `sudo rm {secret}`"
-            )
+            yield note(str(secret), "the admin's first secret still lies there", "`sudo appliance setup --show-secret`")
 
     def _look_at_premises(self) -> Iterator[Finding]:
         place = next(path for path in (self._data_dir, *self._data_dir.parents) if path.exists())

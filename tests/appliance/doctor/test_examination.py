@@ -93,7 +93,7 @@ def test_secrets_that_anybody_reads_are_told(settings, world, tmp_path):
     assert [line.partition(" (")[0] for line in wrong(lines)] == [
         f"wrong: {tmp_path / 'passwords'}: everybody may read this secret"
     ]
-    assert any("the first secret of the admin still lies there" in line for line in lines)
+    assert any("the admin's first secret still lies there" in line for line in lines)
 
 
 def test_a_certificate_without_the_announced_name_is_told(settings, world, tmp_path):

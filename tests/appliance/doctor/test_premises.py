@@ -28,7 +28,7 @@ def test_good_premises_need_no_words():
         ({"owner": ""}, "note: data: there is no /var/lib/appliance yet: the first start makes it"),
         (
             {"user": "pi"},
-            "wrong: data: /var/lib/appliance belongs to appliance, and pi may not see all of it; `sudo -u",
+            "wrong: data: /var/lib/appliance belongs to appliance, and pi may not see all of it; ",
         ),
         ({"is_read_only": True, "free_bytes": 0}, "wrong: disk: the file system of /var/lib/appliance is read-only; "),
         ({"free_bytes": SPARE_BYTES + 7, "reserve_bytes": 8}, "wrong: disk: 64 MB are free under /var/lib/appliance"),
