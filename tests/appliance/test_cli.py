@@ -20,6 +20,7 @@ COMMANDS = [
     "run",
     "check",
     "setup",
+    "doctor",
     "passwd",
     "devices",
     "status",
