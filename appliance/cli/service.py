@@ -117,7 +117,7 @@ def _read_files(settings: "Settings") -> None:
 
     load_accounts(settings.accounts, settings.site)
     if any(one.certificate for one in settings.listener):
-        from appliance.app import context_of  # noqa: PLC0415
+        from appliance.contexts import context_of  # noqa: PLC0415
 
         for number, one in enumerate(settings.listener):
             context_of(number, one)

@@ -59,6 +59,7 @@ class HandshakeListener:
         self._under_way: dict[Handshake, asyncio.TimerHandle] = {}  # the oldest first
         self._waiting: asyncio.TimerHandle | None = None  # set while nobody is let in
         self.port: int = listening.getsockname()[1]
+        self.context: ssl.SSLContext | None = None  # what `greet` encrypts with; another may take its place at any time
         self.timed_out = 0
         self.gave_way = 0
         self._loop.add_reader(listening.fileno(), self._accept)

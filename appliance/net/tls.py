@@ -175,7 +175,10 @@ def listen_tls(
     buffer = memoryview(bytearray(RECEIVE_BYTES))
 
     def greet(client: socket.socket, peer: str) -> TlsLink:
-        wrapped = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        assert listener.context is not None  # noqa: S101 set below
+        wrapped = listener.context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
         return TlsLink(hub, buffer, wrapped, peer)
 
-    return HandshakeListener(listening, greet, at_most=at_most, timeout_s=timeout_s)
+    listener = HandshakeListener(listening, greet, at_most=at_most, timeout_s=timeout_s)
+    listener.context = context
+    return listener

@@ -282,6 +282,75 @@ def test_the_watchdog_hears_of_a_loop_that_turns(monkeypatch):
     assert heard.is_set()
 
 
+def test_sighup_asks_for_reading_again_and_ends_nothing():
+    async def scenario():
+        asked = asyncio.Event()
+        stopped = asyncio.ensure_future(app.until_signal(asked.set))
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.wait_for(asked.wait(), PATIENCE_S)
+        assert not stopped.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stopped, PATIENCE_S)
+
+    asyncio.run(scenario())
+
+
+def test_sighup_of_a_terminal_that_was_closed_is_a_reason_to_stop(monkeypatch):
+    there = {0: True, 1: False, 2: True}
+    monkeypatch.setattr(app, "is_terminal", there.get)
+
+    async def scenario():
+        asked = asyncio.Event()
+        stopped = asyncio.ensure_future(app.until_signal(asked.set))
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGHUP)  # somebody's `kill -HUP`: the terminal is there
+        await asyncio.wait_for(asked.wait(), PATIENCE_S)
+        asked.clear()
+        there[0] = False
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.wait_for(stopped, PATIENCE_S)
+        assert not asked.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_a_terminal_that_is_closed_is_none():
+    ours, theirs = os.openpty()
+    try:
+        assert app.is_terminal(theirs)
+        os.close(ours)
+        ours = None
+        assert not app.is_terminal(theirs)
+    finally:
+        for fd in (ours, theirs):
+            if fd is not None:
+                os.close(fd)
+    assert not app.is_terminal(theirs)
+
+
+def test_reading_again_goes_on_after_a_fault_of_ours(caplog):
+    class Faulty:
+        asked = 0
+
+        async def reload(self):
+            self.asked += 1
+            raise RuntimeError("planted")
+
+    async def scenario():
+        asked, service = asyncio.Event(), Faulty()
+        task = asyncio.ensure_future(app.reload_when(asked, service))
+        for count in (1, 2):
+            asked.set()
+            while service.asked < count:
+                await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert caplog.text.count("nothing was read again") == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_and_loses_nothing(tmp_path, number):
     mqtt_port = free_port()
