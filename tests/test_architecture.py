@@ -614,6 +614,8 @@ def test_only_the_top_reads_the_configuration_file():
         "appliance.cli",
         "appliance.accounts",
         "appliance.app",
+        "appliance.contexts",
+        "appliance.reloading",
         "sensors.catalogue",  # the types alone
         "sensors.cli",
         "sensors.config",
