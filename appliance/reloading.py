@@ -7,7 +7,7 @@ it until it is good again. Nobody is disconnected but those whose accounts are g
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
 from appliance.accounts import Accounts, Change, Files, read_again
@@ -95,6 +95,16 @@ class Reloading:
         self._hub.reauthorize(lambda username: username in change.ousted or not accounts.acl.knows(username))
         self.forget(change.ousted | change.changed)
         return change
+
+
+async def reload_when(asked: asyncio.Event, reload: Callable[[], Awaitable[object]]) -> None:
+    """Read again each time it is asked; a fault of ours there ends nothing."""
+    while await asked.wait():
+        asked.clear()
+        try:
+            await reload()
+        except Exception:
+            LOG.exception("nothing was read again")
 
 
 def in_words(certificates: int, change: Change | None) -> str:

@@ -18,7 +18,7 @@ from accounts import password, write_accounts
 from authority import Authority
 from processes import PATIENCE_S, free_port
 
-from appliance import app, notify, page
+from appliance import app, page
 from appliance.app import Service, serving
 from appliance.cli.status import TROUBLES
 from appliance.control import ControlClient
@@ -269,86 +269,17 @@ def test_a_part_that_does_not_stop_is_left_behind(caplog):
     assert "took longer than" in caplog.text
 
 
-def test_the_watchdog_hears_of_a_loop_that_turns(monkeypatch):
-    heard = asyncio.Event()
-    monkeypatch.setattr(notify, "watchdog_interval_s", lambda: 0.001)
+def test_systemd_is_told_in_one_line_how_the_service_is(tmp_path):
+    port = free_port()
 
-    def watchdog():
-        heard.set()
-        os.kill(os.getpid(), signal.SIGTERM)  # enough heard
+    async def told():
+        async with app.serving(Settings(mqtt=Mqtt(port=port), web=Web(port=0)), tmp_path) as service:
+            assert service.gets_on()
+            service._local.publish("home/devices/attic/availability", b"online", retain=True)
+            service._local.publish("home/devices/cellar/availability", b"offline", retain=True)
+            return service.summary()
 
-    monkeypatch.setattr(notify, "watchdog", watchdog)
-    asyncio.run(app.until_signal())
-    assert heard.is_set()
-
-
-def test_sighup_asks_for_reading_again_and_ends_nothing():
-    async def scenario():
-        asked = asyncio.Event()
-        stopped = asyncio.ensure_future(app.until_signal(asked.set))
-        await asyncio.sleep(0)
-        os.kill(os.getpid(), signal.SIGHUP)
-        await asyncio.wait_for(asked.wait(), PATIENCE_S)
-        assert not stopped.done()
-        os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait_for(stopped, PATIENCE_S)
-
-    asyncio.run(scenario())
-
-
-def test_sighup_of_a_terminal_that_was_closed_is_a_reason_to_stop(monkeypatch):
-    there = {0: True, 1: False, 2: True}
-    monkeypatch.setattr(app, "is_terminal", there.get)
-
-    async def scenario():
-        asked = asyncio.Event()
-        stopped = asyncio.ensure_future(app.until_signal(asked.set))
-        await asyncio.sleep(0)
-        os.kill(os.getpid(), signal.SIGHUP)  # somebody's `kill -HUP`: the terminal is there
-        await asyncio.wait_for(asked.wait(), PATIENCE_S)
-        asked.clear()
-        there[0] = False
-        os.kill(os.getpid(), signal.SIGHUP)
-        await asyncio.wait_for(stopped, PATIENCE_S)
-        assert not asked.is_set()
-
-    asyncio.run(scenario())
-
-
-def test_a_terminal_that_is_closed_is_none():
-    ours, theirs = os.openpty()
-    try:
-        assert app.is_terminal(theirs)
-        os.close(ours)
-        ours = None
-        assert not app.is_terminal(theirs)
-    finally:
-        for fd in (ours, theirs):
-            if fd is not None:
-                os.close(fd)
-    assert not app.is_terminal(theirs)
-
-
-def test_reading_again_goes_on_after_a_fault_of_ours(caplog):
-    class Faulty:
-        asked = 0
-
-        async def reload(self):
-            self.asked += 1
-            raise RuntimeError("planted")
-
-    async def scenario():
-        asked, service = asyncio.Event(), Faulty()
-        task = asyncio.ensure_future(app.reload_when(asked, service))
-        for count in (1, 2):
-            asked.set()
-            while service.asked < count:
-                await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    asyncio.run(scenario())
-    assert caplog.text.count("nothing was read again") == 2
+    assert asyncio.run(told()) == f"0 clients, 1 of 2 agents online, 2 messages; MQTT on port {port}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

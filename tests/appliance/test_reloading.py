@@ -8,7 +8,7 @@ from authority import Authority
 from sockets import loopback
 
 from appliance.accounts import Change, load_accounts
-from appliance.reloading import Reloading, in_words
+from appliance.reloading import Reloading, in_words, reload_when
 from appliance.settings import Accounts, Listener, Settings
 
 NONE = frozenset()
@@ -115,3 +115,22 @@ WORDS = [
 @pytest.mark.parametrize(("certificates", "change", "words"), WORDS)
 def test_what_was_read_in_words(certificates, change, words):
     assert in_words(certificates, change) == words
+
+
+def test_reading_again_goes_on_after_a_fault_of_ours(caplog):
+    async def scenario():
+        asked, done = asyncio.Event(), asyncio.Queue()
+
+        async def faulty():
+            done.put_nowait(1)
+            raise RuntimeError("planted")
+
+        task = asyncio.ensure_future(reload_when(asked, faulty))
+        for _ in range(2):
+            asked.set()
+            await done.get()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert caplog.text.count("nothing was read again") == 2
