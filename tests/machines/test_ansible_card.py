@@ -7,7 +7,7 @@ from machines.cache import made, output
 from machines.machine import wait_for
 from machines.playbooks import Control
 
-SECRET = "/etc/appliance/mqtt-password"
+SECRET = "/etc/appliance/sensors.password"
 ACCOUNTS = "/var/lib/appliance/accounts.json"
 SEED = "/var/lib/cloud/seed/nocloud"
 SENSORS = [{"name": "air", "kind": "simulated", "room": "attic", "interval_s": 1}]
@@ -52,6 +52,7 @@ def blank(machines, ansible):
 @pytest.fixture(scope="module")
 def card(control, hub, blank):
     """The file, for the computer that is not there yet."""
+    assert hub.shown("appliance.service", "ActiveState") == "active"
     folder = control.folder / "cards"
     control.add(
         "agents",
@@ -75,7 +76,7 @@ def test_the_file_is_its_makers_alone_and_stays_the_same(control, hub, card):
     assert (card.read_bytes(), hub.read(ACCOUNTS)) == before
 
 
-def test_the_agent_comes_by_itself(control, hub, blank, card):
+def test_the_agent_comes_by_itself(hub, blank, card):
     blank.write(f"{SEED}/user-data", card.read_text(), mode="600")
     blank.write(f"{SEED}/meta-data", "instance-id: card\n")
     blank.run("cloud-init", "clean")
@@ -96,7 +97,7 @@ def test_the_secret_stays_in_its_place_alone(blank):
     assert found == [SECRET]
 
 
-def test_a_control_machine_that_comes_later_finds_everything_done(control, hub, blank):
+def test_a_control_machine_that_comes_later_finds_everything_done(control, blank):
     control.admit(blank)
     secret = blank.read(SECRET)
     assert control.play("site.yml").changed == 0

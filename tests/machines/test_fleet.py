@@ -104,7 +104,7 @@ def test_each_agent_tells_its_own_hub_alone(fleet):
             one["name"] for one in accounts if one.get("by") == "inventory" and one["name"] in fleet.agents
         )
         assert devices == [f"{site}-{number}" for number in range(1, AGENTS + 1)]
-    secrets = {fleet.all[name].read("/etc/appliance/mqtt-password") for name in fleet.agents}
+    secrets = {fleet.all[name].read("/etc/appliance/sensors.password") for name in fleet.agents}
     assert len(secrets) == len(fleet.agents)
 
 
