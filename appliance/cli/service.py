@@ -108,6 +108,12 @@ def _with_options(arguments: argparse.Namespace, settings: "Settings") -> "Setti
     return settings
 
 
+def settings_of(arguments: argparse.Namespace) -> "Settings":
+    """Read the configuration as `run` would without options of its own; CommandError."""
+    plain = {"config": arguments.config, "data": arguments.data, "mqtt_port": None, "http_port": None}
+    return _settings(argparse.Namespace(**plain))
+
+
 def configured(
     path: Path, changed: "Callable[[Settings], Settings]" = lambda settings: settings
 ) -> "tuple[Document, Settings]":
@@ -151,7 +157,7 @@ def _read_files(settings: "Settings", but: "Collection[str]" = ()) -> None:
     if accounts.wanted() or accounts == settings.accounts:
         load_accounts(accounts, settings.site)
     if any(one.certificate and one.certificate not in but for one in settings.listener):
-        from appliance.app import context_of  # noqa: PLC0415
+        from appliance.contexts import context_of  # noqa: PLC0415
 
         for number, one in enumerate(settings.listener):
             if one.certificate not in but:
