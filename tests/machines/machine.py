@@ -144,6 +144,8 @@ class Machine:
 
     def _is_off(self):
         wait_for(lambda: self._nspawn() is None, f"{self.name} is off", BOOT_S)
+        if self.address is not None:  # its cable goes with its network, but not at once
+            subprocess.run(["ip", "link", "delete", f"vb-{self.name}"], capture_output=True, check=False)
 
     def _is_kept(self):
         return (self._place / "keeper").exists()
