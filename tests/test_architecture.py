@@ -31,6 +31,7 @@ ARROWS = {
         "appliance.doctor",
         "appliance.exits",
         "appliance.finding",
+        "appliance.hostname",
         "appliance.identity",
         "appliance.listeners",
         "appliance.logs",
