@@ -44,9 +44,10 @@ def hub(machines):
     machine.write("/etc/appliance/appliance.toml", HUB)
     machine.write("/etc/systemd/system/appliance.service.d/verbose.conf", VERBOSE)
     machine.run("install", "-d", "-o", "appliance", "-g", "appliance", "-m", "700", "/var/lib/appliance")
-    machine.run("runuser", "-u", "appliance", "--", "appliance", "setup")
+    machine.run("runuser", "-u", "appliance", "--", "appliance", "setup", "--data", "/var/lib/appliance")
     machine.systemctl("daemon-reload")
-    machine.systemctl("enable", "--now", "appliance")
+    started = machine.result("systemctl", "enable", "--now", "appliance")
+    assert started.returncode == 0, "\n".join(map(str, machine.messages()[-20:]))
     return machine
 
 
@@ -92,17 +93,13 @@ def test_a_client_that_is_turned_away_is_an_entry_with_its_id_and_address(hub):
 
 def test_an_agent_s_sensor_that_fails_is_an_entry_with_its_name(other):
     other.write("/etc/appliance/sensors.toml", AGENT)
-    other.systemctl("start", "sensors")
-    wait_for(
-        lambda: other.journal("SENSOR=roof", unit="sensors"),
-        "a line of the sensor",
-        why=lambda: other.status_of("sensors"),
-    )
-    entry = other.journal("SENSOR=roof", unit="sensors")[0]
+    other.run("systemd-run", "--unit=agent", "sensors", "run")
+    wait_for(lambda: other.journal("SENSOR=roof", unit="agent"), "a line of it", why=lambda: other.status_of("agent"))
+    entry = other.journal("SENSOR=roof", unit="agent")[0]
     assert entry["PRIORITY"] == "4"
     assert entry["CAUSE"]
     assert entry["MESSAGE"].startswith("sensor roof (ds18b20): ")
-    other.systemctl("stop", "sensors")
+    other.systemctl("stop", "agent")
 
 
 def test_the_doctor_finds_a_machine_that_is_well_and_one_that_is_not(hub):
