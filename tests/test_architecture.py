@@ -32,6 +32,7 @@ ARROWS = {
         "appliance.doctor",
         "appliance.exits",
         "appliance.finding",
+        "appliance.hostname",
         "appliance.identity",
         "appliance.listeners",
         "appliance.logs",
