@@ -220,8 +220,12 @@ class Machine:
     # systemd
 
     def systemctl(self, *words):
-        """Run systemctl, which must go well."""
-        return self.run("systemctl", *words)
+        """Run systemctl, which must go well; where it does not, the end of the journal is told."""
+        done = self.result("systemctl", *words)
+        if done.returncode:
+            said = "\n".join(map(str, self.messages()[-20:]))
+            raise AssertionError(f"{self.name}: systemctl {shlex.join(words)}: {done.stderr}\n{said}")
+        return done.stdout
 
     def shown(self, unit, name):
         """A property of a unit."""
