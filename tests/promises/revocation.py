@@ -46,6 +46,9 @@ address = "0.0.0.0"
 port = {web}
 plain = true
 
+[store]
+budget_mb_per_day = 1_000_000
+
 [limits]
 max_connections_per_address = 1000
 max_keep_alive_s = 0
