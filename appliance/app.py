@@ -70,7 +70,7 @@ class Service:
         settings = self.settings
         try:
             contexts = [context_of(number, listener) for number, listener in enumerate(settings.listener)]
-            accounts = self._accounts = load_accounts(settings.accounts)
+            accounts = self._accounts = load_accounts(settings.accounts, settings.site)
         except ConfigError as error:
             raise CommandError(str(error), Exit.CONFIG) from None
         keeping = await self._keep(parts) if settings.store.enabled else None

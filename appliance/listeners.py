@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from appliance.settings import Listener, Settings
 
-ACCOUNTS_FIRST = "set accounts.password_file first: other computers are served with accounts only"
+ACCOUNTS_FIRST = "set accounts.password_file or managed_file first: other computers are served with accounts only"
 ENCRYPT = "set certificate and key, or plain = true where nobody can listen on the way"
 NOT_OF_A_FILE = ("address", "port", "certificate", "key", "client_ca", "require_client_certificate", "names", "plain")
 FILES = ("path", "certificate", "key", "client_ca")
@@ -71,7 +71,7 @@ def faults(settings: Settings) -> Iterator[Fault]:
     if len(taken) == 2 and (overlap := taken[0].overlap(taken[1])):
         yield Fault(("web", "port"), overlap, "choose another, or one of them with --mqtt-port or --http-port")
     for number, listener in enumerate(settings.listener):
-        for key, problem, cure in _faults(listener, has_accounts=bool(settings.accounts.password_file)):
+        for key, problem, cure in _faults(listener, has_accounts=settings.accounts.wanted()):
             yield Fault(("listener", number, key), problem, cure)
         address, port = (listener.path, 0) if listener.path else (listener.address, listener.port_or_usual())
         spot = _Spot(f"listener[{number + 1}]", where(listener), address, port)

@@ -49,7 +49,7 @@ def verifier(accounts: Accounts | None) -> Verify:
     async def verify(username: str, password: str, peer: str) -> Verdict:
         if accounts is None or not await accounts.passwords.verify(username, password, peer):
             return Verdict.WRONG
-        return Verdict.HAS_RULES if accounts.acl.has_rules(username) else Verdict.WELCOME
+        return Verdict.WELCOME if accounts.acl.rights(username, "").reads_everything else Verdict.HAS_RULES
 
     return verify
 

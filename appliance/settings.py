@@ -272,13 +272,21 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         FilePath,
         Meta(description="File of what each user may publish and read; empty: everybody everything but $ topics."),
     ] = ""
+    managed_file: Annotated[
+        FilePath,
+        Meta(description="File of the accounts that `appliance devices` and pairing make; empty: none of these."),
+    ] = ""
     anonymous: Annotated[
         bool | None,
         Meta(
             description="Whether clients of this computer are let in without a user name; "
-            "where absent, only while there is no password file."
+            "where absent, only while there are no accounts."
         ),
     ] = None
+
+    def wanted(self) -> bool:
+        """Whether there are accounts."""
+        return bool(self.password_file or self.managed_file)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -302,6 +310,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     accounts: Annotated[Accounts, Meta(description="Who may connect, and what they may do.")] = Accounts()
 
 
+Role = Literal["admin", "reader", "integration", "device"]
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one user may do, together with the user's other rules."""
 
@@ -309,7 +320,16 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         str | None,
         Meta(description="Name of the user, letter by letter: `#`, `+` and `/` mean nothing in it."),
     ] = None
+    everybody: Annotated[bool, Meta(description="In place of `user`: the rule of every user in the password file.")] = (
+        False
+    )
     anonymous: Annotated[bool, Meta(description="In place of `user`: the rule of clients without a user name.")] = False
+    role: Annotated[Role | None, Meta(description="What such a user may do; `publish` and `subscribe` add to it.")] = (
+        None
+    )
+    agent: Annotated[
+        Level | None, Meta(description="Of the role device: the agent's name, where it is not the user's.")
+    ] = None
     publish: Annotated[list[str], Meta(description="Topic filters; messages to these topics are taken.")] = []
     subscribe: Annotated[list[str], Meta(description="Topic filters; messages on these topics are delivered.")] = []
 

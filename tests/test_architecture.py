@@ -383,6 +383,7 @@ LIBRARIES = {
     "gpiozero": {"sensors.hw"},
     "lgpio": {"sensors.hw"},
     "msgspec": {
+        "appliance.auth",
         "appliance.cli",
         "appliance.config",
         "appliance.devices",
@@ -426,6 +427,7 @@ PURE = (
     "appliance.mqtt",
     "appliance.broker",
     "appliance.auth.acl",
+    "appliance.auth.roles",
     "appliance.auth.turns",
     "sensors.calibration",
     "sensors.chain",
@@ -461,6 +463,7 @@ CALM = {
     "struct",
     "types",
     "typing",
+    "weakref",
 }
 RESTLESS_CALLS = {"open", "print", "input", "breakpoint", "exec", "eval", "__import__"}
 

@@ -15,7 +15,7 @@ from appliance.settings import Limits
 V311, V5 = Version.MQTT_3_1_1, Version.MQTT_5
 
 
-def accounts(_username):
+def accounts(_username, _client_id):
     """There are accounts, whose users may do everything: `VirtualServer(authorize=accounts)`."""
     return ALL_RIGHTS
 

@@ -1,7 +1,9 @@
-"""Rules of topics -> what each user may do. A user name is compared, never matched: no letter in it is a wildcard."""
+"""Rules of topics -> what each user may do. A name is compared, never matched: no letter in it is a wildcard."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from weakref import WeakValueDictionary
 
+from appliance.auth.roles import CLIENT, Grants, filled_in, of_role
 from appliance.mqtt.topics import matches, overlaps
 from appliance.settings import Rule
 
@@ -9,7 +11,7 @@ from appliance.settings import Rule
 class Granted:
     """What one user may do: what a rule names, and nothing else."""
 
-    __slots__ = ("_publish", "_read")
+    __slots__ = ("__weakref__", "_publish", "_read")
 
     def __init__(self, publish: Iterable[str], read: Iterable[str]) -> None:
         self._publish = _Filters(publish)
@@ -27,20 +29,30 @@ class Granted:
         """Whether the filter and some rule have a topic in common."""
         return self._read.meet(topic_filter)
 
+    @property
+    def publishes_everything(self) -> bool:
+        """Whether every topic may be published to; nobody publishes to $ topics."""
+        return self._publish.everything
+
+    @property
+    def reads_everything(self) -> bool:
+        """Whether every topic may be read, but perhaps those that begin with $."""
+        return self._read.everything
+
 
 class _Filters:
     """Topic filters; the exact ones cost one look-up however many there are."""
 
-    __slots__ = ("_everything", "_exact", "_patterns")
+    __slots__ = ("_exact", "_patterns", "everything")
 
     def __init__(self, topic_filters: Iterable[str]) -> None:
         every = dict.fromkeys(topic_filters)
         self._patterns = tuple(one for one in every if "+" in one or "#" in one)
         self._exact = frozenset(every) - frozenset(self._patterns)
-        self._everything = "#" in every  # but for $ topics, [MQTT-4.7.2-1]
+        self.everything = "#" in every  # but for $ topics, [MQTT-4.7.2-1]
 
     def take_in(self, topic: str) -> bool:
-        if self._everything and topic[0] != "$":
+        if self.everything and topic[0] != "$":
             return True
         return topic in self._exact or any(matches(pattern, topic) for pattern in self._patterns)
 
@@ -54,21 +66,66 @@ NO_RIGHTS = Granted([], [])
 
 
 class Acl:
-    """The rules of all users."""
+    """What all users may do: rules that are written by hand, and what managed accounts are granted.
 
-    def __init__(self, rules: Iterable[Rule] = ()) -> None:
-        named: dict[str | None, tuple[list[str], list[str]]] = {}
+    `users` are those who may come in, None among them where anonymous clients may; without it everybody may.
+    A user who has an account and no rules may do everything.
+    """
+
+    def __init__(
+        self,
+        rules: Iterable[Rule] = (),
+        managed: Mapping[str, Grants] | None = None,
+        *,
+        site: str = "home",
+        users: Collection[str | None] | None = None,
+    ) -> None:
+        self._users = users
+        self._grants: dict[str | None, list[Grants]] = {user: [grants] for user, grants in (managed or {}).items()}
+        self._managed = frozenset(self._grants)
+        self._of_everybody: list[Grants] = []
         for rule in rules:
-            publish, read = named.setdefault(rule.user, ([], []))
-            publish += rule.publish
-            read += rule.subscribe
-        self._granted = {user: Granted(*filters) for user, filters in named.items()}
+            grants = of_role(rule.role, site, rule.agent or "", rule.publish, rule.subscribe)
+            of_user = self._of_everybody if rule.everybody else self._grants.setdefault(rule.user, [])
+            of_user.append(grants)
         self._without_rules = Granted(["#"], ["#"])  # which takes in no $ topic [MQTT-4.7.2-1]
+        self._granted: dict[str | None, Granted] = {}  # of users whose client id says nothing
+        self._of_clients: WeakValueDictionary[tuple[str | None, str], Granted] = WeakValueDictionary()
 
-    def rights(self, username: str | None) -> Granted:
-        """Give what the user may do; None stands for anonymous clients."""
-        return self._granted.get(username, self._without_rules)
+    def rights(self, username: str | None, client_id: str) -> Granted:
+        """Give what the user may do as this client; None stands for anonymous clients.
 
-    def has_rules(self, username: str) -> bool:
-        """Whether rules say what the user may do."""
-        return username in self._granted
+        The same object for the same answer, as long as somebody holds it.
+        """
+        granted = self._granted.get(username) or self._of_clients.get((username, client_id))
+        if granted is not None:
+            return granted
+        if not self.knows(username):  # whose session or will is left of an account that is gone
+            return NO_RIGHTS
+        every = self._all_grants(username)
+        if not every:
+            return self._without_rules
+        granted = Granted(
+            *(
+                [
+                    name
+                    for one in every
+                    for topic_filter in one[part]
+                    if (name := filled_in(topic_filter, username, client_id))
+                ]
+                for part in (0, 1)
+            )
+        )
+        if any(CLIENT in topic_filter.split("/") for one in every for part in one for topic_filter in part):
+            self._of_clients[username, client_id] = granted
+        else:
+            self._granted[username] = granted
+        return granted
+
+    def knows(self, username: str | None) -> bool:
+        """Whether there is such an account; None stands for anonymous clients."""
+        return self._users is None or username in self._users
+
+    def _all_grants(self, username: str | None) -> list[Grants]:
+        own = self._grants.get(username, [])
+        return own if username is None or username in self._managed else own + self._of_everybody

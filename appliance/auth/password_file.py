@@ -99,21 +99,25 @@ def changed(text: str, name: str, encoded: str | None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def edit(path: Path, change: Callable[[str], str]) -> None:
+def edit(path: Path, change: Callable[[str], str]) -> bool:
     """Put the changed text in place of the file, whole or not at all, for its owner's eyes only.
 
-    A file that is not there is made. Raises OSError, and what `change` raises; then all is as it was.
+    A file that is not there is made. Gives whether anything changed. Raises OSError, and what `change` raises; then
+    all is as it was.
     """
     target = path.resolve()  # a link stays a link
     directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)  # two who edit at once do it one after the other
-        text = change(target.read_bytes().decode() if target.exists() else "")
+        before = target.read_bytes().decode() if target.exists() else None
+        text = change(before or "")
+        if text == before:
+            return False
         beside = target.with_name(f".{target.name}.{os.getpid()}.new")
         try:
             beside.touch(0o600, exist_ok=False)
             if os.geteuid() == 0:  # what root makes or changes, the service goes on reading
-                owner = (target if target.exists() else target.parent).stat()
+                owner = (target.parent if before is None else target).stat()
                 os.chown(beside, owner.st_uid, owner.st_gid)
             with beside.open("w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
@@ -125,3 +129,4 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+    return True

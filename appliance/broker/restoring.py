@@ -84,7 +84,7 @@ def restore(
 
 def _session(stored: StoredSession, router: Router, groups: dict[str, SharedGroup], authorize: Authorize) -> Session:
     """Make the session with its subscriptions."""
-    session = Session(stored.client_id, stored.username, authorize(stored.username))
+    session = Session(stored.client_id, stored.username, authorize(stored.username, stored.client_id))
     session.expiry_s = stored.expiry_s
     session.key = stored.key
     left_out: dict[str, Subscribed] = {}
@@ -138,7 +138,7 @@ def _await(
         router.notes.mention(WillWaits(will.key, due_s))
     else:
         due_s = max(stored.due_s, 0.0)
-    wills.wait(Waiting(will, authorize(will.username), session, now + due_s))
+    wills.wait(Waiting(will, authorize(will.username, will.client_id), session, now + due_s))
 
 
 def snapshot(journal: Journal, now: float, router: Router, sessions: Sessions, wills: Wills) -> None:

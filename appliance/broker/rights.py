@@ -38,10 +38,13 @@ class AllRights:
 
 ALL_RIGHTS = AllRights()
 
-Authorize = Callable[[str | None], Rights]
-"""User name, None for an anonymous client -> its rights, the same object every time. Asked once a CONNECT."""
+Authorize = Callable[[str | None, str], Rights]
+"""User name, None for an anonymous client, and client id -> rights, the same object as long as somebody holds it.
+
+Asked once a CONNECT.
+"""
 
 
-def all_rights(_username: str | None) -> Rights:
+def all_rights(_username: str | None, _client_id: str) -> Rights:
     """Give what everybody may do where there are no accounts."""
     return ALL_RIGHTS

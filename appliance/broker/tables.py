@@ -5,6 +5,7 @@ in its table, so that it takes the slow path, where it is denied.
 """
 
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from appliance.broker.rights import ALL_RIGHTS, Rights
 
@@ -16,9 +17,9 @@ class Tables(Generic[Route]):
 
     def __init__(self, most: int) -> None:
         self.all: dict[bytes, Route] = {}
-        self._others: dict[Rights, dict[bytes, Route]] = {}
+        self._others: WeakKeyDictionary[Rights, dict[bytes, Route]] = WeakKeyDictionary()  # as long as anybody has them
         self._most = most  # in `all`, and again in the others together
-        self._in_others = 0
+        self._in_others = 0  # those of rights that nobody has any more are counted until all are forgotten
 
     def of(self, rights: Rights) -> dict[bytes, Route]:
         """Give the table for these rights, the same one every time."""

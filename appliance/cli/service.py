@@ -115,7 +115,7 @@ def _read_files(settings: "Settings") -> None:
     """See that the service could use the files that the settings name; ConfigError."""
     from appliance.accounts import load_accounts  # noqa: PLC0415
 
-    load_accounts(settings.accounts)
+    load_accounts(settings.accounts, settings.site)
     if any(one.certificate for one in settings.listener):
         from appliance.app import context_of  # noqa: PLC0415
 
@@ -127,7 +127,7 @@ def _accounts_beside(path: Path, settings: "Settings") -> "Settings":
     """Find the files of the accounts beside the configuration that names them, where their paths are relative."""
     from msgspec.structs import replace  # noqa: PLC0415
 
-    names = {"password_file": settings.accounts.password_file, "rules_file": settings.accounts.rules_file}
+    names = {key: getattr(settings.accounts, key) for key in ("password_file", "rules_file", "managed_file")}
     paths = {key: str(path.absolute().parent / Path(name).expanduser()) for key, name in names.items() if name}
     return replace(settings, accounts=replace(settings.accounts, **paths))
 

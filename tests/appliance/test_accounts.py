@@ -37,7 +37,7 @@ def refusal(load):
 
 @pytest.mark.parametrize("settings", [Accounts(), Accounts(anonymous=True)])
 def test_without_a_password_file_there_are_no_accounts(settings):
-    assert load_accounts(settings) is None
+    assert load_accounts(settings, "home") is None
 
 
 def test_a_service_without_accounts_does_not_load_what_hashes_passwords():
@@ -54,21 +54,21 @@ def test_a_service_without_accounts_does_not_load_what_hashes_passwords():
         ),
         (
             Accounts(anonymous=False),
-            "accounts.anonymous: false without passwords lets nobody in; set password_file too",
+            "accounts.anonymous: false without passwords lets nobody in; set password_file or managed_file too",
         ),
     ],
 )
 def test_half_a_configuration_is_refused(settings, line):
-    assert refusal(lambda: load_accounts(settings)) == line
+    assert refusal(lambda: load_accounts(settings, "home")) == line
 
 
 def test_both_files_together(files):
     accounts = load_accounts(
-        files(f"ann:{hashed(b'right')}\nbob:{HASH}\n", '[[rule]]\nuser = "bob"\nsubscribe = ["home/#"]\n')
+        files(f"ann:{hashed(b'right')}\nbob:{HASH}\n", '[[rule]]\nuser = "bob"\nsubscribe = ["home/#"]\n'), "home"
     )
-    assert accounts.acl.rights("bob").may_read("home/x")
-    assert not accounts.acl.rights("bob").may_publish("home/x")
-    assert accounts.acl.rights("ann").may_publish("home/x")
+    assert accounts.acl.rights("bob", "c").may_read("home/x")
+    assert not accounts.acl.rights("bob", "c").may_publish("home/x")
+    assert accounts.acl.rights("ann", "c").may_publish("home/x")
 
     async def scenario():
         passwords = accounts.passwords
@@ -81,7 +81,7 @@ def test_both_files_together(files):
 
 @pytest.mark.parametrize("anonymous", [True, False])
 def test_anonymous_clients_beside_accounts(files, anonymous):
-    passwords = load_accounts(files(f"ann:{HASH}\n", anonymous=anonymous)).passwords
+    passwords = load_accounts(files(f"ann:{HASH}\n", anonymous=anonymous), "home").passwords
     answer = asyncio.run(passwords.authenticate("id", None, None, "127.0.0.1:1"))
     assert answer is (ReasonCode.SUCCESS if anonymous else ReasonCode.NOT_AUTHORIZED)
 
@@ -117,26 +117,29 @@ def test_a_password_file_that_is_not_there_or_not_ours(tmp_path):
 def test_a_file_as_a_whole_is_told_of_as_its_setting(tmp_path, files):
     settings = Accounts(password_file=str(tmp_path / "none"))
     line = f"accounts.password_file: {tmp_path}/none: there is no such file; check the path"
-    assert refusal(lambda: load_accounts(settings)) == line
+    assert refusal(lambda: load_accounts(settings, "home")) == line
     files("# nobody yet\n")
     settings = Accounts(password_file=str(tmp_path / "passwords"))
-    assert refusal(lambda: load_accounts(settings)).startswith(
+    assert refusal(lambda: load_accounts(settings, "home")).startswith(
         f"accounts.password_file: {tmp_path}/passwords: there is no user in it; add one with"
     )
     settings = files(f"ann:{HASH}\n", "[[rule]]\n")
-    assert refusal(lambda: load_accounts(settings)).startswith(f"{tmp_path}/rules.toml:1: rule[1]: ")
+    assert refusal(lambda: load_accounts(settings, "home")).startswith(f"{tmp_path}/rules.toml:1: rule[1]: ")
 
 
 RULES = [
-    ('[[rule]]\npublish = ["a"]', "1: rule[1]: whose rule is this; give it either user or anonymous = true"),
+    (
+        '[[rule]]\npublish = ["a"]',
+        "1: rule[1]: whose rule is this; give it one of user, everybody = true and anonymous = true",
+    ),
     (
         '[[rule]]\nuser = "ann"\nanonymous = true',
-        "1: rule[1]: whose rule is this; give it either user or anonymous = true",
+        "1: rule[1]: whose rule is this; give it one of user, everybody = true and anonymous = true",
     ),
     (
         '[[rule]]\nuser = "ann"\n[[rule]]\nuser = "anne"\n',
         (
-            "4: rule[2].user: there is no account of this name; "
+            "4: rule[2].user: there is no such user in the password file; "
             "correct the name, make the account with `appliance passwd`, or remove the rule"
         ),
     ),
@@ -157,7 +160,7 @@ RULES = [
     ),
     (
         '[[rule]]\nuser = "ann"\npublish = ["$SYS/#"]',
-        "3: rule[1].publish[1]: nobody may publish to $ topics, they are the server's own; remove it",
+        "3: rule[1].publish[1]: nobody may publish to $ topics, they are the server's own; write a topic filter",
     ),
     ('[[rule]]\nuser = "ann"\nread = ["a"]', "3: rule[1].read: unknown key"),
     ('[[rule]]\nuser = "ann"\npublish = "a"', '3: rule[1].publish: "a" will not do; write a list: ["a"]'),

@@ -428,7 +428,7 @@ class TestListeners:
         assert refusal(settings, tmp_path) == (
             (
                 "listener[1].address: 0.0.0.0 is beyond this computer; "
-                "set accounts.password_file first: other computers are served with accounts only"
+                "set accounts.password_file or managed_file first: other computers are served with accounts only"
             ),
             Exit.CONFIG,
         )

@@ -47,7 +47,7 @@ def test_the_page_lets_in_users_without_rules(tmp_path):
 
     async def scenario():
         assert await verifier(None)("ann", password("ann"), peer) is Verdict.WRONG
-        verify = verifier(load_accounts(Accounts(**files)))
+        verify = verifier(load_accounts(Accounts(**files), "home"))
         assert await verify("ann", password("ann"), peer) is Verdict.WELCOME
         assert await verify("ann", "wrong", peer) is Verdict.WRONG
         assert await verify("nobody", "wrong", peer) is Verdict.WRONG

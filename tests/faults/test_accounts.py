@@ -154,7 +154,11 @@ BROKEN = [
     ("passwords", b"\0\xff" * 50, "not UTF-8"),
     ("passwords", None, "there is no such file"),
     ("rules.toml", b"[[rule]]\nuser = ", "rules.toml:2: not TOML"),
-    ("rules.toml", b'[[rule]]\nuser = "bob"\n', "rules.toml:2: rule[1].user: there is no account of this name"),
+    (
+        "rules.toml",
+        b'[[rule]]\nuser = "bob"\n',
+        "rules.toml:2: rule[1].user: there is no such user in the password file",
+    ),
     ("rules.toml", None, "there is no such file"),
 ]
 

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import plain_filters, topic_names
 
-from appliance.auth.acl import Acl
+from appliance.auth.acl import NO_RIGHTS, Acl
+from appliance.auth.roles import of_role
 from appliance.mqtt.topics import matches, overlaps
 from appliance.settings import Rule
 
@@ -37,7 +38,7 @@ PUBLISH = [
 
 @pytest.mark.parametrize(("user", "topic", "allowed"), PUBLISH)
 def test_publishing(user, topic, allowed):
-    assert ACL.rights(user).may_publish(topic) is allowed
+    assert ACL.rights(user, "c").may_publish(topic) is allowed
 
 
 READ = [
@@ -56,7 +57,7 @@ READ = [
 
 @pytest.mark.parametrize(("user", "topic", "allowed"), READ)
 def test_reading(user, topic, allowed):
-    assert ACL.rights(user).may_read(topic) is allowed
+    assert ACL.rights(user, "c").may_read(topic) is allowed
 
 
 SUBSCRIBE = [
@@ -75,23 +76,19 @@ SUBSCRIBE = [
 
 @pytest.mark.parametrize(("user", "topic_filter", "allowed"), SUBSCRIBE)
 def test_subscribing(user, topic_filter, allowed):
-    assert ACL.rights(user).may_subscribe(topic_filter) is allowed
+    assert ACL.rights(user, "c").may_subscribe(topic_filter) is allowed
 
 
 def test_a_user_has_the_same_rights_every_time():
     for user in ("watcher", "no rules", None):
-        assert ACL.rights(user) is ACL.rights(user)
-    assert ACL.rights("one") is ACL.rights("other")  # without rules there is one table of routes for all of them
-
-
-def test_whether_there_are_rules():
-    assert ACL.has_rules("watcher")
-    assert not ACL.has_rules("no rules")
-    assert not ACL.has_rules("home/kitchen")
+        assert ACL.rights(user, "c") is ACL.rights(user, "c")
+    assert ACL.rights("one", "c") is ACL.rights(
+        "other", "c"
+    )  # without rules there is one table of routes for all of them
 
 
 def test_without_any_rules():
-    rights = Acl().rights("ann")
+    rights = Acl().rights("ann", "c")
     assert rights.may_publish("a")
     assert rights.may_read("a")
     assert not rights.may_read("$SYS/a")
@@ -99,7 +96,116 @@ def test_without_any_rules():
 
 @given(st.lists(plain_filters(), max_size=4), topic_names, plain_filters())
 def test_rules_allow_what_some_filter_of_theirs_takes_in(filters, topic, wanted):
-    rights = Acl([Rule(user="ann", publish=filters, subscribe=filters)]).rights("ann")
+    rights = Acl([Rule(user="ann", publish=filters, subscribe=filters)]).rights("ann", "c")
     expected = any(matches(one, topic) for one in filters)
     assert rights.may_publish(topic) is rights.may_read(topic) is expected
     assert rights.may_subscribe(wanted) is any(overlaps(one, wanted) for one in filters)
+
+
+PATTERNS = Acl(
+    [
+        Rule(everybody=True, publish=["home/%u/#"], subscribe=["home/%u/+/set", "public/#"]),
+        Rule(user="ann", role="admin"),
+        Rule(user="esp", role="device", publish=["home/hall/door"]),
+        Rule(user="cam", role="device", agent="garden-pi"),
+        Rule(user="many", publish=["clients/%c"], subscribe=["clients/%c/+"]),
+        Rule(anonymous=True, publish=["guests/%c"]),
+    ],
+    {"pi": of_role("device", "home", "", ["home/attic/temperature"]), "hass": of_role("integration", "home")},
+    users={"ann", "esp", "cam", "many", "bob", "a/b", "+", "pi", "hass", None},
+)
+DEVICE = "home/devices"
+
+MAY_PUBLISH = [
+    ("bob", "c", "home/bob/x", True),
+    ("bob", "c", "home/esp/x", False),
+    ("bob", "c", "home/%u/x", False),
+    ("a/b", "c", "home/a/b/x", False),  # a name is one level, or matches nothing
+    ("+", "c", "home/bob/x", False),
+    ("ann", "c", "whatever", True),
+    ("ann", "c", "$SYS/x", False),
+    ("esp", "c", f"{DEVICE}/esp/about", True),
+    ("esp", "c", f"{DEVICE}/cam/about", False),
+    ("esp", "c", "home/hall/door", True),
+    ("esp", "c", "home/hall/door/set", False),  # it obeys commands, and gives none
+    ("esp", "c", "home/esp/x", True),  # as everybody
+    ("cam", "c", f"{DEVICE}/garden-pi/health", True),
+    ("cam", "c", f"{DEVICE}/cam/health", False),
+    ("many", "one", "clients/one", True),
+    ("many", "one", "clients/two", False),
+    ("many", "+", "clients/one", False),
+    ("many", "a/b", "clients/a/b", False),
+    (None, "visitor", "guests/visitor", True),
+    (None, "visitor", "home/visitor/x", False),  # everybody means who has a name
+    ("pi", "c", "home/attic/temperature", True),
+    ("pi", "c", f"{DEVICE}/pi/about", True),
+    ("pi", "c", f"{DEVICE}/pi", True),
+    ("pi", "c", "home/attic/humidity", False),
+    ("pi", "c", "home/pi/x", False),  # the rules that are written by hand are not for managed accounts
+    ("hass", "c", "home/hall/lamp/set", True),
+    ("hass", "c", "home/hall/left/lamp/set", True),
+    ("hass", "c", "home/hall/lamp", False),
+    ("hass", "c", "homeassistant/status", True),
+    ("gone", "c", "x", False),  # whose account is no more
+]
+
+
+@pytest.mark.parametrize(("user", "client_id", "topic", "allowed"), MAY_PUBLISH)
+def test_publishing_with_roles_and_patterns(user, client_id, topic, allowed):
+    assert PATTERNS.rights(user, client_id).may_publish(topic) is allowed
+
+
+MAY_READ = [
+    ("bob", "c", "home/bob/lamp/set", True),
+    ("bob", "c", "home/esp/lamp/set", False),
+    ("+", "c", "home/bob/lamp/set", False),
+    ("+", "c", "public/x", True),
+    ("ann", "c", "$SYS/broker/uptime", True),
+    ("hass", "c", "$SYS/broker/uptime", False),
+    ("hass", "c", "home/hall/lamp", True),
+    ("esp", "c", "home/hall/door/set", True),
+    ("esp", "c", "home/hall/door", True),
+    ("esp", "c", "home/hall/lamp/set", False),
+    ("pi", "c", "home/attic/temperature/set", True),
+    ("pi", "c", "public/x", False),
+    ("many", "one", "clients/one/news", True),
+    ("many", "two", "clients/one/news", False),
+    ("many", "+", "clients/one/news", False),
+    ("gone", "c", "public/x", False),
+]
+
+
+@pytest.mark.parametrize(("user", "client_id", "topic", "allowed"), MAY_READ)
+def test_reading_with_roles_and_patterns(user, client_id, topic, allowed):
+    assert PATTERNS.rights(user, client_id).may_read(topic) is allowed
+
+
+def test_rights_that_depend_on_the_client_are_the_same_while_somebody_holds_them():
+    one = PATTERNS.rights("many", "one")
+    assert PATTERNS.rights("many", "one") is one
+    assert PATTERNS.rights("many", "two") is not one
+    assert PATTERNS.rights("bob", "one") is PATTERNS.rights("bob", "two")
+    before = len(PATTERNS._of_clients)
+    for number in range(1_000):
+        PATTERNS.rights("many", f"client {number}")
+    assert len(PATTERNS._of_clients) <= before  # what nobody holds costs nothing
+
+
+def test_who_sees_everything_and_who_may_do_everything():
+    assert PATTERNS.rights("ann", "c").reads_everything
+    assert PATTERNS.rights("ann", "c").publishes_everything
+    assert PATTERNS.rights("hass", "c").reads_everything
+    assert not PATTERNS.rights("hass", "c").publishes_everything
+    assert not PATTERNS.rights("pi", "c").reads_everything
+    without = Acl().rights("ann", "c")
+    assert without.reads_everything
+    assert without.publishes_everything
+
+
+def test_whose_account_is_gone_has_no_rights():
+    acl = Acl(users={"ann"})
+    assert acl.rights("gone", "c") is acl.rights(None, "c") is NO_RIGHTS
+    assert acl.rights("ann", "c").may_publish("x")
+    assert acl.knows("ann")
+    assert not acl.knows(None)
+    assert Acl().knows("anybody")

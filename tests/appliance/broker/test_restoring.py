@@ -363,7 +363,7 @@ class NoWills(AllRights):
 def test_a_will_is_told_with_the_rights_of_now():
     image = Image()
     image.apply(WillKept(1, "a", "ann", "w", b"gone", 1, True, b"", 0, None))
-    server = house(authorize=lambda _: NoWills())
+    server = house(authorize=lambda *_: NoWills())
     server.broker.restore(image, server.now)
     server.advance(10)
     assert len(server.broker.router.retained) == 0

@@ -46,7 +46,7 @@ def watcher(server, topic_filter="#", qos=2):
 
 
 def test_without_accounts_everybody_has_all_rights():
-    assert all_rights(None) is all_rights("ann") is ALL_RIGHTS
+    assert all_rights(None, "a") is all_rights("ann", "b") is ALL_RIGHTS
     assert ALL_RIGHTS.may_publish("a")
     assert ALL_RIGHTS.may_read("$SYS/a")
     assert ALL_RIGHTS.may_subscribe("#")
@@ -247,7 +247,7 @@ class Counted:
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_no_message_asks_what_was_answered_for_its_topic(version, qos):
     rights = Counted()
-    server = VirtualServer(authorize=lambda _username: rights)
+    server = VirtualServer(authorize=lambda *_: rights)
     reader = server.client("reader", version).subscribe("t/#", qos=0)
     reader.packets()
     publisher = server.client("publisher", version)
@@ -270,11 +270,11 @@ def test_dollar_topics_are_for_nobody_whatever_the_rules(version):
 
 def test_rights_are_asked_for_once_a_connect():
     asked = []
-    server = VirtualServer(authorize=lambda username: asked.append(username) or ALL_RIGHTS)
+    server = VirtualServer(authorize=lambda *who: asked.append(who) or ALL_RIGHTS)
     server.client("c", username="ann")
     server.client("c", username="ann")
     server.client("d")
-    assert asked == ["ann", "ann", None]
+    assert asked == [("ann", "c"), ("ann", "c"), (None, "d")]
 
 
 def test_an_alias_is_no_way_around():
@@ -454,7 +454,7 @@ class Fickle:
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_will_is_asked_about_again_when_it_is_told(allowed, delay_s, end):
     rights = {"esp": Fickle()}
-    server = VirtualServer(authorize=lambda username: rights.get(username, ALL_RIGHTS))
+    server = VirtualServer(authorize=lambda username, _client_id: rights.get(username, ALL_RIGHTS))
     reader = watcher(server)
     esp = server.client(
         "esp-1",

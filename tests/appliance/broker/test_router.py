@@ -216,7 +216,7 @@ def test_many_changed_subscriptions_cost_one_search_for_readers():
 
     searches = []
     everyone = Counting()
-    server = VirtualServer(authorize=lambda _name: everyone)
+    server = VirtualServer(authorize=lambda *_: everyone)
     one = server.client("one").subscribe("a/b")
     one.publish("a/b")
     assert searches == ["a/b"]

@@ -65,3 +65,15 @@ def test_clearing_leaves_the_tables_to_those_who_hold_them():
     assert ann == tables.all == {}
     assert tables.of(ANN) is ann
     assert not tables.full()
+
+
+def test_a_table_ends_with_the_rights_that_it_is_for():
+    tables = known(most=3)
+    for _ in range(10):
+        rights = AllRights()
+        tables.allow(rights, b"a")
+        assert len(tables._others) == 1
+    del rights
+    assert len(tables._others) == 0
+    tables.allow(ANN, b"a")
+    assert tables.of(ANN) == {b"a": tables.all[b"a"]}

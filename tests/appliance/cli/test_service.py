@@ -42,7 +42,7 @@ def test_a_listener_that_may_not_be_is_named_with_its_line(tmp_path):
         service._settings(parsed("run", "--config", str(path)))
     assert str(caught.value) == (
         f"{path}:6: listener[2].address: 0.0.0.0 is beyond this computer; "
-        "set accounts.password_file first: other computers are served with accounts only"
+        "set accounts.password_file or managed_file first: other computers are served with accounts only"
     )
     assert caught.value.exit_code == Exit.CONFIG
     with pytest.raises(CommandError, match=r"listener\[2\]"):
