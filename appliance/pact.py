@@ -112,6 +112,14 @@ class PactError(Exception):
     """The other side's words will not do; one line that says why, and tells nothing of the code."""
 
 
+class Turned(Exception):
+    """The hub turns away whoever asks; `status` is that of HTTP, the text one line."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 def new_code() -> str:
     """Make a code, from the system's randomness."""
     return "".join(secrets.choice(ALPHABET) for _ in range(LETTERS))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from appliance.accounts import Accounts
 from appliance.features.web.login import Verdict, Verify
+from appliance.features.web.pairing import Pairing
 from appliance.features.web.server import Door, WebServer
 from appliance.listeners import is_loopback
 from appliance.net.hub import Hub
@@ -28,6 +29,7 @@ def new_page(
     status: Callable[[], dict[str, object]],
     listeners: Sequence[Encrypted],
     accounts: Accounts | None,
+    pairing: Pairing | None = None,
 ) -> WebServer:
     """Make the page's server, not yet started; who comes from another computer is asked for an account."""
     return WebServer(
@@ -40,6 +42,7 @@ def new_page(
         status=status,
         mqtt=lambda: WebSocketLink(hub, settings.limits.max_packet_bytes),
         doors=[_door(settings, one, context, verifier(accounts)) for one, context in listeners],
+        pairing=pairing,
     )
 
 

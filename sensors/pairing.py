@@ -18,6 +18,11 @@ class WrongHub(PairingError):
     """The other side does not have the code, or somebody stands between."""
 
 
+def typed(text: str) -> str:
+    """Read a code as people type it; ValueError, in one line, where it cannot be one."""
+    return pact.typed(text)
+
+
 class Visit:
     """One run. The four calls follow one another; what one gives is sent, and the next takes the answer."""
 

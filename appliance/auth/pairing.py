@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from appliance import pact
 from appliance.mqtt.topics import overlaps
-from appliance.pact import Grant, Half, Hello, Keys, PactError, Proof, Refusal, Request, Sealed, Welcome
+from appliance.pact import Grant, Half, Hello, Keys, PactError, Proof, Refusal, Request, Sealed, Turned, Welcome
 from appliance.settings import LEVEL_PATTERN
 
 TRIES: Final = 5  # wrong codes
@@ -22,14 +22,6 @@ MEETING_S: Final = 20.0  # from the first word to the last
 UNWATCHED_S: Final = 15.0  # since somebody last looked at the code
 FEWEST_LEVELS, MOST_LEVELS = 3, 4  # of a reading's topic
 MAX_LEVEL: Final = 64  # characters
-
-
-class Turned(Exception):
-    """Whoever asks is turned away; `status` is that of HTTP, the text one line."""
-
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class State(Enum):

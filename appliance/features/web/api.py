@@ -24,6 +24,7 @@ from appliance.features.web.chart import MAX_STEPS, Columns, draw_line, draw_ste
 from appliance.features.web.files import INDEX, Files
 from appliance.features.web.forget import Forget
 from appliance.features.web.live import LiveFeed, Local
+from appliance.features.web.pairing import Pairing, PairingControl
 from appliance.features.web.past import Past
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_name
@@ -147,12 +148,14 @@ class Api:
         readers: Readers,
         status: Callable[[], dict[str, object]],
         files: Files,
+        pairing: Pairing | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._feed = feed
         self._local = local
         self._past = Past(readers, local, site, wall_clock)
         self._forget = Forget(local, site)
+        self._pairing = PairingControl(pairing)
         self._readers = readers
         self._status = status
         self._files = files
@@ -168,6 +171,7 @@ class Api:
                 *self._past.routes(),
                 Route("/api/status", self.status),
                 *self._forget.routes(),
+                *self._pairing.routes(),
                 Route("/api/publish", self.publish, methods=["POST"]),
                 WebSocketRoute("/api/live", self.live),
                 Route("/healthz", self.healthz),

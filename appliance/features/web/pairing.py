@@ -1,11 +1,12 @@
-"""Pairing over HTTP: what a new agent says, without an account, and what the command line asks over the control socket.
+"""Pairing over HTTP: what a new agent says, without an account, and what the command line asks.
 
-Nothing of it exists for an agent while no window is open, and nothing ever for a browser: a page of a stranger could use
+Nothing of it exists for an agent while no window is open, and nothing ever for a browser: a stranger's page could use
 up the tries. The name by which the hub is asked does not matter, as no certificate does.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -28,7 +29,7 @@ KEY: Final = 'send {"key": "…"}, as opening gave it'
 
 
 class Pairing(Protocol):
-    """What the service does. Whoever is turned away gets HTTPException."""
+    """What the service does; every call may raise Turned."""
 
     def is_open(self) -> bool:
         """Whether an agent may come."""
@@ -94,15 +95,21 @@ class PairingDoor:
         most, step = found
         try:
             return Response(await step(await _body(request, most)), headers=NO_STORE, media_type="application/json")
-        except HTTPException as error:
-            return _no(error.status_code, error.detail)
+        except pact.Turned as error:
+            return _no(error.status, str(error))
 
 
 class PairingControl:
     """What `appliance pair` asks; only over the control socket."""
 
-    def __init__(self, pairing: Pairing) -> None:
-        self._pairing = pairing
+    def __init__(self, pairing: Pairing | None) -> None:
+        self._given = pairing
+
+    @property
+    def _pairing(self) -> Pairing:
+        if self._given is None:
+            raise HTTPException(409, "set accounts.managed_file first: the accounts of agents are kept there")
+        return self._given
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -116,23 +123,34 @@ class PairingControl:
         """Open a window, and tell its code."""
         _only_here(request)
         body = await body_of(request, OpenBody, OPENED)
-        return json_answer(await self._pairing.open(body.minutes))
+        with _refused():
+            return json_answer(await self._pairing.open(body.minutes))
 
     async def told(self, request: Request) -> Response:
         """Say how the window is."""
         _only_here(request)
         body = await body_of(request, KeyBody, KEY)
-        return json_answer(self._pairing.told(body.key, body.since))
+        with _refused():
+            return json_answer(self._pairing.told(body.key, body.since))
 
     async def close(self, request: Request) -> Response:
         """Close it."""
         _only_here(request)
         body = await body_of(request, KeyBody, KEY)
-        self._pairing.close(body.key)
+        with _refused():
+            self._pairing.close(body.key)
         return json_answer({"closed": True})
 
 
 NO_STORE: Final = {"cache-control": "no-store"}
+
+
+@contextmanager
+def _refused() -> Generator[None]:
+    try:
+        yield
+    except pact.Turned as error:
+        raise HTTPException(error.status, str(error)) from None
 
 
 def _only_here(request: Request) -> None:
@@ -148,11 +166,11 @@ async def _body(request: Request, most: int) -> bytes:
             async for part in request.stream():
                 body += part
                 if len(body) > most:
-                    raise HTTPException(413, "no message of pairing is that long")
+                    raise pact.Turned(413, "no message of pairing is that long")
     except TimeoutError:
-        raise HTTPException(408, f"the message did not arrive within {BODY_S:.0f} s; begin again") from None
+        raise pact.Turned(408, f"the message did not arrive within {BODY_S:.0f} s; begin again") from None
     except ClientDisconnect:
-        raise HTTPException(400, "the message ended early; begin again") from None
+        raise pact.Turned(400, "the message ended early; begin again") from None
     return bytes(body)
 
 

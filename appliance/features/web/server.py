@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -19,6 +20,7 @@ from appliance.features.web.files import Files
 from appliance.features.web.guard import Guard, own_names, refusal
 from appliance.features.web.live import LiveFeed, Local
 from appliance.features.web.login import Login, Verify
+from appliance.features.web.pairing import Pairing, PairingDoor
 from appliance.net.handshakes import HandshakeListener, TransportHandshake
 from appliance.net.listening import ListenerError, SocketFile, listen_tcp, peer_credentials
 from appliance.net.websocket import PATH, WebSocketLink
@@ -70,6 +72,7 @@ class WebServer:
         status: Callable[[], dict[str, object]],
         mqtt: MqttLink | None = None,
         doors: Sequence[Door] = (),
+        pairing: Pairing | None = None,
     ) -> None:
         """Port None serves no TCP there, 0 takes any free port; without `control` there is no socket for it."""
         self._site = site
@@ -84,6 +87,7 @@ class WebServer:
         self._readers: Readers | None = None
         self._mqtt = mqtt
         self._doors = doors
+        self._pairing = pairing
         self._servers: list[_Server] = []
         self.ports: list[int] = []  # of the doors
 
@@ -117,7 +121,9 @@ class WebServer:
                     raise ListenerError(number, error) from error
                 undo.callback(opened.close)
                 self.ports.append(opened.getsockname()[1])
-                guarded = Guard(Login(app, door.verify) if door.verify else app, own_names() | door.names)
+                guarded: ASGIApp = Guard(Login(app, door.verify) if door.verify else app, own_names() | door.names)
+                if self._pairing is not None and door.context is not None:
+                    guarded = PairingDoor(guarded, self._pairing)
                 self._servers.append(_Server(guarded, [opened], self._mqtt, door))
             for server in self._servers:
                 await server.begin()
@@ -149,6 +155,7 @@ class WebServer:
             readers=readers,
             status=self._status,
             files=Files(),
+            pairing=self._pairing,
         )
         return api.app()
 
@@ -157,7 +164,7 @@ class _Server(uvicorn.Server):
     """Uvicorn as a guest: no signal handlers, no ticking while idle, and an end that comes in time."""
 
     def __init__(
-        self, app: Guard, sockets: list[socket.socket], mqtt: MqttLink | None = None, door: Door | None = None
+        self, app: ASGIApp, sockets: list[socket.socket], mqtt: MqttLink | None = None, door: Door | None = None
     ) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a port scanner must not fill the log
         super().__init__(
