@@ -108,7 +108,15 @@ def record(path, readings, gaps=()):
 
 @asynccontextmanager
 async def page(
-    tmp_path, *, history=None, control=False, port=0, status=lambda: {"version": "test"}, doors=(), **limits
+    tmp_path,
+    *,
+    history=None,
+    control=False,
+    port=0,
+    status=lambda: {"version": "test"},
+    doors=(),
+    pairing=None,
+    **limits,
 ):
     async with loopback(**limits) as server:
         local = LocalClient(server.hub, "page")
@@ -122,6 +130,7 @@ async def page(
             status=status,
             mqtt=lambda: WebSocketLink(server.hub, server.broker._limits.max_packet_bytes),
             doors=doors,
+            pairing=pairing,
         )
         await web.start()
         try:
