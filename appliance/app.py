@@ -142,15 +142,13 @@ class Service:
             opened = file.socket
         else:
             opened = listen_tcp(one.address, one.port_or_usual())
-        limits = self.settings.limits
         if context is None:
             parts.push_async_callback(within, STOP_S, (await TcpListener.serve(hub, opened)).close)
         else:
-            from appliance.net.tls import listen_tls  # noqa: PLC0415 for who encrypts
+            from appliance.net.handshakes import Bounds  # noqa: PLC0415 for who encrypts
+            from appliance.net.tls import listen_tls  # noqa: PLC0415 likewise
 
-            encrypted = listen_tls(
-                hub, opened, context, at_most=limits.max_handshakes, timeout_s=limits.tls_handshake_s
-            )
+            encrypted = listen_tls(hub, opened, context, Bounds.of(self.settings.limits))
             parts.callback(encrypted.close)
 
     def _announce(self, parts: AsyncExitStack) -> None:

@@ -1,5 +1,6 @@
 """What a server's certificate says: by which names the server is known, and whose word for it counts."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -8,6 +9,7 @@ if TYPE_CHECKING:
 
 AUTHORITY: Final = "ca.pem"  # beside the certificate, where the hub made its own
 MAX_FILE_BYTES: Final = 65_536
+CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s", re.DOTALL)
 
 
 class CertifiedError(Exception):
@@ -25,27 +27,21 @@ def read(path: Path) -> Certified:
     """Read a certificate's file, and its authority's beside it; CertifiedError. Loads megabytes."""
     from cryptography import x509  # noqa: PLC0415 megabytes, for who pairs
 
+    chain = _loaded(_text(path))
+    if not chain:
+        raise CertifiedError(f"{path} holds no certificate in PEM form; name one")
     try:
-        chain = x509.load_pem_x509_certificates(_text(path))
-    except ValueError:
-        raise CertifiedError(f"{path} holds no certificate in PEM form; name one") from None
-    own = chain[0]
-    try:
-        told = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        told = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         raise CertifiedError(f"the certificate {path} names no host (subjectAltName); make one that does") from None
-    names = [name for name in told.get_values_for_type(x509.DNSName) if "*" not in name]
-    names += [str(address) for address in told.get_values_for_type(x509.IPAddress)]
+    hosts = [name for name in told.get_values_for_type(x509.DNSName) if "*" not in name]
+    names = tuple(dict.fromkeys([*hosts, *map(str, told.get_values_for_type(x509.IPAddress))]))
     if not names:
         raise CertifiedError(f"the certificate {path} names no host; make one that does")
     beside = path.parent / AUTHORITY
-    if beside.exists():
-        for authority in _loaded(_text(beside)):
-            if any(_is_from(one, authority) for one in chain):
-                return Certified(tuple(dict.fromkeys(names)), _pem(authority))
-    if _is_from(chain[-1], chain[-1]):
-        return Certified(tuple(dict.fromkeys(names)), _pem(chain[-1]))
-    return Certified(tuple(dict.fromkeys(names)), "")
+    authorities = [*(_loaded(_text(beside)) if beside.exists() else ()), chain[-1]]
+    found = next((one for one in authorities if _is_from(one, one) and any(_is_from(of, one) for of in chain)), None)
+    return Certified(names, _pem(found) if found is not None else "")
 
 
 def _text(path: Path) -> bytes:
@@ -60,15 +56,30 @@ def _loaded(text: bytes) -> "list[x509.Certificate]":
     from cryptography import x509  # noqa: PLC0415 as above
 
     try:
-        return x509.load_pem_x509_certificates(text)
+        return [x509.load_pem_x509_certificate(one) for one in CERTIFICATE.findall(text)]
     except ValueError:
         return []
 
 
 def _is_from(one: "x509.Certificate", authority: "x509.Certificate") -> bool:
+    """Whether the authority has signed it. Debian 12's library cannot say it in one call."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 as above
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa  # noqa: PLC0415
+
+    if one.issuer != authority.subject:
+        return False
+    key, signed, told = authority.public_key(), one.signature, one.tbs_certificate_bytes
+    kind = one.signature_hash_algorithm
     try:
-        one.verify_directly_issued_by(authority)
-    except Exception:  # noqa: BLE001 a wrong signature, another key, another name: each has an exception of its own
+        if isinstance(key, ec.EllipticCurvePublicKey) and kind is not None:
+            key.verify(signed, told, ec.ECDSA(kind))
+        elif isinstance(key, rsa.RSAPublicKey) and kind is not None:
+            key.verify(signed, told, padding.PKCS1v15(), kind)
+        elif isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signed, told)
+        else:
+            return False
+    except InvalidSignature:
         return False
     return True
 

@@ -14,7 +14,9 @@ The library is not constant in time: how long a hub takes may tell some five bit
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -97,7 +99,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     username: Annotated[str, Meta(min_length=1, max_length=1_024)]
     secret: Annotated[str, Meta(min_length=1, max_length=1_024)]
-    names: Annotated[tuple[Annotated[str, Meta(max_length=253)], ...], Meta(min_length=1, max_length=64)]
+    names: Annotated[tuple[Annotated[str, Meta(max_length=253)], ...], Meta(min_length=1, max_length=256)]
     port: Annotated[int, Meta(ge=1, le=65_535)]
     ca: Annotated[str, Meta(max_length=65_536)] = ""  # PEM; empty: an authority that every system knows
 
@@ -138,6 +140,22 @@ def typed(text: str) -> str:
     if len(code) != LETTERS:
         raise ValueError(f"a code has {LETTERS} letters and digits, this has {len(code)}; look at it again")
     return code
+
+
+def best_name(names: Sequence[str]) -> str:
+    """Give that of a server's names by which others reach it best: no address, as those change, and not `localhost`."""
+    hosts = [name for name in names if not (is_address(name) or name == "localhost")]
+    by_mdns = [name for name in hosts if name.endswith(".local")]
+    return next(iter(by_mdns or hosts or names))
+
+
+def is_address(name: str) -> bool:
+    """Whether it is an address and no name."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def decoded(text: bytes, kind: Any) -> Any:

@@ -17,7 +17,7 @@ from appliance.auth.pairing import Meeting, State, Window, owned_problem, topics
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
-from appliance.pact import PORT, Grant, PactError, Refusal, Request, Turned, shown
+from appliance.pact import PORT, Grant, PactError, Refusal, Request, Turned, best_name, shown
 from appliance.settings import Listener, Settings
 
 LOG = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Pairing:
             site=self._settings.site, hub=socket.gethostname(), now=self._clock(), length_s=60 * minutes
         )
         LOG.info("pairing is open for %g minutes", minutes)
-        where = f"{self._hub.names[0]}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
+        where = f"{best_name(self._hub.names)}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
         return {"key": window.key, "code": shown(window.code), "where": where, **self.told(window.key, 0)}
 
     def told(self, key: str, since: int) -> dict[str, object]:

@@ -8,7 +8,6 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from appliance import pact
@@ -187,19 +186,11 @@ def name_among(names: Sequence[str], called: str, address: str) -> str:
 
     An address only where the certificate has nothing else, as the hub may move to another.
     """
-    spoken = [name for name in names if not _is_address(name)]
-    for wanted, among in ((called.lower().removesuffix("."), spoken), (address, names if not spoken else ())):
-        if wanted in among:
-            return wanted
-    return (spoken or names)[0]
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+    asked = called.lower().removesuffix(".")
+    if asked in names and not pact.is_address(asked):
+        return asked
+    best = pact.best_name(names)
+    return address if pact.is_address(best) and address in names else best
 
 
 def reason_of(error: Exception) -> str:
