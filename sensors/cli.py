@@ -238,13 +238,18 @@ def _check(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     if arguments.json:
         facts = {"ok": True, "site": config.site, "agent": config.agent, "data_dir": str(config.data_dir)}
-        say_json({**facts, "sensors": [sensor.name for sensor in config.sensors]})
+        paired = {"paired": config.credential is not None, "ungranted": list(config.ungranted)}
+        say_json({**facts, **paired, "sensors": [sensor.name for sensor in config.sensors]})
     else:
         count = len(config.sensors)
         say(
             f"{arguments.config}: no problem found; agent {config.agent} of site {config.site} "
             f"reads {count} sensor{'' if count == 1 else 's'} for {config.endpoint}, outbox in {config.data_dir}"
         )
+        if config.ungranted:
+            say(f"the hub did not grant {', '.join(config.ungranted)}; pair anew with `sensors pair`")
+        elif config.trust is not None and not (config.credential or config.broker.username or config.broker.cert_file):
+            say("the agent has no account there; where it needs one, `sensors pair` gets it")
     return OK
 
 

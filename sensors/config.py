@@ -124,6 +124,13 @@ class SensorsConfig:
         """The authority of the hub with which it was paired."""
         return self.data_dir / f"{self.site}-{self.agent}.ca.pem"
 
+    @property
+    def ungranted(self) -> tuple[str, ...]:
+        """Topics of its sensors that it was not granted when it was paired."""
+        granted = self.credential.topics if self.credential is not None else None
+        topics = [topic for sensor in self.sensors for topic in sensor.topics(self.site)]
+        return () if granted is None else tuple(topic for topic in topics if topic not in granted)
+
 
 def load_config(path: Path) -> SensorsConfig:
     """Read the file and what it names, touching no hardware. Raises ConfigError."""

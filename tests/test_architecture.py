@@ -372,6 +372,7 @@ ARROWS = {
         "appliance.devices",
         "sensors.config",
         "sensors.credential",
+        "sensors.discovery",
         "sensors.driver",
         "sensors.drivers",
         "sensors.drivers.dht",
