@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from appliance.finding import Finding, wrong
 from sensors.config import SensorsConfig
 from sensors.discovery import SECURE, DiscoveryError
-from sensors.doctor.finding import Finding, wrong
 from sensors.endpoint import Look
 
 ABOUT = "pairing"
