@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from appliance.accounts import Accounts
 from appliance.features.web.login import Verdict, Verify, Visitor
 from appliance.features.web.pairing import Pairing
+from appliance.features.web.reload import Again
 from appliance.features.web.server import Door, WebServer
 from appliance.listeners import is_loopback
 from appliance.mqtt.types import ReasonCode
@@ -29,9 +30,9 @@ def new_page(
     control: Callable[[], SocketFile],
     history: TierReader | None,
     status: Callable[[], dict[str, object]],
+    reload: Again,
     listeners: Sequence[Encrypted],
     accounts: Accounts | None,
-    pairing: Pairing | None = None,
 ) -> WebServer:
     """Make the page's server, not yet started; who comes from another computer is asked for an account."""
     return WebServer(
@@ -42,10 +43,18 @@ def new_page(
         local=local,
         history=history,
         status=status,
+        reload=reload,
         mqtt=lambda: WebSocketLink(hub, settings.limits.max_packet_bytes),
         doors=[_door(settings, one, context, verifier(accounts)) for one, context in listeners],
-        pairing=pairing,
+        pairing=_pairing(settings, reload) if settings.accounts.managed_file else None,
     )
+
+
+def _pairing(settings: Settings, reload: Again) -> Pairing:
+    """Let agents get accounts of their own; a new one is one of the service's when it has read its accounts again."""
+    from appliance import pairing  # noqa: PLC0415 for who keeps such accounts
+
+    return pairing.Pairing(settings, reload=reload)
 
 
 def verifier(accounts: Accounts | None) -> Verify:

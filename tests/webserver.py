@@ -116,6 +116,7 @@ async def page(
     status=lambda: {"version": "test"},
     doors=(),
     pairing=None,
+    reload=None,
     **limits,
 ):
     async with loopback(**limits) as server:
@@ -128,6 +129,7 @@ async def page(
             local=local,
             history=None if history is None else TierReader(history),
             status=status,
+            reload=reload,
             mqtt=lambda: WebSocketLink(server.hub, server.broker._limits.max_packet_bytes),
             doors=doors,
             pairing=pairing,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from appliance import build
 from appliance.cli import (
     backup,
+    devices,
     doctor,
     export,
     forget,
@@ -48,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"appliance {build.version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (service, setup, doctor, passwd, pair, status, forget, history, prove, export, backup, mqtt):
+    for group in (service, setup, doctor, passwd, devices, pair, status, forget, history, prove, export, backup, mqtt):
         group.add_commands(commands)
     return parser
 
