@@ -20,6 +20,7 @@ class Middle:
         self._meddle = meddle or (lambda _path, body: body)
         self._twist = twist or (lambda _path, body: body)
         self._impersonate = impersonate  # answers by itself: (path, body) -> (status, body)
+        self._tasks = []
         self.port = 0
 
     @asynccontextmanager
@@ -30,9 +31,19 @@ class Middle:
             yield self
         finally:
             server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await server.wait_closed()
 
     async def _serve(self, reader, writer):
+        self._tasks.append(asyncio.current_task())
+        try:
+            await self._answer(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _answer(self, reader, writer):
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head, body = await _message(reader)
@@ -40,9 +51,6 @@ class Middle:
                 status, answer = await self._answered(path, body)
                 writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(answer), answer))
                 await writer.drain()
-        writer.close()
-        with suppress(ConnectionError, ssl.SSLError):
-            await writer.wait_closed()
 
     async def _answered(self, path, body):
         if self._impersonate is not None:
