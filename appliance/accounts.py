@@ -4,9 +4,9 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from appliance.auth.acl import Acl
+from appliance.auth.acl import Acl, Granted
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.roles import filter_problem
 from appliance.config import ConfigError, Document, SettingError, read_text
@@ -18,12 +18,59 @@ if TYPE_CHECKING:
     from appliance.auth.passwords import Passwords
 
 
-@dataclass(frozen=True, slots=True)
+class Files(NamedTuple):
+    """What the files say."""
+
+    users: Mapping[str, str]  # of the password file, with their hashes
+    rules: Sequence[Rule]
+    managed: "Mapping[str, Account]"
+    judged: frozenset[str]  # users of the password file whom the rules knew of
+
+    def identities(self) -> dict[str, tuple[object, ...]]:
+        """Say who each user is: with another answer it is somebody else under the same name."""
+        managed: dict[str, tuple[object, ...]] = {
+            name: (one.password, one.site, one.agent, one.role == "device") for name, one in self.managed.items()
+        }
+        return {name: (encoded,) for name, encoded in self.users.items()} | managed
+
+
+class Change(NamedTuple):
+    """What reading the files again has brought, as user names."""
+
+    ousted: frozenset[str]  # whose accounts are gone, or somebody else's by now
+    changed: frozenset[str]  # whose rights are others
+    new: frozenset[str]
+
+
+@dataclass(slots=True)
 class Accounts:
-    """Answers both questions for a running service."""
+    """Answers both questions for a running service. `renew` changes the answers, and who asks need not know."""
 
     passwords: "Passwords"
     acl: Acl
+    files: Files
+    site: str
+
+    def rights(self, username: str | None, client_id: str) -> Granted:
+        """Give what the user may do as this client, by the present rules."""
+        return self.acl.rights(username, client_id)
+
+    def renew(self, files: Files) -> Change:
+        """Go by these files from now on."""
+        before, now = self.files.identities(), files.identities()
+        acl = _acl(files, self.site, anonymous=self.acl.knows(None))
+        change = Change(
+            frozenset(name for name, identity in before.items() if now.get(name) != identity),
+            frozenset(
+                name
+                for name in before.keys() & now.keys()
+                if not acl.rights(name, "").same_as(self.acl.rights(name, ""))
+            ),
+            frozenset(now.keys() - before.keys()),
+        )
+        self.files, self.acl = files, acl
+        self.passwords.renew(_hashes(files))
+        return change
 
 
 def load_accounts(settings: AccountSettings, site: str) -> Accounts | None:
@@ -34,40 +81,59 @@ def load_accounts(settings: AccountSettings, site: str) -> Accounts | None:
         if settings.anonymous is False:
             raise _error("anonymous", "false without passwords lets nobody in", "set password_file or managed_file too")
         return None
-    users: dict[str, str] = {}
-    rules: list[Rule] = []
-    managed: dict[str, Account] = {}
+    from appliance.auth.passwords import Passwords  # noqa: PLC0415 memory that a service without accounts can spare
+
+    files, faults = read_again(settings, Files({}, [], {}, frozenset()))
+    if faults:
+        raise faults[0]
+    anonymous = settings.anonymous or False
+    passwords = Passwords(_hashes(files), anonymous=anonymous)
+    return Accounts(passwords, _acl(files, site, anonymous=anonymous), files, site)
+
+
+def read_again(settings: AccountSettings, last: Files) -> tuple[Files, list[ConfigError]]:
+    """Read all files; for one that is bad stands what it said `last`, and what is wrong with it is told.
+
+    A name in both files of accounts stays what it was, and is nobody where it was none.
+    """
+    users, rules, managed, judged = last
+    faults: list[ConfigError] = []
     if settings.password_file:
-        with _named("password_file"):
+        with _kept("password_file", faults):
             users = load_users(Path(settings.password_file))
-    if settings.rules_file:
-        with _named("rules_file"):
-            rules = load_rules(Path(settings.rules_file), users)
     if settings.managed_file:
-        with _named("managed_file"):
+        with _kept("managed_file", faults):
             managed = load_managed(Path(settings.managed_file))
-    return assembled(settings, site, users, rules, managed)
-
-
-def assembled(
-    settings: AccountSettings,
-    site: str,
-    users: Mapping[str, str],
-    rules: Sequence[Rule],
-    managed: "Mapping[str, Account]",
-) -> Accounts:
-    """Put together what the files say; ConfigError where a name stands in both files of accounts."""
-    from appliance.auth.managed import grants  # noqa: PLC0415 memory that a service without accounts can spare
-    from appliance.auth.passwords import Passwords  # noqa: PLC0415 likewise
-
     for name in sorted(users.keys() & managed.keys()):
         cure = "remove one of the two, with `appliance passwd --delete` or `appliance devices remove`"
-        raise _error("managed_file", f"{name[:80]!r} has an account here and one in the password file", cure)
-    hashes = {**users, **{name: account.password for name, account in managed.items()}}
-    anonymous = settings.anonymous or False
-    granted = {name: grants(account, site) for name, account in managed.items()}
-    who = frozenset([*hashes, None] if anonymous else hashes)
-    return Accounts(Passwords(hashes, anonymous=anonymous), Acl(rules, granted, site=site, users=who))
+        problem = f"{name[:80]!r} has an account here and one in the password file"
+        faults.append(_error("managed_file", problem, cure))
+        if name not in last.users:
+            users = {one: encoded for one, encoded in users.items() if one != name}
+        if name not in last.managed:
+            managed = {one: account for one, account in managed.items() if one != name}
+    if not settings.rules_file:
+        judged = frozenset(users)
+    else:
+        with _kept("rules_file", faults):
+            rules = load_rules(Path(settings.rules_file), users)
+            judged = frozenset(users)
+    return Files(users, rules, managed, judged), faults
+
+
+def _hashes(files: Files) -> dict[str, str]:
+    return {**files.users, **{name: account.password for name, account in files.managed.items()}}
+
+
+def _acl(files: Files, site: str, *, anonymous: bool) -> Acl:
+    from appliance.auth.managed import grants  # noqa: PLC0415 as above
+
+    granted = {name: grants(account, site) for name, account in files.managed.items()}
+    # A user whom the last good rules did not know of has no rights rather than all.
+    who: set[str | None] = {*files.managed, *(files.users.keys() & files.judged)}
+    if anonymous:
+        who.add(None)
+    return Acl(files.rules, granted, site=site, users=who)
 
 
 def load_users(path: Path) -> dict[str, str]:
@@ -117,6 +183,16 @@ def load_rules(path: Path, users: Mapping[str, str]) -> list[Rule]:
 def _check_filter(document: Document, key_path: tuple[str, int, str, int], topic_filter: str) -> None:
     if problem := filter_problem(topic_filter, may_be_servers=key_path[2] == "subscribe"):
         raise document.error(key_path, problem, "write a topic filter such as home/kitchen/#")
+
+
+@contextmanager
+def _kept(key: str, faults: list[ConfigError]) -> Generator[None]:
+    """Note what is wrong with a file, for what it said before to stay."""
+    try:
+        with _named(key):
+            yield
+    except ConfigError as error:
+        faults.append(error)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from appliance.devices import AVAILABILITY, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
 from appliance.features.sys_topics import SysTopics
-from appliance.listeners import faults, url
+from appliance.listeners import faults, is_outer, url
 from appliance.memory import give_back, share_arenas
 from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
@@ -43,6 +43,7 @@ from appliance.store.database import StoreError
 
 if TYPE_CHECKING:
     from appliance.devices import Device
+    from appliance.features.mdns import Announcer
     from appliance.features.recorder import Recorder
     from appliance.keeping import Keeping
 
@@ -64,6 +65,7 @@ class Service:
         self._broker: Broker | None = None
         self._local: LocalClient | None = None
         self._accounts: Accounts | None = None
+        self._announcer: Announcer | None = None
 
     async def start(self, parts: AsyncExitStack) -> None:
         """Start every part and put the way to stop it on the stack; CommandError."""
@@ -82,7 +84,8 @@ class Service:
             journal=journal,
             classify=recorder.classify if recorder else unclassified,
             inspect=recorder.inspect if recorder else uninspected,
-            authorize=accounts.acl.rights if accounts else all_rights,
+            authorize=accounts.rights if accounts else all_rights,
+            site=settings.site,
         )
         self._broker = broker
         hub = Hub(broker, accounts.passwords if accounts else None)
@@ -127,6 +130,8 @@ class Service:
                 with explained_listener(number, one):
                     await self._open_mqtt(hub, one, context, parts)
         self.listeners = tuple(map(url, settings.listener))
+        if settings.mdns.enabled and any(map(is_outer, settings.listener)):
+            self._announce(parts)
         if journal is not None:
             journal.begin()
 
@@ -148,6 +153,15 @@ class Service:
             )
             parts.callback(encrypted.close)
 
+    def _announce(self, parts: AsyncExitStack) -> None:
+        """Announce the listeners; who heard of them hears that they go before they do."""
+        from appliance.features.mdns import Announcer  # noqa: PLC0415 for who is on the network
+
+        announcer = Announcer(self.settings.listener, site=self.settings.site, version=__version__)
+        announcer.start()
+        parts.push_async_callback(within, STOP_S, announcer.stop)
+        self._announcer = announcer
+
     def _recorder(self, learn: "Callable[[Device], None]") -> "Recorder":
         from appliance.features.recorder import Recorder  # noqa: PLC0415 for who records
 
@@ -168,6 +182,7 @@ class Service:
             "mqtt": None if self.mqtt_port is None else f"{self.settings.mqtt.address}:{self.mqtt_port}",
             "web": None if self.web_port is None else f"{self.settings.web.address}:{self.web_port}",
             "listeners": list(self.listeners),
+            "mdns": None if self._announcer is None else self._announcer.status(),
             "agents": self.agents(),
             "clients_now": stats.clients_now,
             "sessions_now": stats.sessions_now,

@@ -36,6 +36,11 @@ def is_loopback(address: str) -> bool:
     return found.is_loopback
 
 
+def is_outer(listener: Listener) -> bool:
+    """Whether other computers can reach the listener."""
+    return not listener.path and not is_loopback(listener.address)
+
+
 def place(address: str, port: int) -> str:
     """Write address and port as people do."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

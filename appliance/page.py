@@ -4,9 +4,10 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from appliance.accounts import Accounts
-from appliance.features.web.login import Verdict, Verify
+from appliance.features.web.login import Verdict, Verify, Visitor
 from appliance.features.web.server import Door, WebServer
 from appliance.listeners import is_loopback
+from appliance.mqtt.types import ReasonCode
 from appliance.net.hub import Hub
 from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
@@ -46,10 +47,16 @@ def new_page(
 def verifier(accounts: Accounts | None) -> Verify:
     """Give what judges those who log in."""
 
-    async def verify(username: str, password: str, peer: str) -> Verdict:
-        if accounts is None or not await accounts.passwords.verify(username, password, peer):
+    async def verify(username: str, password: str, peer: str) -> Visitor | Verdict:
+        if accounts is None:
             return Verdict.WRONG
-        return Verdict.WELCOME if accounts.acl.rights(username, "").reads_everything else Verdict.HAS_RULES
+        reason = await accounts.passwords.verify(username, password, peer)
+        if reason is not ReasonCode.SUCCESS:
+            return Verdict.BUSY if reason is ReasonCode.SERVER_BUSY else Verdict.WRONG
+        rights = accounts.acl.rights(username, "")
+        if not rights.reads_everything:
+            return Verdict.HAS_RULES
+        return Visitor(username, rights.may_publish, may_forget=rights.publishes_everything)
 
     return verify
 

@@ -289,6 +289,15 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return bool(self.password_file or self.managed_file)
 
 
+class Mdns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How others on the network find this hub."""
+
+    enabled: Annotated[
+        bool,
+        Meta(description="Whether listeners beyond this computer are announced, so that agents and people find them."),
+    ] = True
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration of the service."""
 
@@ -304,6 +313,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listener: Annotated[
         tuple[Listener, ...], Meta(max_length=64, description="Further places to listen, one table each.")
     ] = ()
+    mdns: Annotated[Mdns, Meta(description="How others on the network find this hub.")] = Mdns()
     limits: Annotated[Limits, Meta(description="What one client, and all of them together, may cost.")] = Limits()
     store: Annotated[Store, Meta(description="What outlives the service.")] = Store()
     history: Annotated[History, Meta(description="What is written down.")] = History()

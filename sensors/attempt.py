@@ -10,6 +10,7 @@ from sensors.trust import TrustError
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
+    from paho.mqtt.properties import Properties
 
 CONNECT_TIMEOUT_S = 5.0  # for TCP, each address, and again for TLS
 
@@ -53,7 +54,9 @@ class Attempt:
             try:
                 client = self._make_client(place)
                 # A session of its own each time: commands given while we were away are not obeyed late.
-                client.connect(place.address, place.port, end.keep_alive_s, clean_start=True)
+                client.connect(
+                    place.address, place.port, end.keep_alive_s, clean_start=True, properties=_introduction(end.site)
+                )
             except (OSError, ValueError, TrustError) as error:  # ValueError: a host name that cannot be one
                 if place.found or not self.why:  # that there is none on this computer either is no news
                     self.why = trouble + end.explained(place, error)
@@ -76,3 +79,15 @@ class Attempt:
         if end.trust is not None:
             client.tls_set_context(end.trust.context(place.name))  # read anew: certificates are renewed
         return client
+
+
+def _introduction(site: str) -> "Properties | None":
+    """Name our site: a hub answers with its own."""
+    if not site:
+        return None
+    from paho.mqtt.packettypes import PacketTypes  # noqa: PLC0415 loaded with the client
+    from paho.mqtt.properties import Properties  # noqa: PLC0415
+
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.UserProperty = [("site", site)]
+    return properties

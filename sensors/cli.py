@@ -298,19 +298,9 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def _log_to_stderr(*, verbose: bool, begin: str = "") -> None:
-    """Log lines for people, each behind `begin`; for the journal with the priority that it understands."""
+    """Log lines for people, each behind `begin`, or to the journal."""
     import logging  # noqa: PLC0415
 
-    priorities = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+    from appliance import logs  # noqa: PLC0415
 
-    class Journal(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return f"<{priorities.get(record.levelno, 6)}>{super().format(record)}"
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        Journal("%(message)s")
-        if os.environ.get("JOURNAL_STREAM")
-        else logging.Formatter(f"{begin}sensors: %(message)s")
-    )
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    logs.begin(logging.DEBUG if verbose else logging.INFO, "sensors", f"{begin}sensors: %(message)s")

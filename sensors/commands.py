@@ -108,5 +108,6 @@ class Commands:
         if why not in said and len(said) < MOST_REASONS:
             said.add(why)
             shown = quoted(payload)
-            log.warning("%s: %s", topic, why if why.startswith(shown) else f"{shown}: {why}")
+            about = {"MQTT_TOPIC": topic, "SENSOR": sensor.name, "CAUSE": why}
+            log.warning("%s: %s", topic, why if why.startswith(shown) else f"{shown}: {why}", extra=about)
         self._tell(topic, payload, why)

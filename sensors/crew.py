@@ -331,7 +331,7 @@ class Crew:
 
     def _fine(self, sensor: Sensor) -> None:
         if self._said.pop(sensor.name, None) is not None:
-            log.info("sensor %s works again", sensor.name)
+            log.info("sensor %s works again", sensor.name, extra={"SENSOR": sensor.name})
         if sensor.standing.succeeded():
             self._listener.turned(sensor)
 
@@ -344,11 +344,12 @@ class Crew:
         """Count a failure and tell of it, whatever becomes of the next read."""
         if self._said.get(sensor.name) != error.cause:
             self._said[sensor.name] = error.cause
-            log.warning("sensor %s (%s): %s", sensor.name, sensor.config.keys.kind, error)
+            about = {"SENSOR": sensor.name, "CAUSE": error.cause}
+            log.warning("sensor %s (%s): %s", sensor.name, sensor.config.keys.kind, error, extra=about)
         sensor.forget_states()
         if sensor.standing.failure(error, final=final):
             sensor.forget_past()
-            log.warning("sensor %s is offline", sensor.name)
+            log.warning("sensor %s is offline", sensor.name, extra={"SENSOR": sensor.name, "CAUSE": error.cause})
             self._listener.turned(sensor)
 
     def _close(self, sensor: Sensor, *, forget: bool = False) -> threading.Thread | None:
@@ -384,4 +385,4 @@ def _close_driver(name: str, driver: Driver) -> None:
     try:
         driver.close()
     except Exception as error:  # noqa: BLE001 a driver's bug must not stop the others from being closed
-        log.warning("sensor %s could not be closed: %s", name, as_sensor_error(error))
+        log.warning("sensor %s could not be closed: %s", name, as_sensor_error(error), extra={"SENSOR": name})

@@ -11,6 +11,7 @@ from sensors.trust import Trust, TrustError
 USUAL_PORT = 1883
 USUAL_TLS_PORT = 8883
 LOOPBACK = "127.0.0.1"
+MOST_SITE = 64  # characters of what a broker says is its site
 
 Look = Callable[[str, str], Sequence[Found]]
 """Looks for what is announced as a service, for a site; DiscoveryError."""
@@ -111,6 +112,15 @@ class Endpoint:
             case OSError():
                 return f"{place} cannot be reached: {error.strerror or error}"
         return f"{place} cannot be reached: {error}"
+
+    def strayed(self, place: Place, site: str) -> str:
+        """Say what comes of it that the broker serves another site than ours, and the cure; empty where it does not."""
+        if not site or not self.site or site == self.site or not site.isprintable():
+            return ""
+        return (
+            f"{place} is the hub of site {site[:MOST_SITE]}, whose page and history leave out what this agent of site "
+            f'{self.site} publishes; set site = "{site[:MOST_SITE]}", or broker.host to the hub of {self.site}'
+        )
 
     def ended_early(self, place: Place) -> str:
         """Say what may be wrong where a connection ends before the broker has answered."""

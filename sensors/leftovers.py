@@ -124,7 +124,8 @@ class Leftovers:
         self._leaving.discard(topic)
         if reason_code < REFUSED:
             self._forget(topic)
-            log.info("%s: cleared; no sensor of agent %s publishes there any more", topic, self._topics.agent)
+            words = "%s: cleared; no sensor of agent %s publishes there any more"
+            log.info(words, topic, self._topics.agent, extra={"MQTT_TOPIC": topic})
             return
         self._given_up.add(topic)
         log.warning(
@@ -134,6 +135,7 @@ class Leftovers:
             self._topics.agent,
             NEVER_TAKEN[reason_code],
             topic,
+            extra={"MQTT_TOPIC": topic},
         )
 
     def _left(self, topic: str, reason_code: int) -> None:

@@ -100,6 +100,7 @@ class Link:
         self._in_flight: dict[int, tuple[int, ...]] = {}
         self._queue: deque[_Message] = deque()
         self._subscribing: dict[int, tuple[str, ...]] = {}
+        self.strayed = ""  # what is wrong with the site that the broker says it serves; as the last one said
         self.up = False
         self.heard_at = 0.0  # the broker's last word: a cable that was pulled is noticed late
         self.window = WINDOW
@@ -209,7 +210,8 @@ class Link:
         fits = len(topic) + len(payload) + PACKET_OVERHEAD_BYTES <= self._most_bytes
         if not fits and topic not in self._too_large:
             self._too_large.add(topic)
-            log.warning("%s: %d bytes are more than the broker takes; not sent", topic, len(payload))
+            about = {"MQTT_TOPIC": topic}
+            log.warning("%s: %d bytes are more than the broker takes; not sent", topic, len(payload), extra=about)
         return fits
 
     def subscribe(self, topics: Sequence[str]) -> None:
@@ -343,10 +345,20 @@ class Link:
             self._lost(f"{self.place} refuses the connection ({said}); {what_to_do}", REFUSED_WAIT_S)
             return
         self.up = True
+        self._hear_site(getattr(properties, "UserProperty", ()))
         self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
         self._most_bytes = getattr(properties, "MaximumPacketSize", LARGEST_PACKET_BYTES)
         self.max_packet_bytes = min(MAX_PACKET_BYTES, self._most_bytes)
         self._handler.connected()
+
+    def _hear_site(self, said: Sequence[tuple[str, str]]) -> None:
+        """Say once where a hub serves another site than ours; a broker of others says none."""
+        site = next((value for name, value in said if name == "site"), "")
+        strayed = self._endpoint.strayed(self.place, site)
+        if strayed != self.strayed:
+            self.strayed = strayed
+            if strayed:
+                log.warning("%s", strayed)
 
     def _on_disconnect(self, _client: "Client", _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
         where = self.place

@@ -201,7 +201,8 @@ class Sender:
         self._most = BACKLOG_READINGS
         if entry.topic not in self._too_large_said:
             self._too_large_said.add(entry.topic)
-            log.warning("a reading of %s is %s; it is set aside and counted", entry.topic, TOO_LARGE)
+            about = {"MQTT_TOPIC": entry.topic}
+            log.warning("a reading of %s is %s; it is set aside and counted", entry.topic, TOO_LARGE, extra=about)
 
 
 class BacklogEntry(msgspec.Struct, frozen=True):

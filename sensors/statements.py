@@ -66,7 +66,8 @@ class Statements:
             self._again_at = now + (AGAIN_AFTER_S if reason_code == QUOTA_EXCEEDED else REFUSED_WAIT_S)
             if topic not in self._refused:
                 self._refused.add(topic)
-                log.warning("%s: the broker does not take it now (reason code 0x%02X)", topic, reason_code)
+                words = "%s: the broker does not take it now (reason code 0x%02X)"
+                log.warning(words, topic, reason_code, extra={"MQTT_TOPIC": topic})
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to say again; never without a connection, the next one begins anew."""

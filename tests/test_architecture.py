@@ -29,6 +29,7 @@ ARROWS = {
         "appliance.devices",
         "appliance.exits",
         "appliance.listeners",
+        "appliance.logs",
         "appliance.mqtt",
         "appliance.net",
         "appliance.places",
@@ -59,6 +60,7 @@ ARROWS = {
         "appliance.features.doorbell",
         "appliance.features.failing",
         "appliance.features.gaps",
+        "appliance.features.mdns",
         "appliance.features.recorder",
         "appliance.features.sys_topics",
         "appliance.keeping",
@@ -85,6 +87,7 @@ ARROWS = {
         "appliance.accounts",
         "appliance.features.web",
         "appliance.listeners",
+        "appliance.mqtt",
         "appliance.net",
         "appliance.settings",
         "appliance.store",
@@ -94,6 +97,12 @@ ARROWS = {
     "appliance.features.doorbell": {"appliance.net"},
     "appliance.features.failing": {"appliance.broker", "appliance.devices", "appliance.store"},
     "appliance.features.gaps": {"appliance.broker", "appliance.devices", "appliance.store"},
+    "appliance.features.mdns": {
+        "appliance.hostname",
+        "appliance.interfaces",
+        "appliance.listeners",
+        "appliance.settings",
+    },
     "appliance.features.recorder": {
         "appliance.broker",
         "appliance.devices",
@@ -131,7 +140,10 @@ ARROWS = {
     "appliance.control": {"appliance.places"},
     "appliance.devices": set(),
     "appliance.exits": set(),
+    "appliance.hostname": set(),
+    "appliance.interfaces": set(),
     "appliance.listeners": {"appliance.settings"},
+    "appliance.logs": set(),
     "appliance.memory": set(),
     "appliance.notify": set(),
     "appliance.pem": set(),
@@ -158,6 +170,7 @@ ARROWS = {
     "sensors.cli": {
         "appliance",
         "appliance.config",
+        "appliance.logs",
         "sensors.agent",
         "sensors.catalogue",
         "sensors.config",
@@ -381,6 +394,7 @@ LIBRARIES = {
     "argon2": {"appliance.auth"},
     "board": {"sensors.hw"},
     "gpiozero": {"sensors.hw"},
+    "ifaddr": {"appliance.interfaces"},
     "lgpio": {"sensors.hw"},
     "msgspec": {
         "appliance.auth",
@@ -416,10 +430,10 @@ LIBRARIES = {
     "paho": {"appliance.cli", "sensors.attempt", "sensors.link"},
     "sqlite_utils": {"appliance.store"},
     "starlette": {"appliance.features.web"},
-    "systemd": {"appliance.notify"},
+    "systemd": {"appliance.logs", "appliance.notify"},
     "uvicorn": {"appliance.features.web"},
     "websockets": {"appliance.net"},
-    "zeroconf": {"sensors.discovery"},
+    "zeroconf": {"appliance.features.mdns", "sensors.discovery"},
 }
 
 # Modules that read no clock, open nothing and wait for nobody: what of the standard library they may use.

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from weakref import WeakValueDictionary
 
 from appliance.auth.roles import CLIENT, Grants, filled_in, of_role
+from appliance.broker.rights import Rights
 from appliance.mqtt.topics import matches, overlaps
 from appliance.settings import Rule
 
@@ -29,6 +30,13 @@ class Granted:
         """Whether the filter and some rule have a topic in common."""
         return self._read.meet(topic_filter)
 
+    def same_as(self, other: Rights) -> bool:
+        """Whether these name the same topics as the others."""
+        if not isinstance(other, Granted):
+            return False
+        mine, others = (self._publish, self._read), (other._publish, other._read)  # noqa: SLF001 of its own kind
+        return all(one.names() == another.names() for one, another in zip(mine, others, strict=True))
+
     @property
     def publishes_everything(self) -> bool:
         """Whether every topic may be published to; nobody publishes to $ topics."""
@@ -50,6 +58,9 @@ class _Filters:
         self._patterns = tuple(one for one in every if "+" in one or "#" in one)
         self._exact = frozenset(every) - frozenset(self._patterns)
         self.everything = "#" in every  # but for $ topics, [MQTT-4.7.2-1]
+
+    def names(self) -> frozenset[str]:
+        return self._exact.union(self._patterns)
 
     def take_in(self, topic: str) -> bool:
         if self.everything and topic[0] != "$":

@@ -8,7 +8,8 @@ from typing import Literal
 import msgspec
 
 from appliance.auth import password_file
-from appliance.auth.password_file import cost, name_problem
+from appliance.auth.hashes import is_argon2id
+from appliance.auth.password_file import name_problem
 from appliance.auth.roles import Grants, filter_problem, of_role
 from appliance.settings import LEVEL_PATTERN, Role
 
@@ -81,7 +82,7 @@ def grants(account: Account, site: str = "home") -> Grants:
 
 def account_problem(account: Account) -> str:
     """Say why there cannot be such an account; empty when there can."""
-    if cost(account.password) is None:
+    if not is_argon2id(account.password):
         return "its password is not an argon2id hash"
     for key, level in (("site", account.site), ("agent", account.agent)):
         if level and (len(level) > 64 or not re.match(LEVEL_PATTERN, level)):

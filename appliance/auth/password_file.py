@@ -1,28 +1,16 @@
-"""The file of users and their passwords: one `name:$argon2id$…` a line. Blank lines and # in front mean nothing."""
+"""The file of users and their passwords: one `name:$argon2id$…` a line, or one of Mosquitto's hashes.
 
-import base64
-import binascii
+Blank lines and those with # in front mean nothing.
+"""
+
 import fcntl
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+
+from appliance.auth.hashes import cost
 
 MAX_NAME_BYTES = 256
-HASH = re.compile(
-    r"\$argon2id\$v=19\$m=(?P<m>\d{1,7}),t=(?P<t>\d{1,2}),p=(?P<p>\d{1,2})"
-    r"\$(?P<salt>[A-Za-z0-9+/]{11,86})\$(?P<hash>[A-Za-z0-9+/]{22,86})"
-)
-MOST = {"m": 262_144, "t": 16, "p": 8}  # KiB, passes, lanes: what checking one password may cost us
-
-
-class Cost(NamedTuple):
-    """What it takes to check a password."""
-
-    memory_kib: int
-    passes: int
-    lanes: int
 
 
 class BadPasswordFile(Exception):
@@ -45,28 +33,12 @@ def parse(text: str) -> dict[str, str]:
         name, colon, encoded = entry.partition(":")
         problem = name_problem(name) if colon else "not name:hash"
         if problem or cost(encoded) is None:
-            problem = problem or "not an argon2id hash such as `appliance passwd` makes"
+            problem = problem or "not a hash such as `appliance passwd` or mosquitto_passwd makes"
             raise BadPasswordFile(number, problem, "make the line with `appliance passwd`, or remove it")
         if name in users:
             raise BadPasswordFile(number, "this user stands here a second time", "keep one of the two lines")
         users[name] = encoded
     return users
-
-
-def cost(encoded: str) -> Cost | None:
-    """Give what checking a password against this hash costs; None when it is no hash, or one that costs too much."""
-    found = HASH.fullmatch(encoded)
-    if found is None:
-        return None
-    memory, passes, lanes = (int(found[name]) for name in "mtp")
-    if not (1 <= passes <= MOST["t"] and 1 <= lanes <= MOST["p"] and 8 * lanes <= memory <= MOST["m"]):
-        return None
-    try:
-        for part in (found["salt"], found["hash"]):
-            base64.b64decode(part + "=" * (-len(part) % 4), validate=True)
-    except binascii.Error:
-        return None
-    return Cost(memory, passes, lanes)
 
 
 def name_problem(name: str) -> str:

@@ -1,20 +1,19 @@
 """Who may come in: names and passwords against the file's hashes, one at a time, in a thread of its own."""
 
 import asyncio
-import base64
 import contextlib
 import hashlib
 import hmac
 import secrets
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
+from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-from appliance.auth.password_file import Cost, cost
+from appliance.auth.hashes import Cost, cost, is_right_of_mosquitto, of_nobody
 from appliance.auth.turns import Turns
 from appliance.broker import peer as peers
 from appliance.mqtt.types import ReasonCode
@@ -30,18 +29,27 @@ def hashed(password: bytes) -> str:
 
 def is_right(encoded: str, password: bytes) -> bool:
     """Whether this is the password. Slow on purpose."""
+    if not encoded.startswith("$argon2id$"):
+        return is_right_of_mosquitto(encoded, password)
     try:
         return PasswordHasher().verify(encoded, password)  # the cost stands in the hash
     except VerifyMismatchError:
         return False
 
 
-def hash_of_nobody(users: Mapping[str, str]) -> str:
-    """Give a hash that no password has, as costly to check as most of the users': who asks for nobody waits as long."""
-    costs = Counter(cost(encoded) or COST for encoded in users.values())
-    memory, passes, lanes = costs.most_common(1)[0][0] if costs else COST
-    salt, digest = (base64.b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (16, 32))
-    return f"$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${digest}"
+MOST_KNOWN = 1_024  # users at addresses that are known again
+FREE_MISSES = 5  # other passwords that one of them may say before it has to prove itself anew
+
+
+class _Entry(NamedTuple):
+    encoded: str
+    cost: Cost
+
+
+@dataclass(eq=False, slots=True)
+class _Known:
+    digest: bytes  # of the password that was right
+    misses: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -50,13 +58,15 @@ class _Question:
     password: bytes
     digest: bytes
     answer: asyncio.Future[ReasonCode]
+    entry: _Entry | None = None  # of the user, when the password was checked
 
 
 class Passwords:
     """Answers whether clients are who they say. For one event loop.
 
     A password that was right is known again by a keyed digest in memory, so that those who belong here come back
-    at once, however many guess at the same time.
+    at once, however many guess at the same time. It is known from its own address only, and after a few others from
+    there no more: or who guesses could try as many as it can send.
     """
 
     def __init__(
@@ -67,13 +77,14 @@ class Passwords:
         clock: Callable[[], float] = monotonic,
         check: Callable[[str, bytes], bool] = is_right,
     ) -> None:
-        self._users = dict(users)
-        self._nobody = hash_of_nobody(users)
+        self._users: dict[str, _Entry] = {}
+        self._nobodies: dict[Cost, str] = {}
+        self._known: dict[tuple[str, str], _Known] = {}  # user and address; the oldest first
+        self.renew(users)
         self._anonymous = anonymous
         self._clock = clock
         self._check = check
         self._key = secrets.token_bytes(32)
-        self._known: dict[str, bytes] = {}  # user -> digest of the password that was right
         self._turns: Turns[_Question] = Turns()
         self._joined = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -86,9 +97,21 @@ class Passwords:
             return ReasonCode.SUCCESS if welcome else ReasonCode.NOT_AUTHORIZED
         return await self._ask(username, password or b"", peer)
 
-    async def verify(self, username: str, password: str, peer: str) -> bool:
-        """Whether this user has this password; False too when too many from there ask at once."""
-        return await self._ask(username, password.encode(errors="replace"), peer) is ReasonCode.SUCCESS
+    async def verify(self, username: str, password: str, peer: str) -> ReasonCode:
+        """Give SUCCESS where this user has this password, SERVER_BUSY where too many from there ask at once."""
+        return await self._ask(username, password.encode(errors="replace"), peer)
+
+    def renew(self, users: Mapping[str, str]) -> None:
+        """Go by these hashes from now on. Whose hash is another or none any more is not known again.
+
+        Who has guessed wrong before is remembered.
+        """
+        before = self._users
+        self._users = {name: _Entry(encoded, cost(encoded) or COST) for name, encoded in users.items()}
+        costs = {entry.cost for entry in self._users.values()} or {COST}
+        self._nobodies = {like: of_nobody(like) for like in sorted(costs)}
+        for whose in [whose for whose in self._known if before[whose[0]] != self._users.get(whose[0])]:
+            del self._known[whose]
 
     async def close(self) -> None:
         """Answer no more."""
@@ -99,18 +122,26 @@ class Passwords:
 
     async def _ask(self, username: str, password: bytes, peer: str) -> ReasonCode:
         digest = hashlib.blake2b(password, key=self._key).digest()
-        if hmac.compare_digest(self._known.get(username, b""), digest):
-            return ReasonCode.SUCCESS
+        source = peers.source(peer)
+        known = self._known.get((username, source))
+        if known is not None:
+            if hmac.compare_digest(known.digest, digest):
+                return ReasonCode.SUCCESS
+            known.misses += 1
+            if known.misses >= FREE_MISSES:
+                del self._known[username, source]
         loop = asyncio.get_running_loop()
         question = _Question(username, password, digest, loop.create_future())
-        source = peers.source(peer)
         if not self._turns.join(source, question):
             return ReasonCode.SERVER_BUSY
         self._joined.set()
         if self._worker is None:
             self._worker = loop.create_task(self._work())
         try:
-            return await question.answer
+            answer = await question.answer
+            if answer is ReasonCode.SUCCESS and self._users.get(username) != question.entry:
+                return ReasonCode.BAD_USER_NAME_OR_PASSWORD  # it was right, but not any more
+            return answer
         finally:
             self._turns.leave(source, question)  # whoever is gone keeps nobody waiting
 
@@ -129,16 +160,32 @@ class Passwords:
             self._worker = None
 
     async def _answer(self, source: str, question: _Question) -> None:
-        encoded = self._users.get(question.username, self._nobody)
+        question.entry = entry = self._users.get(question.username)
+        known = self._known.get((question.username, source))
         try:
-            right = await asyncio.to_thread(self._check, encoded, question.password)
+            right = known is not None and hmac.compare_digest(known.digest, question.digest)  # since it lined up
+            right = right or await asyncio.to_thread(self._compare, entry, question.password, self._nobodies)
         except Exception as error:  # noqa: BLE001 whoever asks must be answered; it is told that we failed
             if not question.answer.done():
                 question.answer.set_exception(error)
             return
-        if right:
-            self._known[question.username] = question.digest
-        else:
+        if not right:
             self._turns.wrong(source, self._clock())
+        elif self._users.get(question.username) == entry:
+            self._remember(question, source)
         if not question.answer.done():
             question.answer.set_result(ReasonCode.SUCCESS if right else ReasonCode.BAD_USER_NAME_OR_PASSWORD)
+
+    def _remember(self, question: _Question, source: str) -> None:
+        self._known.pop((question.username, source), None)
+        while len(self._known) >= MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[question.username, source] = _Known(question.digest)
+
+    def _compare(self, entry: _Entry | None, password: bytes, nobodies: Mapping[Cost, str]) -> bool:
+        """Check one hash of each cost that a user has, whoever asks: so that the time tells nothing of a name."""
+        right = False
+        for like, nobody in nobodies.items():
+            own = entry is not None and entry.cost == like
+            right |= self._check(entry.encoded if entry is not None and own else nobody, password) and own
+        return right

@@ -23,6 +23,7 @@ from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Inspect, Journal, NoJournal, RouteFlag, uninspected
 from appliance.broker.records import Unsubscribed
 from appliance.broker.restoring import LeftOut, amend, restore
+from appliance.broker.revoking import IsOusted, Revoking
 from appliance.broker.rights import Authorize, Rights, all_rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
@@ -64,6 +65,7 @@ class Broker:
         classify: Classify = lambda _topic: RouteFlag.NONE,
         inspect: Inspect = uninspected,
         authorize: Authorize = all_rights,
+        site: str = "",
     ) -> None:
         self.effects: list[Effect] = []
         self.stats = Stats()
@@ -96,6 +98,10 @@ class Broker:
             self.stats,
             next_client_id,
             authorize,
+            site,
+        )
+        self._revoking = Revoking(
+            self.router, self._sessions, self._wills, self._leaving, self._entry, self.stats, authorize
         )
 
     def _emit(self, effect: Effect) -> None:
@@ -164,13 +170,19 @@ class Broker:
 
     def next_deadline(self) -> float | None:
         """When `tick` should be called next, in the caller's clock; None while nothing is waited for."""
-        due = self._deadlines.next(), self._sessions.next_deadline(), self._wills.next_deadline()
+        due = (
+            self._deadlines.next(),
+            self._sessions.next_deadline(),
+            self._wills.next_deadline(),
+            self._revoking.next_deadline(),
+        )
         return min((at for at in due if at is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Act on every deadline up to `now`."""
         self._sessions.tick(now)  # first: a will that is due when its session ends is told by that end
         self._wills.tick(now)
+        self._revoking.tick(now)
         for connection in self._deadlines.due(now):
             self._check_silence(connection, now)
 
@@ -187,6 +199,16 @@ class Broker:
         else:
             why = f"no CONNECT within {self._limits.connect_timeout_s:g} s"
             self._leaving.turn_away(connection, "no CONNECT in time", why)
+
+    # --- rights ---
+
+    def reauthorize(self, is_ousted: IsOusted, now: float, *, restored: bool = False) -> None:
+        """Apply what `authorize` says by now to every session, here or away; `restored`: right after `restore`.
+
+        Clients of users who are ousted are disconnected and their sessions ended. What waits is gone through by
+        `tick`, and nothing of it is sent before.
+        """
+        self._revoking.reauthorize(is_ousted, now, restored=restored)
 
     # --- what is on disk ---
 

@@ -45,6 +45,7 @@ class Entry:
         stats: Stats,
         next_client_id: Callable[[], str],
         authorize: Authorize,
+        site: str,
     ) -> None:
         self._emit = emit
         self._limits = limits
@@ -61,6 +62,7 @@ class Entry:
         self._stats = stats
         self._next_client_id = next_client_id
         self._authorize = authorize
+        self._site = site
         self._has_accounts = authorize is not all_rights
         self._waiting: list[tuple[int, Connection]] = []  # for the end of a session to be durable: group, link
 
@@ -193,7 +195,8 @@ class Entry:
             self._deadlines.cancel(connection)
         self._stats.clients_now += 1
         self._stats.clients_max = max(self._stats.clients_max, self._stats.clients_now)
-        self._gate.acknowledge(connection, connack(connect, session.client_id, present=present, limits=self._limits))
+        answer = connack(connect, session.client_id, present=present, limits=self._limits, site=self._site)
+        self._gate.acknowledge(connection, answer)
         self._outbound.pump(session, now)
 
     def committed(self, group: int, now: float) -> None:
@@ -204,6 +207,12 @@ class Entry:
                 self._waiting.append((waits_for, connection))
             else:
                 self._let_in(connection, now)
+
+    def oust(self, is_ousted: Callable[[str | None], bool]) -> None:
+        """Turn away who was authenticated, waits, and would not be let in any more."""
+        for _, connection in self._waiting:
+            if connection.connect is not None and is_ousted(connection.connect.username):
+                self._leaving.refuse_connect(connection, ReasonCode.NOT_AUTHORIZED, "its account was changed")
 
     def cannot_store(self) -> None:
         """Turn away who waits: that nothing is left of its session cannot be made durable."""

@@ -1,15 +1,18 @@
 """Acknowledged means on disk: an acknowledgement leaves after the commit that makes its effect durable."""
 
 from collections import deque
+from collections.abc import Callable
 
 from appliance.broker.connection import NOTHING_HELD, Connection
 from appliance.broker.stats import Stats
 from appliance.mqtt.errors import QuotaExceeded
+from appliance.mqtt.publish import topic_and_id
 
 MOST_HELD = 65_536  # acknowledgements of one link: a client has fewer packet ids to ask for them with
 MOST_HELD_BYTES = 4_194_304  # what waits on one link may take before a further acknowledgement is too much
 PUBACK = 0x40
 PUBLISH = 3
+DUP = 0x08
 
 
 class Gate:
@@ -87,6 +90,29 @@ class Gate:
                 del self._waiting[connection]
         self.released = len(released)
         return released
+
+    def withdraw(self, connection: Connection, is_barred: Callable[[str], bool]) -> list[tuple[int, bool]]:
+        """Take out the messages that were not sent and whose topics are barred.
+
+        Gives each one's packet id, and whether an earlier link has sent it before.
+        """
+        withdrawn: list[tuple[int, bool]] = []
+        if not connection.held_messages:
+            return withdrawn
+        kept: deque[tuple[int, bytes]] = deque()
+        for group, packet in connection.held:
+            if packet[0] >> 4 == PUBLISH:
+                topic, packet_id = topic_and_id(packet)
+                if is_barred(topic):
+                    withdrawn.append((packet_id, bool(packet[0] & DUP)))
+                    connection.held_bytes -= len(packet)
+                    connection.held_messages -= 1
+                    continue
+            kept.append((group, packet))
+        connection.held = kept
+        if not kept:
+            self._waiting.pop(connection, None)
+        return withdrawn
 
     def forget(self, connection: Connection) -> None:
         """The link is gone, and what was held for it with it."""

@@ -13,6 +13,7 @@ from appliance.mqtt.publish import is_utf8
 from appliance.mqtt.types import ReasonCode, Version
 from appliance.settings import Limits
 
+SITE = "site"  # user property of CONNECT and CONNACK: the first level of the topics of who says it
 MAX_WORDS = 200  # letters of a reason string
 MOST_TOPICS = 20  # that an answer names
 
@@ -75,8 +76,11 @@ def session_expiry_s(connect: Connect, limits: Limits) -> int:
     return min(connect.properties.session_expiry_interval or 0, limits.session_expiry_s)
 
 
-def connack(connect: Connect, client_id: str, *, present: bool, limits: Limits) -> bytes:
-    """Let the client in, and tell an MQTT 5 client what it may expect."""
+def connack(connect: Connect, client_id: str, *, present: bool, limits: Limits, site: str = "") -> bytes:
+    """Let the client in, and tell an MQTT 5 client what it may expect.
+
+    One whose CONNECT has a user property `site`, as an agent's has, is told ours the same way.
+    """
     if connect.version is not Version.MQTT_5:
         # A 3.1 client knows no Session Present.
         present = present and connect.version is Version.MQTT_3_1_1
@@ -93,7 +97,13 @@ def connack(connect: Connect, client_id: str, *, present: bool, limits: Limits) 
         assigned_client_identifier=None if connect.client_id else client_id,  # [MQTT-3.2.2-16]
         # No response information, even to who asks: there is no part of the topics that is a client's own. §3.1.2.11.6
     )
-    return codec.encode(ConnAck(session_present=present, properties=properties), Version.MQTT_5)
+    bare = codec.encode(ConnAck(session_present=present, properties=properties), Version.MQTT_5)
+    if not site or all(name != SITE for name, _ in connect.properties.user_property):
+        return bare
+    properties = replace(properties, user_property=((SITE, site),))
+    told = codec.encode(ConnAck(session_present=present, properties=properties), Version.MQTT_5)
+    most = connect.properties.maximum_packet_size
+    return told if most is None or len(told) <= most else bare  # [MQTT-3.2.2-20]
 
 
 def refused(version: Version, reason: ReasonCode, why: str, max_packet_bytes: int) -> bytes:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from appliance.broker.message import Message
-from appliance.broker.retained import RetainedStore
-from appliance.broker.rights import ALL_RIGHTS, Rights
-from appliance.broker.session import Delivery
+from appliance.broker.retained import UNKNOWN, RetainedStore
+from appliance.broker.rights import ALL_RIGHTS
+from appliance.broker.session import Delivery, Session
 from appliance.broker.stats import Stats
 from appliance.broker.topictree import Grant
 from appliance.settings import Limits
@@ -28,15 +28,18 @@ class LastMessages:
         self.left_out: set[str] = set()  # topics whose message was kept at the last start and found no room at this one
         self._stats = stats
 
-    def keep(self, message: Message, now: float) -> bool:
-        """Keep a message in place of its topic's last, or forget that; True when it is a client's and had room."""
+    def keep(self, message: Message, now: float, username: str | None = UNKNOWN) -> bool:
+        """Keep a message in place of its topic's last, or forget that; True when it is a client's and had room.
+
+        `username` is its publisher's.
+        """
         if message.topic[0] == "$":
             self.own.put(message, now)
             return False
         kept = True
         if not message.payload:
             self.clients.discard(message.topic)  # [MQTT-3.3.1-10]
-        elif not self.clients.put(message, now):
+        elif not self.clients.put(message, now, username):
             self.clients.discard(message.topic)  # an older value must not pass for the last one
             self._stats.dropped["no room to retain"] += 1
             kept = False
@@ -56,17 +59,16 @@ class LastMessages:
             self.refresh_own()
         return self.own
 
-    def replay(self, topic_filter: str, grant: Grant, rights: Rights = ALL_RIGHTS) -> Iterator[Delivery]:
-        """Give the retained messages one by one as the reader takes them, each as it is at that moment."""
-        return _replay(self.store(topic_filter), topic_filter, grant, rights)
+    def replay(self, topic_filter: str, grant: Grant, reader: Session) -> Iterator[Delivery]:
+        """Give the retained messages one by one as the reader takes them, each as it is at that moment, if it may."""
+        return _replay(self.store(topic_filter), topic_filter, grant, reader)
 
 
-def _replay(store: RetainedStore, topic_filter: str, grant: Grant, rights: Rights) -> Iterator[Delivery]:
+def _replay(store: RetainedStore, topic_filter: str, grant: Grant, reader: Session) -> Iterator[Delivery]:
     identifiers = (grant.identifier,) if grant.identifier else ()
-    everything = rights is ALL_RIGHTS
     for topic in store.topics(topic_filter):
         message = store.peek(topic)
-        if message is not None and (everything or rights.may_read(topic)):
+        if message is not None and (reader.rights is ALL_RIGHTS or reader.rights.may_read(topic)):
             yield message, min(grant.qos, message.qos), True, identifiers, None
 
 

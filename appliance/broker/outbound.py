@@ -4,6 +4,8 @@ With `inbound` this is the hot path. A message is encoded once for all readers o
 packets go out as they were received.
 """
 
+from collections.abc import Callable
+
 from appliance.broker.aliases import OutgoingAliases
 from appliance.broker.audience import Audience
 from appliance.broker.connection import Connection
@@ -34,6 +36,7 @@ class Outbound:
         self._limits = limits
         self._max_output_bytes = limits.max_output_bytes
         self._stats = stats
+        self.review: Callable[[Session, float], None] | None = None  # what must be looked at before anything is sent
 
     def forward_run(self, audience: Audience, data: bytes, start: int, stop: int, count: int, v5: bool) -> None:  # noqa: FBT001 hot path
         """Send `count` whole QoS 0 packets, as received between `start` and `stop`, to a plain audience."""
@@ -259,6 +262,8 @@ class Outbound:
         connection = session.connection
         if connection is None:
             return
+        if self.review is not None:
+            self.review(session, now)
         while connection.backlog + connection.held_bytes < PUMP_BYTES:
             if session.resend:
                 if session.in_flight_now() >= session.window:

@@ -1,22 +1,24 @@
 """The last retained message of every topic, found by topic filter."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.message import Message
 
 OVERHEAD_BYTES = 400  # what the objects of one message take besides the text and the payload
 LEVEL_BYTES = 300  # what one level of a topic takes, however many topics it is part of
+UNKNOWN = ""  # the user name of who published a message, where it is not known or the server itself
 NO_CHILDREN: dict[str, "_Node"] = {}  # of every last level; stays empty
 
 
 class _Node:
-    __slots__ = ("children", "message", "size_bytes")
+    __slots__ = ("children", "message", "size_bytes", "username")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node] = NO_CHILDREN
         self.message: Message | None = None
         self.size_bytes = 0  # of the message
+        self.username: str | None = UNKNOWN  # of its publisher
 
 
 class RetainedStore:
@@ -45,15 +47,27 @@ class RetainedStore:
         """Give every message, whether or not its time is over."""
         return (node.message for node in self._nodes.values() if node.message is not None)
 
+    def published(self) -> Iterator[tuple[Message, str | None]]:
+        """Give every message whose publisher is known, with its user name."""
+        for node in self._nodes.values():
+            if node.message is not None and node.username != UNKNOWN:
+                yield node.message, node.username
+
+    def attribute(self, users: Mapping[str, str | None]) -> None:
+        """Say by client id whose messages these are; of others it is not known."""
+        for node in self._nodes.values():
+            if node.message is not None:
+                node.username = users.get(node.message.client_id, UNKNOWN)
+
     def peek(self, topic: str) -> Message | None:
         """Give the topic's message whether or not its time is over."""
         node = self._nodes.get(topic)
         return node.message if node is not None else None
 
-    def put(self, message: Message, now: float) -> bool:
+    def put(self, message: Message, now: float, username: str | None = UNKNOWN) -> bool:
         """Keep the message in place of the topic's last; False when there is no room for it.
 
-        Those whose time is over make room.
+        Those whose time is over make room. `username` is its publisher's.
         """
         some_expire = len(self._expiring) > 0
         if some_expire:
@@ -77,6 +91,7 @@ class RetainedStore:
         if node is None:
             node = self._nodes[topic] = self._extend(nearest, missing)
         node.message = message
+        node.username = username
         node.size_bytes = size
         self.size_bytes = grown
         if message.expires_at is not None:

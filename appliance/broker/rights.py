@@ -19,6 +19,9 @@ class Rights(Protocol):
     def may_subscribe(self, topic_filter: str) -> bool:
         """Whether the filter, without its share prefix, takes in anything that may be read."""
 
+    def same_as(self, other: "Rights") -> bool:
+        """Whether these answer every question as the others do."""
+
 
 class AllRights:
     """Everything is allowed."""
@@ -34,6 +37,10 @@ class AllRights:
     def may_subscribe(self, topic_filter: str) -> bool:  # noqa: ARG002
         """Allow it."""
         return True
+
+    def same_as(self, other: Rights) -> bool:
+        """Whether the others allow everything too."""
+        return other is self
 
 
 ALL_RIGHTS = AllRights()

@@ -12,6 +12,7 @@ from appliance.broker.notes import Notes
 from appliance.broker.outbound import NO_FORMS, Forms, Outbound
 from appliance.broker.ports import Classify, Journal, RouteFlag
 from appliance.broker.records import Subscribed
+from appliance.broker.retained import UNKNOWN
 from appliance.broker.rights import Rights
 from appliance.broker.session import Session
 from appliance.broker.shared import SharedGroup, Turn
@@ -103,7 +104,7 @@ class Router:
             self._forget_routes(names)
             return True  # without the retained messages, §4.8.2
         if retain_handling == 0 or (retain_handling == 1 and not existed):  # [MQTT-3.3.1-9], [MQTT-3.3.1-10]
-            session.replays[topic_filter] = self.last.replay(topic_filter, grant, session.rights)
+            session.replays[topic_filter] = self.last.replay(topic_filter, grant, session)
             session.waiting = True
         self._tree.subscribe(topic_filter, session, grant)
         self._forget_routes(topic_filter)
@@ -130,6 +131,11 @@ class Router:
         self._forget_routes(topic_filter)
         return True
 
+    def forget_routes(self) -> None:
+        """Have every topic looked at anew by its next message."""
+        self.tables.clear()
+        self._audiences.clear()
+
     def _forget_routes(self, topic_filter: str) -> None:
         self._audiences.clear()
         if "+" in topic_filter or "#" in topic_filter:
@@ -153,8 +159,7 @@ class Router:
         if len(topic) > MAX_CACHED_TOPIC_BYTES or name[0] == "$":
             return route
         if self.tables.full():
-            self.tables.clear()
-            self._audiences.clear()
+            self.forget_routes()
         self._audiences[route.audience.readers, route.audience.groups] = route.audience
         self.routes[topic] = route
         return route
@@ -214,7 +219,7 @@ class Router:
         audience = route.audience
         group = 0
         if message.retain:
-            if self.last.keep(message, now):
+            if self.last.keep(message, now, UNKNOWN if source is None else source.username):
                 flags |= RETAINED
             elif message.topic[0] != "$":  # there was no room, and what was kept before is gone too
                 group = self._journal.group

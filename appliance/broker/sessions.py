@@ -8,6 +8,7 @@ from appliance.broker.router import Router
 from appliance.broker.session import Session
 from appliance.broker.shared import take_waiting, unfinished
 from appliance.broker.stats import Stats
+from appliance.broker.weeding import NOT_READABLE, Weeder
 from appliance.broker.wills import Wills
 
 
@@ -70,6 +71,10 @@ class Sessions:
     def leave(self, session: Session, address: str, now: float) -> None:
         """The client at this address is gone; its session waits for it, or ends with its link."""
         if session.expiry_s:
+            if session.in_flight and session.rights is not ALL_RIGHTS:  # they may have changed since it was sent
+                weeder = Weeder(session, self._router)
+                weeder.withdraw_sent()
+                self._stats.dropped[NOT_READABLE] += weeder.finish(now)
             self.wait(session, address, now, now + session.expiry_s)
             if session.key:
                 self._notes.mention(Left(session.key))
@@ -94,7 +99,7 @@ class Sessions:
 
         Messages that its client would have come back for are dropped for the `cause`.
         """
-        self._unsubscribe(session)
+        self.unsubscribe(session)
         left, lost = unfinished(session, self._router.groups)
         self._router.share_again(left, now)
         if session.key:
@@ -108,7 +113,8 @@ class Sessions:
         self._absent.discard(session)
         self._wills.end(session, now)
 
-    def _unsubscribe(self, session: Session) -> None:
+    def unsubscribe(self, session: Session) -> None:
+        """End all its subscriptions."""
         for topic_filter in list(session.subscriptions):
             self._router.unsubscribe(session, topic_filter)
 
@@ -135,7 +141,7 @@ class Sessions:
         """End those whose time is over; none of them gets what another one leaves to its groups."""
         over = list(self._deadlines.due(now))  # many at once where a power cut took them all
         for session in over:
-            self._unsubscribe(session)
+            self.unsubscribe(session)
         for session in over:
             self._stats.sessions_ended["expired"] += 1
             self.end(session, now, "session expired")

@@ -8,7 +8,7 @@ from appliance.broker.deadlines import Deadlines
 from appliance.broker.message import Message
 from appliance.broker.notes import Notes
 from appliance.broker.records import WillGone, WillKept, WillWaits
-from appliance.broker.rights import Rights
+from appliance.broker.rights import Authorize, Rights
 from appliance.broker.session import Session
 from appliance.mqtt.packets import Will
 from appliance.mqtt.properties import encode_property_block
@@ -88,6 +88,12 @@ class Wills:
                 self._notes.mention(WillWaits(will.key, float(delay_s)))
         else:
             self._tell_now(will, session.rights, session, now)
+
+    def reauthorize(self, authorize: Authorize) -> None:
+        """Have those that wait told, or not, as their clients' rights are by now."""
+        for whose, waiting in self._waiting.items():
+            client_id, username = whose
+            self._waiting[whose] = waiting._replace(rights=authorize(username, client_id))
 
     def wait(self, waiting: Waiting) -> None:
         """Line up a will for a client that is away."""

@@ -197,6 +197,6 @@ def check_command(arguments: argparse.Namespace) -> int:
 
 def _log(level: int) -> None:
     """Send the log to standard error, where the journal picks it up."""
-    import logging  # noqa: PLC0415
+    from appliance import logs  # noqa: PLC0415
 
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logs.begin(level, "appliance", "%(levelname)s %(name)s: %(message)s")

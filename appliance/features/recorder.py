@@ -57,6 +57,7 @@ class Recorder:
                     " accounts.rules_file, or take the sensor from the agent",
                     topic,
                     one,
+                    extra={"MQTT_TOPIC": topic},
                 )
         return barred
 
@@ -66,4 +67,4 @@ class Recorder:
         try:
             self._learn(decode_about(message.payload))
         except ValueError as error:
-            LOG.warning("%s: %s", message.topic, error)
+            LOG.warning("%s: %s", message.topic, error, extra={"MQTT_TOPIC": message.topic, "CAUSE": error})

@@ -165,6 +165,15 @@ def publish_parts(topic: bytes, payload: bytes, qos: int, retain: bool, properti
     return head, properties + payload
 
 
+def topic_and_id(packet: bytes) -> tuple[str, int]:
+    """Give topic and packet id, 0 where it has none, of a whole PUBLISH that we made ourselves."""
+    body = 2
+    while packet[body - 1] >= 0x80:
+        body += 1
+    end = body + 2 + (packet[body] << 8 | packet[body + 1])
+    return str(packet[body + 2 : end], "utf-8"), packet[end] << 8 | packet[end + 1] if packet[0] & 0x06 else 0
+
+
 def translate_run(data: bytes, start: int, stop: int, *, to_mqtt5: bool) -> bytes:
     """Rewrite a run of whole QoS 0 PUBLISH packets without properties for readers of the other version."""
     packets = []

@@ -55,7 +55,8 @@ class DirectLink:
         try:
             broker.received(self._connection, bytes(self._buffer[:size]), hub.clock())
         except Exception:  # a fault of ours in one client's packet must not take the others with it
-            log.exception("%s: closed after an error of the server", self._connection)
+            about = {"MQTT_CLIENT_ID": self._connection.client_id, "PEER": self._connection.peer}
+            log.exception("%s: closed after an error of the server", self._connection, extra=about)
             self.abort()
         if broker.effects:
             hub.carry_out()

@@ -105,7 +105,8 @@ class HandshakeListener:
 
     def _too_slow(self, handshake: Handshake, peer: str) -> None:
         self.timed_out += 1
-        log.info("%s: closed, no TLS handshake within %g s", peer, self._timeout_s)
+        about = {"PEER": peer, "CAUSE": "no TLS handshake in time"}
+        log.info("%s: closed, no TLS handshake within %g s", peer, self._timeout_s, extra=about)
         handshake.abort()
 
     def _wait_for_room(self) -> None:
@@ -172,7 +173,8 @@ class TransportHandshake:
                 ssl_shutdown_timeout=GOODBYE_S,
             )
         except OSError as error:
-            log.info("%s: closed, no TLS handshake: %s", self._peer, reason(error))
+            why = reason(error)
+            log.info("%s: closed, no TLS handshake: %s", self._peer, why, extra={"PEER": self._peer, "CAUSE": why})
 
     def abort(self) -> None:
         """Close at once."""

@@ -185,7 +185,8 @@ class Hub:
                     if session is not None and session.waiting and not connection.backlog:
                         broker.writable(connection, self.clock())
                 except Exception:  # a fault of ours in one client's output must not take the others with it
-                    log.exception("%s: closed after an error of the server", connection)
+                    about = {"MQTT_CLIENT_ID": connection.client_id, "PEER": connection.peer}
+                    log.exception("%s: closed after an error of the server", connection, extra=about)
                     link.abort()
             if broker.dirty:  # more waits for links that took all they got; others have their turn first
                 self._flush_due = True
@@ -203,7 +204,10 @@ class Hub:
                 case Authenticate():
                     self._authenticate(effect)
                 case Close(connection, why):
-                    log.info("%s (%s): closed, %s", printable(connection.client_id), connection.peer, printable(why))
+                    if log.isEnabledFor(logging.INFO):
+                        client_id, peer = printable(connection.client_id), connection.peer
+                        about = {"MQTT_CLIENT_ID": connection.client_id, "PEER": peer, "CAUSE": why}
+                        log.info("%s (%s): closed, %s", client_id, peer, printable(why), extra=about)
                     self._close(connection)
         if self.broker.effects:
             self.carry_out()
@@ -235,7 +239,8 @@ class Hub:
                 effect.client_id, effect.username, effect.password, effect.connection.peer
             )
         except Exception:  # whoever asks must be answered, or the link would wait for ever
-            log.exception("%s could not be authenticated", printable(effect.client_id))
+            about = {"MQTT_CLIENT_ID": effect.client_id, "PEER": effect.connection.peer}
+            log.exception("%s could not be authenticated", printable(effect.client_id), extra=about)
         self.broker.authenticated(effect.connection, reason, self.clock())
         self.turn()
         self._rearm()  # its keep-alive may be shorter than the time it had to connect

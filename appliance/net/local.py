@@ -51,7 +51,8 @@ class LocalClient:
         try:
             deliver(_as_live(message) if message.retain else message)
         except Exception:  # one feature's fault must not keep the message from the other readers
-            log.exception("%s failed on a message of %s", self._client_id, message.topic)
+            about = {"MQTT_TOPIC": message.topic}
+            log.exception("%s failed on a message of %s", self._client_id, message.topic, extra=about)
 
     def _unsubscribe(self, session: Session, topic_filter: str) -> None:
         self._hub.broker.router.unsubscribe(session, topic_filter)

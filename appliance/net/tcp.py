@@ -50,7 +50,8 @@ class TcpLink(asyncio.BufferedProtocol):
         try:
             hub.broker.received(connection, bytes(self._buffer[:nbytes]), hub.clock())
         except Exception:  # a fault of ours in one client's packet must not take the others with it
-            log.exception("%s: closed after an error of the server", connection)
+            about = {"MQTT_CLIENT_ID": connection.client_id, "PEER": connection.peer}
+            log.exception("%s: closed after an error of the server", connection, extra=about)
             self.abort()
         hub.turn()
 

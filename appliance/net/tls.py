@@ -71,7 +71,8 @@ class TlsLink:
             self._loop.add_writer(self._fd, self._shake)
             return
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            log.info("%s: closed, no TLS handshake: %s", self._peer, reason(error))
+            why = reason(error)
+            log.info("%s: closed, no TLS handshake: %s", self._peer, why, extra={"PEER": self._peer, "CAUSE": why})
             self.abort()
             return
         self._loop.remove_writer(self._fd)

@@ -91,7 +91,8 @@ class WebSocketLink(asyncio.Protocol):
         try:
             hub.broker.received(connection, data, hub.clock())
         except Exception:  # a fault of ours in one client's packet must not take the others with it
-            log.exception("%s: closed after an error of the server", connection)
+            about = {"MQTT_CLIENT_ID": connection.client_id, "PEER": connection.peer}
+            log.exception("%s: closed after an error of the server", connection, extra=about)
             self.abort()
             return False
         return True

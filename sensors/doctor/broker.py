@@ -62,10 +62,13 @@ def broker_finding(
         Random(),  # noqa: S311 only for a second attempt, which is not made
     )
     _drive(link, lambda: visit.is_over, clock, LONGEST_S)
-    place = str(link.place)
+    place, strayed = str(link.place), link.strayed
     link.close()
     _drive(link, lambda: link.socket is None, clock, GOODBYE_S)
     link.drop()
+    if strayed:
+        what, _, cure = strayed.partition("; ")
+        return wrong("broker", what, cure)
     if visit.is_let_in:
         return note("broker", f"{place} lets the agent in")
     what, _, cure = (visit.why or f"{place} does not answer; check broker.host and the network").rpartition("; ")

@@ -145,7 +145,10 @@ class GpioOutput:
         waits = False
         if group is not None and start and not group.begin(context.name):
             log.warning(
-                "sensor %s starts off: another of the group %s is on, or may be", context.name, options.interlock
+                "sensor %s starts off: another of the group %s is on, or may be",
+                context.name,
+                options.interlock,
+                extra={"SENSOR": context.name},
             )
             start = False
         elif group is not None and options.start == "on":  # whoever was on last may be on still; `last` was that itself
@@ -175,6 +178,7 @@ class GpioOutput:
         self._options = options
         self._high_is_on = options.active == "high"
         self._name = context.name
+        self._about = {"SENSOR": context.name}
         self._keepsakes = context.keepsakes
         self._clock = context.clock
         self._switching = switching
@@ -315,11 +319,13 @@ class GpioOutput:
         switching, before = self._switching, self._switching.target
         want = switching.wanted(now)
         if before is not switching.target:
-            log.warning("sensor %s goes %s by itself", self._name, "on" if switching.target else "off")
+            word = "on" if switching.target else "off"
+            log.warning("sensor %s goes %s by itself", self._name, word, extra=self._about)
             if self._group is not None and switching.target:
                 self._group.claim(self._name)
         if self._group is not None and switching.target and not self._group.stands(self._name):
-            log.info("sensor %s gives way to another of the group %s", self._name, self._options.interlock)
+            group = self._options.interlock
+            log.info("sensor %s gives way to another of the group %s", self._name, group, extra=self._about)
             switching.command(on=False)
             want = switching.wanted(now)
         if self.trouble is not None:  # is it on or off? off needs no shortest time to have passed
@@ -327,7 +333,8 @@ class GpioOutput:
         self._take_at = math.inf
         if want is switching.on and self.trouble is None:
             if at_once and switching.waits_s(now) > 0:
-                log.info("sensor %s waits %.1f s before it is switched", self._name, switching.waits_s(now))
+                wait_s = switching.waits_s(now)
+                log.info("sensor %s waits %.1f s before it is switched", self._name, wait_s, extra=self._about)
             if now >= self._look_at or at_once:
                 self._look(now)
         elif (wait := self._take(now) if want else None) is not None:
@@ -351,7 +358,8 @@ class GpioOutput:
         self._look_at = now + LOOK_EVERY_S
         on = self._switching.on
         if (self._line.level() is self._high_is_on) is not on:
-            log.warning("sensor %s: GPIO%d was moved by somebody else", self._name, self._options.pin)
+            pin = self._options.pin
+            log.warning("sensor %s: GPIO%d was moved by somebody else", self._name, pin, extra=self._about)
             self._report(Reading(self._measurement, not on))
             self._set(on, now)
 

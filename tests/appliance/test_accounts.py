@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.accounts import load_accounts, load_rules, load_users
+from appliance.accounts import load_accounts, load_rules, load_users, read_again
+from appliance.auth.managed import Account, serialize
 from appliance.auth.passwords import hashed
 from appliance.config import ConfigError
 from appliance.mqtt.types import ReasonCode
@@ -93,7 +94,7 @@ PASSWORD_FILES = [
     (
         f"ann:{HASH}\nbob:{HASH[:50]}".encode(),
         (
-            "{path}:2: not an argon2id hash such as `appliance passwd` makes; "
+            "{path}:2: not a hash such as `appliance passwd` or mosquitto_passwd makes; "
             "make the line with `appliance passwd`, or remove it"
         ),
     ),
@@ -187,3 +188,150 @@ def test_rules_that_are_taken(tmp_path):
     path.write_text("")
     assert load_rules(path, USERS) == []
     assert "there is no such file" in refusal(lambda: load_rules(Path("/no/such/file"), USERS))
+
+
+# --- read again while the service runs ---
+
+
+RULES = '[[rule]]\nuser = "ann"\npublish = ["own/#"]\n'
+OTHER = HASH.replace("WEoRI", "XEoRI")
+
+
+def managed_text(**accounts):
+    return serialize({name: Account(**{"password": HASH, "role": "device", **one}) for name, one in accounts.items()})
+
+
+@pytest.fixture
+def again(files, tmp_path):
+    """Give loaded accounts, and the way to write files and read them again; a rules file names ann alone."""
+    settings = files(f"ann:{HASH}\nbob:{HASH}\n", RULES, managed_file=str(tmp_path / "accounts.json"))
+    (tmp_path / "accounts.json").write_text(managed_text(esp={"publish": ("home/kitchen/x",)}))
+    accounts = load_accounts(settings, "home")
+
+    def write(**texts):
+        names = {"passwords": "passwords", "rules": "rules.toml", "managed": "accounts.json"}
+        for what, text in texts.items():
+            (tmp_path / names[what]).write_text(text)
+        fresh, faults = read_again(settings, accounts.files)
+        return accounts.renew(fresh), [str(fault) for fault in faults]
+
+    return accounts, write
+
+
+def rights(accounts, user):
+    return accounts.rights(user, "")
+
+
+def test_the_same_files_change_nothing(again):
+    accounts, write = again
+    before = accounts.files
+    assert write() == (((frozenset(),) * 3), [])
+    assert accounts.files == before
+
+
+def test_accounts_come_and_go_and_rights_change(again):
+    accounts, write = again
+    change, faults = write(
+        passwords=f"ann:{HASH}\ncid:{HASH}\n",
+        rules=RULES.replace("own", "new"),
+        managed=managed_text(esp={"publish": ("home/kitchen/y",)}, new={}),
+    )
+    assert faults == []
+    assert (change.ousted, change.changed, change.new) == ({"bob"}, {"ann", "esp"}, {"cid", "new"})
+    assert rights(accounts, "ann").may_publish("new/x")
+    assert not rights(accounts, "ann").may_publish("own/x")
+    assert not rights(accounts, "bob").may_read("x")  # its sessions may still be there
+    assert rights(accounts, "esp").may_publish("home/kitchen/y")
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_another"),
+    [
+        ({"password": OTHER}, True),
+        ({"site": "cabin"}, True),
+        ({"agent": "attic"}, True),
+        ({"role": "reader"}, True),  # what was a device's is nobody's own
+        ({"publish": ("home/x",)}, False),
+        ({"made": "2026-11-26T00:00:00Z", "by": "command"}, False),
+    ],
+)
+def test_an_account_that_is_somebody_elses_by_now(again, changed, is_another):
+    _, write = again
+    write(managed=managed_text(esp={}))
+    assert write(managed=managed_text(esp=changed))[0].ousted == ({"esp"} if is_another else set())
+
+
+def test_a_password_that_was_changed_is_another_account(again):
+    _, write = again
+    assert write(passwords=f"ann:{OTHER}\nbob:{HASH}\n")[0].ousted == {"ann"}
+
+
+BAD = [
+    ({"passwords": ""}, "accounts.password_file"),
+    ({"passwords": "ann:nonsense"}, "passwords:1"),
+    ({"rules": "[[rule]]\nuser = "}, "rules.toml:2"),
+    ({"rules": '[[rule]]\nuser = "nobody"\n'}, "rules.toml:2"),
+    ({"managed": ""}, "accounts.managed_file"),
+    ({"managed": '{"accounts": {"esp"'}, "accounts.managed_file"),
+]
+
+
+@pytest.mark.parametrize(("texts", "named"), BAD)
+def test_a_bad_file_leaves_what_it_said_before(again, texts, named):
+    accounts, write = again
+    before = accounts.files
+    change, faults = write(**texts)
+    assert not any(change)
+    assert accounts.files == before
+    assert len(faults) == 1
+    assert named in faults[0]
+
+
+def test_a_bad_file_does_not_keep_the_others_from_acting(again):
+    accounts, write = again
+    change, faults = write(passwords=f"ann:{HASH}\n", rules="garbage", managed=managed_text())
+    assert len(faults) == 1
+    assert change.ousted == {"bob", "esp"}
+    assert rights(accounts, "ann").may_publish("own/x")
+    assert not rights(accounts, "ann").may_publish("x")
+
+
+def test_a_user_whom_the_last_good_rules_did_not_know_may_do_nothing(again):
+    """Without a rule a user may do everything; the rule may stand in the file that cannot be read."""
+    accounts, write = again
+    write(passwords=f"ann:{HASH}\nbob:{HASH}\nesp2:{HASH}\n", rules=RULES + '[[rule]]\nuser = "esp2"\npublish = [')
+    assert not rights(accounts, "esp2").may_publish("home/x")
+    assert not rights(accounts, "esp2").may_subscribe("#")
+    assert rights(accounts, "bob").may_publish("home/x")
+    change, faults = write(rules=RULES)
+    assert faults == []
+    assert change.changed == {"esp2"}
+    assert rights(accounts, "esp2").may_publish("home/x")
+
+
+def test_a_name_in_both_files_stays_what_it_was_and_a_new_one_is_nobody(again):
+    accounts, write = again
+    change, faults = write(
+        passwords=f"ann:{HASH}\nbob:{HASH}\nesp:{OTHER}\nnew:{HASH}\n",
+        managed=managed_text(esp={"publish": ("home/kitchen/x",)}, ann={}, new={}),
+    )
+    assert len(faults) == 3
+    assert not any(change)
+    assert not rights(accounts, "new").may_subscribe("#")
+    assert "esp" not in accounts.files.users
+    assert "ann" not in accounts.files.managed
+
+
+def test_who_logs_in_is_asked_by_the_new_files(again):
+    accounts, write = again
+
+    async def scenario():
+        ask = accounts.passwords.authenticate
+        secret = b"secret"
+        write(passwords=f"ann:{hashed(secret)}\n")
+        assert await ask("c", "ann", secret, "127.0.0.1:1") is ReasonCode.SUCCESS
+        assert await ask("c", "ann", secret, "127.0.0.1:1") is ReasonCode.SUCCESS  # remembered
+        write(passwords=f"ann:{hashed(b'another')}\n")
+        assert await ask("c", "ann", secret, "127.0.0.1:1") is ReasonCode.BAD_USER_NAME_OR_PASSWORD
+
+    asyncio.run(scenario())

@@ -11,6 +11,7 @@ from appliance.settings import (
     History,
     Limits,
     Listener,
+    Mdns,
     Mqtt,
     Rule,
     Rules,
@@ -38,6 +39,7 @@ def test_every_setting_of_every_section_is_described():
         "limits": Limits,
         "history": History,
         "store": Store,
+        "mdns": Mdns,
     }
     for section, struct in sections.items():
         expected |= {(section, name) for name in struct.__struct_fields__}

@@ -153,6 +153,29 @@ def test_a_second_agent_with_the_name_is_named_and_not_fought():
             link.until(lambda count=times: link.told.count(why) == count + 1)
 
 
+SERVES_CABIN = b"\x20\x11\x00\x00\x0e\x26\x00\x04site\x00\x05cabin"
+
+
+def test_a_hub_of_another_site_is_told_once(caplog):
+    with listening(SERVES_CABIN) as port, driven(port, site="home") as link:
+        for times in range(1, 4):
+            link.until(lambda count=times: link.told.count("connected") == count)
+            link.link.give_way("")
+            link.now = link.link.next_deadline()
+    assert caplog.text.count(f"127.0.0.1:{port} is the hub of site cabin") == 1
+    assert 'set site = "cabin", or broker.host to the hub of home' in caplog.text
+
+
+@pytest.mark.parametrize("site", ["home", "", "a\nb"])
+def test_our_own_site_and_what_is_none_are_not_spoken_of(site, caplog):
+    pair = b"\x26\x00\x04site" + len(site).to_bytes(2, "big") + site.encode()
+    answer = b"\x20" + bytes([len(pair) + 3]) + b"\x00\x00" + bytes([len(pair)]) + pair
+    with listening(answer) as port, driven(port, site="home") as link:
+        link.until_told("connected")
+        assert link.link.strayed == ""
+    assert "site" not in caplog.text
+
+
 def test_who_gives_way_to_a_second_agent_names_its_computer_and_waits_longer_each_time():
     with listening(CONNACK) as port, driven(port) as link:
         for times in range(1, 4):

@@ -24,6 +24,7 @@ from appliance.features.web.chart import MAX_STEPS, Columns, draw_line, draw_ste
 from appliance.features.web.files import INDEX, Files
 from appliance.features.web.forget import Forget
 from appliance.features.web.live import LiveFeed, Local
+from appliance.features.web.login import hold_to_publish
 from appliance.features.web.past import Past
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_name
@@ -232,6 +233,7 @@ class Api:
             raise HTTPException(400, f"{error}; {PUBLISHED}") from error
         if body.topic.startswith("$"):
             raise HTTPException(400, "topics that begin with $ belong to the broker; publish elsewhere")
+        hold_to_publish(request, body.topic)
         self._local.publish(body.topic, body.payload.encode(), qos=body.qos, retain=body.retain)
         return json_answer({"topic": body.topic})
 

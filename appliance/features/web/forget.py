@@ -14,6 +14,7 @@ from appliance.broker.message import Message
 from appliance.devices import ABOUT, AVAILABILITY, ONLINE, decode_about, device_topic
 from appliance.features.web.asked import body_of, json_answer
 from appliance.features.web.live import Local
+from appliance.features.web.login import hold_to_forget
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.properties import decode_properties
 from appliance.mqtt.topics import check_topic_name
@@ -42,6 +43,7 @@ class Forget:
 
     async def forget(self, request: Request) -> Response:
         """Clear everything that is retained of one device; 404 unless there is one, 409 while it is online."""
+        hold_to_forget(request)
         body = await body_of(request, ForgetBody, 'send {"agent": "attic"}')
         site, agent = body.site or self._site, body.agent
         if not agent or not _is_level(agent) or not _is_level(site):

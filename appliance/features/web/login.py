@@ -1,51 +1,53 @@
 """User name and password for the page where other computers can reach it: HTTP Basic, over the accounts.
 
-A browser sends them with each request, and checking a password is slow on purpose. So what was good stays good for
-some minutes, remembered as a keyed digest.
+A browser sends them with each request. Checking a password is slow on purpose; who was right is known again, and
+that is the accounts' part: here nothing is remembered, so that a change of theirs counts for the next request.
 """
 
 import binascii
-import hmac
-import secrets
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import Enum, auto
-from time import monotonic
 from typing import Final
 
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from appliance.features.web.guard import refuse
 
-REMEMBERED_S: Final = 300.0
-MAX_REMEMBERED: Final = 64
-MAX_CHECKS: Final = 8  # at a time; the accounts check one after the other
 MAX_HEADER_BYTES: Final = 2_048
 CHALLENGES: Final = {401: ((b"www-authenticate", b'Basic realm="appliance", charset="UTF-8"'),)}
 
 
 class Verdict(Enum):
-    """What the accounts say of a name and a password."""
+    """Why somebody is not let in."""
 
-    WELCOME = auto()
-    WRONG = auto()  # which of the two is not told
+    WRONG = auto()  # user name or password; which of the two is not told
+    BUSY = auto()  # too many from there ask at once
     HAS_RULES = auto()  # both are right, but the page shows more than this user may read
 
 
-Verify = Callable[[str, str, str], Awaitable[Verdict]]
-"""Whether there is such a user with this password; last comes who asks, as address and port."""
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who is let in, and what it may do beside looking."""
+
+    name: str
+    may_publish: Callable[[str], bool]
+    may_forget: bool
+
+
+Verify = Callable[[str, str, str], Awaitable[Visitor | Verdict]]
+"""Who has this name and password, or why nobody is let in; last comes who asks, as address and port."""
 
 
 class Login:
-    """Lets requests pass that carry a good user name and password."""
+    """Lets requests pass that carry a good user name and password; their state gets the `visitor`."""
 
-    def __init__(self, app: ASGIApp, verify: Verify, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, app: ASGIApp, verify: Verify) -> None:
         self._app = app
         self._verify = verify
-        self._clock = clock
-        self._secret = secrets.token_bytes(32)
-        self._good_until: dict[bytes, float] = {}  # the oldest first
-        self._checks = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request or WebSocket."""
@@ -63,34 +65,37 @@ class Login:
         found = credentials(headers[0]) if len(headers) == 1 else None
         if found is None:
             return 401, "log in with a user name and password of the accounts"
-        digest = hmac.digest(self._secret, "\0".join(found).encode(), "sha256")
-        if self._good_until.get(digest, 0.0) > self._clock():
+        verdict = await self._verify(*found, _peer(scope))
+        if isinstance(verdict, Visitor):
+            scope.setdefault("state", {})["visitor"] = verdict
             return None
-        if self._checks >= MAX_CHECKS:
-            return 503, "too many people log in at once; try again in a moment"
-        self._checks += 1
-        try:
-            verdict = await self._verify(*found, _peer(scope))
-        finally:
-            self._checks -= 1
-        if verdict is Verdict.WRONG:
-            return 401, "user name or password is wrong"
+        if verdict is Verdict.BUSY:
+            return 503, "too many log in from there at once; try again in a moment"
         if verdict is Verdict.HAS_RULES:
-            name = found[0][:80]
-            problem = f"the page shows everything, and '{name}' may not read everything"
-            return 403, f"{problem}: log in as a user without rules"
-        self._remember(digest)
-        return None
+            problem = f"the page shows everything, and '{found[0][:80]}' may not read everything"
+            return 403, f"{problem}: log in as somebody who may"
+        return 401, "user name or password is wrong"
 
-    def _remember(self, digest: bytes) -> None:
-        self._good_until.pop(digest, None)
-        while len(self._good_until) >= MAX_REMEMBERED:
-            del self._good_until[next(iter(self._good_until))]
-        self._good_until[digest] = self._clock() + REMEMBERED_S
 
-    def forget(self) -> None:
-        """Check everybody anew, as after a change of the accounts."""
-        self._good_until.clear()
+def hold_to_publish(request: Request, topic: str) -> None:
+    """HTTPException where who asks has logged in and may not publish there."""
+    visitor = visitor_of(request)
+    if visitor is not None and not visitor.may_publish(topic):
+        raise HTTPException(403, f"'{visitor.name[:80]}' may not publish to {topic[:200]}: log in as somebody who may")
+
+
+def hold_to_forget(request: Request) -> None:
+    """HTTPException where who asks has logged in and may not publish everything."""
+    visitor = visitor_of(request)
+    if visitor is not None and not visitor.may_forget:
+        raise HTTPException(403, f"'{visitor.name[:80]}' may not forget devices: log in as an admin")
+
+
+def visitor_of(request: Request) -> Visitor | None:
+    """Give who has logged in; None on this computer's own page, where nobody has to."""
+    visitor = request.scope.get("state", {}).get("visitor")
+    assert visitor is None or isinstance(visitor, Visitor)  # noqa: S101 nobody else writes it
+    return visitor
 
 
 def credentials(header: bytes) -> tuple[str, str] | None:

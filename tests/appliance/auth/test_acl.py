@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import plain_filters, topic_names
 
-from appliance.auth.acl import NO_RIGHTS, Acl
+from appliance.auth.acl import NO_RIGHTS, Acl, Granted
 from appliance.auth.roles import of_role
+from appliance.broker.rights import ALL_RIGHTS
 from appliance.mqtt.topics import matches, overlaps
 from appliance.settings import Rule
 
@@ -209,3 +210,19 @@ def test_whose_account_is_gone_has_no_rights():
     assert acl.knows("ann")
     assert not acl.knows(None)
     assert Acl().knows("anybody")
+
+
+SAME = [
+    (Granted(["a", "b/#"], ["c"]), Granted(["b/#", "a", "a"], ["c"]), True),
+    (Granted(["a"], ["c"]), Granted(["a", "b"], ["c"]), False),
+    (Granted(["a"], ["c"]), Granted(["a"], ["c/#"]), False),
+    (Granted(["a"], ["c"]), Granted(["c"], ["a"]), False),
+    (Granted(["#"], ["#"]), ALL_RIGHTS, False),
+    (ALL_RIGHTS, Granted(["#"], ["#"]), False),
+    (ALL_RIGHTS, ALL_RIGHTS, True),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "same"), SAME)
+def test_rights_are_the_same_where_they_name_the_same_topics(one, other, same):
+    assert one.same_as(other) is same

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.auth.password_file import BadPasswordFile, changed, cost, edit, name_problem, parse
+from appliance.auth.hashes import cost
+from appliance.auth.password_file import BadPasswordFile, changed, edit, name_problem, parse
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$WEoRIelDxOfk6kFSWl2lNnJuHMOjy9Pf97HdD8mNEGc"
 OTHER = HASH.replace("WEoR", "XEoR")
@@ -25,10 +26,10 @@ BAD = [
     (f" ann:{HASH}", 1, "blank in front"),
     (f"a\x07n:{HASH}", 1, "control characters"),
     (f"ann:{HASH}\nann:{OTHER}", 2, "a second time"),
-    ("ann:secret", 1, "not an argon2id hash"),
-    ("ann:$6$salt$hash", 1, "not an argon2id hash"),
-    (f"ann:{HASH} ", 1, "not an argon2id hash"),
-    (f"ann:{HASH[:-40]}", 1, "not an argon2id hash"),  # cut short
+    ("ann:secret", 1, "not a hash such as"),
+    ("ann:$6$salt$hash", 1, "not a hash such as"),
+    (f"ann:{HASH} ", 1, "not a hash such as"),
+    (f"ann:{HASH[:-40]}", 1, "not a hash such as"),  # cut short
     ("\0" * 100, 1, "not name:hash"),
 ]
 

@@ -112,3 +112,32 @@ def test_what_waits_for_one_link_is_bounded_in_bytes():
     links.gate.send(link, b"\x34", 1)  # its sender has bounded it
     with pytest.raises(QuotaExceeded):
         links.gate.acknowledge(link, b"1", 1)
+
+
+def test_a_message_that_is_barred_is_taken_out_and_what_stands_around_it_stays():
+    links = Links()
+    gate = links.gate
+    link = Connection(None, "a", 0, 5)
+    first, again, other = (
+        b"\x34\x06\x00\x01x\x00\x07y", b"\x3c\x06\x00\x01x\x00\x08y", b"\x34\x06\x00\x01z\x00\x09y"
+    )  # fmt: skip
+    gate.send(link, first, 1)
+    gate.acknowledge(link, b"\x50\x02\x00\x01", 1)
+    gate.send(link, again, 1)
+    gate.send(link, other, 1)
+    assert gate.withdraw(link, lambda topic: topic == "x") == [(7, False), (8, True)]
+    assert (link.held_messages, link.held_bytes) == (1, 12)
+    gate.committed(1)
+    assert [packet for _, packet in links.take()] == [b"\x50\x02\x00\x01", other]
+
+
+def test_a_link_from_which_everything_was_taken_waits_no_more():
+    links = Links()
+    gate = links.gate
+    link = Connection(None, "a", 0, 5)
+    gate.send(link, b"\x34\x06\x00\x01x\x00\x07y", 1)
+    gate.withdraw(link, lambda _topic: True)
+    assert len(gate) == link.held_bytes == link.held_messages == 0
+    gate.acknowledge(link, b"\x40\x02\x00\x01")
+    assert len(links.take()) == 1
+    assert gate.withdraw(link, lambda _topic: True) == []

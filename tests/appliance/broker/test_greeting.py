@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from appliance.broker.greeting import (
@@ -50,6 +52,31 @@ def test_who_is_let_in(connect, expected):
 def test_session_present_is_told_to_who_knows_it(version, present):
     packet = connack(Connect("a", version=version), "a", present=True, limits=LIMITS)
     assert codec.decode(packet, version).session_present is present
+
+
+ASKS = Properties(user_property=(("site", "cabin"),))
+
+
+def test_who_names_its_site_is_told_ours():
+    def told(properties, version=V5):
+        packet = connack(
+            Connect("a", version=version, properties=properties), "a", present=False, limits=LIMITS, site="home"
+        )
+        return codec.decode(packet, version).properties.user_property
+
+    assert told(ASKS) == (("site", "home"),)
+    assert told(Properties()) == told(Properties(user_property=(("agent", "house"),))) == ()
+    assert told(Properties(), V311) == ()
+
+
+def test_the_site_is_left_out_where_the_client_takes_no_more():  # [MQTT-3.2.2-20]
+    def size(most):
+        asks = replace(ASKS, maximum_packet_size=most)
+        return len(connack(Connect("a", version=V5, properties=asks), "a", present=False, limits=LIMITS, site="home"))
+
+    whole = size(None)
+    assert size(whole) == whole
+    assert size(whole - 1) == whole - len("\x26\0\4site\0\4home")
 
 
 @pytest.mark.parametrize(("version", "code"), [(V311, 5), (V5, ReasonCode.NOT_AUTHORIZED)])

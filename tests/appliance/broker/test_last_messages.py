@@ -3,6 +3,7 @@ from virtual import VirtualServer
 
 from appliance.broker.last_messages import LastMessages
 from appliance.broker.message import Message
+from appliance.broker.session import Session
 from appliance.broker.stats import Stats
 from appliance.broker.topictree import Grant
 from appliance.mqtt.packets import Subscribe, Subscription
@@ -17,7 +18,7 @@ def kept(limits=ROOM, *, read=False):
 
 
 def names(last, topic_filter):
-    return sorted(delivery[0].topic for delivery in last.replay(topic_filter, Grant(1)))
+    return sorted(delivery[0].topic for delivery in last.replay(topic_filter, Grant(1), Session("reader")))
 
 
 def test_the_servers_own_stand_beside_and_are_no_clients():
@@ -63,7 +64,7 @@ def test_the_servers_own_are_made_for_who_begins_to_read(read, topic_filter, ask
         last.keep(Message("$SYS/a", b"%d" % len(calls), 1, True), 0)
 
     last.refresh_own = refresh
-    replay = last.replay(topic_filter, Grant(1, identifier=7))
+    replay = last.replay(topic_filter, Grant(1, identifier=7), Session("reader"))
     assert len(calls) == asked
     assert [(delivery[0].payload, *delivery[1:]) for delivery in replay] == [(b"1", 1, True, (7,), None)] * asked
 

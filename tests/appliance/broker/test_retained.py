@@ -138,3 +138,15 @@ def test_the_store_finds_what_comparing_one_by_one_finds(names, levels, many):
     for name in names:
         retained.put(kept(name), 0)
     assert sorted(retained.topics(topic_filter)) == sorted(name for name in names if matches(topic_filter, name))
+
+
+def test_it_is_known_whose_a_message_is_or_that_it_is_not_known():
+    retained = store()
+    retained.put(kept("a", client_id="one"), 0, "ann")
+    retained.put(kept("b", client_id="two"), 0, None)
+    retained.put(kept("c", client_id="three"), 0)
+    assert [(message.topic, user) for message, user in retained.published()] == [("a", "ann"), ("b", None)]
+    retained.attribute({"three": "bob", "two": None})
+    assert [(message.topic, user) for message, user in retained.published()] == [("b", None), ("c", "bob")]
+    retained.put(kept("c"), 0)
+    assert [message.topic for message, _ in retained.published()] == ["b"]

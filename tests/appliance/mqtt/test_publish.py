@@ -8,7 +8,14 @@ from appliance.mqtt import codec
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.packets import Publish
 from appliance.mqtt.properties import Properties, decode_properties, encode_property_block, read_properties
-from appliance.mqtt.publish import delivered_properties, publish_parts, scan_properties, seconds_left, translate_run
+from appliance.mqtt.publish import (
+    delivered_properties,
+    publish_parts,
+    scan_properties,
+    seconds_left,
+    topic_and_id,
+    translate_run,
+)
 from appliance.mqtt.types import PacketType, QoS, Version
 from appliance.mqtt.wire import Reader, encode_varint
 
@@ -89,6 +96,13 @@ def test_parts_are_what_the_codec_writes(topic, payload, qos, retain, sent, vers
     written = block(encode_property_block(sent)) if version is V5 else b""
     head, rest = publish_parts(topic.encode(), payload, qos, retain, written)
     assert head + (packet_id.to_bytes(2, "big") if qos else b"") + rest == expected
+
+
+@given(topics, st.binary(max_size=200), st.sampled_from(QoS), st.sampled_from([V311, V5]), st.integers(1, 65_535))
+def test_topic_and_packet_id_of_a_whole_packet(topic, payload, qos, version, packet_id):
+    number = packet_id if qos else None
+    packet = codec.encode(Publish(topic, payload, qos, packet_id=number), version)
+    assert topic_and_id(packet) == (topic, number or 0)
 
 
 def test_identifiers_and_what_is_left_of_the_expiry_are_added():

@@ -37,6 +37,17 @@ def test_a_broker_that_lets_us_in_is_a_note(service):
     assert (found.level, found.what) == ("note", f"127.0.0.1:{service.port} lets the agent in")
 
 
+def test_a_hub_of_another_site_is_told_with_the_cure(service):
+    found = broker_finding(endpoint(service.port, site="cabin"))
+    assert found.level == "wrong"
+    assert found.what == (
+        f"127.0.0.1:{service.port} is the hub of site home, whose page and history leave out what this agent of site "
+        "cabin publishes"
+    )
+    assert found.cure == 'set site = "home", or broker.host to the hub of cabin'
+    assert broker_finding(endpoint(service.port, site="home")).level == "note"
+
+
 def test_a_running_agent_is_neither_thrown_out_nor_called_offline(service):
     watcher = service.reader(STATUS)
     agent = service.client("sensors-home-house")

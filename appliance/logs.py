@@ -1,0 +1,96 @@
+"""Where the log goes: lines for people, or the journal, with fields that say what an entry is about."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+FIELDS: Final = {
+    "MQTT_CLIENT_ID": "the client identifier",
+    "MQTT_TOPIC": "the topic",
+    "PEER": "address and port of the other end of a connection",
+    "SENSOR": "the sensor's name in sensors.toml",
+    "CAUSE": "why something ended or failed",
+}
+"""What an entry may be about: keys of `extra=` where something is logged, and fields of the journal."""
+
+MOST_LETTERS = 1_024  # of a field; a topic may have 65,535 bytes
+PRIORITIES: Final = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+INFO = 6
+
+Send = Callable[..., object]
+"""Sends one entry, as `systemd.journal.send` does."""
+
+
+def begin(level: int, name: str, line: str) -> None:
+    """Log what is at least of `level`: to the journal as `name` where it reads our standard error, else as `line`s.
+
+    Without systemd's library the journal gets lines that begin with their priority, and no fields.
+    """
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if is_the_journals(2):
+        handler.setFormatter(Prefixed("%(message)s"))
+        send = _journal()
+        if send is not None:
+            handler = JournalHandler(name, send, handler)
+    else:
+        handler.setFormatter(logging.Formatter(line))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def is_the_journals(fd: int) -> bool:
+    """Whether the journal reads what is written to the file: systemd names it, and a redirection is another one."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+class Prefixed(logging.Formatter):
+    """Begins each line with its priority as the journal reads it; one without would be taken for another entry."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the lines of an entry."""
+        priority = PRIORITIES.get(record.levelno, INFO)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+class JournalHandler(logging.Handler):
+    """Gives entries to the journal, and to another handler what it does not take."""
+
+    def __init__(self, name: str, send: Send, spare: logging.Handler) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))
+        self._name = name
+        self._send = send
+        self._spare = spare
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one entry; of the record only what it says, where it was said and what it is about."""
+        fields: dict[str, Any] = {
+            key: str(value)[:MOST_LETTERS] for key in FIELDS if (value := record.__dict__.get(key)) not in {None, ""}
+        }
+        try:
+            self._send(
+                self.format(record),
+                PRIORITY=str(PRIORITIES.get(record.levelno, INFO)),
+                SYSLOG_IDENTIFIER=self._name,
+                LOGGER=record.name,
+                CODE_FILE=record.pathname,
+                CODE_LINE=record.lineno,
+                CODE_FUNC=record.funcName,
+                **fields,
+            )
+        except (OSError, ValueError):  # no socket in this sandbox; half of a letter in a name
+            self._spare.handle(record)
+
+
+def _journal() -> Send | None:
+    try:
+        from systemd import journal  # noqa: PLC0415 an extra: a distribution's package, absent on most desktops
+    except ImportError:
+        return None
+    send: Send = journal.send
+    return send

@@ -1,0 +1,71 @@
+"""Machines for the tests of this folder. Without `python -m tests.machines` there are none, and nothing is run."""
+
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from machines.cache import output
+from machines.machine import Machine
+
+ROOT = Path(__file__).parents[2]
+GIVEN = json.loads(os.environ.get("APPLIANCE_MACHINES", "{}"))
+
+collect_ignore_glob = [] if GIVEN else ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def given():
+    """What was made before the run: suite, blank, installed, wheels."""
+    paths = {name: Path(GIVEN[name]) for name in ("blank", "installed", "wheels")}
+    return SimpleNamespace(suite=GIVEN["suite"], group=GIVEN["group"], **paths)
+
+
+class Machines:
+    """Makes machines, and ends them."""
+
+    def __init__(self, given):
+        self._given = given
+        self._ends = ExitStack()
+        self._names = {}
+
+    def __call__(self, name, *, blank=False, lan=True, binds=None, boots=True):
+        """A machine with the project installed, or a blank one; wheels lie in its /srv/wheels.
+
+        With `lan` it has an address that the other machines and this computer reach. The name is its host name.
+        """
+        number = 2 + len(self._names)
+        self._names[name] = number
+        layers = [self._given.blank] if blank else [self._given.installed, self._given.blank]
+        binds = {"/srv/wheels": self._given.wheels, **(binds or {})}
+        machine = Machine(name, layers, number=number if lan else None, group=self._given.group, binds=binds)
+        self._ends.callback(machine.close)
+        machine.open()
+        if not blank:
+            install_units(machine)
+        if boots:
+            machine.boot()
+        return machine
+
+    def close(self):
+        self._ends.close()
+
+
+def install_units(machine):
+    """Put the files of systemd/ where our roles put them, while the machine is off."""
+    places = {"*.service": "etc/systemd/system", "*.socket": "etc/systemd/system", "sysusers.d/*": "etc/sysusers.d"}
+    for pattern, place in places.items():
+        for file in sorted((ROOT / "systemd").glob(pattern)):
+            (machine.root / place).mkdir(exist_ok=True)
+            (machine.root / place / file.name).write_bytes(file.read_bytes())
+    output("chroot", machine.root, "systemd-sysusers")
+
+
+@pytest.fixture(scope="session")
+def machines(given):
+    """Makes machines that last for the whole run: `machines(name, blank=…, lan=…)`."""
+    made = Machines(given)
+    yield made
+    made.close()
