@@ -7,7 +7,6 @@ import asyncio
 import errno
 import logging
 import os
-import signal
 import ssl
 import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from appliance import __version__, build, notify
+from appliance import __version__, build
 from appliance.accounts import Accounts, load_accounts
 from appliance.auth.acl import NO_RIGHTS
 from appliance.broker.core import Broker
@@ -25,7 +24,7 @@ from appliance.broker.ports import RouteFlag, uninspected
 from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
 from appliance.config import ConfigError, SettingError
 from appliance.data_dir import held
-from appliance.devices import AVAILABILITY, device_topic
+from appliance.devices import AVAILABILITY, ONLINE, device_topic
 from appliance.exits import CommandError, Exit
 from appliance.features.doorbell import Doorbell
 from appliance.features.sys_topics import SysTopics
@@ -40,6 +39,7 @@ from appliance.places import control_path, database_path, present, spare_control
 from appliance.ports import explained, explained_listener, look_whether_free
 from appliance.settings import Listener, Settings
 from appliance.store.database import StoreError
+from appliance.vigil import Vigil
 
 if TYPE_CHECKING:
     from appliance.devices import Device
@@ -142,15 +142,13 @@ class Service:
             opened = file.socket
         else:
             opened = listen_tcp(one.address, one.port_or_usual())
-        limits = self.settings.limits
         if context is None:
             parts.push_async_callback(within, STOP_S, (await TcpListener.serve(hub, opened)).close)
         else:
-            from appliance.net.tls import listen_tls  # noqa: PLC0415 for who encrypts
+            from appliance.net.handshakes import Bounds  # noqa: PLC0415 for who encrypts
+            from appliance.net.tls import listen_tls  # noqa: PLC0415 likewise
 
-            encrypted = listen_tls(
-                hub, opened, context, at_most=limits.max_handshakes, timeout_s=limits.tls_handshake_s
-            )
+            encrypted = listen_tls(hub, opened, context, Bounds.of(self.settings.limits))
             parts.callback(encrypted.close)
 
     def _announce(self, parts: AsyncExitStack) -> None:
@@ -200,6 +198,22 @@ class Service:
             "store": None if self._keeping is None else self._keeping.status(),
             "history": None if self._keeping is None else self._keeping.history_status(),
         }
+
+    def gets_on(self) -> bool:
+        """Whether what is written gets on; that the loop turns, who asks has seen."""
+        return self._keeping is None or self._keeping.gets_on()
+
+    def summary(self) -> str:
+        """Say in one line how the service is: what is wrong, who is there, and where it listens."""
+        assert self._broker is not None  # noqa: S101 as below
+        stats = self._broker.stats
+        words = list(self.agents().values())
+        count = f"{words.count(ONLINE.decode())} of {len(words)} agents online" if words else "no agents"
+        told = [f"{stats.clients_now} clients", count, f"{stats.publish_received} messages"]
+        if self._keeping is not None and (trouble := self._keeping.trouble()) is not None:
+            told.insert(0, trouble)
+        ports = [f"{name} on port {port}" for name, port in (("MQTT", self.mqtt_port), ("page", self.web_port)) if port]
+        return "; ".join((", ".join(told), ", ".join((*ports, *self.listeners)) or "nobody can connect"))
 
     def agents(self) -> dict[str, str]:
         """Give each agent's last word: online or offline."""
@@ -328,33 +342,19 @@ async def within(seconds: float, stop: Callable[[], Awaitable[None]]) -> None:
         tell_trouble(f"{getattr(stop, '__qualname__', 'a part')} took longer than {seconds:g} s")
 
 
-async def until_signal() -> None:
-    """Wait for SIGINT or SIGTERM, and tell systemd's watchdog meanwhile that the loop turns."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    interval_s = notify.watchdog_interval_s()
-    while not stop.is_set():
-        try:
-            async with asyncio.timeout(interval_s):
-                await stop.wait()
-        except TimeoutError:
-            notify.watchdog()
-
-
 async def run(settings: Settings, data_dir: Path, started: Callable[[Service], None] = lambda _: None) -> None:
     """Serve until a signal comes; CommandError. `started` is called when everything can be used."""
     share_arenas()
-    stopped = asyncio.ensure_future(until_signal())  # from the first moment, a signal stops it in order
+    vigil = Vigil()
+    stopped = asyncio.ensure_future(vigil.until_signal())  # from the first moment, a signal stops it in order
     await asyncio.sleep(0)  # that moment is now
     try:
         async with serving(settings, data_dir) as service:
             give_back()
             started(service)
-            notify.ready(f"MQTT on port {service.mqtt_port}, page on port {service.web_port}")
+            vigil.watch(service)
             await stopped
-            notify.stopping()
+            vigil.end()
     finally:
         stopped.cancel()
 

@@ -229,6 +229,10 @@ class Keeping:
         except StoreError:
             return []
 
+    def gets_on(self) -> bool:
+        """Whether the thread that writes gets on, or cannot help it; False where a new start is the cure."""
+        return not self._writer.pulse.is_stuck()
+
     def trouble(self) -> str | None:
         """Say in one line what is wrong and what to do; None when all is well."""
         if self._writer.trouble is None and self._silent and self._journal is not None:

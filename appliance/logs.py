@@ -89,8 +89,8 @@ class JournalHandler(logging.Handler):
 
 def _journal() -> Send | None:
     try:
-        from systemd import journal  # noqa: PLC0415 an extra: a distribution's package, absent on most desktops
+        from systemd.journal import send  # noqa: PLC0415 an extra: a distribution's package, absent on most desktops
     except ImportError:
         return None
-    send: Send = journal.send
-    return send
+    found: Send = send
+    return found

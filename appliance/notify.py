@@ -1,6 +1,10 @@
-"""Tells systemd how the service is; silent where systemd did not start it or its library is absent."""
+"""Tells systemd how the service is; silent where systemd did not start it."""
 
+import logging
 import os
+from functools import cache
+
+LOG = logging.getLogger(__name__)
 
 
 def ready(status: str = "") -> None:
@@ -18,9 +22,9 @@ def status(text: str) -> None:
     _send("", text)
 
 
-def watchdog() -> None:
-    """Say that the event loop still turns."""
-    _send("WATCHDOG=1")
+def watchdog(status: str = "") -> None:
+    """Say that the service still gets on, and what it is doing."""
+    _send("WATCHDOG=1", status)
 
 
 def watchdog_interval_s() -> float | None:
@@ -38,10 +42,19 @@ def _send(state: str, status: str = "") -> None:
     if not os.environ.get("NOTIFY_SOCKET"):
         return
     try:
-        from systemd import daemon  # noqa: PLC0415 an extra: a distribution's package, absent on most desktops
+        from systemd.daemon import notify  # noqa: PLC0415 an extra: a distribution's package, absent on most desktops
     except ImportError:
+        _tell_of_the_library()
         return
     words = [state] if state else []
     if status:
         words.append("STATUS=" + status.replace("\n", " "))
-    daemon.notify("\n".join(words))
+    notify("\n".join(words))
+
+
+@cache
+def _tell_of_the_library() -> None:
+    LOG.warning(
+        "systemd cannot be told that the service is ready: install the distribution's python3-systemd, "
+        "and have the virtual environment see it (--system-site-packages)"
+    )

@@ -8,6 +8,7 @@ from appliance.features.web.login import Verdict, Verify, Visitor
 from appliance.features.web.server import Door, WebServer
 from appliance.listeners import is_loopback
 from appliance.mqtt.types import ReasonCode
+from appliance.net.handshakes import Bounds
 from appliance.net.hub import Hub
 from appliance.net.listening import SocketFile
 from appliance.net.local import LocalClient
@@ -68,6 +69,5 @@ def _door(settings: Settings, one: Listener, context: ssl.SSLContext | None, ver
         context,
         None if is_loopback(one.address) else verify,
         frozenset(one.names),
-        settings.limits.max_handshakes,
-        settings.limits.tls_handshake_s,
+        Bounds.of(settings.limits),
     )

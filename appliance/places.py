@@ -11,6 +11,9 @@ SYSTEM_DATA_DIR = Path("/var/lib/appliance")
 SYSTEM_RUNTIME_DIR = Path("/run/appliance")
 DATABASE = "appliance.db"
 CONTROL_SOCKET = "control.sock"
+TLS = "tls"  # the folder of the certificates that `appliance setup` makes
+SERVER_CERTIFICATE = "server.pem"
+SERVER_KEY = "server.key"
 
 
 def data_home() -> Path:
@@ -36,6 +39,11 @@ def demo_data_dir() -> Path:
 def database_path(data_dir: Path) -> Path:
     """Path of the history."""
     return data_dir / DATABASE
+
+
+def certificate_path(data_dir: Path) -> Path:
+    """Path of the server's certificate that `appliance setup` makes, where a listener names it."""
+    return data_dir / TLS / SERVER_CERTIFICATE
 
 
 def control_path(data_dir: Path) -> Path:

@@ -193,6 +193,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int,
         Meta(ge=1, le=10_000, description="TLS handshakes of one listener at the same time; further clients wait."),
     ] = 64
+    max_handshakes_per_address: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Of these, handshakes with one address, of IPv6 with one /64 network; further ones are closed.",
+        ),
+    ] = 32
     max_keep_alive_s: Annotated[
         int,
         Meta(ge=0, le=65_535, description="Longest silence an MQTT 5 client may ask for, of which it is told; 0: any."),

@@ -85,6 +85,8 @@ def edit(path: Path, change: Callable[[str], str]) -> bool:
         text = change(before or "")
         if text == before:
             return False
+        for left in target.parent.glob(f".{target.name}.*.new"):  # by a power cut: nobody else writes at this moment
+            left.unlink()
         beside = target.with_name(f".{target.name}.{os.getpid()}.new")
         try:
             beside.touch(0o600, exist_ok=False)

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 from appliance.cli.commands import Commands
 from appliance.cli.terminal import announce, say
 from appliance.exits import CommandError, Exit
-from appliance.places import SYSTEM_CONFIG, demo_data_dir, usual_data_dir
+from appliance.places import (
+    SYSTEM_CONFIG,
+    SYSTEM_DATA_DIR,
+    certificate_path,
+    demo_data_dir,
+    hidden,
+    present,
+    usual_data_dir,
+)
 
 if TYPE_CHECKING:
     from appliance.app import Service
+    from appliance.config import Document
     from appliance.settings import Settings
 
 MAX_PORT = 65_535
@@ -66,17 +75,27 @@ def run_command(arguments: argparse.Namespace) -> int:
     from appliance.net.serving import new_event_loop  # noqa: PLC0415
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(run(settings, _data_dir(arguments, settings), _announce))
+        runner.run(run(settings, data_dir_of(arguments, settings), _announce))
     return Exit.OK
 
 
 def _settings(arguments: argparse.Namespace) -> "Settings":
     """Read the file, and let the options have their way; CommandError."""
+    from appliance.config import ConfigError  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
-    if arguments.config:
-        return _load(arguments.config, partial(_with_options, arguments))
-    return _with_options(arguments, Settings())
+    if not arguments.config:
+        return _with_options(arguments, Settings())
+    try:
+        document, settings = configured(arguments.config, partial(_with_options, arguments))
+        for key_path, missing in _unmade(settings, data_dir_of(arguments, settings)):
+            cure = f"run `appliance setup --config {arguments.config}` first"
+            raise document.error(key_path, f"{missing} is not there yet", cure)
+        with document.naming():
+            _read_files(settings)
+    except ConfigError as error:
+        raise CommandError(str(error), Exit.CONFIG) from None
+    return settings
 
 
 def _with_options(arguments: argparse.Namespace, settings: "Settings") -> "Settings":
@@ -89,38 +108,54 @@ def _with_options(arguments: argparse.Namespace, settings: "Settings") -> "Setti
     return settings
 
 
-def _load(path: Path, changed: "Callable[[Settings], Settings]" = lambda settings: settings) -> "Settings":
-    """Read a file and hold what the options make of it to the rules that no single key can express; CommandError.
+def configured(
+    path: Path, changed: "Callable[[Settings], Settings]" = lambda settings: settings
+) -> "tuple[Document, Settings]":
+    """Read a file and hold what the options make of it to the rules that no single key can express; ConfigError.
 
-    The files that it names are read here too, since here it is known on which line.
+    The files that it names are not read yet.
     """
-    from appliance.config import ConfigError, Document  # noqa: PLC0415
+    from appliance.config import Document  # noqa: PLC0415
     from appliance.listeners import anchored, faults  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
-    try:
-        document = Document.read(path)
-        settings = changed(document.convert(Settings))
-        for fault in faults(settings):
-            raise document.error(*fault)
-        settings = _accounts_beside(path, anchored(settings, path.absolute().parent))
-        with document.naming():
-            _read_files(settings)
-    except ConfigError as error:
-        raise CommandError(str(error), Exit.CONFIG) from None
-    return settings
+    document = Document.read(path)
+    settings = changed(document.convert(Settings))
+    for fault in faults(settings):
+        raise document.error(*fault)
+    return document, _accounts_beside(path, anchored(settings, path.absolute().parent))
 
 
-def _read_files(settings: "Settings") -> None:
-    """See that the service could use the files that the settings name; ConfigError."""
+def _unmade(settings: "Settings", data_dir: Path) -> "Iterator[tuple[tuple[str | int, ...], Path]]":
+    """Give what `appliance setup` has still to make, with the key that names it."""
+    ours = {certificate_path(data_dir), certificate_path(SYSTEM_DATA_DIR)}
+    named: list[tuple[tuple[str | int, ...], Path]] = [
+        (("listener", number, "certificate"), Path(one.certificate))
+        for number, one in enumerate(settings.listener)
+        if Path(one.certificate) in ours
+    ]
+    if settings.accounts.managed_file:
+        named.append((("accounts", "managed_file"), Path(settings.accounts.managed_file)))
+    return (one for one in named if not present(one[1]) and not hidden(one[1]))
+
+
+def _read_files(settings: "Settings", but: "Collection[str]" = ()) -> None:
+    """See that the service could use the files that the settings name, but for some; ConfigError."""
+    from msgspec.structs import replace  # noqa: PLC0415
+
     from appliance.accounts import load_accounts  # noqa: PLC0415
 
-    load_accounts(settings.accounts, settings.site)
-    if any(one.certificate for one in settings.listener):
+    accounts = settings.accounts
+    if accounts.managed_file and accounts.managed_file in but:
+        accounts = replace(accounts, managed_file="")
+    if accounts.wanted() or accounts == settings.accounts:
+        load_accounts(accounts, settings.site)
+    if any(one.certificate and one.certificate not in but for one in settings.listener):
         from appliance.app import context_of  # noqa: PLC0415
 
         for number, one in enumerate(settings.listener):
-            context_of(number, one)
+            if one.certificate not in but:
+                context_of(number, one)
 
 
 def _accounts_beside(path: Path, settings: "Settings") -> "Settings":
@@ -132,7 +167,8 @@ def _accounts_beside(path: Path, settings: "Settings") -> "Settings":
     return replace(settings, accounts=replace(settings.accounts, **paths))
 
 
-def _data_dir(arguments: argparse.Namespace, settings: "Settings") -> Path:
+def data_dir_of(arguments: argparse.Namespace, settings: "Settings") -> Path:
+    """Give the data directory that the option names, or the file, or that is usual."""
     if arguments.data is not None:
         return Path(arguments.data).absolute()  # who asks for the status may stand elsewhere
     if settings.data_dir:  # a relative one lies beside the file that names it
@@ -184,14 +220,22 @@ def demo_command(arguments: argparse.Namespace) -> int:
 
 def check_command(arguments: argparse.Namespace) -> int:
     """Say whether a file and those it names are good, or what it may hold."""
-    from appliance.config import schema  # noqa: PLC0415
+    from appliance.config import ConfigError, schema  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     if arguments.schema:
         say(schema(Settings, "Configuration of the appliance").removesuffix("\n"))
         return Exit.OK
-    _load(arguments.file)
-    say(f"{arguments.file} is good")
+    try:
+        document, settings = configured(arguments.file)
+        place = argparse.Namespace(data=None, config=arguments.file)
+        unmade = [*dict.fromkeys(str(path) for _, path in _unmade(settings, data_dir_of(place, settings)))]
+        with document.naming():
+            _read_files(settings, but=unmade)  # or else a new computer's configuration could never be checked
+    except ConfigError as error:
+        raise CommandError(str(error), Exit.CONFIG) from None
+    rest = f"; `appliance setup` has still to make {', '.join(unmade)}" if unmade else ""
+    say(f"{arguments.file} is good{rest}")
     return Exit.OK
 
 

@@ -1,7 +1,8 @@
 """Takes TLS clients in, a bounded number of handshakes at a time, each of bounded length.
 
 A handshake costs work and memory before anybody has said who they are. So few are under way at once, and new clients
-wait in the system's queue meanwhile; who dawdles then gives way to them before its time is up.
+wait in the system's queue meanwhile; who dawdles then gives way to them before its time is up. One address has only a
+part of them, and what it begins beyond that is closed: nobody else waits for it.
 """
 
 import asyncio
@@ -10,11 +11,14 @@ import errno
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from appliance.broker import peer as peers
 from appliance.net.listening import peer_name
 from appliance.net.liveness import prepare
+from appliance.settings import Limits
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +31,19 @@ PAUSE_S = 1.0  # how long nobody is let in when the system has no socket for us
 
 # The buffer that asyncio keeps for each client; as it comes, it has 256 KiB.
 asyncio.sslproto.SSLProtocol.max_size = RECORD_BYTES
+
+
+class Bounds(NamedTuple):
+    """What the handshakes of one listener may be."""
+
+    at_most: int = 64
+    at_most_per_address: int = 32
+    timeout_s: float = 10.0
+
+    @classmethod
+    def of(cls, limits: Limits) -> "Bounds":
+        """Read the settings."""
+        return cls(limits.max_handshakes, limits.max_handshakes_per_address, limits.tls_handshake_s)
 
 
 class Handshake(Protocol):
@@ -46,21 +63,20 @@ class HandshakeListener:
         self,
         listening: socket.socket,
         greet: Callable[[socket.socket, str], Handshake],
-        *,
-        at_most: int,
-        timeout_s: float,
+        bounds: Bounds,
     ) -> None:
         """`greet` makes the handshake of a new client; it does not begin yet."""
         self._loop = asyncio.get_running_loop()
         self._listening = listening
         self._greet = greet
-        self._at_most = at_most
-        self._timeout_s = timeout_s
-        self._under_way: dict[Handshake, asyncio.TimerHandle] = {}  # the oldest first
+        self._at_most, self._at_most_per_address, self._timeout_s = bounds
+        self._under_way: dict[Handshake, tuple[asyncio.TimerHandle, str]] = {}  # with its address; the oldest first
+        self._of_address: Counter[str] = Counter()
         self._waiting: asyncio.TimerHandle | None = None  # set while nobody is let in
         self.port: int = listening.getsockname()[1]
         self.timed_out = 0
         self.gave_way = 0
+        self.turned_away = 0
         self._loop.add_reader(listening.fileno(), self._accept)
 
     @property
@@ -87,19 +103,31 @@ class HandshakeListener:
             self._begin(client, peer_name(client, address))
 
     def _begin(self, client: socket.socket, peer: str) -> None:
+        source = peers.source(peer)
+        if self._of_address[source] >= self._at_most_per_address and not self._has_given_way(source):
+            self.turned_away += 1
+            log.info("%s: closed, %d TLS handshakes with %s are under way", peer, self._at_most_per_address, source)
+            client.close()
+            return
         try:
             handshake = self._greet(client, peer)
         except OSError as error:  # it is gone already
             log.debug("%s: %s", peer, error)
             client.close()
             return
-        self._under_way[handshake] = self._loop.call_later(self._timeout_s, self._too_slow, handshake, peer)
+        timer = self._loop.call_later(self._timeout_s, self._too_slow, handshake, peer)
+        self._under_way[handshake] = timer, source
+        self._of_address[source] += 1
         handshake.start(lambda: self._ended(handshake))
 
     def _ended(self, handshake: Handshake) -> None:
-        timer = self._under_way.pop(handshake, None)
-        if timer is not None:
+        found = self._under_way.pop(handshake, None)
+        if found is not None:
+            timer, source = found
             timer.cancel()
+            self._of_address[source] -= 1
+            if not self._of_address[source]:
+                del self._of_address[source]
         if self._waiting is not None and len(self._under_way) < self._at_most:
             self._resume()
 
@@ -109,17 +137,30 @@ class HandshakeListener:
         log.info("%s: closed, no TLS handshake within %g s", peer, self._timeout_s, extra=about)
         handshake.abort()
 
+    def _has_given_way(self, source: str) -> bool:
+        """Whether the oldest handshake of an address has had its time, and now makes room for the next of it."""
+        oldest = next(one for one, (_, its) in self._under_way.items() if its == source)
+        if self._stays_s(oldest) > 0:
+            return False
+        self._give_way(oldest)
+        return True
+
+    def _stays_s(self, handshake: Handshake) -> float:
+        """For how many seconds a handshake need not give way."""
+        timer, _ = self._under_way[handshake]
+        return timer.when() - self._loop.time() - max(0.0, self._timeout_s - GIVES_WAY_S)
+
+    def _give_way(self, handshake: Handshake) -> None:
+        self.gave_way += 1
+        handshake.abort()
+        self._ended(handshake)  # also where that is said later
+
     def _wait_for_room(self) -> None:
-        oldest = next(iter(self._under_way.values()))
-        left_s = oldest.when() - self._loop.time() - max(0.0, self._timeout_s - GIVES_WAY_S)
-        self._pause(max(0.0, left_s), self._make_room)
+        self._pause(max(0.0, self._stays_s(next(iter(self._under_way)))), self._make_room)
 
     def _make_room(self) -> None:
         if len(self._under_way) >= self._at_most:
-            self.gave_way += 1
-            oldest = next(iter(self._under_way))
-            oldest.abort()
-            self._ended(oldest)  # also where that is said later
+            self._give_way(next(iter(self._under_way)))
         self._resume()
 
     def _pause(self, seconds: float, then: Callable[[], None]) -> None:

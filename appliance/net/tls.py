@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from appliance.broker.connection import Connection
 from appliance.net.certificates import has_odd_name
-from appliance.net.handshakes import RECORD_BYTES, HandshakeListener, reason
+from appliance.net.handshakes import RECORD_BYTES, Bounds, HandshakeListener, reason
 from appliance.net.hub import Hub
 
 log = logging.getLogger(__name__)
@@ -168,9 +168,7 @@ class TlsLink:
             self._hub.lost(self, self._connection)
 
 
-def listen_tls(
-    hub: Hub, listening: socket.socket, context: ssl.SSLContext, *, at_most: int, timeout_s: float
-) -> HandshakeListener:
+def listen_tls(hub: Hub, listening: socket.socket, context: ssl.SSLContext, bounds: Bounds) -> HandshakeListener:
     """Take clients from a socket that listens, a bounded number of handshakes at a time."""
     buffer = memoryview(bytearray(RECEIVE_BYTES))
 
@@ -178,4 +176,4 @@ def listen_tls(
         wrapped = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
         return TlsLink(hub, buffer, wrapped, peer)
 
-    return HandshakeListener(listening, greet, at_most=at_most, timeout_s=timeout_s)
+    return HandshakeListener(listening, greet, bounds)

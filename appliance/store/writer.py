@@ -23,6 +23,7 @@ from appliance.store.group import Group, count, merged
 from appliance.store.ledger import Ledger
 from appliance.store.misfits import MISUSE, write_what_fits
 from appliance.store.opened import Opened
+from appliance.store.pulse import Pulse
 from appliance.store.room import Room, is_full
 from appliance.store.still import cannot_write
 from appliance.store.wear import Wear
@@ -88,10 +89,8 @@ class Writer:
         # What only the thread touches once it runs.
         self._opened = Opened(path, open_ledger, reopen_ledger)
         self._calm = Calm(retry_s)
-        self._next_try = 0.0
-        self._next_step = 0.0
-        self._no_step_before = 0.0
-        self._next_look = 0.0
+        self.pulse = Pulse(clock)  # for the loop too
+        self._next_try = self._next_step = self._no_step_before = self._next_look = 0.0
         self._refused = False  # the loop was told of a failure and not yet of its end
         self._full = False  # it failed for want of room
 
@@ -214,15 +213,16 @@ class Writer:
     def _do_next(self) -> None:
         if self._opened.ledger is None:
             self._open_again()
-        if self._opened.ledger is not None:
-            if self._groups:
-                self._write(self._opened.ledger)
-            elif self._compares:
-                self._compare(self._opened.ledger)
-            elif self._refused and self._clock() >= self._calm.until:
-                self._recover()
-            elif not self._closing and self._clock() >= self._next_step:
-                self._step(self._opened.ledger)
+        if (ledger := self._opened.ledger) is not None:
+            with self.pulse:
+                if self._groups:
+                    self._write(ledger)
+                elif self._compares:
+                    self._compare(ledger)
+                elif self._refused and self._clock() >= self._calm.until:
+                    self._recover()
+                elif not self._closing and self._clock() >= self._next_step:
+                    self._step(ledger)
 
     def _wait(self) -> bool:
         """Wait until there is something to do; False when closing and nothing is left."""

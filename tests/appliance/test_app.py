@@ -18,7 +18,7 @@ from accounts import password, write_accounts
 from authority import Authority
 from processes import PATIENCE_S, free_port
 
-from appliance import app, notify, page
+from appliance import app, page
 from appliance.app import Service, serving
 from appliance.cli.status import TROUBLES
 from appliance.control import ControlClient
@@ -269,17 +269,17 @@ def test_a_part_that_does_not_stop_is_left_behind(caplog):
     assert "took longer than" in caplog.text
 
 
-def test_the_watchdog_hears_of_a_loop_that_turns(monkeypatch):
-    heard = asyncio.Event()
-    monkeypatch.setattr(notify, "watchdog_interval_s", lambda: 0.001)
+def test_systemd_is_told_in_one_line_how_the_service_is(tmp_path):
+    port = free_port()
 
-    def watchdog():
-        heard.set()
-        os.kill(os.getpid(), signal.SIGTERM)  # enough heard
+    async def told():
+        async with app.serving(Settings(mqtt=Mqtt(port=port), web=Web(port=0)), tmp_path) as service:
+            assert service.gets_on()
+            service._local.publish("home/devices/attic/availability", b"online", retain=True)
+            service._local.publish("home/devices/cellar/availability", b"offline", retain=True)
+            return service.summary()
 
-    monkeypatch.setattr(notify, "watchdog", watchdog)
-    asyncio.run(app.until_signal())
-    assert heard.is_set()
+    assert asyncio.run(told()) == f"0 clients, 1 of 2 agents online, 2 messages; MQTT on port {port}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

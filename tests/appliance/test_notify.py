@@ -30,6 +30,7 @@ def heard(monkeypatch):
         (notify.stopping, "STOPPING=1"),
         (lambda: notify.status("a\nb"), "STATUS=a b"),
         (notify.watchdog, "WATCHDOG=1"),
+        (lambda: notify.watchdog("5 clients"), "WATCHDOG=1\nSTATUS=5 clients"),
     ],
 )
 def test_words(heard, say, words):
@@ -43,10 +44,15 @@ def test_nothing_is_said_without_systemd(heard, monkeypatch):
     assert heard == []
 
 
-def test_nothing_happens_without_its_library(monkeypatch):
+def test_without_its_library_the_log_says_once_what_to_install(monkeypatch, caplog):
+    notify._tell_of_the_library.cache_clear()
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
     monkeypatch.setitem(sys.modules, "systemd", None)
+    monkeypatch.setitem(sys.modules, "systemd.daemon", None)
     notify.ready("x")
+    notify.watchdog()
+    (record,) = caplog.records
+    assert "python3-systemd" in record.message
 
 
 @pytest.mark.usefixtures("heard")

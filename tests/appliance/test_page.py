@@ -17,7 +17,8 @@ from appliance.settings import Accounts, Limits, Listener, Settings, Web
 def test_who_has_to_log_in_where(tmp_path):
     async def scenario():
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        settings = Settings(web=Web(port=0), limits=Limits(max_handshakes=3, tls_handshake_s=2.0))
+        limits = Limits(max_handshakes=3, max_handshakes_per_address=2, tls_handshake_s=2.0)
+        settings = Settings(web=Web(port=0), limits=limits)
         async with loopback() as server:
             page = new_page(
                 settings,
@@ -36,7 +37,7 @@ def test_who_has_to_log_in_where(tmp_path):
             assert (here.address, here.port, here.context, here.verify) == ("127.0.0.1", 9, None, None)
             assert (there.address, there.port, there.context) == ("0.0.0.0", 8443, context)
             assert there.verify is not None
-            assert (there.names, there.max_handshakes, there.handshake_s) == (frozenset({"hub.lan"}), 3, 2.0)
+            assert (there.names, there.handshakes) == (frozenset({"hub.lan"}), (3, 2, 2.0))
             assert page._asked_port is None
 
     asyncio.run(scenario())

@@ -19,7 +19,7 @@ from appliance.features.web.files import Files
 from appliance.features.web.guard import Guard, own_names, refusal
 from appliance.features.web.live import LiveFeed, Local
 from appliance.features.web.login import Login, Verify
-from appliance.net.handshakes import HandshakeListener, TransportHandshake
+from appliance.net.handshakes import Bounds, HandshakeListener, TransportHandshake
 from appliance.net.listening import ListenerError, SocketFile, listen_tcp, peer_credentials
 from appliance.net.websocket import PATH, WebSocketLink
 from appliance.store.tier_reader import TierReader
@@ -47,8 +47,7 @@ class Door(NamedTuple):
     context: ssl.SSLContext | None = None  # encrypted with it
     verify: Verify | None = None  # who has to log in; None lets everybody in
     names: frozenset[str] = frozenset()  # of this computer, besides those it knows itself
-    max_handshakes: int = 64
-    handshake_s: float = 10.0
+    handshakes: Bounds = Bounds()
 
 
 MqttLink = Callable[[], WebSocketLink]
@@ -206,9 +205,7 @@ class _Server(uvicorn.Server):
         if task.done():
             task.result()
         if door is not None and is_encrypted:
-            self._handshakes = HandshakeListener(
-                self._sockets[0], self._greet, at_most=door.max_handshakes, timeout_s=door.handshake_s
-            )
+            self._handshakes = HandshakeListener(self._sockets[0], self._greet, door.handshakes)
 
     def _greet(self, client: socket.socket, peer: str) -> TransportHandshake:
         config, door = self.config, self._door

@@ -124,6 +124,14 @@ def test_a_file_is_made_for_its_owner_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["passwords"]
 
 
+def test_what_a_power_cut_left_of_a_change_is_in_nobodys_way(tmp_path):
+    path = tmp_path / "passwords"
+    left = path.with_name(f".passwords.{os.getpid()}.new")  # the boot after it gives the same numbers
+    left.write_text("half")
+    assert edit(path, lambda _: "whole\n")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "real").write_text("x\n")
     link = tmp_path / "link"

@@ -133,7 +133,7 @@ def test_a_mistake_in_a_file_is_named_where_it_stands(tmp_path):
 def test_data_directory(monkeypatch, data, in_file, expected):
     monkeypatch.setattr(service, "usual_data_dir", lambda: Path("/usual"))
     arguments = parsed("run", "--config", "/etc/appliance/appliance.toml", *data)
-    assert service._data_dir(arguments, Settings(data_dir=in_file)) == expected
+    assert service.data_dir_of(arguments, Settings(data_dir=in_file)) == expected
 
 
 def test_the_demo_needs_a_port_for_its_agent():

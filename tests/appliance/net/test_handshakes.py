@@ -10,7 +10,7 @@ import pytest
 from sockets import until
 
 from appliance.net import handshakes
-from appliance.net.handshakes import HandshakeListener, reason
+from appliance.net.handshakes import Bounds, HandshakeListener, reason
 from appliance.net.listening import listen_tcp
 
 
@@ -35,19 +35,20 @@ class Fake:
 
 
 @asynccontextmanager
-async def door(at_most=2, timeout_s=10.0, fake=Fake):
+async def door(at_most=2, timeout_s=10.0, fake=Fake, per_address=9):
     met = []
 
     def greet(client, peer):
         met.append(fake(client, peer))
         return met[-1]
 
-    listener = HandshakeListener(listen_tcp("127.0.0.1", 0), greet, at_most=at_most, timeout_s=timeout_s)
+    listener = HandshakeListener(listen_tcp("127.0.0.1", 0), greet, Bounds(at_most, per_address, timeout_s))
     with contextlib.ExitStack() as clients:
 
-        def visit(count):
+        def visit(count, address="127.0.0.1"):
             for _ in range(count):
-                clients.enter_context(socket.create_connection(("127.0.0.1", listener.port), timeout=5))
+                to, source = ("127.0.0.1", listener.port), (address, 0)
+                clients.enter_context(socket.create_connection(to, timeout=5, source_address=source))
 
         try:
             yield listener, met, visit
@@ -105,6 +106,47 @@ def test_who_has_just_come_does_not_give_way(run):
             await until(lambda: listener._waiting is not None)
             assert 1.0 < listener._waiting.when() - asyncio.get_running_loop().time() <= handshakes.GIVES_WAY_S
             assert all(one.is_open for one in met)
+
+    run(scenario())
+
+
+def test_one_address_has_only_a_part_and_nobody_else_waits_for_it(run, caplog):
+    caplog.set_level("INFO")
+
+    async def scenario():
+        async with door(at_most=4, per_address=2) as (listener, met, visit):
+            visit(5)
+            await until(lambda: listener.turned_away == 3)
+            assert listener.under_way == 2
+            visit(2, "127.0.0.2")
+            await until(lambda: listener.under_way == 4)
+            assert all(one.is_open for one in met)
+            met[0].succeed()
+            met[2].succeed()
+            visit(1)
+            await until(lambda: listener.under_way == 3)
+            assert (listener.turned_away, listener.gave_way) == (3, 0)
+            for one in met:
+                one.succeed()
+            assert not listener._of_address
+
+    run(scenario())
+    assert "closed, 2 TLS handshakes with 127.0.0.1 are under way" in caplog.text
+
+
+def test_at_a_crowded_address_who_dawdles_gives_way_to_the_next_of_it(run, monkeypatch):
+    monkeypatch.setattr(handshakes, "GIVES_WAY_S", 0.05)
+
+    async def scenario():
+        async with door(at_most=9, per_address=2) as (listener, met, visit):
+            visit(1, "127.0.0.2")
+            visit(2)
+            await until(lambda: len(met) == 3)
+            await asyncio.sleep(0.1)
+            visit(1)
+            await until(lambda: len(met) == 4)
+            assert [one.is_open for one in met] == [True, False, True, True]
+            assert (listener.turned_away, listener.gave_way, listener.under_way) == (0, 1, 3)
 
     run(scenario())
 

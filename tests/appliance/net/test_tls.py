@@ -26,6 +26,7 @@ from appliance.mqtt.properties import Properties
 from appliance.mqtt.types import QoS, ReasonCode, Version
 from appliance.net import hub, tls
 from appliance.net.certificates import server_context
+from appliance.net.handshakes import Bounds
 from appliance.net.listening import listen_tcp
 from appliance.net.tls import listen_tls
 
@@ -46,7 +47,7 @@ async def encrypted(authority, *, at_most=64, timeout_s=10.0, client_ca="", clie
     )
 
     def listen(hub):
-        return listen_tls(hub, listen_tcp(address, 0), context, at_most=at_most, timeout_s=timeout_s)
+        return listen_tls(hub, listen_tcp(address, 0), context, Bounds(at_most, at_most, timeout_s))
 
     async with loopback(listen=listen, **limits) as server:
         trusting = authority.trust()

@@ -1,0 +1,135 @@
+"""`appliance setup`: a computer's own authority, certificate and first account."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.cli.commands import Commands
+from appliance.cli.service import configured, data_dir_of
+from appliance.cli.terminal import complain, say
+from appliance.exits import CommandError, Exit
+from appliance.places import SYSTEM_CONFIG
+
+if TYPE_CHECKING:
+    from appliance.identity.names import Names
+    from appliance.identity.setting_up import Files
+    from appliance.settings import Settings
+
+ADMINS = ("admin", "hub-admin")  # the second where somebody else is called so
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the arguments of this file's command."""
+    setup = commands.add_parser(
+        "setup", help="make this computer's certificate and first account, where missing or due", allow_abbrev=False
+    )
+    setup.add_argument(
+        "--config", type=Path, metavar="FILE", default=SYSTEM_CONFIG, help=f"TOML file (default {SYSTEM_CONFIG})"
+    )
+    setup.add_argument("--data", type=Path, metavar="DIR", help="data directory, where it is not the one of the file")
+    setup.add_argument("--json", action="store_true", help="say as JSON what was made")
+    setup.add_argument("--show-secret", action="store_true", help="show the administrator's first password, once")
+    setup.set_defaults(command=setup_command)
+
+
+def setup_command(arguments: argparse.Namespace) -> int:
+    """Make what is missing or due; a second run makes nothing. Never tells a secret, but for --show-secret."""
+    from appliance.config import ConfigError  # noqa: PLC0415 commands import what they need
+    from appliance.identity.setting_up import files_in  # noqa: PLC0415
+
+    try:
+        document, settings = configured(arguments.config)
+        files = files_in(data_dir_of(arguments, settings))
+        if arguments.show_secret:
+            return _show_secret(files, _free_name(settings))
+        for number, one in enumerate(settings.listener):
+            if _is_ours(one.certificate, files) and Path(one.key) != files.key:
+                cure = f'set key = "{files.key}", which is made with it'
+                raise document.error(("listener", number, "key"), "it is not the key of this certificate", cure)
+    except ConfigError as error:
+        raise CommandError(str(error), Exit.CONFIG) from None
+    made = _set_up(settings, files)
+    if arguments.json:
+        say(json.dumps({"changed": bool(made), "made": made}))
+    else:
+        say("\n".join(made) or "nothing to do: everything is there, and nothing is due")
+    return Exit.OK
+
+
+def _set_up(settings: "Settings", files: "Files") -> list[str]:
+    import time  # noqa: PLC0415
+
+    from appliance.auth.managed import BadManagedFile  # noqa: PLC0415
+    from appliance.clock import clock_quality  # noqa: PLC0415
+    from appliance.identity import machine_mark  # noqa: PLC0415
+    from appliance.identity.setting_up import Clock, set_up  # noqa: PLC0415
+
+    names = _names(settings) if any(_is_ours(one.certificate, files) for one in settings.listener) else None
+    managed_file = Path(settings.accounts.managed_file) if settings.accounts.managed_file else None
+    machine = machine_mark.this_machine()
+    try:
+        return set_up(
+            files,
+            names=names,
+            managed_file=managed_file,
+            admin=_free_name(settings),
+            machine=machine,
+            clock=Clock.of(time.time(), clock_quality()),
+        )
+    except BadManagedFile as error:
+        raise CommandError(f"{managed_file}: {error.problem}; {error.cure}", Exit.CONFIG) from None
+    except OSError as error:
+        where = f"{error.filename} cannot be used" if error.filename else f"{files.mark.parent} cannot be written"
+        trouble = f"{where} ({error.strerror}); free some space, or give it to this user"
+        needed = [*([files.certificate, files.key] if names else []), *([managed_file] if managed_file else [])]
+        if not all(path.is_file() for path in needed) or machine_mark.is_copy(machine_mark.read(files.mark), machine):
+            raise CommandError(trouble, Exit.DATA) from None
+        complain(f"{trouble}; what was made before is used")
+    return []
+
+
+def _names(settings: "Settings") -> "Names":
+    """Give how this computer is called, as far as the system tells."""
+    import socket  # noqa: PLC0415
+
+    from appliance.identity.names import addresses, names_of  # noqa: PLC0415
+
+    try:
+        found = addresses()
+    except OSError as error:
+        complain(f"the addresses of this computer cannot be told ({error.strerror}): the certificate names hosts alone")
+        found = []
+    return names_of(socket.gethostname(), found, [name for one in settings.listener for name in one.names])
+
+
+def _is_ours(certificate: str, files: "Files") -> bool:
+    return bool(certificate) and Path(certificate) == files.certificate
+
+
+def _free_name(settings: "Settings") -> str:
+    """Give the administrator a name that nobody has who was written by hand."""
+    from appliance.accounts import load_users  # noqa: PLC0415
+
+    taken = load_users(Path(settings.accounts.password_file)) if settings.accounts.password_file else {}
+    return next(name for name in ADMINS if name not in taken)
+
+
+def _show_secret(files: "Files", name: str) -> int:
+    """Show the administrator's first password and forget it."""
+    from appliance.identity import first_secret  # noqa: PLC0415
+
+    try:
+        secret = first_secret.kept(files.admin_secret)
+        if secret is None:
+            cure = f"make another with `appliance devices secret {name}`"
+            raise CommandError(
+                f"no first password is kept in {files.admin_secret.parent}: it was shown; {cure}", Exit.NOTHING
+            )
+        say(secret)
+        first_secret.forget(files.admin_secret)
+    except OSError as error:
+        cure = "run as the user of the appliance, or with sudo"
+        raise CommandError(f"{files.admin_secret} cannot be read ({error.strerror}); {cure}", Exit.DATA) from None
+    complain(f"this is the password of {name}; it is not shown again")
+    return Exit.OK

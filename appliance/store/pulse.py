@@ -1,0 +1,45 @@
+"""Whether a thread gets on, seen from another one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import get_native_id
+from time import monotonic
+from types import TracebackType
+from typing import Final
+
+STUCK_S: Final = 60.0  # at one piece of work; the slowest card that still works takes some seconds
+WAITS_FOR_DISK: Final = "D"  # proc_pid_stat(5)
+
+
+class Pulse:
+    """Held by the thread, as a context, while it does a piece of work that takes seconds at the most."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic, *, state: Callable[[int], str] | None = None) -> None:
+        self._clock = clock
+        self._state = state or thread_state
+        self._begun: tuple[float, int] | None = None  # when, and by which thread
+
+    def __enter__(self) -> None:
+        self._begun = self._clock(), get_native_id()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._begun = None
+
+    def is_stuck(self) -> bool:
+        """Whether the piece takes too long, and it is not the disk: one that hangs hangs for a new process too.
+
+        Messages that need no disk go on meanwhile, which a new start would end.
+        """
+        begun = self._begun
+        if begun is None or self._clock() - begun[0] < STUCK_S:
+            return False
+        return self._state(begun[1]) != WAITS_FOR_DISK
+
+
+def thread_state(thread: int) -> str:
+    """Give the letter of what the kernel has a thread of this process do; empty where it is gone."""
+    try:
+        text = Path(f"/proc/self/task/{thread}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].split()[0]

@@ -1,0 +1,74 @@
+"""Files of secrets: whole or not at all, and nobody else's."""
+
+import os
+
+import pytest
+
+from appliance.identity import private_file
+from appliance.identity.private_file import make_folder, read, remove, write
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+def test_what_is_written_is_its_owners_alone_whatever_the_umask(tmp_path):
+    path = tmp_path / "secret"
+    before = os.umask(0)
+    try:
+        write(path, b"one")
+        write(tmp_path / "certificate", b"two", mode=0o644)
+    finally:
+        os.umask(before)
+    assert (read(path), mode(path)) == (b"one", 0o600)
+    assert mode(tmp_path / "certificate") == 0o644
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "certificate", path]
+
+
+def test_what_an_interrupted_write_left_is_in_nobodys_way(tmp_path):
+    left = tmp_path / ".secret.new"
+    left.write_bytes(b"half")
+    write(tmp_path / "secret", b"whole")
+    assert (read(tmp_path / "secret"), left.exists()) == (b"whole", False)
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "secret"
+    write(path, b"before")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(private_file.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write(path, b"after")
+    assert (read(path), list(tmp_path.iterdir())) == (b"before", [path])
+
+
+def test_what_is_removed_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "secret"
+    assert not remove(path)
+    assert not remove(tmp_path / "no folder" / "secret")
+    write(path, b"one")
+    for name in (".secret.new", ".secret.123.new"):
+        (tmp_path / name).write_bytes(b"half")
+    assert remove(path)
+    assert (read(path), list(tmp_path.iterdir())) == (None, [])
+
+
+def test_a_folder_is_its_owners_alone(tmp_path):
+    make_folder(tmp_path / "data" / "tls")
+    assert mode(tmp_path / "data" / "tls") == 0o700
+    (tmp_path / "data" / "tls").chmod(0o750)
+    make_folder(tmp_path / "data" / "tls")
+    assert mode(tmp_path / "data" / "tls") == 0o750
+
+
+def test_what_root_makes_belongs_to_the_services_user(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(private_file.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(private_file.os, "chown", lambda _what, user, group: given.append((user, group)))
+    make_folder(tmp_path / "tls")
+    write(tmp_path / "tls" / "key", b"")
+    owner = tmp_path.stat()
+    assert given == [(owner.st_uid, owner.st_gid)] * 2

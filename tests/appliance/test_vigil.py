@@ -1,0 +1,82 @@
+"""What systemd hears while the service waits for its end."""
+
+import asyncio
+import logging
+import os
+import signal
+
+import pytest
+
+from appliance import notify
+from appliance.vigil import Vigil
+
+
+class Patient:
+    """Is watched: gets on or not, turn by turn, then has the process ended."""
+
+    def __init__(self, *turns):
+        self.turns = list(turns)
+
+    def gets_on(self):
+        if len(self.turns) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return self.turns.pop(0) if self.turns else True
+
+    def summary(self):
+        return f"{len(self.turns)} left"
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    words = []
+    for name in ("ready", "watchdog", "stopping"):
+        monkeypatch.setattr(notify, name, lambda status="", name=name: words.append((name, status)))
+    return words
+
+
+def keep(patient, interval_s=0.001):
+    async def vigil():
+        vigil = Vigil(interval_s)
+        if patient is not None:
+            vigil.watch(patient)
+        await vigil.until_signal()
+        vigil.end()
+
+    asyncio.run(vigil())
+
+
+def test_a_service_that_gets_on_is_told_of_with_how_it_is(heard):
+    keep(Patient(True, True))
+    assert heard == [("ready", "2 left"), ("watchdog", "1 left"), ("watchdog", "0 left"), ("stopping", "stopping")]
+
+
+def test_of_one_that_does_not_get_on_nothing_is_told_and_the_log_says_so_once(heard, caplog):
+    keep(Patient(False, False, True))
+    assert [name for name, _ in heard] == ["ready", "watchdog", "stopping"]
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "does not get on" in record.message
+
+
+def test_while_it_starts_the_watchdog_hears_that_the_loop_turns(heard, monkeypatch):
+    def watchdog(status=""):
+        heard.append(("watchdog", status))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(notify, "watchdog", watchdog)
+    keep(None)
+    assert heard[0] == ("watchdog", "")
+
+
+def test_where_nobody_watches_nothing_is_told_until_the_end(heard, monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    patient = Patient(True)
+
+    async def vigil():
+        vigil = Vigil()
+        vigil.watch(patient)
+        asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGINT)
+        await vigil.until_signal()
+
+    asyncio.run(vigil())
+    assert heard == [("ready", "1 left")]
