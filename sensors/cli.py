@@ -13,8 +13,8 @@ from sensors.output import say, say_json
 
 if TYPE_CHECKING:
     from appliance.config import ConfigError
+    from appliance.finding import Finding
     from sensors.config import SensorsConfig
-    from sensors.doctor.finding import Finding
 
 DEFAULT_CONFIG = Path("/etc/appliance/sensors.toml")
 
@@ -274,7 +274,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _misfit(error: "ConfigError") -> "Finding":
-    from sensors.doctor.finding import wrong  # noqa: PLC0415
+    from appliance.finding import wrong  # noqa: PLC0415
 
     place = f"{error.path}:{error.line}" if error.line else str(error.path or "configuration")
     return wrong(place, f"{error.where}: {error.problem}" if error.key else error.problem, error.cure)

@@ -108,6 +108,12 @@ def _with_options(arguments: argparse.Namespace, settings: "Settings") -> "Setti
     return settings
 
 
+def settings_of(arguments: argparse.Namespace) -> "Settings":
+    """Read the configuration as `run` would without options of its own; CommandError."""
+    plain = {"config": arguments.config, "data": arguments.data, "mqtt_port": None, "http_port": None}
+    return _settings(argparse.Namespace(**plain))
+
+
 def configured(
     path: Path, changed: "Callable[[Settings], Settings]" = lambda settings: settings
 ) -> "tuple[Document, Settings]":

@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 
 from appliance.devices import OFFLINE, ONLINE
-from sensors.doctor.finding import Finding, note, wrong
+from appliance.finding import Finding, note, wrong
 from sensors.endpoint import Endpoint
 from sensors.link import Link
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sensors.doctor.finding import Finding, note, wrong
+from appliance.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
 from sensors.hw.i2c import CHIP_IDS, KINDS
 from sensors.hw.i2c_scan import Scan

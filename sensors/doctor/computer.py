@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from appliance.finding import Finding, note, wrong
 from sensors.doctor.boot import BootConfig
-from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
 from sensors.hw.gpio import HEADER_LABELS
 from sensors.hw.permissions import Library, Node

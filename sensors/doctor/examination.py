@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 
 from appliance.clock import SYNCED, clock_quality
+from appliance.finding import Finding, note, wrong
 from sensors.config import SensorsConfig
 from sensors.doctor.boot import boot_config
 from sensors.doctor.broker import broker_finding
 from sensors.doctor.chips import chip_findings
 from sensors.doctor.computer import Computer, computer_findings
-from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.holder import holder_of
 from sensors.doctor.one_wire import OneWire, one_wire_findings
 from sensors.doctor.pins import Follows, floating_findings, line_findings

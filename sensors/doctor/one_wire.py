@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from appliance.finding import Finding, note, wrong
 from sensors.doctor.computer import Computer
-from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
 from sensors.drivers.ds18b20 import FAMILIES, PULL_UP
 

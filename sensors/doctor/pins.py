@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sensors.doctor.finding import Finding, note, wrong
+from appliance.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
 from sensors.hw.gpiochips import Line, Program
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.clock import RELEASED_MS
-from sensors.doctor.finding import Finding, note, wrong
+from appliance.finding import Finding, note, wrong
 
 RESERVE_BYTES = 64 * 1024 * 1024  # below this the rest of the system begins to suffer
 RELEASED_S = RELEASED_MS / 1000

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from appliance.finding import Finding, note, wrong
 from sensors.doctor.computer import Computer
-from sensors.doctor.finding import Finding, note, wrong
 from sensors.doctor.wants import Want
 from sensors.hw.gpiochips import Edge
 

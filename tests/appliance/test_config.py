@@ -50,8 +50,10 @@ REFUSED = [
     ("[mqt]\nport = 1", 'a.toml:1: mqt: unknown key; did you mean "mqtt"?'),
     (
         "\nzz = 1",
-        "a.toml:2: zz: unknown key; known here: "
-        + "accounts, data_dir, history, limits, listener, mdns, mqtt, site, store, web",
+        (
+            "a.toml:2: zz: unknown key; known here: accounts, data_dir, history, limits, listener, mdns, mqtt, site, "
+            "store, web"
+        ),
     ),
     ("Site = 'x'", 'a.toml:1: Site: unknown key; did you mean "site"?'),
     ("[limits]\nmax-sessions = 1", 'a.toml:2: limits.max-sessions: unknown key; did you mean "max_sessions"?'),

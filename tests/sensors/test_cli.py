@@ -8,10 +8,10 @@ import pytest
 from processes import free_port
 
 from appliance import __version__
+from appliance.finding import note, wrong
 from sensors import cli, inspection
 from sensors.config import load_config
 from sensors.doctor.examination import Examination
-from sensors.doctor.finding import note, wrong
 from sensors.drivers.gpio_input import GpioInput
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.drivers.simulated import Simulated, SimulatedInstrument

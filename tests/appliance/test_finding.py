@@ -1,4 +1,4 @@
-from sensors.doctor.finding import note, wrong
+from appliance.finding import note, wrong
 
 
 def test_a_finding_is_one_line_with_its_cure():

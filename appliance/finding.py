@@ -1,4 +1,4 @@
-"""One thing that the doctor found."""
+"""One thing that a doctor found, of the hub or of an agent."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ class Finding:
     """What was found about what. `wrong` has a cure; a `note` is to be known, or says what could not be looked at."""
 
     level: Level
-    about: str  # "broker", "GPIO17", "/dev/i2c-1" …
+    about: str  # "broker", "disk", "GPIO17", "/dev/i2c-1" …
     what: str
     cure: str = ""
 

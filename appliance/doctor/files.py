@@ -1,0 +1,47 @@
+"""Files that a service is told of: may others read its secrets, or change what it believes?"""
+
+import pwd
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.finding import Finding, wrong
+
+READ_BY_ANYBODY = 0o004
+ENTERED_BY_ANYBODY = 0o001
+CHANGED_BY_OTHERS = 0o022
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file that is there."""
+
+    path: Path
+    mode: int
+    owner: str
+    is_secret: bool
+    is_within_reach: bool = True  # of anybody; not below a directory that others may not enter
+
+
+def file_of(path: Path, *, is_secret: bool) -> File | None:
+    """Look at a file; None where there is none. OSError where this user may not look."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        owner = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        owner = str(found.st_uid)
+    within_reach = all(folder.stat().st_mode & ENTERED_BY_ANYBODY for folder in path.absolute().parents)
+    return File(path, found.st_mode & 0o7777, owner, is_secret, within_reach)
+
+
+def file_findings(files: Iterable[File]) -> Iterator[Finding]:
+    """Judge them. A group may read a secret: that is how a key is shared with those who need it."""
+    for file in files:
+        mode = f"mode {file.mode:04o}, of {file.owner}"
+        if file.is_secret and file.is_within_reach and file.mode & READ_BY_ANYBODY:
+            yield wrong(str(file.path), f"everybody may read this secret ({mode})", f"`sudo chmod 600 {file.path}`")
+        elif file.mode & CHANGED_BY_OTHERS:
+            yield wrong(str(file.path), f"others may change it ({mode})", f"`sudo chmod go-w {file.path}`")
