@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from appliance.auth.acl import Acl, Granted
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.roles import filter_problem
-from appliance.config import ConfigError, Document, SettingError, read_text
+from appliance.config import MISSING, ConfigError, Document, SettingError, read_text
 from appliance.settings import Accounts as AccountSettings
 from appliance.settings import Rule, Rules
 
@@ -152,11 +152,15 @@ def load_managed(path: Path) -> "dict[str, Account]":
     """Read the file of managed accounts; ConfigError. Without one it lets nobody in, which is no mistake."""
     from appliance.auth.managed import BadManagedFile, parse  # noqa: PLC0415 as above
 
-    if not path.exists():
-        cure = "make it with `appliance setup`, or the first account with `appliance devices add`"
-        raise ConfigError(path=path, line=None, key="", problem="there is no such file", cure=cure)
     try:
-        return parse(read_text(path))
+        text = read_text(path)
+    except ConfigError as error:
+        if error.problem == MISSING:
+            cure = "make it with `appliance setup`, or the first account with `appliance devices add`"
+            raise ConfigError(path=path, line=None, key="", problem=MISSING, cure=cure) from None
+        raise
+    try:
+        return parse(text)
     except BadManagedFile as error:
         raise ConfigError(path=path, line=None, key="", problem=error.problem, cure=error.cure) from None
 

@@ -148,7 +148,9 @@ class Service:
             from appliance.net.handshakes import Bounds  # noqa: PLC0415 for who encrypts
             from appliance.net.tls import listen_tls  # noqa: PLC0415 likewise
 
-            encrypted = listen_tls(hub, opened, context, Bounds.of(self.settings.limits))
+            encrypted = listen_tls(
+                hub, opened, context, Bounds.of(self.settings.limits), identifies=one.use_identity_as_username
+            )
             parts.callback(encrypted.close)
 
     def _announce(self, parts: AsyncExitStack) -> None:

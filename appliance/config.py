@@ -16,6 +16,7 @@ from appliance.toml_lines import KeyPath, line_of
 T = TypeVar("T")
 
 MAX_FILE_BYTES = 1_048_576
+MISSING = "there is no such file"
 SECRET = re.compile("passw|secret|token|credential", re.IGNORECASE)
 SYNTAX_CURES = {  # what tomllib says -> what people do about it
     "Invalid value": 'write text in "quotation marks", and on and off as true and false',
@@ -94,7 +95,7 @@ def read_text(path: Path) -> str:
             problem, cure = "larger than 1 MiB", "name the configuration, not data"
         text = raw.decode("utf-8-sig")  # editors on Windows put the mark in front
     except FileNotFoundError:
-        problem, cure = "there is no such file", "check the path"
+        problem, cure = MISSING, "check the path"
     except IsADirectoryError:
         problem, cure = "this is a directory", "name the file in it"
     except PermissionError:

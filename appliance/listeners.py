@@ -11,7 +11,17 @@ from appliance.settings import Listener, Settings
 
 ACCOUNTS_FIRST = "set accounts.password_file or managed_file first: other computers are served with accounts only"
 ENCRYPT = "set certificate and key, or plain = true where nobody can listen on the way"
-NOT_OF_A_FILE = ("address", "port", "certificate", "key", "client_ca", "require_client_certificate", "names", "plain")
+NOT_OF_A_FILE = (
+    "address",
+    "port",
+    "certificate",
+    "key",
+    "client_ca",
+    "require_client_certificate",
+    "use_identity_as_username",
+    "names",
+    "plain",
+)
 FILES = ("path", "certificate", "key", "client_ca")
 
 
@@ -151,6 +161,16 @@ def _faults(listener: Listener, *, has_accounts: bool) -> Iterator[tuple[str, st
         yield "plain", "a listener with a certificate is encrypted", "leave one of the two out"
     if listener.require_client_certificate and not listener.client_ca:
         yield "require_client_certificate", "nobody's certificate could be checked", "set client_ca too"
+    if listener.use_identity_as_username:
+        if listener.serve != "mqtt":
+            cure = "leave it out: there, clients give user name and password; or serve mqtt"
+            yield "use_identity_as_username", "the page does not know who shows a certificate", cure
+        elif not listener.require_client_certificate:
+            cure = "set require_client_certificate = true too"
+            yield "use_identity_as_username", "a client without a certificate would be nobody", cure
+        elif not has_accounts:
+            cure = "set accounts.password_file or managed_file too: who may do what is said of accounts"
+            yield "use_identity_as_username", "there is no account that a certificate could name", cure
     if not is_loopback(listener.address):
         if not has_accounts:
             yield "address", f"{listener.address} is beyond this computer", ACCOUNTS_FIRST

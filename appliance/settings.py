@@ -116,6 +116,13 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     require_client_certificate: Annotated[
         bool, Meta(description="Whether clients without a certificate are turned away.")
     ] = False
+    use_identity_as_username: Annotated[
+        bool,
+        Meta(
+            description="Whether a client is the user that its certificate names (CN), "
+            "whatever user name and password it gives."
+        ),
+    ] = False
     names: Annotated[
         tuple[HostName, ...],
         Meta(max_length=64, description="Further names by which browsers may ask for the page, such as hub.lan."),

@@ -101,6 +101,10 @@ class Passwords:
         """Give SUCCESS where this user has this password, SERVER_BUSY where too many from there ask at once."""
         return await self._ask(username, password.encode(errors="replace"), peer)
 
+    def knows(self, username: str) -> bool:
+        """Whether there is an account of this name."""
+        return username in self._users
+
     def renew(self, users: Mapping[str, str]) -> None:
         """Go by these hashes from now on. Whose hash is another or none any more is not known again.
 

@@ -48,6 +48,7 @@ class Connection:
         "held_bytes",
         "held_messages",
         "held_pubacks",
+        "identity",
         "link",
         "max_packet_bytes",
         "missing_bytes",
@@ -73,6 +74,7 @@ class Connection:
         self.version = Version.MQTT_3_1_1
         self.v5 = False
         self.client_id = ""
+        self.identity: str | None = None  # the user that its certificate names; CONNECT's then means nothing
         self.connect: Connect | None = None  # kept until it is clear who this is
         self.session: Session | None = None
         self.will: WillKept | None = None

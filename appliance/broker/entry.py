@@ -1,6 +1,7 @@
 """How a client comes in: its CONNECT, who it is, the session it had or gets."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from appliance.broker.aliases import IncomingAliases, OutgoingAliases
 from appliance.broker.connection import Connection, Stage
@@ -95,6 +96,8 @@ class Entry:
         self._stats.others_received += 1
         connect = codec.decode(packet, Version.MQTT_3_1_1)
         assert isinstance(connect, Connect)  # the first byte said so  # noqa: S101
+        if connection.identity is not None:
+            connect = replace(connect, username=connection.identity, password=None)
         connection.version = connect.version
         connection.v5 = connect.version is Version.MQTT_5
         connection.max_packet_bytes = connect.properties.maximum_packet_size or 0

@@ -28,6 +28,22 @@ def server_context(
     return context
 
 
+def common_name(client: ssl.SSLSocket) -> str:
+    """Give whom the certificate that a client showed names as its owner (CN); ValueError unless that is one clear name.
+
+    A name of signs that nobody sees could pass for somebody else's in a log or a list.
+    """
+    shown = client.getpeercert() or {}
+    subject: Any = shown.get("subject", ())
+    found = [text for group in subject for kind, text in group if kind == "commonName"]
+    if len(found) != 1:
+        raise ValueError(f"its certificate is refused, {'several names' if found else 'no name'} (CN) in it")
+    name = str(found[0])
+    if not name.isprintable() or name != name.strip() or not name:
+        raise ValueError("its certificate is refused, an odd name (CN) in it")
+    return name
+
+
 def has_odd_name(client: ssl.SSLSocket) -> bool:
     """Whether the certificate that a client showed names it with a U+0000, to pass for somebody else. CVE-2009-2408
 

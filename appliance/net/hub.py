@@ -44,6 +44,9 @@ class Authenticator(Protocol):
     async def authenticate(self, client_id: str, username: str | None, password: bytes | None, peer: str) -> ReasonCode:
         """Give SUCCESS, or the reason to turn the client away; `peer` is its address and port."""
 
+    def knows(self, username: str) -> bool:
+        """Whether there is such a user; asked for one whom a certificate has named."""
+
 
 def printable(text: str) -> str:
     """Show what a stranger chose without letting it write lines of its own into the log."""
@@ -101,10 +104,11 @@ class Hub:
 
     # --- what transports call ---
 
-    def opened(self, link: Link, peer: str) -> Connection:
-        """Take a new link."""
+    def opened(self, link: Link, peer: str, identity: str | None = None) -> Connection:
+        """Take a new link; `identity` is the user whose certificate was checked, whatever its CONNECT will say."""
         self.links.add(link)
         connection = self.broker.opened(link, peer, self.clock())
+        connection.identity = identity
         if self.broker.effects:  # it may not stay; the link must have its connection before it is closed
             self._running().call_soon(self.turn)
         self._rearm()  # it must CONNECT in time
@@ -227,6 +231,11 @@ class Hub:
     def _authenticate(self, effect: Authenticate) -> None:
         if self._authenticator is None:
             self.broker.authenticated(effect.connection, ReasonCode.SUCCESS, self.clock())
+            return
+        if effect.connection.identity is not None:
+            known = self._authenticator.knows(effect.connection.identity)
+            reason = ReasonCode.SUCCESS if known else ReasonCode.BAD_USER_NAME_OR_PASSWORD
+            self.broker.authenticated(effect.connection, reason, self.clock())
             return
         task = self._running().create_task(self._ask(self._authenticator, effect))
         self._asking[effect.connection] = task

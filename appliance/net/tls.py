@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable
 
 from appliance.broker.connection import Connection
-from appliance.net.certificates import has_odd_name
+from appliance.net.certificates import common_name, has_odd_name
 from appliance.net.handshakes import RECORD_BYTES, Bounds, HandshakeListener, reason
 from appliance.net.hub import Hub
 
@@ -30,6 +30,7 @@ class TlsLink:
         "_ended",
         "_fd",
         "_hub",
+        "_identifies",
         "_is_draining",
         "_kept",
         "_loop",
@@ -38,8 +39,11 @@ class TlsLink:
         "behind",
     )
 
-    def __init__(self, hub: Hub, buffer: memoryview, client: ssl.SSLSocket, peer: str) -> None:
+    def __init__(
+        self, hub: Hub, buffer: memoryview, client: ssl.SSLSocket, peer: str, *, identifies: bool = False
+    ) -> None:
         self._hub = hub
+        self._identifies = identifies
         self._loop = asyncio.get_running_loop()
         self._buffer = buffer
         self._socket = client
@@ -64,6 +68,7 @@ class TlsLink:
             self._socket.do_handshake()
             if has_odd_name(self._socket):
                 raise ValueError("its certificate is refused, U+0000 in a name")  # noqa: TRY301 said below
+            identity = common_name(self._socket) if self._identifies else None
         except ssl.SSLWantReadError:
             self._loop.remove_writer(self._fd)
             return
@@ -78,7 +83,7 @@ class TlsLink:
         self._loop.remove_writer(self._fd)
         self._loop.add_reader(self._fd, self._read)
         self._end_handshake()
-        self._connection = self._hub.opened(self, self._peer)
+        self._connection = self._hub.opened(self, self._peer, identity)
         self._read()  # CONNECT may have come along
 
     def _end_handshake(self) -> None:
@@ -168,12 +173,17 @@ class TlsLink:
             self._hub.lost(self, self._connection)
 
 
-def listen_tls(hub: Hub, listening: socket.socket, context: ssl.SSLContext, bounds: Bounds) -> HandshakeListener:
-    """Take clients from a socket that listens, a bounded number of handshakes at a time."""
+def listen_tls(
+    hub: Hub, listening: socket.socket, context: ssl.SSLContext, bounds: Bounds, *, identifies: bool = False
+) -> HandshakeListener:
+    """Take clients from a socket that listens, a bounded number of handshakes at a time.
+
+    With `identifies` a client is the user that its certificate names, which `context` then has to ask for.
+    """
     buffer = memoryview(bytearray(RECEIVE_BYTES))
 
     def greet(client: socket.socket, peer: str) -> TlsLink:
         wrapped = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-        return TlsLink(hub, buffer, wrapped, peer)
+        return TlsLink(hub, buffer, wrapped, peer, identifies=identifies)
 
     return HandshakeListener(listening, greet, bounds)

@@ -47,6 +47,7 @@ def test_where_they_are(fields, place, address):
 
 
 ACCOUNTS = Accounts(password_file="/passwords")
+NAMED = {"client_ca": "/ca.pem", "require_client_certificate": True, "use_identity_as_username": True}
 GOOD = [
     ({"port": 1884}, None),
     ({"port": 1884, "address": "::1"}, None),
@@ -54,6 +55,7 @@ GOOD = [
     ({"path": "/run/mqtt.sock"}, None),
     ({**TLS}, None),
     ({**TLS, "key": "/k.pem", "client_ca": "/ca.pem", "require_client_certificate": True}, None),
+    ({**TLS, **NAMED}, ACCOUNTS),
     ({"address": LAN, **TLS}, ACCOUNTS),
     ({"serve": "web", "names": ("hub.lan",), "port": 9}, None),
     ({"address": "0.0.0.0", "plain": True, "port": 1884}, ACCOUNTS),
@@ -81,6 +83,15 @@ BAD = [
     ({"key": "/k", "port": 9}, None, "key", "only TLS has a use for it"),
     ({"client_ca": "/k", "port": 9}, None, "client_ca", "only TLS has a use for it"),
     ({**TLS, "require_client_certificate": True}, None, "require_client_certificate", "could be checked"),
+    ({**TLS, **NAMED, "serve": "web"}, ACCOUNTS, "use_identity_as_username", "the page does not know"),
+    ({**TLS, **NAMED}, None, "use_identity_as_username", "there is no account"),
+    (
+        {**TLS, **NAMED, "require_client_certificate": False},
+        ACCOUNTS,
+        "use_identity_as_username",
+        "without a certificate would be nobody",
+    ),
+    ({"path": "/x", "use_identity_as_username": True}, None, "use_identity_as_username", "a socket file has no such"),
     ({"path": "/x", "serve": "web"}, None, "path", "a socket file serves mqtt alone"),
     ({"names": ("hub.lan",), "port": 9}, None, "names", "only the page is asked for by name"),
     ({"path": "/x", "plain": True}, None, "plain", "a socket file has no such thing"),

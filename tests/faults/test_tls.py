@@ -10,6 +10,8 @@ import threading
 from urllib.request import urlopen
 
 import pytest
+from accounts import CONFIG as ACCOUNTS
+from accounts import password, write_accounts
 from authority import Authority
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -65,10 +67,10 @@ class Secure:
         link.ask(connect(client_id), ACCEPTED)
         return link
 
-    def is_refused(self, context):
+    def is_refused(self, context, port=None):
         """Whether nobody is let in with this context; TLS 1.3 says so only after the client has done its part."""
         try:
-            link = self.link(self.closed, context)
+            link = self.link(port or self.closed, context)
             link.socket.sendall(connect())
             return link.socket.recv(4) == b""
         except OSError:  # ssl.SSLError among them
@@ -312,6 +314,76 @@ def test_o86_a_certificate_that_was_revoked(secure):
         pass
     good = secure.authority.trust(secure.authority.issue("listed"))
     secure.client(port=secure.listed, context=good).silent()
+
+
+class Named(Secure):
+    """A service whose clients are the users that their certificates name."""
+
+    def __init__(self, scratch):
+        self.authority = authority = Authority(scratch / "authority")
+        self.open = free_port()
+        who = "use_identity_as_username = true\n"
+        listener = LISTENER.format(port=self.open, authority=authority) + CLIENTS.format(ca=authority.ca) + who
+        write_accounts(scratch / "service")
+        self.service = Service(scratch / "service", CONFIG + LIMITS + ACCOUNTS + listener)
+        self.links = []
+
+    def shown(self, *names):
+        """Give the context of a client that shows a certificate of such a name, or of several."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in names])
+        return self.authority.trust(self.authority.request(f"named{len(self.links)}", subject))
+
+    def user(self, name, answer=ACCEPTED, **fields):
+        link = self.link(context=self.shown(name))
+        link.ask(connect(**fields), answer)
+        return link
+
+
+@pytest.fixture(scope="module")
+def all_named(tmp_path_factory):
+    named = Named(tmp_path_factory.mktemp("named"))
+    yield named
+    named.service.stop()
+
+
+@pytest.fixture
+def named(all_named):
+    yield all_named
+    for link in all_named.links:
+        link.close()
+    all_named.links.clear()
+
+
+def test_o86_a_client_is_whom_its_certificate_names_whatever_it_says(named):
+    reader = named.user("ann")
+    reader.ask(subscribe("home/#"), b"\x90\x03\x00\x01\x00")
+    for said in ({}, {"username": "ann", "password": "wrong"}, {"username": "ann", "password": password("ann")}):
+        kitchen = named.user("esp-kitchen", **said)
+        kitchen.send(publish("home/attic/x", b"not allowed"), publish("home/kitchen/x", b"1"))
+        reader.expect(publish("home/kitchen/x", b"1"))
+
+
+def test_o86_letters_of_a_name_are_no_wildcards(named):
+    reader = named.user("ann")
+    reader.ask(subscribe("#"), b"\x90\x03\x00\x01\x00")
+    named.user("+").send(publish("own/hash", b"not allowed"), publish("own/plus", b"1"))
+    reader.expect(publish("own/plus", b"1"))
+
+
+@pytest.mark.parametrize("name", ["stranger", "Ann", "anonymous"])
+def test_o86_a_name_without_an_account_is_turned_away(named, name):
+    said = {"username": "ann", "password": password("ann")}
+    assert named.user(name, b"\x20\x02\x00\x04", **said).socket.recv(1) == b""
+
+
+@pytest.mark.parametrize("names", [(), ("ann", "esp-kitchen"), ("ann\u200b",), ("ann ",)])
+def test_o86_a_certificate_of_an_odd_name_does_not_even_come_in(named, names):
+    assert named.is_refused(named.shown(*names), named.open)
+
+
+def test_o86_whom_a_certificate_names_takes_nobodys_id(named):
+    named.user("ann", client_id="theirs", clean=False)
+    assert named.user("esp-kitchen", b"\x20\x02\x00\x02", client_id="theirs").socket.recv(1) == b""
 
 
 def test_o87_five_hundred_handshakes_while_messages_go_on(secure):

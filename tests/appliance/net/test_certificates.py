@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from appliance.net.certificates import has_odd_name, server_context
+from appliance.net.certificates import common_name, has_odd_name, server_context
 from appliance.pem import PemError
 
 
@@ -101,6 +101,43 @@ def test_odd_names(shown, expected):
             return shown
 
     assert has_odd_name(Client()) is expected
+
+
+def named(*texts):
+    return {"subject": ((("organizationName", "home"),), *((("commonName", text),) for text in texts))}
+
+
+@pytest.mark.parametrize("name", ["esp-kitchen", "home/#", "Küche 2", "a" * 64])
+def test_a_certificate_names_its_owner(name):
+    class Client:
+        def getpeercert(self):
+            return named(name)
+
+    assert common_name(Client()) == name
+
+
+@pytest.mark.parametrize(
+    ("shown", "problem"),
+    [
+        (None, "no name"),
+        ({}, "no name"),
+        (named(), "no name"),
+        (named("a", "b"), "several names"),
+        (named("a", "a"), "several names"),
+        (named(""), "an odd name"),
+        (named(" a"), "an odd name"),
+        (named("a\n"), "an odd name"),
+        (named("a\u202eb"), "an odd name"),
+        (named("a\u200b"), "an odd name"),
+    ],
+)
+def test_a_name_that_is_not_one_clear_name_is_refused(shown, problem):
+    class Client:
+        def getpeercert(self):
+            return shown
+
+    with pytest.raises(ValueError, match=problem):
+        common_name(Client())
 
 
 def test_revocations_may_stand_beside_the_authority(authority):

@@ -28,6 +28,9 @@ class Doorkeeper:
         right = (username, password) == ("ann", b"secret")
         return ReasonCode.SUCCESS if right else ReasonCode.BAD_USER_NAME_OR_PASSWORD
 
+    def knows(self, username):
+        return username == "ann"
+
 
 async def knock(server, username, password=b"secret"):
     link = await server.link()
