@@ -13,7 +13,14 @@ CONFIG = "/etc/appliance/sensors.toml"
 ACCOUNTS = "/var/lib/appliance/accounts.json"
 BOOT = "/boot/firmware/config.txt"
 SENSORS = [
-    {"name": "air", "kind": "simulated", "room": "kitchen", "interval_s": 1, "title": "Küche", "humidity": {"median": 3}},
+    {
+        "name": "air",
+        "kind": "simulated",
+        "room": "kitchen",
+        "interval_s": 1,
+        "title": "Küche",
+        "humidity": {"median": 3},
+    },
     {"name": "lamp", "kind": "simulated", "model": "lamp", "room": "kitchen"},
 ]
 
@@ -138,7 +145,10 @@ def test_the_house_shares_one_clock(house):
     hub, agent = house
     assert "local stratum 10" in hub.read("/etc/chrony/conf.d/home-sensor-appliance.conf")
     wait_for(
-        lambda: any(line.startswith(f"^*,{hub.address}") for line in agent.sh("chronyc -c sources | sed 's/,/,/;s/^\\(.\\),\\(.\\),/\\1\\2,/'").splitlines()),
+        lambda: any(
+            line.startswith(f"^*,{hub.address}")
+            for line in agent.sh("chronyc -c sources | sed 's/,/,/;s/^\\(.\\),\\(.\\),/\\1\\2,/'").splitlines()
+        ),
         "the agent follows its hub's clock",
         90,
     )
