@@ -23,6 +23,7 @@ from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag, uninspected
 from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
 from appliance.config import ConfigError, SettingError
+from appliance.contexts import context_of
 from appliance.data_dir import held
 from appliance.devices import AVAILABILITY, ONLINE, device_topic
 from appliance.exits import CommandError, Exit
@@ -34,10 +35,10 @@ from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
-from appliance.pem import PemError
 from appliance.places import control_path, database_path, present, spare_control_dir
 from appliance.ports import explained, explained_listener, look_whether_free
-from appliance.settings import Listener, Settings
+from appliance.reloading import Reloading, reload_when
+from appliance.settings import Settings
 from appliance.store.database import StoreError
 from appliance.vigil import Vigil
 
@@ -65,6 +66,7 @@ class Service:
         self._broker: Broker | None = None
         self._local: LocalClient | None = None
         self._accounts: Accounts | None = None
+        self._reloading: Reloading | None = None
         self._announcer: Announcer | None = None
 
     async def start(self, parts: AsyncExitStack) -> None:
@@ -93,6 +95,9 @@ class Service:
             parts.push_async_callback(accounts.passwords.close)
         if keeping is not None:
             keeping.restore(broker, hub)
+            if accounts is not None:
+                broker.reauthorize(lambda username: not accounts.acl.knows(username), hub.clock(), restored=True)
+        self._reloading = Reloading(settings, accounts, hub)
         hub.start()
         parts.push_async_callback(hub.stop)
         self._local = LocalClient(hub, "appliance")
@@ -128,14 +133,15 @@ class Service:
         for number, (one, context) in enumerate(zip(settings.listener, contexts, strict=True)):
             if one.serve == "mqtt":
                 with explained_listener(number, one):
-                    await self._open_mqtt(hub, one, context, parts)
+                    await self._open_mqtt(hub, number, context, parts)
         self.listeners = tuple(map(url, settings.listener))
         if settings.mdns.enabled and any(map(is_outer, settings.listener)):
             self._announce(parts)
         if journal is not None:
             journal.begin()
 
-    async def _open_mqtt(self, hub: Hub, one: Listener, context: ssl.SSLContext | None, parts: AsyncExitStack) -> None:
+    async def _open_mqtt(self, hub: Hub, number: int, context: ssl.SSLContext | None, parts: AsyncExitStack) -> None:
+        one = self.settings.listener[number]
         if one.path:
             file = SocketFile(Path(one.path), mode=0o660, name="socket file")
             parts.callback(file.remove)
@@ -152,6 +158,8 @@ class Service:
                 hub, opened, context, Bounds.of(self.settings.limits), identifies=one.use_identity_as_username
             )
             parts.callback(encrypted.close)
+            assert self._reloading is not None  # noqa: S101 made before
+            self._reloading.listeners[number] = partial(setattr, encrypted, "context")
 
     def _announce(self, parts: AsyncExitStack) -> None:
         """Announce the listeners; who heard of them hears that they go before they do."""
@@ -170,7 +178,7 @@ class Service:
     def status(self) -> dict[str, object]:
         """Say how the service is; numbers are totals since the start where their name does not say `now`."""
         broker = self._broker
-        assert broker is not None  # noqa: S101 asked only by parts that start later
+        assert broker is not None and self._reloading is not None  # noqa: S101, PT018 asked only by parts that start later
         stats = broker.stats
         return {
             "version": __version__,
@@ -183,6 +191,7 @@ class Service:
             "web": None if self.web_port is None else f"{self.settings.web.address}:{self.web_port}",
             "listeners": list(self.listeners),
             "mdns": None if self._announcer is None else self._announcer.status(),
+            "reload": self._reloading.status(),
             "agents": self.agents(),
             "clients_now": stats.clients_now,
             "sessions_now": stats.sessions_now,
@@ -200,6 +209,11 @@ class Service:
             "store": None if self._keeping is None else self._keeping.status(),
             "history": None if self._keeping is None else self._keeping.history_status(),
         }
+
+    async def reload(self) -> dict[str, object]:
+        """Read certificates and accounts again and apply them; says what has changed and what could not be used."""
+        assert self._reloading is not None  # noqa: S101 made at the start
+        return await self._reloading.reload()
 
     def gets_on(self) -> bool:
         """Whether what is written gets on; that the loop turns, who asks has seen."""
@@ -256,7 +270,7 @@ class Service:
             bell.start()
             parts.push_async_callback(within, STOP_S, bell.stop)
             return
-        listeners = [(settings.listener[number], contexts[number]) for number in numbers]
+        listeners = [(number, contexts[number]) for number in numbers]
         with ExitStack() as undo, explained(settings.web.address, settings.web.port, "http"):
             undo.callback(control.remove)
             undo.callback(control.socket.close)
@@ -270,12 +284,12 @@ class Service:
         parts.push_async_callback(within, STOP_S, stop)
 
     async def _open_web(
-        self, hub: Hub, listeners: Sequence[tuple[Listener, ssl.SSLContext | None]], control: SocketFile
+        self, hub: Hub, listeners: Sequence[tuple[int, ssl.SSLContext | None]], control: SocketFile
     ) -> Callable[[], Awaitable[None]]:
         from appliance.page import new_page  # noqa: PLC0415 a quarter of the memory, for who has a page
         from appliance.store.tier_reader import TierReader  # noqa: PLC0415 likewise
 
-        assert self._local is not None  # noqa: S101 made before
+        assert self._local is not None and self._reloading is not None  # noqa: S101, PT018 made before
         page = new_page(
             self.settings,
             hub,
@@ -283,10 +297,15 @@ class Service:
             control=lambda: control,
             history=TierReader(database_path(self.data_dir), keeps=True) if self.settings.history.enabled else None,
             status=self.status,
-            listeners=listeners,
+            reload=self._reloading.reload,
+            listeners=[(self.settings.listener[number], context) for number, context in listeners],
             accounts=self._accounts,
         )
         await page.start()
+        self._reloading.forget = page.forget
+        for place, (number, context) in enumerate(listeners):
+            if context is not None:
+                self._reloading.listeners[number] = partial(page.renew, place)
         self.web_port = page.port if self.settings.web.port else None
         return page.stop
 
@@ -348,35 +367,22 @@ async def run(settings: Settings, data_dir: Path, started: Callable[[Service], N
     """Serve until a signal comes; CommandError. `started` is called when everything can be used."""
     share_arenas()
     vigil = Vigil()
-    stopped = asyncio.ensure_future(vigil.until_signal())  # from the first moment, a signal stops it in order
+    asked = asyncio.Event()  # to read again
+    stopped = asyncio.ensure_future(vigil.until_signal(asked.set))  # from the first moment, a signal stops it in order
     await asyncio.sleep(0)  # that moment is now
     try:
         async with serving(settings, data_dir) as service:
             give_back()
             started(service)
             vigil.watch(service)
-            await stopped
+            reloads = asyncio.ensure_future(reload_when(asked, service.reload))
+            try:
+                await stopped
+            finally:
+                reloads.cancel()
             vigil.end()
     finally:
         stopped.cancel()
-
-
-def context_of(number: int, one: Listener) -> ssl.SSLContext | None:
-    """Give what encrypts a listener, None where it is not; ConfigError."""
-    if not one.certificate:
-        return None
-    from appliance.net.certificates import server_context  # noqa: PLC0415 for who encrypts
-
-    try:
-        return server_context(
-            one.certificate,
-            one.key,
-            one.client_ca,
-            client_must=one.require_client_certificate,
-            protocol="mqtt" if one.serve == "mqtt" else "http/1.1",
-        )
-    except PemError as error:
-        raise SettingError(("listener", number, error.key), error.problem, error.cure) from None
 
 
 def tell_trouble(trouble: str | None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from appliance.accounts import Accounts
 from appliance.features.web.login import Verdict, Verify, Visitor
+from appliance.features.web.reload import Again
 from appliance.features.web.server import Door, WebServer
 from appliance.listeners import is_loopback
 from appliance.mqtt.types import ReasonCode
@@ -28,6 +29,7 @@ def new_page(
     control: Callable[[], SocketFile],
     history: TierReader | None,
     status: Callable[[], dict[str, object]],
+    reload: Again,
     listeners: Sequence[Encrypted],
     accounts: Accounts | None,
 ) -> WebServer:
@@ -40,6 +42,7 @@ def new_page(
         local=local,
         history=history,
         status=status,
+        reload=reload,
         mqtt=lambda: WebSocketLink(hub, settings.limits.max_packet_bytes),
         doors=[_door(settings, one, context, verifier(accounts)) for one, context in listeners],
     )

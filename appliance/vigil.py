@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from appliance import notify
@@ -41,12 +43,17 @@ class Vigil:
         self._watched = None
         notify.stopping("stopping")
 
-    async def until_signal(self) -> None:
-        """Wait for SIGINT or SIGTERM."""
+    async def until_signal(self, hung_up: Callable[[], None] | None = None) -> None:
+        """Wait for SIGINT or SIGTERM. SIGHUP calls `hung_up`; where a terminal is gone, it is a reason to stop too."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
+        if hung_up is not None:
+            terminals = [fd for fd in range(3) if is_terminal(fd)]
+            loop.add_signal_handler(
+                signal.SIGHUP, lambda: hung_up() if all(map(is_terminal, terminals)) else stop.set()
+            )
         while not stop.is_set():
             try:
                 async with asyncio.timeout(self._interval_s):
@@ -64,3 +71,11 @@ class Vigil:
         elif not self._is_told:
             self._is_told = True
             LOG.error("the thread that writes does not get on: systemd is asked for a new start")
+
+
+def is_terminal(fd: int) -> bool:
+    """Whether there is a terminal at this file; not when it was closed."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False

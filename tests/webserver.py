@@ -108,7 +108,15 @@ def record(path, readings, gaps=()):
 
 @asynccontextmanager
 async def page(
-    tmp_path, *, history=None, control=False, port=0, status=lambda: {"version": "test"}, doors=(), **limits
+    tmp_path,
+    *,
+    history=None,
+    control=False,
+    port=0,
+    status=lambda: {"version": "test"},
+    reload=None,
+    doors=(),
+    **limits,
 ):
     async with loopback(**limits) as server:
         local = LocalClient(server.hub, "page")
@@ -120,6 +128,7 @@ async def page(
             local=local,
             history=None if history is None else TierReader(history),
             status=status,
+            reload=reload,
             mqtt=lambda: WebSocketLink(server.hub, server.broker._limits.max_packet_bytes),
             doors=doors,
         )

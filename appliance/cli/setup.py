@@ -93,6 +93,7 @@ def _names(settings: "Settings") -> "Names":
     """Give how this computer is called, as far as the system tells."""
     import socket  # noqa: PLC0415
 
+    from appliance.hostname import local_name, own_name  # noqa: PLC0415
     from appliance.identity.names import addresses, names_of  # noqa: PLC0415
 
     try:
@@ -100,7 +101,9 @@ def _names(settings: "Settings") -> "Names":
     except OSError as error:
         complain(f"the addresses of this computer cannot be told ({error.strerror}): the certificate names hosts alone")
         found = []
-    return names_of(socket.gethostname(), found, [name for one in settings.listener for name in one.names])
+    announced = [local_name(), own_name()]  # the second where another computer is called the same
+    further = [name for one in settings.listener for name in one.names]
+    return names_of(socket.gethostname(), found, announced + further)
 
 
 def _is_ours(certificate: str, files: "Files") -> bool:

@@ -54,6 +54,8 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
     for listener in status["listeners"]:
         yield f"  also at   {printable(listener)}"
     yield f"  data      {status['data_dir']}"
+    for problem in status["reload"]["problems"]:
+        yield f"  reload    {coloured(printable(problem), Colour.RED)}"
     agents = ", ".join(
         f"{printable(agent)} {coloured(printable(state), Colour.GREEN if state == 'online' else Colour.RED)}"
         for agent, state in status["agents"].items()

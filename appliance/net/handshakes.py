@@ -74,6 +74,7 @@ class HandshakeListener:
         self._of_address: Counter[str] = Counter()
         self._waiting: asyncio.TimerHandle | None = None  # set while nobody is let in
         self.port: int = listening.getsockname()[1]
+        self.context: ssl.SSLContext | None = None  # what `greet` encrypts with; another may take its place at any time
         self.timed_out = 0
         self.gave_way = 0
         self.turned_away = 0

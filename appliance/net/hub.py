@@ -11,6 +11,7 @@ from typing import Protocol
 from appliance.broker.connection import Connection
 from appliance.broker.core import Broker
 from appliance.broker.effects import Authenticate, Close
+from appliance.broker.revoking import IsOusted
 from appliance.mqtt.types import ReasonCode
 
 log = logging.getLogger(__name__)
@@ -141,6 +142,13 @@ class Hub:
         self.broker.lost(connection, self.clock())
         self.turn()
         self._rearm()  # its session or its will may have a deadline now
+
+    def reauthorize(self, is_ousted: IsOusted) -> None:
+        """Apply what the accounts say by now; what was sent to clients before is on its way already."""
+        self.flush()
+        self.broker.reauthorize(is_ousted, self.clock())
+        self.settle()
+        self._rearm()
 
     # --- a turn ---
 

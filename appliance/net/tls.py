@@ -183,7 +183,10 @@ def listen_tls(
     buffer = memoryview(bytearray(RECEIVE_BYTES))
 
     def greet(client: socket.socket, peer: str) -> TlsLink:
-        wrapped = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        assert listener.context is not None  # noqa: S101 set below
+        wrapped = listener.context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
         return TlsLink(hub, buffer, wrapped, peer, identifies=identifies)
 
-    return HandshakeListener(listening, greet, bounds)
+    listener = HandshakeListener(listening, greet, bounds)
+    listener.context = context
+    return listener

@@ -14,6 +14,11 @@ from appliance.page import new_page, verifier
 from appliance.settings import Accounts, Limits, Listener, Settings, Web
 
 
+async def again():
+    """Nothing is read again."""
+    return {}
+
+
 def test_who_has_to_log_in_where(tmp_path):
     async def scenario():
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -27,6 +32,7 @@ def test_who_has_to_log_in_where(tmp_path):
                 control=lambda: SocketFile(tmp_path / "control.sock"),
                 history=None,
                 status=dict,
+                reload=again,
                 listeners=[
                     (Listener(serve="web", port=9), None),
                     (Listener(serve="web", address="0.0.0.0", certificate="hub.pem", names=("hub.lan",)), context),

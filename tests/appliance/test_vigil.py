@@ -6,8 +6,9 @@ import os
 import signal
 
 import pytest
+from processes import PATIENCE_S
 
-from appliance import notify
+from appliance import notify, vigil
 from appliance.vigil import Vigil
 
 
@@ -80,3 +81,50 @@ def test_where_nobody_watches_nothing_is_told_until_the_end(heard, monkeypatch):
 
     asyncio.run(vigil())
     assert heard == [("ready", "1 left")]
+
+
+def test_sighup_asks_for_reading_again_and_ends_nothing():
+    async def scenario():
+        asked = asyncio.Event()
+        stopped = asyncio.ensure_future(Vigil().until_signal(asked.set))
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.wait_for(asked.wait(), PATIENCE_S)
+        assert not stopped.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stopped, PATIENCE_S)
+
+    asyncio.run(scenario())
+
+
+def test_sighup_of_a_terminal_that_was_closed_is_a_reason_to_stop(monkeypatch):
+    there = {0: True, 1: False, 2: True}
+    monkeypatch.setattr(vigil, "is_terminal", there.get)
+
+    async def scenario():
+        asked = asyncio.Event()
+        stopped = asyncio.ensure_future(Vigil().until_signal(asked.set))
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGHUP)  # somebody's `kill -HUP`: the terminal is there
+        await asyncio.wait_for(asked.wait(), PATIENCE_S)
+        asked.clear()
+        there[0] = False
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.wait_for(stopped, PATIENCE_S)
+        assert not asked.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_a_terminal_that_is_closed_is_none():
+    ours, theirs = os.openpty()
+    try:
+        assert vigil.is_terminal(theirs)
+        os.close(ours)
+        ours = None
+        assert not vigil.is_terminal(theirs)
+    finally:
+        for fd in (ours, theirs):
+            if fd is not None:
+                os.close(fd)
+    assert not vigil.is_terminal(theirs)

@@ -26,6 +26,7 @@ from appliance.features.web.forget import Forget
 from appliance.features.web.live import LiveFeed, Local
 from appliance.features.web.login import hold_to_publish
 from appliance.features.web.past import Past
+from appliance.features.web.reload import Again, Reload
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_name
 from appliance.store.answers import Row, Series
@@ -148,12 +149,14 @@ class Api:
         readers: Readers,
         status: Callable[[], dict[str, object]],
         files: Files,
+        reload: Again | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._feed = feed
         self._local = local
         self._past = Past(readers, local, site, wall_clock)
         self._forget = Forget(local, site)
+        self._reload = Reload(reload) if reload is not None else None
         self._readers = readers
         self._status = status
         self._files = files
@@ -169,6 +172,7 @@ class Api:
                 *self._past.routes(),
                 Route("/api/status", self.status),
                 *self._forget.routes(),
+                *(self._reload.routes() if self._reload is not None else ()),
                 Route("/api/publish", self.publish, methods=["POST"]),
                 WebSocketRoute("/api/live", self.live),
                 Route("/healthz", self.healthz),

@@ -6,7 +6,8 @@ that is the accounts' part: here nothing is remembered, so that a change of thei
 
 import binascii
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -48,6 +49,7 @@ class Login:
     def __init__(self, app: ASGIApp, verify: Verify) -> None:
         self._app = app
         self._verify = verify
+        self._open: dict[str, set[Callable[[], None]]] = {}  # by user name, the ways to cut its WebSockets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request or WebSocket."""
@@ -56,9 +58,32 @@ class Login:
             return
         refused = await self._refusal(scope)
         if refused is None:
-            await self._app(scope, receive, send)
+            with self._watched(scope):
+                await self._app(scope, receive, send)
         else:
             await refuse(scope, send, *refused, *CHALLENGES.get(refused[0], ()))
+
+    def forget(self, users: Collection[str]) -> None:
+        """Cut what these users have open; a page comes back by itself, and is judged anew."""
+        for name in users:
+            for cut in tuple(self._open.get(name, ())):
+                cut()
+
+    @contextmanager
+    def _watched(self, scope: Scope) -> Generator[None]:
+        """Know of a WebSocket, which goes on after it was judged."""
+        cut: Callable[[], None] | None = scope["state"].get("abort") if scope["type"] == "websocket" else None
+        if cut is None:
+            yield
+            return
+        name = scope["state"]["visitor"].name
+        self._open.setdefault(name, set()).add(cut)
+        try:
+            yield
+        finally:
+            self._open[name].discard(cut)
+            if not self._open[name]:
+                del self._open[name]
 
     async def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = [value for name, value in scope["headers"] if name == b"authorization"]

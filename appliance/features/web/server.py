@@ -6,11 +6,12 @@ import functools
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -19,6 +20,7 @@ from appliance.features.web.files import Files
 from appliance.features.web.guard import Guard, own_names, refusal
 from appliance.features.web.live import LiveFeed, Local
 from appliance.features.web.login import Login, Verify
+from appliance.features.web.reload import Again
 from appliance.net.handshakes import Bounds, HandshakeListener, TransportHandshake
 from appliance.net.listening import ListenerError, SocketFile, listen_tcp, peer_credentials
 from appliance.net.websocket import PATH, WebSocketLink
@@ -67,6 +69,7 @@ class WebServer:
         local: Local,
         history: TierReader | None,
         status: Callable[[], dict[str, object]],
+        reload: Again | None = None,
         mqtt: MqttLink | None = None,
         doors: Sequence[Door] = (),
     ) -> None:
@@ -78,12 +81,14 @@ class WebServer:
         self._local = local
         self._history = history
         self._status = status
+        self._reload = reload
         self._port: int | None = None
         self._control: SocketFile | None = None
         self._readers: Readers | None = None
         self._mqtt = mqtt
         self._doors = doors
         self._servers: list[_Server] = []
+        self._logins: list[Login] = []
         self.ports: list[int] = []  # of the doors
 
     @property
@@ -106,6 +111,7 @@ class WebServer:
                 sockets.append(self._control.socket)
             self._readers = Readers(self._history)
             undo.callback(self._servers.clear)
+            undo.callback(self._logins.clear)
             undo.callback(self.ports.clear)
             app = self._app(self._readers)
             self._servers.append(_Server(Guard(app, own_names()), sockets, self._mqtt))
@@ -116,13 +122,27 @@ class WebServer:
                     raise ListenerError(number, error) from error
                 undo.callback(opened.close)
                 self.ports.append(opened.getsockname()[1])
-                guarded = Guard(Login(app, door.verify) if door.verify else app, own_names() | door.names)
+                inner: ASGIApp = app
+                if door.verify is not None:
+                    self._logins.append(login := Login(app, door.verify))
+                    inner = login
+                guarded = Guard(inner, own_names() | door.names)
                 self._servers.append(_Server(guarded, [opened], self._mqtt, door))
             for server in self._servers:
                 await server.begin()
             if self._asked_port is not None:
                 self._port = listener.getsockname()[1]
             undo.pop_all()
+
+    def renew(self, number: int, context: ssl.SSLContext) -> None:
+        """Have one of the doors show another certificate to who comes from now on."""
+        for server in self._servers[number + 1 : number + 2]:  # the first is no door, and none is left after the stop
+            server.renew(context)
+
+    def forget(self, users: Collection[str]) -> None:
+        """Close what is open for these users; who may come back logs in anew."""
+        for login in self._logins:
+            login.forget(users)
 
     async def stop(self) -> None:
         """Stop serving: open pages are closed, answers under way get a moment; safe to call twice."""
@@ -148,6 +168,7 @@ class WebServer:
             readers=readers,
             status=self._status,
             files=Files(),
+            reload=self._reload,
         )
         return api.app()
 
@@ -206,16 +227,22 @@ class _Server(uvicorn.Server):
             task.result()
         if door is not None and is_encrypted:
             self._handshakes = HandshakeListener(self._sockets[0], self._greet, door.handshakes)
+            self._handshakes.context = door.context
+
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Encrypt with another certificate from now on; who is in stays."""
+        if self._handshakes is not None:
+            self._handshakes.context = context
 
     def _greet(self, client: socket.socket, peer: str) -> TransportHandshake:
-        config, door = self.config, self._door
-        assert door is not None  # noqa: S101 nobody else asks
-        assert door.context is not None  # noqa: S101 likewise
+        config = self.config
+        assert self._handshakes is not None  # noqa: S101 nobody else asks
+        assert self._handshakes.context is not None  # noqa: S101 set when they began
         connection: Any = config.http_protocol_class
         made = functools.partial(
             connection, config=config, server_state=self.server_state, app_state=self.lifespan.state
         )
-        return TransportHandshake(client, peer, door.context, made)
+        return TransportHandshake(client, peer, self._handshakes.context, made)
 
     async def end(self) -> None:
         """Close gently, and after the grace at once. MQTT clients stay; the hub says goodbye to them."""

@@ -4,9 +4,10 @@ import asyncio
 from base64 import b64encode
 
 import pytest
+from sockets import until
 from webserver import page
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from appliance.control import ControlClient
 from appliance.features.web.login import Login, Verdict, Visitor, credentials
@@ -248,3 +249,40 @@ class Asked:
 
 def test_two_headers_are_none():
     assert asyncio.run(Asked(Accounts()).status(basic(*GOOD), basic(*GOOD))) == 401
+
+
+# --- accounts that change ---
+
+
+def test_what_is_open_is_cut_for_whom_it_concerns_alone(tmp_path):
+    async def scenario(served, _):
+        good, reader = ({"Authorization": basic(*one)} for one in (GOOD, READER))
+        async with (
+            served.watch(additional_headers=good) as ada,
+            served.watch(additional_headers=reader) as one,
+            served.watch(additional_headers=reader) as other,
+        ):
+            for live in (ada, one, other):
+                await live.recv()
+            served.server.forget({"tablet", "nobody"})
+            for live in (one, other):
+                with pytest.raises(ConnectionClosed):
+                    await live.recv()
+            served.local.publish("home/hall/temperature", b"20.5")
+            assert "20.5" in await ada.recv()
+            (login,) = served.server._logins
+            await until(lambda: list(login._open) == ["ada"])
+        await until(lambda: not login._open)
+
+    ask(tmp_path, scenario)
+
+
+def test_one_who_is_turned_away_is_not_remembered(tmp_path):
+    async def scenario(served, _):
+        with pytest.raises(InvalidStatus):
+            await served.watch(additional_headers={"Authorization": basic(*WITH_RULES)})
+        (login,) = served.server._logins
+        assert not login._open
+        served.server.forget({"kitchen"})
+
+    ask(tmp_path, scenario)

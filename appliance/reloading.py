@@ -1,0 +1,133 @@
+"""What a running service reads again: its certificates, and the files of its accounts.
+
+A file that is bad changes nothing: what it said when it was last good stays in force, and the log and the status name
+it until it is good again. Nobody is disconnected but those whose accounts are gone or somebody else's by now.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Collection
+from typing import NamedTuple
+
+from appliance.accounts import Accounts, Change, Files, read_again
+from appliance.config import ConfigError
+from appliance.contexts import context_of
+from appliance.net.hub import Hub
+from appliance.settings import Settings
+
+LOG = logging.getLogger(__name__)
+LOG.setLevel(logging.INFO)  # who asks for it wants to see that it was done
+MOST_NAMED = 5  # users in one line of the log
+
+Renew = Callable[[ssl.SSLContext], None]
+"""Has a listener show what the context holds, to who comes from now on."""
+
+
+class _Read(NamedTuple):
+    contexts: dict[int, ssl.SSLContext]
+    files: Files | None
+    faults: list[ConfigError]
+
+
+class Reloading:
+    """Reads again when it is asked, one time after the other."""
+
+    def __init__(self, settings: Settings, accounts: Accounts | None, hub: Hub) -> None:
+        self._settings = settings
+        self._accounts = accounts
+        self._hub = hub
+        self._one_at_a_time = asyncio.Lock()
+        self.listeners: dict[int, Renew] = {}  # those that encrypt, by their number in the settings
+        self.forget: Callable[[Collection[str]], None] = lambda _users: None  # what the page has open for these users
+        self._count = 0
+        self._problems: list[str] = []
+
+    def status(self) -> dict[str, object]:
+        """Say how often it was done, and what could not be used the last time."""
+        return {"count": self._count, "problems": list(self._problems)}
+
+    async def reload(self) -> dict[str, object]:
+        """Read everything again and apply it; says what has changed and what could not be used.
+
+        When it answers, nothing passes any more that the new accounts do not include.
+        """
+        async with self._one_at_a_time:
+            read = await asyncio.to_thread(self._read)
+            for number, context in read.contexts.items():
+                self.listeners[number](context)
+            change = self._apply(read.files)
+            self._count += 1
+            self._problems = [str(fault) for fault in read.faults]
+        for problem in self._problems:
+            LOG.warning("%s; until then what it held before stays in force", problem)
+        LOG.info("read again: %s", in_words(len(read.contexts), change))
+        return {
+            "certificates": len(read.contexts),
+            "accounts": None if change is None else {key: sorted(names) for key, names in change._asdict().items()},
+            "problems": list(self._problems),
+        }
+
+    def _read(self) -> _Read:
+        contexts: dict[int, ssl.SSLContext] = {}
+        faults: list[ConfigError] = []
+        for number in self.listeners:
+            try:
+                context = context_of(number, self._settings.listener[number])
+            except ConfigError as error:
+                faults.append(error)
+            else:
+                assert context is not None  # only those that encrypt are among them  # noqa: S101
+                contexts[number] = context
+        files = None
+        if self._accounts is not None:
+            files, more = read_again(self._settings.accounts, self._accounts.files)
+            faults += more
+        return _Read(contexts, files, faults)
+
+    def _apply(self, files: Files | None) -> Change | None:
+        accounts = self._accounts
+        if accounts is None or files is None:
+            return None
+        if files == accounts.files:
+            return Change(frozenset(), frozenset(), frozenset())
+        change = accounts.renew(files)
+        self._hub.reauthorize(lambda username: username in change.ousted or not accounts.acl.knows(username))
+        self.forget(change.ousted | change.changed)
+        return change
+
+
+async def reload_when(asked: asyncio.Event, reload: Callable[[], Awaitable[object]]) -> None:
+    """Read again each time it is asked; a fault of ours there ends nothing."""
+    while await asked.wait():
+        asked.clear()
+        try:
+            await reload()
+        except Exception:
+            LOG.exception("nothing was read again")
+
+
+def in_words(certificates: int, change: Change | None) -> str:
+    """Say what was read again and what has changed."""
+    parts = []
+    if certificates:
+        parts.append(
+            f"the certificate{'s' if certificates > 1 else ''} of {certificates} listener{'s' * (certificates > 1)}"
+        )
+    if change is not None:
+        said = [
+            f"{what}: {_listed(names)}"
+            for what, names in (
+                ("gone or another's", change.ousted),
+                ("with other rights", change.changed),
+                ("new", change.new),
+            )
+            if names
+        ]
+        parts.append(f"the accounts ({'; '.join(said) or 'the same as before'})")
+    return " and ".join(parts) or "nothing, for there are neither certificates nor accounts"
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(sorted(names)[:MOST_NAMED])
+    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"

@@ -1,0 +1,136 @@
+"""Reading again, without a service around it; with one it is in tests/faults/test_reload.py."""
+
+import asyncio
+
+import pytest
+from accounts import write_accounts
+from authority import Authority
+from sockets import loopback
+
+from appliance.accounts import Change, load_accounts
+from appliance.reloading import Reloading, in_words, reload_when
+from appliance.settings import Accounts, Listener, Settings
+
+NONE = frozenset()
+
+
+def settings_in(tmp_path, *, accounts=True, certificates=1):
+    authority = Authority(tmp_path)
+    listener = Listener(certificate=str(authority.certificate), key=str(authority.key))
+    files = {"password_file": str(tmp_path / "passwords"), "rules_file": str(tmp_path / "rules.toml")}
+    if accounts:
+        write_accounts(tmp_path)
+    return Settings(listener=(listener,) * certificates, accounts=Accounts(**files) if accounts else Accounts())
+
+
+def again(settings, scenario):
+    """Run a scenario with what reads again, the contexts that were renewed and the users who were forgotten."""
+
+    async def whole():
+        async with loopback() as server:
+            reloading = Reloading(settings, load_accounts(settings.accounts, "home"), server.hub)
+            renewed, forgotten = [], []
+            for number in range(len(settings.listener)):
+                reloading.listeners[number] = renewed.append
+            reloading.forget = forgotten.append
+            await scenario(reloading, renewed, forgotten)
+
+    asyncio.run(whole())
+
+
+def test_a_service_without_certificates_and_accounts_has_nothing_to_read(tmp_path, caplog):
+    async def scenario(reloading, renewed, forgotten):
+        assert await reloading.reload() == {"certificates": 0, "accounts": None, "problems": []}
+        assert reloading.status() == {"count": 1, "problems": []}
+        assert renewed == forgotten == []
+
+    again(settings_in(tmp_path, accounts=False, certificates=0), scenario)
+    assert [record.getMessage() for record in caplog.records] == [
+        "read again: nothing, for there are neither certificates nor accounts"
+    ]
+
+
+def test_what_has_not_changed_disturbs_nobody(tmp_path):
+    async def scenario(reloading, renewed, forgotten):
+        told = await reloading.reload()
+        assert told == {"certificates": 2, "accounts": {"ousted": [], "changed": [], "new": []}, "problems": []}
+        assert len(renewed) == 2
+        assert forgotten == []
+
+    again(settings_in(tmp_path, certificates=2), scenario)
+
+
+def test_what_is_good_acts_and_what_is_bad_is_told_until_it_is_good(tmp_path, caplog):
+    async def scenario(reloading, renewed, forgotten):
+        (tmp_path / "server.pem").rename(tmp_path / "kept.pem")
+        (tmp_path / "rules.toml").write_text("")
+        told = await reloading.reload()
+        assert renewed == []
+        assert forgotten == [{"esp-kitchen", "home/#", "+"}]
+        (problem,) = told["problems"]
+        assert problem.startswith("listener[1].certificate: ")
+        assert f"{problem}; until then what it held before stays in force" in caplog.text
+        assert reloading.status() == {"count": 1, "problems": [problem]}
+        (tmp_path / "kept.pem").rename(tmp_path / "server.pem")
+        assert (await reloading.reload())["problems"] == []
+        assert reloading.status() == {"count": 2, "problems": []}
+        assert len(renewed) == 1
+
+    again(settings_in(tmp_path), scenario)
+
+
+def test_two_who_ask_at_once_are_served_one_after_the_other(tmp_path):
+    async def scenario(reloading, renewed, _):
+        under_way = most = 0
+        read = reloading._read
+
+        def counted():
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            try:
+                return read()
+            finally:
+                under_way -= 1
+
+        reloading._read = counted
+        await asyncio.gather(*(reloading.reload() for _ in range(5)))
+        assert (most, len(renewed)) == (1, 5)
+
+    again(settings_in(tmp_path), scenario)
+
+
+WORDS = [
+    (1, None, "the certificate of 1 listener"),
+    (2, Change(NONE, NONE, NONE), "the certificates of 2 listeners and the accounts (the same as before)"),
+    (0, Change(frozenset({"b", "a"}), NONE, frozenset({"c"})), "the accounts (gone or another's: a, b; new: c)"),
+    (
+        0,
+        Change(NONE, frozenset(map(str, range(7))), NONE),
+        "the accounts (with other rights: 0, 1, 2, 3, 4 and 2 more)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("certificates", "change", "words"), WORDS)
+def test_what_was_read_in_words(certificates, change, words):
+    assert in_words(certificates, change) == words
+
+
+def test_reading_again_goes_on_after_a_fault_of_ours(caplog):
+    async def scenario():
+        asked, done = asyncio.Event(), asyncio.Queue()
+
+        async def faulty():
+            done.put_nowait(1)
+            raise RuntimeError("planted")
+
+        task = asyncio.ensure_future(reload_when(asked, faulty))
+        for _ in range(2):
+            asked.set()
+            await done.get()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert caplog.text.count("nothing was read again") == 2
