@@ -40,6 +40,7 @@ class Control:
             "ansible_ssh_common_args": f"{known} -o ControlPath={self.folder}/%h-%p-%r",
             "release_update_apt": False,  # no machine has a network; what is needed lies in the cache of apt
             "release_wheelhouse": str(wheels),
+            "release_source": str(*wheels.glob("home_sensor_appliance-*.whl")),
         }
 
     def admit(self, machine):
@@ -63,7 +64,7 @@ class Control:
         command = [program("ansible-playbook"), "-i", inventory, self.playbooks / playbook, *given, *words]
         environment = {
             **os.environ,
-            "ANSIBLE_CONFIG": str(self.playbooks / "ansible.cfg"),
+            "ANSIBLE_CONFIG": str(self.playbooks.parent / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.folder),
         }
         done = subprocess.run(
@@ -76,6 +77,7 @@ class Control:
             check=False,
             timeout=PLAY_S,
         )
+        print(done.stdout)
         if good:
             assert done.returncode == 0, done.stdout
         return Played(done.returncode, done.stdout)
