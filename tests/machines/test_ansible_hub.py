@@ -156,6 +156,15 @@ def test_a_changed_setting_is_checked_and_restarts_the_hub(hub, control):
 
 NO_APP = {"appliance/app.py": "raise RuntimeError('this part is missing')\n"}
 NO_PAGE = {"appliance/page.py": "raise RuntimeError('this part is missing')\n"}
+NEW_FORM = {
+    "appliance/store/database.py": "\nSTEP_NAMES.add('9999_more')\n",
+    "appliance/store/schema.py": """
+
+@STEPS(name="9999_more")
+def more(db: Database) -> None:
+    db.execute("CREATE TABLE more (a)")
+""",
+}
 DEAF = """
 class Deaf:
     def __init__(self, opened):
@@ -181,18 +190,19 @@ def test_a_release_that_cannot_read_the_configuration_stops_nothing(hub, control
     assert (state(hub), hub.shown("appliance.service", "InvocationID")) == (before, life)
 
 
-def test_a_release_that_does_not_start_is_taken_back(hub, control, wheel, tmp_path):
+def test_a_release_that_does_not_start_is_taken_back_with_what_it_made_of_the_database(hub, control, wheel, tmp_path):
     before = state(hub)
+    broken = wheel("0.9.2", NO_PAGE, NEW_FORM)
     with Caller(hub, tmp_path / "calls") as caller:
-        played = control.play(
-            "site.yml", good=False, release_source=str(wheel("0.9.2", NO_PAGE)), appliance_settings={}
-        )
+        played = control.play("site.yml", good=False, release_source=str(broken), appliance_settings={})
     assert played.code != 0
     assert "ended while it started" in played.said
     assert "this part is missing" in played.said
     assert "Rolled back to" in played.said
     assert state(hub) == before
     assert hub.shown("appliance.service", "ActiveState") == "active"
+    assert "21.4" in hub.run("appliance", "history", "home/attic/temperature", "--json")
+    assert hub.result("ls", "/var/lib/appliance/before-release.db").returncode != 0
     print(f"no answer for {caller.longest_s():.1f} s")
     assert caller.longest_s() < DOWN_S
 
@@ -236,7 +246,8 @@ def test_a_newer_release_that_is_well_stays_and_the_one_before_is_kept(hub, cont
     assert caller.longest_s() < DOWN_S
 
 
-def test_everything_is_verified_and_a_port_too_many_is_found(hub, control):
+@pytest.mark.usefixtures("hub")
+def test_everything_is_verified_and_a_port_too_many_is_found(control):
     control.play("verify.yml")
     played = control.play("verify.yml", good=False, appliance_listeners=[])
     assert played.code != 0
