@@ -35,7 +35,7 @@ from appliance.net.hub import Hub, next_client_id
 from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
-from appliance.places import control_path, database_path, present, spare_control_dir
+from appliance.places import certificate_path, control_path, database_path, present, spare_control_dir
 from appliance.ports import explained, explained_listener, look_whether_free
 from appliance.reloading import Reloading, reload_when
 from appliance.settings import Settings
@@ -363,15 +363,41 @@ async def within(seconds: float, stop: Callable[[], Awaitable[None]]) -> None:
         tell_trouble(f"{getattr(stop, '__qualname__', 'a part')} took longer than {seconds:g} s")
 
 
-async def run(settings: Settings, data_dir: Path, started: Callable[[Service], None] = lambda _: None) -> None:
-    """Serve until a signal comes; CommandError. `started` is called when everything can be used."""
+@asynccontextmanager
+async def renewed(service: Service, command: Sequence[str]) -> AsyncGenerator[None]:
+    """Have the certificate that `appliance setup` made renewed in time inside the `async with`, by that command."""
+    certificate = certificate_path(service.data_dir)
+    if not command or all(Path(one.certificate) != certificate for one in service.settings.listener):
+        yield
+        return
+    from appliance.renewing import Renewing  # noqa: PLC0415 for who has a certificate of ours
+
+    renewing = Renewing(command, certificate, service.reload)
+    renewing.start()
+    try:
+        yield
+    finally:
+        await renewing.close()
+
+
+async def run(
+    settings: Settings,
+    data_dir: Path,
+    started: Callable[[Service], None] = lambda _: None,
+    *,
+    renew: Sequence[str] = (),
+) -> None:
+    """Serve until a signal comes; CommandError. `started` is called when everything can be used.
+
+    `renew` is the command that renews the server's certificate when it is due.
+    """
     share_arenas()
     vigil = Vigil()
     asked = asyncio.Event()  # to read again
     stopped = asyncio.ensure_future(vigil.until_signal(asked.set))  # from the first moment, a signal stops it in order
     await asyncio.sleep(0)  # that moment is now
     try:
-        async with serving(settings, data_dir) as service:
+        async with serving(settings, data_dir) as service, renewed(service, renew):
             give_back()
             started(service)
             vigil.watch(service)

@@ -75,8 +75,17 @@ def run_command(arguments: argparse.Namespace) -> int:
     from appliance.net.serving import new_event_loop  # noqa: PLC0415
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(run(settings, data_dir_of(arguments, settings), _announce))
+        data_dir = data_dir_of(arguments, settings)
+        runner.run(run(settings, data_dir, _announce, renew=_renewal(arguments, data_dir)))
     return Exit.OK
+
+
+def _renewal(arguments: argparse.Namespace, data_dir: Path) -> list[str]:
+    """Give the command that renews the certificate, in a process that can forget how."""
+    if not arguments.config:
+        return []
+    ourselves = [sys.executable, "-m", "appliance", "setup"]
+    return [*ourselves, "--config", str(arguments.config.absolute()), "--data", str(data_dir)]
 
 
 def _settings(arguments: argparse.Namespace) -> "Settings":
@@ -121,11 +130,14 @@ def configured(
 
     The files that it names are not read yet.
     """
-    from appliance.config import Document  # noqa: PLC0415
+    from appliance.config import ConfigError, Document  # noqa: PLC0415
     from appliance.listeners import anchored, faults  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     document = Document.read(path)
+    if not document.text.strip():  # emptied by a power cut, say: what it closed must not open
+        cure = "write it anew, or run without it to serve loopback, anonymously"
+        raise ConfigError(path=path, line=None, key="", problem="it is empty", cure=cure)
     settings = changed(document.convert(Settings))
     for fault in faults(settings):
         raise document.error(*fault)

@@ -507,3 +507,25 @@ class TestListeners:
             b"\x20\x02\x00\x04",
             b"\x20\x02\x00\x05",
         ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "command", "kept"), [(True, ["setup"], True), (True, [], False), (False, ["x"], False)]
+)
+def test_only_a_certificate_of_ours_is_kept_renewed(tmp_path, ours, command, kept):
+    class Hub:
+        data_dir = tmp_path
+        certificate = str(tmp_path / "tls" / "server.pem") if ours else "/etc/ssl/hub.pem"
+        settings = local(listener=(Listener(certificate=certificate, port=9),))
+
+        async def reload(self):
+            raise AssertionError("nothing is due")
+
+    async def scenario():
+        before = asyncio.all_tasks()
+        async with app.renewed(Hub(), command):
+            names = {task.get_name() for task in asyncio.all_tasks() - before}
+            assert names == ({"renewing"} if kept else set())
+        assert asyncio.all_tasks() == before
+
+    asyncio.run(scenario())

@@ -145,3 +145,11 @@ def test_the_demo_needs_a_port_for_its_agent():
 def test_addresses_of_ipv6_stand_in_brackets():
     assert service._host("::1") == "[::1]"
     assert service._host("127.0.0.1") == "127.0.0.1"
+
+
+def test_the_certificate_is_renewed_for_the_same_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = service._renewal(parsed("run", "--config", "a.toml"), Path("/data"))
+    assert command[1:] == ["-m", "appliance", "setup", "--config", f"{tmp_path}/a.toml", "--data", "/data"]
+    build_parser().parse_args(command[3:])
+    assert service._renewal(parsed("run"), Path("/data")) == []
