@@ -88,7 +88,7 @@ def test_the_agent_may_publish_what_the_inventory_lists_for_it_and_nothing_else(
 
 def test_the_firmware_reads_what_the_sensors_need_after_one_restart(house, control):
     _, agent = house
-    dht = {"name": "wall", "kind": "dht", "room": "kitchen", "pin": 4, "model": "DHT22"}
+    dht = {"name": "wall", "kind": "dht", "room": "hall", "pin": 4, "model": "DHT22"}
     booted = agent.shown("-.mount", "ActiveEnterTimestampMonotonic")
     played = control.play("site.yml", "--limit", "kitchen", sensors_list=[*SENSORS, dht])
     assert played.counts["kitchen"]["failed"] == 0
