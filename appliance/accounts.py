@@ -169,6 +169,9 @@ def load_rules(path: Path, users: Mapping[str, str]) -> list[Rule]:
     """Read the file of rules; ConfigError. A rule for nobody is refused: the name in it may be misspelt."""
     document = Document.read(path)
     rules = document.convert(Rules).rule
+    if not rules:  # one that was emptied, and not by its owner, would let everybody do everything
+        problem, cure = "there is no rule in it", "write one, or leave rules_file out: then everybody may do everything"
+        raise ConfigError(path=path, line=None, key="", problem=problem, cure=cure)
     for number, rule in enumerate(rules):
         if (rule.user is not None) + rule.everybody + rule.anonymous != 1:
             cure = "give it one of user, everybody = true and anonymous = true"

@@ -48,6 +48,13 @@ def is_the_journals(fd: int) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
+def marked(text: str) -> str:
+    """Begin the lines of an error that ends a command with its priority, where the journal reads standard error."""
+    if not is_the_journals(2):
+        return text
+    return "\n".join(f"<{PRIORITIES[logging.ERROR]}>{line}" for line in text.splitlines())
+
+
 class Prefixed(logging.Formatter):
     """Begins each line with its priority as the journal reads it; one without would be taken for another entry."""
 

@@ -60,7 +60,7 @@ def _done(arguments: argparse.Namespace) -> int:
             first, *others = map(_told, (error, *error.more))
             say_json({"ok": False, **first, "more": others})
         else:
-            print(error, *error.more, sep="\n", file=sys.stderr)
+            _end("\n".join(map(str, (error, *error.more))))
         return BAD_CONFIG
 
 
@@ -135,7 +135,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 signal.signal(number, lambda *_: agent.stop())
         agent.run()
     except OutboxError as error:
-        print(error, file=sys.stderr)
+        _end(str(error))
         return NO_OUTBOX
     return OK
 
@@ -295,6 +295,15 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _end(text: str) -> None:
+    """Say why a command ends; the journal is told that it is an error."""
+    if os.environ.get("JOURNAL_STREAM"):
+        from appliance.logs import marked  # noqa: PLC0415
+
+        text = marked(text)
+    print(text, file=sys.stderr)
 
 
 def _log_to_stderr(*, verbose: bool, begin: str = "") -> None:

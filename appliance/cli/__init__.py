@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with writing():
             sys.stdout.flush()
     except CommandError as error:
-        complain(str(error))
+        complain(str(error), ends=True)
         return error.exit_code
     except KeyboardInterrupt:
         return Exit.INTERRUPTED

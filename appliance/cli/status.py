@@ -53,6 +53,9 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
     yield f"  page      {'http://' + status['web'] + '/' if status['web'] else 'no port'}"
     for listener in status["listeners"]:
         yield f"  also at   {printable(listener)}"
+    if mdns := status.get("mdns"):
+        told = coloured(printable(mdns["trouble"]), Colour.RED) if mdns["trouble"] else ", ".join(mdns["announced"])
+        yield f"  mDNS      {told or 'not announced yet'}"
     yield f"  data      {status['data_dir']}"
     for problem in status["reload"]["problems"]:
         yield f"  reload    {coloured(printable(problem), Colour.RED)}"

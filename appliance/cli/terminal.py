@@ -69,10 +69,14 @@ def line_columns() -> int:
         return 80
 
 
-def complain(text: str) -> None:
-    """Write one line about what went wrong."""
-    line = " ".join(text.splitlines())
-    sys.stderr.write(f"appliance: {line}\n")
+def complain(text: str, *, ends: bool = False) -> None:
+    """Write one line about what went wrong; `ends` where that ends the command, which the journal is told."""
+    line = f"appliance: {' '.join(text.splitlines())}"
+    if ends and os.environ.get("JOURNAL_STREAM"):
+        from appliance.logs import marked  # noqa: PLC0415 a service that cannot start
+
+        line = marked(line)
+    sys.stderr.write(f"{line}\n")
 
 
 def coloured(text: str, colour: Colour) -> str:

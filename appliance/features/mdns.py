@@ -167,7 +167,7 @@ class Announcer:
         computer = self._look()
         wanted = standing(self._listeners, computer, self._site, self._version)
         ours = {address for one in computer.every for address in one.addresses}
-        if self._zeroconf is not None and wanted == self._standing:
+        if self._zeroconf is not None and wanted == self._standing and self._host in {local_name(), own_name()}:
             is_taken = self._host == local_name() and await _others(self._zeroconf.zeroconf, self._host, ours)
             if not is_taken:
                 return

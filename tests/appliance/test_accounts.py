@@ -129,6 +129,18 @@ def test_a_file_as_a_whole_is_told_of_as_its_setting(tmp_path, files):
 
 
 RULES = [
+    ('[[rule]]\nuser = "ann"\neverybody = true', "1: rule[1]: whose rule is this; give it one of user, everybody"),
+    ("[[rule]]\neverybody = true\nanonymous = true", "1: rule[1]: whose rule is this"),
+    ('[[rule]]\nuser = "ann"\nrole = "king"', '3: rule[1].role: "king" will not do; use one of "admin", "device"'),
+    (
+        '[[rule]]\nuser = "ann"\nrole = "reader"\nagent = "pi"',
+        '4: rule[1].agent: only a device is an agent; set role = "device" too',
+    ),
+    ('[[rule]]\nuser = "ann"\nrole = "device"\nagent = "Pi/x"', '4: rule[1].agent: "Pi/x" will not do'),
+    (
+        '[[rule]]\nuser = "ann"\npublish = ["home/%u-x"]',
+        "3: rule[1].publish[1]: %u and %c stand for a whole level, in 'home/%u-x' for a part of one",
+    ),
     (
         '[[rule]]\npublish = ["a"]',
         "1: rule[1]: whose rule is this; give it one of user, everybody = true and anonymous = true",
@@ -185,8 +197,10 @@ def test_rules_that_are_taken(tmp_path):
     )
     rules = load_rules(path, USERS)
     assert [rule.user for rule in rules] == ["home/#", "home/#", None]
-    path.write_text("")
-    assert load_rules(path, USERS) == []
+    for text in ("", "# none yet\n"):
+        path.write_text(text)
+        line = f"{path}: there is no rule in it; write one, or leave rules_file out: then everybody may do everything"
+        assert refusal(lambda: load_rules(path, USERS)) == line
     assert "there is no such file" in refusal(lambda: load_rules(Path("/no/such/file"), USERS))
 
 

@@ -61,6 +61,28 @@ def test_without_systemd_s_library_each_line_has_its_priority():
     assert all(line.startswith("<3>") for line in others)
 
 
+def test_an_error_that_ends_a_command_is_one_for_the_journal(monkeypatch):
+    assert logs.marked("a\nb") == "a\nb"
+    monkeypatch.setattr(logs, "is_the_journals", lambda _fd: True)
+    assert logs.marked("a\nb") == "<3>a\n<3>b"
+
+
+@pytest.mark.parametrize("command", [("appliance", "run"), ("sensors", "run")])
+def test_a_service_that_cannot_start_says_so_as_an_error(command, tmp_path):
+    config = tmp_path / "wrong.toml"
+    config.write_text("prot = 1\n")
+    program, verb = command
+    start = (
+        "import os, sys; found = os.fstat(2); os.environ['JOURNAL_STREAM'] = f'{found.st_dev}:{found.st_ino}'; "
+        f"from {program}.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", start, verb, "--config", config]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 78
+    assert done.stderr.startswith("<3>")
+    assert "prot: unknown key" in done.stderr
+
+
 @pytest.fixture
 def journal(monkeypatch):
     """Stand in for systemd's library; the root logger is put back."""

@@ -1,5 +1,6 @@
 """Group H, and 20 of B: who guesses, who may not, and files of accounts that are none."""
 
+import asyncio
 import contextlib
 import itertools
 import socket
@@ -25,12 +26,34 @@ from raw import (
 )
 from raw import text as mqtt_text
 from service import CONFIG, Service
+from sockets import until
 
+from appliance.accounts import load_accounts
+from appliance.auth.hashes import cost
+from appliance.auth.managed import Account, serialize
+from appliance.auth.passwords import hashed
+from appliance.auth.turns import FREE, WAITING
 from appliance.exits import Exit
+from appliance.mqtt.types import ReasonCode
+from appliance.settings import Accounts
 
 WRONG_PASSWORD, NOT_AUTHORIZED, UNAVAILABLE = (b"\x20\x02\x00" + bytes([code]) for code in (4, 5, 3))
 GUESSES = 1_000
 FRESH = map("127.0.1.{}".format, itertools.count(1))
+CHEAP = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$WEoRIelDxOfk6kFSWl2lNnJuHMOjy9Pf97HdD8mNEGc"
+DEAR = CHEAP.replace("m=8,t=1", "m=16,t=2")
+DIGEST = "zZWcVuuYwhw2SxxOrCPvO2fxZbt8uBNXaW4z3nCH+S2h+TevJZUDanN9RdixjZgBDOOj94UxXZs4oQoM3Cwh4A=="
+OLDER, OLD = f"$6$QNd2oT5s9lkVXFP7${DIGEST}", f"$7$101$QNd2oT5s9lkVXFP7${DIGEST}"
+COSTS = sorted(cost(encoded) for encoded in (CHEAP, DEAR, OLD, OLDER))
+
+
+def all_three(directory):
+    """Write files whose hashes cost as much as those of four programs."""
+    (directory / "passwords").write_text(f"ann:{CHEAP}\nold:{OLD}\nolder:{OLDER}\n")
+    (directory / "rules.toml").write_text('[[rule]]\nuser = "ann"\nrole = "reader"\n')
+    (directory / "accounts.json").write_text(serialize({"pi": Account(password=DEAR, role="device")}))
+    names = {"password_file": "passwords", "rules_file": "rules.toml", "managed_file": "accounts.json"}
+    return Accounts(**{key: str(directory / name) for key, name in names.items()})
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +171,46 @@ def test_h59_a_thousand_guesses_leave_the_others_alone(service):
     assert answers.count(UNAVAILABLE) > answers.count(WRONG_PASSWORD)  # most guesses were never looked at
 
 
+def test_h59_ten_thousand_wrong_passwords_are_as_much_work_as_a_handful(tmp_path):
+    checks = []
+
+    async def scenario():
+        passwords = load_accounts(all_three(tmp_path), "home").passwords
+        passwords._check = lambda encoded, _: checks.append(cost(encoded)) is not None
+        guesses = [
+            asyncio.ensure_future(passwords.authenticate("", ("ann", "pi", "nobody")[n % 3], b"%d" % n, "10.0.0.66:1"))
+            for n in range(10_000)
+        ]
+        await until(lambda: len(checks) == FREE * len(COSTS))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        for guess in guesses:
+            guess.cancel()
+        answers = await asyncio.gather(*guesses, return_exceptions=True)
+        await passwords.close()
+        return [answer for answer in answers if isinstance(answer, ReasonCode)]
+
+    answers = asyncio.run(scenario())
+    assert len(checks) == FREE * len(COSTS)
+    assert answers.count(ReasonCode.BAD_USER_NAME_OR_PASSWORD) == FREE
+    assert answers.count(ReasonCode.SERVER_BUSY) == 10_000 - WAITING
+
+
+@pytest.mark.parametrize("name", ["ann", "old", "older", "pi", "nobody"])
+def test_h60_the_same_work_for_every_name_among_hashes_of_other_cost(tmp_path, name):
+    checks = []
+
+    async def scenario():
+        passwords = load_accounts(all_three(tmp_path), "home").passwords
+        passwords._check = lambda encoded, _: checks.append(cost(encoded)) is not None
+        answer = await passwords.authenticate("", name, b"guess", "10.0.0.66:1")
+        await passwords.close()
+        return answer
+
+    assert asyncio.run(scenario()) is ReasonCode.BAD_USER_NAME_OR_PASSWORD
+    assert checks == COSTS
+
+
 BROKEN = [
     ("passwords", b"", "there is no user in it"),
     ("passwords", b"ann:$argon2id$v=19$m=194", "passwords:1: not a hash such as"),
@@ -160,19 +223,42 @@ BROKEN = [
         "rules.toml:2: rule[1].user: there is no such user in the password file",
     ),
     ("rules.toml", None, "there is no such file"),
+    ("rules.toml", b"", "there is no rule in it"),  # CVE-2018-12550: nobody may do everything for that
+    ("rules.toml", b"\0" * 4_096, "not TOML"),  # as a file system leaves it after a power cut
+    ("accounts.json", b"", "it is empty"),
+    ("accounts.json", b'{"accounts": {"pi": {"pass', "not JSON"),
+    ("accounts.json", b"\0" * 4_096, "not JSON"),
+    ("accounts.json", b"\xff\xfe{", "not UTF-8"),
+    ("accounts.json", b'{"accounts": {"pi": {"password": "secret", "role": "admin"}}}', "not an argon2id hash"),
+    ("appliance.toml", b"", "it is empty"),
+    ("appliance.toml", b"\0" * 4_096, "not TOML"),
+    ("appliance.toml", b'[accounts]\npassword_file = "pass', "not TOML"),
+    ("appliance.toml", None, "there is no such file"),
+]
+FOLDER = object()
+BROKEN += [
+    (name, FOLDER, "this is a directory") for name in ("passwords", "rules.toml", "accounts.json", "appliance.toml")
 ]
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
-@pytest.mark.parametrize(("name", "content", "complaint"), BROKEN)
+STARTS = [broken for broken in BROKEN if broken[1] == b""]  # a service and `check` read the files the same way
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "content", "complaint"),
+    [("check", *broken) for broken in BROKEN] + [("run", *broken) for broken in STARTS],
+)
 def test_h61_broken_files_let_nobody_in(tmp_path, command, name, content, complaint):
     write_accounts(tmp_path, users=USERS if name != "passwords" else ())
+    (tmp_path / "accounts.json").write_text(serialize({}))
+    config = tmp_path / "appliance.toml"
+    config.write_text(CONFIG + "[mqtt]\nport = 0\n" + ACCOUNTS + 'managed_file = "accounts.json"\n')
     path = tmp_path / name
     path.unlink()
-    if content is not None:
+    if content is FOLDER:
+        path.mkdir()
+    elif content is not None:
         path.write_bytes(content)
-    config = tmp_path / "appliance.toml"
-    config.write_text(CONFIG + "[mqtt]\nport = 0\n" + ACCOUNTS)
     arguments = ("run", "--data", tmp_path / "data", "--config") if command == "run" else ("check",)
     ended = appliance(tmp_path, *arguments, config)
     assert ended.returncode == Exit.CONFIG
@@ -247,3 +333,116 @@ def test_45_a_session_is_taken_over_by_its_own_user_alone(service):
     owner.ask(PINGREQ, PINGRESP)
     login(service, "ann", client_id="wanted").ask(PINGREQ, PINGRESP)
     assert owner.until_closed() == b""
+
+
+# --- roles ---
+
+LISTED = ("home/hall/lamp",)
+PEOPLE = {"boss": "admin", "tablet": "reader", "hass": "integration", "hall-pi": "device", "attic-pi": "device"}
+
+
+@pytest.fixture(scope="module")
+def staffed(tmp_path_factory):
+    """A service whose accounts have roles, and whose written users may publish under their client id."""
+    scratch = tmp_path_factory.mktemp("staffed")
+    write_accounts(
+        scratch,
+        rules='[[rule]]\neverybody = true\npublish = ["%u/%c/#"]\nsubscribe = ["%u/%c/#"]\n',
+        users=["ann", "esp-kitchen"],
+    )
+    accounts = {
+        name: Account(password=hashed(password(name).encode()), role=role, publish=LISTED if name == "hall-pi" else ())
+        for name, role in PEOPLE.items()
+    }
+    (scratch / "accounts.json").write_text(serialize(accounts))
+    config = CONFIG + ACCOUNTS.replace("[accounts]", '[accounts]\nmanaged_file = "accounts.json"')
+    service = Service(scratch, config.replace("[accounts]", "[mqtt]\nsys_interval_s = 1\n[accounts]", 1))
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def home(staffed):
+    try:
+        yield staffed
+        staffed.check()
+        assert "Traceback" not in staffed.last_words()
+    finally:
+        staffed.close_links()
+
+
+OWN = "home/devices/{}/about"
+MAY = [  # who, topics that it may publish to, of TOPICS
+    ("boss", {"home/hall/lamp", "home/hall/lamp/set", OWN.format("hall-pi"), OWN.format("attic-pi"), "x"}),
+    ("tablet", set()),
+    ("hass", {"home/hall/lamp/set", "homeassistant/status"}),
+    ("hall-pi", {"home/hall/lamp", OWN.format("hall-pi")}),
+    ("attic-pi", {OWN.format("attic-pi")}),
+]
+TOPICS = ("home/hall/lamp", "home/hall/lamp/set", OWN.format("hall-pi"), OWN.format("attic-pi"), "x")
+
+
+@pytest.mark.parametrize(("who", "allowed"), MAY)
+def test_h64_each_role_publishes_its_own_and_nothing_else(home, who, allowed):
+    reader, link = login(home, "boss"), login(home, who)
+    reader.ask(subscribe("#"), b"\x90\x03\x00\x01\x00")
+    topics = [*TOPICS, "homeassistant/status"] if who == "hass" else TOPICS
+    for topic in topics:
+        link.send(publish(topic, who.encode()))
+    link.ask(PINGREQ, PINGRESP)
+    for topic in topics:
+        if topic in allowed:
+            assert reader.packet() == publish(topic, who.encode())
+    reader.silent()
+
+
+READS = [
+    ("boss", set(TOPICS)),
+    ("tablet", set(TOPICS)),
+    ("hass", set(TOPICS)),
+    ("hall-pi", {"home/hall/lamp", "home/hall/lamp/set", OWN.format("hall-pi")}),
+    ("attic-pi", {OWN.format("attic-pi")}),
+]
+
+
+@pytest.mark.parametrize(("who", "allowed"), READS)
+def test_h63_of_everything_each_role_gets_what_it_may_read(home, who, allowed):
+    writer, link = login(home, "boss"), login(home, who)
+    link.ask(subscribe("#"), b"\x90\x03\x00\x01\x00")
+    for topic in TOPICS:
+        writer.send(publish(topic, b"1"))
+    writer.ask(PINGREQ, PINGRESP)
+    for topic in TOPICS:
+        if topic in allowed:
+            assert link.packet() == publish(topic, b"1")
+    link.silent()
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+def test_h63_the_servers_own_figures_are_for_admins(home, who):
+    link = login(home, who)
+    link.send(subscribe("$SYS/#"))
+    if who != "boss":
+        assert link.packet() == b"\x90\x03\x00\x01\x80"
+        return
+    assert link.packet() == b"\x90\x03\x00\x01\x00"
+    assert b"$SYS/broker/" in link.packet()
+
+
+def test_45_a_client_id_gives_no_rights_to_another_user(home):
+    """%c is what a client calls itself; under %u nobody else gets there, and a session's id is its user's alone."""
+    owner = login(home, "ann", client_id="gate")
+    owner.ask(subscribe("#", qos=1), b"\x90\x03\x00\x01\x01")
+    thief = home.link()
+    thief.send(connect("gate", username="esp-kitchen", password=password("esp-kitchen")))
+    assert thief.until_closed() == b"\x20\x02\x00\x02"
+    other = login(home, "esp-kitchen", client_id="other")
+    for topic in ("ann/gate/x", "esp-kitchen/gate/x"):
+        other.send(publish(topic, b"forged"))
+    other.ask(PINGREQ, PINGRESP)
+    odd = login(home, "ann", client_id="+")
+    odd.send(publish("ann/gate/x", b"forged"), publish("ann/+/x".replace("+", "any"), b"forged"))
+    odd.ask(PINGREQ, PINGRESP)
+    owner.silent()
+    owner.send(publish("ann/gate/x", b"own"))
+    assert owner.packet() == publish("ann/gate/x", b"own")

@@ -258,7 +258,7 @@ def test_who_is_in_the_password_file_is_nobody_here(command):
 
 
 def test_a_configuration_without_the_file(command):
-    command.config.write_text("")
+    command.config.write_text('site = "home"\n')
     code, _, err = command()
     assert (code, "accounts.managed_file: there is none; name one under [accounts]" in err) == (Exit.CONFIG, True)
     command.config.unlink()

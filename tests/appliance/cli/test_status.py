@@ -11,6 +11,7 @@ STATUS = {
     "mqtt": "127.0.0.1:1883",
     "web": "127.0.0.1:8080",
     "listeners": ["mqtts://192.168.1.5:8883", "mqtt socket /run/mqtt.sock"],
+    "mdns": {"announced": ["home on pi-3fa9 (_secure-mqtt._tcp on port 8883)"], "trouble": ""},
     "reload": {"count": 1, "problems": ["accounts.password_file: there is no user in it"]},
     "agents": {"house": "online", "attic\x1b": "offline"},
     "clients_now": 2,
@@ -80,6 +81,15 @@ WELL = {
 }
 
 
+def test_what_is_in_the_way_of_an_announcement_is_said():
+    def line(**mdns):
+        lines = status.status_lines({**STATUS, "mdns": mdns})
+        return next(line for line in lines if line.startswith("  mDNS"))
+
+    assert line(announced=[], trouble="no interface takes multicast") == "  mDNS      no interface takes multicast"
+    assert line(announced=[], trouble="") == "  mDNS      not announced yet"
+
+
 def test_status_in_words():
     assert list(status.status_lines(STATUS)) == [
         "appliance 1.2.3, running for 1 h 1 min (process 7)",
@@ -87,6 +97,7 @@ def test_status_in_words():
         "  page      http://127.0.0.1:8080/",
         "  also at   mqtts://192.168.1.5:8883",
         "  also at   mqtt socket /run/mqtt.sock",
+        "  mDNS      home on pi-3fa9 (_secure-mqtt._tcp on port 8883)",
         "  data      /d",
         "  reload    accounts.password_file: there is no user in it",
         "  agents    house online, attic\\x1b offline",

@@ -223,6 +223,17 @@ def test_a_name_that_another_computer_takes_later_is_left_to_it_too(network):
     asyncio.run(scenario())
 
 
+def test_a_host_that_gets_another_name_is_announced_by_it(network, monkeypatch):
+    async def scenario():
+        async with announcing(SECURE) as announcer:
+            await until(lambda: announcer.announced)
+            monkeypatch.setattr(mdns, "local_name", lambda: "attic.local")
+            announcer._changed.set()
+            await until(lambda: {info.server for info in network.registered.values()} == {"attic.local."})
+
+    asyncio.run(scenario())
+
+
 def test_a_copy_of_the_card_is_told(network, caplog):
     name = f"home on {short_name()}-{mark()}"
     network.taken = {f"{name}._secure-mqtt._tcp.local."}
