@@ -20,6 +20,23 @@ BREAKS = {
     "P10": ["memory risen", "links without CONNECT that were cut"],
     "P11": ["memory risen over the second half"],
     "P12": ["of them lost", "other users who got the id"],
+    "P13": [
+        *(
+            f"rights gone: {way}, after the answer"
+            for way in (
+                "live, read",
+                "live, published",
+                "QoS 2 that is pending",
+                "queued",
+                "begun and not answered",
+                "retained, read",
+                "retained, left behind",
+                "wills",
+                "open page",
+            )
+        ),
+        *(f"account gone: {way}, after the answer" for way in ("live, read", "wills", "open page")),
+    ],
 }
 
 
