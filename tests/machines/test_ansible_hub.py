@@ -154,7 +154,7 @@ def test_a_changed_setting_is_checked_and_restarts_the_hub(hub, control):
     assert hub.shown("appliance.service", "InvocationID") != started
 
 
-NO_APP = {"appliance/app.py": "raise RuntimeError('this part is missing')\n"}
+NO_CONFIG = {"appliance/config.py": "raise RuntimeError('this part is missing')\n"}
 NO_PAGE = {"appliance/page.py": "raise RuntimeError('this part is missing')\n"}
 NEW_FORM = {
     "appliance/store/database.py": "\nSTEP_NAMES.add('9999_more')\n",
@@ -184,7 +184,7 @@ def state(hub):
 
 def test_a_release_that_cannot_read_the_configuration_stops_nothing(hub, control, wheel):
     before, life = state(hub), hub.shown("appliance.service", "InvocationID")
-    played = control.play("site.yml", good=False, release_source=str(wheel("0.9.1", NO_APP)))
+    played = control.play("site.yml", good=False, release_source=str(wheel("0.9.1", NO_CONFIG)))
     assert played.code != 0
     assert "this part is missing" in played.said
     assert (state(hub), hub.shown("appliance.service", "InvocationID")) == (before, life)
