@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import socket
 
 import pytest
@@ -33,6 +34,7 @@ from appliance.auth.hashes import cost
 from appliance.auth.managed import Account, serialize
 from appliance.auth.passwords import hashed
 from appliance.auth.turns import FREE, WAITING
+from appliance.devices import Device, Measurement, encode_about
 from appliance.exits import Exit
 from appliance.mqtt.types import ReasonCode
 from appliance.settings import Accounts
@@ -396,6 +398,19 @@ def test_h64_each_role_publishes_its_own_and_nothing_else(home, who, allowed):
     reader.silent()
 
 
+def test_h64_what_a_device_says_of_itself_grants_nothing(home):
+    reader, link = login(home, "boss"), login(home, "attic-pi")
+    reader.ask(subscribe("home/hall/#"), b"\x90\x03\x00\x01\x00")
+    about = Device(agent="attic-pi", site="home", sensors=(Measurement(kind="lamp", topic="home/hall/lamp"),))
+    link.send(publish(OWN.format("attic-pi"), encode_about(about), 1, 1, retain=True))
+    assert link.packet() == puback(1)
+    link.send(publish("home/hall/lamp", b"forged", 1, 2), subscribe("home/hall/lamp", "home/hall/lamp/set"))
+    assert link.packet() == puback(2)
+    assert link.packet() == b"\x90\x04\x00\x01\x80\x80"
+    reader.silent()
+    link.ask(publish(OWN.format("attic-pi"), b"", 1, 3, retain=True), puback(3))
+
+
 READS = [
     ("boss", set(TOPICS)),
     ("tablet", set(TOPICS)),
@@ -446,3 +461,29 @@ def test_45_a_client_id_gives_no_rights_to_another_user(home):
     owner.silent()
     owner.send(publish("ann/gate/x", b"own"))
     assert owner.packet() == publish("ann/gate/x", b"own")
+
+
+def test_h62_an_account_that_a_command_makes_and_ends_counts_at_once(home, tmp_path):
+    config = home.scratch / "appliance.toml"
+
+    def devices(*arguments, stdin=None):
+        return appliance(
+            tmp_path, "devices", "--config", config, "--data", home.scratch / "data", *arguments, stdin=stdin
+        )
+
+    wanted = '{"role": "device", "publish": ["home/yard/gate"], "secret": "s3cret"}'
+    made = devices("add", "yard-pi", "--from", "-", "--json", stdin=wanted)
+    assert (made.returncode, json.loads(made.stdout)) == (0, {"name": "yard-pi", "changed": True, "running": True})
+    link = home.client("yard", username="yard-pi", password="s3cret")
+    reader = login(home, "boss")
+    reader.ask(subscribe("#"), b"\x90\x03\x00\x01\x00")
+    link.send(publish("home/yard/gate", b"ON"), publish("home/hall/lamp", b"ON"))
+    assert reader.packet() == publish("home/yard/gate", b"ON")
+    again = devices("add", "yard-pi", "--from", "-", "--json", stdin=wanted)
+    assert (again.returncode, json.loads(again.stdout)["changed"]) == (0, False)
+    assert devices("remove", "yard-pi").returncode == 0
+    assert link.until_closed() == b""
+    refused = home.link()
+    refused.send(connect("yard", username="yard-pi", password="s3cret"))
+    assert refused.until_closed() == WRONG_PASSWORD
+    reader.silent()
