@@ -104,6 +104,18 @@ def test_another_authority_is_not_trusted(ours, theirs):
         assert "that this system knows; name its authority's file with broker.ca_file" in shaken(Trust(), port)
 
 
+def test_a_paired_agent_is_told_to_pair_anew(ours, theirs):
+    """Whoever has the hub's address, or the hub itself after it was set up anew: the agent says nothing to it."""
+    told = "is not that of the hub with which this agent was paired; pair anew with `sensors pair`"
+    for whose, name in ((theirs, "127.0.0.1"), (ours, "other.local")):
+        with served((whose.certificate, whose.key)) as port:
+            assert told in shaken(trust(ours, is_paired=True), port, name)
+    with served((theirs.certificate, theirs.key)) as port:
+        assert told in shaken(Trust(is_paired=True), port)
+    with served((ours.certificate, ours.key)) as port:
+        assert shaken(trust(ours, is_paired=True), port, "localhost") == "TLSv1.3"
+
+
 OTHER_TIMES = pytest.mark.parametrize(
     ("from_days", "to_days", "part"),
     [(-9, -2, "has expired; renew it on the broker"), (2, 9, "is not valid yet by this computer's clock")],
