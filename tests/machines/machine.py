@@ -94,7 +94,9 @@ class Machine:
         wait_for(self._is_kept, f"somebody keeps {self.name}")
 
     def close(self):
-        """Pull its plug, and let go of everything."""
+        """Pull its plug, and let go of everything; may be called twice."""
+        if not self._place.exists():
+            return
         if self._is_kept():
             (self._place / "stop").touch()
             self.power_cut()
