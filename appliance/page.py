@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from appliance.accounts import Accounts
 from appliance.features.web.login import Verdict, Verify, Visitor
+from appliance.features.web.pairing import Pairing
 from appliance.features.web.reload import Again
 from appliance.features.web.server import Door, WebServer
 from appliance.listeners import is_loopback
@@ -45,7 +46,15 @@ def new_page(
         reload=reload,
         mqtt=lambda: WebSocketLink(hub, settings.limits.max_packet_bytes),
         doors=[_door(settings, one, context, verifier(accounts)) for one, context in listeners],
+        pairing=_pairing(settings, reload) if settings.accounts.managed_file else None,
     )
+
+
+def _pairing(settings: Settings, reload: Again) -> Pairing:
+    """Let agents get accounts of their own; a new one is one of the service's when it has read its accounts again."""
+    from appliance import pairing  # noqa: PLC0415 for who keeps such accounts
+
+    return pairing.Pairing(settings, reload=reload)
 
 
 def verifier(accounts: Accounts | None) -> Verify:

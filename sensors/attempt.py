@@ -44,25 +44,31 @@ class Attempt:
 
     def _reach(self) -> None:
         end = self._endpoint
+        if end.known and self._tried(end.given):
+            return
         trouble = ""
         try:
             places = end.places(self._look)
         except DiscoveryError as error:
-            places, trouble = [end.given], f"{error}; "
-        for place in places:
-            self.place = place
-            try:
-                client = self._make_client(place)
-                # A session of its own each time: commands given while we were away are not obeyed late.
-                client.connect(
-                    place.address, place.port, end.keep_alive_s, clean_start=True, properties=_introduction(end.site)
-                )
-            except (OSError, ValueError, TrustError) as error:  # ValueError: a host name that cannot be one
-                if place.found or not self.why:  # that there is none on this computer either is no news
-                    self.why = trouble + end.explained(place, error)
-            else:
-                self.client, self.why = client, ""
-                return
+            places, trouble = [] if end.known else [end.given], f"{error}; "
+        any(self._tried(place, trouble) for place in places)
+
+    def _tried(self, place: Place, trouble: str = "") -> bool:
+        """Connect; whether that went well."""
+        end = self._endpoint
+        self.place = place
+        try:
+            client = self._make_client(place)
+            # A session of its own each time: commands given while we were away are not obeyed late.
+            client.connect(
+                place.address, place.port, end.keep_alive_s, clean_start=True, properties=_introduction(end.site)
+            )
+        except (OSError, ValueError, TrustError) as error:  # ValueError: a host name that cannot be one
+            if place.found or not self.why:  # that there is none on this computer either is no news
+                self.why = trouble + end.explained(place, error)
+            return False
+        self.client, self.why = client, ""
+        return True
 
     def _make_client(self, place: Place) -> "Client":
         from paho.mqtt.client import Client, MQTTv5  # noqa: PLC0415 60 ms that --help need not wait

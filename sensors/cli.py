@@ -1,4 +1,4 @@
-"""The `sensors` command: run, list, read, check, doctor, simulate. What it needs is imported when it is given."""
+"""The `sensors` command: run, list, read, check, pair, doctor, simulate. What it needs is imported when it is given."""
 
 import argparse
 import os
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from appliance.config import ConfigError
     from appliance.finding import Finding
     from sensors.config import SensorsConfig
+    from sensors.credential import Credential
+    from sensors.introduction import Hub
 
 DEFAULT_CONFIG = Path("/etc/appliance/sensors.toml")
 
@@ -28,7 +30,7 @@ INTERRUPTED = 130
 EXIT_CODES = f"""exit codes:
   {OK}   done
   {FAILED}   the sensor could not be read, or what it says is not believed; the doctor found something wrong;
-      readings that the broker did not take
+      readings that the broker did not take; pairing with a hub did not come about
   {USAGE}   the command line is wrong
   {NO_OUTBOX}  the outbox cannot be used, or the output cannot be written
   {BAD_CONFIG}  the configuration is wrong; one line says where and what to do
@@ -95,6 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
     playing = _command(commands, "simulate", _simulate, "play houses full of sensors against any broker", config=False)
     simulate.add_arguments(playing)
+    pair = _command(commands, "pair", _pair, "get an account of its own from a hub, by a short code")
+    pair.add_argument(
+        "hub",
+        nargs="?",
+        metavar="HOST[:PORT]",
+        help="the hub, where `appliance pair` runs; without, one of our site that mDNS finds",
+    )
+    pair.add_argument("--json", action="store_true", help="print JSON")
     doctor = _command(commands, "doctor", _doctor, "look for what goes wrong with sensors, and say the cure")
     doctor.add_argument("--json", action="store_true", help="print the findings as a JSON array")
     return parser
@@ -228,14 +238,80 @@ def _check(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     if arguments.json:
         facts = {"ok": True, "site": config.site, "agent": config.agent, "data_dir": str(config.data_dir)}
-        say_json({**facts, "sensors": [sensor.name for sensor in config.sensors]})
+        paired = {"paired": config.credential is not None, "ungranted": list(config.ungranted)}
+        say_json({**facts, **paired, "sensors": [sensor.name for sensor in config.sensors]})
     else:
         count = len(config.sensors)
         say(
             f"{arguments.config}: no problem found; agent {config.agent} of site {config.site} "
             f"reads {count} sensor{'' if count == 1 else 's'} for {config.endpoint}, outbox in {config.data_dir}"
         )
+        if config.ungranted:
+            say(f"the hub did not grant {', '.join(config.ungranted)}; pair anew with `sensors pair`")
+        elif config.trust is not None and not (config.credential or config.broker.username or config.broker.cert_file):
+            say("the agent has no account there; where it needs one, `sensors pair` gets it")
     return OK
+
+
+def _pair(arguments: argparse.Namespace) -> int:
+    from sensors.credential import CredentialError  # noqa: PLC0415
+    from sensors.discovery import look  # noqa: PLC0415
+    from sensors.introduction import UsageError, found_hub, hub_of, is_there  # noqa: PLC0415
+    from sensors.pairing import PairingError  # noqa: PLC0415
+
+    config = _load(arguments)
+    remark = say if not arguments.json else lambda _: None
+    code = OK
+    try:
+        hub = hub_of(arguments.hub) if arguments.hub else found_hub(config, look)
+        if not arguments.hub:
+            remark(f"the hub is {hub}, as {'broker.host says' if config.broker.host else 'mDNS says'}")
+        is_there(hub)
+        kept = _introduced(config, hub)
+    except UsageError as error:
+        problem, code = str(error), USAGE
+    except PairingError as error:
+        problem, code = str(error), FAILED
+    except CredentialError as error:
+        problem, code = str(error), NO_OUTPUT
+    if code != OK:
+        if arguments.json:
+            say_json({"paired": False, "problem": problem})
+        else:
+            print(problem, file=sys.stderr)
+        return code
+    unused = "" if not config.broker.says_who() else "; what [broker] says counts instead: remove its account and files"
+    if arguments.json:
+        facts = {"paired": True, "username": kept.username, "address": kept.address, "port": kept.port}
+        say_json({**facts, "topics": list(kept.topics), "credential": str(config.credential_path)})
+    else:
+        say(f"paired as {kept.username} with {kept.name}; the agent uses it when it is started again{unused}")
+    return OK
+
+
+def _introduced(config: "SensorsConfig", hub: "Hub") -> "Credential":
+    """Ask for the code until it is right, where there is somebody to ask."""
+    from sensors.introduction import WrongCode, introduce  # noqa: PLC0415
+    from sensors.pairing import PairingError, typed  # noqa: PLC0415
+
+    while True:
+        if sys.stdin.isatty():
+            print("code that the hub shows: ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline(200)
+        if not line:
+            raise PairingError("no code was given; `appliance pair` on the hub shows it")
+        try:
+            code = typed(line)
+        except ValueError as error:
+            problem = str(error)
+        else:
+            try:
+                return introduce(config, hub, code)
+            except WrongCode as error:
+                problem = str(error)
+        if not sys.stdin.isatty():
+            raise PairingError(problem)
+        print(problem, file=sys.stderr)
 
 
 def _simulate(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,9 @@ import msgspec
 
 from appliance.config import ConfigError, Document, field_names
 from appliance.devices import OFFLINE
+from sensors import credential
 from sensors.catalogue import kinds_with, meant
+from sensors.credential import Credential, CredentialError
 from sensors.driver import DriverKind, channels_of, numbers_of
 from sensors.endpoint import Endpoint
 from sensors.keys import Broker, Keys, OutboxBounds, SensorKeys
@@ -78,23 +80,27 @@ class SensorsConfig:
     broker: Broker
     password: str | None
     trust: Trust | None = None  # TLS with these files
+    credential: Credential | None = None  # of pairing, where `broker` says nothing else
     outbox: OutboxBounds
     sensors: tuple[SensorConfig, ...]
 
     @property
     def endpoint(self) -> Endpoint:
         """Which broker, and as whom."""
+        paired = self.credential
         return Endpoint(
             host=self.broker.host,
-            port=self.broker.port,
+            port=self.broker.port or (paired.port if paired else None),
+            known=paired.address if paired else "",
+            name=paired.name if paired else "",
             site=self.site,
             trust=self.trust,
             anyone=self.broker.tls is False,
             client_id=f"sensors-{self.site}-{self.agent}",
             will_topic=AgentTopics(self.site, self.agent).availability,
             will_payload=OFFLINE,
-            username=self.broker.username or None,
-            password=self.password,
+            username=paired.username if paired else self.broker.username or None,
+            password=paired.secret if paired else self.password,
             keep_alive_s=self.broker.keep_alive_s,
         )
 
@@ -107,6 +113,23 @@ class SensorsConfig:
     def keepsakes_path(self) -> Path:
         """What its sensors must know again after a restart."""
         return self.data_dir / f"{self.site}-{self.agent}.kept"
+
+    @property
+    def credential_path(self) -> Path:
+        """What it got when it was paired."""
+        return self.data_dir / f"{self.site}-{self.agent}.credential"
+
+    @property
+    def ca_path(self) -> Path:
+        """The authority of the hub with which it was paired."""
+        return self.data_dir / f"{self.site}-{self.agent}.ca.pem"
+
+    @property
+    def ungranted(self) -> tuple[str, ...]:
+        """Topics of its sensors that it was not granted when it was paired."""
+        granted = self.credential.topics if self.credential is not None else None
+        topics = [topic for sensor in self.sensors for topic in sensor.topics(self.site)]
+        return () if granted is None else tuple(topic for topic in topics if topic not in granted)
 
 
 def load_config(path: Path) -> SensorsConfig:
@@ -159,7 +182,7 @@ def _config(document: Document) -> SensorsConfig:
             mistakes.noting(_refuse_shared_hardware, document, sensors)
     mistakes.tell()
     keys = keys or Keys()  # there is one: what cannot be read is a mistake
-    return SensorsConfig(
+    config = SensorsConfig(
         site=keys.site,
         agent=keys.agent or legal_level(socket.gethostname(), "agent"),
         name=keys.name,
@@ -170,6 +193,23 @@ def _config(document: Document) -> SensorsConfig:
         outbox=keys.outbox,
         sensors=sensors,
     )
+    return config if keys.broker.says_who() else _paired(config)
+
+
+def _paired(config: SensorsConfig) -> SensorsConfig:
+    """Add what the agent got when it was paired, where it was. Raises ConfigError."""
+    path, ca_path = config.credential_path, config.ca_path
+    try:
+        paired = credential.read(path)
+        if paired is None:
+            return config
+        trust = Trust(ca_file=str(ca_path) if paired.has_ca else "", is_paired=True)
+        trust.context(paired.name)
+    except CredentialError as error:
+        raise ConfigError(path=path, line=None, key="", problem=error.problem, cure=error.cure) from None
+    except TrustError as error:
+        raise ConfigError(path=ca_path, line=None, key="", problem=error.problem, cure=credential.PAIR) from None
+    return replace(config, credential=paired, trust=trust)
 
 
 def _refuse_namesakes(document: Document, sensors: tuple[SensorConfig, ...]) -> None:
@@ -341,7 +381,8 @@ def _trust(document: Document, broker: Broker) -> Trust | None:
         key = "tls" if broker.tls else named[0]
         problem = "a broker that is looked for could be anybody's"
         raise document.error(("broker", key), problem, "set broker.ca_file to its authority's file, or broker.host")
-    trust = Trust(**{key: str(_beside(document, getattr(broker, key))) for key in named})
+    files = {key: str(_beside(document, getattr(broker, key))) for key in named}
+    trust = Trust(**files)  # type: ignore[arg-type]  # the flag is no file
     try:
         trust.context(broker.host or "localhost")
     except TrustError as error:

@@ -30,7 +30,7 @@ class Place:
         """Say where it is, for people."""
         if self.found:
             return f"{self.name} ({_joined(self.address, self.port)}, found by mDNS)"
-        return _joined(self.name, self.port)
+        return _joined(self.address, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class Endpoint:
 
     Without a `host` the broker is looked for, where it can be known again (`trust` names its authority) or where
     somebody said that it need not be (`anyone`); else, and where none is found, it is the one on this computer.
+    An agent that was paired tries first where the hub was `known` to be; its certificate has this `name` everywhere.
     """
 
     client_id: str
@@ -46,6 +47,8 @@ class Endpoint:
     will_payload: bytes
     host: str | None = None
     port: int | None = None
+    known: str = ""
+    name: str = ""
     site: str = ""
     trust: Trust | None = None
     anyone: bool = False
@@ -55,6 +58,8 @@ class Endpoint:
 
     def __str__(self) -> str:
         """Say which broker it is, for people."""
+        if self.name:
+            return f"the hub {self.name} with which it was paired ({self.given})"
         if self.is_looked_for:
             return f"a broker found by mDNS ({self.service})"
         return f"{self.given}{' with TLS' if self.trust is not None else ''}"
@@ -77,17 +82,24 @@ class Endpoint:
     @property
     def given(self) -> Place:
         """The place that needs no looking for: as configured, else this computer."""
-        host = self.host or LOOPBACK
-        return Place(host, self.usual_port, host)
+        host = self.host or self.known or LOOPBACK
+        return Place(host, self.usual_port, self.name or host)
 
     def places(self, look: Look) -> list[Place]:
-        """Give where to try, in order; takes seconds where it has to be looked for. DiscoveryError."""
+        """Give where to try, in order; takes seconds where it has to be looked for. DiscoveryError.
+
+        Where a paired agent knows its hub to be is left out: it has been tried.
+        """
         if not self.is_looked_for:
-            return [self.given]
+            return [] if self.known else [self.given]
         found = look(self.service, self.site)
         return [
-            *(Place(address, one.port, one.name, found=True) for one in found for address in one.addresses),
-            self.given,
+            *(
+                Place(address, one.port, self.name or one.name, found=True)
+                for one in found
+                for address in one.addresses
+            ),
+            *([] if self.known else [self.given]),
         ]
 
     def explained(self, place: Place, error: Exception) -> str:
@@ -97,6 +109,8 @@ class Endpoint:
                 return str(error)
             case ssl.SSLError():
                 return (self.trust or Trust()).distrusted(str(place), place.name, error)
+            case ConnectionRefusedError() if self.name:
+                return f"nothing listens on {place}; is the hub running? If it moved, pair anew: `sensors pair`"
             case ConnectionRefusedError() if self.is_looked_for and not place.found:
                 return (
                     f"no broker for site {self.site} is found by mDNS ({self.service}), nor on {place}; set broker.host"

@@ -56,6 +56,12 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = 30
 
+    def says_who(self) -> bool:
+        """Whether it says by itself as whom to connect, or to trust whom: then pairing counts for nothing."""
+        return self.tls is False or any(
+            (self.ca_file, self.cert_file, self.key_file, self.username, self.password_file)
+        )
+
 
 class OutboxBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much is kept while the broker is away; the oldest readings go first."""

@@ -25,7 +25,7 @@ NEVER_TAKEN: Final[Mapping[int, str]] = MappingProxyType(
 _CURES: Final = {
     0x84: "it does not speak MQTT 5; use a broker that does",
     0x85: "it does not accept this client id; give the agent another name (agent = …)",
-    0x86: "check broker.username and the file broker.password_file",
+    0x86: "check broker.username and the file broker.password_file, or pair this agent anew with `sensors pair`",
     0x87: "check broker.username, or grant this user on the broker to connect and to publish to {will}",
     0x8A: "this client or user is banned there",
     0x95: "it accepts only smaller packets",

@@ -30,6 +30,7 @@ class Trust:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
+    is_paired: bool = False  # with the hub whose authority it is
 
     def context(self, name: str) -> ssl.SSLContext:
         """Read the files and give what checks that the broker is called `name`, a host or an address. TrustError."""
@@ -53,6 +54,8 @@ class Trust:
             return self.ended(where, getattr(error, "reason", None) or str(error))
         known_by = "the authorities of broker.ca_file" if self.ca_file else "the authorities that this system knows"
         whose = f"the certificate of {where}"
+        if self.is_paired and error.verify_code in OTHER_NAMES | UNKNOWN_ISSUERS:
+            return f"{whose} is not that of the hub with which this agent was paired; pair anew with `sensors pair`"
         match error.verify_code:
             case code if code in OTHER_NAMES:
                 return f"{whose} is for another name than {name}; set broker.host to a name that stands in it"

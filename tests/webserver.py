@@ -114,8 +114,9 @@ async def page(
     control=False,
     port=0,
     status=lambda: {"version": "test"},
-    reload=None,
     doors=(),
+    pairing=None,
+    reload=None,
     **limits,
 ):
     async with loopback(**limits) as server:
@@ -131,6 +132,7 @@ async def page(
             reload=reload,
             mqtt=lambda: WebSocketLink(server.hub, server.broker._limits.max_packet_bytes),
             doors=doors,
+            pairing=pairing,
         )
         await web.start()
         try:

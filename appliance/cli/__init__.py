@@ -5,7 +5,21 @@ import sys
 from collections.abc import Sequence
 
 from appliance import build
-from appliance.cli import backup, devices, doctor, export, forget, history, mqtt, passwd, prove, service, setup, status
+from appliance.cli import (
+    backup,
+    devices,
+    doctor,
+    export,
+    forget,
+    history,
+    mqtt,
+    pair,
+    passwd,
+    prove,
+    service,
+    setup,
+    status,
+)
 from appliance.cli.terminal import complain, drop_output, line_columns, open_closed_outputs, writing
 from appliance.exits import CommandError, Exit
 
@@ -35,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"appliance {build.version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (service, setup, doctor, passwd, devices, status, forget, history, prove, export, backup, mqtt):
+    for group in (service, setup, doctor, passwd, devices, pair, status, forget, history, prove, export, backup, mqtt):
         group.add_commands(commands)
     return parser
 

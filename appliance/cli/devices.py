@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 RELOAD_S = 10.0  # the longest wait for a running service
 MAX_JSON_BYTES = 1_048_576
 NO_FILE = 'name one under [accounts], such as managed_file = "/var/lib/appliance/accounts.json"'
+OURS = "accounts.managed_file"  # how a service's word of this file begins
 RETRIED = "the account is changed in the file, and holds when the service is started again"
 
 
@@ -279,7 +280,7 @@ def _told(
 
 
 def _reload(data_dir: Path | None) -> tuple[bool, list[str]]:
-    """Have every service that answers read its accounts again; gives whether one did, and who did not."""
+    """Have every service that answers read its accounts again; gives whether one that has some did, and who did not."""
     from appliance.control import NOBODY, ControlClient, ControlRefused, ControlUnavailable  # noqa: PLC0415
 
     done, troubles = False, []
@@ -287,8 +288,9 @@ def _reload(data_dir: Path | None) -> tuple[bool, list[str]]:
         if not present(socket) and (data_dir is None or not hidden(socket)):
             continue
         try:
-            ControlClient(socket, RELOAD_S).post("/api/reload", {})
-            done = True
+            answer: Any = ControlClient(socket, RELOAD_S).post("/api/reload", {})
+            done = done or answer["accounts"] is not None
+            troubles += [problem for problem in answer["problems"] if problem.startswith(OURS)]
         except ControlRefused as error:
             troubles.append(str(error))
         except ControlUnavailable as error:

@@ -48,7 +48,7 @@ def passwd_command(arguments: argparse.Namespace) -> int:
         cure = "run as its owner, and check its directory" if folder.is_dir() else f"make the folder {folder}"
         raise CommandError(f"{path} cannot be written ({error.strerror}); {cure}", Exit.DATA) from None
     what = "is deleted from" if arguments.delete else "has this password in"
-    say(f"{user} {what} {path}; a running service reads the file when it is started again")
+    say(f"{user} {what} {path}; a running service goes by it when it reloads (`systemctl reload appliance`)")
     return Exit.OK
 
 

@@ -53,8 +53,8 @@ class Recorder:
             if (topic, one) not in self._barred and len(self._barred) < MOST_BARRED:
                 self._barred.add((topic, one))
                 LOG.warning(
-                    "%s: refused, it holds readings of %s, where its user may not publish; grant that in the file of"
-                    " accounts.rules_file, or take the sensor from the agent",
+                    "%s: refused, it holds readings of %s, where its user may not publish; grant that with"
+                    " `appliance devices add` or in the rules, or take the sensor from the agent",
                     topic,
                     one,
                     extra={"MQTT_TOPIC": topic},

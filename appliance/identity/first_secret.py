@@ -1,19 +1,8 @@
-"""The administrator's first password: made here, written down once, gone when it was shown."""
+"""The administrator's first password: written down once, gone when it was shown."""
 
-import secrets
 from pathlib import Path
-from typing import Final
 
 from appliance.identity import private_file
-
-LETTERS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # none that looks like another: no i, l, o, u
-GROUPS: Final = 6
-GROUP_LETTERS: Final = 5  # 6 * 5 letters of 5 bits each: 150 bits
-
-
-def new() -> str:
-    """Give a password that nobody guesses and everybody can type: six groups of five letters."""
-    return "-".join("".join(secrets.choice(LETTERS) for _ in range(GROUP_LETTERS)) for _ in range(GROUPS))
 
 
 def keep(path: Path, secret: str) -> None:

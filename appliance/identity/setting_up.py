@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from appliance.auth.enrolling import new_secret
 from appliance.auth.managed import Account, edit
 from appliance.auth.passwords import hashed
 from appliance.clock import RELEASED_MS, SYNCED
@@ -114,7 +115,7 @@ def _certify(files: Files, names: Names, clock: Clock) -> list[str]:
 
 def _appoint(files: Files, managed_file: Path, admin: str, clock: Clock) -> str:
     """Make the first account. Its secret is written down first: an account that nobody can use would be for ever."""
-    secret = first_secret.new()
+    secret = new_secret()
     first_secret.keep(files.admin_secret, secret)
     made = clock.at.strftime("%Y-%m-%dT%H:%M:%SZ")
     account = Account(password=hashed(secret.encode()), role="admin", made=made, by="setup")

@@ -12,12 +12,14 @@ from pathlib import Path
 from appliance.clock import SYNCED, clock_quality
 from appliance.finding import Finding, note, wrong
 from sensors.config import SensorsConfig
+from sensors.discovery import look
 from sensors.doctor.boot import boot_config
 from sensors.doctor.broker import broker_finding
 from sensors.doctor.chips import chip_findings
 from sensors.doctor.computer import Computer, computer_findings
 from sensors.doctor.holder import holder_of
 from sensors.doctor.one_wire import OneWire, one_wire_findings
+from sensors.doctor.pairing import pairing_findings
 from sensors.doctor.pins import Follows, floating_findings, line_findings
 from sensors.doctor.premises import Premises, premises_findings
 from sensors.doctor.pulses import PULL_UP, Pulses, dht_finding, overlay_finding
@@ -25,6 +27,7 @@ from sensors.doctor.wants import Want, wants
 from sensors.driver import BadFrame, DriverUnavailable, SensorError
 from sensors.drivers.dht import SHEETS, Dht
 from sensors.drivers.host import throttled, under_voltage
+from sensors.endpoint import Look
 from sensors.hw.dht_iio import KERNEL_LOG, DhtIio, find
 from sensors.hw.gpiochips import Chips, KernelChips, Line, Program, programs
 from sensors.hw.i2c import I2cBus, open_bus
@@ -57,6 +60,7 @@ class World:
     now: Callable[[], float] = time.time
     clock_quality: Callable[[], str] = clock_quality
     sleep: Callable[[float], None] = time.sleep
+    look: Look = look
 
 
 class Examination:
@@ -73,7 +77,7 @@ class Examination:
             ("computer", self._look_at_computer),
             ("libraries", self._look_at_libraries),
             ("premises", self._look_at_premises),
-            ("broker", lambda: [broker_finding(self._config.endpoint, agent_runs=self.agent is not None)]),
+            ("broker", self._look_at_broker),
             ("1-Wire", self._look_at_one_wire),
             ("I²C", self._look_at_buses),
             ("DHT", self._look_at_kernel_dht),
@@ -126,6 +130,11 @@ class Examination:
 
     def _look_at_computer(self) -> list[Finding]:
         return computer_findings(self.computer, self._wants)
+
+    def _look_at_broker(self) -> Iterator[Finding]:
+        found = broker_finding(self._config.endpoint, agent_runs=self.agent is not None)
+        yield found
+        yield from pairing_findings(self._config, is_let_in=found.level == "note", look=self._world.look)
 
     def _look_at_libraries(self) -> Iterator[Finding]:
         needed: dict[str, list[str]] = {}

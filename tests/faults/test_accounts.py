@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import socket
 
 import pytest
@@ -446,3 +447,29 @@ def test_45_a_client_id_gives_no_rights_to_another_user(home):
     owner.silent()
     owner.send(publish("ann/gate/x", b"own"))
     assert owner.packet() == publish("ann/gate/x", b"own")
+
+
+def test_h62_an_account_that_a_command_makes_and_ends_counts_at_once(home, tmp_path):
+    config = home.scratch / "appliance.toml"
+
+    def devices(*arguments, stdin=None):
+        return appliance(
+            tmp_path, "devices", "--config", config, "--data", home.scratch / "data", *arguments, stdin=stdin
+        )
+
+    wanted = '{"role": "device", "publish": ["home/yard/gate"], "secret": "s3cret"}'
+    made = devices("add", "yard-pi", "--from", "-", "--json", stdin=wanted)
+    assert (made.returncode, json.loads(made.stdout)) == (0, {"name": "yard-pi", "changed": True, "running": True})
+    link = home.client("yard", username="yard-pi", password="s3cret")
+    reader = login(home, "boss")
+    reader.ask(subscribe("#"), b"\x90\x03\x00\x01\x00")
+    link.send(publish("home/yard/gate", b"ON"), publish("home/hall/lamp", b"ON"))
+    assert reader.packet() == publish("home/yard/gate", b"ON")
+    again = devices("add", "yard-pi", "--from", "-", "--json", stdin=wanted)
+    assert (again.returncode, json.loads(again.stdout)["changed"]) == (0, False)
+    assert devices("remove", "yard-pi").returncode == 0
+    assert link.until_closed() == b""
+    refused = home.link()
+    refused.send(connect("yard", username="yard-pi", password="s3cret"))
+    assert refused.until_closed() == WRONG_PASSWORD
+    reader.silent()

@@ -268,6 +268,8 @@ def test_check(sensors, config, tmp_path):
         "site": "home",
         "agent": "house",
         "data_dir": str(tmp_path),
+        "paired": False,
+        "ungranted": [],
         "sensors": ["kitchen", "relay"],
     }
 

@@ -25,6 +25,7 @@ from appliance.features.web.files import INDEX, Files
 from appliance.features.web.forget import Forget
 from appliance.features.web.live import LiveFeed, Local
 from appliance.features.web.login import hold_to_publish
+from appliance.features.web.pairing import Pairing, PairingControl
 from appliance.features.web.past import Past
 from appliance.features.web.reload import Again, Reload
 from appliance.mqtt.errors import MqttError
@@ -149,6 +150,7 @@ class Api:
         readers: Readers,
         status: Callable[[], dict[str, object]],
         files: Files,
+        pairing: Pairing | None = None,
         reload: Again | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -156,6 +158,7 @@ class Api:
         self._local = local
         self._past = Past(readers, local, site, wall_clock)
         self._forget = Forget(local, site)
+        self._pairing = PairingControl(pairing)
         self._reload = Reload(reload) if reload is not None else None
         self._readers = readers
         self._status = status
@@ -172,6 +175,7 @@ class Api:
                 *self._past.routes(),
                 Route("/api/status", self.status),
                 *self._forget.routes(),
+                *self._pairing.routes(),
                 *(self._reload.routes() if self._reload is not None else ()),
                 Route("/api/publish", self.publish, methods=["POST"]),
                 WebSocketRoute("/api/live", self.live),

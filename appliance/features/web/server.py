@@ -20,6 +20,7 @@ from appliance.features.web.files import Files
 from appliance.features.web.guard import Guard, own_names, refusal
 from appliance.features.web.live import LiveFeed, Local
 from appliance.features.web.login import Login, Verify
+from appliance.features.web.pairing import Pairing, PairingDoor
 from appliance.features.web.reload import Again
 from appliance.net.handshakes import Bounds, HandshakeListener, TransportHandshake
 from appliance.net.listening import ListenerError, SocketFile, listen_tcp, peer_credentials
@@ -72,6 +73,7 @@ class WebServer:
         reload: Again | None = None,
         mqtt: MqttLink | None = None,
         doors: Sequence[Door] = (),
+        pairing: Pairing | None = None,
     ) -> None:
         """Port None serves no TCP there, 0 takes any free port; without `control` there is no socket for it."""
         self._site = site
@@ -87,6 +89,7 @@ class WebServer:
         self._readers: Readers | None = None
         self._mqtt = mqtt
         self._doors = doors
+        self._pairing = pairing
         self._servers: list[_Server] = []
         self._logins: list[Login] = []
         self.ports: list[int] = []  # of the doors
@@ -126,7 +129,9 @@ class WebServer:
                 if door.verify is not None:
                     self._logins.append(login := Login(app, door.verify))
                     inner = login
-                guarded = Guard(inner, own_names() | door.names)
+                guarded: ASGIApp = Guard(inner, own_names() | door.names)
+                if self._pairing is not None and door.context is not None:
+                    guarded = PairingDoor(guarded, self._pairing)
                 self._servers.append(_Server(guarded, [opened], self._mqtt, door))
             for server in self._servers:
                 await server.begin()
@@ -168,6 +173,7 @@ class WebServer:
             readers=readers,
             status=self._status,
             files=Files(),
+            pairing=self._pairing,
             reload=self._reload,
         )
         return api.app()
@@ -177,7 +183,7 @@ class _Server(uvicorn.Server):
     """Uvicorn as a guest: no signal handlers, no ticking while idle, and an end that comes in time."""
 
     def __init__(
-        self, app: Guard, sockets: list[socket.socket], mqtt: MqttLink | None = None, door: Door | None = None
+        self, app: ASGIApp, sockets: list[socket.socket], mqtt: MqttLink | None = None, door: Door | None = None
     ) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a port scanner must not fill the log
         super().__init__(

@@ -62,6 +62,7 @@ def command(monkeypatch, tmp_path, running, capsys):
     return run
 
 
+READ = {"certificates": 0, "accounts": {"ousted": [], "changed": [], "new": ["tablet"]}, "problems": ["rules.toml: x"]}
 NOBODY = "appliance: no appliance answers: it goes by this when it is started\n"
 
 
@@ -187,12 +188,25 @@ def test_another_secret(command):
 
 
 def test_a_running_service_is_told(command, running):
-    code, out, err = command("add", "tablet", "--role", "reader", "--json", answers=[{}])
+    code, out, err = command("add", "tablet", "--role", "reader", "--json", answers=[READ])
     assert (code, err, json.loads(out)["running"]) == (Exit.OK, "", True)
     assert running.told == [("control.sock", "/api/reload", {})]
-    assert command("remove", "tablet", answers=[{}])[2] == ""
+    assert command("remove", "tablet", answers=[READ])[2] == ""
     assert command("list", answers=[])[0] == Exit.OK
     assert len(running.told) == 2  # a list changes nothing
+
+
+def test_a_service_without_accounts_is_not_meant(command):
+    answer = {"certificates": 0, "accounts": None, "problems": []}
+    code, _, err = command("add", "tablet", "--role", "reader", answers=[answer])
+    assert (code, err) == (Exit.OK, NOBODY)
+
+
+def test_a_service_that_cannot_use_the_file_is_named(command):
+    problem = "accounts.managed_file: 'tablet' has an account here and one in the password file; remove one"
+    code, _, err = command("add", "tablet", "--role", "reader", answers=[READ | {"problems": [problem]}])
+    assert code == Exit.UNAVAILABLE
+    assert err == f"appliance: a running service does not go by it yet ({problem}); {devices.RETRIED}\n"
 
 
 @pytest.mark.parametrize("trouble", [ControlRefused(404, "not here"), ControlUnavailable("it does not answer")])

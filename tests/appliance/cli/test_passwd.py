@@ -114,3 +114,15 @@ def test_a_directory_that_is_not_there(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"secret\n")))
     assert main(["passwd", "/proc/passwords", "ann"]) == Exit.DATA
     assert "run as its owner, and check its directory" in capsys.readouterr().err
+
+
+def test_in_a_file_of_mosquittos_one_line_becomes_ours(passwd):
+    digest = "zZWcVuuYwhw2SxxOrCPvO2fxZbt8uBNXaW4z3nCH+S2h+TevJZUDanN9RdixjZgBDOOj94UxXZs4oQoM3Cwh4A=="
+    ann, bob = f"ann:$7$101$QNd2oT5s9lkVXFP7${digest}\n", f"bob:$6$QNd2oT5s9lkVXFP7${digest}\n"
+    passwd.path.write_text(f"# of Mosquitto\n{ann}{bob}")
+    assert right(passwd.path, "bob", b"right")
+    assert passwd("ann", stdin=b"new\n") == Exit.OK
+    comment, mine, other = passwd.path.read_text().splitlines(keepends=True)
+    assert (comment, other) == ("# of Mosquitto\n", bob)
+    assert mine.startswith("ann:$argon2id$")
+    assert right(passwd.path, "ann", b"new")

@@ -1,0 +1,199 @@
+"""Pairing as the service does it: the window, arithmetic and files in threads, and the account that comes of it."""
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from appliance import certified
+from appliance.auth.managed import Account, BadManagedFile, edit
+from appliance.auth.pairing import Meeting, State, Window, owned_problem, topics_problem
+from appliance.auth.password_file import BadPasswordFile, parse
+from appliance.auth.passwords import hashed
+from appliance.certified import Certified, CertifiedError
+from appliance.pact import PORT, Grant, PactError, Refusal, Request, Turned, best_name, shown
+from appliance.settings import Listener, Settings
+
+LOG = logging.getLogger(__name__)
+LONGEST_MINUTES: Final = 60.0
+SHORTEST_MINUTES: Final = 0.1
+SECRET_BYTES: Final = 24
+
+
+class _Refused(Exception):
+    """The agent cannot have what it asks for; one line with the cure."""
+
+
+class Pairing:
+    """One window after the other. For one event loop.
+
+    `reload` has the service read its accounts again.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reload: Callable[[], Awaitable[object]],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._settings = settings
+        self._reload = reload
+        self._clock = clock
+        self._window: Window | None = None
+        self._hub: Certified | None = None
+        self._port = 0
+
+    def is_open(self) -> bool:
+        """Whether an agent may come."""
+        return self._window is not None and self._window.is_open(self._clock())
+
+    async def open(self, minutes: float) -> dict[str, object]:
+        """Open a window; Turned."""
+        if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
+            raise Turned(HTTPStatus.BAD_REQUEST, f"give from {SHORTEST_MINUTES:g} to {LONGEST_MINUTES:g} minutes")
+        if self.is_open():
+            raise Turned(HTTPStatus.CONFLICT, "pairing is open already; end the other `appliance pair` first")
+        if not self._settings.accounts.managed_file:
+            raise Turned(HTTPStatus.CONFLICT, "set accounts.managed_file first: the agent's account is kept there")
+        page = self._listener("web", 'agents come over the page\'s port: add a [[listener]] with serve = "web"')
+        broker = self._listener("mqtt", 'there is nowhere to connect to: add a [[listener]] with serve = "mqtt"')
+        try:
+            self._hub = await asyncio.to_thread(certified.read, Path(broker.certificate))
+        except CertifiedError as error:
+            raise Turned(HTTPStatus.CONFLICT, str(error)) from None
+        if self.is_open():
+            raise Turned(HTTPStatus.CONFLICT, "pairing is open already; end the other `appliance pair` first")
+        self._port = broker.port_or_usual()
+        window = self._window = Window(
+            site=self._settings.site, hub=socket.gethostname(), now=self._clock(), length_s=60 * minutes
+        )
+        LOG.info("pairing is open for %g minutes", minutes)
+        where = f"{best_name(self._hub.names)}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
+        return {"key": window.key, "code": shown(window.code), "where": where, **self.told(window.key, 0)}
+
+    def told(self, key: str, since: int) -> dict[str, object]:
+        """Say how the window is; Turned. Who asks looks at the code: a window at which nobody looks ends."""
+        window = self._asked(key)
+        now = self._clock()
+        window.seen(now)
+        return {
+            "state": window.state.value,
+            "left_s": round(max(0.0, window.ends_at - now), 1) if window.state is State.OPEN else 0.0,
+            "tries_left": window.tries_left,
+            "notes": window.notes[max(0, since) :],
+        }
+
+    def close(self, key: str) -> None:
+        """Close the window; Turned."""
+        self._asked(key).close("closed on the hub; nobody was let in")
+
+    async def hello(self, body: bytes, peer: str) -> bytes:
+        """Speak with an agent; Turned."""
+        window = self._open_window()
+        meeting = window.hello(body, peer, self._clock())
+        try:
+            return await asyncio.to_thread(meeting.answer)
+        except PactError as error:
+            raise Turned(HTTPStatus.BAD_REQUEST, f"this {error}") from None
+        finally:
+            window.answered(meeting)
+
+    async def prove(self, body: bytes) -> bytes:
+        """Judge whether it had the code; Turned."""
+        return self._open_window().prove(body, self._clock())
+
+    async def ask(self, body: bytes) -> bytes:
+        """Make its account; Turned."""
+        window = self._open_window()
+        meeting, request = window.ask(body, self._clock())
+        try:
+            answer = await self._answer(window, meeting, request)
+        except (OSError, UnicodeDecodeError, BadManagedFile, BadPasswordFile) as error:
+            LOG.error("the account of %s cannot be written: %s", meeting.agent, error)  # noqa: TRY400 one line is enough
+            window.failed(meeting)
+            raise Turned(HTTPStatus.SERVICE_UNAVAILABLE, "the hub cannot write the account; its log says why") from None
+        except BaseException:
+            window.failed(meeting)
+            raise
+        if isinstance(answer, Grant):
+            await self._reload()
+            LOG.info("paired with %s, which may publish %s", answer.username, ", ".join(request.topics) or "no topic")
+        return window.told(meeting, answer, request)
+
+    async def _answer(self, window: Window, meeting: Meeting, request: Request) -> Grant | Refusal:
+        site, hub = self._settings.site, self._hub
+        assert hub is not None  # noqa: S101 a window is open
+        if meeting.site != site:
+            return Refusal(
+                reason=f"this hub is that of site {site}, the agent of {meeting.site}; set its site to {site}"
+            )
+        if problem := topics_problem(request.topics, site):
+            return Refusal(reason=problem)
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        try:
+            name, was_known = await asyncio.to_thread(self._write, meeting.agent, request, secret)
+        except _Refused as error:
+            return Refusal(reason=str(error))
+        if was_known:
+            window.notes.append(f"{meeting.agent} was known: its old secret is worth nothing from now on")
+        return Grant(username=name, secret=secret, names=hub.names, port=self._port, ca=hub.authority)
+
+    def _write(self, agent: str, request: Request, secret: str) -> tuple[str, bool]:
+        """Write the account, in place of those that the agent had; gives its user's name, and whether it had any."""
+        account = Account(
+            password=hashed(secret.encode()),
+            role="device",
+            site=self._settings.site,
+            agent=agent,
+            publish=request.topics,
+            made=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            by="pairing",
+        )
+        names: list[str] = []
+        by_hand = self._by_hand()
+
+        def change(accounts: dict[str, Account]) -> dict[str, Account]:
+            names[:] = [name for name, known in accounts.items() if self._is_of(name, known, agent)]
+            others = {name: known for name, known in accounts.items() if name not in names}
+            name = names[0] if names else agent
+            if name in others or name in by_hand:
+                raise _Refused(f"{name} is the name of another account; set agent = … to another name")
+            devices = {name: known.publish for name, known in others.items() if known.role == "device"}
+            if problem := owned_problem(request.topics, devices):
+                raise _Refused(problem)
+            return {**others, name: account}
+
+        edit(Path(self._settings.accounts.managed_file), change)
+        return (names[0] if names else agent), bool(names)
+
+    def _by_hand(self) -> Mapping[str, str]:
+        path = self._settings.accounts.password_file
+        return parse(Path(path).read_text()) if path else {}
+
+    def _is_of(self, name: str, known: Account, agent: str) -> bool:
+        site = self._settings.site
+        return known.role == "device" and (known.agent or name) == agent and (known.site or site) == site
+
+    def _listener(self, serve: str, missing: str) -> Listener:
+        for one in self._settings.listener:
+            if one.serve == serve and one.certificate:
+                return one
+        raise Turned(HTTPStatus.CONFLICT, f"{missing}, a certificate and an address that agents reach")
+
+    def _open_window(self) -> Window:
+        if self._window is None:
+            raise Turned(HTTPStatus.NOT_FOUND, "pairing is over")
+        return self._window
+
+    def _asked(self, key: str) -> Window:
+        window = self._window
+        if window is None or not secrets.compare_digest(key.encode(errors="replace"), window.key.encode()):
+            raise Turned(HTTPStatus.NOT_FOUND, "there is no such window; open one with `appliance pair`")
+        return window

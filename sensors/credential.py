@@ -1,0 +1,90 @@
+"""What an agent got when it was paired: its account, and how it knows its hub again. A file for its eyes alone."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+MAX_FILE_BYTES = 131_072
+PAIR = "pair anew with `sensors pair`"
+
+
+class CredentialError(Exception):
+    """The file cannot be used or written; never shows what is in it."""
+
+    def __init__(self, problem: str, cure: str) -> None:
+        super().__init__(problem, cure)
+        self.problem = problem
+        self.cure = cure
+
+    def __str__(self) -> str:
+        """One line with the cure."""
+        return f"{self.problem}; {self.cure}"
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """As whom, where, and which certificate is the right one."""
+
+    username: Annotated[str, Meta(min_length=1)]
+    secret: Annotated[str, Meta(min_length=1)]
+    address: Annotated[str, Meta(min_length=1, max_length=253)]  # where the hub was when we were paired
+    port: Annotated[int, Meta(ge=1, le=65_535)]  # of MQTT over TLS
+    name: Annotated[str, Meta(min_length=1, max_length=253)]  # in the hub's certificate
+    has_ca: bool = True  # in the file beside; else the system's authorities count
+    topics: tuple[str, ...] = ()  # that were granted
+
+
+def read(path: Path) -> Credential | None:
+    """Read the file; None where there is none. CredentialError."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        problem = f"{path} cannot be read ({error.strerror})"
+        raise CredentialError(problem, "run as the user of the agent, or with sudo") from None
+    try:
+        return msgspec.json.decode(text, type=Credential)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise CredentialError(f"{path} holds no credential", PAIR) from None
+
+
+def write(path: Path, credential: Credential, ca_path: Path, ca: str) -> None:
+    """Write both files, each whole or not at all, the credential last. CredentialError."""
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, parents=True)
+        if ca:
+            _put(ca_path, ca.encode())
+        _put(path, msgspec.json.format(msgspec.json.encode(credential), indent=2) + b"\n")
+    except OSError as error:
+        problem = f"{path} cannot be written ({error.strerror})"
+        raise CredentialError(problem, "run as the user of the agent, or with sudo") from None
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Put a file of mode 0600 in place of what is there; what root makes belongs to whom its folder does."""
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")  # of mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if os.geteuid() == 0:
+                owner = path.parent.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(beside).unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

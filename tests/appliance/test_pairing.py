@@ -1,0 +1,210 @@
+"""Pairing as the service does it: which account comes of it, and whose it was."""
+
+import asyncio
+
+import pytest
+from pairs import TOPICS, PairingHub, turned
+
+from appliance.auth.passwords import hashed, is_right
+from appliance.pact import typed
+from appliance.settings import Accounts, Listener, Settings
+from sensors.pairing import PairingError
+
+
+@pytest.fixture
+def hub(tmp_path):
+    return PairingHub(tmp_path / "hub")
+
+
+def test_an_agent_gets_an_account_of_its_own(hub):
+    async def scenario():
+        key, code = await hub.opened()
+        assert hub.pairing.is_open()
+        grant = await hub.visited(code)
+        told = hub.pairing.told(key, 0)
+        assert (told["state"], told["left_s"], told["tries_left"]) == ("paired", 0.0, 5)
+        assert told["notes"][-1].startswith("attic may publish home/attic/temperature, home/attic/humidity and ")
+        assert hub.pairing.told(key, 2)["notes"] == told["notes"][2:]
+        assert not hub.pairing.is_open()
+        return grant
+
+    grant = asyncio.run(scenario())
+    account = hub.accounts()["attic"]
+    assert (account.role, account.site, account.agent, account.by) == ("device", "home", "attic", "pairing")
+    assert account.publish == TOPICS
+    assert account.subscribe == ()
+    assert account.made.endswith("Z")
+    assert is_right(account.password, grant.secret.encode())
+    assert (grant.username, grant.port, grant.names) == ("attic", 18_883, ("localhost", "127.0.0.1", "::1"))
+    assert grant.ca == hub.authority.ca.read_text()
+    assert grant.secret not in hub.managed.read_text()
+    assert hub.reloads == 1
+    assert set(hub.accounts()) == {"admin", "attic"}
+
+
+def test_a_known_agent_gets_a_new_secret_and_the_old_one_ends(hub):
+    async def scenario():
+        _, code = await hub.opened()
+        first = await hub.visited(code)
+        key, code = await hub.opened()
+        second = await hub.visited(code, topics=TOPICS[:1])
+        return first, second, hub.pairing.told(key, 0)["notes"]
+
+    first, second, notes = asyncio.run(scenario())
+    account = hub.accounts()["attic"]
+    assert is_right(account.password, second.secret.encode())
+    assert not is_right(account.password, first.secret.encode())
+    assert account.publish == TOPICS[:1]
+    assert "attic was known: its old secret is worth nothing from now on" in notes
+    assert hub.reloads == 2
+
+
+def test_an_account_of_the_inventory_is_the_same_agents(hub):
+    hub.add("attic-pi", agent="attic", publish=("home/attic/temperature",), by="inventory")
+
+    async def scenario():
+        _, code = await hub.opened()
+        return await hub.visited(code)
+
+    assert asyncio.run(scenario()).username == "attic-pi"
+    assert set(hub.accounts()) == {"admin", "attic-pi"}
+    assert hub.accounts()["attic-pi"].by == "pairing"
+
+
+REFUSED = {
+    "topics of another device": ({}, "home/attic/humidity belongs to the device loft"),
+    "another site": ({"site": "school"}, "this hub is that of site home"),
+    "what is no reading": ({"topics": ("home/devices/loft/about",)}, "no topic of a reading"),
+    "a pattern": ({"topics": ("home/#",)}, "no topic of a reading"),
+    "the administrator's name": ({"agent": "admin", "topics": ()}, "admin is the name of another account"),
+    "a name of the password file": ({"agent": "ann", "topics": ()}, "ann is the name of another account"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_an_agent_cannot_have_is_refused_by_name(tmp_path, why):
+    how, words = REFUSED[why]
+    by_hand = tmp_path / "passwords"
+    by_hand.write_text(f"ann:{hashed(b'x')}\n")
+    hub = PairingHub(tmp_path / "hub", password_file=str(by_hand))
+    hub.add("loft", agent="loft", publish=("home/attic/humidity",))
+    before = hub.managed.read_text()
+
+    async def scenario():
+        key, code = await hub.opened()
+        with pytest.raises(PairingError, match=words):
+            await hub.visited(code, **how)
+        assert words in hub.pairing.told(key, 0)["notes"][-1]
+        assert hub.pairing.is_open()
+
+    asyncio.run(scenario())
+    assert hub.managed.read_text() == before
+    assert hub.reloads == 0
+
+
+def test_wrong_codes_are_told_to_both(hub):
+    async def scenario():
+        key, code = await hub.opened()
+        other = typed(code)[1:] + typed(code)[:1]
+        why = await turned(hub.visited(other))
+        assert (why.status, str(why)) == (403, "the code is wrong; 4 tries are left")
+        told = hub.pairing.told(key, 0)
+        assert told["tries_left"] == 4
+        assert told["notes"] == ["attic came from 192.168.1.9", "attic from 192.168.1.9 had a wrong code"]
+        await hub.visited(code)
+
+    asyncio.run(scenario())
+
+
+def test_a_file_that_cannot_be_written_grants_nothing(hub):
+    async def scenario():
+        key, code = await hub.opened()
+        hub.managed.write_text("{")
+        why = await turned(hub.visited(code))
+        assert why.status == 503
+        assert "could not be written" in hub.pairing.told(key, 0)["notes"][-1]
+        assert hub.pairing.is_open()
+
+    asyncio.run(scenario())
+    assert hub.reloads == 0
+
+
+def test_one_window_at_a_time(hub):
+    async def scenario():
+        key, _ = await hub.opened()
+        assert (await turned(hub.pairing.open(5.0))).status == 409
+        hub.pairing.close(key)
+        assert hub.pairing.told(key, 0)["state"] == "closed"
+        _, code = await hub.opened()
+        await hub.visited(code)
+
+    asyncio.run(scenario())
+
+
+def test_only_who_opened_it_closes_it(hub):
+    async def scenario():
+        await hub.opened()
+        for call in (hub.pairing.close, lambda key: hub.pairing.told(key, 0)):
+            for key in ("", "x" * 32, "\udcff"):
+                with pytest.raises(Exception, match="there is no such window"):
+                    call(key)
+        assert hub.pairing.is_open()
+
+    asyncio.run(scenario())
+
+
+def test_nobody_comes_while_there_is_no_window(hub):
+    async def scenario():
+        assert not hub.pairing.is_open()
+        for call in (hub.pairing.hello(b"{}", "x"), hub.pairing.prove(b"{}"), hub.pairing.ask(b"{}")):
+            assert (await turned(call)).status == 404
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, 61.0, float("nan")])
+def test_a_window_has_bounds(hub, minutes):
+    assert asyncio.run(turned(hub.pairing.open(minutes))).status == 400
+
+
+def test_a_window_ends_by_its_own_clock(tmp_path):
+    now = [0.0]
+    hub = PairingHub(tmp_path / "hub", clock=lambda: now[0])
+
+    async def scenario():
+        key, code = await hub.opened(0.1)
+        now[0] = 6.0
+        assert (await turned(hub.visited(code))).status == 404
+        assert hub.pairing.told(key, 0)["notes"] == ["the time is over; nobody came who had the code"]
+
+    asyncio.run(scenario())
+
+
+def without(hub, **change):
+    """The hub with other settings."""
+    fields = {"accounts": hub.settings.accounts, "listener": hub.settings.listener, **change}
+    hub.pairing._settings = Settings(**fields)
+    return hub
+
+
+def test_what_is_missing_is_said_before_a_code_is_shown(hub):
+    web, mqtt = hub.settings.listener
+    plain = Listener(serve="web", address="127.0.0.1")
+    bad = Listener(serve="mqtt", address="127.0.0.1", certificate=str(hub.authority.folder / "none.pem"))
+    for change, words in (
+        ({"accounts": Accounts()}, "set accounts.managed_file first"),
+        ({"listener": (plain, mqtt)}, 'add a [[listener]] with serve = "web"'),
+        ({"listener": (web,)}, 'add a [[listener]] with serve = "mqtt"'),
+        ({"listener": (web, bad)}, "none.pem cannot be read"),
+    ):
+        why = asyncio.run(turned(without(hub, **change).pairing.open(5.0)))
+        assert words in str(why)
+        assert why.status == 409
+
+
+def test_a_code_is_shown_with_the_way_to_it(hub):
+    told = asyncio.run(hub.pairing.open(5.0))
+    assert told["where"] == "localhost"
+    assert len(told["code"]) == 9
+    assert told["state"] == "open"
+    assert 299 <= told["left_s"] <= 300
