@@ -11,7 +11,7 @@ NOW = (  # what a fresh Raspberry Pi OS Lite has of what we need
 )
 INSTALLED = ("python3-systemd",)  # what our roles add, for machines that have the project already
 LATER = (  # in the cache of apt, to be installed without a network
-    *("python3-systemd", "python3-packaging", "mosquitto-clients", "chrony", "unattended-upgrades"),
+    *("python3-systemd", "python3-packaging", "mosquitto-clients", "chrony", "unattended-upgrades", "cloud-init"),
     *("avahi-daemon", "i2c-tools", "python3-gpiozero", "python3-cryptography", "python3-smbus2", "python3-lgpio"),
 )
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}

@@ -1,0 +1,427 @@
+#!/usr/bin/python3
+"""Which release of the home-sensor appliance runs on this computer: lists, activates, goes back.
+
+A release is a virtual environment below `releases/`, beside this file; the link `current` says which one the units
+start. What runs is proved: a change is kept when each unit says READY in time and its health check succeeds. If not,
+the link and the files of the units are put back as they were when everything was well, and run again. A trial that a
+power cut ends is judged after the next boot (`resume`).
+
+Each service names itself in `services/NAME.json`:
+`unit`, `files` (what a roll-back puts back), `check` and `health` (command lines; `{release}` is the directory of the
+release), `ready_s`, `health_s` (seconds), `settle_s` (seconds that it must then run on).
+
+Needs nothing but Python: it must work when the release does not.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+COMPLETE = ".complete"  # in a release: all of it is there
+POLL_S = 0.2
+COMMAND_S = 30.0  # the longest that one command of a check may take
+
+
+class Failed(Exception):
+    """What was wanted did not come about; the text says why, in a line or a few."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One unit that starts from the current release."""
+
+    unit: str
+    files: tuple[str, ...] = ()
+    check: tuple[str, ...] = ()
+    health: tuple[str, ...] = ()
+    ready_s: float = 60.0
+    health_s: float = 30.0
+    settle_s: float = 3.0
+
+    @classmethod
+    def read(cls, path: Path) -> "Service":
+        """Read one; Failed where the file is not what it should be."""
+        try:
+            told = json.loads(path.read_text())
+            lists = {key: tuple(told.pop(key)) for key in ("files", "check", "health") if key in told}
+            return cls(**told, **lists)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise Failed(f"{path} describes no service ({error}); run the playbook again") from error
+
+
+@dataclass(frozen=True)
+class State:
+    """What is told apart: the release, and what stands in the files of the services."""
+
+    release: str
+    files: dict[str, str] = field(default_factory=dict)  # path -> SHA-256; "" where there is no such file
+
+
+class Releases:
+    """The releases below one directory. `say` gets a line for each step."""
+
+    def __init__(self, root: Path, say: Callable[[str], None]) -> None:
+        self._root = root
+        self._say = say
+        self._link = root / "current"
+        self._good = root / "good"
+        self._trial = root / "trial.json"
+
+    def services(self) -> list[Service]:
+        """Give all of this computer's, in the order of their names."""
+        return [Service.read(path) for path in sorted((self._root / "services").glob("*.json"))]
+
+    def current(self) -> str:
+        """Give the release that the units start; empty where there is none."""
+        return self._link.readlink().name if self._link.is_symlink() else ""
+
+    def known(self) -> list[str]:
+        """Give the releases that are whole, the newest first."""
+        marks = sorted((self._root / "releases").glob(f"*/{COMPLETE}"), key=lambda mark: -mark.stat().st_mtime)
+        return [mark.parent.name for mark in marks]
+
+    def good(self) -> State | None:
+        """Give the last state that was proved; None before the first."""
+        with suppress(OSError, ValueError, TypeError):
+            return State(**json.loads((self._good / "state.json").read_text()))
+        return None
+
+    def wanted(self, release: str) -> State:
+        """Give the state of a release with the files as they are."""
+        return State(release, {path: digest(Path(path)) for service in self.services() for path in service.files})
+
+    def is_due(self, release: str) -> bool:
+        """Whether `activate` would change anything."""
+        return (
+            self._trial.exists()
+            or self.current() != release
+            or self.good() != self.wanted(release)
+            or any(show(service.unit)["ActiveState"] != "active" for service in self.services())
+        )
+
+    def activate(self, release: str, keep: int) -> bool:
+        """Make a release the current one, and prove it; whether anything was changed. Failed after the roll-back."""
+        if release not in self.known():
+            raise Failed(f"there is no release {release} here, or it is not whole; see `releases list`")
+        if not self.is_due(release):
+            return False
+        good = self.good()
+        wanted = self.wanted(release)
+        touched = [
+            service
+            for service in self.services()
+            if good is None
+            or release != good.release
+            or any(good.files.get(path) != wanted.files[path] for path in service.files)
+            or show(service.unit)["ActiveState"] != "active"
+            or self._trial.exists()
+        ]
+        try:
+            for service in touched:
+                self._look(service, release)
+        except Failed as error:
+            self._put_back_files(good)
+            raise Failed(f"{error}\nNothing was changed.") from None
+        previous = self.current()
+        write(self._trial, json.dumps({"release": release, "previous": previous}))
+        self._switch(release)
+        self._prove(wanted, touched, restart=True)
+        self._forget(keep, {previous})
+        return True
+
+    def resume(self) -> bool:
+        """Judge the trial that a power cut ended; whether there was one. Failed after the roll-back."""
+        if not self._trial.exists():
+            return False
+        self._say(f"release {self.current()} was on trial when the computer went down")
+        self._prove(self.wanted(self.current()), self.services(), restart=False)
+        return True
+
+    def back(self, keep: int) -> str:
+        """Activate the newest other release; gives its name. Failed where there is none."""
+        other = next((release for release in self.known() if release != self.current()), None)
+        if other is None:
+            raise Failed("there is no other release here")
+        self.activate(other, keep)
+        return other
+
+    def _look(self, service: Service, release: str) -> None:
+        """Let the new release read the configuration, before anything is stopped."""
+        if service.check and (trouble := run(self._words(service.check, release), COMMAND_S)):
+            raise Failed(f"release {release} refuses the configuration of {service.unit}: {trouble}")
+
+    def _words(self, words: Sequence[str], release: str) -> list[str]:
+        return [word.replace("{release}", str(self._root / "releases" / release)) for word in words]
+
+    def _switch(self, release: str) -> None:
+        """Turn the link, at once."""
+        beside = self._link.with_name(".current.new")
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(Path("releases") / release)
+        beside.rename(self._link)
+        flush(self._root)
+        self._say(f"current is {release}")
+
+    def _prove(self, state: State, services: Sequence[Service], *, restart: bool) -> None:
+        """See that all is well and keep it, or go back to what was; Failed then."""
+        try:
+            self._run(services, state.release, restart=restart)
+        except Failed as error:
+            raise Failed(f"{error}\n{self._roll_back(services)}") from None
+        self._keep(state)
+        self._trial.unlink()
+        flush(self._root)
+
+    def _run(self, services: Sequence[Service], release: str, *, restart: bool) -> None:
+        """Restart the services, each proved before the next one."""
+        systemctl("daemon-reload")
+        for service in services:
+            systemctl("enable", service.unit)
+            if restart:
+                systemctl("restart", "--no-block", service.unit)
+            self._await(service, release)
+
+    def _await(self, service: Service, release: str) -> None:
+        """Wait until a service is ready and well; Failed when it is not in time."""
+        began = time.monotonic()
+        while True:
+            found = show(service.unit)
+            waits = found["Job"] not in {"", "0"}  # until then the state is that of the life before
+            if found["ActiveState"] == "active" and not waits:
+                break
+            if not waits and (found["ActiveState"] == "failed" or found["SubState"].startswith("auto-restart")):
+                raise Failed(f"{service.unit} of release {release} ended while it started\n{last_words(service.unit)}")
+            if time.monotonic() - began > service.ready_s:
+                late = f"{service.unit} of release {release} was not ready after {service.ready_s:g} s"
+                raise Failed(f"{late}\n{last_words(service.unit)}")
+            time.sleep(POLL_S)
+        ready = time.monotonic()
+        self._say(f"{service.unit} is ready after {ready - began:.1f} s")
+        life = found["InvocationID"]
+        trouble = "no health check ran" if service.health else ""
+        while service.health and (left := ready + service.health_s - time.monotonic()) > 0:
+            if not (trouble := run(self._words(service.health, release), min(left, COMMAND_S))):
+                break
+            time.sleep(min(POLL_S, left))
+        if trouble:
+            said = f"the health check of {service.unit} failed for {service.health_s:g} s with release {release}"
+            raise Failed(f"{said}: {trouble}\n{last_words(service.unit)}")
+        time.sleep(max(0.0, ready + service.settle_s - time.monotonic()))
+        found = show(service.unit)
+        if found["ActiveState"] != "active" or found["InvocationID"] != life:
+            raise Failed(f"{service.unit} of release {release} did not stay up\n{last_words(service.unit)}")
+        self._say(f"{service.unit} is well")
+
+    def _roll_back(self, services: Sequence[Service]) -> str:
+        """Run what was well before; gives the words for what became of it."""
+        good = self.good()
+        if good is None or good.release not in self.known():
+            self._trial.unlink()
+            return "There is no earlier release to go back to; mend the cause, and run the playbook again."
+        self._put_back_files(good)
+        self._switch(good.release)
+        before = [service for service in services if set(service.files) <= set(good.files)]
+        try:
+            self._run(before, good.release, restart=True)
+        except Failed as error:
+            return f"Rolled back to {good.release}, which is not well either: {error}"
+        finally:
+            self._trial.unlink()
+        return f"Rolled back to {good.release}, which runs."
+
+    def _keep(self, state: State) -> None:
+        """Keep the files beside their state, for a roll-back."""
+        beside = self._good.with_name(".good.new")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(mode=0o700)
+        for path, known in state.files.items():
+            if known:
+                copy(Path(path), beside / kept_name(path))
+        write(beside / "state.json", json.dumps({"release": state.release, "files": state.files}))
+        old = self._good.with_name(".good.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self._good.exists():
+            self._good.rename(old)
+        beside.rename(self._good)
+        flush(self._root)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _put_back_files(self, good: State | None) -> None:
+        for path, known in (good.files if good else {}).items():
+            if known and digest(Path(path)) != known:
+                copy(self._good / kept_name(path), Path(path))
+                self._say(f"{path} is as it was")
+
+    def _forget(self, keep: int, needed: set[str]) -> None:
+        """Remove releases beyond `keep`, never the current nor the needed ones."""
+        needed = needed | {self.current()}
+        others = [release for release in self.known() if release not in needed]
+        for release in others[max(0, keep - len(needed - {""})) :]:
+            (self._root / "releases" / release / COMPLETE).unlink()
+            shutil.rmtree(self._root / "releases" / release)
+            self._say(f"removed {release}")
+
+
+def kept_name(path: str) -> str:
+    """Give the name of a kept file: its path, in one level."""
+    return path.strip("/").replace("%", "%25").replace("/", "%2F")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; empty where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file of root's, whole or not at all."""
+    beside = path.with_name(f".{path.name}.new")
+    with open(beside, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
+    flush(path.parent)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file with its owner and mode, whole or not at all."""
+    beside = target.with_name(f".{target.name}.new")
+    shutil.copy2(source, beside)
+    found = source.stat()
+    os.chown(beside, found.st_uid, found.st_gid)
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.rename(target)
+    flush(target.parent)
+
+
+def flush(folder: Path) -> None:
+    """See that what was renamed in a folder is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def systemctl(*words: str) -> None:
+    """Tell systemd something; Failed when it refuses."""
+    if trouble := run(["systemctl", *words], 120.0):
+        raise Failed(f"systemctl {shlex.join(words)}: {trouble}")
+
+
+def show(unit: str) -> dict[str, str]:
+    """Ask systemd how a unit is."""
+    names = ("ActiveState", "SubState", "InvocationID", "Job")
+    asked = ["systemctl", "show", f"--property={','.join(names)}", unit]
+    answer = subprocess.run(asked, check=False, capture_output=True, text=True, timeout=COMMAND_S)  # noqa: S603
+    found = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+    return {name: found.get(name, "") for name in names}
+
+
+def last_words(unit: str) -> str:
+    """Give the end of a unit's log."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        asked = ["journalctl", "--unit", unit, "--lines=12", "--output=cat", "--no-pager", "--quiet"]
+        answer = subprocess.run(  # noqa: S603 words of ours
+            asked, check=False, capture_output=True, text=True, errors="replace", timeout=COMMAND_S
+        )
+        return "".join(f"  {line}\n" for line in answer.stdout.splitlines()).rstrip("\n")
+    return ""
+
+
+def run(words: Sequence[str], timeout_s: float) -> str:
+    """Run a command; empty when it succeeds, else the last line that it said."""
+    try:
+        done = subprocess.run(  # noqa: S603 the service's own words, from a file of root's
+            words,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=max(1.0, timeout_s),
+        )
+    except subprocess.TimeoutExpired:
+        return f"{Path(words[0]).name} took longer than {max(1.0, timeout_s):.0f} s"
+    except OSError as error:
+        return f"{words[0]}: {error.strerror}"
+    if done.returncode == 0:
+        return ""
+    said = done.stdout.decode(errors="replace").strip().splitlines()
+    return said[-1] if said else f"{Path(words[0]).name} ended with {done.returncode}"
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Let one of us work at a time; the others wait."""
+    with (root / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def say(text: str) -> None:
+    """Tell a line; whoever listened may be gone, as when the connection of a playbook breaks."""
+    with suppress(OSError):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+def parsed(words: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="releases", description="Which release of the appliance runs here.")
+    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(required=True, dest="command")
+    commands.add_parser("list", help="show them; the current one is marked")
+    activate = commands.add_parser("activate", help="make one the current release, prove it, else go back")
+    activate.add_argument("release")
+    activate.add_argument("--check", action="store_true", help="only say whether that would change anything")
+    back = commands.add_parser("back", help="activate the newest other release")
+    for command in (activate, back):
+        command.add_argument("--keep", type=int, default=2, metavar="N", help="releases to keep (default 2)")
+    commands.add_parser("resume", help="judge the trial that a power cut ended")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Do what the command line says; 0 done, 1 rolled back or refused. The last line of `activate` is JSON."""
+    arguments = parsed(words)
+    releases = Releases(arguments.root, say)
+    answer: dict[str, Any] = {}
+    try:
+        with alone(arguments.root):
+            if arguments.command == "list":
+                for release in releases.known():
+                    say(f"{'*' if release == releases.current() else ' '} {release}")
+            elif arguments.command == "back":
+                say(f"{releases.back(arguments.keep)} runs")
+            elif arguments.command == "resume":
+                releases.resume()
+            elif arguments.check:
+                answer = {"changed": releases.is_due(arguments.release)}
+            else:
+                answer = {"changed": releases.activate(arguments.release, arguments.keep)}
+    except Failed as error:
+        say(str(error))
+        return 1
+    if answer:
+        say(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

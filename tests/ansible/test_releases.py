@@ -1,0 +1,280 @@
+"""A release is kept when it is well, and what ran before runs again when it is not. systemctl is played here; the real
+one is in tests/machines.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "ansible/roles/release/files/releases.py"
+
+SYSTEMCTL = """#!/bin/sh
+# Stands for systemd, in the folder $PLAY: a unit behaves as the current release's file `behaviour` says.
+set -eu
+echo "$*" >> "$PLAY/told"
+for unit in "$@"; do :; done
+life() { echo "$(basename "$(readlink "$PLAY/root/current")")-$(wc -l < "$PLAY/told")"; }
+case $1 in
+restart)
+    cp "$PLAY/root/current/behaviour" "$PLAY/$unit"
+    life > "$PLAY/$unit.life"
+    ;;
+show)
+    case $(cat "$PLAY/$unit" 2> /dev/null || echo off) in
+    off) echo ActiveState=inactive; echo SubState=dead ;;
+    fails) echo ActiveState=activating; echo SubState=auto-restart ;;
+    hangs) echo ActiveState=activating; echo SubState=start ;;
+    dies) echo well-again > "$PLAY/$unit"; echo ActiveState=active; echo SubState=running; echo InvocationID=old ;;
+    *) echo ActiveState=active; echo SubState=running; echo "InvocationID=$(cat "$PLAY/$unit.life")" ;;
+    esac
+    echo Job=
+    ;;
+esac
+"""
+
+
+class Computer:
+    """A directory of releases, and a systemd that is played."""
+
+    def __init__(self, folder):
+        self.root = folder / "root"
+        (self.root / "releases").mkdir(parents=True)
+        (self.root / "services").mkdir()
+        (folder / "bin").mkdir()
+        for name, text in {"systemctl": SYSTEMCTL, "journalctl": "#!/bin/sh\necho the last words\n"}.items():
+            (folder / "bin" / name).write_text(text)
+            (folder / "bin" / name).chmod(0o755)
+        (folder / "told").touch()
+        self._folder = folder
+        self.environment = {**os.environ, "PLAY": str(folder), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+        self._made = 0
+        self.config = folder / "hub.toml"
+        self.config.write_text("a = 1\n")
+
+    def release(self, name, behaviour="well", health="exit 0", check="exit 0"):
+        place = self.root / "releases" / name
+        place.mkdir()
+        (place / "behaviour").write_text(behaviour)
+        for script, text in {"health": health, "check": check}.items():
+            (place / script).write_text(f"#!/bin/sh\n{text}\n")
+            (place / script).chmod(0o755)
+        (place / ".complete").touch()
+        self._made += 1
+        os.utime(place / ".complete", (self._made, self._made))
+
+    def service(self, name="hub", **more):
+        told = {
+            "unit": f"{name}.service",
+            "files": [str(self.config)],
+            "check": ["{release}/check"],
+            "health": ["{release}/health"],
+            "ready_s": 0.5,
+            "health_s": 0.5,
+            "settle_s": 0,
+        }
+        (self.root / "services" / f"{name}.json").write_text(json.dumps({**told, **more}))
+
+    def run(self, *words):
+        command = [sys.executable, PROGRAM, "--root", self.root, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
+
+    def activate(self, name, *words):
+        done = self.run("activate", *words, name)
+        assert done.stderr == ""
+        return done
+
+    def current(self):
+        return (self.root / "current").readlink().name
+
+    def told(self, word):
+        return [line for line in (self._folder / "told").read_text().splitlines() if line.startswith(word)]
+
+    def releases(self):
+        return sorted(path.name for path in (self.root / "releases").iterdir())
+
+
+@pytest.fixture
+def computer(tmp_path):
+    made = Computer(tmp_path)
+    made.service()
+    made.release("1")
+    return made
+
+
+def test_the_first_release_is_started(computer):
+    done = computer.activate("1")
+    assert done.returncode == 0
+    assert json.loads(done.stdout.splitlines()[-1]) == {"changed": True}
+    assert computer.current() == "1"
+    assert computer.told("restart") == ["restart --no-block hub.service"]
+
+
+def test_a_second_time_changes_nothing(computer):
+    computer.activate("1")
+    assert json.loads(computer.activate("1", "--check").stdout) == {"changed": False}
+    assert json.loads(computer.activate("1").stdout) == {"changed": False}
+    assert len(computer.told("restart")) == 1
+
+
+def test_a_changed_file_restarts_its_service_alone(computer):
+    other = computer.config.with_name("other.toml")
+    other.write_text("b = 1\n")
+    computer.service("agent", files=[str(other)])
+    computer.activate("1")
+    computer.config.write_text("a = 2\n")
+    assert json.loads(computer.activate("1", "--check").stdout) == {"changed": True}
+    assert computer.activate("1").returncode == 0
+    assert computer.told("restart")[2:] == ["restart --no-block hub.service"]
+
+
+def test_a_newer_release_restarts_all_services(computer):
+    computer.service("agent", files=[])
+    computer.activate("1")
+    computer.release("2")
+    assert computer.activate("2").returncode == 0
+    assert [line.split()[-1] for line in computer.told("restart")[2:]] == ["agent.service", "hub.service"]
+
+
+BROKEN = {
+    "it ends while it starts": ({"behaviour": "fails"}, "hub.service of release 2 ended while it started"),
+    "it is never ready": ({"behaviour": "hangs"}, "hub.service of release 2 was not ready after 0.5 s"),
+    "it does not answer": (
+        {"health": "echo nobody answers; exit 1"},
+        "the health check of hub.service failed for 0.5 s with release 2: nobody answers",
+    ),
+    "it does not stay up": ({"behaviour": "dies"}, "hub.service of release 2 did not stay up"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_release_that_is_not_well_is_taken_back(computer, how):
+    release, words = BROKEN[how]
+    computer.activate("1")
+    computer.release("2", **release)
+    done = computer.activate("2")
+    assert done.returncode == 1
+    assert words in done.stdout
+    assert "the last words" in done.stdout
+    assert done.stdout.splitlines()[-1] == "Rolled back to 1, which runs."
+    assert computer.current() == "1"
+    assert len(computer.told("restart")) == 3
+    assert json.loads(computer.activate("1", "--check").stdout) == {"changed": False}
+
+
+def test_a_configuration_that_the_new_release_refuses_stops_nothing_and_is_put_back(computer):
+    computer.activate("1")
+    computer.release("2", check="echo hub.toml line 1: unknown key; exit 78")
+    computer.config.write_text("b = 1\n")
+    done = computer.activate("2")
+    assert done.returncode == 1
+    assert "release 2 refuses the configuration of hub.service: hub.toml line 1: unknown key" in done.stdout
+    assert computer.config.read_text() == "a = 1\n"
+    assert computer.current() == "1"
+    assert len(computer.told("restart")) == 1
+
+
+def test_the_files_go_back_with_the_release_and_keep_their_mode(computer):
+    computer.config.chmod(0o640)
+    computer.activate("1")
+    computer.release("2", health="exit 1")
+    computer.config.write_text("of = 2\n")
+    computer.config.chmod(0o600)
+    assert computer.activate("2").returncode == 1
+    assert computer.config.read_text() == "a = 1\n"
+    assert computer.config.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_first_release_that_is_not_well_says_that_there_is_nothing_to_go_back_to(computer):
+    computer.release("0", behaviour="fails")
+    done = computer.activate("0")
+    assert done.returncode == 1
+    assert "There is no earlier release to go back to" in done.stdout
+    assert computer.activate("1").returncode == 0
+
+
+def test_previous_releases_are_kept_and_older_ones_removed(computer):
+    assert computer.activate("1").returncode == 0
+    for number in range(2, 5):
+        computer.release(str(number))
+        assert computer.activate(str(number)).returncode == 0
+    assert computer.releases() == ["3", "4"]
+    computer.release("5")
+    computer.release("6")
+    assert computer.activate("6", "--keep=3").returncode == 0
+    assert computer.releases() == ["4", "5", "6"]
+
+
+def test_back_goes_to_the_release_before(computer):
+    computer.activate("1")
+    computer.release("2")
+    computer.activate("2")
+    assert computer.run("back").returncode == 0
+    assert computer.current() == "1"
+    assert computer.run("list").stdout.splitlines() == ["  2", "* 1"]
+
+
+def test_there_is_no_way_back_from_the_only_release(computer):
+    computer.activate("1")
+    done = computer.run("back")
+    assert (done.returncode, done.stdout) == (1, "there is no other release here\n")
+
+
+@pytest.mark.parametrize(("health", "after"), [("exit 0", "2"), ("exit 1", "1")])
+def test_a_trial_that_a_power_cut_ended_is_judged_at_the_next_boot(computer, health, after, monkeypatch):
+    computer.activate("1")
+    computer.release("2", health=health)
+    for name in ("PATH", "PLAY"):
+        monkeypatch.setenv(name, computer.environment[name])
+    releases = program().Releases(computer.root, lambda _: None)
+    monkeypatch.setattr(releases, "_prove", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        releases.activate("2", 2)
+    assert computer.current() == "2"
+    done = computer.run("resume")
+    assert done.returncode == (0 if after == "2" else 1)
+    assert computer.current() == after
+    assert not (computer.root / "trial.json").exists()
+    assert computer.run("resume").returncode == 0
+
+
+def program():
+    """Load the program as a module."""
+    spec = importlib.util.spec_from_file_location("releases", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["releases"] = module  # its dataclasses look for their module
+    spec.loader.exec_module(module)
+    return module
+
+
+def power_cut(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_a_release_that_is_not_whole_is_refused(computer):
+    computer.release("2")
+    (computer.root / "releases/2/.complete").unlink()
+    done = computer.activate("2")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "there is no release 2 here, or it is not whole; see `releases list`\n",
+    )
+
+
+def test_a_service_that_is_down_is_started(computer):
+    computer.activate("1")
+    (computer.config.parent / "hub.service").write_text("off")
+    assert json.loads(computer.activate("1", "--check").stdout) == {"changed": True}
+    assert computer.activate("1").returncode == 0
+    assert len(computer.told("restart")) == 2
+
+
+def test_a_description_that_is_none_is_named(computer):
+    (computer.root / "services/hub.json").write_text("{")
+    done = computer.activate("1")
+    assert done.returncode == 1
+    assert "hub.json describes no service" in done.stdout
