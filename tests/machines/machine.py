@@ -63,7 +63,7 @@ class Machine:
 
     def open(self):
         """Put it together: its disk, and what keeps it on."""
-        self._group.mkdir()
+        self._group.mkdir(exist_ok=True)  # of an earlier machine of this name
         for part in ("upper", "work", "root"):
             (self._place / part).mkdir(parents=True)
         parts = f"upperdir={self._place}/upper,workdir={self._place}/work"
