@@ -303,7 +303,7 @@ def test_h64_a_denied_message_is_answered_and_goes_nowhere(service):  # [MQTT-3.
     service.links[-1].silent()  # nothing was retained
 
 
-def test_h49_a_will_where_its_user_may_not_publish(service):
+def test_f49_a_will_where_its_user_may_not_publish(service):
     link = service.link()
     link.send(
         connect("esp", username="esp-kitchen", password=password("esp-kitchen"), will=("home/attic/x", b"gone", 0, 0))
