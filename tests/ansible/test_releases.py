@@ -189,6 +189,46 @@ def test_the_files_go_back_with_the_release_and_keep_their_mode(computer):
     assert computer.config.stat().st_mode & 0o777 == 0o640
 
 
+def guarded(computer, failing=""):
+    """Let a guard write down when it was called; it fails at one verb."""
+    script = computer.root / "guard"
+    script.write_text(f'#!/bin/sh\necho "guard $1 ${{2##*/}} ${{3##*/}}" >> "$PLAY/told"\n[ "$1" != "{failing}" ]\n')
+    script.chmod(0o755)
+    computer.service(guard=[str(script)])
+
+
+def test_the_data_is_kept_before_the_switch_and_restored_while_the_service_is_stopped(computer):
+    guarded(computer)
+    computer.activate("1")
+    computer.release("2", behaviour="fails")
+    assert computer.activate("2").returncode == 1
+    told = [line for line in computer.told("") if line.split()[0] in {"guard", "stop", "restart"}]
+    restart = "restart --no-block hub.service"
+    assert told == [restart, "guard keep 1 2", restart, "stop hub.service", "guard restore 1 2", restart]
+
+
+def test_what_was_kept_of_the_data_is_forgotten_when_all_is_well(computer):
+    guarded(computer)
+    computer.activate("1")
+    computer.release("2")
+    assert computer.activate("2").returncode == 0
+    assert computer.told("guard") == ["guard keep 1 2", "guard forget 1 2"]
+    computer.config.write_text("a = 2\n")  # of the same release
+    assert computer.activate("2").returncode == 0
+    assert len(computer.told("guard")) == 2
+
+
+def test_data_that_cannot_be_kept_leaves_everything_as_it_is(computer):
+    guarded(computer, failing="keep")
+    computer.activate("1")
+    computer.release("2")
+    done = computer.activate("2")
+    assert done.returncode == 1
+    assert "the guard of the data of hub.service could not keep" in done.stdout
+    assert computer.current() == "1"
+    assert len(computer.told("restart")) == 1
+
+
 def test_a_first_release_that_is_not_well_says_that_there_is_nothing_to_go_back_to(computer):
     computer.release("0", behaviour="fails")
     done = computer.activate("0")

@@ -8,7 +8,8 @@ power cut ends is judged after the next boot (`resume`).
 
 Each service names itself in `services/NAME.json`:
 `unit`, `files` (what a roll-back puts back), `check` and `health` (command lines; `{release}` is the directory of the
-release), `ready_s`, `health_s` (seconds), `settle_s` (seconds that it must then run on).
+release), `guard` (command line, see Releases), `ready_s`, `health_s` (seconds), `settle_s` (seconds that it must then
+run on).
 
 Needs nothing but Python: it must work when the release does not.
 """
@@ -32,6 +33,8 @@ from typing import Any
 COMPLETE = ".complete"  # in a release: all of it is there
 POLL_S = 0.2
 COMMAND_S = 30.0  # the longest that one command of a check may take
+GUARD_S = 3600.0  # to copy a large database on a slow card
+CUT_OFF = "did not end in time"
 
 
 class Failed(Exception):
@@ -46,6 +49,7 @@ class Service:
     files: tuple[str, ...] = ()
     check: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
+    guard: tuple[str, ...] = ()
     ready_s: float = 60.0
     health_s: float = 30.0
     settle_s: float = 3.0
@@ -55,7 +59,7 @@ class Service:
         """Read one; Failed where the file is not what it should be."""
         try:
             told = json.loads(path.read_text())
-            lists = {key: tuple(told.pop(key)) for key in ("files", "check", "health") if key in told}
+            lists = {key: tuple(told.pop(key)) for key in ("files", "check", "health", "guard") if key in told}
             return cls(**told, **lists)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise Failed(f"{path} describes no service ({error}); run the playbook again") from error
@@ -70,7 +74,12 @@ class State:
 
 
 class Releases:
-    """The releases below one directory. `say` gets a line for each step."""
+    """The releases below one directory. `say` gets a line for each step.
+
+    What a release changes of a service's data cannot be put back with links and files. So its `guard` is called with
+    the directories of both releases: `keep OLD NEW` before the switch, `restore OLD NEW` when the old one is to run
+    again and the unit is stopped, `forget OLD NEW` when the new one is well.
+    """
 
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
         self._root = root
@@ -131,6 +140,8 @@ class Releases:
         try:
             for service in touched:
                 self._look(service, release)
+            if good is not None and good.release != release:
+                self._guard("keep", touched, good.release, release)
         except Failed as error:
             self._put_back_files(good)
             raise Failed(f"{error}\nNothing was changed.") from None
@@ -162,6 +173,13 @@ class Releases:
         if service.check and (trouble := run(self._words(service.check, release), COMMAND_S)):
             raise Failed(f"release {release} refuses the configuration of {service.unit}: {trouble}")
 
+    def _guard(self, verb: str, services: Sequence[Service], old: str, new: str) -> None:
+        """Let those who guard the data of services do their part; Failed when one cannot."""
+        places = [str(self._root / "releases" / release) for release in (old, new)]
+        for service in services:
+            if service.guard and (trouble := run([*service.guard, verb, *places], GUARD_S)):
+                raise Failed(f"the guard of the data of {service.unit} could not {verb}: {trouble}")
+
     def _words(self, words: Sequence[str], release: str) -> list[str]:
         return [word.replace("{release}", str(self._root / "releases" / release)) for word in words]
 
@@ -176,11 +194,14 @@ class Releases:
 
     def _prove(self, state: State, services: Sequence[Service], *, restart: bool) -> None:
         """See that all is well and keep it, or go back to what was; Failed then."""
+        good = self.good()
         try:
             self._run(services, state.release, restart=restart)
         except Failed as error:
-            raise Failed(f"{error}\n{self._roll_back(services)}") from None
+            raise Failed(f"{error}\n{self._roll_back(services, state.release)}") from None
         self._keep(state)
+        if good is not None and good.release != state.release:
+            self._guard("forget", services, good.release, state.release)
         self._trial.unlink()
         flush(self._root)
 
@@ -210,21 +231,25 @@ class Releases:
         ready = time.monotonic()
         self._say(f"{service.unit} is ready after {ready - began:.1f} s")
         life = found["InvocationID"]
-        trouble = "no health check ran" if service.health else ""
+        trouble = "it was not tried" if service.health else ""
         while service.health and (left := ready + service.health_s - time.monotonic()) > 0:
-            if not (trouble := run(self._words(service.health, release), min(left, COMMAND_S))):
+            said = run(self._words(service.health, release), min(left, COMMAND_S))
+            if not said:
+                trouble = ""
                 break
-            time.sleep(min(POLL_S, left))
+            if left > COMMAND_S or not said.endswith(CUT_OFF) or not trouble:
+                trouble = said  # that the time of the last try was up tells less than what was wrong before
+            time.sleep(POLL_S)
         if trouble:
-            said = f"the health check of {service.unit} failed for {service.health_s:g} s with release {release}"
-            raise Failed(f"{said}: {trouble}\n{last_words(service.unit)}")
+            failed = f"the health check of {service.unit} failed for {service.health_s:g} s with release {release}"
+            raise Failed(f"{failed}: {trouble}\n{last_words(service.unit)}")
         time.sleep(max(0.0, ready + service.settle_s - time.monotonic()))
         found = show(service.unit)
         if found["ActiveState"] != "active" or found["InvocationID"] != life:
             raise Failed(f"{service.unit} of release {release} did not stay up\n{last_words(service.unit)}")
         self._say(f"{service.unit} is well")
 
-    def _roll_back(self, services: Sequence[Service]) -> str:
+    def _roll_back(self, services: Sequence[Service], failed: str) -> str:
         """Run what was well before; gives the words for what became of it."""
         good = self.good()
         if good is None or good.release not in self.known():
@@ -234,6 +259,11 @@ class Releases:
         self._switch(good.release)
         before = [service for service in services if set(service.files) <= set(good.files)]
         try:
+            if good.release != failed:
+                for service in before:
+                    if service.guard:
+                        systemctl("stop", service.unit)
+                self._guard("restore", before, good.release, failed)
             self._run(before, good.release, restart=True)
         except Failed as error:
             return f"Rolled back to {good.release}, which is not well either: {error}"
@@ -357,7 +387,7 @@ def run(words: Sequence[str], timeout_s: float) -> str:
             timeout=max(1.0, timeout_s),
         )
     except subprocess.TimeoutExpired:
-        return f"{Path(words[0]).name} took longer than {max(1.0, timeout_s):.0f} s"
+        return f"{Path(words[0]).name} {CUT_OFF}"
     except OSError as error:
         return f"{words[0]}: {error.strerror}"
     if done.returncode == 0:
