@@ -127,6 +127,8 @@ class Pairing:
         meeting, request = window.ask(body, self._clock())
         try:
             answer = await self._answer(window, meeting, request)
+            if isinstance(answer, Grant):
+                await self._reload()
         except (OSError, UnicodeDecodeError, BadManagedFile, BadPasswordFile) as error:
             LOG.error("the account of %s cannot be written: %s", meeting.agent, error)  # noqa: TRY400 one line is enough
             window.failed(meeting)
@@ -134,8 +136,6 @@ class Pairing:
         except BaseException:
             window.failed(meeting)
             raise
-        if isinstance(answer, Grant):
-            await self._reload()
         told = window.told(meeting, answer, request)
         self._log(window)
         return told

@@ -144,11 +144,28 @@ def test_a_file_that_cannot_be_written_grants_nothing(hub):
         hub.managed.write_text("{")
         why = await turned(hub.visited(code))
         assert why.status == 503
-        assert "could not be written" in hub.pairing.told(key, 0)["notes"][-1]
+        assert "could not be made" in hub.pairing.told(key, 0)["notes"][-1]
         assert hub.pairing.is_open()
 
     asyncio.run(scenario())
     assert hub.reloads == 0
+
+
+def test_a_fault_of_ours_ends_the_run_and_not_the_window(hub):
+    async def broken():
+        raise RuntimeError("a bug")
+
+    async def scenario():
+        key, code = await hub.opened()
+        working, hub.pairing._reload = hub.pairing._reload, broken
+        with pytest.raises(RuntimeError, match="a bug"):
+            await hub.visited(code)
+        assert "could not be made" in hub.pairing.told(key, 0)["notes"][-1]
+        hub.pairing._reload = working
+        await hub.visited(code)
+        assert hub.pairing.told(key, 0)["state"] == "paired"
+
+    asyncio.run(scenario())
 
 
 def test_one_window_at_a_time(hub):

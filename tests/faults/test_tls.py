@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -408,6 +410,21 @@ def test_o86_a_certificate_of_an_odd_name_does_not_even_come_in(named, names):
 def test_o86_whom_a_certificate_names_takes_nobodys_id(named):
     named.user("ann", client_id="theirs", clean=False)
     assert named.user("esp-kitchen", b"\x20\x02\x00\x02", client_id="theirs").socket.recv(1) == b""
+
+
+def test_o86_an_account_that_is_gone_turns_its_certificate_away(tmp_path):
+    named = Named(tmp_path)
+    try:
+        kitchen = named.user("esp-kitchen")
+        write_accounts(tmp_path / "service", rules="", users=("ann",))
+        os.kill(named.service.pid, signal.SIGHUP)
+        assert answer(kitchen) == b""
+        assert named.user("esp-kitchen", b"\x20\x02\x00\x04").socket.recv(1) == b""
+        named.user("ann").silent()
+    finally:
+        for link in named.links:
+            link.close()
+        named.service.stop()
 
 
 def test_o87_five_hundred_handshakes_while_messages_go_on(secure):
