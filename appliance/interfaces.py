@@ -68,8 +68,8 @@ def _is_outer(name: str, root: Path) -> bool:
 
 def _temporary(root: Path) -> set[str]:
     """Give the IPv6 addresses that privacy extensions made (RFC 8981)."""
-    try:
-        rows = [line.split() for line in (root / "proc/net/if_inet6").read_text("ascii").splitlines()]
+    try:  # /proc/net is hidden by ProcSubset=pid
+        rows = [line.split() for line in (root / "proc/self/net/if_inet6").read_text("ascii").splitlines()]
         packed = [int(row[0], 16).to_bytes(16, "big") for row in rows if int(row[4], 16) & TEMPORARY]
     except (OSError, ValueError, IndexError):
         return set()

@@ -21,6 +21,7 @@ from appliance.pact import PORT, Grant, PactError, Refusal, Request, Turned, bes
 from appliance.settings import Listener, Settings
 
 LOG = logging.getLogger(__name__)
+LOG.setLevel(logging.INFO)  # who came, and with which codes, is to be known later too
 LONGEST_MINUTES: Final = 60.0
 SHORTEST_MINUTES: Final = 0.1
 SECRET_BYTES: Final = 24
@@ -47,12 +48,19 @@ class Pairing:
         self._reload = reload
         self._clock = clock
         self._window: Window | None = None
+        self._logged = 0  # of its notes
         self._hub: Certified | None = None
         self._port = 0
 
     def is_open(self) -> bool:
         """Whether an agent may come."""
         return self._window is not None and self._window.is_open(self._clock())
+
+    def _log(self, window: Window) -> None:
+        """Write down what has happened since the last time."""
+        for note in window.notes[self._logged :]:
+            LOG.info("pairing: %s", note)
+        self._logged = len(window.notes)
 
     async def open(self, minutes: float) -> dict[str, object]:
         """Open a window; Turned."""
@@ -74,6 +82,7 @@ class Pairing:
         window = self._window = Window(
             site=self._settings.site, hub=socket.gethostname(), now=self._clock(), length_s=60 * minutes
         )
+        self._logged = 0
         LOG.info("pairing is open for %g minutes", minutes)
         where = f"{best_name(self._hub.names)}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
         return {"key": window.key, "code": shown(window.code), "where": where, **self.told(window.key, 0)}
@@ -83,6 +92,7 @@ class Pairing:
         window = self._asked(key)
         now = self._clock()
         window.seen(now)
+        self._log(window)
         return {
             "state": window.state.value,
             "left_s": round(max(0.0, window.ends_at - now), 1) if window.state is State.OPEN else 0.0,
@@ -92,7 +102,9 @@ class Pairing:
 
     def close(self, key: str) -> None:
         """Close the window; Turned."""
-        self._asked(key).close("closed on the hub; nobody was let in")
+        window = self._asked(key)
+        window.close("closed on the hub; nobody was let in")
+        self._log(window)
 
     async def hello(self, body: bytes, peer: str) -> bytes:
         """Speak with an agent; Turned."""
@@ -115,6 +127,8 @@ class Pairing:
         meeting, request = window.ask(body, self._clock())
         try:
             answer = await self._answer(window, meeting, request)
+            if isinstance(answer, Grant):
+                await self._reload()
         except (OSError, UnicodeDecodeError, BadManagedFile, BadPasswordFile) as error:
             LOG.error("the account of %s cannot be written: %s", meeting.agent, error)  # noqa: TRY400 one line is enough
             window.failed(meeting)
@@ -122,10 +136,9 @@ class Pairing:
         except BaseException:
             window.failed(meeting)
             raise
-        if isinstance(answer, Grant):
-            await self._reload()
-            LOG.info("paired with %s, which may publish %s", answer.username, ", ".join(request.topics) or "no topic")
-        return window.told(meeting, answer, request)
+        told = window.told(meeting, answer, request)
+        self._log(window)
+        return told
 
     async def _answer(self, window: Window, meeting: Meeting, request: Request) -> Grant | Refusal:
         site, hub = self._settings.site, self._hub
@@ -190,6 +203,7 @@ class Pairing:
     def _open_window(self) -> Window:
         if self._window is None:
             raise Turned(HTTPStatus.NOT_FOUND, "pairing is over")
+        self._log(self._window)
         return self._window
 
     def _asked(self, key: str) -> Window:

@@ -15,6 +15,7 @@ from appliance.clock import SYNCED, clock_quality
 from appliance.interfaces import Changes, look
 
 LOG: Final = logging.getLogger(__name__)
+LOG.setLevel(logging.INFO)  # a new certificate is worth a line
 DAY_S: Final = 86_400.0
 MINUTE_S: Final = 60.0  # between two looks at a clock that is not set
 SETTLE_S: Final = 10.0  # an interface that comes up has its addresses one after the other
@@ -98,15 +99,18 @@ class Renewing:
     async def look(self) -> None:
         """Have the certificate renewed if it is due, and use it then. What goes wrong is said, and tried again."""
         before = _identity(self._certificate)
+        said = ""
         try:
-            await self._run()
+            said = await self._run()
         except OSError as error:  # TimeoutError is one
             why = str(error) or f"not done within {LONGEST_S:g} s"
             LOG.warning("the certificate could not be looked at (%s); tried again tomorrow", why)
         if _identity(self._certificate) != before:
+            for line in said.splitlines():
+                LOG.info("%s", line)
             await self._reload()
 
-    async def _run(self) -> None:
+    async def _run(self) -> str:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
@@ -122,9 +126,7 @@ class Renewing:
             LOG.warning("%s", line)
         if process.returncode:
             LOG.warning("the certificate was not renewed (exit code %d); tried again tomorrow", process.returncode)
-        else:
-            for line in said.decode("utf-8", "replace").splitlines():
-                LOG.info("%s", line)
+        return said.decode("utf-8", "replace")
 
     @staticmethod
     def _now() -> float:

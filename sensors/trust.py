@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance import pem
+from appliance.clock import UNSYNCED, clock_quality
 
+NO_CHECK_TIME = 0x20_0000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python has no name for
 # Of OpenSSL's X509_V_ERR_…
 NOT_YET_VALID = 9
 EXPIRED = 10
@@ -33,13 +35,19 @@ class Trust:
     is_paired: bool = False  # with the hub whose authority it is
 
     def context(self, name: str) -> ssl.SSLContext:
-        """Read the files and give what checks that the broker is called `name`, a host or an address. TrustError."""
+        """Read the files and give what checks that the broker is called `name`, a host or an address. TrustError.
+
+        While nobody keeps this computer's clock right, it does not judge the time of a certificate that comes from an
+        authority of the home's own: a Pi without a clock chip wakes in the past, and its readings must get out.
+        """
         context = _Named(ssl.PROTOCOL_TLS_CLIENT)  # which checks certificate and name
         context.name = name
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             if self.ca_file:
                 pem.trust(context, self.ca_file, setting="ca_file")
+                if clock_quality() == UNSYNCED:
+                    context.verify_flags = ssl.VerifyFlags(context.verify_flags | NO_CHECK_TIME)
             else:
                 context.load_default_certs()
             if self.cert_file:

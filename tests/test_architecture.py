@@ -439,7 +439,7 @@ ARROWS = {
         "sensors.reasons",
     },
     "sensors.reasons": set(),
-    "sensors.trust": {"appliance.pem"},
+    "sensors.trust": {"appliance.clock", "appliance.pem"},
     "sensors.namesake": set(),
     "sensors.entry": set(),
     "sensors.outbox": {"sensors.entry", "sensors.outbox_file", "sensors.ranges"},

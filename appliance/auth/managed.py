@@ -11,6 +11,7 @@ from appliance.auth import password_file
 from appliance.auth.hashes import is_argon2id
 from appliance.auth.password_file import name_problem
 from appliance.auth.roles import Grants, filter_problem, of_role
+from appliance.mqtt.topics import SHARE_PREFIX
 from appliance.settings import LEVEL_PATTERN, Role
 
 MAX_FILE_BYTES = 1_048_576  # as of every file that the service reads at its start
@@ -93,7 +94,9 @@ def account_problem(account: Account) -> str:
         return f"a list of topics adds nothing to the role {account.role}"
     for key, topic_filters in (("publish", account.publish), ("subscribe", account.subscribe)):
         for topic_filter in topic_filters:
-            if problem := filter_problem(topic_filter, may_be_servers=key == "subscribe"):
+            if key == "subscribe" and topic_filter.startswith("$") and not topic_filter.startswith(SHARE_PREFIX):
+                return "subscribe: only an admin reads $ topics"
+            if problem := filter_problem(topic_filter, may_be_servers=False):
                 return f"{key}: {problem}"
     return ""
 

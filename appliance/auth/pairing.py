@@ -180,9 +180,9 @@ class Window:
         return pact.encoded(sealed)
 
     def failed(self, meeting: Meeting) -> None:
-        """Know that an account could not be made, of which the service's log tells more."""
+        """Know that no account came of it, of which the service's log tells more."""
         self._meeting = None
-        self.notes.append(f"{meeting.agent} had the code, but its account could not be written")
+        self.notes.append(f"{meeting.agent} had the code, but its account could not be made")
 
     def _check_open(self, now: float) -> None:
         if not self.is_open(now):

@@ -137,7 +137,7 @@ class Entry:
             return  # it left while its CONNACK had to wait
         known = self._sessions.by_id.get(connection.client_id)
         rights = self._authorize(connect.username, connection.client_id)
-        refused_for = not_entitled(connect, known, rights, accounts=self._has_accounts)
+        refused_for = not_entitled(connect, known, rights, accounts=self._has_accounts, site=self._site)
         if refused_for is not None:
             self._leaving.refuse_connect(connection, *refused_for)
             return

@@ -50,11 +50,15 @@ def refusal(connect: Connect, limits: Limits) -> tuple[ReasonCode, str] | None:
 
 
 def not_entitled(
-    connect: Connect, known: Session | None, rights: Rights, *, accounts: bool
+    connect: Connect, known: Session | None, rights: Rights, *, accounts: bool, site: str = ""
 ) -> tuple[ReasonCode, str] | None:
     """Say why this user cannot be let in as the client it says to be; None when it can."""
     if connect.will is not None and not rights.may_publish(connect.will.topic):
-        return ReasonCode.NOT_AUTHORIZED, f"a will to {connect.will.topic[:60]}, where this user may not publish"
+        why = f"a will to {connect.will.topic[:60]}, where this user may not publish"
+        theirs = next((value for name, value in connect.properties.user_property if name == SITE), site)
+        if theirs != site:  # an agent's rights are on its hub's site
+            why += f": this is the hub of site {site}, not {theirs[:64]}"
+        return ReasonCode.NOT_AUTHORIZED, why
     if accounts and known is not None and known.username != connect.username:
         # An id belongs to who used it first, or anybody could take anybody's messages. Unchecked names prove nothing.
         return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another user's"

@@ -9,7 +9,7 @@ from appliance.cli.commands import Commands
 from appliance.cli.service import configured, data_dir_of
 from appliance.cli.terminal import complain, say
 from appliance.exits import CommandError, Exit
-from appliance.places import SYSTEM_CONFIG
+from appliance.places import SYSTEM_CONFIG, SYSTEM_DATA_DIR, certificate_path, present
 
 if TYPE_CHECKING:
     from appliance.identity.names import Names
@@ -47,6 +47,11 @@ def setup_command(arguments: argparse.Namespace) -> int:
             if _is_ours(one.certificate, files) and Path(one.key) != files.key:
                 cure = f'set key = "{files.key}", which is made with it'
                 raise document.error(("listener", number, "key"), "it is not the key of this certificate", cure)
+            elsewhere = certificate_path(SYSTEM_DATA_DIR)
+            if Path(one.certificate) == elsewhere != files.certificate and not present(elsewhere):
+                cure = f'set data_dir = "{SYSTEM_DATA_DIR}"'
+                problem = f"it would not be made: the data directory is {files.mark.parent}"
+                raise document.error(("listener", number, "certificate"), problem, cure)
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
     made = _set_up(settings, files)

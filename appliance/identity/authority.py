@@ -90,7 +90,7 @@ def make(certificate: Path, key: Path, now: datetime) -> Authority:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(fingerprint), critical=False)
     )
     found = builder.sign(secret, hashes.SHA256())
-    private_file.write(certificate, found.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    private_file.write(certificate, found.public_bytes(serialization.Encoding.PEM))
     return Authority(found, secret)
 
 

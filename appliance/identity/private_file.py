@@ -1,11 +1,11 @@
-"""Files of secrets: written whole or not at all, for their owner alone."""
+"""Files of secrets, and of what belongs to them: written whole or not at all, for their owner alone."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
 
-def write(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def write(path: Path, data: bytes) -> None:
     """Put the bytes in place of the file, whole or not at all, also when the power goes; OSError.
 
     What root writes belongs to whoever owns the folder. What an interrupted write left is taken over by the next.
@@ -17,7 +17,6 @@ def write(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         with open(descriptor, "wb") as file:  # noqa: PTH123 a descriptor has no path
             file.write(data)
             own(file.fileno(), path.parent)
-            os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

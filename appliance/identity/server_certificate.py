@@ -55,5 +55,5 @@ def make(certificate: Path, key: Path, authority: Authority, names: Names, now: 
         private_file.write(key, authorities.key_pem(secret))
     end = min(now + AHEAD, ends(authority.certificate))
     begin = max(EPOCH, end - WHOLE) if is_set else EPOCH
-    private_file.write(certificate, authority.issue(secret, names, begin, end), mode=0o644)
+    private_file.write(certificate, authority.issue(secret, names, begin, end))
     return end

@@ -23,6 +23,7 @@ COMMANDS = [
     "doctor",
     "passwd",
     "devices",
+    "pair",
     "status",
     "forget",
     "history",

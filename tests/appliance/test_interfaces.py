@@ -18,8 +18,8 @@ def root(tmp_path):
     for name, flags in FLAGS.items():
         (tmp_path / "sys/class/net" / name).mkdir(parents=True)
         (tmp_path / "sys/class/net" / name / "flags").write_text(flags + "\n")
-    (tmp_path / "proc/net").mkdir(parents=True)
-    (tmp_path / "proc/net/if_inet6").write_text(IF_INET6)
+    (tmp_path / "proc/self/net").mkdir(parents=True)
+    (tmp_path / "proc/self/net/if_inet6").write_text(IF_INET6)
     return tmp_path
 
 

@@ -116,17 +116,56 @@ def test_wrong_codes_are_told_to_both(hub):
     asyncio.run(scenario())
 
 
+def test_the_log_keeps_who_came_and_no_secret(hub, caplog):
+    async def scenario():
+        key, code = await hub.opened()
+        await turned(hub.visited("ACDEFGHJ"))
+        grant = await hub.visited(code)
+        hub.pairing.told(key, 0)
+        return code, grant
+
+    code, grant = asyncio.run(scenario())
+    said = [record.message for record in caplog.records if record.name == "appliance.pairing"]
+    assert said == [
+        "pairing is open for 5 minutes",
+        "pairing: attic came from 192.168.1.9",
+        "pairing: attic from 192.168.1.9 had a wrong code",
+        "pairing: attic came from 192.168.1.9",
+        "pairing: attic from 192.168.1.9 had the code",
+        "pairing: attic may publish home/attic/temperature, home/attic/humidity and home/devices/attic/#",
+    ]
+    for secret in (code, typed(code), grant.secret):
+        assert secret not in caplog.text
+
+
 def test_a_file_that_cannot_be_written_grants_nothing(hub):
     async def scenario():
         key, code = await hub.opened()
         hub.managed.write_text("{")
         why = await turned(hub.visited(code))
         assert why.status == 503
-        assert "could not be written" in hub.pairing.told(key, 0)["notes"][-1]
+        assert "could not be made" in hub.pairing.told(key, 0)["notes"][-1]
         assert hub.pairing.is_open()
 
     asyncio.run(scenario())
     assert hub.reloads == 0
+
+
+def test_a_fault_of_ours_ends_the_run_and_not_the_window(hub):
+    async def broken():
+        raise RuntimeError("a bug")
+
+    async def scenario():
+        key, code = await hub.opened()
+        working, hub.pairing._reload = hub.pairing._reload, broken
+        with pytest.raises(RuntimeError, match="a bug"):
+            await hub.visited(code)
+        assert "could not be made" in hub.pairing.told(key, 0)["notes"][-1]
+        hub.pairing._reload = working
+        await hub.visited(code)
+        assert hub.pairing.told(key, 0)["state"] == "paired"
+
+    asyncio.run(scenario())
 
 
 def test_one_window_at_a_time(hub):

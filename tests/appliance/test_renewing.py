@@ -58,8 +58,6 @@ def house(tmp_path):
 
 
 def test_once_a_day_and_a_new_one_is_taken_up(house, caplog):
-    caplog.set_level("INFO")
-
     async def scenario():
         async with house.renewing(RENEW, day_s=0.05):
             await until(lambda: house.reloads)

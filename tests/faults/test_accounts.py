@@ -34,6 +34,7 @@ from appliance.auth.hashes import cost
 from appliance.auth.managed import Account, serialize
 from appliance.auth.passwords import hashed
 from appliance.auth.turns import FREE, WAITING
+from appliance.devices import Device, Measurement, encode_about
 from appliance.exits import Exit
 from appliance.mqtt.types import ReasonCode
 from appliance.settings import Accounts
@@ -302,7 +303,7 @@ def test_h64_a_denied_message_is_answered_and_goes_nowhere(service):  # [MQTT-3.
     service.links[-1].silent()  # nothing was retained
 
 
-def test_h49_a_will_where_its_user_may_not_publish(service):
+def test_f49_a_will_where_its_user_may_not_publish(service):
     link = service.link()
     link.send(
         connect("esp", username="esp-kitchen", password=password("esp-kitchen"), will=("home/attic/x", b"gone", 0, 0))
@@ -395,6 +396,19 @@ def test_h64_each_role_publishes_its_own_and_nothing_else(home, who, allowed):
         if topic in allowed:
             assert reader.packet() == publish(topic, who.encode())
     reader.silent()
+
+
+def test_h64_what_a_device_says_of_itself_grants_nothing(home):
+    reader, link = login(home, "boss"), login(home, "attic-pi")
+    reader.ask(subscribe("home/hall/#"), b"\x90\x03\x00\x01\x00")
+    about = Device(agent="attic-pi", site="home", sensors=(Measurement(kind="lamp", topic="home/hall/lamp"),))
+    link.send(publish(OWN.format("attic-pi"), encode_about(about), 1, 1, retain=True))
+    assert link.packet() == puback(1)
+    link.send(publish("home/hall/lamp", b"forged", 1, 2), subscribe("home/hall/lamp", "home/hall/lamp/set"))
+    assert link.packet() == puback(2)
+    assert link.packet() == b"\x90\x04\x00\x01\x80\x80"
+    reader.silent()
+    link.ask(publish(OWN.format("attic-pi"), b"", 1, 3, retain=True), puback(3))
 
 
 READS = [

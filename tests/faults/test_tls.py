@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -194,6 +196,30 @@ def test_o84_no_more_than_the_crowd_that_is_let_in_costs_descriptors(secure, doo
     assert secure.service.descriptors() - before <= 16 + 1
 
 
+@doors
+def test_o84_a_crowd_at_one_address_keeps_nobody_waiting_at_another(tmp_path, door):
+    authority = Authority(tmp_path / "authority")
+    ports = {"open": free_port(), "page": free_port()}
+    listeners = [LISTENER.format(port=ports[name], authority=authority) for name in ("open", "page")]
+    few = "tls_handshake_s = 60.0\nmax_handshakes = 16\nmax_handshakes_per_address = 4\n"
+    service = Service(tmp_path / "service", CONFIG + few + "".join(listeners) + 'serve = "web"\n')
+    with contextlib.ExitStack() as crowd:
+        crowd.callback(service.stop)
+        before = service.descriptors()
+        closed = 0
+        for number in range(40):
+            link = crowd.enter_context(
+                socket.create_connection(("127.0.0.1", ports[door]), 20, source_address=("127.0.0.2", 0))
+            )
+            if number >= 4:  # beyond its part: closed at once, which costs nothing that lasts
+                closed += link.recv(1) == b""
+        assert closed == 36
+        assert service.descriptors() - before <= 4
+        link = crowd.enter_context(socket.create_connection(("127.0.0.1", ports[door]), 20))
+        crowd.enter_context(authority.trust().wrap_socket(link, server_hostname="127.0.0.1"))
+        service.check_health()
+
+
 GARBAGE = [
     bytes(range(256)),
     b"\x00" * 1_000,
@@ -384,6 +410,21 @@ def test_o86_a_certificate_of_an_odd_name_does_not_even_come_in(named, names):
 def test_o86_whom_a_certificate_names_takes_nobodys_id(named):
     named.user("ann", client_id="theirs", clean=False)
     assert named.user("esp-kitchen", b"\x20\x02\x00\x02", client_id="theirs").socket.recv(1) == b""
+
+
+def test_o86_an_account_that_is_gone_turns_its_certificate_away(tmp_path):
+    named = Named(tmp_path)
+    try:
+        kitchen = named.user("esp-kitchen")
+        write_accounts(tmp_path / "service", rules="", users=("ann",))
+        os.kill(named.service.pid, signal.SIGHUP)
+        assert answer(kitchen) == b""
+        assert named.user("esp-kitchen", b"\x20\x02\x00\x04").socket.recv(1) == b""
+        named.user("ann").silent()
+    finally:
+        for link in named.links:
+            link.close()
+        named.service.stop()
 
 
 def test_o87_five_hundred_handshakes_while_messages_go_on(secure):

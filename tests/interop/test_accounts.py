@@ -8,7 +8,7 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 from accounts import CONFIG as ACCOUNTS
-from accounts import password, write_accounts
+from accounts import PASSWORDS, USERS, password, write_accounts
 from mosquitto_peer import end
 from paho.mqtt.enums import CallbackAPIVersion
 from processes import appliance
@@ -190,14 +190,42 @@ def test_our_own_commands(service, watcher, tmp_path):
 
 def test_a_password_changed_with_the_command_counts_after_a_restart(tmp_path):
     scratch = tmp_path / "own"
-    write_accounts(scratch, rules="", users=["ann"])
+    write_accounts(scratch, users=["ann"])
     changed = appliance(tmp_path, "passwd", scratch / "passwords", "ann", stdin="another\n")
     assert changed.returncode == 0
     assert "another" not in Path(scratch / "passwords").read_text()
-    service = Service(scratch, CONFIG + ACCOUNTS)
+    service = Service(scratch, CONFIG + PASSWORDS)
     try:
         assert mosquitto(PUB, service, "mqttv5", "ann", "-t", "x", "-m", "1", secret="another") == (0, "")
         code, _ = mosquitto(PUB, service, "mqttv5", "ann", "-t", "x", "-m", "1")
         assert code != 0
+    finally:
+        service.stop()
+
+
+@pytest.mark.skipif(shutil.which("mosquitto_passwd") is None, reason="no mosquitto_passwd here; apt install mosquitto")
+@pytest.mark.parametrize("scheme", ["sha512", "sha512-pbkdf2"])
+def test_who_moves_over_from_mosquitto_names_its_password_file(tmp_path, scheme):
+    scratch = tmp_path / "own"
+    write_accounts(scratch, users=[])
+    for number, user in enumerate(USERS):
+        make = [
+            "mosquitto_passwd",
+            "-H",
+            scheme,
+            *["-c"][number:],
+            "-b",
+            str(scratch / "passwords"),
+            user,
+            password(user),
+        ]
+        subprocess.run(make, check=True, capture_output=True)
+    service = Service(scratch, CONFIG + ACCOUNTS)
+    try:
+        for user in ("ann", "esp-kitchen"):
+            assert mosquitto(PUB, service, "mqttv5", user, "-t", "home/kitchen/x", "-m", "1", "-q", "1") == (0, "")
+            code, said = mosquitto(PUB, service, "mqttv5", user, "-t", "x", "-m", "1", secret="wrong")
+            assert code != 0
+            assert "bad user name or password" in said.lower()
     finally:
         service.stop()

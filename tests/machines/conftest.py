@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,26 +19,26 @@ collect_ignore_glob = [] if GIVEN else ["test_*.py"]
 
 @pytest.fixture(scope="session")
 def given():
-    """What was made before the run: suite, blank, installed, wheels."""
-    paths = {name: Path(GIVEN[name]) for name in ("blank", "installed", "wheels")}
+    """What was made before the run: suite, blank, installed, wheels, and Ansible's wheels."""
+    paths = {name: Path(GIVEN[name]) for name in ("blank", "installed", "wheels", "ansible")}
     return SimpleNamespace(suite=GIVEN["suite"], group=GIVEN["group"], **paths)
 
 
 class Machines:
-    """Makes machines, and ends them."""
+    """Makes machines, and ends them. No two of a run have the same address: others may still remember it."""
+
+    _numbers = count(2)
 
     def __init__(self, given):
         self._given = given
         self._ends = ExitStack()
-        self._names = {}
 
     def __call__(self, name, *, blank=False, lan=True, binds=None, boots=True):
         """A machine with the project installed, or a blank one; wheels lie in its /srv/wheels.
 
         With `lan` it has an address that the other machines and this computer reach. The name is its host name.
         """
-        number = 2 + len(self._names)
-        self._names[name] = number
+        number = next(self._numbers)
         layers = [self._given.blank] if blank else [self._given.installed, self._given.blank]
         binds = {"/srv/wheels": self._given.wheels, **(binds or {})}
         machine = Machine(name, layers, number=number if lan else None, group=self._given.group, binds=binds)
@@ -63,9 +64,9 @@ def install_units(machine):
     output("chroot", machine.root, "systemd-sysusers")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def machines(given):
-    """Makes machines that last for the whole run: `machines(name, blank=…, lan=…)`."""
+    """Makes machines that last for a module of tests: `machines(name, blank=…, lan=…)`."""
     made = Machines(given)
     yield made
     made.close()

@@ -63,7 +63,7 @@ class Machine:
 
     def open(self):
         """Put it together: its disk, and what keeps it on."""
-        self._group.mkdir()
+        self._group.mkdir(exist_ok=True)  # of an earlier machine of this name
         for part in ("upper", "work", "root"):
             (self._place / part).mkdir(parents=True)
         parts = f"upperdir={self._place}/upper,workdir={self._place}/work"
@@ -94,7 +94,9 @@ class Machine:
         wait_for(self._is_kept, f"somebody keeps {self.name}")
 
     def close(self):
-        """Pull its plug, and let go of everything."""
+        """Pull its plug, and let go of everything; may be called twice."""
+        if not self._place.exists():
+            return
         if self._is_kept():
             (self._place / "stop").touch()
             self.power_cut()

@@ -57,6 +57,18 @@ def child():
     ).stdout.strip()
 
 
+def dht_child():
+    """Start the program that holds a DHT sensor's pin; it answers in one line, here that something is not there."""
+    python = "/opt/home-sensor-appliance/current/bin/python"
+    with subprocess.Popen(
+        [python, "-c", "import sensors.hw.dht_child as it; print(it.__file__)"], stdout=subprocess.PIPE, text=True
+    ) as found:
+        program = found.stdout.read().strip()
+    words = [python, program, "DHT22", "4", "auto"]
+    done = subprocess.run(words, stdin=subprocess.PIPE, capture_output=True, text=True, check=False, timeout=20)
+    return json.loads(done.stdout.splitlines()[0])["error"]
+
+
 PROBES = {
     "write-etc": lambda: write("/etc/probe"),
     "write-opt": lambda: write("/opt/probe"),
@@ -95,6 +107,7 @@ PROBES = {
     "core": lambda: str(resource.getrlimit(resource.RLIMIT_CORE)[1]),
     "files": lambda: str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
     "child": child,
+    "dht-child": dht_child,
     "boot": lambda: os.environ.get("APPLIANCE_BOOT_ID", ""),
     "credential": lambda: open(os.environ["CREDENTIALS_DIRECTORY"] + "/sensors.password").read(),
     "password-file": lambda: open("/etc/appliance/sensors.password").read(),

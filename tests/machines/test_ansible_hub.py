@@ -27,6 +27,9 @@ def hub(machines, control):
     machine = machines("hub", blank=True)
     control.admit(machine)
     control.add("hubs", machine)
+    told = control.play("site.yml", "--check", "--diff")  # of a first run, too, it can be asked what it would do
+    assert "hub has no release yet" in told.said
+    assert machine.result("ls", HOME).returncode != 0
     first = control.play("site.yml")
     assert first.changed > 0
     return machine
@@ -154,7 +157,7 @@ def test_a_changed_setting_is_checked_and_restarts_the_hub(hub, control):
     assert hub.shown("appliance.service", "InvocationID") != started
 
 
-NO_APP = {"appliance/app.py": "raise RuntimeError('this part is missing')\n"}
+NO_CONFIG = {"appliance/config.py": "raise RuntimeError('this part is missing')\n"}
 NO_PAGE = {"appliance/page.py": "raise RuntimeError('this part is missing')\n"}
 NEW_FORM = {
     "appliance/store/database.py": "\nSTEP_NAMES.add('9999_more')\n",
@@ -184,7 +187,7 @@ def state(hub):
 
 def test_a_release_that_cannot_read_the_configuration_stops_nothing(hub, control, wheel):
     before, life = state(hub), hub.shown("appliance.service", "InvocationID")
-    played = control.play("site.yml", good=False, release_source=str(wheel("0.9.1", NO_APP)))
+    played = control.play("site.yml", good=False, release_source=str(wheel("0.9.1", NO_CONFIG)))
     assert played.code != 0
     assert "this part is missing" in played.said
     assert (state(hub), hub.shown("appliance.service", "InvocationID")) == (before, life)

@@ -180,6 +180,11 @@ def test_the_agent_reads_the_computer_and_what_its_groups_may(machine):
     }
 
 
+def test_the_agent_s_own_programs_run(machine):
+    """That of a DHT sensor, which says by its own way that there is no library here."""
+    assert within(machine, "sensors.service", "dht-child") == {"dht-child": "ModuleNotFoundError"}
+
+
 def test_the_agent_is_handed_a_password_that_it_could_not_read(machine):
     assert within(machine, "sensors.service", "credential") == {"credential": "\n"}
     machine.write("/etc/appliance/sensors.password", "secret\n", mode="600")

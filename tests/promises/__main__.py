@@ -8,7 +8,19 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
-from tests.promises import clock, conformance, corruption, crowd, disk, durable, flat, fuzz, revocation, takeover
+from tests.promises import (
+    clock,
+    conformance,
+    corruption,
+    crowd,
+    disk,
+    durable,
+    flat,
+    fuzz,
+    newborn,
+    revocation,
+    takeover,
+)
 from tests.promises.finding import Finding
 from tests.promises.target import Target, target
 
@@ -43,9 +55,10 @@ PROMISES: dict[str, tuple[str, Promise]] = {
     ),
     "P13": ("revocation", lambda _broker, o: revocation.run(o)),
     "P14": ("clocks", lambda _broker, o: clock.run(o)),
+    "P15": ("secure from the first moment", lambda _broker, o: newborn.run(o)),
     "P16": ("time to recover", lambda _broker, o: durable.start(o)),
 }
-THEIR_OWN = {"P1", "P2", "P3", "P4", "P5", "P6", "P7", "P13", "P14", "P16"}  # start services themselves
+THEIR_OWN = {"P1", "P2", "P3", "P4", "P5", "P6", "P7", "P13", "P14", "P15", "P16"}  # start services themselves
 
 SMALL = {
     "seconds": 1.0, "streams": 2_000, "links": 30, "idle": 100, "unread": 100, "half_open": 20, "shove": 8_000_000,

@@ -24,6 +24,7 @@ enabled = false
 
 [limits]
 max_connections_per_address = 1000
+max_handshakes_per_address = 1000
 """  # the other limits are those that everybody has; here all come from one address
 
 TLS_LISTENER = """

@@ -51,6 +51,37 @@ def test_the_first_place_that_answers_is_taken():
     assert b"sensors-home-house" in heard[0]
 
 
+def test_a_paired_agent_tries_first_where_its_hub_was():
+    def nobody_looks(_service, _site):
+        raise AssertionError
+
+    with server() as (port, _, thread):
+        attempt = ended(nobody_looks, anyone=True, known="127.0.0.1", port=port, name="hub.local")
+        assert (str(attempt.place), attempt.place.name, attempt.why) == (f"127.0.0.1:{port}", "hub.local", "")
+        thread.join(10)
+        let_go(attempt)
+
+
+def test_a_hub_that_has_moved_is_found_and_must_have_the_same_name():
+    with server() as (port, _, thread):
+        found = [Found("raspberrypi.local", port, ("127.0.0.1",))]
+        attempt = ended(lambda *_: found, anyone=True, known="127.0.0.1", port=free_port(), name="hub.local")
+        assert (attempt.place.port, attempt.place.name, attempt.why) == (port, "hub.local", "")
+        thread.join(10)
+        let_go(attempt)
+
+
+def test_a_hub_that_is_nowhere_is_told_with_the_cure():
+    def no_network(_service, _site):
+        raise DiscoveryError("no network")
+
+    for look in (no_network, lambda *_: []):
+        port = free_port()
+        attempt = ended(look, anyone=True, known="127.0.0.1", port=port, name="hub.local")
+        words = f"nothing listens on 127.0.0.1:{port}; is the hub running? If it moved, pair anew: `sensors pair`"
+        assert attempt.why == words
+
+
 def test_where_nobody_answers_it_says_why():
     port = free_port()
     attempt = ended(host="127.0.0.1", port=port)

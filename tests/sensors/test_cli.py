@@ -9,8 +9,9 @@ from processes import free_port
 
 from appliance import __version__
 from appliance.finding import note, wrong
-from sensors import cli, inspection
+from sensors import cli, credential, inspection
 from sensors.config import load_config
+from sensors.discovery import Found
 from sensors.doctor.examination import Examination
 from sensors.drivers.gpio_input import GpioInput
 from sensors.drivers.gpio_output import GpioOutput
@@ -439,3 +440,53 @@ heavy = {{"msgspec", "paho.mqtt", "sqlite3", "asyncio", "logging", "tomllib"}} &
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+
+
+def pair_by_hand(config, **fields):
+    """Write what pairing leaves behind."""
+    paths = load_config(config)
+    got = {"username": "house", "secret": "s", "address": "192.168.1.5", "port": 8883, "name": "hub.local", **fields}
+    credential.write(paths.credential_path, credential.Credential(**got, has_ca=False), paths.ca_path, "")
+
+
+def test_check_knows_of_pairing(sensors, config):
+    topics = ("home/kitchen/temperature", "home/kitchen/humidity", "home/kitchen/relay")
+    pair_by_hand(config, topics=topics)
+    code, out, _ = sensors("check", "--config", config)
+    assert (code, out.count("\n")) == (0, 1)
+    assert "for the hub hub.local with which it was paired (192.168.1.5:8883), outbox in" in out
+    pair_by_hand(config, topics=topics[:2])
+    _, out, _ = sensors("check", "--config", config)
+    assert out.endswith("the hub did not grant home/kitchen/relay; pair anew with `sensors pair`\n")
+    facts = json.loads(sensors("check", "--config", config, "--json")[1])
+    assert (facts["paired"], facts["ungranted"]) == (True, ["home/kitchen/relay"])
+
+
+def test_check_says_where_an_account_is_missing(sensors, config):
+    config.write_text('[broker]\nhost = "hub.local"\ntls = true\n')
+    assert sensors("check", "--config", config)[1].endswith("where it needs one, `sensors pair` gets it\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "words"),
+    [
+        (("hub/x",), cli.USAGE, "is no host"),
+        (("127.0.0.1:1",), cli.FAILED, "no hub answers at 127.0.0.1:1"),
+    ],
+)
+def test_pair_says_in_one_line_why_not(sensors, config, arguments, expected, words):
+    code, out, err = sensors("pair", *arguments, "--config", config)
+    assert (code, out, err.count("\n")) == (expected, "", 1)
+    assert words in err
+    code, out, err = sensors("pair", *arguments, "--config", config, "--json")
+    assert (code, err) == (expected, "")
+    assert words in json.loads(out)["problem"]
+    assert not load_config(config).credential_path.exists()
+
+
+def test_pair_takes_the_hub_that_mdns_finds(sensors, config, monkeypatch):
+    monkeypatch.setattr("sensors.discovery.look", lambda *_: [Found("hub.local", 8883, ("127.0.0.1",), "home")])
+    monkeypatch.setattr("appliance.pact.PORT", free_port())
+    code, out, err = sensors("pair", "--config", config)
+    assert (code, out.startswith("the hub is hub.local:")) == (cli.FAILED, True)
+    assert "no hub answers at hub.local:" in err

@@ -7,7 +7,9 @@ from msgspec.structs import replace
 
 from appliance.config import ConfigError, field_names
 from appliance.settings import described
+from sensors import credential
 from sensors.config import Keys, SensorKeys, config_of, load_config, usual_data_dir
+from sensors.credential import Credential
 from sensors.registry import KINDS, driver_class
 from sensors.topics import RESERVED_LEVELS, check_level
 from sensors.treatment import Treatment
@@ -459,3 +461,72 @@ def test_whatever_stands_in_a_sensor_is_taken_or_refused_in_one_line(kind, key):
         assert refused.cure, text
         assert refused.line, text
         assert "\n" not in str(refused)
+
+
+GOT = Credential(username="attic", secret="s", address="192.168.1.5", port=8884, name="hub.local", topics=("home/x",))
+
+
+@pytest.fixture
+def paired(load, tmp_path):
+    """Load a configuration of an agent that was paired."""
+
+    def paired(broker="", got=GOT):
+        text = f'agent = "attic"\ndata_dir = "{tmp_path}"\n[broker]\n{broker}\n'
+        before = load(text)
+        authority = Authority(tmp_path / "authority").ca.read_text() if got.has_ca else ""
+        credential.write(before.credential_path, got, before.ca_path, authority)
+        return load(text)
+
+    return paired
+
+
+def test_what_it_got_when_it_was_paired_is_used_where_nothing_else_is_said(paired, tmp_path):
+    config = paired()
+    end = config.endpoint
+    assert (end.username, end.password, end.usual_port) == ("attic", "s", 8884)
+    assert (str(end.given), end.given.name, end.is_looked_for) == ("192.168.1.5:8884", "hub.local", True)
+    assert end.trust == Trust(ca_file=str(tmp_path / "home-attic.ca.pem"), is_paired=True)
+    assert str(end) == "the hub hub.local with which it was paired (192.168.1.5:8884)"
+    assert paired("keep_alive_s = 60").endpoint.username == "attic"
+
+
+def test_a_host_that_is_set_must_be_the_same_hub(paired):
+    end = paired('host = "10.0.0.1"\nport = 9883').endpoint
+    assert (str(end.given), end.given.name, end.is_looked_for) == ("10.0.0.1:9883", "hub.local", False)
+    assert end.password == "s"
+
+
+@pytest.mark.parametrize("broker", ['username = "other"', "tls = false", 'host = "h"\ntls = false'])
+def test_what_is_set_by_hand_counts_instead(paired, broker):
+    config = paired(broker)
+    assert (config.credential, config.endpoint.password, config.endpoint.name) == (None, None, "")
+
+
+def test_a_secret_is_sent_to_nobody_without_tls(paired):
+    """Whatever else is set, who uses the credential has TLS with its authority, or the system's."""
+    for broker in ("", "port = 1883", 'host = "10.0.0.1"', 'host = "h"\nport = 1883', "tls = true\nhost = 'h'"):
+        end = paired(broker).endpoint
+        assert (end.password, end.trust is not None) == ("s", True)
+    assert paired(got=replace(GOT, has_ca=False)).endpoint.trust == Trust(is_paired=True)
+
+
+def test_a_credential_that_cannot_be_used_is_told(paired, load, tmp_path):
+    config = paired()
+    text = f'agent = "attic"\ndata_dir = "{tmp_path}"\n'
+    config.ca_path.write_text("no certificate")
+    with pytest.raises(ConfigError, match="pair anew with `sensors pair`"):
+        load(text)
+    config.ca_path.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(text)
+    config.credential_path.write_text("s")
+    with pytest.raises(ConfigError, match="holds no credential; pair anew") as why:
+        load(text)
+    assert why.value.path == config.credential_path
+
+
+def test_topics_that_were_not_granted_are_known(paired, load, tmp_path):
+    assert paired().ungranted == ()
+    text = f'agent = "attic"\ndata_dir = "{tmp_path}"\n{FLOW}'
+    assert load(text).ungranted == ("home/cellar/temperature",)
+    assert load(text.replace("attic", "other")).ungranted == ()

@@ -10,6 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from authority import Authority
 
+import sensors.trust
+from appliance.clock import SYNCED, UNSYNCED
+from appliance.identity.names import names_of
+from appliance.identity.setting_up import Clock, files_in, set_up
 from sensors.trust import Trust, TrustError
 
 
@@ -100,15 +104,63 @@ def test_another_authority_is_not_trusted(ours, theirs):
         assert "that this system knows; name its authority's file with broker.ca_file" in shaken(Trust(), port)
 
 
-@pytest.mark.parametrize(
+def test_a_paired_agent_is_told_to_pair_anew(ours, theirs):
+    """Whoever has the hub's address, or the hub itself after it was set up anew: the agent says nothing to it."""
+    told = "is not that of the hub with which this agent was paired; pair anew with `sensors pair`"
+    for whose, name in ((theirs, "127.0.0.1"), (ours, "other.local")):
+        with served((whose.certificate, whose.key)) as port:
+            assert told in shaken(trust(ours, is_paired=True), port, name)
+    with served((theirs.certificate, theirs.key)) as port:
+        assert told in shaken(Trust(is_paired=True), port)
+    with served((ours.certificate, ours.key)) as port:
+        assert shaken(trust(ours, is_paired=True), port, "localhost") == "TLSv1.3"
+
+
+OTHER_TIMES = pytest.mark.parametrize(
     ("from_days", "to_days", "part"),
     [(-9, -2, "has expired; renew it on the broker"), (2, 9, "is not valid yet by this computer's clock")],
 )
-def test_a_certificate_of_another_time(ours, from_days, to_days, part):
+
+
+def another_time(ours, from_days, to_days):
     at = datetime.now(UTC)
     times = {"not_before": at + timedelta(days=from_days), "not_after": at + timedelta(days=to_days)}
-    with served(ours.issue(f"another-time{to_days}", "127.0.0.1", **times)) as port:
+    return ours.issue(f"another-time{to_days}", "127.0.0.1", **times)
+
+
+@OTHER_TIMES
+def test_a_certificate_of_another_time(ours, monkeypatch, from_days, to_days, part):
+    monkeypatch.setattr(sensors.trust, "clock_quality", lambda: SYNCED)
+    with served(another_time(ours, from_days, to_days)) as port:
         assert part in shaken(trust(ours), port)
+
+
+@OTHER_TIMES
+def test_a_clock_that_nobody_keeps_right_judges_no_certificate_of_the_homes_own(
+    ours, theirs, monkeypatch, from_days, to_days, part
+):
+    monkeypatch.setattr(sensors.trust, "clock_quality", lambda: UNSYNCED)
+    with served(another_time(ours, from_days, to_days)) as port:
+        assert shaken(trust(ours), port) == "TLSv1.3"
+    with served(another_time(ours, from_days, to_days)) as port:
+        assert "for another name than hub.local" in shaken(trust(ours), port, "hub.local")
+    with served(another_time(theirs, from_days, to_days)) as port:
+        assert "is not from the authorities" in shaken(trust(ours), port)
+    monkeypatch.setenv("SSL_CERT_FILE", str(ours.ca))  # the system's own authorities are judged by any clock
+    with served(another_time(ours, from_days, to_days)) as port:
+        assert part in shaken(Trust(), port)
+
+
+@pytest.mark.parametrize("at", ["1970-01-01 00:00:05", "2025-03-01 00:00:00", "2026-11-26 00:00:00"])
+def test_the_hubs_own_certificate_is_good_to_every_clock_that_is_not_set(tmp_path, monkeypatch, at):
+    """The hub may have made it before its own clock was set, or after; the agent wakes when it does."""
+    monkeypatch.setattr(sensors.trust, "clock_quality", lambda: UNSYNCED)
+    for is_set in (False, True):
+        files = files_in(tmp_path / str(is_set))
+        clock = Clock(datetime.fromisoformat(f"{at}+00:00"), is_set=is_set)
+        set_up(files, names=names_of("hub", []), managed_file=None, admin="admin", machine="a", clock=clock)
+        with served((files.certificate, files.key)) as port:
+            assert shaken(Trust(ca_file=str(files.ca)), port, "hub.local") == "TLSv1.3"
 
 
 def test_a_certificate_for_another_name(ours):

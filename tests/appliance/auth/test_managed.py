@@ -93,7 +93,7 @@ def test_a_file_cut_anywhere_is_refused(size):
         ({"subscribe": ("a/%ux",)}, "subscribe: %u and %c stand for a whole level"),
         ({}, ""),
         ({"role": "integration", "agent": ""}, ""),
-        ({"subscribe": ("$SYS/#",)}, ""),
+        ({"subscribe": ("$SYS/#",)}, "subscribe: only an admin reads $ topics"),
     ],
 )
 def test_accounts_that_cannot_be(change, problem):

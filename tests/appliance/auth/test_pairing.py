@@ -266,7 +266,7 @@ def test_a_window_that_failed_to_write_says_so(window):
     caller.prove()
     meeting, _ = window.ask(caller.sealed(), 1.0)
     window.failed(meeting)
-    assert "could not be written" in window.notes[-1]
+    assert "could not be made" in window.notes[-1]
     Caller(window, window.code).hello()
 
 

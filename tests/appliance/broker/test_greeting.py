@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from appliance.auth.acl import NO_RIGHTS
 from appliance.broker.greeting import (
     connack,
     goodbye,
@@ -67,6 +68,15 @@ def test_who_names_its_site_is_told_ours():
     assert told(ASKS) == (("site", "home"),)
     assert told(Properties()) == told(Properties(user_property=(("agent", "house"),))) == ()
     assert told(Properties(), V311) == ()
+
+
+@pytest.mark.parametrize(("site", "hint"), [("home", ""), ("cabin", ": this is the hub of site home, not cabin")])
+def test_whose_will_goes_to_another_site_hears_of_ours(site, hint):
+    asks = Properties(user_property=(("site", site),))
+    connect = Connect("a", version=V5, will=Will(f"{site}/devices/a/availability"), properties=asks)
+    reason, why = not_entitled(connect, None, NO_RIGHTS, accounts=True, site="home")
+    assert reason is ReasonCode.NOT_AUTHORIZED
+    assert why == f"a will to {site}/devices/a/availability, where this user may not publish{hint}"
 
 
 def test_the_site_is_left_out_where_the_client_takes_no_more():  # [MQTT-3.2.2-20]

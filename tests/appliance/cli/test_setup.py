@@ -141,6 +141,16 @@ def test_a_configuration_that_is_wrong(tmp_path, text, said):
     assert caught.value.exit_code == Exit.CONFIG
 
 
+def test_a_certificate_in_another_data_directory_is_no_riddle(config, monkeypatch, tmp_path):
+    monkeypatch.setattr(setup, "SYSTEM_DATA_DIR", tmp_path / "system")
+    config.write_text(CONFIG.format(more="").replace("data/tls", "system/tls"))
+    with pytest.raises(
+        CommandError, match=rf"it would not be made: .*/data; set data_dir = .{tmp_path}/system"
+    ) as caught:
+        setup_with(config)
+    assert caught.value.exit_code == Exit.CONFIG
+
+
 def refuse(*_arguments, **_options):
     raise OSError(errno.ENOSPC, "No space left on device")
 

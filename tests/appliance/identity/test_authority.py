@@ -26,7 +26,7 @@ def test_it_lasts_from_the_beginning_of_clocks_for_twenty_years(paths):
     assert LIFE.days == 20 * 365.25
     assert isinstance(made.key, ec.EllipticCurvePrivateKey)
     assert made.key.curve.name == "secp256r1"
-    assert [path.stat().st_mode & 0o777 for path in paths] == [0o644, 0o600]
+    assert [path.stat().st_mode & 0o777 for path in paths] == [0o600, 0o600]
     constraints = made.certificate.extensions.get_extension_for_class(x509.BasicConstraints)
     assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 0)
     found = load(*paths)

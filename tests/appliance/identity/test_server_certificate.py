@@ -42,7 +42,7 @@ def test_the_first_one(server):
     assert server.due() == "there is no key for it yet"
     assert server.make() == NOW + AHEAD
     assert server.due() == ""
-    assert [path.stat().st_mode & 0o777 for path in server.files] == [0o644, 0o600]
+    assert [path.stat().st_mode & 0o777 for path in server.files] == [0o600, 0o600]
 
 
 def test_browsers_take_it_and_so_do_clocks_that_are_late(server):

@@ -15,6 +15,7 @@ from appliance.broker.message import Message
 from appliance.broker.records import Left
 from appliance.store.database import StoreError
 from appliance.store.group import Group
+from appliance.store.pulse import STUCK_S
 from appliance.store.room import MB, RESERVE, Room
 from appliance.store.wear import Wear
 from appliance.store.writer import MERGED_BYTES, TRIMS, Loaded, Writer
@@ -492,6 +493,23 @@ def test_a_disk_that_does_not_answer_stops_nobody_else(writer, disk, loop):
     assert loop.told == []
     disk.gate.set()
     until(lambda: loop.told and loop.told[-1] == 1_000, "the commits")
+
+
+def test_what_the_watchdog_asks_for_is_that_a_write_ends_some_time(make_writer, disk, loop):
+    """A flush of 5 s is a slow card; a minute is a thread that hangs, for the state of this one is no disk's."""
+    now = [1_000.0]
+    writer = make_writer(clock=lambda: now[0])
+    writer.start(0.0)
+    disk.gate.clear()
+    writer.submit(group(41, b"a"))
+    until(lambda: writer.pulse._begun is not None, "the write is under way")
+    now[0] += 5.0
+    assert not writer.pulse.is_stuck()
+    now[0] += STUCK_S
+    assert writer.pulse.is_stuck()
+    disk.gate.set()
+    until(lambda: loop.told == [41], "it is durable")
+    until(lambda: not writer.pulse.is_stuck(), "the thread gets on")
 
 
 def test_no_thread_is_left(make_writer):
