@@ -116,7 +116,7 @@ def test_the_first_release_is_started(computer):
 
 def test_a_second_time_changes_nothing(computer):
     computer.activate("1")
-    assert json.loads(computer.activate("1", "--check").stdout) == {"changed": False}
+    assert json.loads(computer.activate("1", "--check").stdout) == {"due": False}
     assert json.loads(computer.activate("1").stdout) == {"changed": False}
     assert len(computer.told("restart")) == 1
 
@@ -127,7 +127,7 @@ def test_a_changed_file_restarts_its_service_alone(computer):
     computer.service("agent", files=[str(other)])
     computer.activate("1")
     computer.config.write_text("a = 2\n")
-    assert json.loads(computer.activate("1", "--check").stdout) == {"changed": True}
+    assert json.loads(computer.activate("1", "--check").stdout) == {"due": True}
     assert computer.activate("1").returncode == 0
     assert computer.told("restart")[2:] == ["restart --no-block hub.service"]
 
@@ -163,7 +163,7 @@ def test_a_release_that_is_not_well_is_taken_back(computer, how):
     assert done.stdout.splitlines()[-1] == "Rolled back to 1, which runs."
     assert computer.current() == "1"
     assert len(computer.told("restart")) == 3
-    assert json.loads(computer.activate("1", "--check").stdout) == {"changed": False}
+    assert json.loads(computer.activate("1", "--check").stdout) == {"due": False}
 
 
 def test_a_configuration_that_the_new_release_refuses_stops_nothing_and_is_put_back(computer):
@@ -308,7 +308,7 @@ def test_a_release_that_is_not_whole_is_refused(computer):
 def test_a_service_that_is_down_is_started(computer):
     computer.activate("1")
     (computer.config.parent / "hub.service").write_text("off")
-    assert json.loads(computer.activate("1", "--check").stdout) == {"changed": True}
+    assert json.loads(computer.activate("1", "--check").stdout) == {"due": True}
     assert computer.activate("1").returncode == 0
     assert len(computer.told("restart")) == 2
 

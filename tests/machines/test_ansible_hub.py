@@ -27,6 +27,9 @@ def hub(machines, control):
     machine = machines("hub", blank=True)
     control.admit(machine)
     control.add("hubs", machine)
+    told = control.play("site.yml", "--check", "--diff")  # of a first run, too, it can be asked what it would do
+    assert "hub has no release yet" in told.said
+    assert machine.result("ls", HOME).returncode != 0
     first = control.play("site.yml")
     assert first.changed > 0
     return machine

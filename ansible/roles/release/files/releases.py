@@ -442,7 +442,7 @@ def main(words: Sequence[str] | None = None) -> int:
             elif arguments.command == "resume":
                 releases.resume()
             elif arguments.check:
-                answer = {"changed": releases.is_due(arguments.release)}
+                answer = {"due": releases.is_due(arguments.release)}
             else:
                 answer = {"changed": releases.activate(arguments.release, arguments.keep)}
     except Failed as error:
