@@ -1,8 +1,13 @@
-"""A card for a new agent: cloud-init reads the file at the first boot, and nobody does anything more."""
+"""A card for a new agent: cloud-init reads the file at the first boot, and nobody does anything more.
+
+`python -m tests.machines ansible_card -m soak`.
+"""
 
 import pytest
 from machines.machine import wait_for
 from machines.playbooks import Control
+
+pytestmark = pytest.mark.soak
 
 SECRET = "/etc/appliance/sensors.password"
 ACCOUNTS = "/var/lib/appliance/accounts.json"
@@ -70,7 +75,7 @@ def test_the_agent_comes_by_itself(hub, blank, card):
     blank.write(f"{SEED}/user-data", card.read_text(), mode="600")
     blank.write(f"{SEED}/meta-data", "instance-id: card\n")
     blank.run("cloud-init", "clean")
-    blank.reboot()
+    blank.result("systemctl", "reboot")  # its boot is over only when the agent is made
     wait_for(
         lambda: hub.result("appliance", "history", "home/attic/temperature", "--json").stdout.count("value"),
         "a reading of the new agent is in the hub's history",
