@@ -45,10 +45,12 @@ def outside(suite, words):
     blank = root.blank(suite)
     house = wheels.house(root.PYTHONS[suite])
     layer = root.installed(suite, blank, house)
+    ansible = wheels.fetched(root.PYTHONS[suite], ("ansible-core",))
     tidy()
     print(f"root, wheels and installation are there after {time.monotonic() - began:.0f} s", flush=True)
     group = f"appliance-machines-{os.getpid()}"
-    given = {"suite": suite, "blank": str(blank), "installed": str(layer), "wheels": str(house), "group": group}
+    given = {"suite": suite, "blank": str(blank), "installed": str(layer), "wheels": str(house)}
+    given |= {"ansible": str(ansible), "group": group}
     environment = {**os.environ, GIVEN: json.dumps(given)}
     command = [*premises.ENTER, sys.executable, "-m", "tests.machines", "--within", *words]
     try:

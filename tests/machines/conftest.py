@@ -19,8 +19,8 @@ collect_ignore_glob = [] if GIVEN else ["test_*.py"]
 
 @pytest.fixture(scope="session")
 def given():
-    """What was made before the run: suite, blank, installed, wheels."""
-    paths = {name: Path(GIVEN[name]) for name in ("blank", "installed", "wheels")}
+    """What was made before the run: suite, blank, installed, wheels, and Ansible's wheels."""
+    paths = {name: Path(GIVEN[name]) for name in ("blank", "installed", "wheels", "ansible")}
     return SimpleNamespace(suite=GIVEN["suite"], group=GIVEN["group"], **paths)
 
 

@@ -1,9 +1,6 @@
 """A card for a new agent: cloud-init reads the file at the first boot, and nobody does anything more."""
 
-import sys
-
 import pytest
-from machines.cache import made, output
 from machines.machine import wait_for
 from machines.playbooks import Control
 
@@ -29,16 +26,9 @@ def hub(machines, control):
 
 
 @pytest.fixture(scope="module")
-def ansible():
-    """Wheels of Ansible, which a computer with internet has from its distribution."""
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    return made("ansible", "ansible-core", lambda place: output(*pip, "download", "-q", "-d", place, "ansible-core"))
-
-
-@pytest.fixture(scope="module")
-def blank(machines, ansible):
-    """A computer with cloud-init and no settings, as of a fresh card."""
-    machine = machines("attic", blank=True, binds={"/srv/ansible": ansible})
+def blank(machines, given):
+    """A computer with cloud-init and no settings, as of a fresh card, and Ansible, which the distribution has."""
+    machine = machines("attic", blank=True, binds={"/srv/ansible": given.ansible})
     machine.run("apt-get", "-q", "-y", "--no-download", "install", "cloud-init", timeout=120)
     machine.sh(
         "python3 -m venv /opt/ansible\n"

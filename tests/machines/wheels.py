@@ -40,6 +40,12 @@ def dependencies(python, extras=()):
         *(one for extra in extras for one in described["optional-dependencies"][extra]),
     ]
 
+    return fetched(python, wanted)
+
+
+def fetched(python, wanted):
+    """Fetch requirements and what they depend on, for that version of Python; gives the folder."""
+
     def make(place):
         output(
             *(*PIP, "download", "-q", "-d", place, "--only-binary=:all:", "--python-version", python),
