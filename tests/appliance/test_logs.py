@@ -1,8 +1,6 @@
 """The journal gets priority and fields, a terminal plain lines; what the code says an entry is about is a field."""
 
 import ast
-import importlib.util
-import json
 import logging
 import os
 import subprocess
@@ -146,51 +144,6 @@ def test_the_stream_of_the_journal_is_known_by_its_file(tmp_path, monkeypatch):
         assert logs.is_the_journals(stream.fileno())
         assert not logs.is_the_journals(other.fileno())
     assert not logs.is_the_journals(999)
-
-
-RECEIVER = """
-import json, os, socket, subprocess, sys
-os.makedirs("/run/systemd/journal")
-with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
-    journald.bind("/run/systemd/journal/socket")
-    subprocess.run([sys.executable, "-c", sys.argv[1]], check=True, stderr=subprocess.PIPE)
-    journald.setblocking(False)
-    entries = []
-    while True:
-        try:
-            entries.append(journald.recv(65_536).decode("utf-8", "replace"))
-        except BlockingIOError:
-            break
-print(json.dumps(entries))
-"""
-
-
-# The folder of our units has the same name, and passes for a package without modules.
-@pytest.mark.skipif(
-    importlib.util.find_spec("systemd") is None or importlib.util.find_spec("systemd.journal") is None,
-    reason="needs systemd-python",
-)
-def test_systemd_s_own_library_sends_it_to_the_journal_s_socket():
-    """Its path is fixed, so the socket stands in a mount namespace of its own."""
-    program = PROGRAM.format(journal=True, library=True)
-    script = 'mount -t tmpfs tmpfs /run && exec "$@"'
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
-    try:
-        done = subprocess.run(
-            [*command, sys.executable, "-c", RECEIVER, program], cwd=ROOT, capture_output=True, check=False
-        )
-    except FileNotFoundError:
-        pytest.skip("needs unshare")
-    if b"unshare" in done.stderr or b"mount:" in done.stderr:
-        pytest.skip("namespaces are not to be had here")
-    assert done.returncode == 0, done.stderr
-    closed, fault = json.loads(done.stdout)
-    lines = closed.splitlines()
-    for line in ("MESSAGE=esp (192.0.2.7:1): closed, bye", "PRIORITY=6", "MQTT_CLIENT_ID=esp", "PEER=192.0.2.7:1"):
-        assert line in lines
-    assert "SYSLOG_IDENTIFIER=appliance" in lines
-    assert "PRIORITY=3" in fault.splitlines()
-    assert "ZeroDivisionError: division by zero" in fault
 
 
 LOGGING = {f"{log}.{level}" for log in ("log", "LOG") for level in ("debug", "info", "warning", "error", "exception")}
