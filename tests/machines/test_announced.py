@@ -23,11 +23,6 @@ address = "0.0.0.0"
 certificate = "/var/lib/appliance/tls/server.pem"
 key = "/var/lib/appliance/tls/server.key"
 """
-VERBOSE = """
-[Service]
-ExecStart=
-ExecStart=/opt/home-sensor-appliance/current/bin/appliance run --config /etc/appliance/appliance.toml --verbose
-"""
 AGENT = """
 site = "{site}"
 agent = "attic"
@@ -53,7 +48,6 @@ with socket.create_connection((sys.argv[1], 8883), 10) as plain:
 def begin(machine):
     """Make a hub of it, as our roles do."""
     machine.write("/etc/appliance/appliance.toml", HUB)
-    machine.write("/etc/systemd/system/appliance.service.d/verbose.conf", VERBOSE)
     machine.run("install", "-d", "-o", "appliance", "-g", "appliance", "-m", "700", "/var/lib/appliance")
     machine.run("runuser", "-u", "appliance", "--", "appliance", "setup", "--data", "/var/lib/appliance")
     machine.systemctl("daemon-reload")
