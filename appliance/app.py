@@ -23,7 +23,6 @@ from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag, uninspected
 from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
 from appliance.config import ConfigError, SettingError
-from appliance.contexts import context_of
 from appliance.data_dir import held
 from appliance.devices import AVAILABILITY, ONLINE, device_topic
 from appliance.exits import CommandError, Exit
@@ -40,7 +39,8 @@ from appliance.ports import explained, explained_listener, look_whether_free
 from appliance.reloading import Reloading, reload_when
 from appliance.settings import Settings
 from appliance.store.database import StoreError
-from appliance.vigil import Vigil
+from appliance.tls_context import context_of
+from appliance.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from appliance.devices import Device
@@ -392,21 +392,21 @@ async def run(
     `renew` is the command that renews the server's certificate when it is due.
     """
     share_arenas()
-    vigil = Vigil()
+    watchdog = Watchdog()
     asked = asyncio.Event()  # to read again
-    stopped = asyncio.ensure_future(vigil.until_signal(asked.set))  # from the first moment, a signal stops it in order
-    await asyncio.sleep(0)  # that moment is now
+    stopped = asyncio.ensure_future(watchdog.until_signal(asked.set))
+    await asyncio.sleep(0)  # from the first moment, which is now, a signal stops it in order
     try:
         async with serving(settings, data_dir) as service, renewed(service, renew):
             give_back()
             started(service)
-            vigil.watch(service)
+            watchdog.watch(service)
             reloads = asyncio.ensure_future(reload_when(asked, service.reload))
             try:
                 await stopped
             finally:
                 reloads.cancel()
-            vigil.end()
+            watchdog.end()
     finally:
         stopped.cancel()
 

@@ -15,7 +15,7 @@ from appliance.app import Service, serving
 from appliance.data_dir import unusable
 from appliance.exits import CommandError, Exit
 from appliance.settings import Mqtt, Settings, Web
-from appliance.vigil import Vigil
+from appliance.watchdog import Watchdog
 
 AGENT_FILE = "sensors.toml"
 RESTART_S = 5.0
@@ -132,7 +132,7 @@ async def demo(data_dir: Path, *, mqtt_port: int, http_port: int, argv0: str, sa
             f"data directory {data_dir} has a name that is not UTF-8; choose another with --data", Exit.DATA
         ) from None
     settings = Settings(mqtt=Mqtt(port=mqtt_port), web=Web(port=http_port))
-    stopped = asyncio.ensure_future(Vigil().until_signal())
+    stopped = asyncio.ensure_future(Watchdog().until_signal())
     try:
         async with serving(settings, data_dir) as service, asyncio.TaskGroup() as tasks:
             config = data_dir / AGENT_FILE

@@ -231,7 +231,7 @@ class Keeping:
 
     def gets_on(self) -> bool:
         """Whether the thread that writes gets on, or cannot help it; False where a new start is the cure."""
-        return not self._writer.pulse.is_stuck()
+        return not self._writer.stall.is_stuck()
 
     def trouble(self) -> str | None:
         """Say in one line what is wrong and what to do; None when all is well."""

@@ -13,11 +13,11 @@ from typing import Final
 
 from appliance import certified
 from appliance.auth.managed import Account, BadManagedFile, edit
-from appliance.auth.pairing import Meeting, State, Window, owned_problem, topics_problem
+from appliance.auth.pairing_window import Meeting, State, Window, owned_problem, topics_problem
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
-from appliance.pact import PORT, Grant, PactError, Refusal, Request, Turned, best_name, shown
+from appliance.pake import PORT, Grant, PakeError, Refusal, Request, Turned, best_name, shown
 from appliance.settings import Listener, Settings
 
 LOG = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class Pairing:
         meeting = window.hello(body, peer, self._clock())
         try:
             return await asyncio.to_thread(meeting.answer)
-        except PactError as error:
+        except PakeError as error:
             raise Turned(HTTPStatus.BAD_REQUEST, f"this {error}") from None
         finally:
             window.answered(meeting)

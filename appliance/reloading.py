@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from appliance.accounts import Accounts, Change, Files, read_again
 from appliance.config import ConfigError
-from appliance.contexts import context_of
 from appliance.net.hub import Hub
 from appliance.settings import Settings
+from appliance.tls_context import context_of
 
 LOG = logging.getLogger(__name__)
 LOG.setLevel(logging.INFO)  # who asks for it wants to see that it was done

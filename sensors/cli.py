@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from appliance.finding import Finding
     from sensors.config import SensorsConfig
     from sensors.credential import Credential
-    from sensors.introduction import Hub
+    from sensors.pairing_client import Hub
 
 DEFAULT_CONFIG = Path("/etc/appliance/sensors.toml")
 
@@ -256,8 +256,8 @@ def _check(arguments: argparse.Namespace) -> int:
 def _pair(arguments: argparse.Namespace) -> int:
     from sensors.credential import CredentialError  # noqa: PLC0415
     from sensors.discovery import look  # noqa: PLC0415
-    from sensors.introduction import UsageError, found_hub, hub_of, is_there  # noqa: PLC0415
     from sensors.pairing import PairingError  # noqa: PLC0415
+    from sensors.pairing_client import UsageError, found_hub, hub_of, is_there  # noqa: PLC0415
 
     config = _load(arguments)
     remark = say if not arguments.json else lambda _: None
@@ -291,8 +291,8 @@ def _pair(arguments: argparse.Namespace) -> int:
 
 def _introduced(config: "SensorsConfig", hub: "Hub") -> "Credential":
     """Ask for the code until it is right, where there is somebody to ask."""
-    from sensors.introduction import WrongCode, introduce  # noqa: PLC0415
     from sensors.pairing import PairingError, typed  # noqa: PLC0415
+    from sensors.pairing_client import WrongCode, introduce  # noqa: PLC0415
 
     while True:
         if sys.stdin.isatty():

@@ -6,8 +6,8 @@ no other begins by itself: whoever stands between has one guess each time.
 
 from typing import Any
 
-from appliance import pact
-from appliance.pact import Grant, Half, Hello, Keys, PactError, Proof, Refusal, Request, Sealed, Welcome
+from appliance import pake
+from appliance.pake import Grant, Half, Hello, Keys, PakeError, Proof, Refusal, Request, Sealed, Welcome
 
 
 class PairingError(Exception):
@@ -20,7 +20,7 @@ class WrongHub(PairingError):
 
 def typed(text: str) -> str:
     """Read a code as people type it; ValueError, in one line, where it cannot be one."""
-    return pact.typed(text)
+    return pake.typed(text)
 
 
 class Visit:
@@ -38,42 +38,42 @@ class Visit:
 
     def hello(self) -> bytes:
         """Say who comes."""
-        self._hello = pact.encoded(
-            Hello(version=pact.VERSION, site=self._site, agent=self._agent, element=self._half.element)
+        self._hello = pake.encoded(
+            Hello(version=pake.VERSION, site=self._site, agent=self._agent, element=self._half.element)
         )
         return self._hello
 
     def proof(self, answer: bytes) -> bytes:
         """Hear who is there, and show that we have the code. PairingError."""
         welcome: Welcome = _read(answer, Welcome)
-        if welcome.version != pact.VERSION:
+        if welcome.version != pake.VERSION:
             raise PairingError(
-                f"the hub pairs by version {welcome.version}, this agent by {pact.VERSION}; update the older of the two"
+                f"the hub pairs by version {welcome.version}, this agent by {pake.VERSION}; update the older of the two"
             )
         try:
             self._keys = self._half.keys(welcome.element, self._hello, answer)
-        except PactError as error:
+        except PakeError as error:
             raise PairingError(f"what the hub sent {error}; is it an appliance?") from None
         self.hub = welcome.hub
         self._exchange = welcome.exchange
-        return pact.encoded(Proof(exchange=self._exchange, proof=self._keys.of_agent))
+        return pake.encoded(Proof(exchange=self._exchange, proof=self._keys.of_agent))
 
     def ask(self, answer: bytes) -> bytes:
         """Judge whether the hub has the code; if so, say what we want. PairingError."""
         proof: Proof = _read(answer, Proof)
         keys = self._known()
-        if not pact.is_same(proof.proof, keys.of_hub):
+        if not pake.is_same(proof.proof, keys.of_hub):
             raise WrongHub(
                 "what answers does not know the code, and nothing was told to it: is that the hub, and its newest code?"
             )
-        return pact.encoded(Sealed(exchange=self._exchange, sealed=keys.seal("hub", self._request)))
+        return pake.encoded(Sealed(exchange=self._exchange, sealed=keys.seal("hub", self._request)))
 
     def grant(self, answer: bytes) -> Grant:
         """Take what the hub gives. PairingError."""
         sealed: Sealed = _read(answer, Sealed)
         try:
             told: Grant | Refusal = self._known().unseal("agent", sealed.sealed, Grant | Refusal)
-        except PactError as error:
+        except PakeError as error:
             raise WrongHub(f"the hub's answer {error}; open pairing again on the hub") from None
         if isinstance(told, Refusal):
             raise PairingError(f"the hub refuses: {told.reason}")
@@ -87,6 +87,6 @@ class Visit:
 
 def _read(answer: bytes, kind: Any) -> Any:
     try:
-        return pact.decoded(answer, kind)
-    except PactError as error:
+        return pake.decoded(answer, kind)
+    except PakeError as error:
         raise PairingError(f"the hub's answer {error}; is it an appliance of this version?") from None

@@ -11,16 +11,16 @@ import json
 
 import pytest
 from authority import Authority
-from middle import Middle
-from pairs import TOPICS, PairingHub, in_thread
+from mitm import ManInTheMiddle
+from pairing_hub import TOPICS, PairingHub, in_thread
 
-from appliance import pact
+from appliance import pake
 from appliance.auth.passwords import is_right
-from appliance.pact import Half, Hello, Keys, PactError, Proof, Request, Sealed, Welcome, typed
+from appliance.pake import Half, Hello, Keys, PakeError, Proof, Request, Sealed, Welcome, typed
 from sensors import credential
 from sensors.config import config_of
-from sensors.introduction import Hub, WrongCode, introduce
 from sensors.pairing import PairingError, Visit
+from sensors.pairing_client import Hub, WrongCode, introduce
 
 SENSORS = """\
 agent = "attic"
@@ -82,14 +82,14 @@ def cracked(recorded, codes):
     For each the attacker does all that either side does with a code, and compares with the proofs that were sent.
     """
     said = {path: (request, answer) for path, request, answer in recorded}
-    hello, welcome = said[pact.HELLO]
-    proofs = {pact.decoded(text, Proof).proof for text in said[pact.PROVE] if b"proof" in text}
-    elements = {"agent": pact.decoded(welcome, Welcome).element, "hub": pact.decoded(hello, Hello).element}
+    hello, welcome = said[pake.HELLO]
+    proofs = {pake.decoded(text, Proof).proof for text in said[pake.PROVE] if b"proof" in text}
+    elements = {"agent": pake.decoded(welcome, Welcome).element, "hub": pake.decoded(hello, Hello).element}
     for code in codes:
         for side, element in elements.items():
             try:
-                keys = pact.Half(side, code).keys(element, hello, welcome)
-            except PactError:
+                keys = pake.Half(side, code).keys(element, hello, welcome)
+            except PakeError:
                 continue
             if proofs & {keys.of_agent, keys.of_hub}:
                 return code
@@ -119,20 +119,20 @@ class Digest(Half):
 
 def test_who_relays_everything_learns_neither_code_nor_secret(hub, agent, stranger, tmp_path):
     async def scenario():
-        async with hub.serving(tmp_path) as served, Middle(stranger, served.door).listening() as middle:
+        async with hub.serving(tmp_path) as served, ManInTheMiddle(stranger, served.door).listening() as middle:
             _, code = await hub.opened()
             kept = await in_thread(introduce, agent, at(middle.port), typed(code))
             return middle, code, kept
 
     middle, code, kept = asyncio.run(scenario())
-    assert [path for path, _, _ in middle.recorded] == [pact.HELLO, pact.PROVE, pact.ASK]
+    assert [path for path, _, _ in middle.recorded] == [pake.HELLO, pake.PROVE, pake.ASK]
     heard = middle.heard()
     assert not in_plain(code, heard)
     assert not in_plain(kept.secret, heard)
     for topic in TOPICS:
         assert not in_plain(topic, heard)
     assert b"BEGIN CERTIFICATE" not in heard
-    assert cracked(middle.recorded, [pact.new_code(), typed(code)]) is None  # though the code is in the dictionary
+    assert cracked(middle.recorded, [pake.new_code(), typed(code)]) is None  # though the code is in the dictionary
     # What it relayed is the hub's own grant: the agent trusts the hub's authority, not whom it spoke with.
     assert agent.ca_path.read_text() == hub.authority.ca.read_text() != stranger.ca.read_text()
     assert is_right(hub.accounts()["attic"].password, kept.secret.encode())
@@ -140,18 +140,18 @@ def test_who_relays_everything_learns_neither_code_nor_secret(hub, agent, strang
 
 @pytest.mark.parametrize("planted", [Told, Digest])
 def test_a_way_of_pairing_that_tells_the_code_would_be_noticed(hub, agent, stranger, tmp_path, monkeypatch, planted):
-    for module in ("appliance.pact", "appliance.auth.pairing", "sensors.pairing"):
+    for module in ("appliance.pake", "appliance.auth.pairing_window", "sensors.pairing"):
         monkeypatch.setattr(f"{module}.Half", planted)
 
     async def scenario():
-        async with hub.serving(tmp_path) as served, Middle(stranger, served.door).listening() as middle:
+        async with hub.serving(tmp_path) as served, ManInTheMiddle(stranger, served.door).listening() as middle:
             _, code = await hub.opened()
             await in_thread(introduce, agent, at(middle.port), typed(code))
             return middle, code
 
     middle, code = asyncio.run(scenario())
     assert in_plain(code, middle.heard()) is (planted is Told)
-    tried = [typed(code)] if planted is Told else [pact.new_code(), typed(code), pact.new_code()]
+    tried = [typed(code)] if planted is Told else [pake.new_code(), typed(code), pake.new_code()]
     assert cracked(middle.recorded, tried) == typed(code)
 
 
@@ -170,10 +170,10 @@ def altered(text, field):
     return json.dumps(told, separators=(",", ":")).encode()
 
 
-TO_HUB = [(pact.HELLO, field) for field in ("site", "agent", "element", "version")]
-TO_HUB += [(path, field) for path, field in ((pact.PROVE, "exchange"), (pact.PROVE, "proof"), (pact.ASK, "sealed"))]
-TO_AGENT = [(pact.HELLO, field) for field in ("site", "hub", "element", "exchange", "version")]
-TO_AGENT += [(pact.PROVE, "proof"), (pact.ASK, "sealed")]
+TO_HUB = [(pake.HELLO, field) for field in ("site", "agent", "element", "version")]
+TO_HUB += [(path, field) for path, field in ((pake.PROVE, "exchange"), (pake.PROVE, "proof"), (pake.ASK, "sealed"))]
+TO_AGENT = [(pake.HELLO, field) for field in ("site", "hub", "element", "exchange", "version")]
+TO_AGENT += [(pake.PROVE, "proof"), (pake.ASK, "sealed")]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_who_alters_anything_prevents_it_and_gains_nothing(hub, agent, stranger,
     how = {"meddle": change} if way == "to the hub" else {"twist": change}
 
     async def scenario():
-        async with hub.serving(tmp_path) as served, Middle(stranger, served.door, **how).listening() as middle:
+        async with hub.serving(tmp_path) as served, ManInTheMiddle(stranger, served.door, **how).listening() as middle:
             key, code = await hub.opened()
             with pytest.raises(PairingError):
                 await in_thread(introduce, agent, at(middle.port), typed(code))
@@ -197,7 +197,7 @@ def test_who_alters_anything_prevents_it_and_gains_nothing(hub, agent, stranger,
     assert not agent.credential_path.exists()
     assert not agent.ca_path.exists()
     assert not in_plain(code, middle.heard())
-    is_last_word = (way, where) == ("to the agent", pact.ASK)
+    is_last_word = (way, where) == ("to the agent", pake.ASK)
     assert told["state"] == ("paired" if is_last_word else "open")  # the hub has said all: its account serves nobody
     assert ("attic" in hub.accounts()) is is_last_word
 
@@ -209,14 +209,14 @@ class Impostor:
         self.guess, self.keys, self.asked = guess, None, None
 
     def __call__(self, path, body):
-        if path == pact.HELLO:
+        if path == pake.HELLO:
             half = Half("hub", self.guess)
-            answer = pact.encoded(Welcome(version=1, site="home", hub="hub", exchange=b"x" * 16, element=half.element))
-            self.keys = half.keys(pact.decoded(body, Hello).element, body, answer)
-        elif path == pact.PROVE:
-            answer = pact.encoded(Proof(exchange=b"x" * 16, proof=self.keys.of_hub))
+            answer = pake.encoded(Welcome(version=1, site="home", hub="hub", exchange=b"x" * 16, element=half.element))
+            self.keys = half.keys(pake.decoded(body, Hello).element, body, answer)
+        elif path == pake.PROVE:
+            answer = pake.encoded(Proof(exchange=b"x" * 16, proof=self.keys.of_hub))
         else:
-            self.asked = pact.decoded(body, Sealed)
+            self.asked = pake.decoded(body, Sealed)
             answer = b"{}"
         return 200, answer
 
@@ -225,16 +225,16 @@ def test_who_plays_the_hub_with_guesses_hears_nothing(agent, stranger):
     code = "ACDEFGHJ"
 
     async def scenario():
-        for guess in (pact.new_code() for _ in range(5)):
+        for guess in (pake.new_code() for _ in range(5)):
             impostor = Impostor(guess)
-            async with Middle(stranger, 0, impersonate=impostor).listening() as middle:
+            async with ManInTheMiddle(stranger, 0, impersonate=impostor).listening() as middle:
                 with pytest.raises(PairingError, match="does not know the code"):
                     await in_thread(introduce, agent, at(middle.port), code)
-                assert [path for path, _, _ in middle.recorded] == [pact.HELLO, pact.PROVE]
+                assert [path for path, _, _ in middle.recorded] == [pake.HELLO, pake.PROVE]
                 assert impostor.asked is None
                 assert not in_plain(code, middle.heard())
                 # its one guess was tested, and no other can be
-                assert cracked(middle.recorded, [pact.new_code(), code]) is None
+                assert cracked(middle.recorded, [pake.new_code(), code]) is None
 
     asyncio.run(scenario())
     assert not agent.credential_path.exists()
@@ -244,30 +244,30 @@ def test_who_guesses_right_is_believed():
     """The planted counterpart: only the code tells the hub from an impostor."""
     visit = Visit("ACDEFGHJ", site="home", agent="attic", request=Request(topics=TOPICS))
     impostor = Impostor("ACDEFGHJ")
-    proof = visit.proof(impostor(pact.HELLO, visit.hello())[1])
-    asked = visit.ask(impostor(pact.PROVE, proof)[1])
-    impostor(pact.ASK, asked)
+    proof = visit.proof(impostor(pake.HELLO, visit.hello())[1])
+    asked = visit.ask(impostor(pake.PROVE, proof)[1])
+    impostor(pake.ASK, asked)
     assert impostor.keys.unseal("hub", impostor.asked.sealed, Request).topics == TOPICS
 
 
 def test_who_plays_the_agent_with_guesses_is_shut_out_after_five(hub, stranger, tmp_path):
     async def scenario():
         async with hub.serving(tmp_path) as served:
-            middle = Middle(stranger, served.door)
+            middle = ManInTheMiddle(stranger, served.door)
             key, code = await hub.opened()
             answers = []
             for _ in range(7):
-                visit = Visit(pact.new_code(), site="home", agent="attic", request=Request(topics=TOPICS))
-                status, welcome = await middle.tell(pact.HELLO, visit.hello())
+                visit = Visit(pake.new_code(), site="home", agent="attic", request=Request(topics=TOPICS))
+                status, welcome = await middle.tell(pake.HELLO, visit.hello())
                 if status == 200:
-                    status, _ = await middle.tell(pact.PROVE, visit.proof(welcome))
+                    status, _ = await middle.tell(pake.PROVE, visit.proof(welcome))
                 answers.append(status)
             assert answers == [403, 403, 403, 403, 403, 404, 404]
             told = hub.pairing.told(key, 0)
             assert told["state"] == "closed"
             assert told["notes"][-1] == "5 wrong codes: somebody may be guessing; nobody was let in"
             visit = Visit(typed(code), site="home", agent="attic", request=Request(topics=TOPICS))
-            assert (await middle.tell(pact.HELLO, visit.hello()))[0] == 404  # the right one is too late
+            assert (await middle.tell(pake.HELLO, visit.hello()))[0] == 404  # the right one is too late
 
     asyncio.run(scenario())
     assert set(hub.accounts()) == {"admin"}
@@ -282,16 +282,16 @@ def test_who_goes_between_with_a_guess_towards_each_is_found_out_by_both(hub, ag
         async with hub.serving(tmp_path) as served:
             key, code = await hub.opened()
             impostor = Impostor(guess)
-            async with Middle(stranger, served.door, impersonate=impostor).listening() as middle:
+            async with ManInTheMiddle(stranger, served.door, impersonate=impostor).listening() as middle:
                 with pytest.raises(PairingError, match="does not know the code"):
                     await in_thread(introduce, agent, at(middle.port), typed(code))
                 (_, _, _), (_, proof, _) = middle.recorded
                 visit = Visit(guess, site="home", agent="attic", request=Request(topics=TOPICS))
-                _, welcome = await middle.tell(pact.HELLO, visit.hello())
+                _, welcome = await middle.tell(pake.HELLO, visit.hello())
                 visit.proof(welcome)
-                exchange = pact.decoded(welcome, Welcome).exchange
-                passed_on = Proof(exchange=exchange, proof=pact.decoded(proof, Proof).proof)
-                assert (await middle.tell(pact.PROVE, pact.encoded(passed_on)))[0] == 403
+                exchange = pake.decoded(welcome, Welcome).exchange
+                passed_on = Proof(exchange=exchange, proof=pake.decoded(proof, Proof).proof)
+                assert (await middle.tell(pake.PROVE, pake.encoded(passed_on)))[0] == 403
             return hub.pairing.told(key, 0)
 
     assert asyncio.run(scenario())["tries_left"] == 4
@@ -301,7 +301,7 @@ def test_who_goes_between_with_a_guess_towards_each_is_found_out_by_both(hub, ag
 
 def test_a_recorded_run_said_again_gets_nothing(hub, agent, stranger, tmp_path):
     async def scenario():
-        async with hub.serving(tmp_path) as served, Middle(stranger, served.door).listening() as middle:
+        async with hub.serving(tmp_path) as served, ManInTheMiddle(stranger, served.door).listening() as middle:
             _, code = await hub.opened()
             await in_thread(introduce, agent, at(middle.port), typed(code))
             _, code = await hub.opened()

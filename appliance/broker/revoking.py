@@ -10,13 +10,13 @@ from appliance.broker.connection import Connection
 from appliance.broker.entry import Entry
 from appliance.broker.leaving import Leaving
 from appliance.broker.message import Message
+from appliance.broker.purging import NOT_READABLE, Purger
 from appliance.broker.records import Done
 from appliance.broker.rights import Authorize, Rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
 from appliance.broker.sessions import Sessions
 from appliance.broker.stats import Stats
-from appliance.broker.weeding import NOT_READABLE, Weeder
 from appliance.broker.wills import Wills
 from appliance.mqtt.types import ReasonCode
 
@@ -152,8 +152,8 @@ class Revoking:
             self._outbound.review = None
         if self._sessions.by_id.get(session.client_id) is not session:
             return
-        weeder = Weeder(session, self._router)
-        weeder.end_subscriptions()
-        weeder.withdraw_sent()
-        weeder.withdraw_queued()
-        self._stats.dropped[NOT_READABLE] += weeder.finish(now)
+        purger = Purger(session, self._router)
+        purger.end_subscriptions()
+        purger.withdraw_sent()
+        purger.withdraw_queued()
+        self._stats.dropped[NOT_READABLE] += purger.finish(now)

@@ -2,13 +2,13 @@
 
 from appliance.broker.absent import Absent
 from appliance.broker.deadlines import Deadlines
+from appliance.broker.purging import NOT_READABLE, Purger
 from appliance.broker.records import Back, Dropped, Ended, Left, Opened
 from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
 from appliance.broker.shared import take_waiting, unfinished
 from appliance.broker.stats import Stats
-from appliance.broker.weeding import NOT_READABLE, Weeder
 from appliance.broker.wills import Wills
 
 
@@ -72,9 +72,9 @@ class Sessions:
         """The client at this address is gone; its session waits for it, or ends with its link."""
         if session.expiry_s:
             if session.in_flight and session.rights is not ALL_RIGHTS:  # they may have changed since it was sent
-                weeder = Weeder(session, self._router)
-                weeder.withdraw_sent()
-                self._stats.dropped[NOT_READABLE] += weeder.finish(now)
+                purger = Purger(session, self._router)
+                purger.withdraw_sent()
+                self._stats.dropped[NOT_READABLE] += purger.finish(now)
             self.wait(session, address, now, now + session.expiry_s)
             if session.key:
                 self._notes.mention(Left(session.key))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from appliance.cli.ask import DATA_HELP, ask_service, nobody_answers
+from appliance.cli.banner import banner
 from appliance.cli.commands import Commands
-from appliance.cli.large import large
 from appliance.cli.terminal import Colour, announce, coloured, line_columns, printable
 from appliance.cli.words import duration
 from appliance.exits import CommandError, Exit
@@ -82,7 +82,7 @@ class _Screen:
             return
         code = opened["code"]
         announce(f"On the new agent: sensors pair {printable(opened['where'])}\nIt asks for this code:\n")
-        lines = large(code) if self._is_terminal and _can_show() else []
+        lines = banner(code) if self._is_terminal and _can_show() else []
         if lines and max(map(len, lines)) + 4 <= line_columns():
             announce("\n".join(f"    {line}" for line in lines) + "\n")
         announce(f"    {coloured(code, Colour.GREEN)}\n")

@@ -169,7 +169,7 @@ def _read_files(settings: "Settings", but: "Collection[str]" = ()) -> None:
     if accounts.wanted() or accounts == settings.accounts:
         load_accounts(accounts, settings.site)
     if any(one.certificate and one.certificate not in but for one in settings.listener):
-        from appliance.contexts import context_of  # noqa: PLC0415
+        from appliance.tls_context import context_of  # noqa: PLC0415
 
         for number, one in enumerate(settings.listener):
             if one.certificate not in but:

@@ -23,8 +23,8 @@ from appliance.store.group import Group, count, merged
 from appliance.store.ledger import Ledger
 from appliance.store.misfits import MISUSE, write_what_fits
 from appliance.store.opened import Opened
-from appliance.store.pulse import Pulse
 from appliance.store.room import Room, is_full
+from appliance.store.stall import StallDetector
 from appliance.store.still import cannot_write
 from appliance.store.wear import Wear
 from appliance.store.written import Loaded, WriterStats
@@ -89,7 +89,7 @@ class Writer:
         # What only the thread touches once it runs.
         self._opened = Opened(path, open_ledger, reopen_ledger)
         self._calm = Calm(retry_s)
-        self.pulse = Pulse(clock)  # for the loop too
+        self.stall = StallDetector(clock)  # for the loop too
         self._next_try = self._next_step = self._no_step_before = self._next_look = 0.0
         self._refused = False  # the loop was told of a failure and not yet of its end
         self._full = False  # it failed for want of room
@@ -214,7 +214,7 @@ class Writer:
         if self._opened.ledger is None:
             self._open_again()
         if (ledger := self._opened.ledger) is not None:
-            with self.pulse:
+            with self.stall:
                 if self._groups:
                     self._write(ledger)
                 elif self._compares:

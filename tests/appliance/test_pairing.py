@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from pairs import TOPICS, PairingHub, turned
+from pairing_hub import TOPICS, PairingHub, turned
 
 from appliance.auth.passwords import hashed, is_right
-from appliance.pact import typed
+from appliance.pake import typed
 from appliance.settings import Accounts, Listener, Settings
 from sensors.pairing import PairingError
 

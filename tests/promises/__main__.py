@@ -15,9 +15,9 @@ from tests.promises import (
     crowd,
     disk,
     durable,
+    first_start,
     flat,
     fuzz,
-    newborn,
     revocation,
     takeover,
 )
@@ -55,7 +55,7 @@ PROMISES: dict[str, tuple[str, Promise]] = {
     ),
     "P13": ("revocation", lambda _broker, o: revocation.run(o)),
     "P14": ("clocks", lambda _broker, o: clock.run(o)),
-    "P15": ("secure from the first moment", lambda _broker, o: newborn.run(o)),
+    "P15": ("secure from the first moment", lambda _broker, o: first_start.run(o)),
     "P16": ("time to recover", lambda _broker, o: durable.start(o)),
 }
 THEIR_OWN = {"P1", "P2", "P3", "P4", "P5", "P6", "P7", "P13", "P14", "P15", "P16"}  # start services themselves

@@ -2,8 +2,8 @@
 
 import pytest
 
-from appliance import pact
-from appliance.pact import Grant, Half, Hello, PactError, Proof, Refusal, Request, Sealed, Welcome
+from appliance import pake
+from appliance.pake import Grant, Half, Hello, PakeError, Proof, Refusal, Request, Sealed, Welcome
 from sensors.pairing import PairingError, Visit, WrongHub, typed
 
 CODE = "ACDEFGHJ"
@@ -14,23 +14,23 @@ GRANT = Grant(username="attic", secret="s", names=("hub.local",), port=8883, ca=
 class Hub:
     """Whoever plays the hub, honestly or not."""
 
-    def __init__(self, code=CODE, version=pact.VERSION):
+    def __init__(self, code=CODE, version=pake.VERSION):
         self.half, self.version, self.exchange = Half("hub", code), version, b"x" * 16
         self.keys = None
 
     def welcome(self, hello, **change):
-        read = pact.decoded(hello, Hello)
+        read = pake.decoded(hello, Hello)
         said = {"version": self.version, "site": "home", "hub": "attic-hub", "exchange": self.exchange,
                 "element": self.half.element, **change}  # fmt: skip
-        answer = pact.encoded(Welcome(**said))
+        answer = pake.encoded(Welcome(**said))
         self.keys = self.half.keys(read.element, hello, answer)
         return answer
 
     def proven(self, proof=None):
-        return pact.encoded(Proof(exchange=self.exchange, proof=proof or self.keys.of_hub))
+        return pake.encoded(Proof(exchange=self.exchange, proof=proof or self.keys.of_hub))
 
     def sealed(self, answer):
-        return pact.encoded(Sealed(exchange=self.exchange, sealed=self.keys.seal("agent", answer)))
+        return pake.encoded(Sealed(exchange=self.exchange, sealed=self.keys.seal("agent", answer)))
 
 
 @pytest.fixture
@@ -40,10 +40,10 @@ def visit():
 
 def test_a_hub_with_the_code_hears_what_the_agent_wants(visit):
     hub = Hub()
-    proof = pact.decoded(visit.proof(hub.welcome(visit.hello())), Proof)
+    proof = pake.decoded(visit.proof(hub.welcome(visit.hello())), Proof)
     assert proof.proof == hub.keys.of_agent
     assert visit.hub == "attic-hub"
-    asked = pact.decoded(visit.ask(hub.proven()), Sealed)
+    asked = pake.decoded(visit.ask(hub.proven()), Sealed)
     assert hub.keys.unseal("hub", asked.sealed, Request) == Request(topics=TOPICS)
     assert visit.grant(hub.sealed(GRANT)) == GRANT
 
@@ -58,7 +58,7 @@ def test_a_hub_without_the_code_hears_nothing(visit):
 @pytest.mark.parametrize("proof", [b"\0" * 32, "the agent's own"])
 def test_a_proof_that_is_none_gets_nothing(visit, proof):
     hub = Hub()
-    own = pact.decoded(visit.proof(hub.welcome(visit.hello())), Proof).proof
+    own = pake.decoded(visit.proof(hub.welcome(visit.hello())), Proof).proof
     with pytest.raises(WrongHub):
         visit.ask(hub.proven(proof if isinstance(proof, bytes) else own))
 
@@ -66,7 +66,7 @@ def test_a_proof_that_is_none_gets_nothing(visit, proof):
 def test_a_welcome_that_was_altered_makes_the_proof_wrong(visit):
     hub = Hub()
     heard = hub.welcome(visit.hello())
-    other = pact.decoded(heard, Welcome)
+    other = pake.decoded(heard, Welcome)
     visit.proof(heard.replace(b"attic-hub", b"other-hub"))
     assert other.hub == "attic-hub"
     with pytest.raises(WrongHub):
@@ -88,16 +88,16 @@ def test_a_grant_that_was_altered_is_not_believed(visit):
     with pytest.raises(WrongHub, match="altered"):
         visit.grant(asked)  # its own words, sent back
     with pytest.raises(WrongHub, match="altered"):
-        visit.grant(pact.encoded(Sealed(exchange=hub.exchange, sealed=b"\0" * 64)))
+        visit.grant(pake.encoded(Sealed(exchange=hub.exchange, sealed=b"\0" * 64)))
 
 
 @pytest.mark.parametrize("letter", [b"A", b"B"])
 def test_its_own_element_sent_back_is_refused(visit, letter):
     hello = visit.hello()
-    element = letter + pact.decoded(hello, Hello).element[1:]
+    element = letter + pake.decoded(hello, Hello).element[1:]
     answer = Welcome(version=1, site="home", hub="h", exchange=b"x" * 16, element=element)
     with pytest.raises(PairingError, match="holds no element"):
-        visit.proof(pact.encoded(answer))
+        visit.proof(pake.encoded(answer))
 
 
 def test_another_version_is_told_what_to_do(visit):
@@ -116,12 +116,12 @@ def test_garbage_is_no_answer(visit, step, answer):
 
 def test_steps_out_of_turn_are_refused(visit):
     with pytest.raises(PairingError, match="begin again"):
-        visit.ask(pact.encoded(Proof(exchange=b"x" * 16, proof=b"\0" * 32)))
+        visit.ask(pake.encoded(Proof(exchange=b"x" * 16, proof=b"\0" * 32)))
 
 
 def test_what_it_says_first_holds_nothing_but_names_and_an_element(visit):
-    hello = pact.decoded(visit.hello(), Hello)
-    assert (hello.version, hello.site, hello.agent) == (pact.VERSION, "home", "attic")
+    hello = pake.decoded(visit.hello(), Hello)
+    assert (hello.version, hello.site, hello.agent) == (pake.VERSION, "home", "attic")
     assert CODE.encode() not in visit.hello()
 
 
@@ -132,4 +132,4 @@ def test_a_code_is_read_before_anybody_is_asked():
 
 
 def test_errors_tell_no_code():
-    assert CODE not in str(PactError("is no message"))
+    assert CODE not in str(PakeError("is no message"))

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from appliance import pact
+from appliance import pake
 from appliance.features.web.asked import body_of, json_answer
 from appliance.features.web.guard import HEADERS
 
@@ -84,9 +84,9 @@ class PairingDoor:
 
     async def _answer(self, request: Request) -> Response:
         steps: dict[str, tuple[int, Callable[[bytes], Awaitable[bytes]]]] = {
-            pact.HELLO: (pact.MAX_BODY_BYTES, lambda body: self._pairing.hello(body, _host(request))),
-            pact.PROVE: (pact.MAX_BODY_BYTES, self._pairing.prove),
-            pact.ASK: (pact.MAX_ASK_BYTES, self._pairing.ask),
+            pake.HELLO: (pake.MAX_BODY_BYTES, lambda body: self._pairing.hello(body, _host(request))),
+            pake.PROVE: (pake.MAX_BODY_BYTES, self._pairing.prove),
+            pake.ASK: (pake.MAX_ASK_BYTES, self._pairing.ask),
         }
         found = steps.get(request.url.path)
         is_browser = any(name in OF_BROWSERS for name, _ in request.scope["headers"])
@@ -95,7 +95,7 @@ class PairingDoor:
         most, step = found
         try:
             return Response(await step(await _body(request, most)), headers=NO_STORE, media_type="application/json")
-        except pact.Turned as error:
+        except pake.Turned as error:
             return _no(error.status, str(error))
 
 
@@ -149,7 +149,7 @@ NO_STORE: Final = {"cache-control": "no-store"}
 def _refused() -> Generator[None]:
     try:
         yield
-    except pact.Turned as error:
+    except pake.Turned as error:
         raise HTTPException(error.status, str(error)) from None
 
 
@@ -166,11 +166,11 @@ async def _body(request: Request, most: int) -> bytes:
             async for part in request.stream():
                 body += part
                 if len(body) > most:
-                    raise pact.Turned(413, "no message of pairing is that long")
+                    raise pake.Turned(413, "no message of pairing is that long")
     except TimeoutError:
-        raise pact.Turned(408, f"the message did not arrive within {BODY_S:.0f} s; begin again") from None
+        raise pake.Turned(408, f"the message did not arrive within {BODY_S:.0f} s; begin again") from None
     except ClientDisconnect:
-        raise pact.Turned(400, "the message ended early; begin again") from None
+        raise pake.Turned(400, "the message ended early; begin again") from None
     return bytes(body)
 
 

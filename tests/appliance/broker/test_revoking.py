@@ -7,9 +7,9 @@ from virtual import V5, V311, VirtualServer
 from appliance.auth.acl import Granted
 from appliance.broker import revoking
 from appliance.broker.message import Message
+from appliance.broker.purging import NOT_READABLE
 from appliance.broker.records import Dropped, Ended, Unsubscribed
 from appliance.broker.revoking import ACCOUNT_CHANGED, UNSENT
-from appliance.broker.weeding import NOT_READABLE
 from appliance.mqtt.packets import (
     ConnAck,
     Connect,

@@ -9,12 +9,12 @@ import sys
 from contextlib import asynccontextmanager
 
 import pytest
-from pairs import PairingHub, turned
+from pairing_hub import PairingHub, turned
 from processes import appliance
 from sockets import PATIENCE_S
 
 from appliance.exits import Exit
-from appliance.pact import typed
+from appliance.pake import typed
 
 
 @pytest.fixture

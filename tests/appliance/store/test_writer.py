@@ -15,8 +15,8 @@ from appliance.broker.message import Message
 from appliance.broker.records import Left
 from appliance.store.database import StoreError
 from appliance.store.group import Group
-from appliance.store.pulse import STUCK_S
 from appliance.store.room import MB, RESERVE, Room
+from appliance.store.stall import STUCK_S
 from appliance.store.wear import Wear
 from appliance.store.writer import MERGED_BYTES, TRIMS, Loaded, Writer
 
@@ -502,14 +502,14 @@ def test_what_the_watchdog_asks_for_is_that_a_write_ends_some_time(make_writer, 
     writer.start(0.0)
     disk.gate.clear()
     writer.submit(group(41, b"a"))
-    until(lambda: writer.pulse._begun is not None, "the write is under way")
+    until(lambda: writer.stall._begun is not None, "the write is under way")
     now[0] += 5.0
-    assert not writer.pulse.is_stuck()
+    assert not writer.stall.is_stuck()
     now[0] += STUCK_S
-    assert writer.pulse.is_stuck()
+    assert writer.stall.is_stuck()
     disk.gate.set()
     until(lambda: loop.told == [41], "it is durable")
-    until(lambda: not writer.pulse.is_stuck(), "the thread gets on")
+    until(lambda: not writer.stall.is_stuck(), "the thread gets on")
 
 
 def test_no_thread_is_left(make_writer):

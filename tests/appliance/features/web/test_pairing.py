@@ -4,13 +4,13 @@ import asyncio
 import json
 
 import pytest
-from pairs import TOPICS, PairingHub, ask, in_thread
+from pairing_hub import TOPICS, PairingHub, ask, in_thread
 from webserver import page
 
-from appliance import pact
+from appliance import pake
 from appliance.control import ControlClient, ControlRefused
 from appliance.features.web import pairing as web_pairing
-from appliance.pact import Request, typed
+from appliance.pake import Request, typed
 from sensors.pairing import Visit
 
 JSON = {"Content-Type": "application/json"}
@@ -41,11 +41,11 @@ def test_an_agent_comes_without_an_account_by_whatever_name(hub, tmp_path):
 
             def run():
                 port, headers = served.door, {**JSON, "Host": "any.name.at.all"}
-                _, told, welcome = ask(port, pact.HELLO, visit.hello(), headers=headers)
+                _, told, welcome = ask(port, pake.HELLO, visit.hello(), headers=headers)
                 assert told["x-content-type-options"] == "nosniff"
                 assert told["cache-control"] == "no-store"
-                _, _, proven = ask(port, pact.PROVE, visit.proof(welcome), headers=headers)
-                return visit.grant(ask(port, pact.ASK, visit.ask(proven), headers=headers)[2])
+                _, _, proven = ask(port, pake.PROVE, visit.proof(welcome), headers=headers)
+                return visit.grant(ask(port, pake.ASK, visit.ask(proven), headers=headers)[2])
 
             return await in_thread(run)
 
@@ -56,28 +56,28 @@ def test_an_agent_comes_without_an_account_by_whatever_name(hub, tmp_path):
 def test_nothing_is_there_while_no_window_is_open(hub, tmp_path):
     async def scenario():
         async with hub.serving(tmp_path) as served:
-            for path in (pact.HELLO, pact.PROVE, pact.ASK, "/pair/", "/pair/other"):
+            for path in (pake.HELLO, pake.PROVE, pake.ASK, "/pair/", "/pair/other"):
                 answer = await in_thread(ask, served.door, path, hello())
                 assert said(answer) == (404, "pairing is not open; run `appliance pair` on the hub")
                 assert answer[1]["connection"] == "close"
             key, _ = await hub.opened()
-            assert (await in_thread(ask, served.door, pact.HELLO, hello()))[0] == 200
+            assert (await in_thread(ask, served.door, pake.HELLO, hello()))[0] == 200
             hub.pairing.close(key)
-            assert (await in_thread(ask, served.door, pact.PROVE, b"{}"))[0] == 404
+            assert (await in_thread(ask, served.door, pake.PROVE, b"{}"))[0] == 404
 
     asyncio.run(scenario())
 
 
 ELSEWHERE = [
-    (pact.HELLO, "GET", {}),
-    (pact.HELLO, "PUT", {}),
-    (pact.HELLO, "OPTIONS", {}),
+    (pake.HELLO, "GET", {}),
+    (pake.HELLO, "PUT", {}),
+    (pake.HELLO, "OPTIONS", {}),
     ("/pair/", "POST", {}),
     ("/pair/hello/", "POST", {}),
-    (pact.HELLO, "POST", {"Origin": "https://127.0.0.1"}),
-    (pact.HELLO, "POST", {"Origin": "null"}),
-    (pact.HELLO, "POST", {"Sec-Fetch-Site": "same-origin"}),
-    (pact.HELLO, "POST", {"Cookie": "a=b"}),
+    (pake.HELLO, "POST", {"Origin": "https://127.0.0.1"}),
+    (pake.HELLO, "POST", {"Origin": "null"}),
+    (pake.HELLO, "POST", {"Sec-Fetch-Site": "same-origin"}),
+    (pake.HELLO, "POST", {"Cookie": "a=b"}),
 ]
 
 
@@ -110,11 +110,11 @@ def test_messages_have_a_bound_in_bytes_and_time(hub, tmp_path, monkeypatch):
     async def scenario():
         async with hub.serving(tmp_path) as served:
             key, _ = await hub.opened()
-            answer = await in_thread(ask, served.door, pact.HELLO, b"x" * (pact.MAX_BODY_BYTES + 1))
+            answer = await in_thread(ask, served.door, pake.HELLO, b"x" * (pake.MAX_BODY_BYTES + 1))
             assert said(answer) == (413, "no message of pairing is that long")
-            answer = await in_thread(ask, served.door, pact.ASK, b"x" * (pact.MAX_ASK_BYTES + 1))
+            answer = await in_thread(ask, served.door, pake.ASK, b"x" * (pake.MAX_ASK_BYTES + 1))
             assert answer[0] == 413
-            answer = await in_thread(ask, served.door, pact.HELLO, b"{", "POST", {"Content-Length": "9"})
+            answer = await in_thread(ask, served.door, pake.HELLO, b"{", "POST", {"Content-Length": "9"})
             assert answer[0] == 408
             assert hub.pairing.told(key, 0)["notes"] == []
 
@@ -126,7 +126,7 @@ def test_garbage_is_answered_in_one_line(hub, tmp_path):
         async with hub.serving(tmp_path) as served:
             await hub.opened()
             for body in (b"", b"{}", b"\xff\xfe", b"[" * 2_000):
-                status, words = said(await in_thread(ask, served.door, pact.HELLO, body))
+                status, words = said(await in_thread(ask, served.door, pake.HELLO, body))
                 assert status == 400
                 assert "no message of pairing" in words
 
@@ -170,7 +170,7 @@ def test_a_page_without_encryption_pairs_nobody(hub, tmp_path):
     async def scenario():
         async with page(tmp_path, pairing=hub.pairing) as served:
             await hub.opened()
-            answer = await served.ask(pact.HELLO, "POST", JSON, hello())
+            answer = await served.ask(pake.HELLO, "POST", JSON, hello())
             assert answer.status == 404
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""P15: a computer that has just been set up: closed until it has secrets of its own, which no other has, and after."""
+"""P15: the first start of a computer: closed until it has secrets of its own, which no other has, and after."""
 
 import base64
 import json
@@ -21,8 +21,8 @@ UNIT = ROOT / "systemd" / "appliance.service"
 
 
 def run(options: Namespace) -> list[Finding]:
-    """Hold two newborn computers and a copied card to P15."""
-    with TemporaryDirectory(prefix="newborn-") as directory:
+    """Hold two new computers and a copied card to P15."""
+    with TemporaryDirectory(prefix="first-start-") as directory:
         scratch = Path(directory)
         one, other, copy = (scratch / name for name in ("one", "other", "copy"))
         seen = live(one, careless=options.planted)
@@ -33,7 +33,7 @@ def run(options: Namespace) -> list[Finding]:
         shutil.copytree(one / "data", copy / "data")
         if not options.planted:
             (copy / "data" / "machine-id").write_text("of the machine where the card was before\n")
-        born(copy)
+        set_up(copy)
         shared = common(secrets(one / "data"), other / "data")
         left = common(secrets(one / "data"), copy / "data")
     return [
@@ -55,9 +55,11 @@ def run(options: Namespace) -> list[Finding]:
 
 
 def live(folder: Path, *, careless: bool) -> dict[str, int]:
-    """Let a computer be born in a network of its own, where the system has one to give; say what was seen."""
+    """Start a computer for the first time, in a network of its own where the system gives one; say what was seen."""
     folder.mkdir()
-    command = [*alone(), sys.executable, "-m", "tests.promises.birth", str(folder), *(["careless"] if careless else [])]
+    command = [*alone(), sys.executable, "-m", "tests.promises.first_start_probe", str(folder)]
+    if careless:
+        command.append("careless")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise AssertionError(done.stderr[-500:])
@@ -75,7 +77,7 @@ def alone() -> list[str]:
     return wrapped if works else []
 
 
-def born(folder: Path) -> None:
+def set_up(folder: Path) -> None:
     """Set up what lies there already."""
     config = folder / "appliance.toml"
     config.write_text((folder.parent / "one" / "appliance.toml").read_text())

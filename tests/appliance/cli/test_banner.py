@@ -4,8 +4,8 @@ from itertools import combinations
 
 import pytest
 
-from appliance.cli.large import GLYPHS, ROWS, large
-from appliance.pact import ALPHABET, new_code, shown
+from appliance.cli.banner import GLYPHS, ROWS, banner
+from appliance.pake import ALPHABET, new_code, shown
 
 
 def test_every_letter_of_a_code_has_a_shape_of_its_own():
@@ -24,11 +24,11 @@ def test_every_letter_of_a_code_has_a_shape_of_its_own():
 
 def test_a_code_fits_beside_each_other_on_a_terminal():
     for _ in range(50):
-        lines = large(shown(new_code()))
+        lines = banner(shown(new_code()))
         assert len(lines) == ROWS
         assert max(map(len, lines)) <= 70
 
 
 @pytest.mark.parametrize(("ink", "expected"), [("#", ["#...#".replace(".", " "), " # #", "  #", "  #", "  #"])])
 def test_it_looks_as_it_should(ink, expected):
-    assert large("Y", ink) == expected
+    assert banner("Y", ink) == expected

@@ -34,7 +34,7 @@ Y #...#  .#.#.  ..#..  ..#..  ..#..
 GLYPHS: Final = {line[0]: line[2:].split("  ") for line in _FONT.splitlines()}
 
 
-def large(text: str, ink: str = "█") -> list[str]:
+def banner(text: str, ink: str = "█") -> list[str]:
     """Give the lines; every letter must be one of a code, or the dash between."""
     rows = ["  ".join(GLYPHS[letter][row] for letter in text) for row in range(ROWS)]
     return [row.replace(".", " ").replace("#", ink).rstrip() for row in rows]

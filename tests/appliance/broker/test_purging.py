@@ -4,8 +4,8 @@ from collections import Counter
 
 from virtual import V5, VirtualServer
 
+from appliance.broker.purging import Purger
 from appliance.broker.session import NOTHING_QUEUED
-from appliance.broker.weeding import Weeder
 from appliance.mqtt.properties import Properties
 
 
@@ -38,9 +38,9 @@ def away(*topics, qos=1, topic_filter="#"):
 
 def test_each_topic_is_asked_about_once_however_many_messages_wait():
     server, session = away(*["a/1", "b/1"] * 50)
-    weeder = Weeder(session, server.broker.router)
-    weeder.withdraw_queued()
-    assert weeder.finish(server.now) == 50
+    purger = Purger(session, server.broker.router)
+    purger.withdraw_queued()
+    assert purger.finish(server.now) == 50
     assert session.rights.asked == {"a/1": 1, "b/1": 1}
     assert {delivery[0].topic for delivery in session.queue} == {"a/1"}
     assert session.waiting
@@ -49,19 +49,19 @@ def test_each_topic_is_asked_about_once_however_many_messages_wait():
 def test_a_line_of_which_nothing_goes_stays_as_it_is():
     server, session = away("a/1", "a/2")
     line = session.queue
-    weeder = Weeder(session, server.broker.router)
-    weeder.end_subscriptions()
-    weeder.withdraw_sent()
-    weeder.withdraw_queued()
-    assert weeder.finish(server.now) == 0
+    purger = Purger(session, server.broker.router)
+    purger.end_subscriptions()
+    purger.withdraw_sent()
+    purger.withdraw_queued()
+    assert purger.finish(server.now) == 0
     assert session.queue is line
     assert list(session.subscriptions) == ["#"]
 
 
 def test_a_line_of_which_everything_goes_takes_no_memory():
     server, session = away("b/1")
-    weeder = Weeder(session, server.broker.router)
-    weeder.withdraw_queued()
+    purger = Purger(session, server.broker.router)
+    purger.withdraw_queued()
     assert session.queue is NOTHING_QUEUED
     assert (session.queued_bytes, session.waiting) == (0, False)
 
@@ -70,9 +70,9 @@ def test_what_a_group_inherits_is_not_lost():
     server, session = away("b/1", "b/2", topic_filter="$share/g/#")
     other = server.client("other", V5).subscribe("$share/g/#")
     other.packets()
-    weeder = Weeder(session, server.broker.router)
-    weeder.end_subscriptions()
-    weeder.withdraw_queued()
-    assert weeder.finish(server.now) == 0
+    purger = Purger(session, server.broker.router)
+    purger.end_subscriptions()
+    purger.withdraw_queued()
+    assert purger.finish(server.now) == 0
     server.settle()
     assert [topic for topic, _, _ in other.messages()] == ["b/1", "b/2"]

@@ -1,4 +1,4 @@
-"""Whether a thread gets on, seen from another one."""
+"""Whether a thread makes progress, seen from another one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ STUCK_S: Final = 60.0  # at one piece of work; the slowest card that still works
 WAITS_FOR_DISK: Final = "D"  # proc_pid_stat(5)
 
 
-class Pulse:
+class StallDetector:
     """Held by the thread, as a context, while it does a piece of work that takes seconds at the most."""
 
     def __init__(self, clock: Callable[[], float] = monotonic, *, state: Callable[[int], str] | None = None) -> None:

@@ -4,8 +4,8 @@ from threading import Event, Thread, get_native_id
 
 import pytest
 
-from appliance.store import pulse
-from appliance.store.pulse import STUCK_S, WAITS_FOR_DISK, Pulse, thread_state
+from appliance.store import stall
+from appliance.store.stall import STUCK_S, WAITS_FOR_DISK, StallDetector, thread_state
 
 
 class Clock:
@@ -18,7 +18,7 @@ class Clock:
 @pytest.mark.parametrize(("seconds", "stuck"), [(5.0, False), (STUCK_S - 0.1, False), (STUCK_S, True)])
 def test_a_piece_of_work_may_take_a_slow_flush_and_not_a_minute(seconds, stuck):
     clock = Clock()
-    seen = Pulse(clock, state=lambda _: "S")
+    seen = StallDetector(clock, state=lambda _: "S")
     with seen:
         clock.now += seconds
         assert seen.is_stuck() is stuck
@@ -27,7 +27,7 @@ def test_a_piece_of_work_may_take_a_slow_flush_and_not_a_minute(seconds, stuck):
 
 def test_who_waits_for_something_to_do_is_not_stuck():
     clock = Clock()
-    seen = Pulse(clock, state=lambda _: "S")
+    seen = StallDetector(clock, state=lambda _: "S")
     with seen:
         pass
     clock.now += 1_000.0
@@ -37,7 +37,7 @@ def test_who_waits_for_something_to_do_is_not_stuck():
 def test_a_disk_that_hangs_is_not_the_fault_of_the_thread():
     clock = Clock()
     asked = []
-    seen = Pulse(clock, state=lambda thread: asked.append(thread) or WAITS_FOR_DISK)
+    seen = StallDetector(clock, state=lambda thread: asked.append(thread) or WAITS_FOR_DISK)
     with seen:
         clock.now += 1_000.0
         assert not seen.is_stuck()
@@ -46,7 +46,7 @@ def test_a_disk_that_hangs_is_not_the_fault_of_the_thread():
 
 def test_a_thread_that_waits_for_ever_is_found():
     clock = Clock()
-    seen = Pulse(clock)
+    seen = StallDetector(clock)
     begun, end = Event(), Event()
 
     def work():
@@ -71,8 +71,8 @@ def test_the_state_of_a_thread_is_the_kernel_s():
 
 
 def test_a_name_with_brackets_does_not_lead_astray():
-    program = "import threading; from appliance.store.pulse import thread_state as state\n"
+    program = "import threading; from appliance.store.stall import thread_state as state\n"
     program += "open('/proc/self/comm', 'w').write('a) Z (b'); print(state(threading.get_native_id()))"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "R"
-    assert pulse.WAITS_FOR_DISK == "D"
+    assert stall.WAITS_FOR_DISK == "D"

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from tests.promises.newborn import secrets
+from tests.promises.first_start import secrets
 from tests.raw import ACCEPTED, connect
 
 CONFIG = """\
@@ -188,7 +188,7 @@ class Open:
 
 
 def main(folder: Path, *, careless: bool) -> dict[str, int]:
-    """Be born; say what was seen."""
+    """Start for the first time; say what was seen."""
     ports = ports_to_use(ours=begin_alone())
     config, data_dir = folder / "appliance.toml", folder / "data"
     config.write_text(CONFIG.format(**ports))
@@ -197,9 +197,9 @@ def main(folder: Path, *, careless: bool) -> dict[str, int]:
         seen_bare = bare.ready(2)
         seen_bare += [one for one in listeners(bare.process.pid) if one not in seen_bare]
     early = Open([ports["secure_mqtt"]]) if careless else None
-    with Running(folder, "--config", str(config)) as unborn:
-        seen_before = unborn.ready(1) + (listeners(os.getpid()) if early else [])
-        ended_with = unborn.process.wait(PATIENCE_S)
+    with Running(folder, "--config", str(config)) as without_setup:
+        seen_before = without_setup.ready(1) + (listeners(os.getpid()) if early else [])
+        ended_with = without_setup.process.wait(PATIENCE_S)
     assert ended_with == 78, f"without setup it ended with {ended_with}"
     if early is not None:
         early.close()

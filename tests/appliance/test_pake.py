@@ -16,8 +16,8 @@ from spake2.ed25519_basic import (
     xform_affine_to_extended,
 )
 
-from appliance import pact
-from appliance.pact import Half, Hello, PactError, Refusal, Request
+from appliance import pake
+from appliance.pake import Half, Hello, PakeError, Refusal, Request
 
 CODE, OTHER = "ACDEFGHJ", "ACDEFGHK"
 ORDER_2 = (Q - 1).to_bytes(32, "little")
@@ -45,7 +45,7 @@ def test_another_code_gives_other_keys():
     agent, hub = both(CODE, OTHER)
     assert agent.of_agent != hub.of_agent
     assert agent.of_hub != hub.of_hub
-    with pytest.raises(PactError, match="altered"):
+    with pytest.raises(PakeError, match="altered"):
         hub.unseal("hub", agent.seal("hub", Request(topics=())), Request)
 
 
@@ -63,9 +63,9 @@ def test_two_runs_have_nothing_in_common():
 
 def test_what_goes_one_way_cannot_be_sent_back():
     agent, hub = both()
-    with pytest.raises(PactError, match="altered"):
+    with pytest.raises(PakeError, match="altered"):
         agent.unseal("agent", agent.seal("hub", Request(topics=())), Request)
-    with pytest.raises(PactError, match="altered"):
+    with pytest.raises(PakeError, match="altered"):
         hub.unseal("hub", hub.seal("agent", Request(topics=())), Request)
 
 
@@ -74,10 +74,10 @@ def test_every_bit_that_is_altered_is_noticed():
     sealed = agent.seal("hub", Request(topics=("home/attic/x",)))
     for place in range(len(sealed)):
         altered = sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :]
-        with pytest.raises(PactError, match="altered"):
+        with pytest.raises(PakeError, match="altered"):
             hub.unseal("hub", altered, Request)
     for cut in (b"", sealed[:15], sealed[:-1], sealed + b"\0"):
-        with pytest.raises(PactError, match="altered"):
+        with pytest.raises(PakeError, match="altered"):
             hub.unseal("hub", cut, Request)
 
 
@@ -108,7 +108,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_an_element_that_is_none_is_refused(side, name):
     half = Half(side, CODE)
-    with pytest.raises(PactError, match="holds no element"):
+    with pytest.raises(PakeError, match="holds no element"):
         half.keys((b"B" if side == "agent" else b"A") + BAD[name], b"said")
 
 
@@ -116,7 +116,7 @@ def test_an_element_that_is_none_is_refused(side, name):
 @pytest.mark.parametrize("letter", [b"A", b"B", b"S", b"\0"])
 def test_what_is_sent_back_is_refused(side, letter):
     half = Half(side, CODE)
-    with pytest.raises(PactError, match="holds no element"):
+    with pytest.raises(PakeError, match="holds no element"):
         half.keys(letter + half.element[1:], b"said")
 
 
@@ -142,7 +142,7 @@ def test_the_same_words_come_of_either_code(code, monkeypatch):
 
     With discrete logarithms of M known (here it is made so), the x' of the other code is computed and sends the same.
     """
-    half = SPAKE2_A(code.encode(), idA=pact.AGENT, idB=pact.HUB)
+    half = SPAKE2_A(code.encode(), idA=pake.AGENT, idB=pake.HUB)
     group, secret = half.params.group, 123456789  # log of M, which nobody knows in the real one
 
     class Known:
@@ -165,27 +165,27 @@ def test_the_proof_can_only_be_made_with_the_secret_of_one_side():
     """Against a recorded run with proofs, a guess of the code is of no use without x or y."""
     agent, hub = Half("agent", CODE), Half("hub", CODE)
     keys = agent.keys(hub.element, b"said")
-    guessed = SPAKE2_B(CODE.encode(), idA=pact.AGENT, idB=pact.HUB)
+    guessed = SPAKE2_B(CODE.encode(), idA=pake.AGENT, idB=pake.HUB)
     guessed.start()  # with another y than the hub had
     shared = guessed.finish(agent.element)
-    assert pact.Keys.of(shared, (b"said",)).of_agent != keys.of_agent
+    assert pake.Keys.of(shared, (b"said",)).of_agent != keys.of_agent
 
 
 def test_codes_are_of_letters_that_cannot_be_mistaken():
-    assert len(set(pact.ALPHABET)) == len(pact.ALPHABET) == 24
-    assert not set("01OILZ25SB8U") & set(pact.ALPHABET)
-    assert set(pact.ALPHABET) <= set(string.ascii_uppercase + string.digits)
-    codes = [pact.new_code() for _ in range(500)]
+    assert len(set(pake.ALPHABET)) == len(pake.ALPHABET) == 24
+    assert not set("01OILZ25SB8U") & set(pake.ALPHABET)
+    assert set(pake.ALPHABET) <= set(string.ascii_uppercase + string.digits)
+    codes = [pake.new_code() for _ in range(500)]
     assert len(set(codes)) == 500
-    assert {len(code) for code in codes} == {pact.LETTERS}
+    assert {len(code) for code in codes} == {pake.LETTERS}
     counted = Counter("".join(codes))
-    assert set(counted) == set(pact.ALPHABET)  # 4,000 letters leave none of 24 out
+    assert set(counted) == set(pake.ALPHABET)  # 4,000 letters leave none of 24 out
 
 
 @pytest.mark.parametrize("text", ["ACDE-FGHJ", "acde-fghj\n", " A C D E F G H J ", "acdefghj"])
 def test_a_code_is_read_as_people_type_it(text):
-    assert pact.typed(text) == CODE
-    assert pact.shown(CODE) == "ACDE-FGHJ"
+    assert pake.typed(text) == CODE
+    assert pake.shown(CODE) == "ACDE-FGHJ"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_code_is_read_as_people_type_it(text):
 )
 def test_what_cannot_be_a_code_costs_no_try(text, words):
     with pytest.raises(ValueError, match=words):
-        pact.typed(text)
+        pake.typed(text)
 
 
 GOOD = {"version": 1, "site": "home", "agent": "attic", "element": "QQ" + "A" * 42}
@@ -218,12 +218,12 @@ GOOD = {"version": 1, "site": "home", "agent": "attic", "element": "QQ" + "A" * 
     ],
 )
 def test_a_message_is_taken_as_it_must_be_or_not_at_all(change):
-    assert pact.decoded(msgspec.json.encode(GOOD), Hello).agent == "attic"
-    with pytest.raises(PactError, match="is no message of pairing"):
-        pact.decoded(msgspec.json.encode({**GOOD, **change}), Hello)
+    assert pake.decoded(msgspec.json.encode(GOOD), Hello).agent == "attic"
+    with pytest.raises(PakeError, match="is no message of pairing"):
+        pake.decoded(msgspec.json.encode({**GOOD, **change}), Hello)
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff\xfe", b"[" * 5_000, b"null", b"{}", b'{"version":1e999}'])
 def test_garbage_is_no_message(text):
-    with pytest.raises(PactError):
-        pact.decoded(text, Hello)
+    with pytest.raises(PakeError):
+        pake.decoded(text, Hello)

@@ -15,8 +15,8 @@ from appliance.auth.passwords import hashed
 from appliance.features.web.login import Verdict, Visitor
 from appliance.features.web.server import Door
 from appliance.net.certificates import server_context
-from appliance.pact import Request, Turned, typed
 from appliance.pairing import Pairing
+from appliance.pake import Request, Turned, typed
 from appliance.settings import Accounts, Listener, Settings
 from sensors.pairing import Visit
 

@@ -4,9 +4,18 @@ import secrets
 
 import pytest
 
-from appliance import pact
-from appliance.auth.pairing import MEETING_S, MEETINGS, TRIES, UNWATCHED_S, State, Window, owned_problem, topics_problem
-from appliance.pact import Grant, Half, Hello, Keys, PactError, Proof, Refusal, Request, Sealed, Turned, Welcome
+from appliance import pake
+from appliance.auth.pairing_window import (
+    MEETING_S,
+    MEETINGS,
+    TRIES,
+    UNWATCHED_S,
+    State,
+    Window,
+    owned_problem,
+    topics_problem,
+)
+from appliance.pake import Grant, Half, Hello, Keys, PakeError, Proof, Refusal, Request, Sealed, Turned, Welcome
 
 GRANT = Grant(username="attic", secret="s", names=("hub.local",), port=8883)
 TOPICS = ("home/attic/temperature",)
@@ -16,9 +25,9 @@ PEER = "192.168.1.9"
 class Caller:
     """Whoever plays the agent, honestly or not."""
 
-    def __init__(self, window, code, agent="attic", site="home", version=pact.VERSION):
+    def __init__(self, window, code, agent="attic", site="home", version=pake.VERSION):
         self.window, self.half = window, Half("agent", code)
-        self.said = pact.encoded(Hello(version=version, site=site, agent=agent, element=self.half.element))
+        self.said = pake.encoded(Hello(version=version, site=site, agent=agent, element=self.half.element))
         self.exchange, self.keys = b"", None
 
     def hello(self, now=1.0):
@@ -27,19 +36,19 @@ class Caller:
             answer = meeting.answer()
         finally:
             self.window.answered(meeting)
-        welcome = pact.decoded(answer, Welcome)
+        welcome = pake.decoded(answer, Welcome)
         self.exchange = welcome.exchange
         self.keys = self.half.keys(welcome.element, self.said, answer)
         return self
 
     def proof(self):
-        return pact.encoded(Proof(exchange=self.exchange, proof=self.keys.of_agent))
+        return pake.encoded(Proof(exchange=self.exchange, proof=self.keys.of_agent))
 
     def prove(self, now=1.0):
-        return pact.decoded(self.window.prove(self.proof(), now), Proof).proof
+        return pake.decoded(self.window.prove(self.proof(), now), Proof).proof
 
     def sealed(self, topics=TOPICS):
-        return pact.encoded(Sealed(exchange=self.exchange, sealed=self.keys.seal("hub", Request(topics=topics))))
+        return pake.encoded(Sealed(exchange=self.exchange, sealed=self.keys.seal("hub", Request(topics=topics))))
 
 
 @pytest.fixture
@@ -62,7 +71,7 @@ def test_an_agent_with_the_code_gets_what_the_hub_grants(window):
     assert caller.prove() == caller.keys.of_hub
     meeting, request = window.ask(caller.sealed(), 1.0)
     assert (meeting.agent, meeting.site, request.topics) == ("attic", "home", TOPICS)
-    answer = pact.decoded(window.told(meeting, GRANT, request), Sealed)
+    answer = pake.decoded(window.told(meeting, GRANT, request), Sealed)
     assert caller.keys.unseal("agent", answer.sealed, Grant | Refusal) == GRANT
     assert window.state is State.PAIRED
     assert not window.is_open(1.0)
@@ -114,10 +123,10 @@ def test_beginnings_that_go_on_to_nothing_are_counted_too(window):
 
 
 def test_elements_that_are_none_are_counted_too(window):
-    text = pact.encoded(Hello(version=1, site="home", agent="attic", element=b"A" + bytes(32)))
+    text = pake.encoded(Hello(version=1, site="home", agent="attic", element=b"A" + bytes(32)))
     for _ in range(MEETINGS):
         meeting = window.hello(text, PEER, 1.0)
-        with pytest.raises(PactError):
+        with pytest.raises(PakeError):
             meeting.answer()
         window.answered(meeting)
     assert window.notes[1] == "what attic sent from 192.168.1.9 is not how an agent begins"
@@ -195,7 +204,7 @@ def test_what_was_recorded_of_one_run_is_worth_nothing_in_another(window):
     second.hello_again.answer()
     window.answered(second.hello_again)
     turned(409, "knows nothing", window.prove, proof, 1.0)
-    renamed = pact.encoded(Proof(exchange=second.hello_again.exchange, proof=pact.decoded(proof, Proof).proof))
+    renamed = pake.encoded(Proof(exchange=second.hello_again.exchange, proof=pake.decoded(proof, Proof).proof))
     turned(403, "wrong", window.prove, renamed, 1.0)
     turned(409, "knows nothing", window.ask, sealed, 1.0)
 
@@ -215,14 +224,14 @@ def test_an_agent_asks_once(window):
 
 def test_the_hubs_own_proof_sent_back_is_a_wrong_code(window):
     caller = Caller(window, window.code).hello()
-    reflected = pact.encoded(Proof(exchange=caller.exchange, proof=caller.keys.of_hub))
+    reflected = pake.encoded(Proof(exchange=caller.exchange, proof=caller.keys.of_hub))
     turned(403, "wrong", window.prove, reflected, 1.0)
 
 
 def test_what_was_altered_ends_the_run(window):
     caller = Caller(window, window.code).hello()
     caller.prove()
-    altered = pact.encoded(Sealed(exchange=caller.exchange, sealed=secrets.token_bytes(80)))
+    altered = pake.encoded(Sealed(exchange=caller.exchange, sealed=secrets.token_bytes(80)))
     turned(400, "altered on the way", window.ask, altered, 1.0)
     turned(409, "knows nothing", window.ask, caller.sealed(), 1.0)
     assert window.is_open(1.0)
@@ -234,15 +243,15 @@ def test_whoever_changes_the_name_on_the_way_makes_the_code_wrong(window, change
     caller = Caller(window, window.code)
     honest = caller.said
     changed = Caller(window, window.code, **{change: "cellar"}).said
-    other = pact.decoded(honest, Hello)
-    caller.said = pact.encoded(
-        Hello(version=1, site=pact.decoded(changed, Hello).site, agent=pact.decoded(changed, Hello).agent,
+    other = pake.decoded(honest, Hello)
+    caller.said = pake.encoded(
+        Hello(version=1, site=pake.decoded(changed, Hello).site, agent=pake.decoded(changed, Hello).agent,
               element=other.element)
     )  # fmt: skip
     meeting = window.hello(caller.said, PEER, 1.0)
     answer = meeting.answer()
     window.answered(meeting)
-    welcome = pact.decoded(answer, Welcome)
+    welcome = pake.decoded(answer, Welcome)
     caller.exchange = welcome.exchange
     caller.keys = caller.half.keys(welcome.element, honest, answer)  # what the agent knows to have said
     turned(403, "wrong", caller.prove)

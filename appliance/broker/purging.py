@@ -15,8 +15,8 @@ Handed = list[tuple[SharedGroup, Message]]
 """What other members of a shared group get in the client's place."""
 
 
-class Weeder:
-    """Goes through one session with its present rights; each topic is asked about once."""
+class Purger:
+    """Purges one session of what its present rights do not include; each topic is asked about once."""
 
     def __init__(self, session: Session, router: Router) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""Somebody between agent and hub, with a certificate of its own: hears everything that is said, and may change it."""
+"""A man in the middle of agent and hub, with a certificate of its own: hears all that is said, and may change it."""
 
 import asyncio
 import ssl
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from appliance.net.certificates import server_context
 
 
-class Middle:
+class ManInTheMiddle:
     """Answers in the hub's place; `meddle(path, body)` gives what goes to the hub, `twist(path, body)` what comes back.
 
     `recorded` holds (path, request, answer) as they were said, before anything was changed.

@@ -24,7 +24,7 @@ class Watched(Protocol):
         ...
 
 
-class Vigil:
+class Watchdog:
     """Made where the loop runs; from `until_signal` on, SIGINT and SIGTERM end it."""
 
     def __init__(self, interval_s: float | None = None) -> None:

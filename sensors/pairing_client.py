@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from appliance import pact
-from appliance.pact import Grant, Request
+from appliance import pake
+from appliance.pake import Grant, Request
 from sensors import credential
 from sensors.config import SensorsConfig
 from sensors.credential import Credential
@@ -65,13 +65,13 @@ def hub_of(text: str) -> Hub:
         raise UsageError(f"{text!r} is no host; give a name or an address, perhaps with a port, as in hub.local:8443")
     if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
         raise UsageError(f"{port!r} is no port; give a number from 1 to 65535")
-    return Hub((host,), int(port or pact.PORT), host)
+    return Hub((host,), int(port or pake.PORT), host)
 
 
 def found_hub(config: SensorsConfig, look: Look) -> Hub:
     """Give the hub that the configuration names, else the one of our site that says it is there. PairingError."""
     if config.broker.host is not None:
-        return Hub((config.broker.host,), pact.PORT, config.broker.host)
+        return Hub((config.broker.host,), pake.PORT, config.broker.host)
     try:
         found = [one for one in look(SECURE, config.site) if one.site == config.site]
     except DiscoveryError as error:
@@ -81,7 +81,7 @@ def found_hub(config: SensorsConfig, look: Look) -> Hub:
     if len(found) > 1:
         names = ", ".join(one.name for one in found)
         raise PairingError(f"more than one says it is the hub of site {config.site}: {names}; name yours")
-    return Hub(found[0].addresses, pact.PORT, found[0].name)
+    return Hub(found[0].addresses, pake.PORT, found[0].name)
 
 
 class Line:
@@ -119,7 +119,7 @@ class Line:
         try:
             self._connection.request("POST", path, body, {"Content-Type": "application/json"})
             answer = self._connection.getresponse()
-            text = answer.read(pact.MAX_ANSWER_BYTES + 1)
+            text = answer.read(pake.MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             raise PairingError(f"{self._hub} broke off ({reason_of(error)}); begin again") from None
         if answer.status == HTTP_NOT_FOUND:
@@ -127,7 +127,7 @@ class Line:
         if answer.status >= 300:
             kind = {HTTP_FORBIDDEN: WrongCode, HTTP_CONFLICT: Busy}.get(answer.status, PairingError)
             raise kind(f"{self._hub} says: {words_of(text) or answer.status}")
-        if len(text) > pact.MAX_ANSWER_BYTES:
+        if len(text) > pake.MAX_ANSWER_BYTES:
             raise PairingError(f"{self._hub} says more than a hub does; is it an appliance?")
         return text
 
@@ -135,8 +135,8 @@ class Line:
 def introduce(config: SensorsConfig, hub: Hub, code: str) -> Credential:
     """Run through pairing with this code, and keep what the hub gives. PairingError, CredentialError."""
     topics = tuple(dict.fromkeys(topic for sensor in config.sensors for topic in sensor.topics(config.site)))
-    if len(topics) > pact.MAX_TOPICS:
-        raise PairingError(f"{len(topics)} topics are more than {pact.MAX_TOPICS}; divide the sensors among agents")
+    if len(topics) > pake.MAX_TOPICS:
+        raise PairingError(f"{len(topics)} topics are more than {pake.MAX_TOPICS}; divide the sensors among agents")
     request = Request(topics=topics, name=config.name)
     ends = time.monotonic() + BUSY_S
     while True:
@@ -144,14 +144,14 @@ def introduce(config: SensorsConfig, hub: Hub, code: str) -> Credential:
         try:
             visit = Visit(code, site=config.site, agent=config.agent, request=request)
             try:
-                welcome = line.say(pact.HELLO, visit.hello())
+                welcome = line.say(pake.HELLO, visit.hello())
             except Busy:
                 if time.monotonic() >= ends:
                     raise
                 time.sleep(LOOK_AGAIN_S)
                 continue
-            proven = line.say(pact.PROVE, visit.proof(welcome))
-            grant = visit.grant(line.say(pact.ASK, visit.ask(proven)))
+            proven = line.say(pake.PROVE, visit.proof(welcome))
+            grant = visit.grant(line.say(pake.ASK, visit.ask(proven)))
         finally:
             line.close()
         return _kept(config, grant, line.address, hub.name, topics)
@@ -187,10 +187,10 @@ def name_among(names: Sequence[str], called: str, address: str) -> str:
     An address only where the certificate has nothing else, as the hub may move to another.
     """
     asked = called.lower().removesuffix(".")
-    if asked in names and not pact.is_address(asked):
+    if asked in names and not pake.is_address(asked):
         return asked
-    best = pact.best_name(names)
-    return address if pact.is_address(best) and address in names else best
+    best = pake.best_name(names)
+    return address if pake.is_address(best) and address in names else best
 
 
 def reason_of(error: Exception) -> str:

@@ -8,15 +8,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from authority import Authority
-from pairs import PairingHub, in_thread
+from pairing_hub import PairingHub, in_thread
 
 from appliance.net.certificates import server_context
-from appliance.pact import Grant, Hello, Proof, Sealed, Welcome, decoded, encoded, typed
-from sensors import credential, introduction
+from appliance.pake import Grant, Hello, Proof, Sealed, Welcome, decoded, encoded, typed
+from sensors import credential, pairing_client
 from sensors.config import config_of
 from sensors.discovery import DiscoveryError, Found
-from sensors.introduction import Busy, Hub, UsageError, found_hub, hub_of, introduce, is_there, name_among, words_of
 from sensors.pairing import PairingError
+from sensors.pairing_client import Busy, Hub, UsageError, found_hub, hub_of, introduce, is_there, name_among, words_of
 
 SENSORS = '[[sensor]]\nname = "air"\nroom = "attic"\nkind = "sht4x"\n'
 
@@ -177,7 +177,7 @@ class Playing:
     """A hub that knows the code and grants what the test says."""
 
     def __init__(self, code, grant):
-        from appliance.pact import Half
+        from appliance.pake import Half
 
         self.half, self.grant, self.keys = Half("hub", code), grant, None
 
@@ -213,7 +213,7 @@ def test_an_authority_that_is_none_is_not_kept(tmp_path, anybody):
 
 
 def test_a_hub_that_is_busy_is_asked_again(tmp_path, anybody, monkeypatch):
-    monkeypatch.setattr(introduction, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(pairing_client, "LOOK_AGAIN_S", 0.01)
     playing = Playing("ACDEFGHJ", Grant(username="attic", secret="s", names=("h",), port=8883))
     elements = []
 
@@ -226,7 +226,7 @@ def test_a_hub_that_is_busy_is_asked_again(tmp_path, anybody, monkeypatch):
     introduce(configured(tmp_path), anybody.hub, "ACDEFGHJ")
     assert len(set(elements)) == 3  # a run of its own each time
 
-    monkeypatch.setattr(introduction, "BUSY_S", 0.0)
+    monkeypatch.setattr(pairing_client, "BUSY_S", 0.0)
     elements.clear()
     with pytest.raises(Busy, match="another agent"):
         introduce(configured(tmp_path), anybody.hub, "ACDEFGHJ")
@@ -256,7 +256,7 @@ def test_what_speaks_no_tls_is_told():
 
 
 def test_more_topics_than_a_hub_grants_are_too_many(tmp_path, monkeypatch):
-    monkeypatch.setattr("appliance.pact.MAX_TOPICS", 1)
+    monkeypatch.setattr("appliance.pake.MAX_TOPICS", 1)
     with pytest.raises(PairingError, match="2 topics are more than 1"):
         introduce(configured(tmp_path), Hub(("127.0.0.1",), 1, "h"), "ACDEFGHJ")
 
@@ -266,7 +266,7 @@ def test_words_of_a_stranger_are_shortened():
 
 
 def test_a_certificate_is_not_looked_at_but_tls_is_new_enough(anybody):
-    line = introduction.Line(anybody.hub)
+    line = pairing_client.Line(anybody.hub)
     try:
         context = line._connection._context
         assert context.minimum_version is ssl.TLSVersion.TLSv1_2

@@ -8,8 +8,8 @@ import signal
 import pytest
 from processes import PATIENCE_S
 
-from appliance import notify, vigil
-from appliance.vigil import Vigil
+from appliance import notify, watchdog
+from appliance.watchdog import Watchdog
 
 
 class Patient:
@@ -36,14 +36,14 @@ def heard(monkeypatch):
 
 
 def keep(patient, interval_s=0.001):
-    async def vigil():
-        vigil = Vigil(interval_s)
+    async def waits():
+        watchdog = Watchdog(interval_s)
         if patient is not None:
-            vigil.watch(patient)
-        await vigil.until_signal()
-        vigil.end()
+            watchdog.watch(patient)
+        await watchdog.until_signal()
+        watchdog.end()
 
-    asyncio.run(vigil())
+    asyncio.run(waits())
 
 
 def test_a_service_that_gets_on_is_told_of_with_how_it_is(heard):
@@ -73,20 +73,20 @@ def test_where_nobody_watches_nothing_is_told_until_the_end(heard, monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     patient = Patient(True)
 
-    async def vigil():
-        vigil = Vigil()
-        vigil.watch(patient)
+    async def waits():
+        watchdog = Watchdog()
+        watchdog.watch(patient)
         asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGINT)
-        await vigil.until_signal()
+        await watchdog.until_signal()
 
-    asyncio.run(vigil())
+    asyncio.run(waits())
     assert heard == [("ready", "1 left")]
 
 
 def test_sighup_asks_for_reading_again_and_ends_nothing():
     async def scenario():
         asked = asyncio.Event()
-        stopped = asyncio.ensure_future(Vigil().until_signal(asked.set))
+        stopped = asyncio.ensure_future(Watchdog().until_signal(asked.set))
         await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGHUP)
         await asyncio.wait_for(asked.wait(), PATIENCE_S)
@@ -99,11 +99,11 @@ def test_sighup_asks_for_reading_again_and_ends_nothing():
 
 def test_sighup_of_a_terminal_that_was_closed_is_a_reason_to_stop(monkeypatch):
     there = {0: True, 1: False, 2: True}
-    monkeypatch.setattr(vigil, "is_terminal", there.get)
+    monkeypatch.setattr(watchdog, "is_terminal", there.get)
 
     async def scenario():
         asked = asyncio.Event()
-        stopped = asyncio.ensure_future(Vigil().until_signal(asked.set))
+        stopped = asyncio.ensure_future(Watchdog().until_signal(asked.set))
         await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGHUP)  # somebody's `kill -HUP`: the terminal is there
         await asyncio.wait_for(asked.wait(), PATIENCE_S)
@@ -119,12 +119,12 @@ def test_sighup_of_a_terminal_that_was_closed_is_a_reason_to_stop(monkeypatch):
 def test_a_terminal_that_is_closed_is_none():
     ours, theirs = os.openpty()
     try:
-        assert vigil.is_terminal(theirs)
+        assert watchdog.is_terminal(theirs)
         os.close(ours)
         ours = None
-        assert not vigil.is_terminal(theirs)
+        assert not watchdog.is_terminal(theirs)
     finally:
         for fd in (ours, theirs):
             if fd is not None:
                 os.close(fd)
-    assert not vigil.is_terminal(theirs)
+    assert not watchdog.is_terminal(theirs)

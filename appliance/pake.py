@@ -1,4 +1,4 @@
-"""What a hub and a new agent must know alike to become acquainted: the code, the messages and the keys.
+"""Password-authenticated key exchange (PAKE) of a hub and a new agent: the code, the messages and the keys.
 
 The code never travels, nor anything that a listener could test guesses of it against: it is the secret of SPAKE2
 (RFC 9382; the group is Ed25519). Each side sends one random-looking element, proves that it has the same key, and only
@@ -110,7 +110,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     reason: Annotated[str, Meta(max_length=1_000)]
 
 
-class PactError(Exception):
+class PakeError(Exception):
     """The other side's words will not do; one line that says why, and tells nothing of the code."""
 
 
@@ -159,11 +159,11 @@ def is_address(name: str) -> bool:
 
 
 def decoded(text: bytes, kind: Any) -> Any:
-    """Read a message; PactError, which shows nothing of it."""
+    """Read a message; PakeError, which shows nothing of it."""
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PactError(f"is no message of pairing ({error})") from None
+        raise PakeError(f"is no message of pairing ({error})") from None
 
 
 def encoded(message: msgspec.Struct) -> bytes:
@@ -182,7 +182,7 @@ class Half:
         self.element: bytes = self._half.start()
 
     def keys(self, element: bytes, *said: bytes) -> "Keys":
-        """Give the keys that follow from the other's element and all that was said; once. PactError.
+        """Give the keys that follow from the other's element and all that was said; once. PakeError.
 
         An element that is the own one sent back, of the own side, no point, or one of small order is refused.
         """
@@ -192,7 +192,7 @@ class Half:
         try:
             shared = self._half.finish(element)
         except (SPAKEError, NotOnCurve, ValueError):
-            raise PactError("holds no element of a new run") from None
+            raise PakeError("holds no element of a new run") from None
         return Keys.of(shared, said)
 
 
@@ -221,13 +221,13 @@ class Keys:
         return self._cipher(to).encrypt(ONCE, msgspec.json.encode(message), to.encode())
 
     def unseal(self, to: Side, sealed: bytes, kind: Any) -> Any:
-        """Read it; PactError where it was altered, or is none."""
+        """Read it; PakeError where it was altered, or is none."""
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 as above
 
         try:
             text = self._cipher(to).decrypt(ONCE, sealed, to.encode())
         except InvalidTag:
-            raise PactError("was altered on the way") from None
+            raise PakeError("was altered on the way") from None
         return decoded(text, kind)
 
     def _cipher(self, to: Side) -> "ChaCha20Poly1305":

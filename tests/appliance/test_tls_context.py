@@ -5,8 +5,8 @@ import pytest
 from authority import Authority
 
 from appliance.config import ConfigError
-from appliance.contexts import context_of
 from appliance.settings import Listener
+from appliance.tls_context import context_of
 
 
 def test_what_is_not_encrypted_has_none():

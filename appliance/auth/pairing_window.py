@@ -11,9 +11,9 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any, Final
 
-from appliance import pact
+from appliance import pake
 from appliance.mqtt.topics import overlaps
-from appliance.pact import Grant, Half, Hello, Keys, PactError, Proof, Refusal, Request, Sealed, Turned, Welcome
+from appliance.pake import Grant, Half, Hello, Keys, PakeError, Proof, Refusal, Request, Sealed, Turned, Welcome
 from appliance.settings import LEVEL_PATTERN
 
 TRIES: Final = 5  # wrong codes
@@ -40,7 +40,7 @@ class Meeting:
         self.site = read.site
         self.peer = peer
         self.until = until
-        self.exchange = secrets.token_bytes(pact.EXCHANGE_BYTES)
+        self.exchange = secrets.token_bytes(pake.EXCHANGE_BYTES)
         self.keys: Keys | None = None
         self.is_working = True  # in its thread
         self.is_trusted = False
@@ -51,12 +51,12 @@ class Meeting:
         self._hub = hub
 
     def answer(self) -> bytes:
-        """Give the hub's first word; PactError where the agent's will not do."""
+        """Give the hub's first word; PakeError where the agent's will not do."""
         half = Half("hub", self._code)
         welcome = Welcome(
-            version=pact.VERSION, site=self._site, hub=self._hub, exchange=self.exchange, element=half.element
+            version=pake.VERSION, site=self._site, hub=self._hub, exchange=self.exchange, element=half.element
         )
-        text = pact.encoded(welcome)
+        text = pake.encoded(welcome)
         self.keys = half.keys(self._element, self._hello, text)
         return text
 
@@ -66,7 +66,7 @@ class Window:
 
     def __init__(self, *, site: str, hub: str, now: float, length_s: float) -> None:
         self.key = secrets.token_hex(16)  # knows whoever opened it
-        self.code = pact.new_code()
+        self.code = pake.new_code()
         self.state = State.OPEN
         self.tries_left = TRIES
         self.notes: list[str] = []  # what happened, for the person at the hub
@@ -112,10 +112,10 @@ class Window:
         if self._meeting is not None:
             raise Turned(HTTPStatus.CONFLICT, "another agent is being paired; try again in a moment")
         hello = self._read(body, Hello)
-        if hello.version != pact.VERSION:
+        if hello.version != pake.VERSION:
             raise Turned(
                 HTTPStatus.BAD_REQUEST,
-                f"this hub pairs by version {pact.VERSION}, the agent by {hello.version}; update the older of the two",
+                f"this hub pairs by version {pake.VERSION}, the agent by {hello.version}; update the older of the two",
             )
         self._meetings_left -= 1
         if self._meetings_left < 0:
@@ -141,12 +141,12 @@ class Window:
         meeting, keys = self._met(proof.exchange)
         if meeting.is_trusted:
             raise Turned(HTTPStatus.CONFLICT, "this was said already; begin again")
-        if not pact.is_same(proof.proof, keys.of_agent):
+        if not pake.is_same(proof.proof, keys.of_agent):
             self._meeting = None
             self._wrong(meeting)
         meeting.is_trusted = True
         meeting.until = now + MEETING_S
-        return pact.encoded(Proof(exchange=meeting.exchange, proof=keys.of_hub))
+        return pake.encoded(Proof(exchange=meeting.exchange, proof=keys.of_hub))
 
     def ask(self, body: bytes, now: float) -> tuple[Meeting, Request]:
         """Hear what the agent wants; Turned. `told` or `failed` must follow."""
@@ -158,7 +158,7 @@ class Window:
         meeting.is_working = True  # it may not ask twice: its keys seal one message
         try:
             request: Request = keys.unseal("hub", sealed.sealed, Request)
-        except PactError as error:
+        except PakeError as error:
             self._meeting = None
             self.notes.append(f"what {meeting.agent} asked from {meeting.peer} {error}")
             raise Turned(HTTPStatus.BAD_REQUEST, f"what was asked {error}; begin again") from None
@@ -177,7 +177,7 @@ class Window:
             )
         else:
             self.notes.append(f"{meeting.agent} from {meeting.peer} had the code, but {answer.reason}")
-        return pact.encoded(sealed)
+        return pake.encoded(sealed)
 
     def failed(self, meeting: Meeting) -> None:
         """Know that no account came of it, of which the service's log tells more."""
@@ -190,8 +190,8 @@ class Window:
 
     def _read(self, body: bytes, kind: Any) -> Any:
         try:
-            return pact.decoded(body, kind)
-        except PactError as error:
+            return pake.decoded(body, kind)
+        except PakeError as error:
             raise Turned(HTTPStatus.BAD_REQUEST, f"this {error}") from None
 
     def _met(self, exchange: bytes) -> tuple[Meeting, Keys]:
@@ -200,7 +200,7 @@ class Window:
             meeting is None
             or meeting.is_working
             or meeting.keys is None
-            or not pact.is_same(exchange, meeting.exchange)
+            or not pake.is_same(exchange, meeting.exchange)
         ):
             raise Turned(HTTPStatus.CONFLICT, "this hub knows nothing of that exchange; begin again")
         return meeting, meeting.keys
