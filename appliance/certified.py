@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from appliance.places import AUTHORITY_CERTIFICATE
+
 if TYPE_CHECKING:
     from cryptography import x509
 
-AUTHORITY: Final = "ca.pem"  # beside the certificate, where the hub made its own
 MAX_FILE_BYTES: Final = 65_536
 CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s", re.DOTALL)
 
@@ -38,7 +39,7 @@ def read(path: Path) -> Certified:
     names = tuple(dict.fromkeys([*hosts, *map(str, told.get_values_for_type(x509.IPAddress))]))
     if not names:
         raise CertifiedError(f"the certificate {path} names no host; make one that does")
-    beside = path.parent / AUTHORITY
+    beside = path.parent / AUTHORITY_CERTIFICATE  # where the hub made its own
     authorities = [*(_loaded(_text(beside)) if beside.exists() else ()), chain[-1]]
     found = next((one for one in authorities if _is_from(one, one) and any(_is_from(of, one) for of in chain)), None)
     return Certified(names, _pem(found) if found is not None else "")

@@ -5,10 +5,9 @@ import logging
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 from appliance import certified
@@ -17,6 +16,7 @@ from appliance.auth.pairing_window import Meeting, State, Window, owned_problem,
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
+from appliance.clock import rfc3339
 from appliance.pake import PORT, Grant, PakeError, Refusal, Request, Turned, best_name, shown
 from appliance.settings import Listener, Settings
 
@@ -166,7 +166,7 @@ class Pairing:
             site=self._settings.site,
             agent=agent,
             publish=request.topics,
-            made=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            made=rfc3339(time()),
             by="pairing",
         )
         names: list[str] = []

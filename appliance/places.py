@@ -12,8 +12,11 @@ SYSTEM_RUNTIME_DIR = Path("/run/appliance")
 DATABASE = "appliance.db"
 CONTROL_SOCKET = "control.sock"
 TLS = "tls"  # the folder of the certificates that `appliance setup` makes
+AUTHORITY_CERTIFICATE = "ca.pem"
+AUTHORITY_KEY = "ca.key"
 SERVER_CERTIFICATE = "server.pem"
 SERVER_KEY = "server.key"
+FIRST_SECRET = "admin-secret"  # noqa: S105 the file's name, in the data directory
 
 
 def data_home() -> Path:

@@ -51,6 +51,7 @@ ARROWS = {
         "appliance.exits",
         "appliance.finding",
         "appliance.hostname",
+        "appliance.identity",
         "appliance.interfaces",
         "appliance.listeners",
         "appliance.places",
@@ -114,7 +115,13 @@ ARROWS = {
         "appliance.mqtt",
         "appliance.settings",
     },
-    "appliance.pairing": {"appliance.auth", "appliance.certified", "appliance.pake", "appliance.settings"},
+    "appliance.pairing": {
+        "appliance.auth",
+        "appliance.certified",
+        "appliance.clock",
+        "appliance.pake",
+        "appliance.settings",
+    },
     "appliance.page": {
         "appliance.accounts",
         "appliance.features.web",
@@ -176,7 +183,7 @@ ARROWS = {
     "appliance.mqtt": set(),
     # below everything
     "appliance.build": {"appliance"},
-    "appliance.certified": set(),
+    "appliance.certified": {"appliance.places"},
     "appliance.clock": set(),
     "appliance.config": {"appliance.settings", "appliance.toml_lines"},
     "appliance.control": {"appliance.places"},

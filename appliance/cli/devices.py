@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from appliance.cli.ask import DATA_HELP
@@ -106,6 +107,7 @@ def add_command(arguments: argparse.Namespace) -> int:
     """Make the account, or see that it is as asked for."""
     from appliance.auth.enrolling import CannotEnrol, enrol  # noqa: PLC0415
     from appliance.auth.passwords import hashed, is_right  # noqa: PLC0415
+    from appliance.clock import rfc3339  # noqa: PLC0415
 
     place, name = _place(arguments), arguments.name
     wanted = _wanted(arguments)
@@ -120,7 +122,7 @@ def add_command(arguments: argparse.Namespace) -> int:
                 name,
                 wanted,
                 site=place.settings.site,
-                made=_now(),
+                made=rfc3339(time()),
                 hashed=hashed,
                 is_right=is_right,
             )
@@ -157,6 +159,7 @@ def secret_command(arguments: argparse.Namespace) -> int:
     """Give the account another secret; the one before ends."""
     from appliance.auth.enrolling import new_secret, with_new_secret  # noqa: PLC0415
     from appliance.auth.passwords import hashed  # noqa: PLC0415
+    from appliance.clock import rfc3339  # noqa: PLC0415
 
     place, name = _place(arguments), arguments.name
     given = _first_line(arguments.secret) if arguments.secret else ""
@@ -166,7 +169,7 @@ def secret_command(arguments: argparse.Namespace) -> int:
         if name not in accounts:
             cure = "`appliance devices` lists those that have"
             raise CommandError(f"{printable(name)} has no account in {place.file}; {cure}", Exit.NOTHING)
-        return {**accounts, name: with_new_secret(accounts[name], secret, made=_now(), hashed=hashed)}
+        return {**accounts, name: with_new_secret(accounts[name], secret, made=rfc3339(time()), hashed=hashed)}
 
     changed = _edit(place.file, change)
     words = f"{printable(name)} has another secret"
@@ -319,9 +322,3 @@ def _all_of(source: str) -> bytes:
             return file.read(MAX_JSON_BYTES)
     except OSError as error:
         raise CommandError(f"{source} cannot be read ({error.strerror}); check the path", Exit.USAGE) from None
-
-
-def _now() -> str:
-    import time  # noqa: PLC0415
-
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING
 
 from appliance.cli.commands import Commands
@@ -63,8 +64,6 @@ def setup_command(arguments: argparse.Namespace) -> int:
 
 
 def _set_up(settings: "Settings", files: "Files") -> list[str]:
-    import time  # noqa: PLC0415
-
     from appliance.auth.managed import BadManagedFile  # noqa: PLC0415
     from appliance.clock import clock_quality  # noqa: PLC0415
     from appliance.identity import machine_mark  # noqa: PLC0415
@@ -80,7 +79,7 @@ def _set_up(settings: "Settings", files: "Files") -> list[str]:
             managed_file=managed_file,
             admin=_free_name(settings),
             machine=machine,
-            clock=Clock.of(time.time(), clock_quality()),
+            clock=Clock.of(time(), clock_quality()),
         )
     except BadManagedFile as error:
         raise CommandError(f"{managed_file}: {error.problem}; {error.cure}", Exit.CONFIG) from None

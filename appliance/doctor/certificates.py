@@ -3,15 +3,12 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from appliance.finding import Finding, note, wrong
-
-if TYPE_CHECKING:
-    from cryptography import x509
+from appliance.places import AUTHORITY_KEY
 
 SOON_S: Final = 21 * 86_400.0  # a renewal that works comes long before
 
@@ -30,32 +27,20 @@ class Certificate:
 
 def read(path: Path) -> Certificate:
     """Read a file in PEM form; OSError, ValueError."""
-    from cryptography import x509  # noqa: PLC0415 megabytes, for who asks
+    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415 megabytes, for who asks
 
-    found = x509.load_pem_x509_certificate(path.read_bytes())
-    names: list[str] = []
-    addresses: list[str] = []
-    try:
-        told = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        pass
-    else:
-        names = [name.lower() for name in told.get_values_for_type(x509.DNSName)]
-        addresses = [str(address) for address in told.get_values_for_type(x509.IPAddress)]
+    from appliance.identity.authority import begins, ends, names_in  # noqa: PLC0415 likewise
+
+    found = load_pem_x509_certificate(path.read_bytes())
+    names = names_in(found)
     return Certificate(
         path,
-        tuple(names),
-        tuple(addresses),
-        _unix(found, "not_valid_before"),
-        _unix(found, "not_valid_after"),
-        is_ours=(path.parent / "ca.key").exists(),
+        tuple(name.lower() for name in names.hosts),
+        tuple(map(str, names.addresses)),
+        begins(found).timestamp(),
+        ends(found).timestamp(),
+        is_ours=(path.parent / AUTHORITY_KEY).exists(),
     )
-
-
-def _unix(found: "x509.Certificate", end: str) -> float:
-    """Give one end of its validity; before version 42 the library gives UTC without saying so."""
-    at: datetime = getattr(found, f"{end}_utc", None) or getattr(found, end).replace(tzinfo=UTC)
-    return at.timestamp()
 
 
 def certificate_findings(

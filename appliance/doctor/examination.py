@@ -24,11 +24,9 @@ from appliance.finding import Finding, note, wrong
 from appliance.hostname import local_name
 from appliance.interfaces import Computer, look
 from appliance.listeners import is_outer
-from appliance.places import DATABASE
+from appliance.places import DATABASE, FIRST_SECRET
 from appliance.ports import look_whether_free
 from appliance.settings import Listener, Settings
-
-FIRST_SECRET = "admin-secret"  # noqa: S105 the file's name, in the data directory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from appliance.hostname import local_name, mark, own_name, short_name
@@ -247,6 +248,4 @@ async def _others(zeroconf: "Zeroconf", host: str, ours: set[str]) -> set[str]:
     zeroconf.async_send(asking)
     await asyncio.sleep(ASK_S)
     told: Iterable[Any] = zeroconf.cache.get_all_by_details(f"{host}.", A, IN)
-    from ipaddress import ip_address  # noqa: PLC0415
-
     return {str(ip_address(one.address)) for one in told} - ours

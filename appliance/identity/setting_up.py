@@ -16,11 +16,18 @@ from typing import NamedTuple
 from appliance.auth.enrolling import new_secret
 from appliance.auth.managed import Account, edit
 from appliance.auth.passwords import hashed
-from appliance.clock import RELEASED_MS, SYNCED
+from appliance.clock import RELEASED_MS, SYNCED, rfc3339
 from appliance.identity import authority as authorities
 from appliance.identity import first_secret, machine_mark, private_file, server_certificate
 from appliance.identity.names import Names
-from appliance.places import SERVER_CERTIFICATE, SERVER_KEY, TLS
+from appliance.places import (
+    AUTHORITY_CERTIFICATE,
+    AUTHORITY_KEY,
+    FIRST_SECRET,
+    SERVER_CERTIFICATE,
+    SERVER_KEY,
+    TLS,
+)
 
 
 class Files(NamedTuple):
@@ -38,12 +45,12 @@ class Files(NamedTuple):
 def files_in(data_dir: Path) -> Files:
     """Name them all."""
     return Files(
-        ca=data_dir / TLS / "ca.pem",
-        ca_key=data_dir / TLS / "ca.key",
+        ca=data_dir / TLS / AUTHORITY_CERTIFICATE,
+        ca_key=data_dir / TLS / AUTHORITY_KEY,
         certificate=data_dir / TLS / SERVER_CERTIFICATE,
         key=data_dir / TLS / SERVER_KEY,
         mark=data_dir / "machine-id",
-        admin_secret=data_dir / "admin-secret",
+        admin_secret=data_dir / FIRST_SECRET,
         lock=data_dir / "setup.lock",
     )
 
@@ -117,7 +124,7 @@ def _appoint(files: Files, managed_file: Path, admin: str, clock: Clock) -> str:
     """Make the first account. Its secret is written down first: an account that nobody can use would be for ever."""
     secret = new_secret()
     first_secret.keep(files.admin_secret, secret)
-    made = clock.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    made = rfc3339(clock.at.timestamp())
     account = Account(password=hashed(secret.encode()), role="admin", made=made, by="setup")
     private_file.make_folder(managed_file.parent)
     edit(managed_file, lambda accounts: {admin: account, **accounts})

@@ -195,16 +195,19 @@ def test_no_socket_for_a_client_is_a_pause_and_no_spin(run, monkeypatch, caplog,
 
 
 def test_who_is_gone_before_the_beginning_is_forgotten(run):
+    came = []
+
     class Gone(Fake):
         def __init__(self, client, peer):
             super().__init__(client, peer)
+            came.append(peer)
             client.close()
             raise OSError(errno.ENOTCONN, "planted")
 
     async def scenario():
         async with door(fake=Gone) as (listener, _, visit):
             visit(3)
-            await asyncio.sleep(0.05)
+            await until(lambda: len(came) == 3)
             assert listener.under_way == 0
 
     run(scenario())
