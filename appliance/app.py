@@ -4,13 +4,11 @@ The only module that knows all parts.
 """
 
 import asyncio
-import errno
 import logging
 import os
 import ssl
-import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -23,6 +21,7 @@ from appliance.broker.core import Broker
 from appliance.broker.ports import RouteFlag, uninspected
 from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
 from appliance.config import ConfigError, SettingError
+from appliance.control_socket import open_control
 from appliance.data_dir import held
 from appliance.devices import AVAILABILITY, ONLINE, device_topic
 from appliance.exits import CommandError, Exit
@@ -31,10 +30,10 @@ from appliance.features.sys_topics import SysTopics
 from appliance.listeners import faults, is_outer, url
 from appliance.memory import give_back, share_arenas
 from appliance.net.hub import Hub, next_client_id
-from appliance.net.listening import ListenerError, SocketFile, SocketFileError, listen_tcp
+from appliance.net.listening import ListenerError, SocketFile, listen_tcp
 from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
-from appliance.places import certificate_path, control_path, database_path, present, spare_control_dir
+from appliance.places import certificate_path, control_path, database_path, present
 from appliance.ports import explained, explained_listener, look_whether_free
 from appliance.reloading import Reloading, reload_when
 from appliance.settings import Settings
@@ -308,28 +307,6 @@ class Service:
                 self._reloading.listeners[number] = partial(page.renew, place)
         self.web_port = page.port if self.settings.web.port else None
         return page.stop
-
-
-def open_control(path: Path, parts: AsyncExitStack) -> SocketFile:
-    """Open the control socket, where the disk cannot take it in its spare place; CommandError."""
-    try:
-        return SocketFile(path)
-    except OSError as error:
-        trouble = str(error) if isinstance(error, SocketFileError) else f"{path} cannot be made ({error.strerror})"
-        if error.errno not in {errno.EROFS, errno.ENOSPC}:
-            raise CommandError(trouble, Exit.DATA) from None
-    folder = spare_control_dir(path.parent, os.geteuid())
-    try:
-        with suppress(FileExistsError):  # of an earlier start that was killed
-            folder.mkdir(mode=0o700)
-        found = folder.lstat()
-        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
-            raise CommandError(f"{trouble}; {folder} is not this user's own: remove it", Exit.DATA)
-        control = SocketFile(folder / path.name)
-    except OSError:
-        raise CommandError(trouble, Exit.DATA) from None
-    parts.callback(folder.rmdir)
-    return control
 
 
 def unclassified(_topic: str) -> RouteFlag:

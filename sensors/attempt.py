@@ -51,7 +51,9 @@ class Attempt:
             places = end.places(self._look)
         except DiscoveryError as error:
             places, trouble = [] if end.known else [end.given], f"{error}; "
-        any(self._tried(place, trouble) for place in places)
+        for place in places:
+            if self._tried(place, trouble):
+                return
 
     def _tried(self, place: Place, trouble: str = "") -> bool:
         """Connect; whether that went well."""

@@ -20,6 +20,8 @@ from appliance.mqtt.types import ReasonCode
 
 # 19 MiB and two passes: what OWASP's cheat sheet asks for at least, and as much as a Pi can spare beside its work.
 COST = Cost(memory_kib=19_456, passes=2, lanes=1)
+MOST_KNOWN = 1_024  # users at addresses that are known again
+FREE_MISSES = 5  # other passwords that one of them may say before it has to prove itself anew
 
 
 def hashed(password: bytes) -> str:
@@ -35,10 +37,6 @@ def is_right(encoded: str, password: bytes) -> bool:
         return PasswordHasher().verify(encoded, password)  # the cost stands in the hash
     except VerifyMismatchError:
         return False
-
-
-MOST_KNOWN = 1_024  # users at addresses that are known again
-FREE_MISSES = 5  # other passwords that one of them may say before it has to prove itself anew
 
 
 class _Entry(NamedTuple):
