@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from machines.cache import output
 from machines.machine import Machine
+from machines.playbooks import Control
 
 ROOT = Path(__file__).parents[2]
 GIVEN = json.loads(os.environ.get("APPLIANCE_MACHINES", "{}"))
@@ -70,3 +71,9 @@ def machines(given):
     made = Machines(given)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory, given):
+    """A control machine, whose inventory lasts for a module of tests."""
+    return Control(tmp_path_factory.mktemp("control"), given.wheels)

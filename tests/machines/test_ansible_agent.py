@@ -2,7 +2,6 @@
 
 import pytest
 from machines.machine import wait_for
-from machines.playbooks import Control
 
 SECRET = "/etc/appliance/sensors.password"
 CONFIG = "/etc/appliance/sensors.toml"
@@ -19,11 +18,6 @@ SENSORS = [
     },
     {"name": "lamp", "kind": "simulated", "model": "lamp", "room": "kitchen"},
 ]
-
-
-@pytest.fixture(scope="module")
-def control(tmp_path_factory, given):
-    return Control(tmp_path_factory.mktemp("control"), given.wheels)
 
 
 @pytest.fixture(scope="module")

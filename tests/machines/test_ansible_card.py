@@ -5,7 +5,6 @@
 
 import pytest
 from machines.machine import wait_for
-from machines.playbooks import Control
 
 pytestmark = pytest.mark.soak
 
@@ -14,11 +13,6 @@ ACCOUNTS = "/var/lib/appliance/accounts.json"
 SEED = "/var/lib/cloud/seed/nocloud"
 SENSORS = [{"name": "air", "kind": "simulated", "room": "attic", "interval_s": 1}]
 FIRST_BOOT_S = 300.0
-
-
-@pytest.fixture(scope="module")
-def control(tmp_path_factory, given):
-    return Control(tmp_path_factory.mktemp("control"), given.wheels)
 
 
 @pytest.fixture(scope="module")

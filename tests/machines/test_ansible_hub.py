@@ -8,17 +8,11 @@ import zipfile
 
 import pytest
 from machines.machine import wait_for
-from machines.playbooks import Control
 
 FEWER_DAYS = {"history": {"raw_days": 30}}
 DOWN_S = 30.0  # a bound for a busy computer; the tests print what it took
 HOME = "/opt/home-sensor-appliance"
 CHECK = f"{HOME}/check-appliance"
-
-
-@pytest.fixture(scope="module")
-def control(tmp_path_factory, given):
-    return Control(tmp_path_factory.mktemp("control"), given.wheels)
 
 
 @pytest.fixture(scope="module")

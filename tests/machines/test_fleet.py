@@ -8,7 +8,6 @@ import time
 
 import pytest
 from machines.machine import wait_for
-from machines.playbooks import Control
 
 pytestmark = pytest.mark.soak
 
@@ -67,8 +66,8 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(machines, given, tmp_path_factory):
-    return Fleet(Control(tmp_path_factory.mktemp("control"), given.wheels), machines)
+def fleet(machines, control):
+    return Fleet(control, machines)
 
 
 def failed(played):
