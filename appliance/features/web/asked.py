@@ -42,19 +42,20 @@ async def body_of(request: Request, kind: type[T], cure: str) -> T:
     if content_type != JSON_TYPE:
         raise HTTPException(415, f"the body is not {JSON_TYPE}; send it with that Content-Type")
     try:
-        return msgspec.json.decode(await _body(request), type=kind)
+        return msgspec.json.decode(await body_bytes(request), type=kind)
     except msgspec.DecodeError as error:
         raise HTTPException(400, f"{error}; {cure}") from error
 
 
-async def _body(request: Request) -> bytes:
+async def body_bytes(request: Request, most: int = MAX_BODY_BYTES) -> bytes:
+    """Read a body of at most so many bytes, and wait no longer than it takes; HTTPException."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for part in request.stream():
                 body += part
-                if len(body) > MAX_BODY_BYTES:
-                    raise HTTPException(413, f"the body is longer than {MAX_BODY_BYTES} bytes; send less")
+                if len(body) > most:
+                    raise HTTPException(413, f"the body is longer than {most} bytes; send less")
     except TimeoutError as error:
         raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s; send it again") from error
     except ClientDisconnect as error:

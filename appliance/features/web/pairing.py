@@ -4,24 +4,22 @@ Nothing of it exists for an agent while no window is open, and nothing ever for 
 up the tries. The name by which the hub is asked does not matter, as no certificate does.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from appliance import pake
-from appliance.features.web.asked import body_of, json_answer
+from appliance.features.web.asked import body_bytes, body_of, json_answer
 from appliance.features.web.guard import HEADERS
 
 PREFIX: Final = "/pair/"
-BODY_S: Final = 5.0
 OF_BROWSERS: Final = frozenset({b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"cookie"})
 CLOSED: Final = (404, "pairing is not open; run `appliance pair` on the hub")
 OPENED: Final = 'send {"minutes": 5}'
@@ -94,7 +92,11 @@ class PairingDoor:
             return _no(*CLOSED)
         most, step = found
         try:
-            return Response(await step(await _body(request, most)), headers=NO_STORE, media_type="application/json")
+            return Response(
+                await step(await body_bytes(request, most)), headers=NO_STORE, media_type="application/json"
+            )
+        except HTTPException as error:
+            return _no(error.status_code, error.detail)
         except pake.Turned as error:
             return _no(error.status, str(error))
 
@@ -156,22 +158,6 @@ def _refused() -> Generator[None]:
 def _only_here(request: Request) -> None:
     if not request.scope.get("state", {}).get("is_control"):
         raise HTTPException(403, "pairing is opened on the hub alone; run `appliance pair` there")
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """Read no more than a message of pairing has, and wait no longer than it takes."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for part in request.stream():
-                body += part
-                if len(body) > most:
-                    raise pake.Turned(413, "no message of pairing is that long")
-    except TimeoutError:
-        raise pake.Turned(408, f"the message did not arrive within {BODY_S:.0f} s; begin again") from None
-    except ClientDisconnect:
-        raise pake.Turned(400, "the message ended early; begin again") from None
-    return bytes(body)
 
 
 def _no(status: int, reason: str) -> Response:

@@ -9,7 +9,7 @@ from webserver import page
 
 from appliance import pake
 from appliance.control import ControlClient, ControlRefused
-from appliance.features.web import pairing as web_pairing
+from appliance.features.web import asked
 from appliance.pake import Request, typed
 from sensors.pairing import Visit
 
@@ -105,13 +105,13 @@ def test_a_window_opens_nothing_else(hub, tmp_path):
 
 
 def test_messages_have_a_bound_in_bytes_and_time(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(web_pairing, "BODY_S", 0.2)
+    monkeypatch.setattr(asked, "BODY_TIMEOUT_S", 0.2)
 
     async def scenario():
         async with hub.serving(tmp_path) as served:
             key, _ = await hub.opened()
             answer = await in_thread(ask, served.door, pake.HELLO, b"x" * (pake.MAX_BODY_BYTES + 1))
-            assert said(answer) == (413, "no message of pairing is that long")
+            assert said(answer) == (413, f"the body is longer than {pake.MAX_BODY_BYTES} bytes; send less")
             answer = await in_thread(ask, served.door, pake.ASK, b"x" * (pake.MAX_ASK_BYTES + 1))
             assert answer[0] == 413
             answer = await in_thread(ask, served.door, pake.HELLO, b"{", "POST", {"Content-Length": "9"})
