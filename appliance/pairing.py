@@ -17,7 +17,7 @@ from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
 from appliance.clock import rfc3339
-from appliance.pake import PORT, Grant, PakeError, Refusal, Request, Turned, best_name, shown
+from appliance.pake import PORT, Grant, PakeError, Refusal, Request, TurnedAway, best_name, shown
 from appliance.settings import Listener, Settings
 
 LOG = logging.getLogger(__name__)
@@ -63,21 +63,21 @@ class Pairing:
         self._logged = len(window.notes)
 
     async def open(self, minutes: float) -> dict[str, object]:
-        """Open a window; Turned."""
+        """Open a window; TurnedAway."""
         if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
-            raise Turned(HTTPStatus.BAD_REQUEST, f"give from {SHORTEST_MINUTES:g} to {LONGEST_MINUTES:g} minutes")
+            raise TurnedAway(HTTPStatus.BAD_REQUEST, f"give from {SHORTEST_MINUTES:g} to {LONGEST_MINUTES:g} minutes")
         if self.is_open():
-            raise Turned(HTTPStatus.CONFLICT, "pairing is open already; end the other `appliance pair` first")
+            raise TurnedAway(HTTPStatus.CONFLICT, "pairing is open already; end the other `appliance pair` first")
         if not self._settings.accounts.managed_file:
-            raise Turned(HTTPStatus.CONFLICT, "set accounts.managed_file first: the agent's account is kept there")
+            raise TurnedAway(HTTPStatus.CONFLICT, "set accounts.managed_file first: the agent's account is kept there")
         page = self._listener("web", 'agents come over the page\'s port: add a [[listener]] with serve = "web"')
         broker = self._listener("mqtt", 'there is nowhere to connect to: add a [[listener]] with serve = "mqtt"')
         try:
             self._hub = await asyncio.to_thread(certified.read, Path(broker.certificate))
         except CertifiedError as error:
-            raise Turned(HTTPStatus.CONFLICT, str(error)) from None
+            raise TurnedAway(HTTPStatus.CONFLICT, str(error)) from None
         if self.is_open():
-            raise Turned(HTTPStatus.CONFLICT, "pairing is open already; end the other `appliance pair` first")
+            raise TurnedAway(HTTPStatus.CONFLICT, "pairing is open already; end the other `appliance pair` first")
         self._port = broker.port_or_usual()
         window = self._window = Window(
             site=self._settings.site, hub=socket.gethostname(), now=self._clock(), length_s=60 * minutes
@@ -88,7 +88,7 @@ class Pairing:
         return {"key": window.key, "code": shown(window.code), "where": where, **self.told(window.key, 0)}
 
     def told(self, key: str, since: int) -> dict[str, object]:
-        """Say how the window is; Turned. Who asks looks at the code: a window at which nobody looks ends."""
+        """Say how the window is; TurnedAway. Who asks looks at the code: a window at which nobody looks ends."""
         window = self._asked(key)
         now = self._clock()
         window.seen(now)
@@ -101,28 +101,28 @@ class Pairing:
         }
 
     def close(self, key: str) -> None:
-        """Close the window; Turned."""
+        """Close the window; TurnedAway."""
         window = self._asked(key)
         window.close("closed on the hub; nobody was let in")
         self._log(window)
 
     async def hello(self, body: bytes, peer: str) -> bytes:
-        """Speak with an agent; Turned."""
+        """Speak with an agent; TurnedAway."""
         window = self._open_window()
         meeting = window.hello(body, peer, self._clock())
         try:
             return await asyncio.to_thread(meeting.answer)
         except PakeError as error:
-            raise Turned(HTTPStatus.BAD_REQUEST, f"this {error}") from None
+            raise TurnedAway(HTTPStatus.BAD_REQUEST, f"this {error}") from None
         finally:
             window.answered(meeting)
 
     async def prove(self, body: bytes) -> bytes:
-        """Judge whether it had the code; Turned."""
+        """Judge whether it had the code; TurnedAway."""
         return self._open_window().prove(body, self._clock())
 
     async def ask(self, body: bytes) -> bytes:
-        """Make its account; Turned."""
+        """Make its account; TurnedAway."""
         window = self._open_window()
         meeting, request = window.ask(body, self._clock())
         try:
@@ -132,7 +132,9 @@ class Pairing:
         except (OSError, UnicodeDecodeError, BadManagedFile, BadPasswordFile) as error:
             LOG.error("the account of %s cannot be written: %s", meeting.agent, error)  # noqa: TRY400 one line is enough
             window.failed(meeting)
-            raise Turned(HTTPStatus.SERVICE_UNAVAILABLE, "the hub cannot write the account; its log says why") from None
+            raise TurnedAway(
+                HTTPStatus.SERVICE_UNAVAILABLE, "the hub cannot write the account; its log says why"
+            ) from None
         except BaseException:
             window.failed(meeting)
             raise
@@ -198,16 +200,16 @@ class Pairing:
         for one in self._settings.listener:
             if one.serve == serve and one.certificate:
                 return one
-        raise Turned(HTTPStatus.CONFLICT, f"{missing}, a certificate and an address that agents reach")
+        raise TurnedAway(HTTPStatus.CONFLICT, f"{missing}, a certificate and an address that agents reach")
 
     def _open_window(self) -> Window:
         if self._window is None:
-            raise Turned(HTTPStatus.NOT_FOUND, "pairing is over")
+            raise TurnedAway(HTTPStatus.NOT_FOUND, "pairing is over")
         self._log(self._window)
         return self._window
 
     def _asked(self, key: str) -> Window:
         window = self._window
         if window is None or not secrets.compare_digest(key.encode(errors="replace"), window.key.encode()):
-            raise Turned(HTTPStatus.NOT_FOUND, "there is no such window; open one with `appliance pair`")
+            raise TurnedAway(HTTPStatus.NOT_FOUND, "there is no such window; open one with `appliance pair`")
         return window

@@ -114,7 +114,7 @@ class PakeError(Exception):
     """The other side's words will not do; one line that says why, and tells nothing of the code."""
 
 
-class Turned(Exception):
+class TurnedAway(Exception):
     """The hub turns away whoever asks; `status` is that of HTTP, the text one line."""
 
     def __init__(self, status: int, reason: str) -> None:

@@ -16,7 +16,7 @@ from appliance.features.web.login import Verdict, Visitor
 from appliance.features.web.server import Door
 from appliance.net.certificates import server_context
 from appliance.pairing import Pairing
-from appliance.pake import Request, Turned, typed
+from appliance.pake import Request, TurnedAway, typed
 from appliance.settings import Accounts, Listener, Settings
 from sensors.pairing import Visit
 
@@ -83,7 +83,7 @@ async def turned(awaitable):
     """Give why somebody was turned away."""
     try:
         await awaitable
-    except Turned as why:
+    except TurnedAway as why:
         return why
     raise AssertionError("was not turned away")
 

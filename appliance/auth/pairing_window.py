@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from appliance import pake
 from appliance.mqtt.topics import overlaps
-from appliance.pake import Grant, Half, Hello, Keys, PakeError, Proof, Refusal, Request, Sealed, Turned, Welcome
+from appliance.pake import Grant, Half, Hello, Keys, PakeError, Proof, Refusal, Request, Sealed, TurnedAway, Welcome
 from appliance.settings import LEVEL_PATTERN
 
 TRIES: Final = 5  # wrong codes
@@ -107,20 +107,20 @@ class Window:
             self._meeting = None
 
     def hello(self, body: bytes, peer: str, now: float) -> Meeting:
-        """Begin a run; Turned. Its `answer` must follow, then `answered`."""
+        """Begin a run; TurnedAway. Its `answer` must follow, then `answered`."""
         self._check_open(now)
         if self._meeting is not None:
-            raise Turned(HTTPStatus.CONFLICT, "another agent is being paired; try again in a moment")
+            raise TurnedAway(HTTPStatus.CONFLICT, "another agent is being paired; try again in a moment")
         hello = self._read(body, Hello)
         if hello.version != pake.VERSION:
-            raise Turned(
+            raise TurnedAway(
                 HTTPStatus.BAD_REQUEST,
                 f"this hub pairs by version {pake.VERSION}, the agent by {hello.version}; update the older of the two",
             )
         self._meetings_left -= 1
         if self._meetings_left < 0:
             self.close(f"too many came without the code, the last from {peer}; open it again when that has stopped")
-            raise Turned(HTTPStatus.NOT_FOUND, "pairing is over")
+            raise TurnedAway(HTTPStatus.NOT_FOUND, "pairing is over")
         self.notes.append(f"{hello.agent} came from {peer}")
         self._meeting = Meeting(
             body, hello, code=self.code, site=self._site, hub=self._hub, peer=peer, until=now + MEETING_S
@@ -135,12 +135,12 @@ class Window:
             self.notes.append(f"what {meeting.agent} sent from {meeting.peer} is not how an agent begins")
 
     def prove(self, body: bytes, now: float) -> bytes:
-        """Judge whether the agent had the code, and show that we have it; Turned. A wrong code costs a try."""
+        """Judge whether the agent had the code, and show that we have it; TurnedAway. A wrong code costs a try."""
         self._check_open(now)
         proof = self._read(body, Proof)
         meeting, keys = self._met(proof.exchange)
         if meeting.is_trusted:
-            raise Turned(HTTPStatus.CONFLICT, "this was said already; begin again")
+            raise TurnedAway(HTTPStatus.CONFLICT, "this was said already; begin again")
         if not pake.is_same(proof.proof, keys.of_agent):
             self._meeting = None
             self._wrong(meeting)
@@ -149,19 +149,19 @@ class Window:
         return pake.encoded(Proof(exchange=meeting.exchange, proof=keys.of_hub))
 
     def ask(self, body: bytes, now: float) -> tuple[Meeting, Request]:
-        """Hear what the agent wants; Turned. `told` or `failed` must follow."""
+        """Hear what the agent wants; TurnedAway. `told` or `failed` must follow."""
         self._check_open(now)
         sealed = self._read(body, Sealed)
         meeting, keys = self._met(sealed.exchange)
         if not meeting.is_trusted:
-            raise Turned(HTTPStatus.CONFLICT, "the agent has not shown the code yet; begin again")
+            raise TurnedAway(HTTPStatus.CONFLICT, "the agent has not shown the code yet; begin again")
         meeting.is_working = True  # it may not ask twice: its keys seal one message
         try:
             request: Request = keys.unseal("hub", sealed.sealed, Request)
         except PakeError as error:
             self._meeting = None
             self.notes.append(f"what {meeting.agent} asked from {meeting.peer} {error}")
-            raise Turned(HTTPStatus.BAD_REQUEST, f"what was asked {error}; begin again") from None
+            raise TurnedAway(HTTPStatus.BAD_REQUEST, f"what was asked {error}; begin again") from None
         return meeting, request
 
     def told(self, meeting: Meeting, answer: Grant | Refusal, request: Request) -> bytes:
@@ -186,13 +186,13 @@ class Window:
 
     def _check_open(self, now: float) -> None:
         if not self.is_open(now):
-            raise Turned(HTTPStatus.NOT_FOUND, "pairing is over")
+            raise TurnedAway(HTTPStatus.NOT_FOUND, "pairing is over")
 
     def _read(self, body: bytes, kind: Any) -> Any:
         try:
             return pake.decoded(body, kind)
         except PakeError as error:
-            raise Turned(HTTPStatus.BAD_REQUEST, f"this {error}") from None
+            raise TurnedAway(HTTPStatus.BAD_REQUEST, f"this {error}") from None
 
     def _met(self, exchange: bytes) -> tuple[Meeting, Keys]:
         meeting = self._meeting
@@ -202,7 +202,7 @@ class Window:
             or meeting.keys is None
             or not pake.is_same(exchange, meeting.exchange)
         ):
-            raise Turned(HTTPStatus.CONFLICT, "this hub knows nothing of that exchange; begin again")
+            raise TurnedAway(HTTPStatus.CONFLICT, "this hub knows nothing of that exchange; begin again")
         return meeting, meeting.keys
 
     def _wrong(self, meeting: Meeting) -> None:
@@ -210,9 +210,11 @@ class Window:
         self.notes.append(f"{meeting.agent} from {meeting.peer} had a wrong code")
         if not self.tries_left:
             self.close(f"{TRIES} wrong codes: somebody may be guessing; nobody was let in")
-            raise Turned(HTTPStatus.FORBIDDEN, "the code is wrong, and was the last try: open pairing again on the hub")
+            raise TurnedAway(
+                HTTPStatus.FORBIDDEN, "the code is wrong, and was the last try: open pairing again on the hub"
+            )
         left = "one try is left" if self.tries_left == 1 else f"{self.tries_left} tries are left"
-        raise Turned(HTTPStatus.FORBIDDEN, f"the code is wrong; {left}")
+        raise TurnedAway(HTTPStatus.FORBIDDEN, f"the code is wrong; {left}")
 
 
 def own_topics(site: str, agent: str) -> str:

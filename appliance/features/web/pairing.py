@@ -27,7 +27,7 @@ KEY: Final = 'send {"key": "…"}, as opening gave it'
 
 
 class Pairing(Protocol):
-    """What the service does; every call may raise Turned."""
+    """What the service does; every call may raise TurnedAway."""
 
     def is_open(self) -> bool:
         """Whether an agent may come."""
@@ -97,7 +97,7 @@ class PairingDoor:
             )
         except HTTPException as error:
             return _no(error.status_code, error.detail)
-        except pake.Turned as error:
+        except pake.TurnedAway as error:
             return _no(error.status, str(error))
 
 
@@ -151,7 +151,7 @@ NO_STORE: Final = {"cache-control": "no-store"}
 def _refused() -> Generator[None]:
     try:
         yield
-    except pake.Turned as error:
+    except pake.TurnedAway as error:
         raise HTTPException(error.status, str(error)) from None
 
 

@@ -15,7 +15,7 @@ from appliance.auth.pairing_window import (
     owned_problem,
     topics_problem,
 )
-from appliance.pake import Grant, Half, Hello, Keys, PakeError, Proof, Refusal, Request, Sealed, Turned, Welcome
+from appliance.pake import Grant, Half, Hello, Keys, PakeError, Proof, Refusal, Request, Sealed, TurnedAway, Welcome
 
 GRANT = Grant(username="attic", secret="s", names=("hub.local",), port=8883)
 TOPICS = ("home/attic/temperature",)
@@ -61,7 +61,7 @@ def wrong(code):
 
 
 def turned(status, words, call, *arguments):
-    with pytest.raises(Turned, match=words) as why:
+    with pytest.raises(TurnedAway, match=words) as why:
         call(*arguments)
     assert why.value.status == status
 
