@@ -17,7 +17,18 @@ from appliance.auth.pairing import Meeting, State, Window, owned_problem, topics
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
-from appliance.pact import PORT, Grant, PactError, Refusal, Request, Turned, best_name, shown
+from appliance.pact import (
+    PORT,
+    Grant,
+    PactError,
+    Refusal,
+    Request,
+    Turned,
+    best_name,
+    digest,
+    is_same,
+    shown,
+)
 from appliance.settings import Listener, Settings
 
 LOG = logging.getLogger(__name__)
@@ -25,6 +36,10 @@ LOG.setLevel(logging.INFO)  # who came, and with which codes, is to be known lat
 LONGEST_MINUTES: Final = 60.0
 SHORTEST_MINUTES: Final = 0.1
 SECRET_BYTES: Final = 24
+BETWEEN: Final = (
+    "somebody stands between the two and shows the agent another certificate than this hub's: find out who, and have "
+    "the agent reach the hub's own port"
+)
 
 
 class _Refused(Exception):
@@ -121,12 +136,12 @@ class Pairing:
         """Judge whether it had the code; Turned."""
         return self._open_window().prove(body, self._clock())
 
-    async def ask(self, body: bytes) -> bytes:
-        """Make its account; Turned."""
+    async def ask(self, body: bytes, certificate: Callable[[], bytes]) -> bytes:
+        """Make its account; Turned. `certificate` gives what this hub shows on the connection, in DER form."""
         window = self._open_window()
         meeting, request = window.ask(body, self._clock())
         try:
-            answer = await self._answer(window, meeting, request)
+            answer = await self._answer(window, meeting, request, certificate)
             if isinstance(answer, Grant):
                 await self._reload()
         except (OSError, UnicodeDecodeError, BadManagedFile, BadPasswordFile) as error:
@@ -140,9 +155,13 @@ class Pairing:
         self._log(window)
         return told
 
-    async def _answer(self, window: Window, meeting: Meeting, request: Request) -> Grant | Refusal:
+    async def _answer(
+        self, window: Window, meeting: Meeting, request: Request, certificate: Callable[[], bytes]
+    ) -> Grant | Refusal:
         site, hub = self._settings.site, self._hub
         assert hub is not None  # noqa: S101 a window is open
+        if not is_same(request.certificate, digest(await asyncio.to_thread(certificate))):
+            return Refusal(reason=BETWEEN)
         if meeting.site != site:
             return Refusal(
                 reason=f"this hub is that of site {site}, the agent of {meeting.site}; set its site to {site}"

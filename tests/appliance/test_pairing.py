@@ -75,6 +75,7 @@ REFUSED = {
     "topics of another device": ({}, "home/attic/humidity belongs to the device loft"),
     "another site": ({"site": "school"}, "this hub is that of site home"),
     "what is no reading": ({"topics": ("home/devices/loft/about",)}, "no topic of a reading"),
+    "somebody between": ({"shown": b"another"}, "somebody stands between the two"),
     "a pattern": ({"topics": ("home/#",)}, "no topic of a reading"),
     "the administrator's name": ({"agent": "admin", "topics": ()}, "admin is the name of another account"),
     "a name of the password file": ({"agent": "ann", "topics": ()}, "ann is the name of another account"),
@@ -195,7 +196,7 @@ def test_only_who_opened_it_closes_it(hub):
 def test_nobody_comes_while_there_is_no_window(hub):
     async def scenario():
         assert not hub.pairing.is_open()
-        for call in (hub.pairing.hello(b"{}", "x"), hub.pairing.prove(b"{}"), hub.pairing.ask(b"{}")):
+        for call in (hub.pairing.hello(b"{}", "x"), hub.pairing.prove(b"{}"), hub.pairing.ask(b"{}", bytes)):
             assert (await turned(call)).status == 404
 
     asyncio.run(scenario())
