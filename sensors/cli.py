@@ -285,7 +285,8 @@ def _pair(arguments: argparse.Namespace) -> int:
         facts = {"paired": True, "username": kept.username, "address": kept.address, "port": kept.port}
         say_json({**facts, "topics": list(kept.topics), "credential": str(config.credential_path)})
     else:
-        say(f"paired as {kept.username} with {kept.name}; the agent uses it when it is started again{unused}")
+        when = "when it connects next, at the latest after `sudo systemctl restart sensors`"
+        say(f"paired as {kept.username} with {kept.name}; a running agent uses it {when}{unused}")
     return OK
 
 

@@ -104,6 +104,15 @@ class SensorsConfig:
             keep_alive_s=self.broker.keep_alive_s,
         )
 
+    def endpoint_now(self) -> Endpoint:
+        """Likewise, with what pairing has brought meanwhile; what cannot be read changes nothing."""
+        if self.broker.says_who():
+            return self.endpoint
+        try:
+            return _paired(self).endpoint
+        except ConfigError:
+            return self.endpoint
+
     @property
     def outbox_path(self) -> Path:
         """The agent's outbox; agents of other names may share the directory."""
@@ -225,10 +234,10 @@ def _refuse_namesakes(document: Document, sensors: tuple[SensorConfig, ...]) -> 
 
 
 def usual_data_dir() -> Path:
-    """Where the outbox lies when nobody says: systemd's state directory, the system's for root, the user's own."""
+    """Where the outbox lies when nobody says: systemd's, the service's for root and its user, one's own."""
     if state := os.environ.get("STATE_DIRECTORY"):
         return Path(state.partition(":")[0])
-    if os.geteuid() == 0 and SYSTEM_DATA_DIR.is_dir():
+    if SYSTEM_DATA_DIR.is_dir() and os.geteuid() in {0, SYSTEM_DATA_DIR.stat().st_uid}:
         return SYSTEM_DATA_DIR
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sensors"
 
