@@ -17,6 +17,7 @@ from appliance.auth.pairing import Meeting, State, Window, owned_problem, topics
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
+from appliance.listeners import is_outer
 from appliance.pact import (
     PORT,
     Grant,
@@ -170,14 +171,14 @@ class Pairing:
             return Refusal(reason=problem)
         secret = secrets.token_urlsafe(SECRET_BYTES)
         try:
-            name, was_known = await asyncio.to_thread(self._write, meeting.agent, request, secret)
+            name, was_known = await asyncio.to_thread(self._write, window, meeting.agent, request, secret)
         except _Refused as error:
             return Refusal(reason=str(error))
         if was_known:
             window.notes.append(f"{meeting.agent} was known: its old secret is worth nothing from now on")
         return Grant(username=name, secret=secret, names=hub.names, port=self._port, ca=hub.authority)
 
-    def _write(self, agent: str, request: Request, secret: str) -> tuple[str, bool]:
+    def _write(self, window: Window, agent: str, request: Request, secret: str) -> tuple[str, bool]:
         """Write the account, in place of those that the agent had; gives its user's name, and whether it had any."""
         account = Account(
             password=hashed(secret.encode()),
@@ -200,6 +201,8 @@ class Pairing:
             devices = {name: known.publish for name, known in others.items() if known.role == "device"}
             if problem := owned_problem(request.topics, devices):
                 raise _Refused(problem)
+            if window.state is not State.OPEN:  # while the secret was hashed, which takes its time
+                raise _Refused("pairing was closed on the hub")
             return {**others, name: account}
 
         edit(Path(self._settings.accounts.managed_file), change)
@@ -214,9 +217,13 @@ class Pairing:
         return known.role == "device" and (known.agent or name) == agent and (known.site or site) == site
 
     def _listener(self, serve: str, missing: str) -> Listener:
-        for one in self._settings.listener:
-            if one.serve == serve and one.certificate:
-                return one
+        able = [
+            one
+            for one in self._settings.listener
+            if one.serve == serve and one.certificate and not one.require_client_certificate
+        ]
+        if able:
+            return next(filter(is_outer, able), able[0])
         raise Turned(HTTPStatus.CONFLICT, f"{missing}, a certificate and an address that agents reach")
 
     def _open_window(self) -> Window:
