@@ -206,4 +206,9 @@ def test_a_person_without_the_code_gets_nothing(home):
     nobody = home.sensors("pair", "127.0.0.1:1", "--config", config)
     assert (nobody.returncode, "no hub answers at 127.0.0.1:1" in nobody.stderr) == (1, True)
     assert home.sensors("pair", "https://x/", "--config", config).returncode == 2
-    assert not load_config(config).credential_path.exists()
+    damaged = load_config(config).credential_path
+    assert not damaged.exists()
+    damaged.parent.mkdir()
+    damaged.write_text("half a fi")
+    again = home.sensors(*asked, stdin="ACDE-FGHJ\n")  # which `sensors check` calls the cure
+    assert (again.returncode, "pairing is not open there" in again.stderr) == (1, True)

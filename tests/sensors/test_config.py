@@ -524,7 +524,7 @@ def test_a_credential_that_cannot_be_used_is_told(paired, load, tmp_path):
     config.credential_path.write_text("s")
     with pytest.raises(ConfigError, match="holds no credential; pair anew") as why:
         load(text)
-    assert why.value.path == config.credential_path
+    assert str(why.value).count(str(config.credential_path)) == 1
 
 
 def test_what_pairing_brings_meanwhile_is_used_by_a_running_agent(paired, load, tmp_path):
