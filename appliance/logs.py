@@ -92,6 +92,8 @@ class JournalHandler(logging.Handler):
             )
         except (OSError, ValueError):  # no socket in this sandbox; half of a letter in a name
             self._spare.handle(record)
+        except Exception:  # noqa: BLE001 as every handler: words that do not fit must not end who said them
+            self.handleError(record)
 
 
 def _journal() -> Send | None:

@@ -137,6 +137,13 @@ def test_what_the_journal_does_not_take_is_a_line(journal, capfd):
     assert capfd.readouterr().err == "<3>all the same\n"
 
 
+def test_words_that_do_not_fit_end_nobody(journal, capfd):
+    journal.begin("appliance")
+    logging.getLogger("x").warning("%d clients", "no number")
+    assert not journal.entries
+    assert "--- Logging error ---" in capfd.readouterr().err
+
+
 def test_the_stream_of_the_journal_is_known_by_its_file(tmp_path, monkeypatch):
     with (tmp_path / "stream").open("w") as stream, (tmp_path / "other").open("w") as other:
         found = os.fstat(stream.fileno())
