@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.doctor.files import CREDENTIALS, File, Reader, file_findings, file_of, owner_of
+from appliance.doctor.files import ACCESS_LIST, File, Reader, file_findings, file_of, owner_of
 
 
 @pytest.fixture
@@ -79,9 +79,12 @@ def test_what_the_service_may_not_read_is_told(mode, user, group, may):
     assert file.may_be_read(Reader("root", 0, frozenset()))
 
 
-def test_what_systemd_hands_in_has_rights_of_its_own():
-    path = CREDENTIALS / "appliance.service" / "hub.key"
-    assert not list(file_findings([File(path, 0o440, "root", is_secret=True)], SERVICE))
+def test_who_may_read_beside_the_mode_is_not_doubted(house, monkeypatch):
+    (house / "hub.key").touch(0o640)
+    service = Reader("appliance", os.getuid() + 1, frozenset())
+    assert list(file_findings([file_of(house / "hub.key", is_secret=True)], service))
+    monkeypatch.setattr(os, "listxattr", lambda _path: [ACCESS_LIST])
+    assert not list(file_findings([file_of(house / "hub.key", is_secret=True)], service))
 
 
 def test_the_services_user_is_whose_the_data_are(house):
