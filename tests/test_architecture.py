@@ -120,6 +120,7 @@ ARROWS = {
         "appliance.auth",
         "appliance.certified",
         "appliance.clock",
+        "appliance.listeners",
         "appliance.pake",
         "appliance.settings",
     },

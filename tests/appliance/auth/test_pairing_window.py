@@ -20,6 +20,7 @@ from appliance.pake import Grant, Half, Hello, Keys, PakeError, Proof, Refusal, 
 GRANT = Grant(username="attic", secret="s", names=("hub.local",), port=8883)
 TOPICS = ("home/attic/temperature",)
 PEER = "192.168.1.9"
+SHOWN = bytes(32)
 
 
 class Caller:
@@ -48,7 +49,9 @@ class Caller:
         return pake.decoded(self.window.prove(self.proof(), now), Proof).proof
 
     def sealed(self, topics=TOPICS):
-        return pake.encoded(Sealed(exchange=self.exchange, sealed=self.keys.seal("hub", Request(topics=topics))))
+        return pake.encoded(
+            Sealed(exchange=self.exchange, sealed=self.keys.seal("hub", Request(topics=topics, certificate=SHOWN)))
+        )
 
 
 @pytest.fixture
