@@ -142,6 +142,17 @@ def test_the_house_shares_one_clock(house):
     )
 
 
+def test_an_agent_that_its_hub_does_not_know_is_not_verified_until_the_playbook_has_run(house, control):
+    hub, agent = house
+    hub.run("appliance", "devices", "remove", "kitchen")
+    played = control.play("verify.yml", good=False, sensors_verify_s=5)
+    assert played.counts["kitchen"]["failed"] == 1
+    assert "does not hear the agent kitchen" in " ".join(played.said.split())
+    control.play("site.yml")
+    agent.systemctl("restart", "sensors.service")  # it would try again by itself, later
+    control.play("verify.yml")
+
+
 def test_an_agent_that_is_down_is_not_verified(house, control):
     control.play("verify.yml")
     _, agent = house
