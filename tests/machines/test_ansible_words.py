@@ -21,7 +21,11 @@ cat > "$PLAY/described" 2> /dev/null || :
 """
 APPLIANCE = """#!/bin/sh
 echo "$*" >> "$PLAY/told"
-[ "$1" != status ] || cat "$PLAY/status"
+case "$1 $2" in
+"status "*) cat "$PLAY/status" ;;
+"devices list") cat "$PLAY/accounts" ;;
+"devices add") cat > "$PLAY/added"; echo '{"changed": true}' ;;
+esac
 """
 RELEASES = """#!/bin/sh
 echo '{"due": true}'
@@ -29,6 +33,13 @@ echo '{"due": true}'
 SYSTEMD_RUN = """#!/bin/sh
 echo "Unit home-sensor-appliance-activate.service was already loaded." >&2
 exit 1
+"""
+ACCOUNT = """
+- hosts: agents
+  gather_facts: false
+  tasks:
+    - include_role: { name: sensors, tasks_from: check }
+    - include_role: { name: sensors, tasks_from: account }
 """
 ACTIVATION = """
 - hosts: hubs
@@ -41,6 +52,11 @@ ACTIVATION = """
         name: release
         tasks_from: activate
 """
+ACCOUNTS = [
+    {"name": "admin", "role": "admin", "publish": []},
+    {"name": "kitchen", "role": "device", "publish": ["home/kitchen/pressure", "home/kitchen/temperature"]},
+    {"name": "bath", "role": "device", "publish": ["home/bath/temperature"]},
+]
 BROKEN = [{"name": "Fail", "ansible.builtin.fail": {"msg": "broken"}, "when": "inventory_hostname in broken"}]
 MADE = [{"name": "Make it", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} is made"}}]
 
@@ -63,6 +79,7 @@ class Stage:
         (folder / "ca.pem").write_text("a certificate\n")
         (folder / "secret").write_text("a secret\n")
         (folder / "secret").chmod(0o600)
+        (folder / "accounts").write_text(json.dumps(ACCOUNTS))
         self.status(kitchen="online")
 
     def _task(self, role, name, tasks):
@@ -85,6 +102,8 @@ class Stage:
             "sensors_program": str(self.folder / "bin" / "sensors"),
             "sensors_hub_program": str(self.folder / "bin" / "appliance"),
             "sensors_secret_file": str(self.folder / "secret"),
+            "sensors_ca_file": str(self.folder / "agents-ca.pem"),
+            "sensors_hub_ca_file": str(self.folder / "ca.pem"),
             "sensors_verify_s": 5,
         }
         told = {"all": {"children": {group: {"hosts": hosts} for group, hosts in inventory.items()}}}
@@ -169,6 +188,16 @@ def test_an_agent_that_would_look_for_its_hub_on_its_own_computer_is_told_so(sta
     played = stage.play("site.yml", {"hubs": hubs, "agents": agents})
     assert "kitchen would look for its hub at 127.0.0.1, which is itself" in told_together(played)
     assert played.counts["home-hub"]["failed"] == 0
+
+
+def test_an_agent_may_publish_what_it_did_until_the_change_is_proved(stage):
+    (stage.folder / "ansible" / "account.yml").write_text(ACCOUNT)
+    played = stage.play("account.yml", HOUSE)
+    assert played.code == 0, played.said
+    account = json.loads((stage.folder / "added").read_text())
+    assert account["publish"] == ["home/kitchen/temperature", "home/kitchen/pressure"]
+    assert account["secret"] == "a secret"
+    assert "a secret" not in played.said
 
 
 def test_what_keeps_an_activation_from_beginning_is_told(stage):
