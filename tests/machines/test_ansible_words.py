@@ -58,6 +58,9 @@ ACCOUNTS = [
     {"name": "bath", "role": "device", "publish": ["home/bath/temperature"]},
 ]
 BROKEN = [{"name": "Fail", "ansible.builtin.fail": {"msg": "broken"}, "when": "inventory_hostname in broken"}]
+CLOCK = [
+    {"name": "Say", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} follows <{{ computer_time_source }}>"}}
+]
 MADE = [{"name": "Make it", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} is made"}}]
 
 
@@ -68,7 +71,7 @@ class Stage:
         self.folder = folder
         shutil.copytree(PLAYBOOKS, folder / "ansible")
         for role in LEFT_OUT:
-            self._task(role, "main", BROKEN if role == "appliance" else MADE)
+            self._task(role, "main", {"appliance": BROKEN, "computer": CLOCK}.get(role, MADE))
         self._task("release", "beginning", [])
         (folder / "bin").mkdir()
         for name, text in {"systemctl": SYSTEMCTL, "sensors": SENSORS, "appliance": APPLIANCE}.items():
@@ -198,6 +201,14 @@ def test_an_agent_may_publish_what_it_did_until_the_change_is_proved(stage):
     assert account["publish"] == ["home/kitchen/temperature", "home/kitchen/pressure"]
     assert account["secret"] == "a secret"
     assert "a secret" not in played.said
+
+
+def test_a_hub_that_is_an_agent_of_another_follows_the_same_clock_in_both_plays(stage):
+    agents = {name: {"sensors_hub": "home-hub"} for name in ("kitchen", "cabin-hub", "home-hub")}
+    played = stage.play("site.yml", {**TWO_SITES, "agents": agents})
+    assert "kitchen follows <home-hub.local>" in played.said
+    assert played.said.count("home-hub follows <>") == 2
+    assert played.said.count("cabin-hub follows <>") == 2
 
 
 def test_what_keeps_an_activation_from_beginning_is_told(stage):
