@@ -57,7 +57,8 @@ ACCOUNTS = [
     {"name": "kitchen", "role": "device", "publish": ["home/kitchen/pressure", "home/kitchen/temperature"]},
     {"name": "bath", "role": "device", "publish": ["home/bath/temperature"]},
 ]
-BROKEN = [{"name": "Fail", "ansible.builtin.fail": {"msg": "broken"}, "when": "inventory_hostname in broken"}]
+HEALTH = {"name": "Say", "ansible.builtin.debug": {"msg": "<{{ appliance_health_options | join(' ') }}>"}}
+BROKEN = [HEALTH, {"name": "Fail", "ansible.builtin.fail": {"msg": "broken"}, "when": "inventory_hostname in broken"}]
 CLOCK = [
     {"name": "Say", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} follows <{{ computer_time_source }}>"}}
 ]
@@ -209,6 +210,17 @@ def test_a_hub_that_is_an_agent_of_another_follows_the_same_clock_in_both_plays(
     assert "kitchen follows <home-hub.local>" in played.said
     assert played.said.count("home-hub follows <>") == 2
     assert played.said.count("cabin-hub follows <>") == 2
+
+
+def test_a_hub_for_its_own_computer_alone_needs_no_certificate(stage):
+    (stage.folder / "ca.pem").unlink()
+    (stage.folder / "ansible" / "account.yml").write_text(ACCOUNT)
+    alone = {"hubs": {"home-hub": {"appliance_listeners": []}}, "agents": {"home-hub": {}}}
+    played = stage.play("account.yml", alone)
+    assert played.code == 0, played.said
+    assert not (stage.folder / "agents-ca.pem").exists()
+    assert "<-h localhost>" in stage.play("site.yml", alone).said
+    assert "<-h localhost -p 8883 --cafile /var/lib/appliance/tls/ca.pem>" in stage.play("site.yml", HOUSE).said
 
 
 def test_what_keeps_an_activation_from_beginning_is_told(stage):
