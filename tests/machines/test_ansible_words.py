@@ -223,6 +223,16 @@ def test_a_hub_for_its_own_computer_alone_needs_no_certificate(stage):
     assert "<-h localhost -p 8883 --cafile /var/lib/appliance/tls/ca.pem>" in stage.play("site.yml", HOUSE).said
 
 
+def test_two_agents_of_one_name_are_told_also_where_a_run_is_for_one_alone(stage):
+    agents = {"kitchen.ground": {}, "kitchen.first": {"sensors_agent": "upper"}, "Kitchen.second": {}}
+    played = stage.play("site.yml", {**HOUSE, "agents": agents}, "--limit", "Kitchen.second")
+    assert played.code != 0
+    assert 'sensors_agent is "kitchen", and so it is for kitchen.ground; give' in told_together(played)
+    assert stage.told() == []
+    apart = {"kitchen.ground": {"sensors_hub": "home-hub"}, "kitchen.second": {"sensors_hub": "cabin-hub"}}
+    assert stage.play("site.yml", {**TWO_SITES, "agents": apart}).code == 0
+
+
 def test_what_keeps_an_activation_from_beginning_is_told(stage):
     for path, text in {"root/releases.py": RELEASES, "bin/systemd-run": SYSTEMD_RUN}.items():
         program_file = stage.folder / path
