@@ -14,7 +14,7 @@ DAY_S = 86_400
 UNUSED_S = {
     "root": 7 * DAY_S,
     "wheels": 7 * DAY_S,
-}  # the others follow from the source: new ones with each change of it
+}  # what else is there follows from the source
 
 
 def cache():
