@@ -37,7 +37,7 @@ class Pulse:
             raise
 
     def is_stuck(self) -> bool:
-        """Whether it is dead, or its piece takes too long and it is not the disk: that would hang for a new process too.
+        """Whether it is dead, or its piece takes too long and it is not the disk: that would hang a new process too.
 
         Messages that need no disk go on meanwhile, which a new start would end.
         """
