@@ -26,12 +26,17 @@ class Files(NamedTuple):
     managed: "Mapping[str, Account]"
     judged: frozenset[str]  # users of the password file whom the rules knew of
 
-    def identities(self) -> dict[str, tuple[object, ...]]:
-        """Say who each user is: with another answer it is somebody else under the same name."""
-        managed: dict[str, tuple[object, ...]] = {
-            name: (one.password, one.site, one.agent, one.role == "device") for name, one in self.managed.items()
-        }
-        return {name: (encoded,) for name, encoded in self.users.items()} | managed
+    def identity(self, name: str) -> tuple[object, ...] | None:
+        """Say who a user is: with another answer it is somebody else under the same name. None of nobody."""
+        one = self.managed.get(name)
+        if one is not None:
+            return one.password, one.site, one.agent, one.role == "device"
+        encoded = self.users.get(name)
+        return None if encoded is None else (encoded,)
+
+    def identities(self) -> dict[str, tuple[object, ...] | None]:
+        """Say who each user is."""
+        return {name: self.identity(name) for name in (*self.users, *self.managed)}
 
 
 class Change(NamedTuple):

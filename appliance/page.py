@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from appliance.accounts import Accounts
+from appliance.auth.acl import NO_RIGHTS, Granted
 from appliance.features.web.login import Verdict, Verify, Visitor
 from appliance.features.web.pairing import Pairing
 from appliance.features.web.reload import Again
@@ -66,10 +67,16 @@ def verifier(accounts: Accounts | None) -> Verify:
         reason = await accounts.passwords.verify(username, password, peer)
         if reason is not ReasonCode.SUCCESS:
             return Verdict.BUSY if reason is ReasonCode.SERVER_BUSY else Verdict.WRONG
-        rights = accounts.acl.rights(username, "")
-        if not rights.reads_everything:
+        if not accounts.acl.rights(username, "").reads_everything:
             return Verdict.HAS_RULES
-        return Visitor(username, rights.may_publish, may_forget=rights.publishes_everything)
+        who = accounts.files.identity(username)
+
+        def rights() -> Granted:
+            """Look once more when something is to be done: what was sent with the request may come late."""
+            is_same = accounts.files.identity(username) == who
+            return accounts.acl.rights(username, "") if is_same else NO_RIGHTS
+
+        return Visitor(username, lambda topic: rights().may_publish(topic), lambda: rights().publishes_everything)
 
     return verify
 
