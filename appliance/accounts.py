@@ -88,7 +88,7 @@ def load_accounts(settings: AccountSettings, site: str) -> Accounts | None:
         return None
     from appliance.auth.passwords import Passwords  # noqa: PLC0415 memory that a service without accounts can spare
 
-    files, faults = read_again(settings, Files({}, [], {}, frozenset()))
+    files, faults = read_again(settings, Files({}, [], {}, frozenset()), starting=True)
     if faults:
         raise faults[0]
     anonymous = settings.anonymous or False
@@ -96,7 +96,7 @@ def load_accounts(settings: AccountSettings, site: str) -> Accounts | None:
     return Accounts(passwords, _acl(files, site, anonymous=anonymous), files, site)
 
 
-def read_again(settings: AccountSettings, last: Files) -> tuple[Files, list[ConfigError]]:
+def read_again(settings: AccountSettings, last: Files, *, starting: bool = False) -> tuple[Files, list[ConfigError]]:
     """Read all files; for one that is bad stands what it said `last`, and what is wrong with it is told.
 
     A name in both files of accounts stays what it was, and is nobody where it was none.
@@ -105,7 +105,8 @@ def read_again(settings: AccountSettings, last: Files) -> tuple[Files, list[Conf
     faults: list[ConfigError] = []
     if settings.password_file:
         with _kept("password_file", faults):
-            users = load_users(Path(settings.password_file))
+            # While the service runs, a last account can be deleted like any other.
+            users = load_users(Path(settings.password_file), nobody=not starting or bool(settings.managed_file))
     if settings.managed_file:
         with _kept("managed_file", faults):
             managed = load_managed(Path(settings.managed_file))
@@ -141,13 +142,17 @@ def _acl(files: Files, site: str, *, anonymous: bool) -> Acl:
     return Acl(files.rules, granted, site=site, users=who)
 
 
-def load_users(path: Path) -> dict[str, str]:
-    """Read the password file; ConfigError."""
+def load_users(path: Path, *, nobody: bool = False) -> dict[str, str]:
+    """Read the password file; ConfigError.
+
+    With `nobody` there may be no user in it, where something else is: one that was emptied says nothing.
+    """
     try:
-        users = parse(read_text(path))
+        text = read_text(path)
+        users = parse(text)
     except BadPasswordFile as error:
         raise ConfigError(path=path, line=error.line, key="", problem=error.problem, cure=error.cure) from None
-    if not users:
+    if not users and not (nobody and text.strip()):
         cure = f"add one with `appliance passwd {path} NAME`"
         raise ConfigError(path=path, line=None, key="", problem="there is no user in it", cure=cure)
     return users
