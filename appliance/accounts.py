@@ -1,12 +1,12 @@
 """The accounts of a service, from their files: who may come in, and who may do what."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from appliance.auth.acl import Acl, Granted
+from appliance.auth.acl import NO_RIGHTS, Acl, Granted
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.roles import filter_problem
 from appliance.config import MISSING, ConfigError, Document, SettingError, read_text
@@ -59,6 +59,11 @@ class Accounts:
     def rights(self, username: str | None, client_id: str) -> Granted:
         """Give what the user may do as this client, by the present rules."""
         return self.acl.rights(username, client_id)
+
+    def lasting(self, username: str) -> Callable[[], Granted]:
+        """Give what says at any time what the user may do, which is nothing once the account is another's."""
+        who = self.files.identity(username)
+        return lambda: self.acl.rights(username, "") if self.files.identity(username) == who else NO_RIGHTS
 
     def renew(self, files: Files) -> Change:
         """Go by these files from now on."""

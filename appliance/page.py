@@ -4,7 +4,6 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from appliance.accounts import Accounts
-from appliance.auth.acl import NO_RIGHTS, Granted
 from appliance.features.web.login import Verdict, Verify, Visitor
 from appliance.features.web.pairing import Pairing
 from appliance.features.web.reload import Again
@@ -67,15 +66,9 @@ def verifier(accounts: Accounts | None) -> Verify:
         reason = await accounts.passwords.verify(username, password, peer)
         if reason is not ReasonCode.SUCCESS:
             return Verdict.BUSY if reason is ReasonCode.SERVER_BUSY else Verdict.WRONG
-        if not accounts.acl.rights(username, "").reads_everything:
+        rights = accounts.lasting(username)  # asked once more when something is to be done: a body may come late
+        if not rights().reads_everything:
             return Verdict.HAS_RULES
-        who = accounts.files.identity(username)
-
-        def rights() -> Granted:
-            """Look once more when something is to be done: what was sent with the request may come late."""
-            is_same = accounts.files.identity(username) == who
-            return accounts.acl.rights(username, "") if is_same else NO_RIGHTS
-
         return Visitor(username, lambda topic: rights().may_publish(topic), lambda: rights().publishes_everything)
 
     return verify
