@@ -143,10 +143,13 @@ def typed(text: str) -> str:
 
 
 def best_name(names: Sequence[str]) -> str:
-    """Give that of a server's names by which others reach it best: no address, as those change, and not `localhost`."""
+    """Give that of a server's names by which others reach it best: no address, as those change, and not `localhost`.
+
+    Of those in `.local` the shortest: the longer one is announced only where another computer has that name too.
+    """
     hosts = [name for name in names if not (is_address(name) or name == "localhost")]
     by_mdns = [name for name in hosts if name.endswith(".local")]
-    return next(iter(by_mdns or hosts or names))
+    return min(by_mdns, key=len) if by_mdns else next(iter(hosts or names))
 
 
 def is_address(name: str) -> bool:

@@ -118,7 +118,7 @@ def in_words(certificates: int, change: Change | None) -> str:
         said = [
             f"{what}: {_listed(names)}"
             for what, names in (
-                ("gone or another's", change.ousted),
+                ("turned out", change.ousted),
                 ("with other rights", change.changed),
                 ("new", change.new),
             )

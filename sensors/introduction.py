@@ -5,6 +5,7 @@ The connection is encrypted, but anybody may be at its other end: whom to trust,
 
 import http.client
 import json
+import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -97,7 +98,7 @@ class Line:
         self._connection = self._open(context)
 
     def _open(self, context: ssl.SSLContext) -> http.client.HTTPSConnection:
-        why = ""
+        why, cure = "", "does its page listen there, with TLS?"
         for address in self._hub.addresses:
             connection = http.client.HTTPSConnection(address, self._hub.port, timeout=TIMEOUT_S, context=context)
             try:
@@ -105,10 +106,12 @@ class Line:
             except (OSError, ValueError) as error:
                 connection.close()
                 why = why or reason_of(error)
+                if isinstance(error, socket.gaierror | ValueError):
+                    cure = "check the name, or give its address"
             else:
                 self.address = address
                 return connection
-        raise PairingError(f"no hub answers at {self._hub} ({why}); does its page listen there, with TLS?")
+        raise PairingError(f"no hub answers at {self._hub} ({why}); {cure}")
 
     def close(self) -> None:
         """Hang up."""
@@ -121,7 +124,8 @@ class Line:
             answer = self._connection.getresponse()
             text = answer.read(pact.MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
-            raise PairingError(f"{self._hub} broke off ({reason_of(error)}); begin again") from None
+            cure = "begin again, at the port of its page"
+            raise PairingError(f"{self._hub} broke off ({reason_of(error)}); {cure}") from None
         if answer.status == HTTP_NOT_FOUND:
             raise PairingError(CLOSED)
         if answer.status >= 300:

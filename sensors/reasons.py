@@ -26,7 +26,7 @@ _CURES: Final = {
     0x84: "it does not speak MQTT 5; use a broker that does",
     0x85: "it does not accept this client id; give the agent another name (agent = …)",
     0x86: "check broker.username and the file broker.password_file, or pair this agent anew with `sensors pair`",
-    0x87: "check broker.username, or grant this user on the broker to connect and to publish to {will}",
+    0x87: "pair this agent with `sensors pair`, or check broker.username and that this user may publish to {will}",
     0x8A: "this client or user is banned there",
     0x95: "it accepts only smaller packets",
 }

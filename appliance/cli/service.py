@@ -130,11 +130,16 @@ def configured(
 
     The files that it names are not read yet.
     """
-    from appliance.config import ConfigError, Document  # noqa: PLC0415
+    from appliance.config import MISSING, ConfigError, Document  # noqa: PLC0415
     from appliance.listeners import anchored, faults  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
-    document = Document.read(path)
+    try:
+        document = Document.read(path)
+    except ConfigError as error:
+        if (path, error.problem) == (SYSTEM_CONFIG, MISSING):  # who named no file may have one elsewhere
+            error.cure = "make it, or name yours"
+        raise
     if not document.text.strip():  # emptied by a power cut, say: what it closed must not open
         cure = "write it anew, or run without it to serve loopback, anonymously"
         raise ConfigError(path=path, line=None, key="", problem="it is empty", cure=cure)

@@ -143,10 +143,9 @@ def _show_secret(files: "Files", name: str) -> int:
     try:
         secret = first_secret.kept(files.admin_secret)
         if secret is None:
-            cure = f"make another with `appliance devices secret {name}`"
-            raise CommandError(
-                f"no first password is kept in {files.admin_secret.parent}: it was shown; {cure}", Exit.NOTHING
-            )
+            why = "it was shown, or not made yet, by `appliance setup`"
+            cure = f"`appliance devices secret {name}` makes one for an account that is there"
+            raise CommandError(f"no first password is kept in {files.admin_secret.parent}: {why}; {cure}", Exit.NOTHING)
         say(secret)
         first_secret.forget(files.admin_secret)
     except OSError as error:

@@ -227,3 +227,15 @@ def test_a_message_is_taken_as_it_must_be_or_not_at_all(change):
 def test_garbage_is_no_message(text):
     with pytest.raises(PactError):
         pact.decoded(text, Hello)
+
+
+@pytest.mark.parametrize(
+    ("names", "best"),
+    [
+        (("localhost", "pi", "pi-3fa9.local", "pi.local", "192.168.1.5"), "pi.local"),  # as a certificate has them
+        (("localhost", "hub.lan", "192.168.1.5"), "hub.lan"),
+        (("localhost", "127.0.0.1"), "localhost"),
+    ],
+)
+def test_a_hub_is_called_as_it_is_announced_where_nobody_else_is_called_so(names, best):
+    assert pact.best_name(names) == best

@@ -103,7 +103,7 @@ def test_two_who_ask_at_once_are_served_one_after_the_other(tmp_path):
 WORDS = [
     (1, None, "the certificate of 1 listener"),
     (2, Change(NONE, NONE, NONE), "the certificates of 2 listeners and the accounts (the same as before)"),
-    (0, Change(frozenset({"b", "a"}), NONE, frozenset({"c"})), "the accounts (gone or another's: a, b; new: c)"),
+    (0, Change(frozenset({"b", "a"}), NONE, frozenset({"c"})), "the accounts (turned out: a, b; new: c)"),
     (
         0,
         Change(NONE, frozenset(map(str, range(7))), NONE),

@@ -1,6 +1,7 @@
 """An agent's way to a hub: which one, what it believes, and what it keeps. Whoever answers may be anybody."""
 
 import asyncio
+import socket
 import ssl
 import stat
 import threading
@@ -236,11 +237,41 @@ def test_nobody_there_is_told(anybody):
     is_there(anybody.hub)
     for hub, words in (
         (Hub(("127.0.0.1",), 1, "hub.local"), r"no hub answers at hub.local:1 \(Connection refused\)"),
-        (Hub(("a..b",), 8443, "a..b"), r"no hub answers at a\.\.b:8443"),
+        (Hub(("a..b",), 8443, "a..b"), r"no hub answers at a\.\.b:8443 .*; check the name, or give its address"),
     ):
         with pytest.raises(PairingError, match=words):
             is_there(hub)
     is_there(Hub(("127.0.0.2", "127.0.0.1"), anybody.server_port, "hub.local"))  # the next address
+
+
+def test_a_name_that_nobody_knows_is_told(monkeypatch):
+    def unknown(*_arguments, **_options):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(PairingError, match=r"known\); check the name, or give its address"):
+        is_there(Hub(("hbu.local",), 8443, "hbu.local"))
+
+
+def test_what_speaks_tls_and_is_no_page_is_told(tmp_path):
+    folder = Authority(tmp_path).folder
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up():
+            link, _ = server.accept()
+            with context.wrap_socket(link, server_side=True) as encrypted:
+                encrypted.recv(1)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            hub = Hub(("127.0.0.1",), server.getsockname()[1], "hub.local")
+            with pytest.raises(PairingError, match=r"broke off .*; begin again, at the port of its page"):
+                introduce(configured(tmp_path), hub, "ACDEFGHJ")
+        finally:
+            thread.join()
 
 
 def test_what_speaks_no_tls_is_told():

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from appliance.features.web.guard import refuse
 
 MAX_HEADER_BYTES: Final = 2_048
+APART: Final = "in a private window"  # a browser sends what it was told once until it is closed
 CHALLENGES: Final = {401: ((b"www-authenticate", b'Basic realm="appliance", charset="UTF-8"'),)}
 
 
@@ -98,7 +99,7 @@ class Login:
             return 503, "too many log in from there at once; try again in a moment"
         if verdict is Verdict.HAS_RULES:
             problem = f"the page shows everything, and '{found[0][:80]}' may not read everything"
-            return 403, f"{problem}: log in as somebody who may"
+            return 403, f"{problem}: log in as somebody who may, {APART}"
         return 401, "user name or password is wrong"
 
 
@@ -106,14 +107,16 @@ def hold_to_publish(request: Request, topic: str) -> None:
     """HTTPException where who asks has logged in and may not publish there."""
     visitor = visitor_of(request)
     if visitor is not None and not visitor.may_publish(topic):
-        raise HTTPException(403, f"'{visitor.name[:80]}' may not publish to {topic[:200]}: log in as somebody who may")
+        raise HTTPException(
+            403, f"'{visitor.name[:80]}' may not publish to {topic[:200]}: log in as somebody who may, {APART}"
+        )
 
 
 def hold_to_forget(request: Request) -> None:
     """HTTPException where who asks has logged in and may not publish everything."""
     visitor = visitor_of(request)
     if visitor is not None and not visitor.may_forget():
-        raise HTTPException(403, f"'{visitor.name[:80]}' may not forget devices: log in as an admin")
+        raise HTTPException(403, f"'{visitor.name[:80]}' may not forget devices: log in as an admin, {APART}")
 
 
 def visitor_of(request: Request) -> Visitor | None:

@@ -8,6 +8,7 @@ from accounts import write_accounts
 from authority import Authority
 
 from appliance.cli import build_parser, service
+from appliance.config import ConfigError
 from appliance.exits import CommandError, Exit
 from appliance.settings import Settings
 
@@ -65,6 +66,14 @@ def test_files_of_a_listener_lie_beside_the_configuration(tmp_path):
     Authority(tmp_path)
     settings = service._settings(parsed("run", "--config", str(path)))
     assert settings.listener[0].certificate == str(tmp_path / "server.pem")
+
+
+def test_who_names_no_file_where_the_systems_is_missing_is_told_how(monkeypatch, tmp_path):
+    monkeypatch.setattr(service, "SYSTEM_CONFIG", tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match=r"none.toml: there is no such file; make it, or name yours$"):
+        service.configured(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match=r"other.toml: there is no such file; check the path$"):
+        service.configured(tmp_path / "other.toml")
 
 
 FILES = [

@@ -78,8 +78,14 @@ def test_the_first_password_is_shown_once(config, capsys):
     assert shown.out.strip() not in shown.err
     assert "password of admin" in shown.err
     with pytest.raises(
-        CommandError, match="it was shown; make another with `appliance devices secret admin`"
+        CommandError, match=r"it was shown, or .*; `appliance devices secret admin` makes one"
     ) as caught:
+        setup_with(config, "--show-secret")
+    assert caught.value.exit_code == Exit.NOTHING
+
+
+def test_who_wants_the_first_password_too_early_hears_what_makes_it(config):
+    with pytest.raises(CommandError, match="or not made yet, by `appliance setup`; ") as caught:
         setup_with(config, "--show-secret")
     assert caught.value.exit_code == Exit.NOTHING
 

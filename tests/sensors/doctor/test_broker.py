@@ -76,7 +76,8 @@ def test_a_rule_that_forbids_the_will_is_told_with_its_topic(tmp_path):
     assert found.level == "wrong"
     assert f"(Not authorized: a will to {STATUS}, where this user may not publish)" in found.what
     assert (
-        found.cure == f"check broker.username, or grant this user on the broker to connect and to publish to {STATUS}"
+        found.cure
+        == f"pair this agent with `sensors pair`, or check broker.username and that this user may publish to {STATUS}"
     )
 
 

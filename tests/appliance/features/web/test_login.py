@@ -97,7 +97,10 @@ def test_a_user_with_rules_is_told_why_the_page_stays_shut(tmp_path):
         answer = await served.ask("/", headers={"Authorization": basic(*WITH_RULES)})
         assert (answer.status, answer.json["error"]) == (
             403,
-            "the page shows everything, and 'kitchen' may not read everything: log in as somebody who may",
+            (
+                "the page shows everything, and 'kitchen' may not read everything: "
+                "log in as somebody who may, in a private window"
+            ),
         )
         assert "www-authenticate" not in answer.headers
 
@@ -111,13 +114,13 @@ ACTIONS = [
         SWITCHER,
         {"topic": "home/hall/lamp", "payload": "ON"},
         403,
-        "'hass' may not publish to home/hall/lamp: log in as somebody who may",
+        "'hass' may not publish to home/hall/lamp: log in as somebody who may, in a private window",
     ),
     (
         READER,
         {"topic": "home/hall/lamp/set", "payload": "ON"},
         403,
-        "'tablet' may not publish to home/hall/lamp/set: log in as somebody who may",
+        "'tablet' may not publish to home/hall/lamp/set: log in as somebody who may, in a private window",
     ),
 ]
 
@@ -145,7 +148,7 @@ def test_who_may_publish_everything_may_forget(tmp_path, who, status):
         assert answer.status == status
         assert len(served.local.retained("home/devices/attic/availability")) == (status == 403)
         if status == 403:
-            assert answer.json["error"] == f"'{who[0]}' may not forget devices: log in as an admin"
+            assert answer.json["error"] == f"'{who[0]}' may not forget devices: log in as an admin, in a private window"
             del headers["Authorization"]
             served.port = own  # on this computer nobody logs in
             assert (await served.ask("/api/forget", "POST", headers, b'{"agent": "attic"}')).status == 200
