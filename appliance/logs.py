@@ -35,7 +35,7 @@ def begin(level: int, name: str, line: str) -> None:
         if send is not None:
             handler = JournalHandler(name, send, handler)
     else:
-        handler.setFormatter(logging.Formatter(line))
+        handler.setFormatter(OneLine(line))
     logging.basicConfig(level=level, handlers=[handler])
 
 
@@ -55,7 +55,20 @@ def marked(text: str) -> str:
     return "\n".join(f"<{PRIORITIES[logging.ERROR]}>{line}" for line in text.splitlines())
 
 
-class Prefixed(logging.Formatter):
+class OneLine(logging.Formatter):
+    """Writes what is said in one line that a terminal can show; what happened before (a traceback) follows as it is.
+
+    Topics and names come from whoever sends them: a new line in one would look like an entry of ours.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 its parent calls it so
+        """Give the line."""
+        if not record.message.isprintable():
+            record.message = "".join(char if char.isprintable() else "?" for char in record.message)
+        return super().formatMessage(record)
+
+
+class Prefixed(OneLine):
     """Begins each line with its priority as the journal reads it; one without would be taken for another entry."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -69,7 +82,7 @@ class JournalHandler(logging.Handler):
 
     def __init__(self, name: str, send: Send, spare: logging.Handler) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("%(message)s"))
+        self.setFormatter(OneLine("%(message)s"))
         self._name = name
         self._send = send
         self._spare = spare
@@ -92,6 +105,8 @@ class JournalHandler(logging.Handler):
             )
         except (OSError, ValueError):  # no socket in this sandbox; half of a letter in a name
             self._spare.handle(record)
+        except Exception:  # noqa: BLE001 as every handler: words that do not fit must not end who said them
+            self.handleError(record)
 
 
 def _journal() -> Send | None:

@@ -3,6 +3,7 @@
 The code never travels, nor anything that a listener could test guesses of it against: it is the secret of SPAKE2
 (RFC 9382; the group is Ed25519). Each side sends one random-looking element, proves that it has the same key, and only
 then tells anything, encrypted. Whoever stands in between has one guess a run.
+Who only passes everything on is found out, too: the agent tells, sealed, which certificate it was shown.
 
     POST /pair/hello   Hello           -> Welcome
     POST /pair/prove   Proof (agent's) -> Proof (hub's)
@@ -41,6 +42,7 @@ MAX_TOPICS: Final = 512
 ELEMENT_BYTES: Final = 33  # the side, and a point
 PROOF_BYTES: Final = 32
 EXCHANGE_BYTES: Final = 16
+DIGEST_BYTES: Final = 32
 
 AGENT: Final = b"home-sensor-appliance pairing 1: agent"
 HUB: Final = b"home-sensor-appliance pairing 1: hub"
@@ -52,6 +54,7 @@ Element = Annotated[bytes, Meta(min_length=ELEMENT_BYTES, max_length=ELEMENT_BYT
 Exchange = Annotated[bytes, Meta(min_length=EXCHANGE_BYTES, max_length=EXCHANGE_BYTES)]
 Version = Annotated[int, Meta(ge=1, le=1_000_000)]
 Topic = Annotated[str, Meta(max_length=512)]
+Digest = Annotated[bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,6 +94,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What an agent wants to publish to, besides its own <site>/devices/<agent>/#."""
 
     topics: Annotated[tuple[Topic, ...], Meta(max_length=MAX_TOPICS)]
+    certificate: Digest  # that the agent was shown, see `digest`
     name: Annotated[str, Meta(max_length=200)] = ""  # for people
 
 
@@ -237,6 +241,11 @@ class Keys:
         from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305  # noqa: PLC0415 as above
 
         return ChaCha20Poly1305(self._to_hub if to == "hub" else self._to_agent)
+
+
+def digest(certificate: bytes) -> bytes:
+    """Say in short which certificate it is, of its DER form. As "tls-server-end-point": RFC 5929 §4."""
+    return hashlib.sha256(certificate).digest()
 
 
 def is_same(one: bytes, other: bytes) -> bool:

@@ -17,7 +17,19 @@ from appliance.auth.pairing import Meeting, State, Window, owned_problem, topics
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
-from appliance.pact import PORT, Grant, PactError, Refusal, Request, Turned, best_name, shown
+from appliance.listeners import is_outer
+from appliance.pact import (
+    PORT,
+    Grant,
+    PactError,
+    Refusal,
+    Request,
+    Turned,
+    best_name,
+    digest,
+    is_same,
+    shown,
+)
 from appliance.settings import Listener, Settings
 
 LOG = logging.getLogger(__name__)
@@ -25,6 +37,10 @@ LOG.setLevel(logging.INFO)  # who came, and with which codes, is to be known lat
 LONGEST_MINUTES: Final = 60.0
 SHORTEST_MINUTES: Final = 0.1
 SECRET_BYTES: Final = 24
+BETWEEN: Final = (
+    "somebody stands between the two and shows the agent another certificate than this hub's: find out who, and have "
+    "the agent reach the hub's own port"
+)
 
 
 class _Refused(Exception):
@@ -121,12 +137,12 @@ class Pairing:
         """Judge whether it had the code; Turned."""
         return self._open_window().prove(body, self._clock())
 
-    async def ask(self, body: bytes) -> bytes:
-        """Make its account; Turned."""
+    async def ask(self, body: bytes, certificate: Callable[[], bytes]) -> bytes:
+        """Make its account; Turned. `certificate` gives what this hub shows on the connection, in DER form."""
         window = self._open_window()
         meeting, request = window.ask(body, self._clock())
         try:
-            answer = await self._answer(window, meeting, request)
+            answer = await self._answer(window, meeting, request, certificate)
             if isinstance(answer, Grant):
                 await self._reload()
         except (OSError, UnicodeDecodeError, BadManagedFile, BadPasswordFile) as error:
@@ -140,9 +156,13 @@ class Pairing:
         self._log(window)
         return told
 
-    async def _answer(self, window: Window, meeting: Meeting, request: Request) -> Grant | Refusal:
+    async def _answer(
+        self, window: Window, meeting: Meeting, request: Request, certificate: Callable[[], bytes]
+    ) -> Grant | Refusal:
         site, hub = self._settings.site, self._hub
         assert hub is not None  # noqa: S101 a window is open
+        if not is_same(request.certificate, digest(await asyncio.to_thread(certificate))):
+            return Refusal(reason=BETWEEN)
         if meeting.site != site:
             return Refusal(
                 reason=f"this hub is that of site {site}, the agent of {meeting.site}; set its site to {site}"
@@ -151,14 +171,14 @@ class Pairing:
             return Refusal(reason=problem)
         secret = secrets.token_urlsafe(SECRET_BYTES)
         try:
-            name, was_known = await asyncio.to_thread(self._write, meeting.agent, request, secret)
+            name, was_known = await asyncio.to_thread(self._write, window, meeting.agent, request, secret)
         except _Refused as error:
             return Refusal(reason=str(error))
         if was_known:
             window.notes.append(f"{meeting.agent} was known: its old secret is worth nothing from now on")
         return Grant(username=name, secret=secret, names=hub.names, port=self._port, ca=hub.authority)
 
-    def _write(self, agent: str, request: Request, secret: str) -> tuple[str, bool]:
+    def _write(self, window: Window, agent: str, request: Request, secret: str) -> tuple[str, bool]:
         """Write the account, in place of those that the agent had; gives its user's name, and whether it had any."""
         account = Account(
             password=hashed(secret.encode()),
@@ -181,6 +201,8 @@ class Pairing:
             devices = {name: known.publish for name, known in others.items() if known.role == "device"}
             if problem := owned_problem(request.topics, devices):
                 raise _Refused(problem)
+            if window.state is not State.OPEN:  # while the secret was hashed, which takes its time
+                raise _Refused("pairing was closed on the hub")
             return {**others, name: account}
 
         edit(Path(self._settings.accounts.managed_file), change)
@@ -195,9 +217,13 @@ class Pairing:
         return known.role == "device" and (known.agent or name) == agent and (known.site or site) == site
 
     def _listener(self, serve: str, missing: str) -> Listener:
-        for one in self._settings.listener:
-            if one.serve == serve and one.certificate:
-                return one
+        able = [
+            one
+            for one in self._settings.listener
+            if one.serve == serve and one.certificate and not one.require_client_certificate
+        ]
+        if able:
+            return next(filter(is_outer, able), able[0])
         raise Turned(HTTPStatus.CONFLICT, f"{missing}, a certificate and an address that agents reach")
 
     def _open_window(self) -> Window:

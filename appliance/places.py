@@ -23,10 +23,10 @@ def data_home() -> Path:
 
 
 def usual_data_dir() -> Path:
-    """Data directory of `appliance run` when nobody names one: systemd's, an installed service's, or the user's own."""
+    """Data directory when nobody names one: systemd's, an installed service's for root and its user, or one's own."""
     if state := os.environ.get("STATE_DIRECTORY"):
         return Path(state.partition(":")[0])
-    if os.geteuid() == 0 and SYSTEM_DATA_DIR.is_dir():
+    if SYSTEM_DATA_DIR.is_dir() and os.geteuid() in {0, SYSTEM_DATA_DIR.stat().st_uid}:
         return SYSTEM_DATA_DIR
     return data_home() / "appliance"
 

@@ -79,8 +79,8 @@ class Agent:
         self._leaves_nothing = leaves_nothing
         self._topics = AgentTopics(config.site, config.agent)
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        # Jitter only: nothing secret comes of it.
-        self._link = Link(config.endpoint, self, self._wake, random or Random())  # noqa: S311
+        jitter = random or Random()  # noqa: S311 nothing secret comes of it
+        self._link = Link(config.endpoint, self, self._wake, jitter, again=config.endpoint_now)
         self._sender = Sender(self._topics, outbox, self._link)
         self._statements = Statements(self._link)
         self._started = self._now = clock()

@@ -259,7 +259,7 @@ def _pair(arguments: argparse.Namespace) -> int:
     from sensors.introduction import UsageError, found_hub, hub_of, is_there  # noqa: PLC0415
     from sensors.pairing import PairingError  # noqa: PLC0415
 
-    config = _load(arguments)
+    config = _load(arguments, as_paired=False)  # what it got before may be damaged: this is the cure
     remark = say if not arguments.json else lambda _: None
     code = OK
     try:
@@ -285,7 +285,8 @@ def _pair(arguments: argparse.Namespace) -> int:
         facts = {"paired": True, "username": kept.username, "address": kept.address, "port": kept.port}
         say_json({**facts, "topics": list(kept.topics), "credential": str(config.credential_path)})
     else:
-        say(f"paired as {kept.username} with {kept.name}; the agent uses it when it is started again{unused}")
+        when = "when it connects next, at the latest after `sudo systemctl restart sensors`"
+        say(f"paired as {kept.username} with {kept.name}; a running agent uses it {when}{unused}")
     return OK
 
 
@@ -356,14 +357,14 @@ def _misfit(error: "ConfigError") -> "Finding":
     return wrong(place, f"{error.where}: {error.problem}" if error.key else error.problem, error.cure)
 
 
-def _load(arguments: argparse.Namespace) -> "SensorsConfig":
+def _load(arguments: argparse.Namespace, *, as_paired: bool = True) -> "SensorsConfig":
     from appliance.config import ConfigError  # noqa: PLC0415
     from sensors.config import load_config  # noqa: PLC0415
 
     if arguments.config == DEFAULT_CONFIG and not os.path.lexists(DEFAULT_CONFIG):  # which nobody named
         problem, cure = "there is no configuration yet", "write it there, or name a file with --config"
         raise ConfigError(path=DEFAULT_CONFIG, line=None, key="", problem=problem, cure=cure)
-    return load_config(arguments.config)
+    return load_config(arguments.config, as_paired=as_paired)
 
 
 def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -104,6 +104,15 @@ class SensorsConfig:
             keep_alive_s=self.broker.keep_alive_s,
         )
 
+    def endpoint_now(self) -> Endpoint:
+        """Likewise, with what pairing has brought meanwhile; what cannot be read changes nothing."""
+        if self.broker.says_who():
+            return self.endpoint
+        try:
+            return _paired(self).endpoint
+        except ConfigError:
+            return self.endpoint
+
     @property
     def outbox_path(self) -> Path:
         """The agent's outbox; agents of other names may share the directory."""
@@ -132,9 +141,9 @@ class SensorsConfig:
         return () if granted is None else tuple(topic for topic in topics if topic not in granted)
 
 
-def load_config(path: Path) -> SensorsConfig:
-    """Read the file and what it names, touching no hardware. Raises ConfigError."""
-    return _config(Document.read(path))
+def load_config(path: Path, *, as_paired: bool = True) -> SensorsConfig:
+    """Read the file and what it names, and what pairing brought; touches no hardware. Raises ConfigError."""
+    return _config(Document.read(path), as_paired=as_paired)
 
 
 def config_of(text: str, path: Path) -> SensorsConfig:
@@ -164,7 +173,7 @@ class _Mistakes:
             raise first
 
 
-def _config(document: Document) -> SensorsConfig:
+def _config(document: Document, *, as_paired: bool = True) -> SensorsConfig:
     mistakes = _Mistakes()
     keys = mistakes.noting(document.convert, Keys)
     tables = document.data.get("sensor")
@@ -193,7 +202,7 @@ def _config(document: Document) -> SensorsConfig:
         outbox=keys.outbox,
         sensors=sensors,
     )
-    return config if keys.broker.says_who() else _paired(config)
+    return _paired(config) if as_paired and not keys.broker.says_who() else config
 
 
 def _paired(config: SensorsConfig) -> SensorsConfig:
@@ -206,7 +215,8 @@ def _paired(config: SensorsConfig) -> SensorsConfig:
         trust = Trust(ca_file=str(ca_path) if paired.has_ca else "", is_paired=True)
         trust.context(paired.name)
     except CredentialError as error:
-        raise ConfigError(path=path, line=None, key="", problem=error.problem, cure=error.cure) from None
+        problem = error.problem.removeprefix(f"{path} ")
+        raise ConfigError(path=path, line=None, key="", problem=problem, cure=error.cure) from None
     except TrustError as error:
         raise ConfigError(path=ca_path, line=None, key="", problem=error.problem, cure=credential.PAIR) from None
     return replace(config, credential=paired, trust=trust)
@@ -225,10 +235,10 @@ def _refuse_namesakes(document: Document, sensors: tuple[SensorConfig, ...]) -> 
 
 
 def usual_data_dir() -> Path:
-    """Where the outbox lies when nobody says: systemd's state directory, the system's for root, the user's own."""
+    """Where the outbox lies when nobody says: systemd's, the service's for root and its user, one's own."""
     if state := os.environ.get("STATE_DIRECTORY"):
         return Path(state.partition(":")[0])
-    if os.geteuid() == 0 and SYSTEM_DATA_DIR.is_dir():
+    if SYSTEM_DATA_DIR.is_dir() and os.geteuid() in {0, SYSTEM_DATA_DIR.stat().st_uid}:
         return SYSTEM_DATA_DIR
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sensors"
 

@@ -115,6 +115,11 @@ class Endpoint:
                 return (
                     f"no broker for site {self.site} is found by mDNS ({self.service}), nor on {place}; set broker.host"
                 )
+            case ConnectionRefusedError() if self.host is None and not place.found:
+                return (
+                    f"nothing listens on {place}; is the broker running? Where it is on another computer, "
+                    "`sensors pair` gets this agent an account there"
+                )
             case ConnectionRefusedError():
                 return f"nothing listens on {place}; is the broker running, and are broker.host and broker.port right?"
             case socket.gaierror():

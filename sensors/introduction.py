@@ -94,6 +94,7 @@ class Line:
         context.verify_mode = ssl.CERT_NONE  # the code tells whom to trust, and everything that matters is sealed
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.address = ""
+        self.certificate = b""  # that we were shown, in DER form: whose it is, the hub tells, see `pact.Request`
         self._hub = hub
         self._connection = self._open(context)
 
@@ -110,6 +111,8 @@ class Line:
                     cure = "check the name, or give its address"
             else:
                 self.address = address
+                self.certificate = connection.sock.getpeercert(binary_form=True) or b""
+                connection.auto_open = 0  # another connection may have somebody else at its end
                 return connection
         raise PairingError(f"no hub answers at {self._hub} ({why}); {cure}")
 
@@ -141,11 +144,11 @@ def introduce(config: SensorsConfig, hub: Hub, code: str) -> Credential:
     topics = tuple(dict.fromkeys(topic for sensor in config.sensors for topic in sensor.topics(config.site)))
     if len(topics) > pact.MAX_TOPICS:
         raise PairingError(f"{len(topics)} topics are more than {pact.MAX_TOPICS}; divide the sensors among agents")
-    request = Request(topics=topics, name=config.name)
     ends = time.monotonic() + BUSY_S
     while True:
         line = Line(hub)
         try:
+            request = Request(topics=topics, certificate=pact.digest(line.certificate), name=config.name)
             visit = Visit(code, site=config.site, agent=config.agent, request=request)
             try:
                 welcome = line.say(pact.HELLO, visit.hello())

@@ -78,9 +78,17 @@ class Link:
     """The connection, remade for ever until `close`."""
 
     def __init__(
-        self, endpoint: Endpoint, handler: Handler, wake: Callable[[], None], random: Random, look: Look = look
+        self,
+        endpoint: Endpoint,
+        handler: Handler,
+        wake: Callable[[], None],
+        random: Random,
+        look: Look = look,
+        again: Callable[[], Endpoint] | None = None,
     ) -> None:
+        """Ask `again` before each attempt: the agent may have been paired meanwhile."""
         self._endpoint = endpoint
+        self._again = again
         self._handler = handler
         self._wake = wake
         self._look = look
@@ -267,6 +275,8 @@ class Link:
     # One connection's life
 
     def _begin(self) -> None:
+        if self._again is not None:
+            self._endpoint = self._again()
         self._attempt = Attempt(self._endpoint, self._look, self._wake)
         self._attempt.start()
 

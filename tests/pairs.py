@@ -15,11 +15,12 @@ from appliance.auth.passwords import hashed
 from appliance.features.web.login import Verdict, Visitor
 from appliance.features.web.server import Door
 from appliance.net.certificates import server_context
-from appliance.pact import Request, Turned, typed
+from appliance.pact import Request, Turned, digest, typed
 from appliance.pairing import Pairing
 from appliance.settings import Accounts, Listener, Settings
 from sensors.pairing import Visit
 
+SHOWN = b"the certificate of a hub"
 TOPICS = ("home/attic/temperature", "home/attic/humidity")
 
 
@@ -45,6 +46,10 @@ class PairingHub:
     async def _reload(self):
         self.reloads += 1
 
+    def shown(self):
+        """Give the digest of the certificate that its page shows."""
+        return digest(ssl.PEM_cert_to_DER_cert(self.authority.certificate.read_text()))
+
     def accounts(self):
         return parse(self.managed.read_text())
 
@@ -57,12 +62,12 @@ class PairingHub:
         told = await self.pairing.open(minutes)
         return told["key"], told["code"]
 
-    async def visited(self, code, *, agent="attic", site="home", topics=TOPICS, peer="192.168.1.9"):
+    async def visited(self, code, *, agent="attic", site="home", topics=TOPICS, peer="192.168.1.9", shown=SHOWN):
         """Have an agent come that does what it should."""
-        visit = Visit(typed(code), site=site, agent=agent, request=Request(topics=topics))
+        visit = Visit(typed(code), site=site, agent=agent, request=Request(topics=topics, certificate=digest(shown)))
         welcome = await self.pairing.hello(visit.hello(), peer)
         proven = await self.pairing.prove(visit.proof(welcome))
-        return visit.grant(await self.pairing.ask(visit.ask(proven)))
+        return visit.grant(await self.pairing.ask(visit.ask(proven), lambda: SHOWN))
 
     @asynccontextmanager
     async def serving(self, tmp_path):

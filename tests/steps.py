@@ -88,7 +88,7 @@ def growth():
         server = VirtualServer()
         keeper = server.client("keeper")
         seen = []
-        server.broker.router.retained.put = lambda message, _now: seen.append(message) or True
+        server.broker.router.retained.put = lambda message, _now, _username: seen.append(message) or True
         for number in range(topics):
             keeper.publish(f"k/{number % 10}/{number // 10 % 10}/{number}", b"1", retain=True)
         for message in seen:

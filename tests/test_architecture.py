@@ -114,7 +114,13 @@ ARROWS = {
         "appliance.mqtt",
         "appliance.settings",
     },
-    "appliance.pairing": {"appliance.auth", "appliance.certified", "appliance.pact", "appliance.settings"},
+    "appliance.pairing": {
+        "appliance.auth",
+        "appliance.certified",
+        "appliance.listeners",
+        "appliance.pact",
+        "appliance.settings",
+    },
     "appliance.page": {
         "appliance.accounts",
         "appliance.features.web",

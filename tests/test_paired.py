@@ -164,13 +164,12 @@ def test_from_a_code_to_readings_and_to_the_end_of_the_account(home):
     told = home.says(running_agent, "pair this agent anew with `sensors pair`")
     assert "refuses the connection" in told
 
-    # And pairing again is the way back.
-    running_agent.stop()
+    # And pairing again is the way back, for one that runs on, too.
     again, (code, _) = home.paired(config, "--json")
     assert (again.returncode, code) == (0, 0)
     assert json.loads(again.stdout)["topics"] == list(kept.topics)
     assert credential.read(load_config(config).credential_path).secret != kept.secret
-    home.says(home.run(config), "connected")
+    home.says(running_agent, "connected")
 
 
 def test_topics_of_one_agent_are_no_others(home):
@@ -207,4 +206,9 @@ def test_a_person_without_the_code_gets_nothing(home):
     nobody = home.sensors("pair", "127.0.0.1:1", "--config", config)
     assert (nobody.returncode, "no hub answers at 127.0.0.1:1" in nobody.stderr) == (1, True)
     assert home.sensors("pair", "https://x/", "--config", config).returncode == 2
-    assert not load_config(config).credential_path.exists()
+    damaged = load_config(config).credential_path
+    assert not damaged.exists()
+    damaged.parent.mkdir()
+    damaged.write_text("half a fi")
+    again = home.sensors(*asked, stdin="ACDE-FGHJ\n")  # which `sensors check` calls the cure
+    assert (again.returncode, "pairing is not open there" in again.stderr) == (1, True)

@@ -19,9 +19,10 @@ from appliance.auth.passwords import is_right
 from appliance.pact import Half, Hello, Keys, PactError, Proof, Request, Sealed, Welcome, typed
 from sensors import credential
 from sensors.config import config_of
-from sensors.introduction import Hub, WrongCode, introduce
+from sensors.introduction import Hub, Line, WrongCode, introduce
 from sensors.pairing import PairingError, Visit
 
+SHOWN = bytes(32)
 SENSORS = """\
 agent = "attic"
 data_dir = "{folder}"
@@ -117,34 +118,76 @@ class Digest(Half):
         return Keys.of(hmac.digest(self.code, b"".join(said), "sha256"), said)
 
 
-def test_who_relays_everything_learns_neither_code_nor_secret(hub, agent, stranger, tmp_path):
+def test_who_relays_everything_is_found_out_and_learns_nothing(hub, agent, stranger, tmp_path):
     async def scenario():
         async with hub.serving(tmp_path) as served, Middle(stranger, served.door).listening() as middle:
+            key, code = await hub.opened()
+            with pytest.raises(PairingError, match="the hub refuses: somebody stands between"):
+                await in_thread(introduce, agent, at(middle.port), typed(code))
+            return middle, code, hub.pairing.told(key, 0)
+
+    middle, code, told = asyncio.run(scenario())
+    assert [path for path, _, _ in middle.recorded] == [pact.HELLO, pact.PROVE, pact.ASK]
+    assert "attic from 127.0.0.1 had the code, but somebody stands between" in told["notes"][-1]
+    assert (told["state"], told["tries_left"]) == ("open", 5)  # the code is as good as before
+    assert set(hub.accounts()) == {"admin"}
+    assert not agent.credential_path.exists()
+    assert not agent.ca_path.exists()
+    _nothing_heard(middle, code)
+
+
+def _nothing_heard(middle, code):
+    heard = middle.heard()
+    assert not in_plain(code, heard)
+    for topic in TOPICS:
+        assert not in_plain(topic, heard)
+    assert b"BEGIN CERTIFICATE" not in heard
+    assert cracked(middle.recorded, [pact.new_code(), typed(code)]) is None  # though the code is in the dictionary
+
+
+def test_who_has_the_hubs_own_key_learns_nothing_either(hub, agent, stranger, tmp_path):
+    """The planted counterpart: nothing but the certificate that the agent is shown gives away who relays."""
+
+    async def scenario():
+        async with hub.serving(tmp_path) as served, Middle(hub.authority, served.door).listening() as middle:
             _, code = await hub.opened()
             kept = await in_thread(introduce, agent, at(middle.port), typed(code))
             return middle, code, kept
 
     middle, code, kept = asyncio.run(scenario())
     assert [path for path, _, _ in middle.recorded] == [pact.HELLO, pact.PROVE, pact.ASK]
-    heard = middle.heard()
-    assert not in_plain(code, heard)
-    assert not in_plain(kept.secret, heard)
-    for topic in TOPICS:
-        assert not in_plain(topic, heard)
-    assert b"BEGIN CERTIFICATE" not in heard
-    assert cracked(middle.recorded, [pact.new_code(), typed(code)]) is None  # though the code is in the dictionary
+    _nothing_heard(middle, code)
+    assert not in_plain(kept.secret, middle.heard())
     # What it relayed is the hub's own grant: the agent trusts the hub's authority, not whom it spoke with.
     assert agent.ca_path.read_text() == hub.authority.ca.read_text() != stranger.ca.read_text()
     assert is_right(hub.accounts()["attic"].password, kept.secret.encode())
 
 
+def test_no_other_connection_takes_the_place_of_the_first(hub, stranger, tmp_path):
+    """Who lets the agent see the hub's certificate and then cuts it off does not get the rest of what it says."""
+
+    async def scenario():
+        async with hub.serving(tmp_path) as served:
+            line = await in_thread(Line, at(served.door))
+            assert pact.digest(line.certificate) == hub.shown()
+            line._connection.close()
+            async with Middle(stranger, served.door).listening() as middle:
+                line._hub = at(middle.port)
+                line._connection.port = middle.port
+                with pytest.raises(PairingError, match="broke off"):
+                    await in_thread(line.say, pact.HELLO, b"{}")
+                return middle.recorded
+
+    assert asyncio.run(scenario()) == []
+
+
 @pytest.mark.parametrize("planted", [Told, Digest])
-def test_a_way_of_pairing_that_tells_the_code_would_be_noticed(hub, agent, stranger, tmp_path, monkeypatch, planted):
+def test_a_way_of_pairing_that_tells_the_code_would_be_noticed(hub, agent, tmp_path, monkeypatch, planted):
     for module in ("appliance.pact", "appliance.auth.pairing", "sensors.pairing"):
         monkeypatch.setattr(f"{module}.Half", planted)
 
     async def scenario():
-        async with hub.serving(tmp_path) as served, Middle(stranger, served.door).listening() as middle:
+        async with hub.serving(tmp_path) as served, Middle(hub.authority, served.door).listening() as middle:
             _, code = await hub.opened()
             await in_thread(introduce, agent, at(middle.port), typed(code))
             return middle, code
@@ -180,14 +223,14 @@ TO_AGENT += [(pact.PROVE, "proof"), (pact.ASK, "sealed")]
     ("way", "where", "field"),
     [("to the hub", *one) for one in TO_HUB] + [("to the agent", *one) for one in TO_AGENT],
 )
-def test_who_alters_anything_prevents_it_and_gains_nothing(hub, agent, stranger, tmp_path, way, where, field):
+def test_who_alters_anything_prevents_it_and_gains_nothing(hub, agent, tmp_path, way, where, field):
     def change(path, body):
         return altered(body, field) if path == where else body
 
     how = {"meddle": change} if way == "to the hub" else {"twist": change}
 
     async def scenario():
-        async with hub.serving(tmp_path) as served, Middle(stranger, served.door, **how).listening() as middle:
+        async with hub.serving(tmp_path) as served, Middle(hub.authority, served.door, **how).listening() as middle:
             key, code = await hub.opened()
             with pytest.raises(PairingError):
                 await in_thread(introduce, agent, at(middle.port), typed(code))
@@ -242,7 +285,7 @@ def test_who_plays_the_hub_with_guesses_hears_nothing(agent, stranger):
 
 def test_who_guesses_right_is_believed():
     """The planted counterpart: only the code tells the hub from an impostor."""
-    visit = Visit("ACDEFGHJ", site="home", agent="attic", request=Request(topics=TOPICS))
+    visit = Visit("ACDEFGHJ", site="home", agent="attic", request=Request(topics=TOPICS, certificate=SHOWN))
     impostor = Impostor("ACDEFGHJ")
     proof = visit.proof(impostor(pact.HELLO, visit.hello())[1])
     asked = visit.ask(impostor(pact.PROVE, proof)[1])
@@ -257,7 +300,9 @@ def test_who_plays_the_agent_with_guesses_is_shut_out_after_five(hub, stranger, 
             key, code = await hub.opened()
             answers = []
             for _ in range(7):
-                visit = Visit(pact.new_code(), site="home", agent="attic", request=Request(topics=TOPICS))
+                visit = Visit(
+                    pact.new_code(), site="home", agent="attic", request=Request(topics=TOPICS, certificate=SHOWN)
+                )
                 status, welcome = await middle.tell(pact.HELLO, visit.hello())
                 if status == 200:
                     status, _ = await middle.tell(pact.PROVE, visit.proof(welcome))
@@ -266,7 +311,7 @@ def test_who_plays_the_agent_with_guesses_is_shut_out_after_five(hub, stranger, 
             told = hub.pairing.told(key, 0)
             assert told["state"] == "closed"
             assert told["notes"][-1] == "5 wrong codes: somebody may be guessing; nobody was let in"
-            visit = Visit(typed(code), site="home", agent="attic", request=Request(topics=TOPICS))
+            visit = Visit(typed(code), site="home", agent="attic", request=Request(topics=TOPICS, certificate=SHOWN))
             assert (await middle.tell(pact.HELLO, visit.hello()))[0] == 404  # the right one is too late
 
     asyncio.run(scenario())
@@ -286,7 +331,7 @@ def test_who_goes_between_with_a_guess_towards_each_is_found_out_by_both(hub, ag
                 with pytest.raises(PairingError, match="does not know the code"):
                     await in_thread(introduce, agent, at(middle.port), typed(code))
                 (_, _, _), (_, proof, _) = middle.recorded
-                visit = Visit(guess, site="home", agent="attic", request=Request(topics=TOPICS))
+                visit = Visit(guess, site="home", agent="attic", request=Request(topics=TOPICS, certificate=SHOWN))
                 _, welcome = await middle.tell(pact.HELLO, visit.hello())
                 visit.proof(welcome)
                 exchange = pact.decoded(welcome, Welcome).exchange
@@ -299,9 +344,9 @@ def test_who_goes_between_with_a_guess_towards_each_is_found_out_by_both(hub, ag
     assert set(hub.accounts()) == {"admin"}
 
 
-def test_a_recorded_run_said_again_gets_nothing(hub, agent, stranger, tmp_path):
+def test_a_recorded_run_said_again_gets_nothing(hub, agent, tmp_path):
     async def scenario():
-        async with hub.serving(tmp_path) as served, Middle(stranger, served.door).listening() as middle:
+        async with hub.serving(tmp_path) as served, Middle(hub.authority, served.door).listening() as middle:
             _, code = await hub.opened()
             await in_thread(introduce, agent, at(middle.port), typed(code))
             _, code = await hub.opened()

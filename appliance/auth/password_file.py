@@ -76,11 +76,12 @@ def changed(text: str, name: str, encoded: str | None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def edit(path: Path, change: Callable[[str], str]) -> bool:
+def edit(path: Path, change: Callable[[str], str], like: Path | None = None) -> bool:
     """Put the changed text in place of the file, whole or not at all, for its owner's eyes only.
 
-    Where its group may read it, that stays so. A file that is not there is made. Gives whether anything changed.
-    Raises OSError, and what `change` raises; then all is as it was.
+    Where its group may read it, that stays so. A file that is not there is made; if by root, it belongs to whom
+    `like` does, else the folder. Gives whether anything changed. Raises OSError, and what `change` raises; then all is
+    as it was.
     """
     target = path.resolve()  # a link stays a link
     directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -96,7 +97,7 @@ def edit(path: Path, change: Callable[[str], str]) -> bool:
         try:
             beside.touch(OWNERS, exist_ok=False)
             if os.geteuid() == 0:  # what root makes or changes, the service goes on reading
-                owner = (target.parent if before is None else target).stat()
+                owner = ((like or target.parent) if before is None else target).stat()
                 os.chown(beside, owner.st_uid, owner.st_gid)
             if before is not None and target.stat().st_gid == beside.stat().st_gid:
                 beside.chmod(OWNERS | target.stat().st_mode & stat.S_IRGRP)

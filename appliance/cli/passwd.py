@@ -8,6 +8,7 @@ from pathlib import Path
 from appliance.cli.commands import Commands
 from appliance.cli.terminal import say
 from appliance.exits import CommandError, Exit
+from appliance.places import SYSTEM_CONFIG, SYSTEM_DATA_DIR
 
 MAX_PASSWORD_BYTES = 65_535  # MQTT carries no longer one
 
@@ -38,7 +39,8 @@ def passwd_command(arguments: argparse.Namespace) -> int:
         return changed(text, user, encoded)
 
     try:
-        edit(path, change)
+        is_services = path.absolute().parent == SYSTEM_CONFIG.parent and SYSTEM_DATA_DIR.is_dir()
+        edit(path, change, like=SYSTEM_DATA_DIR if is_services else None)
     except BadPasswordFile as error:
         raise CommandError(f"{path}:{error.line}: {error.problem}; {error.cure}", Exit.CONFIG) from None
     except UnicodeDecodeError:

@@ -15,7 +15,7 @@ from appliance.accounts import load_accounts
 from appliance.clock import SYNCED, clock_quality
 from appliance.doctor.accounts import People, people_findings
 from appliance.doctor.certificates import certificate_findings, read
-from appliance.doctor.files import file_findings, file_of
+from appliance.doctor.files import file_findings, file_of, owner_of
 from appliance.doctor.premises import Premises, premises_findings
 from appliance.doctor.running import running_findings
 from appliance.doctor.unit import Unit, unit, unit_findings
@@ -94,9 +94,8 @@ class Examination:
         kept = [accounts.password_file, accounts.managed_file, *(one.key or one.certificate for one in listeners)]
         files = dict.fromkeys(map(Path, filter(None, shown)), False)
         files |= dict.fromkeys([*map(Path, filter(None, kept)), self._data_dir / DATABASE, secret], True)
-        yield from file_findings(
-            file for path, is_secret in files.items() if (file := file_of(path, is_secret=is_secret)) is not None
-        )
+        found = (file_of(path, is_secret=is_secret) for path, is_secret in files.items())
+        yield from file_findings(filter(None, found), owner_of(self._data_dir))
         if secret.exists():
             yield note(str(secret), "the admin's first secret still lies there", "`sudo appliance setup --show-secret`")
 

@@ -1,6 +1,7 @@
 """Certificate files → what TLS needs. An error names the file and the cure."""
 
 import ssl
+from contextlib import suppress
 from typing import Any
 
 from appliance import pem
@@ -26,6 +27,25 @@ def server_context(
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         context.verify_mode = ssl.CERT_REQUIRED if client_must else ssl.CERT_OPTIONAL
     return context
+
+
+def shown(context: ssl.SSLContext) -> bytes:
+    """Give the certificate that a listener's context shows, in DER form, by a handshake with ourselves.
+
+    No file says it: what stands there now may be newer than what is shown.
+    """
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asking.check_hostname = False
+    asking.verify_mode = ssl.CERT_NONE  # we look at our own
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = asking.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server, client, server, client):  # TLS 1.2 takes them all
+        with suppress(ssl.SSLError):  # the other's turn
+            side.do_handshake()
+    certificate = client.getpeercert(binary_form=True)
+    assert certificate is not None  # noqa: S101 no handshake ends without
+    return certificate
 
 
 def common_name(client: ssl.SSLSocket) -> str:

@@ -96,7 +96,7 @@ def journal(monkeypatch):
 
     def begin(name):
         monkeypatch.setattr(root, "handlers", [])  # pytest's own among them, which would leave no room for ours
-        logs.begin(logging.INFO, name, "unused")
+        logs.begin(logging.INFO, name, "%(levelname)s: %(message)s")
 
     module.begin = begin
     yield module
@@ -135,6 +135,35 @@ def test_what_the_journal_does_not_take_is_a_line(journal, capfd):
     journal.begin("appliance")
     logging.getLogger("x").error("all the same")
     assert capfd.readouterr().err == "<3>all the same\n"
+
+
+FORGED = "x\n<2>everything burns\x1b[2J\u2028"
+
+
+@pytest.mark.parametrize("is_journals", [True, False])
+def test_no_topic_looks_like_an_entry_of_ours(journal, monkeypatch, capfd, is_journals):
+    monkeypatch.setattr(logs, "is_the_journals", lambda _fd: is_journals)
+    monkeypatch.setattr(logs, "_journal", lambda: None)
+    journal.begin("appliance")
+    fault = OSError("a fault\nof two lines")
+    logging.getLogger("x").error("%s: no about", FORGED, exc_info=fault)
+    first, *traceback = capfd.readouterr().err.splitlines()
+    assert first == f"{'<3>' if is_journals else 'ERROR: '}x?<2>everything burns?[2J?: no about"
+    assert traceback[-2:] == [f"{'<3>' * is_journals}{line}" for line in ("OSError: a fault", "of two lines")]
+
+
+def test_nor_does_it_in_the_journal(journal):
+    journal.begin("appliance")
+    logging.getLogger("x").error("%s: no about", FORGED, extra={"MQTT_TOPIC": FORGED})
+    assert journal.entries[0]["MESSAGE"] == "x?<2>everything burns?[2J?: no about"
+    assert journal.entries[0]["MQTT_TOPIC"] == FORGED  # as it is, so that it can be looked for
+
+
+def test_words_that_do_not_fit_end_nobody(journal, capfd):
+    journal.begin("appliance")
+    logging.getLogger("x").warning("%d clients", "no number")
+    assert not journal.entries
+    assert "--- Logging error ---" in capfd.readouterr().err
 
 
 def test_the_stream_of_the_journal_is_known_by_its_file(tmp_path, monkeypatch):

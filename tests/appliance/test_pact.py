@@ -20,6 +20,7 @@ from appliance import pact
 from appliance.pact import Half, Hello, PactError, Refusal, Request
 
 CODE, OTHER = "ACDEFGHJ", "ACDEFGHK"
+SHOWN = bytes(32)
 ORDER_2 = (Q - 1).to_bytes(32, "little")
 ZERO = (1).to_bytes(32, "little")
 
@@ -34,7 +35,7 @@ def test_both_have_the_same_keys_if_both_had_the_same_code():
     agent, hub = both()
     assert (agent.of_agent, agent.of_hub) == (hub.of_agent, hub.of_hub)
     assert agent.of_agent != agent.of_hub
-    sealed = agent.seal("hub", Request(topics=("home/attic/temperature",)))
+    sealed = agent.seal("hub", Request(topics=("home/attic/temperature",), certificate=SHOWN))
     assert hub.unseal("hub", sealed, Request).topics == ("home/attic/temperature",)
     assert b"attic" not in sealed
     back = hub.seal("agent", Refusal(reason="no"))
@@ -46,7 +47,7 @@ def test_another_code_gives_other_keys():
     assert agent.of_agent != hub.of_agent
     assert agent.of_hub != hub.of_hub
     with pytest.raises(PactError, match="altered"):
-        hub.unseal("hub", agent.seal("hub", Request(topics=())), Request)
+        hub.unseal("hub", agent.seal("hub", Request(topics=(), certificate=SHOWN)), Request)
 
 
 @pytest.mark.parametrize("heard", [(b"hello", b"welcomf"), (b"hellowelcome",), (b"hell", b"owelcome"), ()])
@@ -64,14 +65,14 @@ def test_two_runs_have_nothing_in_common():
 def test_what_goes_one_way_cannot_be_sent_back():
     agent, hub = both()
     with pytest.raises(PactError, match="altered"):
-        agent.unseal("agent", agent.seal("hub", Request(topics=())), Request)
+        agent.unseal("agent", agent.seal("hub", Request(topics=(), certificate=SHOWN)), Request)
     with pytest.raises(PactError, match="altered"):
-        hub.unseal("hub", hub.seal("agent", Request(topics=())), Request)
+        hub.unseal("hub", hub.seal("agent", Request(topics=(), certificate=SHOWN)), Request)
 
 
 def test_every_bit_that_is_altered_is_noticed():
     agent, hub = both()
-    sealed = agent.seal("hub", Request(topics=("home/attic/x",)))
+    sealed = agent.seal("hub", Request(topics=("home/attic/x",), certificate=SHOWN))
     for place in range(len(sealed)):
         altered = sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :]
         with pytest.raises(PactError, match="altered"):

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 from pairs import TOPICS, PairingHub, turned
 
 from appliance.auth.passwords import hashed, is_right
@@ -75,6 +76,7 @@ REFUSED = {
     "topics of another device": ({}, "home/attic/humidity belongs to the device loft"),
     "another site": ({"site": "school"}, "this hub is that of site home"),
     "what is no reading": ({"topics": ("home/devices/loft/about",)}, "no topic of a reading"),
+    "somebody between": ({"shown": b"another"}, "somebody stands between the two"),
     "a pattern": ({"topics": ("home/#",)}, "no topic of a reading"),
     "the administrator's name": ({"agent": "admin", "topics": ()}, "admin is the name of another account"),
     "a name of the password file": ({"agent": "ann", "topics": ()}, "ann is the name of another account"),
@@ -180,6 +182,52 @@ def test_one_window_at_a_time(hub):
     asyncio.run(scenario())
 
 
+def test_who_is_at_the_last_step_when_it_is_closed_is_not_let_in(hub, monkeypatch):
+    async def scenario():
+        key, code = await hub.opened()
+        loop = asyncio.get_running_loop()
+
+        def slow(secret):
+            """As on a small computer: there is time to press Ctrl-C."""
+            asyncio.run_coroutine_threadsafe(closed(), loop).result()
+            return hashed(secret)
+
+        async def closed():
+            hub.pairing.close(key)
+
+        monkeypatch.setattr("appliance.pairing.hashed", slow)
+        with pytest.raises(PairingError, match="the hub refuses: pairing was closed on the hub"):
+            await hub.visited(code)
+        return hub.pairing.told(key, 0)
+
+    told = asyncio.run(scenario())
+    assert told["state"] == "closed"
+    assert set(hub.accounts()) == {"admin"}
+    assert hub.reloads == 0
+
+
+def test_agents_are_sent_where_they_can_connect(hub):
+    """Not to what serves this computer alone, nor to what asks for a certificate that they do not have."""
+    files = {key: getattr(hub.settings.listener[0], key) for key in ("certificate", "key")}
+    hub.pairing._settings = replace(
+        hub.settings,
+        listener=(
+            Listener(port=2_001, **files),
+            Listener(address="0.0.0.0", port=2_002, client_ca="x", require_client_certificate=True, **files),
+            Listener(address="0.0.0.0", port=2_003),
+            Listener(address="0.0.0.0", port=2_004, **files),
+            Listener(serve="web", port=2_005, **files),
+            Listener(serve="web", address="0.0.0.0", port=2_006, **files),
+        ),
+    )
+
+    async def scenario():
+        told = await hub.pairing.open(5.0)
+        return told["where"], (await hub.visited(told["code"])).port
+
+    assert asyncio.run(scenario()) == ("localhost:2006", 2_004)
+
+
 def test_only_who_opened_it_closes_it(hub):
     async def scenario():
         await hub.opened()
@@ -195,7 +243,7 @@ def test_only_who_opened_it_closes_it(hub):
 def test_nobody_comes_while_there_is_no_window(hub):
     async def scenario():
         assert not hub.pairing.is_open()
-        for call in (hub.pairing.hello(b"{}", "x"), hub.pairing.prove(b"{}"), hub.pairing.ask(b"{}")):
+        for call in (hub.pairing.hello(b"{}", "x"), hub.pairing.prove(b"{}"), hub.pairing.ask(b"{}", bytes)):
             assert (await turned(call)).status == 404
 
     asyncio.run(scenario())

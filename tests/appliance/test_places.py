@@ -1,5 +1,6 @@
 """Where files are, for whom."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ def user(monkeypatch, tmp_path):
     for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", lambda: HOME)
-    monkeypatch.setattr(places.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(places.os, "geteuid", lambda: os.getuid() + 1)
     monkeypatch.setattr(places, "SYSTEM_DATA_DIR", tmp_path / "lib")
     monkeypatch.setattr(places, "SYSTEM_RUNTIME_DIR", tmp_path / "run")
 
@@ -33,8 +34,9 @@ def test_xdg_data_home(monkeypatch, chosen, expected):
     assert places.data_home() == expected
 
 
-def test_root_uses_an_installed_services_directory_where_there_is_one(monkeypatch, tmp_path):
-    monkeypatch.setattr(places.os, "geteuid", lambda: 0)
+@pytest.mark.parametrize("who", [0, os.getuid()])
+def test_root_and_its_user_share_an_installed_services_directory(monkeypatch, tmp_path, who):
+    monkeypatch.setattr(places.os, "geteuid", lambda: who)
     assert places.usual_data_dir() == HOME / ".local/share/appliance"
     (tmp_path / "lib").mkdir()
     assert places.usual_data_dir() == tmp_path / "lib"

@@ -1,3 +1,4 @@
+import os
 import stat
 from pathlib import Path
 
@@ -324,7 +325,8 @@ PLACES = [
     ({"STATE_DIRECTORY": "/srv/sensors:/srv/more"}, 1000, True, "/srv/sensors"),
     ({"HOME": "/root"}, 0, True, "SYSTEM"),
     ({"HOME": "/root"}, 0, False, "/root/.local/share/sensors"),
-    ({"HOME": "/home/u"}, 1000, True, "/home/u/.local/share/sensors"),
+    ({"HOME": "/home/u"}, os.getuid(), True, "SYSTEM"),  # the directory is this user's: the service's own
+    ({"HOME": "/home/u"}, os.getuid() + 1, True, "/home/u/.local/share/sensors"),
     ({"XDG_DATA_HOME": "/home/u/data"}, 1000, False, "/home/u/data/sensors"),
 ]
 
@@ -522,7 +524,27 @@ def test_a_credential_that_cannot_be_used_is_told(paired, load, tmp_path):
     config.credential_path.write_text("s")
     with pytest.raises(ConfigError, match="holds no credential; pair anew") as why:
         load(text)
-    assert why.value.path == config.credential_path
+    assert str(why.value).count(str(config.credential_path)) == 1
+
+
+def test_what_pairing_brings_meanwhile_is_used_by_a_running_agent(paired, load, tmp_path):
+    before = load(f'agent = "attic"\ndata_dir = "{tmp_path}"\n')
+    assert before.endpoint_now() == before.endpoint
+    first = paired()
+    assert before.endpoint_now() == first.endpoint != before.endpoint
+    second = paired(got=replace(GOT, secret="t"))
+    assert first.endpoint_now() == second.endpoint != first.endpoint
+    second.credential_path.write_text("half a fi")
+    assert second.endpoint_now() == second.endpoint
+    assert first.endpoint_now() == first.endpoint
+    second.credential_path.unlink()
+    assert second.endpoint_now() == second.endpoint
+
+
+def test_what_pairing_brings_meanwhile_counts_for_nothing_beside_what_is_set(paired, load, tmp_path):
+    before = load(f'agent = "attic"\ndata_dir = "{tmp_path}"\n[broker]\ntls = false\n')
+    paired()
+    assert before.endpoint_now() == before.endpoint
 
 
 def test_topics_that_were_not_granted_are_known(paired, load, tmp_path):

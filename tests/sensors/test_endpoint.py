@@ -93,6 +93,13 @@ def test_every_failure_names_the_place_and_a_cure(place, error, part):
     assert "\n" not in said
 
 
+def test_who_was_told_of_no_broker_hears_of_pairing():
+    said = endpoint().explained(HERE, ConnectionRefusedError())
+    assert said.startswith("nothing listens on 127.0.0.1:8883; is the broker running? ")
+    assert "`sensors pair`" in said
+    assert "`sensors pair`" not in endpoint(host="127.0.0.1").explained(HERE, ConnectionRefusedError())
+
+
 def test_what_ends_before_it_answers_may_want_something_else():
     assert "does it want TLS there? Set broker.tls = true" in endpoint(host="hub").ended_early(HERE)
     assert "wants a client certificate" in endpoint(host="hub", trust=OURS).ended_early(HERE)

@@ -8,6 +8,7 @@ from sensors.pairing import PairingError, Visit, WrongHub, typed
 
 CODE = "ACDEFGHJ"
 TOPICS = ("home/attic/temperature",)
+SHOWN = bytes(32)
 GRANT = Grant(username="attic", secret="s", names=("hub.local",), port=8883, ca="")
 
 
@@ -35,7 +36,7 @@ class Hub:
 
 @pytest.fixture
 def visit():
-    return Visit(CODE, site="home", agent="attic", request=Request(topics=TOPICS))
+    return Visit(CODE, site="home", agent="attic", request=Request(topics=TOPICS, certificate=SHOWN))
 
 
 def test_a_hub_with_the_code_hears_what_the_agent_wants(visit):
@@ -44,7 +45,7 @@ def test_a_hub_with_the_code_hears_what_the_agent_wants(visit):
     assert proof.proof == hub.keys.of_agent
     assert visit.hub == "attic-hub"
     asked = pact.decoded(visit.ask(hub.proven()), Sealed)
-    assert hub.keys.unseal("hub", asked.sealed, Request) == Request(topics=TOPICS)
+    assert hub.keys.unseal("hub", asked.sealed, Request) == Request(topics=TOPICS, certificate=SHOWN)
     assert visit.grant(hub.sealed(GRANT)) == GRANT
 
 

@@ -40,8 +40,8 @@ class Pairing(Protocol):
     async def prove(self, body: bytes) -> bytes:
         """Judge the code."""
 
-    async def ask(self, body: bytes) -> bytes:
-        """Make the account."""
+    async def ask(self, body: bytes, certificate: Callable[[], bytes]) -> bytes:
+        """Make the account; `certificate` gives what is shown on this connection, in DER form, and takes its time."""
 
     async def open(self, minutes: float) -> dict[str, object]:
         """Begin to wait for an agent."""
@@ -86,7 +86,7 @@ class PairingDoor:
         steps: dict[str, tuple[int, Callable[[bytes], Awaitable[bytes]]]] = {
             pact.HELLO: (pact.MAX_BODY_BYTES, lambda body: self._pairing.hello(body, _host(request))),
             pact.PROVE: (pact.MAX_BODY_BYTES, self._pairing.prove),
-            pact.ASK: (pact.MAX_ASK_BYTES, self._pairing.ask),
+            pact.ASK: (pact.MAX_ASK_BYTES, lambda body: self._pairing.ask(body, lambda: _shown(request))),
         }
         found = steps.get(request.url.path)
         is_browser = any(name in OF_BROWSERS for name, _ in request.scope["headers"])
@@ -178,6 +178,12 @@ def _no(status: int, reason: str) -> Response:
     """Turn away, and hang up: nothing more is expected of whoever it is."""
     headers = {**NO_STORE, "connection": "close"}
     return Response(msgspec.json.encode({"error": reason}), status, headers=headers, media_type="application/json")
+
+
+def _shown(request: Request) -> bytes:
+    from appliance.net.certificates import shown  # noqa: PLC0415 loaded already by who encrypts
+
+    return shown(request.state.context)
 
 
 def _host(request: Request) -> str:

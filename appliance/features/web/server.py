@@ -279,7 +279,8 @@ class _Server(uvicorn.Server):
 class _HttpConnection(H11Protocol):
     """One connection, with a deadline for requests that trickle in, and what its kind of socket tells the routes.
 
-    The request's state gets `abort` (cuts the connection), `is_control` and `peer` (of the control socket).
+    The request's state gets `abort` (cuts the connection), `is_control` and `peer` (of the control socket), and
+    `context` (what encrypts the connection).
     """
 
     def __init__(self, *, mqtt: MqttLink | None, names: frozenset[str], **options: Any) -> None:
@@ -293,7 +294,8 @@ class _HttpConnection(H11Protocol):
         if len(self.connections) > 2 * MAX_CONNECTIONS:  # beyond those that get the word that we are busy
             transport.abort()
         peer = _peer(transport.get_extra_info("socket"))
-        self.app_state = {**self.app_state, "abort": transport.abort, "is_control": peer is not None, "peer": peer}
+        told = {"abort": transport.abort, "is_control": peer is not None, "peer": peer}
+        self.app_state = {**self.app_state, **told, "context": transport.get_extra_info("sslcontext")}
         self._deadline: asyncio.TimerHandle | None = None
         self._await_request()
 

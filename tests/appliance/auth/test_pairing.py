@@ -11,6 +11,7 @@ from appliance.pact import Grant, Half, Hello, Keys, PactError, Proof, Refusal, 
 GRANT = Grant(username="attic", secret="s", names=("hub.local",), port=8883)
 TOPICS = ("home/attic/temperature",)
 PEER = "192.168.1.9"
+SHOWN = bytes(32)
 
 
 class Caller:
@@ -39,7 +40,9 @@ class Caller:
         return pact.decoded(self.window.prove(self.proof(), now), Proof).proof
 
     def sealed(self, topics=TOPICS):
-        return pact.encoded(Sealed(exchange=self.exchange, sealed=self.keys.seal("hub", Request(topics=topics))))
+        return pact.encoded(
+            Sealed(exchange=self.exchange, sealed=self.keys.seal("hub", Request(topics=topics, certificate=SHOWN)))
+        )
 
 
 @pytest.fixture

@@ -206,3 +206,24 @@ def test_another_group_than_before_may_not_read_it(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "stat", stat_of)
     edit(path, lambda _: "y\n")
     assert really(path).st_mode & 0o777 == 0o600
+
+
+@pytest.fixture
+def others(tmp_path):
+    """A folder of somebody else's."""
+    if os.geteuid():
+        return Path("/")
+    (tmp_path / "lib").mkdir()
+    os.chown(tmp_path / "lib", 54_321, 54_321)
+    return tmp_path / "lib"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_root_makes_is_for_whom_it_is_made(tmp_path, monkeypatch, others, there):
+    given = []
+    monkeypatch.setattr(os, "chown", lambda _path, user, _group: given.append(user))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    if there:
+        (tmp_path / "passwords").write_text("")
+    edit(tmp_path / "passwords", lambda _: "x\n", like=others)
+    assert given == [os.getuid() if there else others.stat().st_uid]

@@ -128,3 +128,16 @@ def test_in_a_file_of_mosquittos_one_line_becomes_ours(passwd):
     assert (comment, other) == ("# of Mosquitto\n", bob)
     assert mine.startswith("ann:$argon2id$")
     assert right(passwd.path, "ann", b"new")
+
+
+@pytest.mark.parametrize("where", ["etc", "elsewhere"])
+def test_what_root_makes_beside_the_services_configuration_the_service_reads(monkeypatch, tmp_path, where):
+    etc, lib, given = tmp_path / "etc", tmp_path / "lib", []
+    for folder in (etc, lib, tmp_path / "elsewhere"):
+        folder.mkdir()
+    monkeypatch.setattr("appliance.cli.passwd.SYSTEM_CONFIG", etc / "appliance.toml")
+    monkeypatch.setattr("appliance.cli.passwd.SYSTEM_DATA_DIR", lib)
+    monkeypatch.setattr("appliance.auth.password_file.edit", lambda _path, _change, like: given.append(like))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"secret\n")))
+    assert main(["passwd", str(tmp_path / where / "passwords"), "ann"]) == Exit.OK
+    assert given == [lib if where == "etc" else None]

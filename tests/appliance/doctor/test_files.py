@@ -1,8 +1,9 @@
 import os
+from pathlib import Path
 
 import pytest
 
-from appliance.doctor.files import file_findings, file_of
+from appliance.doctor.files import ACCESS_LIST, File, Reader, file_findings, file_of, owner_of
 
 
 @pytest.fixture
@@ -52,3 +53,40 @@ def test_its_owner_is_named_as_far_as_there_is_a_name(house):
         assert file_of(house / "file", is_secret=False).owner == "54321"
     assert file_of(house / "none", is_secret=False) is None
     assert file_of(house / "file" / "none", is_secret=False) is None
+
+
+SERVICE = Reader("appliance", 900, frozenset({900, 901}))
+
+
+@pytest.mark.parametrize(
+    ("mode", "user", "group", "may"),
+    [
+        (0o600, 0, 0, False),  # as root makes one
+        (0o600, 900, 900, True),
+        (0o200, 900, 900, False),
+        (0o640, 0, 901, True),  # by its group
+        (0o640, 0, 902, False),
+        (0o604, 0, 901, False),  # as the kernel has it
+        (0o644, 0, 0, True),
+    ],
+)
+def test_what_the_service_may_not_read_is_told(mode, user, group, may):
+    file = File(Path("/etc/appliance/passwords"), mode, "root", is_secret=False, user=user, group=group)
+    found = [str(one) for one in file_findings([file], SERVICE)]
+    assert bool(found) is not may
+    assert may or "the service's user appliance may not read it" in found[0]
+    assert may or "`sudo chown appliance /etc/appliance/passwords`" in found[0]
+    assert file.may_be_read(Reader("root", 0, frozenset()))
+
+
+def test_who_may_read_beside_the_mode_is_not_doubted(house, monkeypatch):
+    (house / "hub.key").touch(0o640)
+    service = Reader("appliance", os.getuid() + 1, frozenset())
+    assert list(file_findings([file_of(house / "hub.key", is_secret=True)], service))
+    monkeypatch.setattr(os, "listxattr", lambda _path: [ACCESS_LIST])
+    assert not list(file_findings([file_of(house / "hub.key", is_secret=True)], service))
+
+
+def test_the_services_user_is_whose_the_data_are(house):
+    assert owner_of(house).user == os.getuid()
+    assert owner_of(house / "none") is None

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from appliance.net.certificates import common_name, has_odd_name, server_context
+from appliance.net.certificates import common_name, has_odd_name, server_context, shown
 from appliance.pem import PemError
 
 
@@ -40,6 +40,16 @@ def test_the_key_may_stand_in_the_certificates_file(authority, tmp_path):
 def test_client_certificates(authority, must, mode):
     files = str(authority.certificate), str(authority.key), str(authority.ca)
     assert server_context(*files, client_must=must, protocol="mqtt").verify_mode == mode
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_which_certificate_a_context_shows(tmp_path, version):
+    authority = Authority(tmp_path)
+    context = server_context(str(authority.certificate), str(authority.key), protocol="http/1.1")
+    context.maximum_version = version
+    told = ssl.PEM_cert_to_DER_cert(authority.certificate.read_text())
+    authority.issue("server", "localhost")  # that the file holds another by now changes nothing
+    assert shown(context) == told != ssl.PEM_cert_to_DER_cert(authority.certificate.read_text())
 
 
 def locked(authority, path):

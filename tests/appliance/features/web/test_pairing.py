@@ -21,8 +21,9 @@ def hub(tmp_path):
     return PairingHub(tmp_path / "hub")
 
 
-def new_visit(code, topics=TOPICS):
-    return Visit(typed(code), site="home", agent="attic", request=Request(topics=topics))
+def new_visit(code, certificate=bytes(32)):
+    request = Request(topics=TOPICS, certificate=certificate)
+    return Visit(typed(code), site="home", agent="attic", request=request)
 
 
 def hello():
@@ -37,7 +38,7 @@ def test_an_agent_comes_without_an_account_by_whatever_name(hub, tmp_path):
     async def scenario():
         async with hub.serving(tmp_path) as served:
             _, code = await hub.opened()
-            visit = new_visit(code)
+            visit = new_visit(code, hub.shown())
 
             def run():
                 port, headers = served.door, {**JSON, "Host": "any.name.at.all"}
