@@ -49,7 +49,15 @@ def _send(state: str, status: str = "") -> None:
     words = [state] if state else []
     if status:
         words.append("STATUS=" + status.replace("\n", " "))
-    notify("\n".join(words))
+    try:
+        notify("\n".join(words))
+    except (OSError, ValueError) as error:  # its socket is gone; half of a letter in a path. No reason to stop working
+        _tell_of_deafness(str(error))
+
+
+@cache
+def _tell_of_deafness(why: str) -> None:
+    LOG.warning("systemd cannot be told how the service is: %s", why)
 
 
 @cache

@@ -58,11 +58,15 @@ def spare_control_dir(data_dir: Path, user: int) -> Path:
     return Path(os.environ.get("TMPDIR") or "/tmp") / f"appliance-{user}-{known}"  # noqa: S108 whose it is is looked at
 
 
-def control_paths(data_dir: Path | None) -> Iterator[Path]:
-    """Where a running service may answer, the likeliest first; one that is named is the only one."""
+def control_paths(data_dir: Path | None, config: Path | None = None) -> Iterator[Path]:
+    """Where a running service may answer, the likeliest first; one that is named is the only one.
+
+    `config`: the file that names the directory, where no option did. That of the system's service says where its data
+    are, but its socket is where systemd wants it.
+    """
     if data_dir is not None:
         yield data_dir / CONTROL_SOCKET
-        if data_dir.absolute() == SYSTEM_DATA_DIR:
+        if data_dir.absolute() == SYSTEM_DATA_DIR or (config is not None and config.absolute() == SYSTEM_CONFIG):
             yield SYSTEM_RUNTIME_DIR / CONTROL_SOCKET
         yield from _spare_control_paths(data_dir)
         return

@@ -20,7 +20,7 @@ from sensors.computer import Computer
 from sensors.config import SensorsConfig
 from sensors.crew import Crew
 from sensors.driver import DriverContext
-from sensors.health import Health, Refusals, encode_health, encode_sensors
+from sensors.health import Health, Refusals, encode_health, encode_sensors, in_a_line
 from sensors.hw.sysfs import Sysfs, SysfsTree
 from sensors.interlock import Interlocks
 from sensors.keepsakes import Keepsakes
@@ -40,6 +40,7 @@ ABOUT_AFTER_S = 2.0  # drivers that need longer to build are announced later
 HEALTH_EVERY_S = 60.0
 HEALTH_SOON_S = 1.0  # after something that people want to know; a flood of it costs one message a second
 CLOCK_EVERY_S = 10.0
+NO_BROKER_YET = "no broker yet; readings are kept"
 READY_AFTER_S = 10.0  # without a broker the agent still does its work: it fills the outbox
 GOODBYE_S = 0.5  # for the last acknowledgements
 LOOK_AT_END_S = 0.02  # no driver wakes us when it has let go
@@ -185,9 +186,10 @@ class Agent:
         self._leftovers.tick(now)
         if self._watchdog_s is not None and now >= self._watchdog_at:
             self._watchdog_at = now + self._watchdog_s
-            notify.watchdog()
+            link = f"connected to {self._link.place}" if self._link.up else self._why_not or NO_BROKER_YET
+            notify.watchdog(in_a_line(self._health(), link))
         if not self._ready and now >= self._started + READY_AFTER_S:
-            self._say_ready("no broker yet; readings are kept")
+            self._say_ready(NO_BROKER_YET)
 
     def _next_deadline(self) -> float:
         deadlines = [
@@ -399,11 +401,8 @@ class Agent:
         )
 
     def _say_ready(self, status: str) -> None:
-        if not self._ready:
-            self._ready = True
-            notify.ready(status)
-        else:
-            notify.status(status)
+        (notify.status if self._ready else notify.ready)(status)
+        self._ready = True
 
     # The end
 

@@ -131,3 +131,9 @@ def encode_sensors(standings: Mapping[str, Standing]) -> dict[str, SensorHealth]
 def encode_health(health: Health) -> bytes:
     """Give the payload of the `health` topic."""
     return msgspec.json.encode(health)
+
+
+def in_a_line(health: Health, link: str) -> str:
+    """Say for people how the agent is, with what is known of its link to the broker."""
+    online = [sensor.online for sensor in health.sensors.values()].count(True)
+    return f"{link}; {online} of {len(health.sensors)} sensors online, {health.waiting} readings wait"

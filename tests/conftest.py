@@ -39,13 +39,15 @@ def threads():
 def children():
     """Processes whose parent is this one, by number; ended ones that nobody waited for count too."""
     found = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").iterdir():  # a glob asks whether there is such a file, and stumbles when it just ended
+        if not process.name.isdigit():
+            continue
         try:
-            name, _, rest = stat.read_text().rpartition(")")
+            name, _, rest = (process / "stat").read_text().rpartition(")")
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
         if int(rest.split()[1]) == os.getpid():
-            found[f"process {stat.parent.name} {name.partition('(')[2]}"] = stat.parent.name
+            found[f"process {process.name} {name.partition('(')[2]}"] = process.name
     return found
 
 

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from processes import eventually
 from service import Service
 
 from appliance.control import ControlClient
@@ -13,6 +14,15 @@ MOST_BYTES_A_CLIENT = 4_096
 CLIENTS = 500
 BARE = "[web]\nport = 0\n\n[limits]\nmax_connections_per_address = 1_000\n"
 KEEPS_NOTHING = BARE + "\n[store]\nenabled = false\n\n[history]\nenabled = false\n"
+LAST_LOADED = "appliance.store.sweep"  # by the writer's thread, a second after the start, when nothing is to be written
+
+
+def at_rest(scratch, config, env):
+    """A service that has loaded what it loads by itself; Python tells of that in the log."""
+    service = Service(scratch, config, env={**env, "PYTHONPROFILEIMPORTTIME": "1"})
+    if config != KEEPS_NOTHING:
+        eventually(lambda: f" {LAST_LOADED}\n" in service.log.read_text())
+    return service
 
 
 @pytest.fixture
@@ -21,8 +31,8 @@ def daily(tmp_path, request):
     config = getattr(request, "param", BARE)
     env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "translated")}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
-    Service(tmp_path / "service", config, env=env).stop()
-    service = Service(tmp_path / "service", config, env=env)
+    at_rest(tmp_path / "service", config, env).stop()
+    service = at_rest(tmp_path / "service", config, env)
     yield service
     service.close_links()
     service.stop()

@@ -94,17 +94,18 @@ def ask_service(
     path: str,
     troubles: list[str],
     *,
+    config: Path | None = None,
     timeout_s: float = ANSWER_S,
     body: Mapping[str, object] | None = None,
     **query: object,
 ) -> Any:
     """Ask the first service that answers; None when none does, with the reasons; CommandError when it refuses.
 
-    With a `body` it is told something.
+    With a `body` it is told something. `config`: see control_paths.
     """
     from appliance.control import ControlClient, ControlRefused, ControlUnavailable  # noqa: PLC0415
 
-    for socket in control_paths(data_dir):
+    for socket in control_paths(data_dir, config):
         if not present(socket) and (data_dir is None or not hidden(socket)):
             continue
         client = ControlClient(socket, timeout_s)

@@ -265,7 +265,8 @@ def _told(
     arguments: argparse.Namespace, place: _Place, *, changed: bool, words: str, secret: str = "", **more: object
 ) -> Exit:
     """Have running services go by it, and say what was done; a secret that was made is told now or never."""
-    running, troubles = _reload(place.data_dir) if changed else (False, [])
+    config = arguments.config if arguments.data is None else None
+    running, troubles = _reload(place.data_dir, config) if changed else (False, [])
     if arguments.json:
         made = {"secret": secret} if secret else {}
         say(json.dumps({**more, "changed": changed, **made, "running": running}))
@@ -279,12 +280,12 @@ def _told(
     return Exit.UNAVAILABLE if troubles else Exit.OK
 
 
-def _reload(data_dir: Path | None) -> tuple[bool, list[str]]:
+def _reload(data_dir: Path | None, config: Path | None) -> tuple[bool, list[str]]:
     """Have every service that answers read its accounts again; gives whether one that has some did, and who did not."""
     from appliance.control import NOBODY, ControlClient, ControlRefused, ControlUnavailable  # noqa: PLC0415
 
     done, troubles = False, []
-    for socket in control_paths(data_dir):
+    for socket in control_paths(data_dir, config):
         if not present(socket) and (data_dir is None or not hidden(socket)):
             continue
         try:

@@ -66,5 +66,6 @@ def _examined(arguments: argparse.Namespace) -> "Iterable[Finding]":
 
     settings = settings_of(arguments)
     data_dir = data_dir_of(arguments, settings)
-    world = World(status=lambda: ask_service(data_dir, "/api/status", []))
+    config = arguments.config if arguments.data is None else None
+    world = World(status=lambda: ask_service(data_dir, "/api/status", [], config=config))
     return Examination(settings, arguments.config, data_dir, world).findings()

@@ -1,6 +1,7 @@
 """The epochs of the hub's clock, in the database: taken up at a start, written as they change."""
 
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from appliance.store.reading_rows import TICKS_PER_MS
 SALVAGED: Final = "salvaged"  # in place of a boot, of an epoch that stands for lost ones
 BOOT_ID_VARIABLE: Final = "APPLIANCE_BOOT_ID"  # for a sandbox that boots more often than its machine
 BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
+UNDASHED: Final = re.compile(r"(\w{8})(\w{4})(\w{4})(\w{4})(\w{12})")
 _COLUMNS: Final = "id, boot, first_tick, last_tick, monotonic_ms, offset_ms, clock, age_ms"
 # When a staged row of the last epoch arrived, as a tick.
 _LAST_STAGED: Final = f"""
@@ -24,7 +26,8 @@ _LAST_STAGED: Final = f"""
 def boot_id() -> str:
     """Name of the machine's present boot; its monotonic clock counts on for as long as that stays the same."""
     if said := os.environ.get(BOOT_ID_VARIABLE):
-        return said
+        parts = UNDASHED.fullmatch(said)  # systemd's %b; the kernel's file has dashes, and who runs without a unit that
+        return "-".join(parts.groups()) if parts else said
     try:
         return BOOT_ID_FILE.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

@@ -4,7 +4,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from statistics import median
 from typing import Final
 
 USUAL_DISTANCES: Final = 3.0  # readings further apart than so many usual distances leave a hole
@@ -41,6 +40,8 @@ def holes(gaps: Iterable[Gap], at: Sequence[float], since_at: float, until_at: f
 
     `at` are the times of the readings, in order. A gap that lasts keeps its open end where nothing came after it began.
     """
+    from statistics import median  # noqa: PLC0415 a sixth of a megabyte, for who asks for the history
+
     steps = [after - before for before, after in pairwise(at)]
     usual_s = USUAL_DISTANCES * median(steps) if len(steps) >= 2 else 0.0
     found: list[Gap] = []

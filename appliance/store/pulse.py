@@ -1,6 +1,7 @@
 """Whether a thread gets on, seen from another one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import get_native_id
 from time import monotonic
@@ -18,6 +19,7 @@ class Pulse:
         self._clock = clock
         self._state = state or thread_state
         self._begun: tuple[float, int] | None = None  # when, and by which thread
+        self._is_dead = False
 
     def __enter__(self) -> None:
         self._begun = self._clock(), get_native_id()
@@ -25,11 +27,22 @@ class Pulse:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._begun = None
 
+    @contextmanager
+    def life(self) -> Generator[None]:
+        """Held by the thread from its beginning to its end; an error that ends it is not expected."""
+        try:
+            yield
+        except BaseException:
+            self._is_dead = True
+            raise
+
     def is_stuck(self) -> bool:
-        """Whether the piece takes too long, and it is not the disk: one that hangs hangs for a new process too.
+        """Whether it is dead, or its piece takes too long and it is not the disk: that would hang a new process too.
 
         Messages that need no disk go on meanwhile, which a new start would end.
         """
+        if self._is_dead:
+            return True
         begun = self._begun
         if begun is None or self._clock() - begun[0] < STUCK_S:
             return False

@@ -111,7 +111,8 @@ class Writer:
                 outcome.append(found)
                 opened.notify()
             if isinstance(found, Loaded):
-                self._work()
+                with self.pulse.life():
+                    self._work()
 
         self._thread = Thread(target=opening, name="writer", daemon=True)
         with opened:

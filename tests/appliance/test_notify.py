@@ -57,6 +57,23 @@ def test_without_its_library_the_log_says_once_what_to_install(monkeypatch, capl
 
 @pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
+    "trouble",
+    [FileNotFoundError(2, "No such file or directory"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates")],
+)
+def test_a_systemd_that_hears_nothing_ends_nothing_and_the_log_says_so_once(monkeypatch, caplog, trouble):
+    def deaf(_):
+        raise trouble
+
+    notify._tell_of_deafness.cache_clear()
+    monkeypatch.setattr(sys.modules["systemd.daemon"], "notify", deaf)
+    notify.ready("x")
+    notify.watchdog()
+    (record,) = caplog.records
+    assert record.message == f"systemd cannot be told how the service is: {trouble}"
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize(
     ("environment", "interval_s"),
     [
         ({}, None),

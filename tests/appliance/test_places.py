@@ -63,6 +63,14 @@ def test_a_named_directory_is_the_only_one_asked(tmp_path):
     ]
 
 
+def test_the_system_s_service_answers_where_systemd_wants_it_wherever_its_data_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "SYSTEM_CONFIG", tmp_path / "appliance.toml")
+    disk = Path("/srv/disk")
+    asked = [disk / "control.sock", tmp_path / "run/control.sock"]
+    assert list(places.control_paths(disk, tmp_path / "appliance.toml")) == asked
+    assert list(places.control_paths(disk, tmp_path / "other.toml")) == asked[:1]
+
+
 def test_the_spare_place_is_asked_where_the_owner_of_the_data_made_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     data = tmp_path / "data"

@@ -113,6 +113,7 @@ class House:
             ssl=ssl.create_default_context(cafile=str(self.authority.ca)),
             additional_headers={"Authorization": f"Basic {said}"},
             proxy=None,
+            open_timeout=20,  # as those who wait for a feed's words; a busy machine is no fault
         )
 
 

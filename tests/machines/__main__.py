@@ -2,7 +2,7 @@
 
 Makes a Debian once, boots real systemd in it, in containers, and runs the tests of this folder, which reach inside;
 WHICH is the name of a file without test_ and .py. The exit code is pytest's. Wants root on a Debian, and its packages
-systemd-container, mmdebstrap and iproute2.
+systemd-container, mmdebstrap, iproute2, openssh-client and procps.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from . import premises, root, wheels
 from .cache import tidy
 
 HERE = Path(__file__).parent
-TOOLS = ("systemd-nspawn", "mmdebstrap", "ip", "unshare", "nsenter", "pgrep", "git", "apt-get")
+TOOLS = ("systemd-nspawn", "mmdebstrap", "ip", "unshare", "nsenter", "pgrep", "git", "apt-get", "ssh")
 GIVEN = "APPLIANCE_MACHINES"  # what the tests are told, as JSON
 
 

@@ -1,5 +1,5 @@
 """What is made once and kept: below APPLIANCE_MACHINES_CACHE, else ~/.cache/home-sensor-appliance/machines, until it
-was not used for a week.
+was not used for long.
 """
 
 import hashlib
@@ -10,7 +10,11 @@ import time
 from pathlib import Path
 from tempfile import mkdtemp
 
-UNUSED_S = 7 * 86_400
+DAY_S = 86_400
+UNUSED_S = {
+    "root": 7 * DAY_S,
+    "wheels": 7 * DAY_S,
+}  # what else is there follows from the source
 
 
 def cache():
@@ -38,7 +42,8 @@ def made(kind, recipe, make):
 def tidy():
     """Remove what nobody used for long, and what a run that was killed left half made."""
     for old in cache().iterdir():
-        if time.time() - old.stat().st_mtime > UNUSED_S:
+        kind = old.name.removeprefix(".").partition("-")[0]
+        if time.time() - old.stat().st_mtime > UNUSED_S.get(kind, DAY_S):
             shutil.rmtree(old)
 
 

@@ -104,7 +104,14 @@ def test_systemctl_status_says_how_they_are(machine):
     wait_for(
         lambda: re.fullmatch(wanted, machine.shown(HUB, "StatusText")), "the hub counts", 30.0, machine.status_of, HUB
     )
-    assert machine.shown(AGENT, "StatusText").startswith("connected to 127.0.0.1")
+    wanted = r"connected to 127\.0\.0\.1:1883; 2 of 2 sensors online, \d+ readings wait"
+    wait_for(
+        lambda: re.fullmatch(wanted, machine.shown(AGENT, "StatusText")),
+        "the agent too",
+        30.0,
+        machine.status_of,
+        AGENT,
+    )
 
 
 def test_readings_are_recorded(machine):

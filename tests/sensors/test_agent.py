@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from mosquitto_peer import BINARY, Mosquitto, end, eventually
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
+from appliance import notify
 from appliance.mqtt import codec
 from appliance.mqtt.packets import ConnAck, Connect, Disconnect, PubAck, Publish
 from appliance.mqtt.stream import PacketStream
@@ -220,6 +222,28 @@ def provenance(message):
 
 
 AVAILABILITY = "home/devices/house/availability"
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """What systemd hears, whose watchdog wants a word every 20 ms."""
+    words = []
+    for name in ("ready", "status", "watchdog", "stopping"):
+        monkeypatch.setattr(notify, name, lambda status="", name=name: words.append((name, status)))
+    monkeypatch.setattr(notify, "watchdog_interval_s", lambda: 0.02)
+    return words
+
+
+def test_systemd_hears_how_the_agent_is_with_counts(heard, run, broker):
+    agent = run(sensor("kitchen", Thermometer))
+    well = f"connected to 127.0.0.1:{broker.port}"
+    eventually(lambda: ("watchdog", f"{well}; 1 of 1 sensors online, 0 readings wait") in heard)
+    assert ("ready", well) in heard
+    broker.stop()
+    cut_off = r"127\.0\.0\.1:\d+ .+; 1 of 1 sensors online, [1-9]\d* readings wait"
+    eventually(lambda: [text for name, text in heard if name == "watchdog" and re.fullmatch(cut_off, text)])
+    agent.stop()
+    assert heard[-1][0] == "stopping"
 
 
 def test_readings_are_plain_retained_and_carry_their_provenance(run, listener, broker):

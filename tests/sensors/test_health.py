@@ -12,6 +12,7 @@ from sensors.health import (
     Standing,
     encode_health,
     encode_sensors,
+    in_a_line,
 )
 from sensors.plausibility import Jump, OutOfRange
 
@@ -143,3 +144,20 @@ def test_a_refused_payload_is_kept_short(payload, kept):
     refusals = Refusals()
     refusals.add("home/hall/lamp/set", payload, "is no command", "")
     assert refusals.last[0].payload == kept
+
+
+def test_in_a_line_for_people():
+    online, failing, silent = Standing(3), Standing(1), Standing(3)
+    online.succeeded()
+    failing.failure(BAD)
+    health = Health(
+        uptime_s=1,
+        clock="synced",
+        connects=1,
+        waiting=7,
+        waiting_bytes=700,
+        dropped=0,
+        outbox_problem="",
+        sensors=encode_sensors({"a": online, "b": failing, "c": silent}),
+    )
+    assert in_a_line(health, "no broker") == "no broker; 1 of 3 sensors online, 7 readings wait"

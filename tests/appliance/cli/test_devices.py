@@ -196,6 +196,17 @@ def test_a_running_service_is_told(command, running):
     assert len(running.told) == 2  # a list changes nothing
 
 
+def test_the_system_s_service_is_told_where_its_data_are_elsewhere(command, running, monkeypatch, tmp_path):
+    """As with `data_dir = "/srv/disk"`: its socket is in systemd's runtime directory all the same."""
+    monkeypatch.setattr("appliance.places.SYSTEM_CONFIG", command.config)
+    monkeypatch.setattr("appliance.places.SYSTEM_RUNTIME_DIR", tmp_path)
+    (tmp_path / "control.sock").touch()
+    code, _, err = command("add", "tablet", "--role", "reader", answers=[READ, READ])
+    assert (code, err) == (Exit.OK, "")
+    assert len(running.told) == 2
+    assert command("remove", "tablet", "--data", str(tmp_path / "data"))[2] == NOBODY  # an option names the only one
+
+
 def test_a_service_without_accounts_is_not_meant(command):
     answer = {"certificates": 0, "accounts": None, "problems": []}
     code, _, err = command("add", "tablet", "--role", "reader", answers=[answer])

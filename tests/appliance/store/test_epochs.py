@@ -28,6 +28,12 @@ def test_the_boot_has_a_name_that_a_sandbox_may_give(monkeypatch):
     assert boot_id() == "boot of the sandbox"
 
 
+def test_a_boot_has_one_name_whether_systemd_or_the_kernel_says_it(monkeypatch):
+    of_the_kernel = boot_id()
+    monkeypatch.setenv(BOOT_ID_VARIABLE, of_the_kernel.replace("-", ""))  # as a unit's %b
+    assert boot_id() == of_the_kernel
+
+
 def test_without_a_name_no_two_boots_are_the_same(monkeypatch, tmp_path):
     monkeypatch.setattr("appliance.store.epochs.BOOT_ID_FILE", tmp_path / "none")
     assert boot_id() != boot_id()

@@ -65,6 +65,16 @@ def test_a_thread_that_waits_for_ever_is_found():
         thread.join()
 
 
+def test_a_thread_that_an_error_ended_is_found_and_one_that_is_done_is_not():
+    seen = Pulse(Clock())
+    with seen.life():
+        assert not seen.is_stuck()
+    assert not seen.is_stuck()
+    with pytest.raises(RuntimeError), seen.life():
+        raise RuntimeError
+    assert seen.is_stuck()
+
+
 def test_the_state_of_a_thread_is_the_kernel_s():
     assert thread_state(get_native_id()) == "R"
     assert thread_state(2**22 + 1) == ""

@@ -512,6 +512,19 @@ def test_what_the_watchdog_asks_for_is_that_a_write_ends_some_time(make_writer, 
     until(lambda: not writer.pulse.is_stuck(), "the thread gets on")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_watchdog_hears_of_a_thread_that_an_error_ended(writer, disk, monkeypatch):
+    """Nothing would be acknowledged any more, and no ping may say that all is well."""
+
+    def bug(_error):
+        raise RuntimeError("a bug in what deals with errors")
+
+    monkeypatch.setattr(writer, "_fail", bug)
+    disk.faults["write"] = [disk_error()]
+    writer.submit(group(1, b"a"))
+    until(writer.pulse.is_stuck, "it is found")
+
+
 def test_no_thread_is_left(make_writer):
     writer = make_writer()
     writer.start(0.0)
