@@ -189,6 +189,20 @@ def test_the_files_go_back_with_the_release_and_keep_their_mode(computer):
     assert computer.config.stat().st_mode & 0o777 == 0o640
 
 
+def test_a_secret_restarts_its_service_and_is_neither_copied_nor_put_back(computer):
+    secret = computer.config.with_name("secret")
+    secret.write_text("of old\n")
+    computer.service(watched=[str(secret)])
+    computer.activate("1")
+    secret.write_text("of now\n")
+    assert json.loads(computer.activate("1", "--check").stdout) == {"due": True}
+    computer.release("2", health="exit 1")
+    assert computer.activate("2").returncode == 1
+    assert secret.read_text() == "of now\n"
+    kept = [path.name for path in (computer.root / "good").iterdir()]
+    assert sorted(kept) == sorted(["state.json", str(computer.config).strip("/").replace("/", "%2F")])
+
+
 def guarded(computer, failing=""):
     """Let a guard write down when it was called; it fails at one verb."""
     script = computer.root / "guard"
@@ -281,6 +295,16 @@ def test_a_trial_that_a_power_cut_ended_is_judged_at_the_next_boot(computer, hea
     assert computer.current() == after
     assert not (computer.root / "trial.json").exists()
     assert computer.run("resume").returncode == 0
+
+
+def test_a_release_is_on_the_disk_before_its_trial_begins(computer, monkeypatch):
+    told = []
+    releases = program().Releases(computer.root, lambda _: None)
+    for name in ("PATH", "PLAY"):
+        monkeypatch.setenv(name, computer.environment[name])
+    monkeypatch.setattr(os, "sync", lambda: told.append((computer.root / "trial.json").exists()))
+    releases.activate("1", 2)
+    assert told == [False]
 
 
 def program():

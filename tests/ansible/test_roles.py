@@ -1,6 +1,8 @@
 """The roles' variables are said once: defaults, argument specifications and the README's table agree."""
 
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,45 @@ def test_every_variable_has_its_row(row):
 def test_no_row_is_left_of_a_variable_that_is_gone():
     table = README.partition("| variable | default | what it is |\n|---|---|---|\n")[2].partition("\n\n")[0]
     assert table.splitlines() == list(rows())
+
+
+def tasks(*path):
+    """Give the tasks of a file of a role, in their order."""
+    return read(ROLES.joinpath(*path))
+
+
+def test_all_are_for_the_ansible_that_the_extra_brings():
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["provision"]
+    (wanted,) = [re.fullmatch("ansible-core>=(.*)", one)[1] for one in extra if one.startswith("ansible-core")]
+    for role in NAMES:
+        told = read(ROLES / role / "meta" / "main.yml")["galaxy_info"]
+        assert (told["min_ansible_version"], told["license"]) == (wanted, "LICENSE")
+
+
+def test_what_a_run_that_fails_has_changed_takes_effect_all_the_same():
+    plays = [play for play in read(ROOT / "ansible" / "site.yml") if "roles" in play]
+    assert [play["hosts"] for play in plays] == ["hubs", "agents"]
+    assert all(play["force_handlers"] is True for play in plays)
+
+
+def test_the_judge_of_trials_is_enabled_by_every_run():
+    (enabled,) = [task for task in tasks("release", "tasks", "main.yml") if task["name"] == "Enable it"]
+    assert enabled["ansible.builtin.systemd_service"]["enabled"] is True
+
+
+@pytest.mark.parametrize("role", ["appliance", "sensors"])
+def test_a_configuration_that_is_refused_leaves_the_unit_as_it_was(role):
+    steps = tasks(role, "tasks", "main.yml")
+    (checked,) = [number for number, task in enumerate(steps) if "validate" in task.get("ansible.builtin.template", {})]
+    (unit,) = [number for number, task in enumerate(steps) if task["name"] == "Install the unit"]
+    assert checked < unit
+
+
+def test_no_two_roles_do_the_same():
+    copies = {}
+    for path in sorted(ROLES.glob("*/tasks/*.yml")):
+        for task in read(path):
+            place = task.get("ansible.builtin.file", {})
+            if place.get("state") == "link":
+                copies.setdefault(place["dest"], []).append(str(path.relative_to(ROLES)))
+    assert copies == {"/usr/local/bin/{{ item }}": ["release/tasks/activate.yml"]}

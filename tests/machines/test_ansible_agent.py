@@ -98,7 +98,7 @@ def test_the_agent_may_publish_what_the_inventory_lists_for_it_and_nothing_else(
 
 
 def test_the_firmware_reads_what_the_sensors_need_after_one_restart(house, control):
-    _, agent = house
+    hub, agent = house
     dht = {"name": "wall", "kind": "dht", "room": "hall", "pin": 4, "model": "DHT22"}
     booted = agent.leader()
     played = control.play("site.yml", "--limit", "kitchen", sensors_list=[*SENSORS, dht])
@@ -107,9 +107,11 @@ def test_the_firmware_reads_what_the_sensors_need_after_one_restart(house, contr
     assert text.startswith("dtparam=audio=on\n")
     assert text.count("[all]\ndtoverlay=dht11,gpiopin=4\n") == 1
     assert agent.leader() != booted
+    assert "home/hall/" in hub.read(ACCOUNTS)
     assert control.play("site.yml", "--limit", "kitchen", sensors_list=[*SENSORS, dht]).changed == 0
     control.play("site.yml", "--limit", "kitchen", computer_restart=False)
     assert agent.read(BOOT) == "dtparam=audio=on\n"
+    assert "home/hall/" not in hub.read(ACCOUNTS)  # what has no sensor any more may not be published
 
 
 def test_a_mistake_in_the_inventory_is_named_before_anything_changes(house, control):
@@ -151,6 +153,17 @@ def test_the_house_shares_one_clock(house):
         "the agent follows its hub's clock",
         90,
     )
+
+
+def test_an_agent_that_its_hub_does_not_know_is_not_verified_until_the_playbook_has_run(house, control):
+    hub, agent = house
+    hub.run("appliance", "devices", "remove", "kitchen")
+    played = control.play("verify.yml", good=False, sensors_verify_s=5)
+    assert played.counts["kitchen"]["failed"] == 1
+    assert "does not hear the agent kitchen" in " ".join(played.said.split())
+    control.play("site.yml")
+    agent.systemctl("restart", "sensors.service")  # it would try again by itself, later
+    control.play("verify.yml")
 
 
 def test_an_agent_that_is_down_is_not_verified(house, control):

@@ -132,6 +132,8 @@ def test_a_second_run_changes_nothing(hub, control):
     started = hub.shown("appliance.service", "InvocationID")
     played = control.play("site.yml")
     assert played.changed == 0, played.said
+    asked = control.play("site.yml", "--check", "--diff")
+    assert asked.changed == 0, asked.said
     assert hub.shown("appliance.service", "InvocationID") == started
 
 
@@ -147,9 +149,11 @@ def test_check_and_diff_say_what_would_change_and_change_nothing(hub, control):
 
 def test_a_changed_setting_is_checked_and_restarts_the_hub(hub, control):
     started = hub.shown("appliance.service", "InvocationID")
+    before = hub.read("/etc/appliance/appliance.toml")
     played = control.play("site.yml", good=False, appliance_settings={"history": {"raw_dais": 30}})
     assert played.code != 0
     assert 'did you mean "raw_days"?' in played.said
+    assert hub.read("/etc/appliance/appliance.toml") == before
     assert hub.shown("appliance.service", "InvocationID") == started
     control.add("hubs", hub, appliance_settings=FEWER_DAYS)
     control.play("site.yml")

@@ -128,3 +128,16 @@ def test_one_fork_goes_on_to_the_others(fleet):
     assert [name for name in fleet.agents if fleet.interval_s(name) != 3] == ["south-4"]
     fleet.play("--limit", "south-4")
     assert fleet.play(*AT_ONCE).changed == 0
+
+
+def test_agents_whose_hub_fails_wait_for_it(fleet):
+    for name in fleet.agents:
+        fleet.describe(name, sensors(name, interval_s=4))
+    fleet.all["west-hub"].power_cut()
+    played = fleet.play(*AT_ONCE, good=False)
+    waiting = [name for name in fleet.agents if name.startswith("west")]
+    assert failed(played) == sorted(["west-hub", *waiting])
+    fleet.all["west-hub"].boot()
+    assert [name for name in fleet.agents if fleet.interval_s(name) != 4] == waiting
+    fleet.play(*AT_ONCE)
+    assert fleet.play(*AT_ONCE).changed == 0

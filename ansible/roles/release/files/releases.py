@@ -7,9 +7,9 @@ the link and the files of the units are put back as they were when everything wa
 power cut ends is judged after the next boot (`resume`).
 
 Each service names itself in `services/NAME.json`:
-`unit`, `files` (what a roll-back puts back), `check` and `health` (command lines; `{release}` is the directory of the
-release), `guard` (command line, see Releases), `ready_s`, `health_s` (seconds), `settle_s` (seconds that it must then
-run on).
+`unit`, `files` (what a roll-back puts back), `watched` (further ones whose change restarts it, such as a secret),
+`check` and `health` (command lines; `{release}` is the directory of the release), `guard` (command line, see Releases),
+`ready_s`, `health_s` (seconds), `settle_s` (seconds that it must then run on).
 
 Needs nothing but Python: it must work when the release does not.
 """
@@ -34,6 +34,7 @@ COMPLETE = ".complete"  # in a release: all of it is there
 POLL_S = 0.2
 COMMAND_S = 30.0  # the longest that one command of a check may take
 GUARD_S = 3600.0  # to copy a large database on a slow card
+LISTS = ("files", "watched", "check", "health", "guard")
 CUT_OFF = "did not end in time"
 
 
@@ -47,6 +48,7 @@ class Service:
 
     unit: str
     files: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
     check: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
     guard: tuple[str, ...] = ()
@@ -54,12 +56,17 @@ class Service:
     health_s: float = 30.0
     settle_s: float = 3.0
 
+    @property
+    def told_by(self) -> tuple[str, ...]:
+        """Files whose change restarts it."""
+        return self.files + self.watched
+
     @classmethod
     def read(cls, path: Path) -> "Service":
         """Read one; Failed where the file is not what it should be."""
         try:
             told = json.loads(path.read_text())
-            lists = {key: tuple(told.pop(key)) for key in ("files", "check", "health", "guard") if key in told}
+            lists = {key: tuple(told.pop(key)) for key in LISTS if key in told}
             return cls(**told, **lists)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise Failed(f"{path} describes no service ({error}); run the playbook again") from error
@@ -109,7 +116,7 @@ class Releases:
 
     def wanted(self, release: str) -> State:
         """Give the state of a release with the files as they are."""
-        return State(release, {path: digest(Path(path)) for service in self.services() for path in service.files})
+        return State(release, {path: digest(Path(path)) for service in self.services() for path in service.told_by})
 
     def is_due(self, release: str) -> bool:
         """Whether `activate` would change anything."""
@@ -133,7 +140,7 @@ class Releases:
             for service in self.services()
             if good is None
             or release != good.release
-            or any(good.files.get(path) != wanted.files[path] for path in service.files)
+            or any(good.files.get(path) != wanted.files[path] for path in service.told_by)
             or show(service.unit)["ActiveState"] != "active"
             or self._trial.exists()
         ]
@@ -145,6 +152,7 @@ class Releases:
         except Failed as error:
             self._put_back_files(good)
             raise Failed(f"{error}\nNothing was changed.") from None
+        os.sync()  # a power cut must not find a release on trial, or kept, whose files never reached the disk
         previous = self.current()
         write(self._trial, json.dumps({"release": release, "previous": previous}))
         self._switch(release)
@@ -276,8 +284,8 @@ class Releases:
         beside = self._good.with_name(".good.new")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(mode=0o700)
-        for path, known in state.files.items():
-            if known:
+        for path in {path for service in self.services() for path in service.files}:
+            if state.files[path]:
                 copy(Path(path), beside / kept_name(path))
         write(beside / "state.json", json.dumps({"release": state.release, "files": state.files}))
         old = self._good.with_name(".good.old")
@@ -290,8 +298,8 @@ class Releases:
 
     def _put_back_files(self, good: State | None) -> None:
         for path, known in (good.files if good else {}).items():
-            if known and digest(Path(path)) != known:
-                copy(self._good / kept_name(path), Path(path))
+            if known and digest(Path(path)) != known and (kept := self._good / kept_name(path)).exists():
+                copy(kept, Path(path))
                 self._say(f"{path} is as it was")
 
     def _forget(self, keep: int, needed: set[str]) -> None:

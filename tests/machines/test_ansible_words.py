@@ -1,0 +1,246 @@
+"""What the playbooks decide before they touch a computer, and what they say: all hosts are this computer, the programs
+on them are played, and the roles that would change anything are left out.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from machines.playbooks import PLAYBOOKS, Played, program
+
+LEFT_OUT = ("computer", "appliance", "sensors")
+SYSTEMCTL = "#!/bin/sh\nexit 0\n"
+SENSORS = """#!/bin/sh
+# Reads what it is to check from its input; `list` knows one sensor.
+echo "$*" >> "$PLAY/told"
+cat > "$PLAY/described" 2> /dev/null || :
+[ "$1" != list ] || echo '[{"topics": ["home/kitchen/temperature"]}]'
+"""
+APPLIANCE = """#!/bin/sh
+echo "$*" >> "$PLAY/told"
+case "$1 $2" in
+"status "*) cat "$PLAY/status" ;;
+"devices list") cat "$PLAY/accounts" ;;
+"devices add") cat > "$PLAY/added"; echo '{"changed": true}' ;;
+esac
+"""
+RELEASES = """#!/bin/sh
+echo '{"due": true}'
+"""
+SYSTEMD_RUN = """#!/bin/sh
+echo "Unit home-sensor-appliance-activate.service was already loaded." >&2
+exit 1
+"""
+ACCOUNT = """
+- hosts: agents
+  gather_facts: false
+  tasks:
+    - include_role: { name: sensors, tasks_from: check }
+    - include_role: { name: sensors, tasks_from: account }
+"""
+ACTIVATION = """
+- hosts: hubs
+  gather_facts: false
+  vars:
+    release_id: "1"
+    release_service: { name: appliance, unit: appliance.service }
+  tasks:
+    - include_role:
+        name: release
+        tasks_from: activate
+"""
+ACCOUNTS = [
+    {"name": "admin", "role": "admin", "publish": []},
+    {"name": "kitchen", "role": "device", "publish": ["home/kitchen/pressure", "home/kitchen/temperature"]},
+    {"name": "bath", "role": "device", "publish": ["home/bath/temperature"]},
+]
+HEALTH = {"name": "Say", "ansible.builtin.debug": {"msg": "<{{ appliance_health_options | join(' ') }}>"}}
+BROKEN = [HEALTH, {"name": "Fail", "ansible.builtin.fail": {"msg": "broken"}, "when": "inventory_hostname in broken"}]
+CLOCK = [
+    {"name": "Say", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} follows <{{ computer_time_source }}>"}}
+]
+MADE = [{"name": "Make it", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} is made"}}]
+
+
+class Stage:
+    """The playbooks beside roles that do nothing, and an inventory of this computer under many names."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        shutil.copytree(PLAYBOOKS, folder / "ansible")
+        for role in LEFT_OUT:
+            self._task(role, "main", {"appliance": BROKEN, "computer": CLOCK}.get(role, MADE))
+        self._task("release", "beginning", [])
+        (folder / "bin").mkdir()
+        for name, text in {"systemctl": SYSTEMCTL, "sensors": SENSORS, "appliance": APPLIANCE}.items():
+            path = folder / "bin" / name
+            path.write_text(text)
+            path.chmod(0o755)
+        (folder / "told").touch()
+        (folder / "ca.pem").write_text("a certificate\n")
+        (folder / "secret").write_text("a secret\n")
+        (folder / "secret").chmod(0o600)
+        (folder / "accounts").write_text(json.dumps(ACCOUNTS))
+        self.status(kitchen="online")
+
+    def _task(self, role, name, tasks):
+        (self.folder / "ansible" / "roles" / role / "tasks" / f"{name}.yml").write_text(json.dumps(tasks))
+
+    def status(self, **agents):
+        """Let the hub say this of its agents."""
+        (self.folder / "status").write_text(json.dumps({"agents": agents}))
+
+    def told(self):
+        """What the programs were asked."""
+        return (self.folder / "told").read_text().splitlines()
+
+    def play(self, playbook, inventory, *words, broken=()):
+        variables = {
+            "ansible_connection": "local",
+            "ansible_become": False,
+            "ansible_python_interpreter": sys.executable,
+            "broken": list(broken),
+            "sensors_program": str(self.folder / "bin" / "sensors"),
+            "sensors_hub_program": str(self.folder / "bin" / "appliance"),
+            "sensors_secret_file": str(self.folder / "secret"),
+            "sensors_ca_file": str(self.folder / "agents-ca.pem"),
+            "sensors_hub_ca_file": str(self.folder / "ca.pem"),
+            "sensors_verify_s": 5,
+        }
+        told = {"all": {"children": {group: {"hosts": hosts} for group, hosts in inventory.items()}}}
+        (self.folder / "inventory.yml").write_text(json.dumps(told))
+        done = subprocess.run(
+            [
+                *(program("ansible-playbook"), "-i", self.folder / "inventory.yml", "-e", json.dumps(variables)),
+                *(self.folder / "ansible" / playbook, *words),
+            ],
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(PLAYBOOKS.parent / "ansible.cfg"),
+                "ANSIBLE_HOME": str(self.folder / "home"),
+                "NO_COLOR": "1",
+                "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+                "PLAY": str(self.folder),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        print(done.stdout)
+        return Played(done.returncode, done.stdout)
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return Stage(tmp_path)
+
+
+HOUSE = {"hubs": {"home-hub": {"ansible_host": "home-hub.local"}}, "agents": {"kitchen": {}}}
+TWO_SITES = {
+    "hubs": {"home-hub": {"ansible_host": "home-hub.local"}, "cabin-hub": {"ansible_host": "cabin-hub.local"}},
+    "agents": {"kitchen": {"sensors_hub": "home-hub"}, "stove": {"sensors_hub": "cabin-hub"}},
+}
+
+
+def told_together(played):
+    return " ".join(played.said.split())
+
+
+def test_agents_whose_hub_fails_wait_for_it_and_those_of_others_do_not(stage):
+    played = stage.play("site.yml", TWO_SITES, broken=["cabin-hub"])
+    assert played.code != 0
+    assert "stove waits for its hub cabin-hub, which failed in this run" in told_together(played)
+    assert "kitchen is made" in played.said
+    assert "stove is made" not in played.said
+    played = stage.play("site.yml", TWO_SITES, "--limit", "stove")
+    assert played.code == 0
+    assert "stove is made" in played.said
+
+
+def test_an_agent_that_its_hub_does_not_hear_is_not_verified(stage):
+    played = stage.play("verify.yml", HOUSE, "--limit", "kitchen")
+    assert played.code == 0, played.said
+    for agents in ({"kitchen": "offline"}, {}):
+        stage.status(**agents)
+        played = stage.play("verify.yml", HOUSE, "--limit", "kitchen")
+        assert played.code != 0
+        assert "kitchen: its hub home-hub does not hear the agent kitchen" in told_together(played)
+        assert "looks for the hub at home-hub.local" in told_together(played)
+
+
+def test_cards_are_made_for_those_that_are_named_alone(stage):
+    played = stage.play("user-data.yml", HOUSE)
+    assert played.code != 0
+    assert "Say with --limit whose cards these are" in told_together(played)
+    assert stage.told() == []
+
+
+def test_the_hub_reads_all_that_it_can_of_a_description(stage):
+    stage.play("site.yml", {**HOUSE, "agents": {"kitchen": {"sensors_broker": {"keepalive": 20, "key_file": "/k"}}}})
+    assert stage.told()[0].startswith("check ")
+    broker = (stage.folder / "described").read_text().partition("[broker]\n")[2]
+    assert broker.split("\n") == ['host = "home-hub.local"', 'username = "kitchen"', "keepalive = 20", "", ""]
+
+
+def test_an_agent_that_would_look_for_its_hub_on_its_own_computer_is_told_so(stage):
+    hubs = {"home-hub": {"ansible_host": "127.0.0.1"}}
+    agents = {"kitchen": {}, "home-hub": {}}
+    played = stage.play("site.yml", {"hubs": hubs, "agents": agents})
+    assert "kitchen would look for its hub at 127.0.0.1, which is itself" in told_together(played)
+    assert played.counts["home-hub"]["failed"] == 0
+
+
+def test_an_agent_may_publish_what_it_did_until_the_change_is_proved(stage):
+    (stage.folder / "ansible" / "account.yml").write_text(ACCOUNT)
+    played = stage.play("account.yml", HOUSE)
+    assert played.code == 0, played.said
+    account = json.loads((stage.folder / "added").read_text())
+    assert account["publish"] == ["home/kitchen/temperature", "home/kitchen/pressure"]
+    assert account["secret"] == "a secret"
+    assert "a secret" not in played.said
+
+
+def test_a_hub_that_is_an_agent_of_another_follows_the_same_clock_in_both_plays(stage):
+    agents = {name: {"sensors_hub": "home-hub"} for name in ("kitchen", "cabin-hub", "home-hub")}
+    played = stage.play("site.yml", {**TWO_SITES, "agents": agents})
+    assert "kitchen follows <home-hub.local>" in played.said
+    assert played.said.count("home-hub follows <>") == 2
+    assert played.said.count("cabin-hub follows <>") == 2
+
+
+def test_a_hub_for_its_own_computer_alone_needs_no_certificate(stage):
+    (stage.folder / "ca.pem").unlink()
+    (stage.folder / "ansible" / "account.yml").write_text(ACCOUNT)
+    alone = {"hubs": {"home-hub": {"appliance_listeners": []}}, "agents": {"home-hub": {}}}
+    played = stage.play("account.yml", alone)
+    assert played.code == 0, played.said
+    assert not (stage.folder / "agents-ca.pem").exists()
+    assert "<-h localhost>" in stage.play("site.yml", alone).said
+    assert "<-h localhost -p 8883 --cafile /var/lib/appliance/tls/ca.pem>" in stage.play("site.yml", HOUSE).said
+
+
+def test_two_agents_of_one_name_are_told_also_where_a_run_is_for_one_alone(stage):
+    agents = {"kitchen.ground": {}, "kitchen.first": {"sensors_agent": "upper"}, "Kitchen.second": {}}
+    played = stage.play("site.yml", {**HOUSE, "agents": agents}, "--limit", "Kitchen.second")
+    assert played.code != 0
+    assert 'sensors_agent is "kitchen", and so it is for kitchen.ground; give' in told_together(played)
+    assert stage.told() == []
+    apart = {"kitchen.ground": {"sensors_hub": "home-hub"}, "kitchen.second": {"sensors_hub": "cabin-hub"}}
+    assert stage.play("site.yml", {**TWO_SITES, "agents": apart}).code == 0
+
+
+def test_what_keeps_an_activation_from_beginning_is_told(stage):
+    for path, text in {"root/releases.py": RELEASES, "bin/systemd-run": SYSTEMD_RUN}.items():
+        program_file = stage.folder / path
+        program_file.parent.mkdir(exist_ok=True)
+        program_file.write_text(text)
+        program_file.chmod(0o755)
+    (stage.folder / "root" / "services").mkdir()
+    (stage.folder / "ansible" / "activation.yml").write_text(ACTIVATION)
+    played = stage.play("activation.yml", HOUSE, "-e", f"release_root={stage.folder}/root")
+    assert played.code != 0
+    assert "was already loaded" in played.said.rpartition("Say why the release was not kept")[2]
