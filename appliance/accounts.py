@@ -1,12 +1,12 @@
 """The accounts of a service, from their files: who may come in, and who may do what."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from appliance.auth.acl import Acl, Granted
+from appliance.auth.acl import NO_RIGHTS, Acl, Granted
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.roles import filter_problem
 from appliance.config import MISSING, ConfigError, Document, SettingError, read_text
@@ -26,12 +26,17 @@ class Files(NamedTuple):
     managed: "Mapping[str, Account]"
     judged: frozenset[str]  # users of the password file whom the rules knew of
 
-    def identities(self) -> dict[str, tuple[object, ...]]:
-        """Say who each user is: with another answer it is somebody else under the same name."""
-        managed: dict[str, tuple[object, ...]] = {
-            name: (one.password, one.site, one.agent, one.role == "device") for name, one in self.managed.items()
-        }
-        return {name: (encoded,) for name, encoded in self.users.items()} | managed
+    def identity(self, name: str) -> tuple[object, ...] | None:
+        """Say who a user is: with another answer it is somebody else under the same name. None of nobody."""
+        one = self.managed.get(name)
+        if one is not None:
+            return one.password, one.site, one.agent, one.role == "device"
+        encoded = self.users.get(name)
+        return None if encoded is None else (encoded,)
+
+    def identities(self) -> dict[str, tuple[object, ...] | None]:
+        """Say who each user is."""
+        return {name: self.identity(name) for name in (*self.users, *self.managed)}
 
 
 class Change(NamedTuple):
@@ -54,6 +59,11 @@ class Accounts:
     def rights(self, username: str | None, client_id: str) -> Granted:
         """Give what the user may do as this client, by the present rules."""
         return self.acl.rights(username, client_id)
+
+    def lasting(self, username: str) -> Callable[[], Granted]:
+        """Give what says at any time what the user may do, which is nothing once the account is another's."""
+        who = self.files.identity(username)
+        return lambda: self.acl.rights(username, "") if self.files.identity(username) == who else NO_RIGHTS
 
     def renew(self, files: Files) -> Change:
         """Go by these files from now on."""
@@ -83,7 +93,7 @@ def load_accounts(settings: AccountSettings, site: str) -> Accounts | None:
         return None
     from appliance.auth.passwords import Passwords  # noqa: PLC0415 memory that a service without accounts can spare
 
-    files, faults = read_again(settings, Files({}, [], {}, frozenset()))
+    files, faults = read_again(settings, Files({}, [], {}, frozenset()), starting=True)
     if faults:
         raise faults[0]
     anonymous = settings.anonymous or False
@@ -91,7 +101,7 @@ def load_accounts(settings: AccountSettings, site: str) -> Accounts | None:
     return Accounts(passwords, _acl(files, site, anonymous=anonymous), files, site)
 
 
-def read_again(settings: AccountSettings, last: Files) -> tuple[Files, list[ConfigError]]:
+def read_again(settings: AccountSettings, last: Files, *, starting: bool = False) -> tuple[Files, list[ConfigError]]:
     """Read all files; for one that is bad stands what it said `last`, and what is wrong with it is told.
 
     A name in both files of accounts stays what it was, and is nobody where it was none.
@@ -100,7 +110,8 @@ def read_again(settings: AccountSettings, last: Files) -> tuple[Files, list[Conf
     faults: list[ConfigError] = []
     if settings.password_file:
         with _kept("password_file", faults):
-            users = load_users(Path(settings.password_file))
+            # While the service runs, a last account can be deleted like any other.
+            users = load_users(Path(settings.password_file), nobody=not starting or bool(settings.managed_file))
     if settings.managed_file:
         with _kept("managed_file", faults):
             managed = load_managed(Path(settings.managed_file))
@@ -136,13 +147,17 @@ def _acl(files: Files, site: str, *, anonymous: bool) -> Acl:
     return Acl(files.rules, granted, site=site, users=who)
 
 
-def load_users(path: Path) -> dict[str, str]:
-    """Read the password file; ConfigError."""
+def load_users(path: Path, *, nobody: bool = False) -> dict[str, str]:
+    """Read the password file; ConfigError.
+
+    With `nobody` there may be no user in it, where something else is: one that was emptied says nothing.
+    """
     try:
-        users = parse(read_text(path))
+        text = read_text(path)
+        users = parse(text)
     except BadPasswordFile as error:
         raise ConfigError(path=path, line=error.line, key="", problem=error.problem, cure=error.cure) from None
-    if not users:
+    if not users and not (nobody and text.strip()):
         cure = f"add one with `appliance passwd {path} NAME`"
         raise ConfigError(path=path, line=None, key="", problem="there is no user in it", cure=cure)
     return users

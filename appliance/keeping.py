@@ -278,6 +278,7 @@ class Keeping:
             "duplicates": self.tally.duplicates,
             "beyond_max_series": self.tally.refused,
             "not_allowed_to_publish": self.tally.forbidden,
+            "of_another_agent": self.tally.disowned,
         }
 
     def _free_bytes(self) -> int | None:

@@ -66,10 +66,10 @@ def verifier(accounts: Accounts | None) -> Verify:
         reason = await accounts.passwords.verify(username, password, peer)
         if reason is not ReasonCode.SUCCESS:
             return Verdict.BUSY if reason is ReasonCode.SERVER_BUSY else Verdict.WRONG
-        rights = accounts.acl.rights(username, "")
-        if not rights.reads_everything:
+        rights = accounts.lasting(username)  # asked once more when something is to be done: a body may come late
+        if not rights().reads_everything:
             return Verdict.HAS_RULES
-        return Visitor(username, rights.may_publish, may_forget=rights.publishes_everything)
+        return Visitor(username, lambda topic: rights().may_publish(topic), lambda: rights().publishes_everything)
 
     return verify
 

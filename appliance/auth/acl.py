@@ -12,9 +12,11 @@ from appliance.settings import Rule
 class Granted:
     """What one user may do: what a rule names, and nothing else."""
 
-    __slots__ = ("__weakref__", "_publish", "_read")
+    __slots__ = ("__weakref__", "_publish", "_read", "agent")
 
-    def __init__(self, publish: Iterable[str], read: Iterable[str]) -> None:
+    def __init__(self, publish: Iterable[str], read: Iterable[str], *, agent: str | None = None) -> None:
+        """`agent`: of a device whose readings it sends, empty for nobody's; None: anybody's."""
+        self.agent = agent
         self._publish = _Filters(publish)
         self._read = _Filters(read)
 
@@ -35,7 +37,9 @@ class Granted:
         if not isinstance(other, Granted):
             return False
         mine, others = (self._publish, self._read), (other._publish, other._read)  # noqa: SLF001 of its own kind
-        return all(one.names() == another.names() for one, another in zip(mine, others, strict=True))
+        return self.agent == other.agent and all(
+            one.names() == another.names() for one, another in zip(mine, others, strict=True)
+        )
 
     @property
     def publishes_everything(self) -> bool:
@@ -73,7 +77,7 @@ class _Filters:
         )
 
 
-NO_RIGHTS = Granted([], [])
+NO_RIGHTS = Granted([], [], agent="")
 
 
 class Acl:
@@ -116,6 +120,7 @@ class Acl:
         every = self._all_grants(username)
         if not every:
             return self._without_rules
+        agents = [filled_in(one.agent, username, client_id) or "" for one in every if one.agent]
         granted = Granted(
             *(
                 [
@@ -125,9 +130,10 @@ class Acl:
                     if (name := filled_in(topic_filter, username, client_id))
                 ]
                 for part in (0, 1)
-            )
+            ),
+            agent=agents[0] if agents else None,
         )
-        if any(CLIENT in topic_filter.split("/") for one in every for part in one for topic_filter in part):
+        if any(CLIENT in topic_filter.split("/") for one in every for part in one[:2] for topic_filter in part):
             self._of_clients[username, client_id] = granted
         else:
             self._granted[username] = granted

@@ -9,7 +9,7 @@ import secrets
 from typing import Final, NamedTuple
 
 ARGON2ID: Final = re.compile(
-    r"\$argon2id\$v=19\$m=(?P<m>\d{1,7}),t=(?P<t>\d{1,2}),p=(?P<p>\d{1,2})"
+    r"\$argon2id\$v=19\$m=(?P<m>[1-9]\d{0,6}),t=(?P<t>[1-9]\d?),p=(?P<p>[1-9]\d?)"
     r"\$(?P<salt>[A-Za-z0-9+/]{11,86})\$(?P<hash>[A-Za-z0-9+/]{22,86})"
 )
 MOSQUITTO: Final = re.compile(
@@ -37,7 +37,9 @@ def cost(encoded: str) -> Cost | None:
         passes = int(found["passes"] or 1)
         return Cost(0, passes, 1, encoded[1]) if passes <= MOST_PASSES else None
     memory, passes, lanes = (int(found[name]) for name in "mtp")
-    if not (1 <= passes <= MOST["t"] and 1 <= lanes <= MOST["p"] and 8 * lanes <= memory <= MOST["m"]):
+    if not (passes <= MOST["t"] and lanes <= MOST["p"] and 8 * lanes <= memory <= MOST["m"]):
+        return None
+    if not all(_is_as_written(found[name]) for name in ("salt", "hash")):
         return None
     return Cost(memory, passes, lanes)
 
@@ -71,6 +73,11 @@ def is_right_of_mosquitto(encoded: str, password: bytes) -> bool:
     else:
         made = hashlib.sha512(password + salt).digest()
     return hmac.compare_digest(made, digest)
+
+
+def _is_as_written(text: str) -> bool:
+    """Whether the last letter says nothing more: argon2 would not read such a one."""
+    return base64.b64encode(_decoded(text) or b"").decode().rstrip("=") == text
 
 
 def _decoded(text: str) -> bytes | None:

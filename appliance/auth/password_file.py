@@ -5,12 +5,15 @@ Blank lines and those with # in front mean nothing.
 
 import fcntl
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from appliance.auth.hashes import cost
 
+OWNERS = 0o600
 MAX_NAME_BYTES = 256
+NOBODY = "# nobody"  # what is written where the last user was deleted: an empty file may have been cut short
 
 
 class BadPasswordFile(Exception):
@@ -58,8 +61,8 @@ def name_problem(name: str) -> str:
 
 def changed(text: str, name: str, encoded: str | None) -> str:
     """Give the text with this user's hash in it, or without the user. All other lines stay as they are."""
-    lines = text.split("\n")
-    if lines[-1] == "":
+    lines = [line for line in text.split("\n") if line != NOBODY]
+    if lines and lines[-1] == "":
         lines.pop()
     mine = [place for place, line in enumerate(lines) if line.startswith(f"{name}:")]
     if encoded is None:
@@ -68,14 +71,17 @@ def changed(text: str, name: str, encoded: str | None) -> str:
         lines[mine[0]] = f"{name}:{encoded}"
     else:
         lines.append(f"{name}:{encoded}")
+    if encoded is None and not any(line.strip() for line in lines):
+        lines = [NOBODY]
     return "".join(f"{line}\n" for line in lines)
 
 
 def edit(path: Path, change: Callable[[str], str], like: Path | None = None) -> bool:
     """Put the changed text in place of the file, whole or not at all, for its owner's eyes only.
 
-    A file that is not there is made; if by root, it belongs to whom `like` does, else the folder. Gives whether
-    anything changed. Raises OSError, and what `change` raises; then all is as it was.
+    Where its group may read it, that stays so. A file that is not there is made; if by root, it belongs to whom
+    `like` does, else the folder. Gives whether anything changed. Raises OSError, and what `change` raises; then all is
+    as it was.
     """
     target = path.resolve()  # a link stays a link
     directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -89,10 +95,12 @@ def edit(path: Path, change: Callable[[str], str], like: Path | None = None) -> 
             left.unlink()
         beside = target.with_name(f".{target.name}.{os.getpid()}.new")
         try:
-            beside.touch(0o600, exist_ok=False)
+            beside.touch(OWNERS, exist_ok=False)
             if os.geteuid() == 0:  # what root makes or changes, the service goes on reading
                 owner = ((like or target.parent) if before is None else target).stat()
                 os.chown(beside, owner.st_uid, owner.st_gid)
+            if before is not None and target.stat().st_gid == beside.stat().st_gid:
+                beside.chmod(OWNERS | target.stat().st_mode & stat.S_IRGRP)
             with beside.open("w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
                 file.flush()

@@ -83,7 +83,7 @@ class Passwords:
         self._clock = clock
         self._check = check
         self._key = secrets.token_bytes(32)
-        self._turns: Turns[_Question] = Turns()
+        self._turns: Turns[_Question] = Turns(peers.network)
         self._joined = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
 
@@ -124,7 +124,7 @@ class Passwords:
 
     async def _ask(self, username: str, password: bytes, peer: str) -> ReasonCode:
         digest = hashlib.blake2b(password, key=self._key).digest()
-        source = peers.source(peer)
+        source = peers.address_of(peer)
         known = self._known.get((username, source))
         if known is not None:
             if hmac.compare_digest(known.digest, digest):

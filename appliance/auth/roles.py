@@ -12,10 +12,11 @@ UNSAFE = frozenset("+#/$")  # no name with one of these stands for a level: it w
 
 
 class Grants(NamedTuple):
-    """Topic filters, in which %u and %c may stand for a level."""
+    """Topic filters, in which %u and %c may stand for a level; and of a device whose readings it sends."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    agent: str = ""  # %u may stand for it; empty: anybody's
 
 
 def of_role(
@@ -35,10 +36,12 @@ def of_role(
             grants = Grants((f"{site}/+/+/set", f"{site}/+/+/+/set", "homeassistant/#"), ("#",))
         case "device":
             own = f"{site}/devices/{agent or USER}/#"
-            grants = Grants((own,), (own, *listed.publish, *map(_commands, listed.publish)))
+            grants = Grants((own,), (own, *listed.publish, *map(_commands, listed.publish)), agent or USER)
         case None:
             return listed
-    return Grants(_each_once(grants.publish + listed.publish), _each_once(grants.subscribe + listed.subscribe))
+    return Grants(
+        _each_once(grants.publish + listed.publish), _each_once(grants.subscribe + listed.subscribe), grants.agent
+    )
 
 
 def filled_in(topic_filter: str, username: str | None, client_id: str) -> str | None:

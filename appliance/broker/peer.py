@@ -2,6 +2,7 @@
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
+LOOPBACK = "::1"
 UNIX = "unix"  # how the peer of a Unix socket begins; it has no address
 
 
@@ -13,10 +14,20 @@ def is_this_computer(peer: str) -> bool:
 
 def source(peer: str) -> str:
     """Whom to hold to account: an address, of IPv6 the network in which one host has as many as it likes."""
+    return network(address_of(peer))
+
+
+def address_of(peer: str) -> str:
+    """Give the address alone, the same for the same host."""
     address = _address(peer)
-    if isinstance(address, IPv6Address) and not address.is_loopback:
-        return str(IPv6Network((address, 64), strict=False))
     return UNIX if address is None else str(address)
+
+
+def network(address: str) -> str:
+    """Give the network in which one host has as many addresses as it likes; of IPv4 it has but this one."""
+    if ":" not in address or address == LOOPBACK:
+        return address
+    return str(IPv6Network((address, 64), strict=False))
 
 
 def _address(peer: str) -> IPv4Address | IPv6Address | None:

@@ -10,6 +10,9 @@ class Rights(Protocol):
     Topics that begin with $ are the server's own: nobody is asked about publishing there.
     """
 
+    agent: str | None
+    """Who its readings may say they are of, beside agents whose own topics it may publish to; None for anybody."""
+
     def may_publish(self, topic: str) -> bool:
         """Whether messages to this topic are taken, wills too."""
 
@@ -25,6 +28,8 @@ class Rights(Protocol):
 
 class AllRights:
     """Everything is allowed."""
+
+    agent: str | None = None
 
     def may_publish(self, topic: str) -> bool:  # noqa: ARG002 the port's signature
         """Allow it."""

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from appliance.identity.setting_up import Files
     from appliance.settings import Settings
 
-ADMINS = ("admin", "hub-admin")  # the second where somebody else is called so
+ADMIN = "admin"
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -66,6 +68,7 @@ def setup_command(arguments: argparse.Namespace) -> int:
 def _set_up(settings: "Settings", files: "Files") -> list[str]:
     from appliance.auth.managed import BadManagedFile  # noqa: PLC0415
     from appliance.clock import clock_quality  # noqa: PLC0415
+    from appliance.config import ConfigError  # noqa: PLC0415
     from appliance.identity import machine_mark  # noqa: PLC0415
     from appliance.identity.setting_up import Clock, set_up  # noqa: PLC0415
 
@@ -77,10 +80,12 @@ def _set_up(settings: "Settings", files: "Files") -> list[str]:
             files,
             names=names,
             managed_file=managed_file,
-            admin=_free_name(settings),
+            admin=lambda: _free_name(settings),
             machine=machine,
             clock=Clock.of(time(), clock_quality()),
         )
+    except ConfigError as error:
+        raise CommandError(str(error), Exit.CONFIG) from None
     except BadManagedFile as error:
         raise CommandError(f"{managed_file}: {error.problem}; {error.cure}", Exit.CONFIG) from None
     except OSError as error:
@@ -114,12 +119,20 @@ def _is_ours(certificate: str, files: "Files") -> bool:
     return bool(certificate) and Path(certificate) == files.certificate
 
 
+def names() -> Iterator[str]:
+    """Give the names that an administrator may have, the next where somebody else is called so."""
+    yield ADMIN
+    yield f"hub-{ADMIN}"
+    yield from (f"hub-{ADMIN}-{number}" for number in count(2))
+
+
 def _free_name(settings: "Settings") -> str:
-    """Give the administrator a name that nobody has who was written by hand."""
+    """Give the administrator a name that nobody has who was written by hand; ConfigError."""
     from appliance.accounts import load_users  # noqa: PLC0415
 
-    taken = load_users(Path(settings.accounts.password_file)) if settings.accounts.password_file else {}
-    return next(name for name in ADMINS if name not in taken)
+    written = settings.accounts.password_file
+    taken = load_users(Path(written), nobody=True) if written else {}
+    return next(name for name in names() if name not in taken)
 
 
 def _show_secret(files: "Files", name: str) -> int:

@@ -127,6 +127,9 @@ def history_lines(history: dict[str, Any] | None) -> Iterable[str]:
     if history["not_allowed_to_publish"]:
         values = counted(history["not_allowed_to_publish"], "value")
         yield f"            {values} of topics that their agent may not publish to"
+    if history["of_another_agent"]:
+        values = counted(history["of_another_agent"], "value")
+        yield f"            {values} said to be of an agent that their device is not, and are recorded without"
     if history["beyond_max_series"]:
         values = counted(history["beyond_max_series"], "value")
         yield f"            not recorded: {values} of topics beyond history.max_series"

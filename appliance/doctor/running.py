@@ -56,6 +56,9 @@ def _history(history: Status) -> Iterator[Finding]:
     if history.get("not_allowed_to_publish"):
         what = f"{_count(history, 'not_allowed_to_publish', 'value')} of topics that their agent may not publish to"
         yield wrong("history", what, "grant them, or take the sensors from the agent: the log names them")
+    if history.get("of_another_agent"):
+        what = f"{_count(history, 'of_another_agent', 'value')} said to be of an agent that their device is not"
+        yield wrong("history", what, "each agent needs an account of its own: `appliance devices` lists whose is whose")
 
 
 def _count(status: Status, key: str, thing: str) -> str:

@@ -6,7 +6,7 @@ machine is set before anything is made on it, and what others need stands before
 
 import fcntl
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,12 +69,18 @@ class Clock:
 
 
 def set_up(
-    files: Files, *, names: Names | None, managed_file: Path | None, admin: str, machine: str, clock: Clock
+    files: Files,
+    *,
+    names: Names | None,
+    managed_file: Path | None,
+    admin: Callable[[], str],
+    machine: str,
+    clock: Clock,
 ) -> list[str]:
-    """Make what is missing or due; gives a line for each thing made. OSError, BadManagedFile.
+    """Make what is missing or due; gives a line for each thing made. OSError, BadManagedFile, and what `admin` raises.
 
     `names` are those of the certificate, None where no listener wants one of ours; `managed_file` None where none
-    is named, and `admin` whom to put into a new one. No line tells a secret.
+    is named, and `admin` is asked whom to put into a new one. No line tells a secret.
     """
     private_file.make_folder(files.lock.parent)
     with _held(files.lock):
@@ -83,7 +89,7 @@ def set_up(
             private_file.make_folder(files.ca.parent)
             said += _certify(files, names, clock)
         if managed_file is not None and not managed_file.exists():
-            said.append(_appoint(files, managed_file, admin, clock))
+            said.append(_appoint(files, managed_file, admin(), clock))
     return said
 
 

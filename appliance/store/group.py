@@ -12,7 +12,7 @@ from appliance.store.gaps import GapNote
 
 Entry = tuple[Message, int, float, Rights | None]
 """A message, the `RouteFlag`s that say why it is taken, the monotonic time of its arrival, and the rights of its
-publisher where it speaks for several topics."""
+publisher where it speaks for several topics or may say whose reading it is."""
 
 
 @dataclass(slots=True)

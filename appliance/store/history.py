@@ -9,7 +9,7 @@ from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.clock import UNSYNCED
-from appliance.devices import Device
+from appliance.devices import ABOUT, Device, device_topic
 from appliance.store.epochs import save_epochs
 from appliance.store.group import Entry, Group
 from appliance.store.hubclock import HubClock, Moment
@@ -34,6 +34,7 @@ from appliance.store.spelling import ON_OFF, PLAIN, spellings
 from appliance.store.templates import apart
 
 RETAINED: Final = int(RouteFlag.RETAINED)  # an IntFlag computes too slowly for every message
+BUNDLE: Final = int(RouteFlag.BUNDLE)
 EARLIEST_MS: Final = -300_000  # of the time an agent gives a live reading, against its arrival
 LATEST_MS: Final = 60_000
 MAX_LATE_MS: Final = 2**45  # fits a row's column beside its checksum
@@ -60,6 +61,7 @@ class Tally:
     duplicates: int = 0
     refused: int = 0  # of series beyond the cap
     forbidden: int = 0  # of topics that their publisher may not publish to
+    disowned: int = 0  # that named an agent which is not their publisher
 
 
 class _Share(NamedTuple):
@@ -168,16 +170,17 @@ class History:
                 epoch = next(one for one in clock.epochs if one.id == epoch_id)
             self._arrived_ms = epoch.unix_ms(self._tick)
             self._epoch_id = epoch.id
-        if rights is None:
-            placed = self._place_one(message, flags)
+        if not flags & BUNDLE:
+            placed = self._place_one(message, flags, None if rights is None else rights.agent)
             if placed is not None:
                 return placed
         return self._place_all(message, flags & RETAINED, ALL_RIGHTS if rights is None else rights)
 
-    def _place_one(self, message: Message, flags: int) -> list[Placed] | None:
+    def _place_one(self, message: Message, flags: int, agent: str | None) -> list[Placed] | None:
         """Place the reading of the usual message: a plain value of a series that is known. None of any other message.
 
-        What `_place_all` does, for most of all messages, in a third of the time.
+        `agent` is whose it may say to be, None for anybody's. What `_place_all` does, for most of all messages, in a
+        third of the time.
         """
         series = self._series.get(message.topic)
         if series is None or len(message.payload) > MAX_TEXT_CHARS or message.expires_at is not None:
@@ -198,6 +201,8 @@ class History:
                 return None
             source = known
             if source.run_id is not None:
+                if agent is not None and agent != source.agent:
+                    return None
                 seq = parts.seq
                 if not self._received.add(source.run_id, seq):
                     self.tally.duplicates += 1
@@ -237,7 +242,10 @@ class History:
         for one in readings_of(
             message.topic, message.payload, message.properties, at=self._arrived_ms / 1000, site=self._site
         ):
-            is_forbidden = not all(may_publish(value.topic) for value in one.values)
+            is_forbidden = backlog and not all(may_publish(value.topic) for value in one.values)
+            if one.origin is not None and not backlog and not self._may_be_of(one.origin.agent, rights):
+                self.tally.disowned += len(one.values)
+                one = one._replace(origin=None)  # noqa: PLW2901 the value is its own, and nobody else's number is taken
             run_id = None if one.origin is None else self.names.run_id(one.origin[:2])
             if one.origin is not None and run_id is not None and not self._received.add(run_id, one.origin.seq):
                 self.tally.duplicates += len(one.values)
@@ -275,6 +283,12 @@ class History:
             self._end(message, {one.series_id for one in placed})
         self.tally.rows += len(placed)
         return placed
+
+    def _may_be_of(self, agent: str, rights: Rights) -> bool:
+        """Whether its publisher may say that a reading is of this agent."""
+        if rights.agent is None or rights.agent == agent:
+            return True
+        return "/" not in agent and rights.may_publish(device_topic(self._site, agent, ABOUT))
 
     def _keep(self, series_id: int, spellings: int, message: Message, retained: int, topic: str | None = None) -> None:
         """Note whether a reading is retained, before it is given its place; `topic` is that of its series."""

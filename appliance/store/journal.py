@@ -113,7 +113,8 @@ class GroupJournal:
             self._astray |= flags & RETAINED != 0
             return
         group = self._open
-        group.entries.append((message, flags, now, self._rights_of(message.client_id) if flags & BUNDLE else None))
+        asks = message.properties or flags & BUNDLE  # without properties it says of nobody to be its reading
+        group.entries.append((message, flags, now, self._rights_of(message.client_id) if asks else None))
         group.size_bytes += len(message.payload) + len(message.properties) + len(message.topic) + MESSAGE_BYTES
         if self._calm or group.size_bytes >= FULL_BYTES:
             self._stir()

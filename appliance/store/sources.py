@@ -13,10 +13,11 @@ MAX_CACHED: Final = 1_024
 class Source:
     """One of them, and where the last of its readings went."""
 
-    __slots__ = ("epoch_id", "frame", "run_id", "stretch_id", "unsynced")
+    __slots__ = ("agent", "epoch_id", "frame", "run_id", "stretch_id", "unsynced")
 
     def __init__(self, frame: Frame, run_id: int | None) -> None:
         self.frame = frame
+        self.agent = None if frame.origin is None else frame.origin[0]
         self.run_id = run_id
         self.unsynced = frame.clock == UNSYNCED
         self.epoch_id = 0  # which `stretch_id` is of

@@ -336,6 +336,20 @@ def test_a_name_in_both_files_stays_what_it_was_and_a_new_one_is_nobody(again):
     assert "ann" not in accounts.files.managed
 
 
+def test_the_last_users_of_a_password_file_can_be_deleted(again, files, tmp_path):
+    accounts, write = again
+    change, faults = write(passwords="# nobody\n", rules='[[rule]]\neverybody = true\npublish = ["own/%u"]\n')
+    assert (sorted(change.ousted), faults) == (["ann", "bob"], [])
+    assert not accounts.passwords.knows("ann")
+    assert rights(accounts, "esp").may_publish("home/kitchen/x")
+    assert write(passwords="# nobody\n")[1] == []
+    for cut_short in ("", "\n"):
+        (fault,) = write(passwords=cut_short)[1]
+        assert "there is no user in it" in fault
+    settings = files("# nobody\n", managed_file=str(tmp_path / "accounts.json"))
+    assert load_accounts(settings, "home").passwords.knows("esp")  # and then it starts again
+
+
 def test_who_logs_in_is_asked_by_the_new_files(again):
     accounts, write = again
 

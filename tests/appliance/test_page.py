@@ -87,7 +87,7 @@ def test_the_page_lets_in_who_may_read_everything(tmp_path):
         ):
             visitor = await verify(name, password(secret), peer)
             assert visitor.name == name
-            may[name] = tuple(map(visitor.may_publish, ("home/hall/lamp/set", "home/hall/lamp"))), visitor.may_forget
+            may[name] = tuple(map(visitor.may_publish, ("home/hall/lamp/set", "home/hall/lamp"))), visitor.may_forget()
         assert may == {
             "ann": ((True, True), True),
             "home/#": ((False, False), False),

@@ -7,8 +7,10 @@ import json
 import socket
 
 import pytest
+import raw5
 from accounts import CONFIG as ACCOUNTS
 from accounts import USERS, password, write_accounts
+from keeper import said
 from processes import appliance
 from raw import (
     ACCEPTED,
@@ -34,6 +36,7 @@ from appliance.auth.hashes import cost
 from appliance.auth.managed import Account, serialize
 from appliance.auth.passwords import hashed
 from appliance.auth.turns import FREE, WAITING
+from appliance.control import ControlClient
 from appliance.devices import Device, Measurement, encode_about
 from appliance.exits import Exit
 from appliance.mqtt.types import ReasonCode
@@ -487,3 +490,29 @@ def test_h62_an_account_that_a_command_makes_and_ends_counts_at_once(home, tmp_p
     refused.send(connect("yard", username="yard-pi", password="s3cret"))
     assert refused.until_closed() == WRONG_PASSWORD
     reader.silent()
+
+
+def test_a_device_cannot_use_up_the_numbers_of_another_agent(tmp_path):
+    # What it says of itself is its own; what it says another agent has measured would cost that one its readings.
+    encoded = hashed(b"secret")
+    accounts = {
+        name: Account(password=encoded, role="device", agent=name, publish=(f"home/{name}/x",))
+        for name in ("attic", "hall")
+    }
+    (tmp_path / "accounts.json").write_text(serialize(accounts))
+    named = '[accounts]\nmanaged_file = "accounts.json"\n'
+    service = Service(tmp_path, CONFIG.replace("enabled = false", "enabled = true") + named)
+    try:
+        for name, value in (("attic", b"1"), ("hall", b"2")):
+            link = service.link()
+            link.send(raw5.connect(name, username=name, password="secret"))
+            assert raw5.reason_of(link.packet()) == 0
+            link.send(raw5.publish(f"home/{name}/x", value, 1, properties=said(agent="hall", run="r", seq="7")))
+            assert link.packet()[:4] == b"\x40\x03\x00\x01"
+        control = ControlClient(tmp_path / "data" / "control.sock")
+        history = control.get("/api/status")["history"]
+        assert (history["rows"], history["duplicates"], history["of_another_agent"]) == (2, 0, 1)
+        service.check()
+    finally:
+        service.close_links()
+        service.stop()

@@ -100,6 +100,11 @@ class House:
             link.socket = context.wrap_socket(link.socket, server_hostname="127.0.0.1")
             return link.socket.getpeercert()["serialNumber"]
 
+    def page(self):
+        """Open a link to the page from beyond the loopback, as it were."""
+        context = ssl.create_default_context(cafile=str(self.authority.ca))
+        return context.wrap_socket(Raw(self.web).socket, server_hostname="127.0.0.1")
+
     def watch(self, user, secret):
         """Open the page's live feed from beyond the loopback, as it were."""
         said = base64.b64encode(f"{user}:{secret}".encode()).decode()
@@ -322,10 +327,33 @@ def test_h62_an_open_page_is_closed(house):
             pass
 
 
+@pytest.mark.parametrize(
+    ("user", "role", "ousted"), [("hand", "reader", []), ("hand", None, ["hand"]), ("hand", "admin", ["hand"])]
+)
+def test_h62_a_request_that_began_before_acts_no_more(house, user, role, ousted):
+    hand = replace(house.devices["tablet"], role="admin")
+    house.put("accounts.json", serialize(house.devices | {user: hand}))
+    house.reload()
+    reader = house.login("ann")
+    reader.ask(subscribe("home/hall/#"), b"\x90\x03\x00\x01\x00")
+    body = b'{"topic": "home/hall/lamp/set", "payload": "ON"}'
+    said = base64.b64encode(f"{user}:{password('ann')}".encode())
+    head = b"POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: Basic "
+    with contextlib.closing(house.page()) as link:
+        link.sendall(head + said + b"\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        assert b" 100 " in link.recv(100)  # it was judged, and its body is waited for
+        link.sendall(body[:9])
+        again = replace(hand, password=hand.password.replace("19456", "19457")) if role == "admin" else hand
+        now = {} if role is None else {user: replace(again, role=role)}
+        house.put("accounts.json", serialize(house.devices | now))
+        assert house.reload()["accounts"]["ousted"] == ousted
+        link.sendall(body[9:])
+        assert b" 403 " in link.recv(100)
+    reader.silent()
+
+
 def test_the_page_reads_nothing_again(house):
-    link = ssl.create_default_context(cafile=str(house.authority.ca)).wrap_socket(
-        Raw(house.web).socket, server_hostname="127.0.0.1"
-    )
+    link = house.page()
     said = base64.b64encode(f"ann:{password('ann')}".encode())
     with contextlib.closing(link):
         link.sendall(

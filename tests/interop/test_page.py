@@ -194,7 +194,7 @@ def test_a_switch_that_does_not_obey_goes_back_and_says_so(tmp_path):
                     site="home",
                     sensors=(
                         Measurement(
-                            topic="home/attic/lamp", kind="lamp", role="switch", command_topic="home/x/lamp/set"
+                            topic="home/attic/lamp", kind="lamp", role="switch", command_topic="home/attic/lamp/set"
                         ),
                     ),
                 )

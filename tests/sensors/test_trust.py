@@ -158,7 +158,7 @@ def test_the_hubs_own_certificate_is_good_to_every_clock_that_is_not_set(tmp_pat
     for is_set in (False, True):
         files = files_in(tmp_path / str(is_set))
         clock = Clock(datetime.fromisoformat(f"{at}+00:00"), is_set=is_set)
-        set_up(files, names=names_of("hub", []), managed_file=None, admin="admin", machine="a", clock=clock)
+        set_up(files, names=names_of("hub", []), managed_file=None, admin=lambda: "admin", machine="a", clock=clock)
         with served((files.certificate, files.key)) as port:
             assert shaken(Trust(ca_file=str(files.ca)), port, "hub.local") == "TLSv1.3"
 

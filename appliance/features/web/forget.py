@@ -45,6 +45,7 @@ class Forget:
         """Clear everything that is retained of one device; 404 unless there is one, 409 while it is online."""
         hold_to_forget(request)
         body = await body_of(request, ForgetBody, 'send {"agent": "attic"}')
+        hold_to_forget(request)  # still, when all of it has come
         site, agent = body.site or self._site, body.agent
         if not agent or not _is_level(agent) or not _is_level(site):
             raise HTTPException(400, "a device and a site are one level of a topic each, as in attic and home")

@@ -298,7 +298,8 @@ class House:
             agent=device.agent if device else None,
             failing=failing,
             trouble=self._trouble(device, sensor) if failing else "",
-            command_topic=sensor.command_topic if sensor else None,
+            # Only the value's own: who switches here may switch more than whoever wrote the about.
+            command_topic=sensor.command_topic if sensor and sensor.command_topic == f"{topic}/set" else None,
             interval_s=sensor.interval_s if sensor else None,
         )
 

@@ -33,11 +33,11 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who is let in, and what it may do beside looking."""
+    """Who is let in, and what it may do beside looking, at the moment that it is asked."""
 
     name: str
     may_publish: Callable[[str], bool]
-    may_forget: bool
+    may_forget: Callable[[], bool]
 
 
 Verify = Callable[[str, str, str], Awaitable[Visitor | Verdict]]
@@ -115,7 +115,7 @@ def hold_to_publish(request: Request, topic: str) -> None:
 def hold_to_forget(request: Request) -> None:
     """HTTPException where who asks has logged in and may not publish everything."""
     visitor = visitor_of(request)
-    if visitor is not None and not visitor.may_forget:
+    if visitor is not None and not visitor.may_forget():
         raise HTTPException(403, f"'{visitor.name[:80]}' may not forget devices: log in as an admin, {APART}")
 
 

@@ -117,6 +117,28 @@ PATTERNS = Acl(
 )
 DEVICE = "home/devices"
 
+
+@pytest.mark.parametrize(
+    ("user", "agent"),
+    [
+        ("bob", None),
+        ("ann", None),
+        ("hass", None),
+        (None, None),
+        ("esp", "esp"),
+        ("cam", "garden-pi"),
+        ("pi", "pi"),
+        ("gone", ""),
+    ],
+)
+def test_whose_readings_a_user_may_send(user, agent):
+    assert PATTERNS.rights(user, "c").agent == agent
+
+
+def test_a_device_of_a_name_that_is_no_level_sends_nobodys_readings():
+    assert Acl([Rule(user="a/b", role="device")]).rights("a/b", "c").agent == ""
+
+
 MAY_PUBLISH = [
     ("bob", "c", "home/bob/x", True),
     ("bob", "c", "home/esp/x", False),

@@ -25,6 +25,9 @@ COSTS = [
     (ARGON.replace("argon2id", "argon2i"), None),
     (ARGON + "=", None),
     (ARGON[:-1] + "!", None),
+    (ARGON[:-1] + "d", None),  # what argon2 cannot read: a letter of bits that are none
+    (ARGON.replace("c2FsdA", "c2FsdB"), None),
+    (ARGON.replace("m=8", "m=08"), None),
     (f"$6${SALT}${DIGEST}", Cost(0, 1, 1, "6")),
     (f"$6${LONG_SALT}${DIGEST}", Cost(0, 1, 1, "6")),
     (f"$7$101${SALT}${DIGEST}", Cost(0, 101, 1, "7")),

@@ -96,6 +96,12 @@ def test_a_change_leaves_all_else_as_it_is():
     assert changed(text.removesuffix("\n"), "eve", HASH) == f"{text}eve:{HASH}\n"
 
 
+def test_without_its_last_user_a_file_says_so():
+    assert changed(f"ann:{HASH}\n", "ann", None) == "# nobody\n"
+    assert changed(f"# people\nann:{HASH}\n", "ann", None) == "# people\n"
+    assert changed("# nobody\n", "ann", HASH) == f"ann:{HASH}\n"
+
+
 names = st.text("ab#+/%", min_size=1, max_size=4).filter(lambda name: not name.startswith("#"))
 
 
@@ -176,6 +182,30 @@ def test_what_root_changes_stays_its_owners(tmp_path, monkeypatch, there):
     edit(path, lambda _: "x\n")
     owner = (path if there else tmp_path).stat()
     assert given == [(owner.st_uid, owner.st_gid)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o640, 0o640), (0o600, 0o600), (0o666, 0o640), (0o604, 0o600)])
+def test_whom_its_owner_lets_read_it_in_a_group_still_may(tmp_path, before, after):
+    path = tmp_path / "passwords"
+    path.write_text("x\n")
+    path.chmod(before)
+    edit(path, lambda _: "y\n")
+    assert path.stat().st_mode & 0o777 == after
+
+
+def test_another_group_than_before_may_not_read_it(tmp_path, monkeypatch):
+    path = tmp_path / "passwords"
+    path.write_text("x\n")
+    path.chmod(0o640)
+    really = Path.stat
+
+    def stat_of(one, **options):  # of another's file in a folder of ours
+        found = really(one, **options)
+        return os.stat_result([*found[:5], found.st_gid + 1, *found[6:10]]) if one.name.endswith(".new") else found
+
+    monkeypatch.setattr(Path, "stat", stat_of)
+    edit(path, lambda _: "y\n")
+    assert really(path).st_mode & 0o777 == 0o600
 
 
 @pytest.fixture

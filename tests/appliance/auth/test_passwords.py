@@ -287,16 +287,20 @@ def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(checks, u
     with_passwords(checks, scenario)
 
 
-def test_a_thousand_guesses_cost_the_guesser_and_nobody_else(checks):
+@pytest.mark.parametrize(
+    ("eve", "honest_peer"),
+    [(EVE, LAN), ("[fe80::66%eth0]:1", "[fe80::20%eth0]:1"), ("[2001:db8::66]:1", "[2001:db8::20]:1")],
+)
+def test_a_thousand_guesses_cost_the_guesser_and_nobody_else(checks, eve, honest_peer):
     """However many guess from elsewhere: who knows the password is in after one hash of theirs at most."""
 
     async def scenario(passwords):
         checks.held.clear()
         guesses = [
-            asyncio.ensure_future(passwords.authenticate("id", "ann", b"guess %d" % n, EVE)) for n in range(1_000)
+            asyncio.ensure_future(passwords.authenticate("id", "ann", b"guess %d" % n, eve)) for n in range(1_000)
         ]
         await until(lambda: checks.at_once)
-        honest = asyncio.ensure_future(passwords.authenticate("id", "bob", b"right", LAN))
+        honest = asyncio.ensure_future(passwords.authenticate("id", "bob", b"right", honest_peer))
         await asyncio.sleep(0)
         checks.held.set()
         assert await honest is OK
@@ -305,7 +309,7 @@ def test_a_thousand_guesses_cost_the_guesser_and_nobody_else(checks):
         for _ in range(100):
             await asyncio.sleep(0)
         assert len(checks.asked) == FREE + 1  # the time stands still, and the guesser waits
-        assert await passwords.authenticate("id", "ann", b"right", LAN) is OK  # one more hash
+        assert await passwords.authenticate("id", "ann", b"right", honest_peer) is OK  # one more hash
         refused = [guess for guess in guesses if guess.done() and guess.result() is ReasonCode.SERVER_BUSY]
         assert len(refused) == 1_000 - WAITING
         checks.now += 0.25

@@ -13,16 +13,17 @@ ROLES = [
         ("integration", "home", "", ["flows/#"]),
         Grants(("home/+/+/set", "home/+/+/+/set", "homeassistant/#", "flows/#"), ("#",)),
     ),
-    (("device", "home", "attic-pi"), Grants(("home/devices/attic-pi/#",), ("home/devices/attic-pi/#",))),
-    (("device", "home"), Grants(("home/devices/%u/#",), ("home/devices/%u/#",))),
+    (("device", "home", "attic-pi"), Grants(("home/devices/attic-pi/#",), ("home/devices/attic-pi/#",), "attic-pi")),
+    (("device", "home"), Grants(("home/devices/%u/#",), ("home/devices/%u/#",), "%u")),
     (
         ("device", "barn", "pi", ["barn/stable/door", "barn/yard/#"], ["barn/sun/elevation"]),
         Grants(
             ("barn/devices/pi/#", "barn/stable/door", "barn/yard/#"),
             ("barn/devices/pi/#", "barn/stable/door", "barn/yard/#", "barn/stable/door/set", "barn/sun/elevation"),
+            "pi",
         ),
     ),
-    (("device", "home", "pi", ["#", "#"]), Grants(("home/devices/pi/#", "#"), ("home/devices/pi/#", "#"))),
+    (("device", "home", "pi", ["#", "#"]), Grants(("home/devices/pi/#", "#"), ("home/devices/pi/#", "#"), "pi")),
     ((None, "home", "", ["a"], ["b"]), Grants(("a",), ("b",))),
 ]  # fmt: skip
 

@@ -2,7 +2,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.auth.turns import ADDRESSES, FIRST_WAIT_S, FORGIVEN_S, FREE, LONGEST_WAIT_S, WAITING, Turns
+from appliance.auth.turns import (
+    ADDRESSES,
+    FIRST_WAIT_S,
+    FORGIVEN_S,
+    FREE,
+    FREE_OF_NETWORK,
+    LONGEST_WAIT_OF_NETWORK_S,
+    LONGEST_WAIT_S,
+    WAITING,
+    WAITING_OF_NETWORK,
+    Turns,
+)
 
 T = 1000.0
 
@@ -120,3 +131,47 @@ def test_everybody_has_a_turn_in_the_order_of_its_line(steps):
             assert not any(waiting.values())
     assert sorted(order(turns)) == sorted(item for line in waiting.values() for item in line)
     assert not turns._lines
+
+
+# --- networks, in which one host has as many addresses as it likes ---
+
+
+def of_networks():
+    return Turns(lambda address: address.partition(":")[0])
+
+
+def test_networks_take_turns_and_in_each_its_addresses():
+    turns = of_networks()
+    for place in ("six:a", "six:a", "six:b", "six:c", "four", "four"):
+        turns.join(place, place)
+    assert order(turns) == ["six:a", "four", "six:b", "four", "six:c", "six:a"]
+    assert not turns._lines
+
+
+def test_a_guesser_costs_its_neighbours_a_moment_and_no_more():
+    turns = of_networks()
+    guess(turns, 100, "six:eve")
+    while turns.join("six:eve", "e"):
+        pass
+    assert turns.join("six:ann", "a")
+    assert turns.due() == T + LONGEST_WAIT_OF_NETWORK_S
+    assert turns.take(T + LONGEST_WAIT_OF_NETWORK_S) == ("six:ann", "a")
+    assert turns.due() == T + LONGEST_WAIT_S
+
+
+def test_new_addresses_of_one_network_are_no_new_guesses():
+    turns = of_networks()
+    for number in range(FREE_OF_NETWORK):
+        assert turns.due() in (None, 0)
+        turns.wrong(f"six:{number}", T)
+    turns.join("six:fresh", "x")
+    assert turns.due() == T + FIRST_WAIT_S
+
+
+def test_a_network_has_so_many_lines_and_no_more():
+    turns = of_networks()
+    assert all(turns.join(f"six:{number}", number) for number in range(WAITING_OF_NETWORK))
+    assert not turns.join("six:fresh", "x")
+    assert turns.join("four", "y")
+    turns.leave("six:0", 0)
+    assert turns.join("six:fresh", "x")

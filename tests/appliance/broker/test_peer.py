@@ -1,6 +1,6 @@
 import pytest
 
-from appliance.broker.peer import is_this_computer, source
+from appliance.broker.peer import address_of, is_this_computer, network, source
 
 PEERS = [
     ("127.0.0.1:51234", True, "127.0.0.1"),
@@ -25,3 +25,11 @@ PEERS = [
 def test_peers(peer, here, blamed):
     assert is_this_computer(peer) is here
     assert source(peer) == blamed
+
+
+def test_an_address_alone_is_that_of_one_host():
+    assert address_of("[fe80::1%eth0]:51234") == address_of("fe80:0::1%eth0:2") == "fe80::1"
+    assert address_of("::ffff:192.168.1.20:51234") == network("192.168.1.20") == "192.168.1.20"
+    assert address_of("unix:1000") == network("unix") == "unix"
+    assert network("fe80::1") == network("fe80::2") == "fe80::/64"
+    assert network("::1") == "::1"

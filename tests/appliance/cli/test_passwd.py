@@ -92,6 +92,8 @@ def test_change_and_delete(passwd, capsys):
     assert passwd("ann", "--delete") == Exit.NOTHING
     assert capsys.readouterr().err == f"appliance: there is no user ann in {passwd.path}; check the name\n"
     assert passwd.path.read_text() == before
+    assert passwd("home/#", "--delete") == Exit.OK
+    assert passwd.path.read_text() == "# nobody\n"
 
 
 @pytest.mark.parametrize(

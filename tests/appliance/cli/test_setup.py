@@ -108,7 +108,30 @@ def test_somebody_else_may_be_called_admin(config, tmp_path):
         CONFIG.format(more="").replace("[accounts]", f'[accounts]\npassword_file = "{tmp_path}/passwords"')
     )
     setup_with(config)
-    assert list(parse((tmp_path / "data" / "accounts.json").read_text())) == ["hub-admin"]
+    managed = tmp_path / "data" / "accounts.json"
+    assert list(parse(managed.read_text())) == ["hub-admin"]
+    for name in ("hub-admin", "hub-admin-2"):
+        with (tmp_path / "passwords").open("a") as file:
+            file.write(f"{name}:{hashed(b'secret')}\n")
+    managed.unlink()
+    setup_with(config)
+    assert list(parse(managed.read_text())) == ["hub-admin-3"]
+
+
+def test_who_is_called_admin_is_asked_only_for_a_new_file(config, tmp_path, capsys):
+    (tmp_path / "passwords").write_text("garbage\n")
+    config.write_text(
+        CONFIG.format(more="").replace("[accounts]", f'[accounts]\npassword_file = "{tmp_path}/passwords"')
+    )
+    with pytest.raises(CommandError, match=r"passwords:1: not name:hash; ") as caught:
+        setup_with(config)
+    assert caught.value.exit_code == Exit.CONFIG
+    (tmp_path / "passwords").write_text("# nobody\n")
+    setup_with(config)
+    (tmp_path / "passwords").write_text("garbage\n")
+    (tmp_path / "data" / "tls" / "server.pem").unlink()
+    assert setup_with(config) == Exit.OK  # a certificate is renewed all the same
+    assert "made the certificate" in capsys.readouterr().out
 
 
 def test_only_what_the_configuration_names_is_made(tmp_path, capsys):

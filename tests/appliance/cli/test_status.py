@@ -47,7 +47,7 @@ STATUS = {
         "cut": {"since": 1.0, "at": 35.0, "seconds": 34, "text": "not stopped in order: up to 34 s may be missing"},
         "refuses": True,
     },
-    "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "not_allowed_to_publish": 3},
+    "history": {"rows": 6, "duplicates": 0, "beyond_max_series": 2, "not_allowed_to_publish": 3, "of_another_agent": 4},
     "gaps": {
         "day": 3,
         "lasting": 1,
@@ -124,6 +124,7 @@ def test_status_in_words():
         "            nothing is acknowledged that would have to be kept",
         "  history   6 rows since the start",
         "            3 values of topics that their agent may not publish to",
+        "            4 values said to be of an agent that their device is not, and are recorded without",
         "            not recorded: 2 values of topics beyond history.max_series",
         "            the clock is not set: until it is, nobody knows the times of readings",
         "            3 gaps in the last 24 h, 1 of them lasts",

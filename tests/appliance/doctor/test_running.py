@@ -33,6 +33,10 @@ def test_a_good_service_is_one_note():
         ({"store": {"left_out": 2}}, "wrong: database: 2 messages could not be written; the log says why"),
         ({"history": {"beyond_max_series": 1}}, "wrong: history: 1 value of topics beyond history.max_series"),
         ({"history": {"not_allowed_to_publish": 3}}, "wrong: history: 3 values of topics that their agent may not"),
+        (
+            {"history": {"of_another_agent": 1}},
+            "wrong: history: 1 value said to be of an agent that their device is not",
+        ),
     ],
 )
 def test_each_trouble_is_one_line(more, words):

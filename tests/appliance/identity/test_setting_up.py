@@ -48,7 +48,7 @@ class Computer:
             self.files,
             names=names,
             managed_file=self.accounts if managed else None,
-            admin="admin",
+            admin=lambda: "admin",
             machine=self.machine,
             clock=Clock(at, is_set=is_set),
         )

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keeper import AT, TOPIC, Keeper, backlog, number, origin
 
+from appliance.auth.acl import NO_RIGHTS, Granted
 from appliance.broker.message import Message
 from appliance.broker.rights import ALL_RIGHTS
 from appliance.clock import SYNCED, UNSYNCED
 from appliance.devices import Device, Measurement
 from appliance.store.group import Group
-from appliance.store.history import MOVED_ROWS, Tally
+from appliance.store.history import BUNDLE, MOVED_ROWS, Tally
 from appliance.store.names import MAX_CACHED
 
 USUAL = st.builds(
@@ -55,12 +56,12 @@ MESSAGES = st.builds(
 def test_the_short_way_of_the_usual_reading_leads_to_the_same_place(messages, quality):
     ends = []
     with tempfile.TemporaryDirectory() as directory:
-        # Whose rights are known goes the long way.
-        for name, rights in (("short", None), ("long", ALL_RIGHTS)):
+        # A bundle goes the long way.
+        for name, flags in (("short", 0), ("long", BUNDLE)):
             keeper = Keeper(Path(directory) / name, quality=quality)
             group = Group(1, now=keeper.now, at=keeper.at)
             with keeper.database.transaction():
-                entries = [(message, 0, keeper.now + n // 3, rights) for n, message in enumerate(messages)]
+                entries = [(message, flags, keeper.now + n // 3, ALL_RIGHTS) for n, message in enumerate(messages)]
                 placed = [keeper.history.place(entry, group) for entry in entries]
             asked = ("SELECT * FROM stretches", "SELECT * FROM runs", "SELECT topic, kind FROM series")
             tables = [keeper.ask(query).fetchall() for query in asked]
@@ -212,13 +213,51 @@ def test_who_speaks_for_several_topics_speaks_for_its_own(keeper):
 
     entries = (AT - 5, 1, 1), (AT - 4, 2, 2, {"topic": "home/attic/temperature"})
     group = Group(1, now=keeper.now, at=keeper.at)
-    placed = keeper.history.place((backlog(*entries), 0, keeper.now, Rights()), group)
+    placed = keeper.history.place((backlog(*entries), BUNDLE, keeper.now, Rights()), group)
     assert [row.value for row in placed] == [1000]
     assert keeper.history.tally == Tally(rows=1, forbidden=1)
     # It came, and will not come again: at once in the table, since no row says so.
     assert keeper.ask("SELECT first_seq, last_seq FROM received").fetchall() == [(1, 2)]
-    assert keeper.history.place((backlog(*entries), 0, keeper.now, Rights()), group) == []
+    assert keeper.history.place((backlog(*entries), BUNDLE, keeper.now, Rights()), group) == []
     assert keeper.history.tally == Tally(rows=1, forbidden=1, duplicates=2)
+
+
+@pytest.mark.parametrize(
+    ("agent", "granted", "is_known"),
+    [
+        ("attic", [], "attic"),
+        ("house", [], None),  # of another one, whose numbers it would use up
+        ("house", ["home/devices/house/#"], "house"),  # it may speak for both
+        ("attic/x", [], None),
+    ],
+)
+@pytest.mark.parametrize("payload", [b"7", b'{"a": 7}'])
+def test_a_device_sends_readings_of_no_other_agent(keeper, agent, granted, is_known, payload):
+    topic = "home/attic/humidity"
+    attic = Granted([topic, "home/devices/attic/#", *granted], [], agent="attic")
+    house = Granted([TOPIC, "home/devices/house/#"], [], agent="house")
+    group = Group(1, now=keeper.now, at=keeper.at)
+    with keeper.database.transaction():
+        for sequence in (4, 5):  # the second time the series is known
+            said = Message(topic, payload, properties=origin(sequence, agent=agent, at=AT))
+            (placed,) = keeper.history.place((said, 0, keeper.now, attic), group)
+            runs = keeper.ask(
+                "SELECT agent FROM stretches LEFT JOIN runs ON run_id = runs.id WHERE stretches.id = ?", (placed[-1],)
+            )
+            assert (runs.fetchone(), placed.seq) == ((is_known,), sequence if is_known else None)
+        own = number(21, TOPIC, origin(5, agent="house", at=AT))
+        assert len(keeper.history.place((own, 0, keeper.now, house), group)) == (0 if is_known == "house" else 1)
+    assert keeper.history.tally.disowned == (0 if is_known else 2)
+
+
+def test_of_accounts_that_are_no_devices_any_agent_may_be_named(keeper):
+    group = Group(1, now=keeper.now, at=keeper.at)
+    with keeper.database.transaction():
+        for sequence, rights in enumerate((ALL_RIGHTS, Granted([TOPIC], []), None)):
+            (placed,) = keeper.history.place((number(7, TOPIC, origin(sequence)), 0, keeper.now, rights), group)
+            assert placed.seq == sequence
+        (placed,) = keeper.history.place((number(7, TOPIC, origin(9)), 0, keeper.now, NO_RIGHTS), group)  # a last will
+        assert placed.seq is None
 
 
 def test_series_are_capped_and_the_cap_holds_after_a_restart(tmp_path):

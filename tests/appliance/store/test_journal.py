@@ -275,13 +275,15 @@ def test_numbers_and_keys_go_on_from_what_was_loaded(house):
     assert [house.journal.take_key() for _ in range(2)] == [9, 10]
 
 
-def test_only_whoever_speaks_for_several_topics_is_asked_for_rights(house):
+def test_only_who_speaks_for_several_topics_or_may_name_an_agent_is_asked_for_rights(house):
     house.publish("a")
     bundle = Message("home/devices/house/backlog", b"[]", 1, client_id="agent-1")
     house.journal.append(bundle, RECORD | int(RouteFlag.BUNDLE), house.now)
+    named = Message("home/kitchen/temperature", b"7", 1, properties=b"\x26\0\5agent\0\1a", client_id="agent-2")
+    house.journal.append(named, RECORD, house.now)
     house.turn()
-    assert house.asked == ["agent-1"]
-    assert [entry[3] for entry in house.groups[0].entries] == [None, ALL_RIGHTS]
+    assert house.asked == ["agent-1", "agent-2"]
+    assert [entry[3] for entry in house.groups[0].entries] == [None, ALL_RIGHTS, ALL_RIGHTS]
 
 
 class TestBounds:

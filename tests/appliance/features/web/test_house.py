@@ -146,6 +146,15 @@ def test_about_gives_names_units_and_the_switch_before_any_value():
     assert house.snapshot(AT).devices[0].name == "Attic node"
 
 
+def test_no_about_makes_the_page_switch_something_else():
+    house = House("home")
+    sly = Measurement(topic="home/hall/lamp", kind="lamp", role="switch", command_topic="home/garage/door/set")
+    house.take(
+        retained("home/devices/attic/about", encode_about(Device(agent="attic", site="home", sensors=(sly,)))), AT
+    )
+    assert by_topic(house.snapshot(AT))["home/hall/lamp"].command_topic is None
+
+
 NOT_SHOWN = [
     "home/kitchen/relay/set",
     "home/kitchen/availability",

@@ -19,9 +19,9 @@ READER = ("tablet", "right")
 SWITCHER = ("hass", "right")
 BUSY = ("crowd", "right")
 PEOPLE = {
-    GOOD: Visitor("ada", lambda _: True, may_forget=True),
-    READER: Visitor("tablet", lambda _: False, may_forget=False),
-    SWITCHER: Visitor("hass", lambda topic: topic.endswith("/set"), may_forget=False),
+    GOOD: Visitor("ada", lambda _: True, may_forget=lambda: True),
+    READER: Visitor("tablet", lambda _: False, may_forget=lambda: False),
+    SWITCHER: Visitor("hass", lambda topic: topic.endswith("/set"), may_forget=lambda: False),
     WITH_RULES: Verdict.HAS_RULES,
     BUSY: Verdict.BUSY,
 }
