@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from appliance.auth.acl import NO_RIGHTS, Acl, Granted
 from appliance.auth.password_file import BadPasswordFile, parse
-from appliance.auth.roles import filter_problem
+from appliance.auth.roles import CLIENT, filter_problem
 from appliance.config import MISSING, ConfigError, Document, SettingError, read_text
 from appliance.settings import Accounts as AccountSettings
 from appliance.settings import Rule, Rules
@@ -74,7 +74,7 @@ class Accounts:
             frozenset(
                 name
                 for name in before.keys() & now.keys()
-                if not acl.rights(name, "").same_as(self.acl.rights(name, ""))
+                if not acl.rights(name, CLIENT).same_as(self.acl.rights(name, CLIENT))  # so that %c stands for itself
             ),
             frozenset(now.keys() - before.keys()),
         )

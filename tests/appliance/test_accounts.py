@@ -336,6 +336,13 @@ def test_a_name_in_both_files_stays_what_it_was_and_a_new_one_is_nobody(again):
     assert "ann" not in accounts.files.managed
 
 
+def test_rules_of_client_ids_change_rights_too(again):
+    _, write = again
+    for first in ("own", "other"):
+        change, faults = write(rules=f'[[rule]]\nuser = "bob"\npublish = ["{first}/%c"]\n')
+        assert ("bob" in change.changed, faults) == (True, [])
+
+
 def test_the_last_users_of_a_password_file_can_be_deleted(again, files, tmp_path):
     accounts, write = again
     change, faults = write(passwords="# nobody\n", rules='[[rule]]\neverybody = true\npublish = ["own/%u"]\n')
