@@ -1,7 +1,7 @@
 from appliance.auth.passwords import hashed
 from appliance.doctor.accounts import People, people_findings
 
-WEAK = "$argon2id$v=19$m=4096,t=1,p=1$" + "a" * 22 + "$" + "a" * 43
+WEAK = "$argon2id$v=19$m=4096,t=1,p=1$" + "A" * 22 + "$" + "A" * 43
 MOSQUITTO = "$7$101$" + "A" * 16 + "$" + "A" * 86 + "=="
 
 
