@@ -69,7 +69,7 @@ def test_l79_what_a_cut_leaves_of_the_first_run_is_finished_by_the_next(recorded
         left = disk.cut(dice)
         write_out(left, folder)
         files, accounts = files_in(folder), folder / "accounts.json"
-        again = {"managed_file": accounts, "admin": "admin", "machine": machine_mark.this_machine()}
+        again = {"managed_file": accounts, "admin": lambda: "admin", "machine": machine_mark.this_machine()}
         now = Clock.of(time.time(), UNSYNCED)
         set_up(files, names=names_of("hub", []), clock=now, **again)
         authority = load(files.ca, files.ca_key)
