@@ -112,7 +112,8 @@ def test_a_mistake_in_the_inventory_is_named_before_anything_changes(house, cont
     _, agent = house
     before = agent.read(CONFIG), agent.shown("sensors.service", "InvocationID")
     wrong = [SENSORS[0], {**SENSORS[1], "modle": "lamp"}]
-    played = control.play("site.yml", good=False, sensors_list=wrong, computer_journal_max="65M")
+    mistaken = {"sensors_list": wrong, "computer_journal_max": "65M"}
+    played = control.play("site.yml", "--limit", "kitchen", good=False, **mistaken)
     assert played.code != 0
     assert 'kitchen: sensor[2].modle of "lamp": unknown key; did you mean "model"?' in " ".join(played.said.split())
     assert played.counts["kitchen"]["changed"] == 0
