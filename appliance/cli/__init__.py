@@ -5,21 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from appliance import build
-from appliance.cli import (
-    backup,
-    devices,
-    doctor,
-    export,
-    forget,
-    history,
-    mqtt,
-    pair,
-    passwd,
-    prove,
-    service,
-    setup,
-    status,
-)
+from appliance.cli import service
 from appliance.cli.terminal import complain, drop_output, line_columns, open_closed_outputs, writing
 from appliance.exits import CommandError, Exit
 
@@ -38,9 +24,9 @@ class Parser(argparse.ArgumentParser):
         return formatter(self.prog, width=line_columns() - 2)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Every command with its arguments."""
-    parser = Parser(
+def build_parser(first: str = "") -> argparse.ArgumentParser:
+    """Every command with its arguments; the service's alone for who runs it, and would keep the others in memory."""
+    parser: argparse.ArgumentParser = Parser(
         prog="appliance",
         description="The sensor hub of the home: MQTT broker, history and page.",
         epilog=EPILOG,
@@ -49,15 +35,33 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"appliance {build.version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (service, setup, doctor, passwd, devices, pair, status, forget, history, prove, export, backup, mqtt):
-        group.add_commands(commands)
+    service.add_commands(commands)
+    if first != "run":
+        from appliance.cli import (  # noqa: PLC0415 see above
+            backup,
+            devices,
+            doctor,
+            export,
+            forget,
+            history,
+            mqtt,
+            pair,
+            passwd,
+            prove,
+            setup,
+            status,
+        )
+
+        for group in (setup, doctor, passwd, devices, pair, status, forget, history, prove, export, backup, mqtt):
+            group.add_commands(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     open_closed_outputs()
-    arguments = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = build_parser(*words[:1]).parse_args(words)
     try:
         code: int = arguments.command(arguments)
         with writing():

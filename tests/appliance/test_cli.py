@@ -207,3 +207,13 @@ class TestCheck:
         assert printed == published.read_text(), "run: appliance check --schema > appliance/appliance.schema.json"
         schema = json.loads(printed)
         assert schema["$schema"].startswith("https://json-schema.org/")
+
+
+def test_who_runs_the_service_does_not_keep_the_other_commands_in_memory():
+    program = "import sys; from appliance.cli import build_parser; build_parser(*sys.argv[1:]); print(*sys.modules)"
+    loaded = {
+        word: subprocess.run([sys.executable, "-c", program, word], capture_output=True, text=True, check=True).stdout
+        for word in ("run", "status")
+    }
+    assert "appliance.cli.status" in loaded["status"]
+    assert "appliance.cli.status" not in loaded["run"]
