@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from threading import Timer
 
 ROOT = Path(__file__).parents[2]
 PLAYBOOKS = ROOT / "ansible"
 RECAP = re.compile(r"^(\S+)\s+: (ok=.*)$", re.MULTILINE)
-PLAY_S = 900.0
+PLAY_S = 1800.0
 
 
 def program(name):
@@ -68,8 +69,8 @@ class Control:
         hosts = self.inventory["all"]["children"].setdefault(group, {"hosts": {}})["hosts"]
         hosts[machine.name] = {"ansible_host": str(machine.address), **variables}
 
-    def play(self, playbook, *words, good=True, **variables):
-        """Run a playbook; gives a Played. With `good` it must go well."""
+    def play(self, playbook, *words, good=True, hear=print, **variables):
+        """Run a playbook; gives a Played. With `good` it must go well. `hear` gets each line as it comes."""
         inventory = self.folder / "inventory.yml"
         inventory.write_text(json.dumps(self.inventory))  # JSON is YAML
         given = ("-e", json.dumps(variables)) if variables else ()
@@ -79,20 +80,27 @@ class Control:
             "ANSIBLE_CONFIG": str(self.playbooks.parent / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.folder),
         }
-        done = subprocess.run(
+        said = []
+        with subprocess.Popen(
             command,
             cwd=self.folder,
             env={**environment, "NO_COLOR": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-            timeout=PLAY_S,
-        )
-        print(done.stdout)
+        ) as running:
+            end = Timer(PLAY_S, running.kill)
+            end.start()
+            try:
+                for line in running.stdout:
+                    said.append(line)
+                    hear(line.rstrip("\n"))
+            finally:
+                end.cancel()
+        played = Played(running.returncode, "".join(said))
         if good:
-            assert done.returncode == 0, done.stdout
-        return Played(done.returncode, done.stdout)
+            assert played.code == 0, played.said
+        return played
 
 
 class Played:
