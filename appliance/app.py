@@ -192,6 +192,7 @@ class Service:
             "listeners": list(self.listeners),
             "mdns": None if self._announcer is None else self._announcer.status(),
             "reload": self._reloading.status(),
+            "accounts": self._asked_for(),
             "agents": self.agents(),
             "clients_now": stats.clients_now,
             "sessions_now": stats.sessions_now,
@@ -209,6 +210,13 @@ class Service:
             "store": None if self._keeping is None else self._keeping.status(),
             "history": None if self._keeping is None else self._keeping.history_status(),
         }
+
+    def _asked_for(self) -> dict[str, bool] | None:
+        """Say of which kind the accounts are; None where there are none."""
+        accounts = self.settings.accounts
+        if self._accounts is None:
+            return None
+        return {"managed": bool(accounts.managed_file), "anonymous": bool(accounts.anonymous)}
 
     async def reload(self) -> dict[str, object]:
         """Read certificates and accounts again and apply them; says what has changed and what could not be used."""
