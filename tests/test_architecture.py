@@ -177,6 +177,7 @@ ARROWS = {
         "appliance.broker",
         "appliance.clock",
         "appliance.devices",
+        "appliance.memory",
         "appliance.mqtt",
         "appliance.settings",
     },
