@@ -12,7 +12,7 @@ from threading import Timer
 ROOT = Path(__file__).parents[2]
 PLAYBOOKS = ROOT / "ansible"
 RECAP = re.compile(r"^(\S+)\s+: (ok=.*)$", re.MULTILINE)
-PLAY_S = 1800.0
+PLAY_S = 900.0
 
 
 def program(name):
@@ -69,8 +69,11 @@ class Control:
         hosts = self.inventory["all"]["children"].setdefault(group, {"hosts": {}})["hosts"]
         hosts[machine.name] = {"ansible_host": str(machine.address), **variables}
 
-    def play(self, playbook, *words, good=True, hear=print, **variables):
-        """Run a playbook; gives a Played. With `good` it must go well. `hear` gets each line as it comes."""
+    def play(self, playbook, *words, good=True, hear=print, limit_s=PLAY_S, **variables):
+        """Run a playbook; gives a Played. With `good` it must go well. `hear` gets each line as it comes.
+
+        After `limit_s` it is killed, which does not go well.
+        """
         inventory = self.folder / "inventory.yml"
         inventory.write_text(json.dumps(self.inventory))  # JSON is YAML
         given = ("-e", json.dumps(variables)) if variables else ()
@@ -89,7 +92,7 @@ class Control:
             stderr=subprocess.STDOUT,
             text=True,
         ) as running:
-            end = Timer(PLAY_S, running.kill)
+            end = Timer(limit_s, running.kill)
             end.start()
             try:
                 for line in running.stdout:

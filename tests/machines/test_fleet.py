@@ -25,6 +25,7 @@ HOME = "opt/home-sensor-appliance"
 TRIAL = f"{HOME}/trial.json"
 AT_ONCE = ("--forks", "18")
 IN_TURN = ("--forks", "1")
+PLAY_S = 3600.0
 TOLD = ("PLAY", "TASK", "RUNNING HANDLER", "fatal:", "failed:")
 
 
@@ -70,7 +71,7 @@ class Fleet:
                 print(f"{time.monotonic() - began:6.0f} s  {line.rstrip('* ')}", flush=True)
 
         print(f"\n{playbook} {' '.join(words)} {variables or ''}", flush=True)
-        played = self._control.play(playbook, *words, good=good, hear=hear, **variables)
+        played = self._control.play(playbook, *words, good=good, hear=hear, limit_s=PLAY_S, **variables)
         counts = played.counts.values()
         done = {name: sum(count[name] for count in counts) for name in ("ok", "changed", "failed", "unreachable")}
         print(f"{playbook} {' '.join(words)}: {time.monotonic() - began:.0f} s, {done}", flush=True)
