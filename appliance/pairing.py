@@ -10,6 +10,8 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Final
 
+import msgspec
+
 from appliance import certified
 from appliance.auth.managed import Account, BadManagedFile, edit
 from appliance.auth.pairing_window import Meeting, State, Window, owned_problem, topics_problem
@@ -50,7 +52,7 @@ class _Refused(Exception):
 class Pairing:
     """One window after the other. For one event loop.
 
-    `reload` has the service read its accounts again.
+    `reload` has the service read its accounts again; `announced` gives the name by which mDNS finds this hub, if any.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class Pairing:
         settings: Settings,
         *,
         reload: Callable[[], Awaitable[object]],
+        announced: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._settings = settings
         self._reload = reload
+        self._announced = announced
         self._clock = clock
         self._window: Window | None = None
         self._logged = 0  # of its notes
@@ -100,7 +104,9 @@ class Pairing:
         )
         self._logged = 0
         LOG.info("pairing is open for %g minutes", minutes)
-        where = f"{best_name(self._hub.names)}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
+        name = self._announced()  # another than the host's own where another computer has that
+        name = name if name in self._hub.names else best_name(self._hub.names)
+        where = f"{name}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
         return {"key": window.key, "code": shown(window.code), "where": where, **self.told(window.key, 0)}
 
     def told(self, key: str, since: int) -> dict[str, object]:
@@ -181,7 +187,10 @@ class Pairing:
         return Grant(username=name, secret=secret, names=hub.names, port=self._port, ca=hub.authority)
 
     def _write(self, window: Window, agent: str, request: Request, secret: str) -> tuple[str, bool]:
-        """Write the account, in place of those that the agent had; gives its user's name, and whether it had any."""
+        """Write the account, in place of those that the agent had; gives its user's name, and whether it had any.
+
+        What they may read beside their own stays: that is the hub's to say, and no agent asks for it.
+        """
         account = Account(
             password=hashed(secret.encode()),
             role="device",
@@ -197,6 +206,7 @@ class Pairing:
         def change(accounts: dict[str, Account]) -> dict[str, Account]:
             names[:] = [name for name, known in accounts.items() if self._is_of(name, known, agent)]
             others = {name: known for name, known in accounts.items() if name not in names}
+            read = tuple(dict.fromkeys(topic for name in names for topic in accounts[name].subscribe))
             name = names[0] if names else agent
             if name in others or name in by_hand:
                 raise _Refused(f"{name} is the name of another account; set agent = … to another name")
@@ -205,7 +215,7 @@ class Pairing:
                 raise _Refused(problem)
             if window.state is not State.OPEN:  # while the secret was hashed, which takes its time
                 raise _Refused("pairing was closed on the hub")
-            return {**others, name: account}
+            return {**others, name: msgspec.structs.replace(account, subscribe=read)}
 
         edit(Path(self._settings.accounts.managed_file), change)
         return (names[0] if names else agent), bool(names)
