@@ -265,7 +265,7 @@ def _pair(arguments: argparse.Namespace) -> int:
     try:
         hub = hub_of(arguments.hub) if arguments.hub else found_hub(config, look)
         if not arguments.hub:
-            remark(f"the hub is {hub}, as {'broker.host says' if config.broker.host else 'mDNS says'}")
+            remark(f"the hub is {hub}, as {hub.said_by}")
         is_there(hub)
         kept = _introduced(config, hub)
     except UsageError as error:
