@@ -1,4 +1,4 @@
-"""Finds hubs and brokers that announce themselves by mDNS: an address book that anybody may write into, never a reason to trust.
+"""Finds what announces itself by mDNS: an address book that anybody may write into, never a reason to trust.
 
 zeroconf takes 8 MB that an agent needs for three seconds in its life: it looks in a process of its own,
 `python -m sensors.discovery`, which prints what it finds.
