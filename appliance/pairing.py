@@ -10,8 +10,6 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Final
 
-import msgspec
-
 from appliance import certified
 from appliance.auth.managed import Account, BadManagedFile, edit
 from appliance.auth.pairing_window import Meeting, State, Window, owned_problem, topics_problem
@@ -191,15 +189,7 @@ class Pairing:
 
         What they may read beside their own stays: that is the hub's to say, and no agent asks for it.
         """
-        account = Account(
-            password=hashed(secret.encode()),
-            role="device",
-            site=self._settings.site,
-            agent=agent,
-            publish=request.topics,
-            made=rfc3339(time()),
-            by="pairing",
-        )
+        password = hashed(secret.encode())
         names: list[str] = []
         by_hand = self._by_hand()
 
@@ -215,7 +205,17 @@ class Pairing:
                 raise _Refused(problem)
             if window.state is not State.OPEN:  # while the secret was hashed, which takes its time
                 raise _Refused("pairing was closed on the hub")
-            return {**others, name: msgspec.structs.replace(account, subscribe=read)}
+            account = Account(
+                password=password,
+                role="device",
+                site=self._settings.site,
+                agent=agent,
+                publish=request.topics,
+                subscribe=read,
+                made=rfc3339(time()),
+                by="pairing",
+            )
+            return {**others, name: account}
 
         edit(Path(self._settings.accounts.managed_file), change)
         return (names[0] if names else agent), bool(names)

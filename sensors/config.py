@@ -14,6 +14,7 @@ from appliance.devices import OFFLINE
 from sensors import credential
 from sensors.catalogue import kinds_with, meant
 from sensors.credential import Credential, CredentialError
+from sensors.data_dir import usual_data_dir
 from sensors.driver import DriverKind, channels_of, numbers_of
 from sensors.endpoint import Endpoint
 from sensors.keys import Broker, Keys, OutboxBounds, SensorKeys
@@ -22,7 +23,6 @@ from sensors.topics import AgentTopics, command_topic, legal_level, state_topic
 from sensors.treatment import Mistake, Treatment, mistake_among
 from sensors.trust import Trust, TrustError
 
-SYSTEM_DATA_DIR = Path("/var/lib/sensors")
 T = TypeVar("T")
 
 MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
@@ -234,15 +234,6 @@ def _refuse_namesakes(document: Document, sensors: tuple[SensorConfig, ...]) -> 
         seen[sensor.name] = number
 
 
-def usual_data_dir() -> Path:
-    """Where the outbox lies when nobody says: systemd's, the service's for root and its user, one's own."""
-    if state := os.environ.get("STATE_DIRECTORY"):
-        return Path(state.partition(":")[0])
-    if SYSTEM_DATA_DIR.is_dir() and os.geteuid() in {0, SYSTEM_DATA_DIR.stat().st_uid}:
-        return SYSTEM_DATA_DIR
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sensors"
-
-
 def read_sensor(document: Document, number: int) -> SensorConfig:
     """Read one `[[sensor]]`, counted from 0, with the tables of its measurements. Raises ConfigError."""
     place = ("sensor", number)
@@ -443,5 +434,4 @@ __all__ = [
     "config_of",
     "load_config",
     "read_sensor",
-    "usual_data_dir",
 ]

@@ -250,7 +250,8 @@ ARROWS = {
         "sensors.pairing",
     },
     "sensors.pairing": {"appliance.pake"},
-    "sensors.credential": set(),
+    "sensors.credential": {"sensors.data_dir"},
+    "sensors.data_dir": set(),
     "sensors.inspection": {
         "sensors.config",
         "sensors.doctor",
@@ -337,6 +338,7 @@ ARROWS = {
         "appliance.devices",
         "sensors.catalogue",
         "sensors.credential",
+        "sensors.data_dir",
         "sensors.driver",
         "sensors.endpoint",
         "sensors.keys",

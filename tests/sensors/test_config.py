@@ -1,4 +1,3 @@
-import os
 import stat
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from msgspec.structs import replace
 from appliance.config import ConfigError, field_names
 from appliance.settings import described
 from sensors import credential
-from sensors.config import Keys, SensorKeys, config_of, load_config, usual_data_dir
+from sensors.config import Keys, SensorKeys, config_of, load_config
 from sensors.credential import Credential
 from sensors.registry import KINDS, driver_class
 from sensors.topics import RESERVED_LEVELS, check_level
@@ -319,28 +318,6 @@ def test_a_file_without_a_password_says_so_and_shows_nothing(load, tmp_path, con
 def test_a_missing_file_says_so(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         load_config(tmp_path / "absent.toml")
-
-
-PLACES = [
-    ({"STATE_DIRECTORY": "/srv/sensors:/srv/more"}, 1000, True, "/srv/sensors"),
-    ({"HOME": "/root"}, 0, True, "SYSTEM"),
-    ({"HOME": "/root"}, 0, False, "/root/.local/share/sensors"),
-    ({"HOME": "/home/u"}, os.getuid(), True, "SYSTEM"),  # the directory is this user's: the service's own
-    ({"HOME": "/home/u"}, os.getuid() + 1, True, "/home/u/.local/share/sensors"),
-    ({"XDG_DATA_HOME": "/home/u/data"}, 1000, False, "/home/u/data/sensors"),
-]
-
-
-@pytest.mark.parametrize(("environment", "user", "installed", "place"), PLACES)
-def test_usual_place_of_the_outbox(environment, user, installed, place, monkeypatch, tmp_path):
-    for name in ("STATE_DIRECTORY", "XDG_DATA_HOME", "HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    system = tmp_path if installed else tmp_path / "absent"
-    monkeypatch.setattr("os.geteuid", lambda: user)
-    monkeypatch.setattr("sensors.config.SYSTEM_DATA_DIR", system)
-    assert str(usual_data_dir()) == place.replace("SYSTEM", str(system))
 
 
 def test_every_key_can_be_documented():
