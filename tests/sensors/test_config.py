@@ -518,6 +518,13 @@ def test_what_pairing_brings_meanwhile_is_used_by_a_running_agent(paired, load, 
     assert second.endpoint_now() == second.endpoint
 
 
+def test_who_was_paired_and_cannot_read_it_connects_in_no_other_way(load, tmp_path):
+    before = load(f'agent = "attic"\ndata_dir = "{tmp_path}"\n')
+    before.credential_path.write_text("half a fi")
+    with pytest.raises(ConfigError, match="holds no credential; pair anew"):
+        before.endpoint_now()
+
+
 def test_what_pairing_brings_meanwhile_counts_for_nothing_beside_what_is_set(paired, load, tmp_path):
     before = load(f'agent = "attic"\ndata_dir = "{tmp_path}"\n[broker]\ntls = false\n')
     paired()
