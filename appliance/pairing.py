@@ -17,6 +17,7 @@ from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
 from appliance.clock import rfc3339
+from appliance.hostname import local_name
 from appliance.listeners import is_outer
 from appliance.pake import (
     PORT,
@@ -102,8 +103,9 @@ class Pairing:
         )
         self._logged = 0
         LOG.info("pairing is open for %g minutes", minutes)
-        name = self._announced()  # another than the host's own where another computer has that
-        name = name if name in self._hub.names else best_name(self._hub.names)
+        # Announced is another than the host's own where another computer has that; the certificate has older ones too.
+        called = [name for name in (self._announced(), local_name()) if name in self._hub.names]
+        name = called[0] if called else best_name(self._hub.names)
         where = f"{name}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
         return {"key": window.key, "code": shown(window.code), "where": where, **self.told(window.key, 0)}
 
