@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from appliance import private_file
+
 SYSTEM_DATA_DIR: Final = Path("/var/lib/sensors")
 USER: Final = "sensors"  # of the unit, whose StateDirectory= that is
 
@@ -23,10 +25,9 @@ def usual_data_dir() -> Path:
 
 def make(folder: Path) -> None:
     """Make it, unless it is there, for nobody else's eyes; the service's own is its user's. OSError."""
-    if folder.is_dir():
-        return
-    folder.mkdir(mode=0o700, parents=True)
-    if folder == SYSTEM_DATA_DIR and os.geteuid() == 0 and (account := _account()) is not None:
+    was_there = folder.is_dir()
+    private_file.make_folder(folder)
+    if not was_there and folder == SYSTEM_DATA_DIR and os.geteuid() == 0 and (account := _account()) is not None:
         os.chown(folder, *account)
 
 
