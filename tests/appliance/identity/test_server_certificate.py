@@ -104,7 +104,7 @@ def test_what_does_not_belong_together_is_made_anew(server):
     assert server.due() == ""
 
 
-@pytest.mark.parametrize(("spoiled", "reason"), [(0, "there is none yet"), (1, "there is no key for it yet")])
+@pytest.mark.parametrize(("spoiled", "reason"), [(0, "there is none yet"), (1, "its key cannot be used")])
 @pytest.mark.parametrize("data", [None, b"", bytes(range(256))])
 def test_files_that_are_gone_or_garbage_are_made_anew(server, spoiled, reason, data):
     server.make()
