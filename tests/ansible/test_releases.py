@@ -115,6 +115,15 @@ def test_the_first_release_is_started(computer):
     assert computer.told("restart") == ["restart --no-block hub.service"]
 
 
+def test_times_may_be_written_as_text(computer):
+    computer.release("2", behaviour="hangs")
+    computer.service(ready_s="0.5", health_s="0.5", settle_s="0")
+    assert computer.activate("1").returncode == 0
+    assert "was not ready after 0.5 s" in computer.activate("2").stdout
+    computer.service(ready_s="soon")
+    assert "describes no service" in computer.activate("1").stdout
+
+
 def test_a_second_time_changes_nothing(computer):
     computer.activate("1")
     assert json.loads(computer.activate("1", "--check").stdout) == {"due": False}

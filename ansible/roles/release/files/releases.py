@@ -37,6 +37,7 @@ SURE_TRIES = 3
 COMMAND_S = 30.0  # the longest that one command of a check may take
 GUARD_S = 3600.0  # to copy a large database on a slow card
 LISTS = ("files", "watched", "check", "health", "guard")
+TIMES = ("ready_s", "health_s", "settle_s")
 CUT_OFF = "did not end in time"
 
 
@@ -69,7 +70,8 @@ class Service:
         try:
             told = json.loads(path.read_text())
             lists = {key: tuple(told.pop(key)) for key in LISTS if key in told}
-            return cls(**told, **lists)
+            times = {key: float(told.pop(key)) for key in TIMES if key in told}  # Ansible may write them as text
+            return cls(**told, **lists, **times)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise Failed(f"{path} describes no service ({error}); run the playbook again") from error
 
