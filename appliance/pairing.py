@@ -11,7 +11,7 @@ from time import monotonic, time
 from typing import Final
 
 from appliance import certified
-from appliance.auth.managed import Account, BadManagedFile, edit
+from appliance.auth.managed import Account, BadManagedFile, edit, speakers
 from appliance.auth.pairing_window import Meeting, State, Window, owned_problem, topics_problem
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
@@ -182,10 +182,11 @@ class Pairing:
 
     def _write(self, window: Window, agent: str, request: Request, secret: str) -> tuple[str, bool]:
         """Write the account, in place of those that the agent had; gives its user's name, and whether it had any."""
+        site = self._settings.site
         account = Account(
             password=hashed(secret.encode()),
             role="device",
-            site=self._settings.site,
+            site=site,
             agent=agent,
             publish=request.topics,
             made=rfc3339(time()),
@@ -195,7 +196,7 @@ class Pairing:
         by_hand = self._by_hand()
 
         def change(accounts: dict[str, Account]) -> dict[str, Account]:
-            names[:] = [name for name, known in accounts.items() if self._is_of(name, known, agent)]
+            names[:] = speakers(accounts, agent, site, own_site=site)
             others = {name: known for name, known in accounts.items() if name not in names}
             name = names[0] if names else agent
             if name in others or name in by_hand:
@@ -213,10 +214,6 @@ class Pairing:
     def _by_hand(self) -> Mapping[str, str]:
         path = self._settings.accounts.password_file
         return parse(Path(path).read_text()) if path else {}
-
-    def _is_of(self, name: str, known: Account, agent: str) -> bool:
-        site = self._settings.site
-        return known.role == "device" and (known.agent or name) == agent and (known.site or site) == site
 
     def _listener(self, serve: str, missing: str) -> Listener:
         able = [
