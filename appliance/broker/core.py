@@ -158,14 +158,6 @@ class Broker:
         for connection in self._links:
             self._leaving.disconnect(connection, ReasonCode.SERVER_SHUTTING_DOWN, "the server is shutting down", now)
 
-    def end_client(self, client_id: str, reason: ReasonCode, why: str, now: float) -> bool:
-        """Close a client's link, told why where it can be; False when it is not connected. Its session stays."""
-        session = self.sessions.get(client_id)
-        if session is None or session.connection is None:
-            return False
-        self._leaving.disconnect(session.connection, reason, why, now)
-        return True
-
     # --- time ---
 
     def next_deadline(self) -> float | None:
