@@ -3,7 +3,7 @@
 An agent publishes one `about` on `<site>/devices/<agent>/about`; the page, the history and discovery read it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -74,6 +74,17 @@ def decode_about(payload: bytes) -> Device:
         return msgspec.json.decode(payload, type=Device)
     except msgspec.DecodeError as error:
         raise ValueError(f"not an about message: {error}") from error
+
+
+class Carrier(Protocol):
+    """A message."""
+
+    payload: bytes
+
+
+def as_told(message: Carrier) -> Device:
+    """Read an `about` as it is, whoever has published it; ValueError as above."""
+    return decode_about(message.payload)
 
 
 def decode_health(payload: bytes) -> dict[str, SensorHealth]:

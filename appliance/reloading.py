@@ -40,6 +40,7 @@ class Reloading:
         self._one_at_a_time = asyncio.Lock()
         self.listeners: dict[int, Renew] = {}  # those that encrypt, by their number in the settings
         self.forget: Callable[[Collection[str]], None] = lambda _users: None  # what the page has open for these users
+        self.hear_again: Callable[[], None] = lambda: None  # what agents say of themselves, which may count now
         self._count = 0
         self._problems: list[str] = []
 
@@ -91,9 +92,14 @@ class Reloading:
             return None
         if files == accounts.files:
             return Change(frozenset(), frozenset(), frozenset())
+        before = accounts.acl
         change = accounts.renew(files)
-        self._hub.reauthorize(lambda username: username in change.ousted or not accounts.acl.knows(username))
+        self._hub.reauthorize(
+            lambda username: username in change.ousted or not accounts.acl.knows(username),
+            accounts.orphans(before, change),
+        )
         self.forget(change.ousted | change.changed)
+        self.hear_again()
         return change
 
 

@@ -68,8 +68,10 @@ ARROWS = {
     },
     "appliance.data_dir": {"appliance.exits"},
     "appliance.ports": {"appliance.exits", "appliance.listeners", "appliance.net", "appliance.settings"},
+    "appliance.abouts": {"appliance.accounts", "appliance.broker", "appliance.devices"},
     "appliance.app": {
         "appliance",
+        "appliance.abouts",
         "appliance.accounts",
         "appliance.auth",
         "appliance.broker",
@@ -126,6 +128,8 @@ ARROWS = {
     },
     "appliance.page": {
         "appliance.accounts",
+        "appliance.broker",
+        "appliance.devices",
         "appliance.features.web",
         "appliance.listeners",
         "appliance.mqtt",

@@ -23,7 +23,7 @@ from appliance.broker.message import Message
 from appliance.broker.ports import Classify, Inspect, Journal, NoJournal, RouteFlag, uninspected
 from appliance.broker.records import Unsubscribed
 from appliance.broker.restoring import LeftOut, amend, restore
-from appliance.broker.revoking import IsOusted, Revoking
+from appliance.broker.revoking import IsOrphan, IsOusted, Revoking
 from appliance.broker.rights import Authorize, Rights, all_rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
@@ -194,13 +194,15 @@ class Broker:
 
     # --- rights ---
 
-    def reauthorize(self, is_ousted: IsOusted, now: float, *, restored: bool = False) -> None:
+    def reauthorize(
+        self, is_ousted: IsOusted, now: float, *, restored: bool = False, is_orphan: IsOrphan | None = None
+    ) -> None:
         """Apply what `authorize` says by now to every session, here or away; `restored`: right after `restore`.
 
         Clients of users who are ousted are disconnected and their sessions ended. What waits is gone through by
-        `tick`, and nothing of it is sent before.
+        `tick`, and nothing of it is sent before. `is_orphan` judges retained messages whose publisher is not known.
         """
-        self._revoking.reauthorize(is_ousted, now, restored=restored)
+        self._revoking.reauthorize(is_ousted, now, restored=restored, is_orphan=is_orphan)
 
     # --- what is on disk ---
 

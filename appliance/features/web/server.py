@@ -15,6 +15,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from appliance.broker.message import Message
+from appliance.devices import Device, as_told
 from appliance.features.web.api import Api, Readers
 from appliance.features.web.files import Files
 from appliance.features.web.guard import Guard, own_names, refusal
@@ -74,6 +76,7 @@ class WebServer:
         mqtt: MqttLink | None = None,
         doors: Sequence[Door] = (),
         pairing: Pairing | None = None,
+        read_about: Callable[[Message], Device] = as_told,
     ) -> None:
         """Port None serves no TCP there, 0 takes any free port; without `control` there is no socket for it."""
         self._site = site
@@ -90,6 +93,7 @@ class WebServer:
         self._mqtt = mqtt
         self._doors = doors
         self._pairing = pairing
+        self._read_about = read_about
         self._servers: list[_Server] = []
         self._logins: list[Login] = []
         self.ports: list[int] = []  # of the doors
@@ -165,7 +169,7 @@ class WebServer:
         self.ports = []
 
     def _app(self, readers: Readers) -> Starlette:
-        self._feed = LiveFeed(self._local, self._site, readers.times)
+        self._feed = LiveFeed(self._local, self._site, readers.times, read_about=self._read_about)
         api = Api(
             site=self._site,
             feed=self._feed,
@@ -175,6 +179,7 @@ class WebServer:
             files=Files(),
             pairing=self._pairing,
             reload=self._reload,
+            read_about=self._read_about,
         )
         return api.app()
 
