@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
-from appliance.accounts import Accounts, Change, Files, read_again
+from appliance.accounts import Accounts, Change, Files, listed, read_again
 from appliance.config import ConfigError
 from appliance.net.hub import Hub
 from appliance.settings import Settings
@@ -18,7 +18,6 @@ from appliance.tls_context import context_of
 
 LOG = logging.getLogger(__name__)
 LOG.setLevel(logging.INFO)  # who asks for it wants to see that it was done
-MOST_NAMED = 5  # users in one line of the log
 
 Renew = Callable[[ssl.SSLContext], None]
 """Has a listener show what the context holds, to who comes from now on."""
@@ -122,7 +121,7 @@ def in_words(certificates: int, change: Change | None) -> str:
         )
     if change is not None:
         said = [
-            f"{what}: {_listed(names)}"
+            f"{what}: {listed(names)}"
             for what, names in (
                 ("turned out", change.ousted),
                 ("with other rights", change.changed),
@@ -132,8 +131,3 @@ def in_words(certificates: int, change: Change | None) -> str:
         ]
         parts.append(f"the accounts ({'; '.join(said) or 'the same as before'})")
     return " and ".join(parts) or "nothing, for there are neither certificates nor accounts"
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = ", ".join(sorted(names)[:MOST_NAMED])
-    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"

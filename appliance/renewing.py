@@ -125,7 +125,9 @@ class Renewing:
         for line in troubles.decode("utf-8", "replace").splitlines():
             LOG.warning("%s", line)
         if process.returncode:
-            LOG.warning("the certificate was not renewed (exit code %d); tried again tomorrow", process.returncode)
+            LOG.warning(
+                "setup ended with exit code %d; the certificate is looked at again tomorrow", process.returncode
+            )
         return said.decode("utf-8", "replace")
 
     @staticmethod

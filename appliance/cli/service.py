@@ -257,7 +257,8 @@ def check_command(arguments: argparse.Namespace) -> int:
             _read_files(settings, but=unmade)  # or else a new computer's configuration could never be checked
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
-    rest = f"; `appliance setup` has still to make {', '.join(unmade)}" if unmade else ""
+    setup = "appliance setup" if arguments.file == SYSTEM_CONFIG else f"appliance setup --config {arguments.file}"
+    rest = f"; `{setup}` has still to make {', '.join(unmade)}" if unmade else ""
     say(f"{arguments.file} is good{rest}")
     return Exit.OK
 

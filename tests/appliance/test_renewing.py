@@ -118,7 +118,7 @@ def test_what_goes_wrong_is_said_and_tried_again(house, caplog):
 
     asyncio.run(scenario())
     assert "no space" in caplog.text
-    assert "was not renewed (exit code 73); tried again tomorrow" in caplog.text
+    assert "setup ended with exit code 73" in caplog.text
 
 
 def test_a_program_that_cannot_be_started_or_hangs_is_no_end(house, caplog, monkeypatch):
