@@ -20,6 +20,7 @@ from appliance.broker.inbound import CANNOT_STORE, Inbound
 from appliance.broker.leaving import Leaving
 from appliance.broker.links import Links
 from appliance.broker.message import Message
+from appliance.broker.origin import held_to
 from appliance.broker.ports import Classify, Inspect, Journal, NoJournal, RouteFlag, uninspected
 from appliance.broker.records import Unsubscribed
 from appliance.broker.restoring import LeftOut, amend, restore
@@ -73,10 +74,11 @@ class Broker:
         self._outbound = self.router.outbound
         self.dirty = self._outbound.dirty
         self.gate = self._outbound.gate
-        self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits, inspect)
+        self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits, inspect, site)
         self._limits = limits
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._authorize = authorize
+        self._site = site
         self._links = Links(limits)
         self._notes = self.router.notes
         self._wills = Wills(self._publish_will, self._notes)
@@ -256,6 +258,7 @@ class Broker:
         if not rights.may_publish(message.topic):  # asked at CONNECT too, but that may be long ago
             self.stats.dropped["not allowed to publish"] += 1
             return
+        message.properties = held_to(rights, message.properties, self._site)
         self.stats.publish_received += 1
         self.router.publish(self.router.route(message.topic.encode()), message, session, now)
 
