@@ -1,6 +1,7 @@
 """Whose reading a message says it is: the user property `agent`, held to the rights of who publishes it."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 from appliance.broker.rights import Rights
 from appliance.mqtt.properties import decode_properties, encode_property_block
@@ -17,14 +18,17 @@ def may_speak_for(agent: str, rights: Rights, site: str) -> bool:
     return "/" not in agent and rights.may_publish(f"{site}/devices/{agent}/{ABOUT}")
 
 
+@lru_cache(1_024)
+def _own(agent: str) -> bytes:
+    name = agent.encode()
+    return AGENT + len(name).to_bytes(2, "big") + name
+
+
 def held_to(rights: Rights, properties: bytes, site: str) -> bytes:
     """Give a property block without the names of agents that its publisher may not speak for; mostly as it is."""
-    named = properties.count(AGENT)
-    if not named or rights.agent is None:
-        return properties
-    own = rights.agent.encode()
+    agent = rights.agent
     # What looks like such a property inside another one is taken for one here, and looked at more closely.
-    if properties.count(AGENT + len(own).to_bytes(2, "big") + own) == named:
+    if agent is None or properties.count(AGENT) == properties.count(_own(agent)):
         return properties
     said = decode_properties(properties)
     kept = tuple(one for one in said.user_property if one[0] != NAME or may_speak_for(one[1], rights, site))
