@@ -8,13 +8,11 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from msgspec.structs import replace
-
 from appliance.accounts import Accounts
 from appliance.broker.core import Broker
 from appliance.broker.message import Message
 from appliance.broker.retained import UNKNOWN
-from appliance.devices import Device, as_told
+from appliance.devices import Device, as_told, narrowed
 
 LOG: Final = logging.getLogger(__name__)
 MOST_TOLD: Final = 1_000  # pairs of about and topic that are told of in the log
@@ -34,10 +32,10 @@ class Abouts:
         if self._accounts is None:
             return device
         may_publish = self._publisher(message, self._accounts)
-        own = tuple(sensor for sensor in device.sensors if sensor.topic and may_publish(sensor.topic))
-        if len(own) < len(device.sensors):
-            self._tell(message.topic, {sensor.topic for sensor in device.sensors if sensor not in own})
-        return replace(device, agent=message.topic.split("/")[2], sensors=own)
+        own = narrowed(device, lambda topic: bool(topic) and may_publish(topic), message.topic.split("/")[2])
+        if len(own.sensors) < len(device.sensors):
+            self._tell(message.topic, {sensor.topic for sensor in device.sensors if sensor not in own.sensors})
+        return own
 
     def _publisher(self, message: Message, accounts: Accounts) -> Callable[[str], bool]:
         """Give what says whether who published this may publish to a topic.

@@ -8,11 +8,13 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 from appliance.accounts import Accounts, Change, Files, listed, read_again
 from appliance.config import ConfigError
 from appliance.net.hub import Hub
+from appliance.revocations import Revoked, is_among, revoked
 from appliance.settings import Settings
 from appliance.tls_context import context_of
 
@@ -25,6 +27,7 @@ Renew = Callable[[ssl.SSLContext], None]
 
 class _Read(NamedTuple):
     contexts: dict[int, ssl.SSLContext]
+    revoked: Revoked
     files: Files | None
     faults: list[ConfigError]
 
@@ -56,6 +59,8 @@ class Reloading:
             read = await asyncio.to_thread(self._read)
             for number, context in read.contexts.items():
                 self.listeners[number](context)
+            if read.revoked:
+                self._hub.revoke(lambda certificate: is_among(certificate, read.revoked))
             change = self._apply(read.files)
             self._count += 1
             self._problems = [str(fault) for fault in read.faults]
@@ -70,6 +75,7 @@ class Reloading:
 
     def _read(self) -> _Read:
         contexts: dict[int, ssl.SSLContext] = {}
+        taken_back: Revoked = frozenset()
         faults: list[ConfigError] = []
         for number in self.listeners:
             try:
@@ -79,11 +85,14 @@ class Reloading:
             else:
                 assert context is not None  # only those that encrypt are among them  # noqa: S101
                 contexts[number] = context
+                if context.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF:
+                    with suppress(OSError, ValueError):  # it was good a moment ago, and is read again at the next time
+                        taken_back |= revoked(self._settings.listener[number].client_ca)
         files = None
         if self._accounts is not None:
             files, more = read_again(self._settings.accounts, self._accounts.files)
             faults += more
-        return _Read(contexts, files, faults)
+        return _Read(contexts, taken_back, files, faults)
 
     def _apply(self, files: Files | None) -> Change | None:
         accounts = self._accounts

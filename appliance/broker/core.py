@@ -160,6 +160,12 @@ class Broker:
         for connection in self._links:
             self._leaving.disconnect(connection, ReasonCode.SERVER_SHUTTING_DOWN, "the server is shutting down", now)
 
+    def turn_out(self, is_out: Callable[[object], bool], now: float) -> None:
+        """Close the links whose certificates are revoked by now; sessions stay, as those of other lost clients."""
+        for connection in self._links:
+            if is_out(connection.link):
+                self._leaving.disconnect(connection, ReasonCode.NOT_AUTHORIZED, "its certificate is revoked", now)
+
     # --- time ---
 
     def next_deadline(self) -> float | None:

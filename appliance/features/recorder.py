@@ -4,12 +4,10 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from msgspec.structs import replace
-
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import Rights
-from appliance.devices import ABOUT, Device, as_told, device_topic
+from appliance.devices import ABOUT, Device, as_told, device_topic, narrowed
 from appliance.store.readings import bundled_topics, is_backlog, is_recorded
 
 LOG: Final = logging.getLogger(__name__)
@@ -76,5 +74,4 @@ class Recorder:
         except ValueError as error:
             LOG.warning("%s: %s", message.topic, error, extra={"MQTT_TOPIC": message.topic, "CAUSE": error})
         else:
-            recorded = tuple(one for one in device.sensors if is_recorded(one.topic, self._site))
-            self._learn(replace(device, sensors=recorded))
+            self._learn(narrowed(device, lambda topic: is_recorded(topic, self._site)))

@@ -150,6 +150,18 @@ class Hub:
         self.settle()
         self._rearm()
 
+    def revoke(self, is_revoked: Callable[[bytes], bool]) -> None:
+        """Close the links of clients whose certificate, in DER form, is none any more."""
+
+        def is_out(link: object) -> bool:
+            certificate = getattr(link, "certificate", None)
+            shown = certificate() if certificate is not None else None
+            return shown is not None and is_revoked(shown)
+
+        self.broker.turn_out(is_out, self.clock())
+        self.settle()
+        self._rearm()
+
     # --- a turn ---
 
     def turn(self) -> None:
