@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from appliance import private_file
 from appliance.identity import authority as authorities
-from appliance.identity import private_file
 from appliance.identity.authority import EPOCH, Authority, begins, belong_together, ends, names_in
 from appliance.identity.names import Names
 

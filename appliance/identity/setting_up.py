@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from appliance import private_file
 from appliance.auth.enrolling import new_secret
 from appliance.auth.managed import Account, edit
 from appliance.auth.passwords import hashed
 from appliance.clock import RELEASED_MS, SYNCED, rfc3339
 from appliance.identity import authority as authorities
-from appliance.identity import first_secret, machine_mark, private_file, server_certificate
+from appliance.identity import first_secret, machine_mark, server_certificate
 from appliance.identity.names import Names
 from appliance.places import (
     AUTHORITY_CERTIFICATE,

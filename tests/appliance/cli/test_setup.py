@@ -6,12 +6,13 @@ import ssl
 
 import pytest
 
+from appliance import private_file
 from appliance.auth.managed import parse
 from appliance.auth.passwords import hashed, is_right
 from appliance.cli import build_parser, main, setup
 from appliance.exits import CommandError, Exit
 from appliance.hostname import local_name, own_name
-from appliance.identity import first_secret, names, private_file, setting_up
+from appliance.identity import first_secret, names, setting_up
 
 CONFIG = """\
 data_dir = "data"
