@@ -87,9 +87,12 @@ class Login:
             self._drop(name, cut)
 
     def _watch_answer(self, scope: Scope) -> None:
-        """Know of a connection until it ends: long after its answer is said, much of it may wait for a slow reader."""
+        """Know of a connection until it ends: long after its answer is said, much of it may wait for a slow reader.
+
+        Who only has something done is judged once more when that is to be done.
+        """
         state = scope["state"]
-        if scope["type"] != "http" or "at_end" not in state:
+        if scope["type"] != "http" or scope["method"] != "GET" or "at_end" not in state:
             return
         name, cut = state["visitor"].name, state["abort"]
         if cut not in self._open.get(name, ()):
