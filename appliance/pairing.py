@@ -12,7 +12,16 @@ from typing import Final
 
 from appliance import certified
 from appliance.auth.managed import Account, BadManagedFile, edit, speakers
-from appliance.auth.pairing_window import Meeting, State, Window, owned_problem, topics_problem
+from appliance.auth.pairing_window import (
+    LONGEST_MINUTES,
+    SHORTEST_MINUTES,
+    UNWATCHED_S,
+    Meeting,
+    State,
+    Window,
+    owned_problem,
+    topics_problem,
+)
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
@@ -34,8 +43,6 @@ from appliance.settings import Listener, Settings
 
 LOG = logging.getLogger(__name__)
 LOG.setLevel(logging.INFO)  # who came, and with which codes, is to be known later too
-LONGEST_MINUTES: Final = 60.0
-SHORTEST_MINUTES: Final = 0.1
 SECRET_BYTES: Final = 24
 BETWEEN: Final = (
     "somebody stands between the two and shows the agent another certificate than this hub's: find out who, and have "
@@ -82,8 +89,7 @@ class Pairing:
         """Open a window; TurnedAway."""
         if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
             raise TurnedAway(HTTPStatus.BAD_REQUEST, f"give from {SHORTEST_MINUTES:g} to {LONGEST_MINUTES:g} minutes")
-        if self.is_open():
-            raise TurnedAway(HTTPStatus.CONFLICT, "pairing is open already; end the other `appliance pair` first")
+        self._see_that_none_is_open()
         if not self._settings.accounts.managed_file:
             raise TurnedAway(HTTPStatus.CONFLICT, "set accounts.managed_file first: the agent's account is kept there")
         page = self._listener("web", 'agents come over the page\'s port: add a [[listener]] with serve = "web"')
@@ -92,8 +98,7 @@ class Pairing:
             self._hub = await asyncio.to_thread(certified.read, Path(broker.certificate))
         except CertifiedError as error:
             raise TurnedAway(HTTPStatus.CONFLICT, str(error)) from None
-        if self.is_open():
-            raise TurnedAway(HTTPStatus.CONFLICT, "pairing is open already; end the other `appliance pair` first")
+        self._see_that_none_is_open()
         self._port = broker.port_or_usual()
         window = self._window = Window(
             site=self._settings.site, hub=socket.gethostname(), now=self._clock(), length_s=60 * minutes
@@ -102,6 +107,11 @@ class Pairing:
         LOG.info("pairing is open for %g minutes", minutes)
         where = f"{best_name(self._hub.names)}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
         return {"key": window.key, "code": shown(window.code), "where": where, **self.told(window.key, 0)}
+
+    def _see_that_none_is_open(self) -> None:
+        if self.is_open():
+            cure = f"end the other `appliance pair` first; of one that was killed it ends after {UNWATCHED_S:g} s"
+            raise TurnedAway(HTTPStatus.CONFLICT, f"pairing is open already; {cure}")
 
     def told(self, key: str, since: int) -> dict[str, object]:
         """Say how the window is; TurnedAway. Who asks looks at the code: a window at which nobody looks ends."""

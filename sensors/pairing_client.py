@@ -62,7 +62,7 @@ def hub_of(text: str) -> Hub:
         port = port.removeprefix(":")
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    if not host or any(letter.isspace() or letter in "/@" for letter in host):
+    if not host or any(letter.isspace() or letter in "/@" for letter in text):
         raise UsageError(f"{text!r} is no host; give a name or an address, perhaps with a port, as in hub.local:8443")
     if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
         raise UsageError(f"{port!r} is no port; give a number from 1 to 65535")

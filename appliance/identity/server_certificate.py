@@ -26,7 +26,7 @@ def due(certificate: Path, key: Path, authority: Authority, names: Names, now: d
     """
     found, secret = authorities.read_certificate(certificate), authorities.read_key(key)
     if secret is None:
-        return "there is no key for it yet"
+        return "its key cannot be used" if key.exists() else "there is no key for it yet"
     if found is None:
         return "there is none yet"
     if not belong_together(found, secret):

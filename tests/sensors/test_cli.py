@@ -471,6 +471,7 @@ def test_check_says_where_an_account_is_missing(sensors, config):
     ("arguments", "expected", "words"),
     [
         (("hub/x",), cli.USAGE, "is no host"),
+        (("https://hub",), cli.USAGE, "is no host"),
         (("127.0.0.1:1",), cli.FAILED, "no hub answers at 127.0.0.1:1"),
     ],
 )

@@ -104,14 +104,19 @@ def test_what_does_not_belong_together_is_made_anew(server):
     assert server.due() == ""
 
 
-@pytest.mark.parametrize(("spoiled", "reason"), [(0, "there is none yet"), (1, "there is no key for it yet")])
-@pytest.mark.parametrize("data", [None, b"", bytes(range(256))])
-def test_files_that_are_gone_or_garbage_are_made_anew(server, spoiled, reason, data):
+MISSING = ("there is none yet", "there is no key for it yet")
+GARBAGE = ("there is none yet", "its key cannot be used")
+SPOILED = [(None, MISSING), (b"", GARBAGE), (bytes(range(256)), GARBAGE)]
+
+
+@pytest.mark.parametrize("spoiled", [0, 1])
+@pytest.mark.parametrize(("data", "reasons"), SPOILED)
+def test_files_that_are_gone_or_garbage_are_made_anew(server, spoiled, data, reasons):
     server.make()
     server.files[spoiled].unlink()
     if data is not None:
         server.files[spoiled].write_bytes(data)
-    assert server.due() == reason
+    assert server.due() == reasons[spoiled]
     server.make()
     assert server.due() == ""
 
