@@ -26,6 +26,7 @@ from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
 from appliance.clock import rfc3339
+from appliance.hostname import local_name
 from appliance.listeners import is_outer
 from appliance.pake import (
     PORT,
@@ -57,7 +58,7 @@ class _Refused(Exception):
 class Pairing:
     """One window after the other. For one event loop.
 
-    `reload` has the service read its accounts again.
+    `reload` has the service read its accounts again; `announced` gives the name by which mDNS finds this hub, if any.
     """
 
     def __init__(
@@ -65,10 +66,12 @@ class Pairing:
         settings: Settings,
         *,
         reload: Callable[[], Awaitable[object]],
+        announced: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._settings = settings
         self._reload = reload
+        self._announced = announced
         self._clock = clock
         self._window: Window | None = None
         self._logged = 0  # of its notes
@@ -105,7 +108,10 @@ class Pairing:
         )
         self._logged = 0
         LOG.info("pairing is open for %g minutes", minutes)
-        where = f"{best_name(self._hub.names)}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
+        # Announced is another than the host's own where another computer has that; the certificate has older ones too.
+        called = [name for name in (self._announced(), local_name()) if name in self._hub.names]
+        name = called[0] if called else best_name(self._hub.names)
+        where = f"{name}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
         return {"key": window.key, "code": shown(window.code), "where": where, **self.told(window.key, 0)}
 
     def _see_that_none_is_open(self) -> None:
@@ -191,23 +197,18 @@ class Pairing:
         return Grant(username=name, secret=secret, names=hub.names, port=self._port, ca=hub.authority)
 
     def _write(self, window: Window, agent: str, request: Request, secret: str) -> tuple[str, bool]:
-        """Write the account, in place of those that the agent had; gives its user's name, and whether it had any."""
-        site = self._settings.site
-        account = Account(
-            password=hashed(secret.encode()),
-            role="device",
-            site=site,
-            agent=agent,
-            publish=request.topics,
-            made=rfc3339(time()),
-            by="pairing",
-        )
+        """Write the account, in place of those that the agent had; gives its user's name, and whether it had any.
+
+        What they may read beside their own stays: that is the hub's to say, and no agent asks for it.
+        """
+        site, password = self._settings.site, hashed(secret.encode())
         names: list[str] = []
         by_hand = self._by_hand()
 
         def change(accounts: dict[str, Account]) -> dict[str, Account]:
             names[:] = speakers(accounts, agent, site, own_site=site)
             others = {name: known for name, known in accounts.items() if name not in names}
+            read = tuple(dict.fromkeys(topic for name in names for topic in accounts[name].subscribe))
             name = names[0] if names else agent
             if name in others or name in by_hand:
                 raise _Refused(f"{name} is the name of another account; set agent = … to another name")
@@ -216,6 +217,16 @@ class Pairing:
                 raise _Refused(problem)
             if window.state is not State.OPEN:  # while the secret was hashed, which takes its time
                 raise _Refused("pairing was closed on the hub")
+            account = Account(
+                password=password,
+                role="device",
+                site=site,
+                agent=agent,
+                publish=request.topics,
+                subscribe=read,
+                made=rfc3339(time()),
+                by="pairing",
+            )
             return {**others, name: account}
 
         edit(Path(self._settings.accounts.managed_file), change)

@@ -7,7 +7,7 @@ import pytest
 
 from appliance.identity import authority as authorities
 from appliance.identity import server_certificate
-from appliance.identity.authority import EPOCH, begins, ends, read_certificate
+from appliance.identity.authority import EPOCH, begins, ends, names_in, read_certificate
 from appliance.identity.names import names_of
 from appliance.identity.server_certificate import AHEAD, WHOLE
 
@@ -73,6 +73,22 @@ def test_a_new_one_is_due_by_time_and_by_name(server, now, reason):
     if reason:
         server.make(**now)
         assert server.due(**now) == ""
+
+
+def test_a_computer_that_is_renamed_or_moved_keeps_its_names_and_no_address(server):
+    server.make()
+    server.make(names=names_of("attic", [ip_address("192.168.1.6")]))
+    assert server.due() == "it lacks 192.168.1.5"
+    hosts, addresses = names_in(server.certificate)
+    assert hosts == ("attic", "attic.local", "localhost", "hub", "hub.local")
+    assert [str(one) for one in addresses] == ["127.0.0.1", "::1", "192.168.1.6"]
+
+
+def test_names_of_another_authority_s_certificate_are_not_kept(server):
+    server.make()
+    server.authority = authorities.make(server.folder / "other.pem", server.folder / "other.key", NOW)
+    server.make(names=names_of("attic", []))
+    assert "hub" not in names_in(server.certificate).hosts
 
 
 def test_a_renewed_one_is_of_the_same_key(server):
