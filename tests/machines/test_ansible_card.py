@@ -34,6 +34,7 @@ datasource: {{NoCloud: {{seedfrom: "file://{BOOT}/"}}}}
 network: {{config: disabled}}
 ssh_deletekeys: false
 ssh_genkeytypes: []
+locale: C.UTF-8
 """
 META = """
 dsmode: local
@@ -54,6 +55,7 @@ INTERNET = f"""
 [install]
 no-index = true
 find-links = http://{HERE.ip}:{INDEX_PORT}/
+trusted-host = {HERE.ip}
 """
 
 
