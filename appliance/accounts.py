@@ -1,6 +1,6 @@
 """The accounts of a service, from their files: who may come in, and who may do what."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from appliance.settings import Rule, Rules
 if TYPE_CHECKING:
     from appliance.auth.managed import Account
     from appliance.auth.passwords import Passwords
+
+MOST_NAMED = 5  # users in one line
 
 
 class Files(NamedTuple):
@@ -130,6 +132,12 @@ def read_again(settings: AccountSettings, last: Files, *, starting: bool = False
             rules = load_rules(Path(settings.rules_file), users)
             judged = frozenset(users)
     return Files(users, rules, managed, judged), faults
+
+
+def listed(names: Collection[str]) -> str:
+    """Give users in a line, the first of many."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(sorted(names)[:MOST_NAMED]) + more
 
 
 def _hashes(files: Files) -> dict[str, str]:

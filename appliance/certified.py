@@ -26,22 +26,19 @@ class Certified(NamedTuple):
 
 def read(path: Path) -> Certified:
     """Read a certificate's file, and its authority's beside it; CertifiedError. Loads megabytes."""
-    from cryptography import x509  # noqa: PLC0415 megabytes, for who pairs
+    from appliance.identity.authority import is_from, names_in  # noqa: PLC0415 megabytes, for who pairs
 
     chain = _loaded(_text(path))
     if not chain:
         raise CertifiedError(f"{path} holds no certificate in PEM form; name one")
-    try:
-        told = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        raise CertifiedError(f"the certificate {path} names no host (subjectAltName); make one that does") from None
-    hosts = [name for name in told.get_values_for_type(x509.DNSName) if "*" not in name]
-    names = tuple(dict.fromkeys([*hosts, *map(str, told.get_values_for_type(x509.IPAddress))]))
+    told = names_in(chain[0])
+    hosts = [name for name in told.hosts if "*" not in name]
+    names = tuple(dict.fromkeys([*hosts, *map(str, told.addresses)]))
     if not names:
-        raise CertifiedError(f"the certificate {path} names no host; make one that does")
+        raise CertifiedError(f"the certificate {path} names no host (subjectAltName); make one that does")
     beside = path.parent / AUTHORITY_CERTIFICATE  # where the hub made its own
     authorities = [*(_loaded(_text(beside)) if beside.exists() else ()), chain[-1]]
-    found = next((one for one in authorities if _is_from(one, one) and any(_is_from(of, one) for of in chain)), None)
+    found = next((one for one in authorities if is_from(one, one) and any(is_from(of, one) for of in chain)), None)
     return Certified(names, _pem(found) if found is not None else "")
 
 
@@ -60,29 +57,6 @@ def _loaded(text: bytes) -> "list[x509.Certificate]":
         return [x509.load_pem_x509_certificate(one) for one in CERTIFICATE.findall(text)]
     except ValueError:
         return []
-
-
-def _is_from(one: "x509.Certificate", authority: "x509.Certificate") -> bool:
-    """Whether the authority has signed it. Debian 12's library cannot say it in one call."""
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 as above
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa  # noqa: PLC0415
-
-    if one.issuer != authority.subject:
-        return False
-    key, signed, told = authority.public_key(), one.signature, one.tbs_certificate_bytes
-    kind = one.signature_hash_algorithm
-    try:
-        if isinstance(key, ec.EllipticCurvePublicKey) and kind is not None:
-            key.verify(signed, told, ec.ECDSA(kind))
-        elif isinstance(key, rsa.RSAPublicKey) and kind is not None:
-            key.verify(signed, told, padding.PKCS1v15(), kind)
-        elif isinstance(key, ed25519.Ed25519PublicKey):
-            key.verify(signed, told)
-        else:
-            return False
-    except InvalidSignature:
-        return False
-    return True
 
 
 def _pem(authority: "x509.Certificate") -> str:

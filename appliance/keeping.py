@@ -15,7 +15,6 @@ from appliance.broker.rights import Rights
 from appliance.net.hub import Hub
 from appliance.settings import Settings
 from appliance.store.aside import lines
-from appliance.store.beside import read_anyway
 from appliance.store.chores import Terms
 from appliance.store.database import StoreError
 from appliance.store.gaps import BEYOND_SERIES, FORBIDDEN, HUB, UNKEPT
@@ -286,6 +285,13 @@ class Keeping:
             return self._room.free_bytes()
         except OSError:
             return None
+
+
+def read_anyway(path: Path, now: float) -> Loaded:
+    """Read a database that cannot be written; sqlite3.Error, OSError."""
+    from appliance.store import beside  # noqa: PLC0415 memory, for who cannot write
+
+    return beside.read_anyway(path, now)
 
 
 def open_sqlite(

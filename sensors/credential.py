@@ -1,13 +1,13 @@
 """What an agent got when it was paired: its account, and how it knows its hub again. A file for its eyes alone."""
 
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+
+from appliance import private_file
+from sensors import data_dir
 
 MAX_FILE_BYTES = 131_072
 PAIR = "pair anew with `sensors pair`"
@@ -57,34 +57,10 @@ def read(path: Path) -> Credential | None:
 def write(path: Path, credential: Credential, ca_path: Path, ca: str) -> None:
     """Write both files, each whole or not at all, the credential last. CredentialError."""
     try:
-        if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o700, parents=True)
+        data_dir.make(path.parent)
         if ca:
-            _put(ca_path, ca.encode())
-        _put(path, msgspec.json.format(msgspec.json.encode(credential), indent=2) + b"\n")
+            private_file.write(ca_path, ca.encode())
+        private_file.write(path, msgspec.json.format(msgspec.json.encode(credential), indent=2) + b"\n")
     except OSError as error:
         problem = f"{path} cannot be written ({error.strerror})"
         raise CredentialError(problem, "run as the user of the agent, or with sudo") from None
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Put a file of mode 0600 in place of what is there; what root makes belongs to whom its folder does."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")  # of mode 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if os.geteuid() == 0:
-                owner = path.parent.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(beside).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(beside).unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -3,15 +3,12 @@
 Blank lines and those with # in front mean nothing.
 """
 
-import fcntl
-import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from appliance import private_file
 from appliance.auth.hashes import cost
 
-OWNERS = 0o600
 MAX_NAME_BYTES = 256
 NOBODY = "# nobody"  # what is written where the last user was deleted: an empty file may have been cut short
 
@@ -83,32 +80,4 @@ def edit(path: Path, change: Callable[[str], str], like: Path | None = None) -> 
     `like` does, else the folder. Gives whether anything changed. Raises OSError, and what `change` raises; then all is
     as it was.
     """
-    target = path.resolve()  # a link stays a link
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)  # two who edit at once do it one after the other
-        before = target.read_bytes().decode() if target.exists() else None
-        text = change(before or "")
-        if text == before:
-            return False
-        for left in target.parent.glob(f".{target.name}.*.new"):  # by a power cut: nobody else writes at this moment
-            left.unlink()
-        beside = target.with_name(f".{target.name}.{os.getpid()}.new")
-        try:
-            beside.touch(OWNERS, exist_ok=False)
-            if os.geteuid() == 0:  # what root makes or changes, the service goes on reading
-                owner = ((like or target.parent) if before is None else target).stat()
-                os.chown(beside, owner.st_uid, owner.st_gid)
-            if before is not None and target.stat().st_gid == beside.stat().st_gid:
-                beside.chmod(OWNERS | target.stat().st_mode & stat.S_IRGRP)
-            with beside.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return True
+    return private_file.edit(path, lambda data: change(data.decode()).encode(), like)

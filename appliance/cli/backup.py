@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from appliance.cli.ask import DATA_HELP, database_in_use
+from appliance.cli.ask import Place, add_place, database_in_use, place_of
 from appliance.cli.commands import Commands
 from appliance.cli.progress import Progress
 from appliance.cli.terminal import complain, say
@@ -16,12 +16,12 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     backup = commands.add_parser("backup", help="copy the database, also while the service runs", allow_abbrev=False)
     backup.add_argument("file", type=Path, metavar="FILE", help="the copy")
     backup.add_argument("--force", action="store_true", help="replace FILE where it is there already")
-    backup.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    add_place(backup)
     backup.set_defaults(command=backup_command)
 
     restore = commands.add_parser("restore", help="put a copy back while the service is stopped", allow_abbrev=False)
     restore.add_argument("file", type=Path, metavar="FILE", help="what `backup` made")
-    restore.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    add_place(restore)
     restore.set_defaults(command=restore_command)
 
 
@@ -30,7 +30,7 @@ def backup_command(arguments: argparse.Namespace) -> int:
     from appliance.store.backup import backup  # noqa: PLC0415 commands import what they need
     from appliance.store.database import StoreError  # noqa: PLC0415
 
-    path = database_in_use(arguments.data)
+    path = database_in_use(place_of(arguments))
     progress = Progress()
     try:
         size = backup(
@@ -54,7 +54,7 @@ def restore_command(arguments: argparse.Namespace) -> int:
         raise CommandError(
             f"there is no file {arguments.file}; name one that `appliance backup` has made", Exit.NOTHING
         )
-    data_dir = arguments.data or _data_dir()
+    data_dir = place_of(arguments).data_dir or _data_dir()
     progress = Progress()
     with held(data_dir):
         try:
@@ -76,5 +76,5 @@ def restore_command(arguments: argparse.Namespace) -> int:
 def _data_dir() -> Path:
     """Give the directory that `backup` would copy from; where there is no database yet, that of `run`. CommandError."""
     if any(present(path) or hidden(path) for path in database_paths(None)):
-        return database_in_use(None).parent
+        return database_in_use(Place()).parent
     return usual_data_dir()

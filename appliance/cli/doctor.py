@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance.cli.ask import DATA_HELP, ask_service
+from appliance.cli.ask import DATA_HELP, Place, ask_service
 from appliance.cli.commands import Commands
 from appliance.cli.service import data_dir_of, settings_of
 from appliance.cli.terminal import say
@@ -66,6 +66,6 @@ def _examined(arguments: argparse.Namespace) -> "Iterable[Finding]":
 
     settings = settings_of(arguments)
     data_dir = data_dir_of(arguments, settings)
-    config = arguments.config if arguments.data is None else None
-    world = World(status=lambda: ask_service(data_dir, "/api/status", [], config=config))
+    place = Place(data_dir, arguments.config if arguments.data is None else None)
+    world = World(status=lambda: ask_service(place, "/api/status", []))
     return Examination(settings, arguments.config, data_dir, world).findings()

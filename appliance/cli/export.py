@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from appliance.cli.ask import DATA_HELP, check_order, database_and_service, time_argument
+from appliance.cli.ask import add_place, check_order, database_and_service, place_of, time_argument
 from appliance.cli.commands import Commands
 from appliance.cli.progress import Progress
 from appliance.cli.terminal import complain, say, writing
@@ -49,7 +49,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         "-o", "--output", type=Path, metavar="FILE", help="there, when whole (default: standard output)"
     )
     export.add_argument("--force", action="store_true", help="replace FILE where it is there already")
-    export.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    add_place(export)
     export.set_defaults(command=export_command)
 
 
@@ -81,7 +81,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     output = arguments.output
     if output is not None and output.is_file() and not arguments.force:
         raise CommandError(f"{output} is there already; name another file, or add --force", Exit.DATA)
-    path, is_served = database_and_service(arguments.data)
+    path, is_served = database_and_service(place_of(arguments))
     progress = Progress()
     try:
         wanted = Wanted(

@@ -4,15 +4,16 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from appliance.cli.ask import (
-    DATA_HELP,
+    Place,
+    add_place,
     ask_service,
     check_order,
     database_without_service,
     find_database,
+    place_of,
     time_argument,
     unknown_topic,
 )
@@ -38,7 +39,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--every", choices=("1m", "1h", "1d"), help="minutes, hours or days in place of readings: mean, min, max, last"
     )
     history.add_argument("--json", action="store_true", help="as a JSON array of objects")
-    history.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    add_place(history)
     history.set_defaults(command=history_command)
 
 
@@ -60,7 +61,8 @@ def history_command(arguments: argparse.Namespace) -> int:
 
         return summary_command(arguments, {**query, "every": arguments.every})
     troubles: list[str] = []
-    found = _ask_history(arguments.data, query, troubles) or _read_history(arguments.data, query, troubles)
+    place = place_of(arguments)
+    found = _ask_history(place, query, troubles) or _read_history(place, query, troubles)
     return show(arguments, found, row_line)
 
 
@@ -75,7 +77,7 @@ def show(
     for one in in_order(found):
         say(gap_line(one) if "cause" in one else line(one, found["kind"], found["unit"]))
     if not rows:
-        complain_empty(arguments.data, arguments.topic)
+        complain_empty(place_of(arguments), arguments.topic)
     if any(row.get("clock") == UNSYNCED for row in rows):  # periods have none
         complain("some times may be wrong: the clock of the computer that measured had not been set by the network")
     if len(rows) >= arguments.limit:
@@ -83,10 +85,10 @@ def show(
     return Exit.OK if rows or found["gaps"] else Exit.NOTHING
 
 
-def complain_empty(data_dir: Path | None, topic: str) -> None:
+def complain_empty(place: Place, topic: str) -> None:
     """Say that there are no readings in that time, and where the newest one is."""
     empty = f"no readings of {topic} in that time"
-    found = _ask_history(data_dir, {"topic": topic, "since": 0.0, "until": ANY_AT, "limit": 1}, [])
+    found = _ask_history(place, {"topic": topic, "since": 0.0, "until": ANY_AT, "limit": 1}, [])
     if found is not None:
         newest = [(row["at"], row["clock"]) for row in found["rows"]]
     else:
@@ -94,7 +96,7 @@ def complain_empty(data_dir: Path | None, topic: str) -> None:
         from appliance.store.history_reader import HistoryReader  # noqa: PLC0415
 
         try:
-            rows = HistoryReader(find_database(data_dir)).rows(topic, 0.0, ANY_AT, 1)
+            rows = HistoryReader(find_database(place)).rows(topic, 0.0, ANY_AT, 1)
         except StoreError as error:
             raise CommandError(str(error), Exit.DATA) from None
         newest = [(row.at, row.clock) for row in rows]
@@ -119,15 +121,15 @@ def row_line(row: dict[str, Any], kind: str, unit: str | None) -> str:
     return f"{when}  {value}{odd}"
 
 
-def _ask_history(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> dict[str, Any] | None:
+def _ask_history(place: Place, query: dict[str, Any], troubles: list[str]) -> dict[str, Any] | None:
     from appliance.timespan import rfc3339  # noqa: PLC0415
 
     times = {name: rfc3339(query[name]) for name in ("since", "until")}
-    found: dict[str, Any] | None = ask_service(data_dir, "/api/history", troubles, raw=1, **{**query, **times})
+    found: dict[str, Any] | None = ask_service(place, "/api/history", troubles, raw=1, **{**query, **times})
     return found
 
 
-def _read_history(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> dict[str, Any]:
+def _read_history(place: Place, query: dict[str, Any], troubles: list[str]) -> dict[str, Any]:
     """Read the database itself, as no service runs; CommandError."""
     from msgspec.structs import asdict  # noqa: PLC0415
 
@@ -135,7 +137,7 @@ def _read_history(data_dir: Path | None, query: dict[str, Any], troubles: list[s
     from appliance.store.gap_reader import GapReader  # noqa: PLC0415
     from appliance.store.history_reader import HistoryReader  # noqa: PLC0415
 
-    path = database_without_service(data_dir, troubles)
+    path = database_without_service(place, troubles)
     reader = HistoryReader(path)
     try:
         series = {one.topic: one for one in reader.topics()}

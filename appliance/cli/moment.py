@@ -4,13 +4,12 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from paho.mqtt.client import MQTTMessage
 
 from appliance.cli.address import UsualPort
-from appliance.cli.ask import ask_service, database_without_service, time_argument
+from appliance.cli.ask import Place, ask_service, database_without_service, place_of, time_argument
 from appliance.cli.formats import check_format, rendered
 from appliance.cli.subscriber import check_filter
 from appliance.cli.terminal import complain, printable, writing
@@ -39,9 +38,10 @@ def show_moment(arguments: argparse.Namespace) -> int:
     if at > now:
         raise CommandError(f"--at: {local_time(at)} is still to come; give a time that has passed", Exit.USAGE)
     troubles: list[str] = []
-    held = _ask(arguments.data, arguments.topic, at, troubles)
+    place = place_of(arguments)
+    held = _ask(place, arguments.topic, at, troubles)
     if held is None:
-        held = _read(arguments.data, arguments.topic, at, troubles)
+        held = _read(place, arguments.topic, at, troubles)
     printed = unsure = 0
     out = sys.stdout.buffer
     for one in held["values"]:
@@ -115,13 +115,13 @@ def check_fits(arguments: argparse.Namespace) -> None:
             )
 
 
-def _ask(data_dir: Path | None, filters: list[str], at: float, troubles: list[str]) -> Held | None:
+def _ask(place: Place, filters: list[str], at: float, troubles: list[str]) -> Held | None:
     from appliance.timespan import rfc3339  # noqa: PLC0415 commands import what they need
 
     values: dict[str, dict[str, Any]] = {}
     others: dict[str, set[str]] = {"lost": set(), "unrecorded": set()}
     for topic_filter in filters:
-        found: Any = ask_service(data_dir, "/api/moment", troubles, filter=topic_filter, at=rfc3339(at))
+        found: Any = ask_service(place, "/api/moment", troubles, filter=topic_filter, at=rfc3339(at))
         if found is None:
             return None
         values |= {one["topic"]: one for one in found["values"]}
@@ -130,11 +130,11 @@ def _ask(data_dir: Path | None, filters: list[str], at: float, troubles: list[st
     return {"values": [values[topic] for topic in sorted(values)], **{key: sorted(others[key]) for key in others}}
 
 
-def _read(data_dir: Path | None, filters: list[str], at: float, troubles: list[str]) -> Held:
+def _read(place: Place, filters: list[str], at: float, troubles: list[str]) -> Held:
     from appliance.store.database import StoreError  # noqa: PLC0415
     from appliance.store.travel import held_at  # noqa: PLC0415
 
-    path = database_without_service(data_dir, troubles)
+    path = database_without_service(place, troubles)
     try:
         held = held_at(path, filters, at)
     except StoreError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.cli.address import UsualPort, add_address
+from appliance.cli.ask import add_place
 from appliance.cli.commands import Commands
 from appliance.exits import CommandError, Exit
 
@@ -48,7 +49,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="the retained messages of then, as far as their topics are recorded, from the history of this computer: "
         "2h ago, a time; what holds several values in JSON is shown as these, each under its path",
     )
-    sub.add_argument("--data", type=Path, metavar="DIR", help="with --at: data directory of the service")
+    add_place(sub, "with --at: ")
     sub.set_defaults(command=sub_command)
 
     pub = _add(commands, "pub", "publish a message")

@@ -4,10 +4,9 @@ import argparse
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from appliance.cli.ask import DATA_HELP, ask_service, nobody_answers
+from appliance.cli.ask import Place, add_place, ask_service, nobody_answers, place_of
 from appliance.cli.banner import banner
 from appliance.cli.commands import Commands
 from appliance.cli.terminal import Colour, announce, coloured, line_columns, printable
@@ -23,16 +22,31 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the arguments of this file's command."""
     pair = commands.add_parser("pair", help="let a new agent get an account, by a short code", allow_abbrev=False)
     pair.add_argument(
-        "--minutes", type=float, default=MINUTES, metavar="N", help="how long it may come (default: %(default)g)"
+        "--minutes", type=minutes, default=MINUTES, metavar="N", help="how long it may come (default: %(default)g)"
     )
-    pair.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    add_place(pair)
     pair.add_argument("--json", action="store_true", help="print a JSON object a line: the code, then what happens")
     pair.set_defaults(command=pair_command)
 
 
+def minutes(text: str) -> float:
+    """Read how long a window stays open."""
+    from appliance.auth.pairing_window import LONGEST_MINUTES, SHORTEST_MINUTES  # noqa: PLC0415 for who asks for it
+
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not SHORTEST_MINUTES <= number <= LONGEST_MINUTES:  # nan is not either
+        limits = f"from {SHORTEST_MINUTES:g} to {LONGEST_MINUTES:g}"
+        raise argparse.ArgumentTypeError(f"'{text}' will not do; give {limits} minutes")
+    return number
+
+
 def pair_command(arguments: argparse.Namespace) -> int:
     """Open a window, show its code, and tell what happens until it ends; Ctrl-C ends it."""
-    opened = _ask(arguments, "open", {"minutes": arguments.minutes})
+    place = place_of(arguments)
+    opened = _ask(place, "open", {"minutes": arguments.minutes})
     key = opened["key"]
     screen = _Screen(as_json=arguments.json)
     try:
@@ -44,28 +58,28 @@ def pair_command(arguments: argparse.Namespace) -> int:
             if told["state"] != "open":
                 break
             time.sleep(LOOK_S)
-            told = _ask(arguments, "told", {"key": key, "since": count})
+            told = _ask(place, "told", {"key": key, "since": count})
     except BaseException:  # whatever ends us ends the window too
         screen.clear()
-        _close(arguments, key)
+        _close(place, key, is_told=not arguments.json)
         raise
     return Exit.OK if told["state"] == "paired" else Exit.NOTHING
 
 
-def _close(arguments: argparse.Namespace, key: str) -> None:
+def _close(place: Place, key: str, *, is_told: bool) -> None:
     try:
-        _ask(arguments, "close", {"key": key})
+        _ask(place, "close", {"key": key})
     except CommandError:  # then it ends by itself, as nobody looks at it
         return
-    if not arguments.json:
+    if is_told:
         sys.stderr.write("appliance: pairing is closed\n")
 
 
-def _ask(arguments: argparse.Namespace, what: str, body: dict[str, object]) -> Any:
+def _ask(place: Place, what: str, body: dict[str, object]) -> Any:
     troubles: list[str] = []
-    told = ask_service(arguments.data, f"/api/pairing/{what}", troubles, body=body)
+    told = ask_service(place, f"/api/pairing/{what}", troubles, body=body)
     if told is None:
-        raise nobody_answers(arguments.data, troubles)
+        raise nobody_answers(place, troubles)
     return told
 
 

@@ -4,10 +4,9 @@ import argparse
 import json
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from appliance.cli.ask import DATA_HELP, ask_service, database_without_service, time_argument
+from appliance.cli.ask import Place, add_place, ask_service, database_without_service, place_of, time_argument
 from appliance.cli.commands import Commands
 from appliance.cli.gaps import cause
 from appliance.cli.terminal import Colour, coloured, printable, say
@@ -26,7 +25,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     prove.add_argument("agent", metavar="AGENT", help="its name, as `status` lists it")
     prove.add_argument("--since", default="7d", metavar="WHEN", help="7d, 12h ago, a time, or all (default 7d)")
     prove.add_argument("--json", action="store_true", help="as a JSON object")
-    prove.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    add_place(prove)
     prove.set_defaults(command=prove_command)
 
 
@@ -34,9 +33,8 @@ def prove_command(arguments: argparse.Namespace) -> int:
     """Say of every missing number why it is missing; exit code 1 where one has no cause."""
     since_at = None if arguments.since == "all" else time_argument(arguments, "since", time.time())
     troubles: list[str] = []
-    proof = _ask(arguments.data, arguments.agent, since_at, troubles) or _read(
-        arguments.data, arguments.agent, since_at, troubles
-    )
+    place, agent = place_of(arguments), arguments.agent
+    proof = _ask(place, agent, since_at, troubles) or _read(place, agent, since_at, troubles)
     if arguments.json:
         say(json.dumps(proof, ensure_ascii=False))
     else:
@@ -83,21 +81,21 @@ def _between(one: dict[str, Any]) -> str:
     return f", between {local_time(since)} and {local_time(until)}"
 
 
-def _ask(data_dir: Path | None, agent: str, since_at: float | None, troubles: list[str]) -> dict[str, Any] | None:
+def _ask(place: Place, agent: str, since_at: float | None, troubles: list[str]) -> dict[str, Any] | None:
     from appliance.timespan import rfc3339  # noqa: PLC0415 commands import what they need
 
     since = "all" if since_at is None else rfc3339(since_at)
     proof: dict[str, Any] | None = ask_service(
-        data_dir, "/api/prove", troubles, timeout_s=ANSWER_S, agent=agent, since=since
+        place, "/api/prove", troubles, timeout_s=ANSWER_S, agent=agent, since=since
     )
     return proof
 
 
-def _read(data_dir: Path | None, agent: str, since_at: float | None, troubles: list[str]) -> dict[str, Any]:
+def _read(place: Place, agent: str, since_at: float | None, troubles: list[str]) -> dict[str, Any]:
     from appliance.store.database import StoreError  # noqa: PLC0415
     from appliance.store.proof import prove  # noqa: PLC0415
 
-    path = database_without_service(data_dir, troubles)
+    path = database_without_service(place, troubles)
     try:
         proof = prove(path, agent, since_at)
     except StoreError as error:

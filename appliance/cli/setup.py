@@ -45,7 +45,7 @@ def setup_command(arguments: argparse.Namespace) -> int:
         document, settings = configured(arguments.config)
         files = files_in(data_dir_of(arguments, settings))
         if arguments.show_secret:
-            return _show_secret(files, _free_name(settings))
+            return _show_secret(arguments, files, _free_name(settings))
         for number, one in enumerate(settings.listener):
             if _is_ours(one.certificate, files) and Path(one.key) != files.key:
                 cure = f'set key = "{files.key}", which is made with it'
@@ -57,15 +57,41 @@ def setup_command(arguments: argparse.Namespace) -> int:
                 raise document.error(("listener", number, "certificate"), problem, cure)
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
-    made = _set_up(settings, files)
+    made = _set_up(settings, files, f"appliance setup{_place(arguments)}")
+    damage = _damage(settings)
     if arguments.json:
         say(json.dumps({"changed": bool(made), "made": made}))
-    else:
+    elif made or not damage:
         say("\n".join(made) or "nothing to do: everything is there, and nothing is due")
+    if damage:  # a certificate is renewed all the same
+        raise CommandError(damage, Exit.CONFIG)
     return Exit.OK
 
 
-def _set_up(settings: "Settings", files: "Files") -> list[str]:
+def _place(arguments: argparse.Namespace) -> str:
+    """Give what a person adds to a command about this configuration; nothing where it lies in the usual place."""
+    import shlex  # noqa: PLC0415
+
+    named = {"--config": arguments.config, "--data": arguments.data}
+    given = {flag: path for flag, path in named.items() if path not in {None, SYSTEM_CONFIG, SYSTEM_DATA_DIR}}
+    return "".join(f" {flag} {shlex.quote(str(path))}" for flag, path in given.items())
+
+
+def _damage(settings: "Settings") -> str:
+    """Say what keeps the service from using the accounts that are there; nothing where all is well."""
+    from appliance.accounts import load_managed  # noqa: PLC0415
+    from appliance.config import ConfigError  # noqa: PLC0415
+
+    if not settings.accounts.managed_file:
+        return ""
+    try:
+        load_managed(Path(settings.accounts.managed_file))
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _set_up(settings: "Settings", files: "Files", command: str) -> list[str]:
     from appliance.auth.managed import BadManagedFile  # noqa: PLC0415
     from appliance.clock import clock_quality  # noqa: PLC0415
     from appliance.config import ConfigError  # noqa: PLC0415
@@ -83,6 +109,7 @@ def _set_up(settings: "Settings", files: "Files") -> list[str]:
             admin=lambda: _free_name(settings),
             machine=machine,
             clock=Clock.of(time(), clock_quality()),
+            command=command,
         )
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
@@ -135,15 +162,16 @@ def _free_name(settings: "Settings") -> str:
     return next(name for name in names() if name not in taken)
 
 
-def _show_secret(files: "Files", name: str) -> int:
+def _show_secret(arguments: argparse.Namespace, files: "Files", name: str) -> int:
     """Show the administrator's first password and forget it."""
     from appliance.identity import first_secret  # noqa: PLC0415
 
     try:
         secret = first_secret.kept(files.admin_secret)
         if secret is None:
-            why = "it was shown, or not made yet, by `appliance setup`"
-            cure = f"`appliance devices secret {name}` makes one for an account that is there"
+            place = _place(arguments)
+            why = f"it was shown, or not made yet, by `appliance setup{place}`"
+            cure = f"`appliance devices secret {name}{place}` makes one for an account that is there"
             raise CommandError(f"no first password is kept in {files.admin_secret.parent}: {why}; {cure}", Exit.NOTHING)
         say(secret)
         first_secret.forget(files.admin_secret)

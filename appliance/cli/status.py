@@ -3,10 +3,9 @@
 import argparse
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from appliance.cli.ask import DATA_HELP, ask_service, nobody_answers
+from appliance.cli.ask import add_place, ask_service, nobody_answers, place_of
 from appliance.cli.commands import Commands
 from appliance.cli.gaps import cause
 from appliance.cli.terminal import Colour, coloured, printable, say
@@ -27,7 +26,7 @@ TROUBLES = {
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the arguments of this file's command."""
     status = commands.add_parser("status", help="say how the running service is", allow_abbrev=False)
-    status.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+    add_place(status)
     status.add_argument("--json", action="store_true", help="as JSON")
     status.set_defaults(command=status_command)
 
@@ -35,9 +34,10 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 def status_command(arguments: argparse.Namespace) -> int:
     """Say how the service is."""
     troubles: list[str] = []
-    found = ask_service(arguments.data, "/api/status", troubles)
+    place = place_of(arguments)
+    found = ask_service(place, "/api/status", troubles)
     if found is None:
-        raise nobody_answers(arguments.data, troubles)
+        raise nobody_answers(place, troubles)
     if arguments.json:
         say(json.dumps(found, ensure_ascii=False))
         return Exit.OK
@@ -59,6 +59,8 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
     yield f"  data      {status['data_dir']}"
     for problem in status["reload"]["problems"]:
         yield f"  reload    {coloured(printable(problem), Colour.RED)}"
+    if waiting := status["reload"].get("waiting"):
+        yield f"  restart   {coloured(printable(waiting), Colour.RED)}"
     agents = ", ".join(
         f"{printable(agent)} {coloured(printable(state), Colour.GREEN if state == 'online' else Colour.RED)}"
         for agent, state in status["agents"].items()

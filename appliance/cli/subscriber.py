@@ -19,6 +19,9 @@ from appliance.exits import CommandError, Exit
 from appliance.mqtt.errors import MqttError
 from appliance.mqtt.topics import check_topic_filter, matches
 
+UNSPECIFIED = 0x80  # all that a SUBACK of MQTT 3.1.1 says of a refusal, §3.9.3
+NOT_GRANTED = "not authorized, or not allowed"
+
 
 class Subscriber:
     """One run of the command; paho's callbacks run in the thread of `run`."""
@@ -26,6 +29,7 @@ class Subscriber:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._clean = not arguments.disable_clean_session
+        self._says_why = arguments.protocol_version in {"5", "mqttv5"}
         self._client = new_client(arguments, clean=self._clean)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
@@ -87,7 +91,7 @@ class Subscriber:
             self._fail(refused(self._arguments, "the connection", reason))
         else:
             qos = self._arguments.qos
-            if self._arguments.protocol_version in {"5", "mqttv5"}:
+            if self._says_why:
                 client.subscribe([(topic, SubscribeOptions(qos=qos)) for topic in self._arguments.topic])
             else:
                 client.subscribe([(topic, qos) for topic in self._arguments.topic])
@@ -97,7 +101,8 @@ class Subscriber:
     ) -> None:
         for topic, reason in zip(self._arguments.topic, reasons, strict=False):
             if reason.is_failure:
-                failure = refused(self._arguments, f"the subscription to {topic}", reason)
+                said = NOT_GRANTED if reason.value == UNSPECIFIED and not self._says_why else reason
+                failure = refused(self._arguments, f"the subscription to {topic}", said)
                 if all(one.is_failure for one in reasons):
                     self._fail(failure)
                 else:

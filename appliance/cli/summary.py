@@ -2,10 +2,9 @@
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any, Final
 
-from appliance.cli.ask import ask_service, database_without_service, unknown_topic
+from appliance.cli.ask import Place, ask_service, database_without_service, place_of, unknown_topic
 from appliance.cli.history import show
 from appliance.cli.terminal import printable
 from appliance.cli.words import counted, local_time
@@ -19,7 +18,8 @@ PERIODS: Final = {"1m": "minute", "1h": "hour", "1d": "day"}
 def summary_command(arguments: argparse.Namespace, query: dict[str, Any]) -> int:
     """Print what the readings of each period come to."""
     troubles: list[str] = []
-    found = _ask(arguments.data, query, troubles) or _read(arguments.data, query, troubles)
+    place = place_of(arguments)
+    found = _ask(place, query, troubles) or _read(place, query, troubles)
     return show(arguments, found, summary_line)
 
 
@@ -51,13 +51,13 @@ def _number(value: float, unit: str | None = None) -> str:
     return f"{value:.6g}" + (f" {printable(unit)}" if unit else "")
 
 
-def _ask(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> dict[str, Any] | None:
+def _ask(place: Place, query: dict[str, Any], troubles: list[str]) -> dict[str, Any] | None:
     times = {name: rfc3339(query[name]) for name in ("since", "until")}
-    found: dict[str, Any] | None = ask_service(data_dir, "/api/history", troubles, **{**query, **times})
+    found: dict[str, Any] | None = ask_service(place, "/api/history", troubles, **{**query, **times})
     return found
 
 
-def _read(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> dict[str, Any]:
+def _read(place: Place, query: dict[str, Any], troubles: list[str]) -> dict[str, Any]:
     """Read the database itself, as no service runs; CommandError."""
     from dataclasses import asdict  # noqa: PLC0415 commands import what they need
 
@@ -66,7 +66,7 @@ def _read(data_dir: Path | None, query: dict[str, Any], troubles: list[str]) -> 
     from appliance.store.silence import ended_at  # noqa: PLC0415
     from appliance.store.tier_reader import TierReader  # noqa: PLC0415
 
-    reader = TierReader(database_without_service(data_dir, troubles))
+    reader = TierReader(database_without_service(place, troubles))
     try:
         series = {one.topic: one for one in reader.topics()}
         one = series.get(query["topic"])

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.accounts import listed
 from appliance.auth.hashes import cost
 from appliance.finding import Finding, note
 
 LEAST_KIB: Final = 19_456  # with two passes: OWASP's least for argon2id
-NAMED: Final = 5  # users that a line names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +24,12 @@ class People:
 
 def people_findings(people: People) -> Iterator[Finding]:
     """Judge them."""
-    weak = sorted(name for name, hashed in {**people.written, **people.managed}.items() if _is_weak(hashed))
+    weak = [name for name, hashed in {**people.written, **people.managed}.items() if _is_weak(hashed)]
     if weak:
-        what = f"who steals the file of the passwords guesses fast those of {_listed(weak)}"
+        what = f"who steals the file of the passwords guesses fast those of {listed(weak)}"
         yield note("accounts", what, "give them new ones with `appliance passwd`, which hashes with argon2id")
     if people.written and not people.has_rules:
-        what = f"without accounts.rules_file {_listed(sorted(people.written))} may publish and read everything"
+        what = f"without accounts.rules_file {listed(people.written)} may publish and read everything"
         yield note("accounts", what, "name a rules_file, or make them accounts with a role: `appliance devices add`")
     if people.seen is not None:
         for user, agent in sorted(people.agents.items()):
@@ -41,8 +41,3 @@ def people_findings(people: People) -> Iterator[Finding]:
 def _is_weak(hashed: str) -> bool:
     found = cost(hashed)
     return found is not None and (found.scheme != "argon2id" or found.memory_kib * found.passes < LEAST_KIB * 2)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

@@ -12,10 +12,10 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from appliance.identity import private_file
+from appliance import private_file
 from appliance.identity.names import Names
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # before what any computer without a clock chip takes for now
@@ -52,14 +52,7 @@ class Authority:
 
     def has_issued(self, certificate: x509.Certificate) -> bool:
         """Whether a certificate comes from here."""
-        if certificate.issuer != self.certificate.subject or certificate.signature_hash_algorithm is None:
-            return False
-        try:
-            how = ec.ECDSA(certificate.signature_hash_algorithm)
-            self.key.public_key().verify(certificate.signature, certificate.tbs_certificate_bytes, how)
-        except InvalidSignature:
-            return False
-        return True
+        return is_from(certificate, self.certificate)
 
 
 def load(certificate: Path, key: Path) -> Authority | None:
@@ -133,6 +126,26 @@ def belong_together(certificate: x509.Certificate, key: Key) -> bool:
     """Whether the key is that of the certificate."""
     form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     return certificate.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
+
+
+def is_from(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Whether the authority, of any home or none, has signed it. Debian 12's library cannot say it in one call."""
+    if certificate.issuer != authority.subject:
+        return False
+    key, signed, told = authority.public_key(), certificate.signature, certificate.tbs_certificate_bytes
+    kind = certificate.signature_hash_algorithm
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey) and kind is not None:
+            key.verify(signed, told, ec.ECDSA(kind))
+        elif isinstance(key, rsa.RSAPublicKey) and kind is not None:
+            key.verify(signed, told, padding.PKCS1v15(), kind)
+        elif isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signed, told)
+        else:
+            return False
+    except InvalidSignature:
+        return False
+    return True
 
 
 def begins(certificate: x509.Certificate) -> datetime:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from appliance.identity import private_file
+from appliance import private_file
 
 
 def keep(path: Path, secret: str) -> None:

@@ -5,7 +5,7 @@ import hmac
 from pathlib import Path
 from typing import Final
 
-from appliance.identity import private_file
+from appliance import private_file
 
 MACHINE_ID: Final = Path("/etc/machine-id")
 MOUNTS: Final = Path("/proc/self/mountinfo")

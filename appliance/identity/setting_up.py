@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from appliance import private_file
 from appliance.auth.enrolling import new_secret
 from appliance.auth.managed import Account, edit
 from appliance.auth.passwords import hashed
 from appliance.clock import RELEASED_MS, SYNCED, rfc3339
 from appliance.identity import authority as authorities
-from appliance.identity import first_secret, machine_mark, private_file, server_certificate
+from appliance.identity import first_secret, machine_mark, server_certificate
 from appliance.identity.names import Names
 from appliance.places import (
     AUTHORITY_CERTIFICATE,
@@ -76,11 +77,13 @@ def set_up(
     admin: Callable[[], str],
     machine: str,
     clock: Clock,
+    command: str = "appliance setup",
 ) -> list[str]:
     """Make what is missing or due; gives a line for each thing made. OSError, BadManagedFile, and what `admin` raises.
 
     `names` are those of the certificate, None where no listener wants one of ours; `managed_file` None where none
-    is named, and `admin` is asked whom to put into a new one. No line tells a secret.
+    is named, and `admin` is asked whom to put into a new one. `command` is what a person runs for this configuration.
+    No line tells a secret.
     """
     private_file.make_folder(files.lock.parent)
     with _held(files.lock):
@@ -89,7 +92,7 @@ def set_up(
             private_file.make_folder(files.ca.parent)
             said += _certify(files, names, clock)
         if managed_file is not None and not managed_file.exists():
-            said.append(_appoint(files, managed_file, admin(), clock))
+            said.append(_appoint(files, managed_file, admin(), clock, command))
     return said
 
 
@@ -126,7 +129,7 @@ def _certify(files: Files, names: Names, clock: Clock) -> list[str]:
     return said
 
 
-def _appoint(files: Files, managed_file: Path, admin: str, clock: Clock) -> str:
+def _appoint(files: Files, managed_file: Path, admin: str, clock: Clock, command: str) -> str:
     """Make the first account. Its secret is written down first: an account that nobody can use would be for ever."""
     secret = new_secret()
     first_secret.keep(files.admin_secret, secret)
@@ -134,7 +137,7 @@ def _appoint(files: Files, managed_file: Path, admin: str, clock: Clock) -> str:
     account = Account(password=hashed(secret.encode()), role="admin", made=made, by="setup")
     private_file.make_folder(managed_file.parent)
     edit(managed_file, lambda accounts: {admin: account, **accounts})
-    return f"made the account {admin} in {managed_file}; `appliance setup --show-secret` shows its password once"
+    return f"made the account {admin} in {managed_file}; `{command} --show-secret` shows its password once"
 
 
 @contextmanager

@@ -49,8 +49,9 @@ def listen_tcp(address: str, port: int) -> socket.socket:
 
 def bind_tcp(address: str, port: int) -> socket.socket:
     """Take a port without listening on it yet: whoever tries to connect is refused as before. OSError as above."""
+    host = address.encode() if address.isascii() else address  # others want tables of some hundred kilobytes
     family, _, _, _, target = min(
-        socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
         key=lambda found: found[0] != socket.AF_INET,  # localhost means 127.0.0.1 first
     )
     listener = socket.socket(family, socket.SOCK_STREAM)

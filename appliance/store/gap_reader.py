@@ -9,7 +9,7 @@ from typing import Final
 from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.checksum import checksum
-from appliance.store.gaps import CLOCK_UNSET, DROPPED, HUB, NEVER_GIVEN, UNKEPT, counted
+from appliance.store.gaps import CLOCK_UNSET, COLUMNS, DROPPED, HUB, NEVER_GIVEN, UNKEPT, counted
 from appliance.store.history_reader import HistoryReader
 from appliance.store.holes import Gap, holes
 
@@ -17,7 +17,6 @@ DAY_S: Final = 86_400.0
 MAX_GAPS: Final = 1_000  # of one answer, the newest
 JOINED_S: Final = 300.0  # losses of one kind that are no further apart are one gap
 LOOKED_AT: Final = 10_000  # readings that fill one gap
-COLUMNS: Final = "scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq"
 
 
 class GapReader:

@@ -32,6 +32,7 @@ STOPPED: Final = "stopped"
 CUT: Final = "not stopped: power cut or crash"
 MAX_DETAIL_CHARS: Final = 200
 MOST: Final = 100_000  # rows; the oldest go first
+COLUMNS: Final = "scope, name, cause, detail, from_tick, to_tick, run, first_seq, last_seq"
 MAX_OPEN: Final = 10_000  # nobody has so many agents; a stranger may claim to
 
 

@@ -72,10 +72,12 @@ def open_ledger(
             )
 
             def hire() -> tuple[Chores, Trimming]:
-                from appliance.store.retention import Retention  # noqa: PLC0415 when there is something to do
+                from appliance.memory import give_back  # noqa: PLC0415 when there is something to do
+                from appliance.store.retention import Retention  # noqa: PLC0415 likewise
                 from appliance.store.sweep import Sweep  # noqa: PLC0415 likewise
                 from appliance.store.tiers import Tiers  # noqa: PLC0415 likewise
 
+                give_back()  # what only loading them took
                 retention = Retention(
                     database,
                     terms or Terms(),

@@ -8,8 +8,17 @@ from typing import Final
 from appliance.store.asking import asking
 from appliance.store.calendar import Calendar
 from appliance.store.checksum import checksum
-from appliance.store.gap_reader import COLUMNS
-from appliance.store.gaps import AGENT_OFFLINE, BROKER_DOWN, DAMAGED, HUB, MOST, RESTORED, SENSOR_FAILING, UNKEPT
+from appliance.store.gaps import (
+    AGENT_OFFLINE,
+    BROKER_DOWN,
+    COLUMNS,
+    DAMAGED,
+    HUB,
+    MOST,
+    RESTORED,
+    SENSOR_FAILING,
+    UNKEPT,
+)
 from appliance.store.rollup import NEVER_MS, Silence
 
 SILENT: Final = (AGENT_OFFLINE, BROKER_DOWN, SENSOR_FAILING, DAMAGED, RESTORED)

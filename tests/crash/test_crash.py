@@ -33,7 +33,7 @@ def test_the_promises_hold():
     code, shown = run(*PLANTED)
     assert code == 0, shown
     assert shown.count("\nP") == len(PLANTED) - 1
-    assert "kill -9: rounds                                                     50" in shown
+    assert "kill -9: rounds                                                     30" in shown
     assert "power cuts: states                                                 200" in shown
 
 

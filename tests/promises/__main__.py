@@ -63,7 +63,7 @@ THEIR_OWN = {"P1", "P2", "P3", "P4", "P5", "P6", "P7", "P13", "P14", "P15", "P16
 SMALL = {
     "seconds": 1.0, "streams": 2_000, "links": 30, "idle": 100, "unread": 100, "half_open": 20, "shove": 8_000_000,
     "steps": 5_000, "connects": 20_000, "messages": 400_000, "alternations": 1_000,
-    "damaged": 1_000, "rounds": 50, "states": 200, "retained": 10_000, "queued": 1_000,
+    "damaged": 600, "rounds": 30, "states": 200, "retained": 10_000, "queued": 1_000,
 }  # fmt: skip
 
 

@@ -98,8 +98,9 @@ class Login:
         if verdict is Verdict.BUSY:
             return 503, "too many log in from there at once; try again in a moment"
         if verdict is Verdict.HAS_RULES:
+            # 401 although the password is right: after 403 a browser would send it again and again, and never ask.
             problem = f"the page shows everything, and '{found[0][:80]}' may not read everything"
-            return 403, f"{problem}: log in as somebody who may, {APART}"
+            return 401, f"{problem}: log in as somebody who may"
         return 401, "user name or password is wrong"
 
 

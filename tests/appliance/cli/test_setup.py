@@ -6,12 +6,13 @@ import ssl
 
 import pytest
 
+from appliance import private_file
 from appliance.auth.managed import parse
 from appliance.auth.passwords import hashed, is_right
 from appliance.cli import build_parser, main, setup
 from appliance.exits import CommandError, Exit
 from appliance.hostname import local_name, own_name
-from appliance.identity import first_secret, names, private_file, setting_up
+from appliance.identity import first_secret, names, setting_up
 
 CONFIG = """\
 data_dir = "data"
@@ -51,7 +52,10 @@ def test_a_first_run_says_what_it_made_and_a_second_that_it_made_nothing(config,
     folder = config.parent / "data"
     secret = (folder / "admin-secret").read_text().strip()
     assert secret not in said
-    assert f"made the account admin in {folder}/accounts.json; `appliance setup --show-secret` shows" in said
+    assert (
+        f"made the account admin in {folder}/accounts.json; `appliance setup --config {config} --show-secret` shows"
+        in said
+    )
     for name in ("hub.example.org", local_name(), own_name()):
         assert name in said
     context = ssl.create_default_context(cafile=str(folder / "tls" / "ca.pem"))
@@ -78,14 +82,14 @@ def test_the_first_password_is_shown_once(config, capsys):
     assert shown.out.strip() not in shown.err
     assert "password of admin" in shown.err
     with pytest.raises(
-        CommandError, match=r"it was shown, or .*; `appliance devices secret admin` makes one"
+        CommandError, match=rf"it was shown, or .*; `appliance devices secret admin --config {config}` makes one"
     ) as caught:
         setup_with(config, "--show-secret")
     assert caught.value.exit_code == Exit.NOTHING
 
 
 def test_who_wants_the_first_password_too_early_hears_what_makes_it(config):
-    with pytest.raises(CommandError, match="or not made yet, by `appliance setup`; ") as caught:
+    with pytest.raises(CommandError, match=f"or not made yet, by `appliance setup --config {config}`; ") as caught:
         setup_with(config, "--show-secret")
     assert caught.value.exit_code == Exit.NOTHING
 
@@ -132,6 +136,45 @@ def test_who_is_called_admin_is_asked_only_for_a_new_file(config, tmp_path, caps
     (tmp_path / "data" / "tls" / "server.pem").unlink()
     assert setup_with(config) == Exit.OK  # a certificate is renewed all the same
     assert "made the certificate" in capsys.readouterr().out
+
+
+DAMAGED = [
+    ("{{x", "not JSON; put a copy of it back, or remove it and make the accounts anew"),
+    ("[[x", "not as `appliance devices` writes it (Expected `object`, got `array`); put a copy of it back"),
+    ("", "it is empty; put a copy of it back"),
+    (
+        '{"accounts": {"x": {"password": "plain", "role": "admin"}}}',
+        "account 'x': its password is not an argon2id hash",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), DAMAGED)
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_accounts_that_the_service_could_not_use_are_named_and_the_rest_is_made(config, capsys, text, said, options):
+    setup_with(config)
+    managed, certificate = config.parent / "data" / "accounts.json", config.parent / "data" / "tls" / "server.pem"
+    managed.write_text(text)
+    for made in ("the certificate", ""):
+        if made:
+            certificate.unlink()
+        capsys.readouterr()
+        with pytest.raises(CommandError) as caught:
+            setup_with(config, *options)
+        assert (str(caught.value).startswith(f"{managed}: {said}"), caught.value.exit_code) == (True, Exit.CONFIG)
+        shown = capsys.readouterr().out
+        assert certificate.exists()
+        assert "nothing to do" not in shown
+        assert (f"made {made} " in shown) == bool(made)
+    assert managed.read_text() == text
+
+
+def test_another_directory_is_named_in_what_is_to_be_done_next(config, tmp_path, capsys):
+    config.write_text('[accounts]\nmanaged_file = "accounts.json"\n')
+    setup_with(config, "--data", str(tmp_path / "a b"))
+    assert f"`appliance setup --config {config} --data '{tmp_path}/a b' --show-secret` shows" in capsys.readouterr().out
+    usual = setup._place(build_parser().parse_args(["setup", "--data", "/var/lib/appliance"]))
+    assert usual == ""
 
 
 def test_only_what_the_configuration_names_is_made(tmp_path, capsys):
@@ -214,7 +257,7 @@ def test_check_knows_what_is_still_to_be_made_and_run_asks_for_it(config, capsys
     assert main(["check", str(config)]) == Exit.OK
     folder = config.parent / "data"
     rest = f"{folder}/tls/server.pem, {folder}/accounts.json"
-    assert f"is good; `appliance setup` has still to make {rest}" in capsys.readouterr().out
+    assert f"is good; `appliance setup --config {config}` has still to make {rest}" in capsys.readouterr().out
     assert main(["run", "--config", str(config)]) == Exit.CONFIG
     said = capsys.readouterr().err
     assert f"{config}:8: listener[1].certificate: {folder}/tls/server.pem is not there yet; " in said

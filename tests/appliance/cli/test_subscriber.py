@@ -160,6 +160,9 @@ def test_it_comes_back_after_the_broker_did(home, tmp_path):
     assert f"the connection to localhost:{port} is lost" in complaints
 
 
+DEEP = "/".join("x" * 70)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
@@ -169,7 +172,8 @@ def test_it_comes_back_after_the_broker_did(home, tmp_path):
         (("-t", "a", "-P", "x"), Exit.USAGE, "-P needs a user name: add -u NAME"),
         (("-t", "a", "-p", "1"), Exit.UNAVAILABLE, "no broker at localhost:1 (Connection refused); start one with"),
         (("-t", "a", "-h", "no-such-host.invalid"), Exit.UNAVAILABLE, "no broker at no-such-host.invalid:1883 ("),
-        (("-t", "/".join("x" * 70)), Exit.UNAVAILABLE, "refused the subscription to x/x/x"),
+        (("-t", DEEP), Exit.UNAVAILABLE, f"refused the subscription to {DEEP} (not authorized, or not allowed); check"),
+        (("-t", DEEP, "-V", "5"), Exit.UNAVAILABLE, f"refused the subscription to {DEEP} (Topic filter invalid); "),
     ],
 )
 def test_one_line_says_what_is_wrong(home, broker, arguments, code, complaint):

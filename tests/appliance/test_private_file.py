@@ -1,11 +1,12 @@
 """Files of secrets: whole or not at all, and nobody else's."""
 
 import os
+from threading import Thread
 
 import pytest
 
-from appliance.identity import private_file
-from appliance.identity.private_file import make_folder, read, remove, write
+from appliance import private_file
+from appliance.private_file import edit, make_folder, read, remove, write
 
 
 def mode(path):
@@ -41,6 +42,21 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write(path, b"after")
     assert (read(path), list(tmp_path.iterdir())) == (b"before", [path])
+
+
+def test_who_writes_waits_for_who_edits(tmp_path):
+    path = tmp_path / "secret"
+    other = Thread(target=write, args=(path, b"written"))
+
+    def change(before):
+        other.start()
+        other.join(0.2)
+        assert other.is_alive()
+        return before + b"edited"
+
+    assert edit(path, change)
+    other.join()
+    assert (read(path), list(tmp_path.iterdir())) == (b"written", [path])
 
 
 def test_what_is_removed_leaves_nothing_behind(tmp_path):
