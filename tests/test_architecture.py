@@ -715,6 +715,7 @@ def test_only_the_top_reads_the_configuration_file():
         "sensors.catalogue",  # the types alone
         "sensors.cli",
         "sensors.config",
+        "sensors.link",  # the kind of error alone
     }
 
 
