@@ -281,8 +281,11 @@ def test_a_run_without_computers_is_told_what_it_lacks(stage, playbook, inventor
     assert "Copy ansible/inventory.example.yml to inventory.yml" in said
 
 
-def test_an_inventory_of_hubs_alone_is_one(stage):
+def test_an_inventory_of_hubs_or_of_agents_alone_is_one(stage):
     assert stage.play("site.yml", {"hubs": HOUSE["hubs"]}).code == 0
+    played = stage.play("site.yml", {"agents": {"kitchen": {"sensors_broker": {"host": "broker.lan"}}}})
+    assert played.code == 0, played.said
+    assert "kitchen is made" in played.said
 
 
 def test_two_agents_of_one_name_are_told_also_where_a_run_is_for_one_alone(stage):
