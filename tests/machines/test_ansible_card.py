@@ -4,10 +4,9 @@ internet is not there yet and the power fails.
 `python -m tests.machines ansible_card -m soak`.
 """
 
+import subprocess
+import sys
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 from machines.machine import wait_for
@@ -113,15 +112,12 @@ def card(control, hub, blank):
 @contextmanager
 def internet(wheels):
     """For as long as that, the packages are there."""
-    handler = partial(SimpleHTTPRequestHandler, directory=wheels)
-    with ThreadingHTTPServer((str(HERE.ip), INDEX_PORT), handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
+    command = (sys.executable, "-m", "http.server", str(INDEX_PORT), "--bind", str(HERE.ip), "--directory", str(wheels))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             yield
         finally:
-            server.shutdown()
-            thread.join()
+            server.kill()
 
 
 def is_there(machine, path):
