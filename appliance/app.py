@@ -35,7 +35,7 @@ from appliance.net.local import LocalClient
 from appliance.net.tcp import TcpListener
 from appliance.places import certificate_path, control_path, database_path, present
 from appliance.ports import explained, explained_listener, look_whether_free
-from appliance.reloading import Reloading, reload_when
+from appliance.reloading import News, Reloading, reload_when
 from appliance.settings import Settings
 from appliance.store.database import StoreError
 from appliance.tls_context import context_of
@@ -54,8 +54,9 @@ STOP_S = 1.0  # one part's share of the time to stop; a part that needs longer i
 class Service:
     """A running service. Made by `serving`."""
 
-    def __init__(self, settings: Settings, data_dir: Path) -> None:
+    def __init__(self, settings: Settings, data_dir: Path, news: News) -> None:
         self.settings = settings
+        self._news = news
         self.data_dir = data_dir
         self.mqtt_port: int | None = None
         self.web_port: int | None = None
@@ -96,7 +97,7 @@ class Service:
             keeping.restore(broker, hub)
             if accounts is not None:
                 broker.reauthorize(lambda username: not accounts.acl.knows(username), hub.clock(), restored=True)
-        self._reloading = Reloading(settings, accounts, hub)
+        self._reloading = Reloading(settings, accounts, hub, self._news)
         hub.start()
         parts.push_async_callback(hub.stop)
         self._local = LocalClient(hub, "appliance")
@@ -191,6 +192,7 @@ class Service:
             "listeners": list(self.listeners),
             "mdns": None if self._announcer is None else self._announcer.status(),
             "reload": self._reloading.status(),
+            "accounts": self._asked_for(),
             "agents": self.agents(),
             "clients_now": stats.clients_now,
             "sessions_now": stats.sessions_now,
@@ -208,6 +210,13 @@ class Service:
             "store": None if self._keeping is None else self._keeping.status(),
             "history": None if self._keeping is None else self._keeping.history_status(),
         }
+
+    def _asked_for(self) -> dict[str, bool] | None:
+        """Say of which kind the accounts are; None where there are none."""
+        accounts = self.settings.accounts
+        if self._accounts is None:
+            return None
+        return {"managed": bool(accounts.managed_file), "anonymous": bool(accounts.anonymous)}
 
     async def reload(self) -> dict[str, object]:
         """Read certificates and accounts again and apply them; says what has changed and what could not be used."""
@@ -315,7 +324,7 @@ def unclassified(_topic: str) -> RouteFlag:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, data_dir: Path) -> AsyncGenerator[Service]:
+async def serving(settings: Settings, data_dir: Path, news: News = str) -> AsyncGenerator[Service]:
     """Run the service inside the `async with`; CommandError. What was recorded is on disk when it ends."""
     for fault in faults(settings):  # the command line has said so with the line; others may not have asked
         raise CommandError(str(SettingError(*fault)), Exit.CONFIG)
@@ -326,7 +335,7 @@ async def serving(settings: Settings, data_dir: Path) -> AsyncGenerator[Service]
         parts.enter_context(held(data_dir))
         if not is_new:
             look_whether_free(settings)
-        service = Service(settings, data_dir)
+        service = Service(settings, data_dir, news)
         await service.start(parts)
         yield service
 
@@ -363,10 +372,12 @@ async def run(
     started: Callable[[Service], None] = lambda _: None,
     *,
     renew: Sequence[str] = (),
+    news: News = str,
 ) -> None:
     """Serve until a signal comes; CommandError. `started` is called when everything can be used.
 
-    `renew` is the command that renews the server's certificate when it is due.
+    `renew` is the command that renews the server's certificate when it is due; `news` says when the configuration is
+    another by now.
     """
     share_arenas()
     watchdog = Watchdog()
@@ -374,7 +385,7 @@ async def run(
     stopped = asyncio.ensure_future(watchdog.until_signal(asked.set))
     await asyncio.sleep(0)  # from the first moment, which is now, a signal stops it in order
     try:
-        async with serving(settings, data_dir) as service, renewed(service, renew):
+        async with serving(settings, data_dir, news) as service, renewed(service, renew):
             give_back()
             started(service)
             watchdog.watch(service)

@@ -22,18 +22,23 @@ LOG.setLevel(logging.INFO)  # who asks for it wants to see that it was done
 Renew = Callable[[ssl.SSLContext], None]
 """Has a listener show what the context holds, to who comes from now on."""
 
+News = Callable[[], str]
+"""Says what of the configuration waits for a start of the service, nothing where it is as it was; ConfigError."""
+
 
 class _Read(NamedTuple):
     contexts: dict[int, ssl.SSLContext]
     files: Files | None
     faults: list[ConfigError]
+    waiting: str
 
 
 class Reloading:
     """Reads again when it is asked, one time after the other."""
 
-    def __init__(self, settings: Settings, accounts: Accounts | None, hub: Hub) -> None:
+    def __init__(self, settings: Settings, accounts: Accounts | None, hub: Hub, news: News = str) -> None:
         self._settings = settings
+        self._news = news
         self._accounts = accounts
         self._hub = hub
         self._one_at_a_time = asyncio.Lock()
@@ -41,10 +46,11 @@ class Reloading:
         self.forget: Callable[[Collection[str]], None] = lambda _users: None  # what the page has open for these users
         self._count = 0
         self._problems: list[str] = []
+        self._waiting = ""
 
     def status(self) -> dict[str, object]:
-        """Say how often it was done, and what could not be used the last time."""
-        return {"count": self._count, "problems": list(self._problems)}
+        """Say how often it was done, what could not be used the last time, and what waits for a start."""
+        return {"count": self._count, "problems": list(self._problems), "waiting": self._waiting}
 
     async def reload(self) -> dict[str, object]:
         """Read everything again and apply it; says what has changed and what could not be used.
@@ -58,13 +64,17 @@ class Reloading:
             change = self._apply(read.files)
             self._count += 1
             self._problems = [str(fault) for fault in read.faults]
+            self._waiting = read.waiting
         for problem in self._problems:
             LOG.warning("%s; until then what it held before stays in force", problem)
+        if read.waiting:
+            LOG.warning("%s", read.waiting)
         LOG.info("read again: %s", in_words(len(read.contexts), change))
         return {
             "certificates": len(read.contexts),
             "accounts": None if change is None else {key: sorted(names) for key, names in change._asdict().items()},
             "problems": list(self._problems),
+            "waiting": read.waiting,
         }
 
     def _read(self) -> _Read:
@@ -82,7 +92,12 @@ class Reloading:
         if self._accounts is not None:
             files, more = read_again(self._settings.accounts, self._accounts.files)
             faults += more
-        return _Read(contexts, files, faults)
+        waiting = ""
+        try:
+            waiting = self._news()
+        except ConfigError as error:  # the next start would end with it
+            faults.append(error)
+        return _Read(contexts, files, faults, waiting)
 
     def _apply(self, files: Files | None) -> Change | None:
         accounts = self._accounts

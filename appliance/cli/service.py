@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415 commands import what they need
     import logging  # noqa: PLC0415
 
-    settings = _settings(arguments)
+    settings, meaning = _settings(arguments)
     _log(logging.INFO if arguments.verbose else logging.WARNING)
 
     from appliance.app import run  # noqa: PLC0415
@@ -76,7 +77,8 @@ def run_command(arguments: argparse.Namespace) -> int:
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         data_dir = data_dir_of(arguments, settings)
-        runner.run(run(settings, data_dir, _announce, renew=_renewal(arguments, data_dir)))
+        news = partial(_news, arguments, meaning) if arguments.config else str
+        runner.run(run(settings, data_dir, _announce, renew=_renewal(arguments, data_dir), news=news))
     return Exit.OK
 
 
@@ -88,13 +90,26 @@ def _renewal(arguments: argparse.Namespace, data_dir: Path) -> list[str]:
     return [*ourselves, "--config", str(arguments.config.absolute()), "--data", str(data_dir)]
 
 
-def _settings(arguments: argparse.Namespace) -> "Settings":
-    """Read the file, and let the options have their way; CommandError."""
+def _news(arguments: argparse.Namespace, meaning: bytes) -> str:
+    """Say that the file means something else by now; ConfigError where it could not be used any more."""
+    document, _ = configured(arguments.config, partial(_with_options, arguments))
+    if _meaning(document) == meaning:
+        return ""
+    return f"{arguments.config} was changed; its settings act when the service is started again"
+
+
+def _meaning(document: "Document") -> bytes:
+    """Give what tells two files apart that say different things, whatever their comments."""
+    return blake2b(repr(document.data).encode(), digest_size=16).digest()
+
+
+def _settings(arguments: argparse.Namespace) -> "tuple[Settings, bytes]":
+    """Read the file, and let the options have their way; gives what it means too. CommandError."""
     from appliance.config import ConfigError  # noqa: PLC0415
     from appliance.settings import Settings  # noqa: PLC0415
 
     if not arguments.config:
-        return _with_options(arguments, Settings())
+        return _with_options(arguments, Settings()), b""
     try:
         document, settings = configured(arguments.config, partial(_with_options, arguments))
         for key_path, missing in _unmade(settings, data_dir_of(arguments, settings)):
@@ -104,7 +119,7 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
             _read_files(settings)
     except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
-    return settings
+    return settings, _meaning(document)
 
 
 def _with_options(arguments: argparse.Namespace, settings: "Settings") -> "Settings":
@@ -120,7 +135,7 @@ def _with_options(arguments: argparse.Namespace, settings: "Settings") -> "Setti
 def settings_of(arguments: argparse.Namespace) -> "Settings":
     """Read the configuration as `run` would without options of its own; CommandError."""
     plain = {"config": arguments.config, "data": arguments.data, "mqtt_port": None, "http_port": None}
-    return _settings(argparse.Namespace(**plain))
+    return _settings(argparse.Namespace(**plain))[0]
 
 
 def configured(

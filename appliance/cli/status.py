@@ -59,6 +59,8 @@ def status_lines(status: dict[str, Any]) -> Iterable[str]:
     yield f"  data      {status['data_dir']}"
     for problem in status["reload"]["problems"]:
         yield f"  reload    {coloured(printable(problem), Colour.RED)}"
+    if waiting := status["reload"].get("waiting"):
+        yield f"  restart   {coloured(printable(waiting), Colour.RED)}"
     agents = ", ".join(
         f"{printable(agent)} {coloured(printable(state), Colour.GREEN if state == 'online' else Colour.RED)}"
         for agent, state in status["agents"].items()

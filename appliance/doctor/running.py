@@ -18,7 +18,10 @@ def running_findings(status: Status, *, version: str, site: str) -> Iterator[Fin
     if status.get("site") != site:
         what = f'it runs as site "{status.get("site")}", and the file says "{site}"'
         yield wrong("service", what, "restart it, so that it reads the file")
-    for problem in (status.get("reload") or {}).get("problems", ()):
+    reload = status.get("reload") or {}
+    if waiting := reload.get("waiting"):
+        yield note("service", str(waiting), "`sudo systemctl restart appliance`")
+    for problem in reload.get("problems", ()):
         what, _, cure = str(problem).rpartition("; ")
         yield wrong("reload", f"what it held before stays in force: {what or cure}", cure if what else "correct it")
     yield from _store(status.get("store") or {})

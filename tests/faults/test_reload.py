@@ -366,6 +366,31 @@ def test_the_page_reads_nothing_again(house):
         house.control().get("/api/reload")
 
 
+# --- the configuration itself ---
+
+
+def test_a_changed_configuration_is_said_to_wait_for_a_start_and_a_bad_one_is_named(house):
+    path = house.scratch / "appliance.toml"
+    whole = path.read_text()
+    house.put("appliance.toml", "# nothing but a comment is new\n" + whole)
+    assert house.reload()["waiting"] == ""
+    house.put("appliance.toml", 'site = "cabin"\n' + whole)
+    words = f"{path} was changed; its settings act when the service is started again"
+    assert house.reload()["waiting"] == words
+    assert house.control().get("/api/status")["reload"]["waiting"] == words
+    house.put("appliance.toml", "site = 7\n" + whole)
+    told = house.reload()
+    assert (told["waiting"], told["problems"]) == ("", house.problems())
+    assert told["problems"][0].startswith(f"{path}:1: site: 7 will not do; ")
+    path.unlink()
+    assert house.reload()["problems"] == [f"{path}: there is no such file; check the path"]
+    house.put("appliance.toml", whole)
+    told = house.reload()
+    assert (told["waiting"], told["problems"]) == ("", [])
+    assert house.log().count(words) == 1
+    assert house.control().get("/api/status")["site"] == "home"
+
+
 # --- certificates ---
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import time
 
@@ -460,12 +461,16 @@ def test_what_sensors_measure_is_put_into_words(tmp_path):
     assert complaints == []
 
 
+async def emptied(served):
+    for message in served.local.retained("#"):
+        served.local.publish(message.topic, b"", retain=True)
+
+
 def test_the_example_of_an_empty_house_is_whole_and_names_the_port(tmp_path):
     status = {"version": "test", "mqtt": "127.0.0.1:18830", "store": None}
 
     async def look(tab, served):
-        for message in served.local.retained("#"):
-            served.local.publish(message.topic, b"", retain=True)
+        await emptied(served)
         example = tab.locator(".empty code")
         await says(example, "mosquitto_pub -p 18830 -r -t home/kitchen/temperature -m 21.4")
         assert await tab.evaluate(
@@ -473,4 +478,71 @@ def test_the_example_of_an_empty_house_is_whole_and_names_the_port(tmp_path):
         )
 
     complaints, _ = browse(tmp_path, look, viewport=PHONE, status=status)
+    assert complaints == []
+
+
+def test_where_there_are_accounts_an_empty_house_says_how_to_get_one(tmp_path):
+    listeners = ["mqtts://[::]:8883", "https://[::]:8443/"]
+    accounts = {"managed": True, "anonymous": False}
+    status = {"version": "test", "mqtt": "127.0.0.1:1883", "store": None, "listeners": listeners, "accounts": accounts}
+
+    async def look(tab, served):
+        await emptied(served)
+        pair, example = (tab.locator(".empty code").nth(number) for number in range(2))
+        await says(pair, "appliance pair\nsensors pair")
+        await says(example, "mosquitto_pub -u NAME -P PASSWORD -r -t home/kitchen/temperature -m 21.4")
+        await says(tab.locator(".empty p").nth(1), re.compile(r"needs an account too \(appliance devices add\):$"))
+
+    complaints, _ = browse(tmp_path, look, status=status)
+    assert complaints == []
+
+
+BOTH = ["mqtts://[::]:8883", "https://[::]:8443/"]
+INSIDE = {"mqtt": "127.0.0.1:1883"}
+MANAGED = {"managed": True, "anonymous": False}
+OPEN = {"managed": False, "anonymous": True}
+FIRST = [  # status, place, the commands
+    (INSIDE, "localhost", ["mosquitto_pub -r -t cabin/"]),
+    (INSIDE | {"accounts": OPEN}, "[::1]", ["mosquitto_pub -r -t cabin/"]),
+    (INSIDE | {"accounts": OPEN}, "hub.local", ["", "mosquitto_pub -u NAME -P PASSWORD -r -t cabin/"]),  # on the hub
+    (
+        INSIDE | {"accounts": MANAGED, "listeners": BOTH},
+        "hub.local",
+        [
+            "appliance pair\nsensors pair hub.local",
+            "mosquitto_pub -h hub.local -p 8883 --cafile ca.pem -u NAME -P PASSWORD -r -t cabin/",
+        ],
+    ),
+    (
+        {"mqtt": None, "accounts": MANAGED, "listeners": ["mqtts://0.0.0.0:8884", "https://0.0.0.0:8444/"]},
+        "[fd00::2]",
+        [
+            "appliance pair\nsensors pair [fd00::2]:8444",
+            "mosquitto_pub -h fd00::2 -p 8884 --cafile ca.pem -u NAME -P PASSWORD -r -t cabin/",
+        ],
+    ),
+    (
+        {"mqtt": None, "accounts": OPEN, "listeners": ["mqtt://192.168.1.5:1883", "mqtts://127.0.0.1:8883", *BOTH[1:]]},
+        "192.168.1.5",
+        ["", "mosquitto_pub -h 192.168.1.5 -u NAME -P PASSWORD -r -t cabin/"],
+    ),
+    (
+        {"mqtt": None, "accounts": MANAGED, "listeners": ["mqtt socket /run/mqtt.sock"]},
+        "hub.local",
+        [""],
+    ),
+]
+
+
+def test_what_to_type_is_what_the_hub_takes_from_there(tmp_path):
+    ask = """(cases) => import('/first.js').then(({ firstReading }) => cases.map(
+        ([status, hostname]) => firstReading('cabin', status, { hostname }).map(([, lines]) => lines)))"""
+
+    async def look(tab, served):  # noqa: ARG001
+        found = await tab.evaluate(ask, [list(case[:2]) for case in FIRST])
+        assert [[lines.replace("kitchen/temperature -m 21.4", "") for lines in one] for one in found] == [
+            case[2] for case in FIRST
+        ]
+
+    complaints, _ = browse(tmp_path, look)
     assert complaints == []

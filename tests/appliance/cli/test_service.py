@@ -31,9 +31,9 @@ def parsed(*arguments):
 def test_options_have_their_way_over_the_file(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text("[mqtt]\nport = 1\n[web]\nport = 2\n")
-    settings = service._settings(parsed("run", "--config", str(path), "--http-port", "0"))
+    settings, _ = service._settings(parsed("run", "--config", str(path), "--http-port", "0"))
     assert (settings.mqtt.port, settings.web.port) == (1, 0)
-    assert service._settings(parsed("run")) == Settings()
+    assert service._settings(parsed("run")) == (Settings(), b"")
 
 
 def test_a_listener_that_may_not_be_is_named_with_its_line(tmp_path):
@@ -55,7 +55,7 @@ def test_two_ports_that_are_one_are_named_with_their_line(tmp_path):
     path.write_text("[mqtt]\nport = 8080\n[web]\nport = 8080\n")
     with pytest.raises(CommandError, match=rf"^{path}:4: web.port: 127.0.0.1:8080 is also that of mqtt.port; "):
         service.check_command(parsed("check", str(path)))
-    assert service._settings(parsed("run", "--config", str(path), "--mqtt-port", "1884")).mqtt.port == 1884
+    assert service._settings(parsed("run", "--config", str(path), "--mqtt-port", "1884"))[0].mqtt.port == 1884
     with pytest.raises(CommandError, match=r"a.toml:4: web.port: 127.0.0.1:7 is also that of mqtt.port; "):
         service._settings(parsed("run", "--config", str(path), "--mqtt-port", "7", "--http-port", "7"))
 
@@ -64,7 +64,7 @@ def test_files_of_a_listener_lie_beside_the_configuration(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text('[[listener]]\ncertificate = "server.pem"\nkey = "server.key"\n')
     Authority(tmp_path)
-    settings = service._settings(parsed("run", "--config", str(path)))
+    settings, _ = service._settings(parsed("run", "--config", str(path)))
     assert settings.listener[0].certificate == str(tmp_path / "server.pem")
 
 

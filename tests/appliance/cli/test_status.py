@@ -138,7 +138,7 @@ def test_status_of_a_bare_service():
         "mqtt": None,
         "web": None,
         "listeners": [],
-        "reload": {"count": 0, "problems": []},
+        "reload": {"count": 0, "problems": [], "waiting": "a.toml was changed"},
         "agents": {},
         **{key: {} for key in status.TROUBLES},
         "store": None,
@@ -148,6 +148,7 @@ def test_status_of_a_bare_service():
     lines = list(status.status_lines(bare))
     assert lines[1:3] == ["  MQTT      no port", "  page      no port"]
     assert "  agents    none yet" in lines
+    assert "  restart   a.toml was changed" in lines
     assert lines[-2:] == ["  store     off: everything is gone when the service ends", "  history   off"]
 
 

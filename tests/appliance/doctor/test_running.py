@@ -25,6 +25,10 @@ def test_a_good_service_is_one_note():
             {"reload": {"count": 1, "problems": ["passwords:3: no hash; remove it"]}},
             "wrong: reload: what it held before stays in force: passwords:3: no hash; remove it",
         ),
+        (
+            {"reload": {"count": 1, "problems": [], "waiting": "a.toml was changed"}},
+            "note: service: a.toml was changed; `sudo systemctl restart appliance`",
+        ),
         ({"store": {"trouble": "the disk is full; free some space"}}, "wrong: database: the disk is full; free some"),
         ({"store": {"trouble": "odd"}}, "wrong: database: odd; it is tried again by itself"),
         ({"store": {"reserve": "no room for the reserve; make room"}}, "wrong: disk: no room for the reserve; make"),

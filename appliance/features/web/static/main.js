@@ -2,6 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { Devices } from "./devices.js";
+import { firstReading } from "./first.js";
 import { Gaps } from "./gaps.js";
 import { House } from "./house.js";
 import { Live } from "./live.js";
@@ -28,7 +29,7 @@ picker.addEventListener("change", () => show(picker.value));
 
 let linkState = "connecting";
 let stores = true;
-let mqttPort = "";
+let hub = null; // its last status
 
 const live = new Live(onFrame, onState);
 byId("retry").addEventListener("click", () => live.retry());
@@ -41,7 +42,7 @@ function onFrame(frame) {
   const anew = house.apply(frame);
   if (anew) {
     rooms.build();
-    nameMqttPort();
+    showFirstReading();
     nameSite();
     if (house.values.size > 0) byId("chart").hidden = false; // before anything is drawn in it
     fillPicker();
@@ -74,9 +75,9 @@ function onState(state, reason) {
 
 function onStatus(status, isStoring) {
   stores = isStoring;
-  mqttPort = status.mqtt?.split(":").pop() ?? "";
+  hub = status;
   showLink();
-  nameMqttPort();
+  showFirstReading();
 }
 
 function showLink() {
@@ -87,10 +88,21 @@ function showLink() {
   link.querySelector(".word").textContent = { live: "Live", lost: "Offline", unstored: "Unsaved" }[state] ?? "Connecting";
 }
 
-// In the example of how to publish: only a port that a client would not guess.
-function nameMqttPort() {
-  const part = document.querySelector("[data-mqtt-port]");
-  if (part) part.textContent = mqttPort && mqttPort !== "1883" ? `-p ${mqttPort} ` : "";
+// While there are no rooms: how that changes. Set once, so that nobody's selection of it is lost.
+function showFirstReading() {
+  const part = document.querySelector(".first");
+  if (!part || part.hasChildNodes() || hub === null) return;
+  for (const [sentence, lines] of firstReading(house.site, hub, location)) {
+    part.append(element("p", sentence));
+    if (lines) part.append(element("pre", "", element("code", lines)));
+  }
+}
+
+function element(name, text, ...inner) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  made.append(...inner);
+  return made;
 }
 
 function nameSite() {

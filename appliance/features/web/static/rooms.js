@@ -29,10 +29,8 @@ export class Rooms {
   build() {
     const rooms = this.#house.rooms();
     if (rooms.length === 0) {
-      const empty = document.getElementById("empty").content.cloneNode(true);
-      empty.querySelector("[data-site]").textContent = this.#house.site;
       this.#tiles.clear();
-      this.#root.replaceChildren(empty);
+      this.#root.replaceChildren(document.getElementById("empty").content.cloneNode(true));
       return;
     }
     const kept = new Map();
