@@ -22,14 +22,16 @@ from appliance.mqtt.packets import ConnAck, Connect, Disconnect, PubAck, Publish
 from appliance.mqtt.stream import PacketStream
 from appliance.mqtt.types import Version
 from sensors.agent import Agent
-from sensors.config import Broker, OutboxBounds, SensorConfig, SensorKeys, SensorsConfig
+from sensors.config import SensorsConfig
 from sensors.driver import BadFrame, Channel, DriverUnavailable, SensorError
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.hw.gpio import FakeGpio
 from sensors.hw.sysfs import SysfsTree
 from sensors.keepsakes import Keepsakes
+from sensors.keys import Broker, OutboxBounds, SensorKeys
 from sensors.outbox import Outbox
 from sensors.reading import Reading
+from sensors.sensor_table import SensorConfig
 
 pytestmark = [pytest.mark.interop, pytest.mark.skipif(BINARY is None, reason="needs mosquitto")]
 
