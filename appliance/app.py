@@ -306,6 +306,7 @@ class Service:
             history=TierReader(database_path(self.data_dir), keeps=True) if self.settings.history.enabled else None,
             status=self.status,
             reload=self._reloading.reload,
+            announced=lambda: self._announcer.host if self._announcer is not None else "",
             listeners=[(self.settings.listener[number], context) for number, context in listeners],
             accounts=self._accounts,
         )

@@ -31,6 +31,7 @@ def new_page(
     history: TierReader | None,
     status: Callable[[], dict[str, object]],
     reload: Again,
+    announced: Callable[[], str],
     listeners: Sequence[Encrypted],
     accounts: Accounts | None,
 ) -> WebServer:
@@ -46,15 +47,15 @@ def new_page(
         reload=reload,
         mqtt=lambda: WebSocketLink(hub, settings.limits.max_packet_bytes),
         doors=[_door(settings, one, context, verifier(accounts)) for one, context in listeners],
-        pairing=_pairing(settings, reload) if settings.accounts.managed_file else None,
+        pairing=_pairing(settings, reload, announced) if settings.accounts.managed_file else None,
     )
 
 
-def _pairing(settings: Settings, reload: Again) -> Pairing:
+def _pairing(settings: Settings, reload: Again, announced: Callable[[], str]) -> Pairing:
     """Let agents get accounts of their own; a new one is one of the service's when it has read its accounts again."""
     from appliance import pairing  # noqa: PLC0415 for who keeps such accounts
 
-    return pairing.Pairing(settings, reload=reload)
+    return pairing.Pairing(settings, reload=reload, announced=announced)
 
 
 def verifier(accounts: Accounts | None) -> Verify:

@@ -12,11 +12,21 @@ from typing import Final
 
 from appliance import certified
 from appliance.auth.managed import Account, BadManagedFile, edit
-from appliance.auth.pairing_window import Meeting, State, Window, owned_problem, topics_problem
+from appliance.auth.pairing_window import (
+    LONGEST_MINUTES,
+    SHORTEST_MINUTES,
+    UNWATCHED_S,
+    Meeting,
+    State,
+    Window,
+    owned_problem,
+    topics_problem,
+)
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
 from appliance.certified import Certified, CertifiedError
 from appliance.clock import rfc3339
+from appliance.hostname import local_name
 from appliance.listeners import is_outer
 from appliance.pake import (
     PORT,
@@ -34,8 +44,6 @@ from appliance.settings import Listener, Settings
 
 LOG = logging.getLogger(__name__)
 LOG.setLevel(logging.INFO)  # who came, and with which codes, is to be known later too
-LONGEST_MINUTES: Final = 60.0
-SHORTEST_MINUTES: Final = 0.1
 SECRET_BYTES: Final = 24
 BETWEEN: Final = (
     "somebody stands between the two and shows the agent another certificate than this hub's: find out who, and have "
@@ -50,7 +58,7 @@ class _Refused(Exception):
 class Pairing:
     """One window after the other. For one event loop.
 
-    `reload` has the service read its accounts again.
+    `reload` has the service read its accounts again; `announced` gives the name by which mDNS finds this hub, if any.
     """
 
     def __init__(
@@ -58,10 +66,12 @@ class Pairing:
         settings: Settings,
         *,
         reload: Callable[[], Awaitable[object]],
+        announced: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._settings = settings
         self._reload = reload
+        self._announced = announced
         self._clock = clock
         self._window: Window | None = None
         self._logged = 0  # of its notes
@@ -82,8 +92,7 @@ class Pairing:
         """Open a window; TurnedAway."""
         if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
             raise TurnedAway(HTTPStatus.BAD_REQUEST, f"give from {SHORTEST_MINUTES:g} to {LONGEST_MINUTES:g} minutes")
-        if self.is_open():
-            raise TurnedAway(HTTPStatus.CONFLICT, "pairing is open already; end the other `appliance pair` first")
+        self._see_that_none_is_open()
         if not self._settings.accounts.managed_file:
             raise TurnedAway(HTTPStatus.CONFLICT, "set accounts.managed_file first: the agent's account is kept there")
         page = self._listener("web", 'agents come over the page\'s port: add a [[listener]] with serve = "web"')
@@ -92,16 +101,23 @@ class Pairing:
             self._hub = await asyncio.to_thread(certified.read, Path(broker.certificate))
         except CertifiedError as error:
             raise TurnedAway(HTTPStatus.CONFLICT, str(error)) from None
-        if self.is_open():
-            raise TurnedAway(HTTPStatus.CONFLICT, "pairing is open already; end the other `appliance pair` first")
+        self._see_that_none_is_open()
         self._port = broker.port_or_usual()
         window = self._window = Window(
             site=self._settings.site, hub=socket.gethostname(), now=self._clock(), length_s=60 * minutes
         )
         self._logged = 0
         LOG.info("pairing is open for %g minutes", minutes)
-        where = f"{best_name(self._hub.names)}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
+        # Announced is another than the host's own where another computer has that; the certificate has older ones too.
+        called = [name for name in (self._announced(), local_name()) if name in self._hub.names]
+        name = called[0] if called else best_name(self._hub.names)
+        where = f"{name}{'' if page.port_or_usual() == PORT else f':{page.port_or_usual()}'}"
         return {"key": window.key, "code": shown(window.code), "where": where, **self.told(window.key, 0)}
+
+    def _see_that_none_is_open(self) -> None:
+        if self.is_open():
+            cure = f"end the other `appliance pair` first; of one that was killed it ends after {UNWATCHED_S:g} s"
+            raise TurnedAway(HTTPStatus.CONFLICT, f"pairing is open already; {cure}")
 
     def told(self, key: str, since: int) -> dict[str, object]:
         """Say how the window is; TurnedAway. Who asks looks at the code: a window at which nobody looks ends."""
@@ -181,22 +197,18 @@ class Pairing:
         return Grant(username=name, secret=secret, names=hub.names, port=self._port, ca=hub.authority)
 
     def _write(self, window: Window, agent: str, request: Request, secret: str) -> tuple[str, bool]:
-        """Write the account, in place of those that the agent had; gives its user's name, and whether it had any."""
-        account = Account(
-            password=hashed(secret.encode()),
-            role="device",
-            site=self._settings.site,
-            agent=agent,
-            publish=request.topics,
-            made=rfc3339(time()),
-            by="pairing",
-        )
+        """Write the account, in place of those that the agent had; gives its user's name, and whether it had any.
+
+        What they may read beside their own stays: that is the hub's to say, and no agent asks for it.
+        """
+        password = hashed(secret.encode())
         names: list[str] = []
         by_hand = self._by_hand()
 
         def change(accounts: dict[str, Account]) -> dict[str, Account]:
             names[:] = [name for name, known in accounts.items() if self._is_of(name, known, agent)]
             others = {name: known for name, known in accounts.items() if name not in names}
+            read = tuple(dict.fromkeys(topic for name in names for topic in accounts[name].subscribe))
             name = names[0] if names else agent
             if name in others or name in by_hand:
                 raise _Refused(f"{name} is the name of another account; set agent = … to another name")
@@ -205,6 +217,16 @@ class Pairing:
                 raise _Refused(problem)
             if window.state is not State.OPEN:  # while the secret was hashed, which takes its time
                 raise _Refused("pairing was closed on the hub")
+            account = Account(
+                password=password,
+                role="device",
+                site=self._settings.site,
+                agent=agent,
+                publish=request.topics,
+                subscribe=read,
+                made=rfc3339(time()),
+                by="pairing",
+            )
             return {**others, name: account}
 
         edit(Path(self._settings.accounts.managed_file), change)

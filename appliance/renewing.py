@@ -1,7 +1,7 @@
 """Has the server's certificate looked at while the service runs, and taken up when it was renewed.
 
 `appliance setup` does it, in a process of its own: what it needs would double the memory of a service that uses it once
-a year. It is started once a day, soon after an address is new, and when the clock is set.
+a year. It is started once a day, soon after an address or the computer's name is new, and when the clock is set.
 """
 
 import asyncio
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from appliance.clock import SYNCED, clock_quality
+from appliance.hostname import own_name
 from appliance.interfaces import Changes, look
 
 LOG: Final = logging.getLogger(__name__)
 LOG.setLevel(logging.INFO)  # a new certificate is worth a line
 DAY_S: Final = 86_400.0
-MINUTE_S: Final = 60.0  # between two looks at a clock that is not set
+MINUTE_S: Final = 60.0  # between two looks at the clock and the computer's name, of which nobody tells
 SETTLE_S: Final = 10.0  # an interface that comes up has its addresses one after the other
 LONGEST_S: Final = 300.0  # for the process; a Pi Zero needs ten seconds
 
@@ -45,7 +46,7 @@ class Renewing:
         self._minute_s = minute_s
         self._settle_s = settle_s
         self._quality = quality
-        self._addresses = known or addresses
+        self._called = known or called
         self._moved = asyncio.Event()
         self._changes: Changes | None = None
         self._task: asyncio.Task[None] | None = None
@@ -75,24 +76,24 @@ class Renewing:
         self._moved.set()
 
     async def _work(self) -> None:
-        is_set, known = self._quality() == SYNCED, self._addresses()
+        is_set, known = self._quality() == SYNCED, self._called()
         looked_at = self._now()
         while True:
-            moved = await self._wait(looked_at + self._day_s - self._now(), is_set=is_set)
+            moved = await self._wait(looked_at + self._day_s - self._now())
             if moved:
                 await asyncio.sleep(self._settle_s)
                 self._moved.clear()
             was_set, is_set = is_set, self._quality() == SYNCED
-            here = self._addresses()
+            here = self._called()
             is_new, known = bool(here - known), here | known
             if is_new or is_set > was_set or self._now() >= looked_at + self._day_s:
                 looked_at = self._now()
                 await self.look()
 
-    async def _wait(self, left_s: float, *, is_set: bool) -> bool:
+    async def _wait(self, left_s: float) -> bool:
         """Wait until something may be due; whether it is that something was said of addresses."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, left_s if is_set else min(left_s, self._minute_s))):
+            async with asyncio.timeout(max(0.0, min(left_s, self._minute_s))):
                 return await self._moved.wait()
         return False
 
@@ -135,12 +136,12 @@ class Renewing:
         return asyncio.get_running_loop().time()
 
 
-def addresses() -> set[str]:
-    """Give the lasting addresses of this computer; none where the system does not tell."""
+def called() -> set[str]:
+    """Give the name of this computer and its lasting addresses; none of these where the system does not tell."""
     try:
-        return {text for one in look().every for text in one.addresses}
+        return {own_name(), *(text for one in look().every for text in one.addresses)}
     except OSError:
-        return set()
+        return {own_name()}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -33,6 +33,7 @@ from sensors.sender import Sender
 from sensors.sensor import Outgoing, Sensor
 from sensors.statements import Statements
 from sensors.topics import AgentTopics
+from sensors.vigil import Vigil
 from sensors.worker import Worker, WorkerKind
 
 SAY_AGAIN_WITHIN_S = 5.0  # after connecting: the broker may have lost what it knew
@@ -112,8 +113,7 @@ class Agent:
         self._health_at: float | None = None
         self._clock_at = self._now
         self._clock_quality = ""
-        self._watchdog_s = notify.watchdog_interval_s()
-        self._watchdog_at = self._now
+        self._vigil = Vigil(notify.watchdog_interval_s())
         self._listening: set[str] = set()  # topics that this connection subscribed to
         self._unheard: dict[str, str] = {}  # those of them that the broker did not grant, and why
         self._connects = 0
@@ -154,6 +154,7 @@ class Agent:
             ends.callback(self._wake_no_more)
             ends.callback(self._let_go)
             ends.callback(self._link.drop)
+            ends.enter_context(self._vigil)
             if self._outbox.live_on(self._computer.serial_number or ""):
                 log.warning(
                     "the outbox comes from another computer: readings are numbered anew (run %s). If that one runs "
@@ -184,10 +185,7 @@ class Agent:
             self._tell_health_soon()
         self._statements.tick(now)
         self._leftovers.tick(now)
-        if self._watchdog_s is not None and now >= self._watchdog_at:
-            self._watchdog_at = now + self._watchdog_s
-            link = f"connected to {self._link.place}" if self._link.up else self._why_not or NO_BROKER_YET
-            notify.watchdog(in_a_line(self._health(), link))
+        self._vigil.turned(now, self._in_a_line)
         if not self._ready and now >= self._started + READY_AFTER_S:
             self._say_ready(NO_BROKER_YET)
 
@@ -202,7 +200,7 @@ class Agent:
             self._leftovers.next_deadline(),
             self._about_at,
             self._health_at,
-            self._watchdog_at if self._watchdog_s is not None else None,
+            self._vigil.next_deadline(),
         ]
         return min(deadline for deadline in deadlines if deadline is not None)
 
@@ -399,6 +397,10 @@ class Agent:
             unheard=self._unheard,
             sensors=encode_sensors({sensor.name: sensor.standing for sensor in self._crew.sensors}),
         )
+
+    def _in_a_line(self) -> str:
+        link = f"connected to {self._link.place}" if self._link.up else self._why_not or NO_BROKER_YET
+        return in_a_line(self._health(), link)
 
     def _say_ready(self, status: str) -> None:
         (notify.status if self._ready else notify.ready)(status)

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,11 +132,15 @@ def _command(
 def _run(arguments: argparse.Namespace) -> int:
     import signal  # noqa: PLC0415
 
+    from appliance.config import ConfigError  # noqa: PLC0415
     from sensors.agent import Agent  # noqa: PLC0415
+    from sensors.config import paired  # noqa: PLC0415
     from sensors.outbox import Outbox, OutboxError  # noqa: PLC0415
 
     _log_to_stderr(verbose=arguments.verbose)
-    config = _load(arguments)
+    config = _load(arguments, as_paired=False)
+    with suppress(ConfigError):  # what keeps it from its hub keeps it from no sensor: the link says what to do
+        config = paired(config)
     bounds = config.outbox
     try:
         outbox = Outbox(config.outbox_path, max_readings=bounds.max_readings, max_bytes=bounds.max_bytes)
@@ -265,7 +270,7 @@ def _pair(arguments: argparse.Namespace) -> int:
     try:
         hub = hub_of(arguments.hub) if arguments.hub else found_hub(config, look)
         if not arguments.hub:
-            remark(f"the hub is {hub}, as {'broker.host says' if config.broker.host else 'mDNS says'}")
+            remark(f"the hub is {hub}, as {hub.said_by}")
         is_there(hub)
         kept = _introduced(config, hub)
     except UsageError as error:

@@ -17,13 +17,13 @@ from sensors.conflicts import (
     refuse_shared_topics,
 )
 from sensors.credential import Credential, CredentialError
+from sensors.data_dir import usual_data_dir
 from sensors.endpoint import Endpoint
 from sensors.keys import Broker, Keys, OutboxBounds
 from sensors.sensor_table import SensorConfig, read_sensor
 from sensors.topics import AgentTopics, legal_level
 from sensors.trust import Trust, TrustError
 
-SYSTEM_DATA_DIR = Path("/var/lib/sensors")
 T = TypeVar("T")
 
 MAX_PASSWORD_BYTES = 65_535  # what CONNECT can carry
@@ -47,30 +47,33 @@ class SensorsConfig:
     @property
     def endpoint(self) -> Endpoint:
         """Which broker, and as whom."""
-        paired = self.credential
+        got = self.credential
         return Endpoint(
             host=self.broker.host,
-            port=self.broker.port or (paired.port if paired else None),
-            known=paired.address if paired else "",
-            name=paired.name if paired else "",
+            port=self.broker.port or (got.port if got else None),
+            known=got.address if got else "",
+            name=got.name if got else "",
             site=self.site,
             trust=self.trust,
             anyone=self.broker.tls is False,
             client_id=f"sensors-{self.site}-{self.agent}",
             will_topic=AgentTopics(self.site, self.agent).availability,
             will_payload=OFFLINE,
-            username=paired.username if paired else self.broker.username or None,
-            password=paired.secret if paired else self.password,
+            username=got.username if got else self.broker.username or None,
+            password=got.secret if got else self.password,
             keep_alive_s=self.broker.keep_alive_s,
         )
 
     def endpoint_now(self) -> Endpoint:
-        """Likewise, with what pairing has brought meanwhile; what cannot be read changes nothing."""
-        if self.broker.says_who():
-            return self.endpoint
+        """Likewise, with what pairing has brought meanwhile; what cannot be used changes nothing.
+
+        Raises ConfigError where there was nothing before: who was paired connects in no other way.
+        """
         try:
-            return _paired(self).endpoint
+            return paired(self).endpoint
         except ConfigError:
+            if self.credential is None:
+                raise
             return self.endpoint
 
     @property
@@ -162,33 +165,26 @@ def _config(document: Document, *, as_paired: bool = True) -> SensorsConfig:
         outbox=keys.outbox,
         sensors=sensors,
     )
-    return _paired(config) if as_paired and not keys.broker.says_who() else config
+    return paired(config) if as_paired else config
 
 
-def _paired(config: SensorsConfig) -> SensorsConfig:
-    """Add what the agent got when it was paired, where it was. Raises ConfigError."""
+def paired(config: SensorsConfig) -> SensorsConfig:
+    """Add what the agent got when it was paired, where it was and nothing else counts. Raises ConfigError."""
+    if config.broker.says_who():
+        return config
     path, ca_path = config.credential_path, config.ca_path
     try:
-        paired = credential.read(path)
-        if paired is None:
+        got = credential.read(path)
+        if got is None:
             return config
-        trust = Trust(ca_file=str(ca_path) if paired.has_ca else "", is_paired=True)
-        trust.context(paired.name)
+        trust = Trust(ca_file=str(ca_path) if got.has_ca else "", is_paired=True)
+        trust.context(got.name)
     except CredentialError as error:
         problem = error.problem.removeprefix(f"{path} ")
         raise ConfigError(path=path, line=None, key="", problem=problem, cure=error.cure) from None
     except TrustError as error:
         raise ConfigError(path=ca_path, line=None, key="", problem=error.problem, cure=credential.PAIR) from None
-    return replace(config, credential=paired, trust=trust)
-
-
-def usual_data_dir() -> Path:
-    """Where the outbox lies when nobody says: systemd's, the service's for root and its user, one's own."""
-    if state := os.environ.get("STATE_DIRECTORY"):
-        return Path(state.partition(":")[0])
-    if SYSTEM_DATA_DIR.is_dir() and os.geteuid() in {0, SYSTEM_DATA_DIR.stat().st_uid}:
-        return SYSTEM_DATA_DIR
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sensors"
+    return replace(config, credential=got, trust=trust)
 
 
 def _trust(document: Document, broker: Broker) -> Trust | None:
@@ -259,5 +255,5 @@ __all__ = [
     "SensorsConfig",
     "config_of",
     "load_config",
-    "usual_data_dir",
+    "paired",
 ]

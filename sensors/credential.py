@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from appliance import private_file
+from sensors import data_dir
 
 MAX_FILE_BYTES = 131_072
 PAIR = "pair anew with `sensors pair`"
@@ -56,8 +57,7 @@ def read(path: Path) -> Credential | None:
 def write(path: Path, credential: Credential, ca_path: Path, ca: str) -> None:
     """Write both files, each whole or not at all, the credential last. CredentialError."""
     try:
-        if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o700, parents=True)
+        data_dir.make(path.parent)
         if ca:
             private_file.write(ca_path, ca.encode())
         private_file.write(path, msgspec.json.format(msgspec.json.encode(credential), indent=2) + b"\n")

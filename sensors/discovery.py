@@ -1,4 +1,4 @@
-"""Finds brokers that announce themselves by mDNS: an address book that anybody may write into, never a reason to trust.
+"""Finds what announces itself by mDNS: an address book that anybody may write into, never a reason to trust.
 
 zeroconf takes 8 MB that an agent needs for three seconds in its life: it looks in a process of its own,
 `python -m sensors.discovery`, which prints what it finds.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PLAIN: Final = "_mqtt._tcp"
 SECURE: Final = "_secure-mqtt._tcp"
+PAGE: Final = "_https._tcp"  # of a hub; printers and storage have one too, and no site
 LOOK_S: Final = 3.0
 CHILD_S: Final = 30.0  # more than a Pi Zero needs to start one and look
 SMALLEST_ASK_MS: Final = 500  # for where one is that was named at the last moment
@@ -127,7 +128,7 @@ def browse(service: str, site: str, seconds: float, interface: str) -> list[Foun
                     continue
                 addresses = info.parsed_scoped_addresses(IPVersion.All)
                 one = understood(info.server, info.port, addresses, info.properties.get(b"site"))
-                if one is not None:
+                if one is not None and (one.site or service != PAGE):
                     found.append(one)
                     if one.site == site:
                         break
@@ -139,7 +140,7 @@ def browse(service: str, site: str, seconds: float, interface: str) -> list[Foun
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what is found as a JSON array."""
     parser = argparse.ArgumentParser(prog="python -m sensors.discovery", description="Looks for brokers by mDNS.")
-    parser.add_argument("service", choices=[PLAIN, SECURE])
+    parser.add_argument("service", choices=[PLAIN, SECURE, PAGE])
     parser.add_argument("site", help="looking ends as soon as a broker of this site answers")
     parser.add_argument("--seconds", type=float, default=LOOK_S)
     parser.add_argument("--interface", default="", help="address of the one to look on; all, if none is given")

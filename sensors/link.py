@@ -16,6 +16,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
+from appliance.config import ConfigError
 from sensors.attempt import Attempt
 from sensors.backoff import Backoff
 from sensors.discovery import look
@@ -86,7 +87,7 @@ class Link:
         look: Look = look,
         again: Callable[[], Endpoint] | None = None,
     ) -> None:
-        """Ask `again` before each attempt: the agent may have been paired meanwhile."""
+        """Ask `again` before each attempt: the agent may have been paired meanwhile. None is made while it raises."""
         self._endpoint = endpoint
         self._again = again
         self._handler = handler
@@ -276,7 +277,11 @@ class Link:
 
     def _begin(self) -> None:
         if self._again is not None:
-            self._endpoint = self._again()
+            try:
+                self._endpoint = self._again()
+            except ConfigError as error:
+                self._lost(str(error))
+                return
         self._attempt = Attempt(self._endpoint, self._look, self._wake)
         self._attempt.start()
 

@@ -16,7 +16,7 @@ from appliance.pake import Grant, Request
 from sensors import credential
 from sensors.config import SensorsConfig
 from sensors.credential import Credential
-from sensors.discovery import SECURE, DiscoveryError, Found
+from sensors.discovery import PAGE, SECURE, DiscoveryError, Found
 from sensors.pairing import PairingError, Visit
 
 TIMEOUT_S: Final = 15.0  # for a Pi that is busy with our arithmetic
@@ -24,6 +24,7 @@ BUSY_S: Final = 40.0  # another agent's turn
 LOOK_AGAIN_S: Final = 1.0
 MOST_WORDS: Final = 300  # characters of what a stranger says
 HTTP_FORBIDDEN, HTTP_NOT_FOUND, HTTP_CONFLICT = 403, 404, 409
+USUAL: Final = f"{pake.PORT} is the usual port, `sensors pair HOST:PORT` takes another"
 CLOSED: Final = "pairing is not open there; run `appliance pair` on the hub, then this again"
 
 Look = Callable[[str, str], Sequence[Found]]
@@ -48,6 +49,7 @@ class Hub(NamedTuple):
     addresses: tuple[str, ...]
     port: int
     name: str
+    said_by: str = ""  # where it was not a person
 
     def __str__(self) -> str:
         """Say where it is, for people."""
@@ -62,7 +64,7 @@ def hub_of(text: str) -> Hub:
         port = port.removeprefix(":")
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    if not host or any(letter.isspace() or letter in "/@" for letter in host):
+    if not host or any(letter.isspace() or letter in "/@" for letter in text):
         raise UsageError(f"{text!r} is no host; give a name or an address, perhaps with a port, as in hub.local:8443")
     if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
         raise UsageError(f"{port!r} is no port; give a number from 1 to 65535")
@@ -72,17 +74,24 @@ def hub_of(text: str) -> Hub:
 def found_hub(config: SensorsConfig, look: Look) -> Hub:
     """Give the hub that the configuration names, else the one of our site that says it is there. PairingError."""
     if config.broker.host is not None:
-        return Hub((config.broker.host,), pake.PORT, config.broker.host)
+        return Hub((config.broker.host,), pake.PORT, config.broker.host, f"broker.host says; {USUAL}")
+    if (page := _announced(config, look, PAGE)) is not None:
+        return Hub(page.addresses, page.port, page.name, "mDNS says")
+    if (broker := _announced(config, look, SECURE)) is not None:
+        return Hub(broker.addresses, pake.PORT, broker.name, f"mDNS says, though not of its page; {USUAL}")
+    raise PairingError(f"no hub of site {config.site} is found by mDNS; name it: `sensors pair HOST`")
+
+
+def _announced(config: SensorsConfig, look: Look, service: str) -> Found | None:
+    """Give the only one of our site that offers this; PairingError where there are more."""
     try:
-        found = [one for one in look(SECURE, config.site) if one.site == config.site]
+        found = [one for one in look(service, config.site) if one.site == config.site]
     except DiscoveryError as error:
         raise PairingError(f"{error}; name the hub: `sensors pair HOST`") from None
-    if not found:
-        raise PairingError(f"no hub of site {config.site} is found by mDNS; name it: `sensors pair HOST`")
-    if len(found) > 1:
+    if len({one.name for one in found}) > 1:
         names = ", ".join(one.name for one in found)
         raise PairingError(f"more than one says it is the hub of site {config.site}: {names}; name yours")
-    return Hub(found[0].addresses, pake.PORT, found[0].name)
+    return found[0] if found else None
 
 
 class Line:
@@ -99,7 +108,7 @@ class Line:
         self._connection = self._open(context)
 
     def _open(self, context: ssl.SSLContext) -> http.client.HTTPSConnection:
-        why, cure = "", "does its page listen there, with TLS?"
+        why, cure = "", "does its page listen there, with TLS? Another port is named as HOST:PORT"
         for address in self._hub.addresses:
             connection = http.client.HTTPSConnection(address, self._hub.port, timeout=TIMEOUT_S, context=context)
             try:

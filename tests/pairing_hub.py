@@ -41,7 +41,9 @@ class PairingHub:
             ),
         )
         self.reloads = 0
-        self.pairing = Pairing(self.settings, reload=self._reload, **({"clock": clock} if clock else {}))
+        self.announced = ""
+        given = {"reload": self._reload, "announced": lambda: self.announced}
+        self.pairing = Pairing(self.settings, **given, **({"clock": clock} if clock else {}))
 
     async def _reload(self):
         self.reloads += 1

@@ -172,6 +172,18 @@ def test_from_a_code_to_readings_and_to_the_end_of_the_account(home):
     home.says(running_agent, "connected")
 
 
+def test_who_cannot_read_its_credential_keeps_its_readings_until_it_is_paired_anew(home):
+    config = home.configured()
+    home.paired(config)
+    load_config(config).credential_path.write_text("half a fi")
+    agent = home.run(config)
+    told = home.says(agent, "holds no credential")
+    assert "pair anew with `sensors pair`; readings are kept meanwhile" in told
+    assert home.paired(config)[0].returncode == 0
+    home.says(agent, "connected")
+    eventually(lambda: home.told("home/attic/temperature"))
+
+
 def test_topics_of_one_agent_are_no_others(home):
     home.paired(home.configured())
     agent, _ = _refused(home, home.configured("loft"))

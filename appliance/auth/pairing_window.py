@@ -16,6 +16,8 @@ from appliance.mqtt.topics import overlaps
 from appliance.pake import Grant, Half, Hello, Keys, PakeError, Proof, Refusal, Request, Sealed, TurnedAway, Welcome
 from appliance.settings import LEVEL_PATTERN
 
+LONGEST_MINUTES: Final = 60.0
+SHORTEST_MINUTES: Final = 0.1
 TRIES: Final = 5  # wrong codes
 MEETINGS: Final = 30  # beginnings, each of which costs us arithmetic
 MEETING_S: Final = 20.0  # from the first word to the last

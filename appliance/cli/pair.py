@@ -22,11 +22,25 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the arguments of this file's command."""
     pair = commands.add_parser("pair", help="let a new agent get an account, by a short code", allow_abbrev=False)
     pair.add_argument(
-        "--minutes", type=float, default=MINUTES, metavar="N", help="how long it may come (default: %(default)g)"
+        "--minutes", type=minutes, default=MINUTES, metavar="N", help="how long it may come (default: %(default)g)"
     )
     add_place(pair)
     pair.add_argument("--json", action="store_true", help="print a JSON object a line: the code, then what happens")
     pair.set_defaults(command=pair_command)
+
+
+def minutes(text: str) -> float:
+    """Read how long a window stays open."""
+    from appliance.auth.pairing_window import LONGEST_MINUTES, SHORTEST_MINUTES  # noqa: PLC0415 for who asks for it
+
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not SHORTEST_MINUTES <= number <= LONGEST_MINUTES:  # nan is not either
+        limits = f"from {SHORTEST_MINUTES:g} to {LONGEST_MINUTES:g}"
+        raise argparse.ArgumentTypeError(f"'{text}' will not do; give {limits} minutes")
+    return number
 
 
 def pair_command(arguments: argparse.Namespace) -> int:

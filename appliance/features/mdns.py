@@ -106,8 +106,8 @@ class Announcer:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._standing = Standing((), ())
-        self._host = ""
         self._zeroconf: AsyncZeroconf | None = None
+        self.host = ""  # the name in `.local` under which it is announced
         self.announced: tuple[str, ...] = ()
         self.trouble = ""
 
@@ -168,8 +168,8 @@ class Announcer:
         computer = self._look()
         wanted = standing(self._listeners, computer, self._site, self._version)
         ours = {address for one in computer.every for address in one.addresses}
-        if self._zeroconf is not None and wanted == self._standing and self._host in {local_name(), own_name()}:
-            is_taken = self._host == local_name() and await _others(self._zeroconf.zeroconf, self._host, ours)
+        if self._zeroconf is not None and wanted == self._standing and self.host in {local_name(), own_name()}:
+            is_taken = self.host == local_name() and await _others(self._zeroconf.zeroconf, self.host, ours)
             if not is_taken:
                 return
         await self._withdraw()
@@ -183,16 +183,16 @@ class Announcer:
         await zeroconf.zeroconf.async_wait_for_start()
         if not zeroconf.zeroconf.engine.senders:
             raise NoNetworkError("no interface takes multicast")
-        self._host = local_name()
-        if theirs := await _others(zeroconf.zeroconf, self._host, ours):
+        self.host = local_name()
+        if theirs := await _others(zeroconf.zeroconf, self.host, ours):
             LOG.warning(
                 "%s is also the computer at %s: this one is announced as %s; give one of them a name of its own with "
                 "`sudo hostnamectl set-hostname …`",
-                self._host,
+                self.host,
                 ", ".join(sorted(theirs)),
                 own_name(),
             )
-            self._host = own_name()
+            self.host = own_name()
         names = await asyncio.gather(
             *(
                 self._register(zeroconf, offer, name)
@@ -211,7 +211,7 @@ class Announcer:
             port=offer.port,
             parsed_addresses=list(offer.addresses),
             properties=dict(offer.facts),
-            server=f"{self._host}.",
+            server=f"{self.host}.",
         )
         await (await zeroconf.async_register_service(info, allow_name_change=True))
         taken = info.name.removesuffix(f".{kind}")

@@ -22,6 +22,11 @@ class Names(NamedTuple):
         hosts = [name for name in self.hosts if name not in others.hosts]
         return hosts + [str(one) for one in self.addresses if one not in others.addresses]
 
+    def after(self, former: "Names") -> "Names":
+        """Add the names, not the addresses, that the computer had before."""
+        more = [name for name in former.hosts if name not in self.hosts]
+        return Names((*self.hosts, *more)[:MOST], self.addresses)
+
 
 LOOPBACK: Final = (ip_address("127.0.0.1"), ip_address("::1"))
 

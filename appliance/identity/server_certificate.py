@@ -26,7 +26,7 @@ def due(certificate: Path, key: Path, authority: Authority, names: Names, now: d
     """
     found, secret = authorities.read_certificate(certificate), authorities.read_key(key)
     if secret is None:
-        return "there is no key for it yet"
+        return "its key cannot be used" if key.exists() else "there is no key for it yet"
     if found is None:
         return "there is none yet"
     if not belong_together(found, secret):
@@ -47,8 +47,12 @@ def make(certificate: Path, key: Path, authority: Authority, names: Names, now: 
     """Write a new certificate, and its key where there is none; gives its last moment. OSError.
 
     The key stays when the certificate is renewed: of the two only one file changes, and they always belong together.
-    While nobody keeps the clock right, the certificate is valid from the beginning of all clocks.
+    While nobody keeps the clock right, the certificate is valid from the beginning of all clocks. A computer that was
+    renamed is still called what it was, too: by that name who was paired with it knows it.
     """
+    before = authorities.read_certificate(certificate)
+    if before is not None and authority.has_issued(before):
+        names = names.after(names_in(before))
     secret = authorities.read_key(key)
     if secret is None:
         secret = authorities.new_key()

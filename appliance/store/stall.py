@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import get_native_id
 from time import monotonic
 from types import TracebackType
 from typing import Final
 
+from appliance.thread_state import WAITS_FOR_DISK, thread_state
+
 STUCK_S: Final = 60.0  # at one piece of work; the slowest card that still works takes some seconds
-WAITS_FOR_DISK: Final = "D"  # proc_pid_stat(5)
 
 
 class StallDetector:
@@ -47,12 +47,3 @@ class StallDetector:
         if begun is None or self._clock() - begun[0] < STUCK_S:
             return False
         return self._state(begun[1]) != WAITS_FOR_DISK
-
-
-def thread_state(thread: int) -> str:
-    """Give the letter of what the kernel has a thread of this process do; empty where it is gone."""
-    try:
-        text = Path(f"/proc/self/task/{thread}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[0]

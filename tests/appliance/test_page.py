@@ -33,6 +33,7 @@ def test_who_has_to_log_in_where(tmp_path):
                 history=None,
                 status=dict,
                 reload=again,
+                announced=str,
                 listeners=[
                     (Listener(serve="web", port=9), None),
                     (Listener(serve="web", address="0.0.0.0", certificate="hub.pem", names=("hub.lan",)), context),

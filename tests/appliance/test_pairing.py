@@ -61,7 +61,8 @@ def test_a_known_agent_gets_a_new_secret_and_the_old_one_ends(hub):
 
 
 def test_an_account_of_the_inventory_is_the_same_agents(hub):
-    hub.add("attic-pi", agent="attic", publish=("home/attic/temperature",), by="inventory")
+    read = ("home/kitchen/temperature", "home/hall/+/set")
+    hub.add("attic-pi", agent="attic", publish=("home/attic/temperature",), subscribe=read, by="inventory")
 
     async def scenario():
         _, code = await hub.opened()
@@ -69,7 +70,9 @@ def test_an_account_of_the_inventory_is_the_same_agents(hub):
 
     assert asyncio.run(scenario()).username == "attic-pi"
     assert set(hub.accounts()) == {"admin", "attic-pi"}
-    assert hub.accounts()["attic-pi"].by == "pairing"
+    account = hub.accounts()["attic-pi"]
+    assert (account.by, account.publish) == ("pairing", TOPICS)
+    assert account.subscribe == read  # which no agent asks for: the inventory said so
 
 
 REFUSED = {
@@ -295,3 +298,13 @@ def test_a_code_is_shown_with_the_way_to_it(hub):
     assert len(told["code"]) == 9
     assert told["state"] == "open"
     assert 299 <= told["left_s"] <= 300
+
+
+@pytest.mark.parametrize(
+    ("announced", "where"), [("hub-1a2b.local", "hub-1a2b.local"), ("", "hub.local"), ("x", "hub.local")]
+)
+def test_agents_are_sent_to_the_name_under_which_it_is_announced(hub, announced, where):
+    """Another than the host's own where another computer has that; what the certificate lacks leads nowhere."""
+    hub.authority.issue("server", "hub", "hub.local", "hub-1a2b.local")
+    hub.announced = announced
+    assert asyncio.run(hub.pairing.open(5.0))["where"] == where

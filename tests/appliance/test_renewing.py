@@ -9,7 +9,8 @@ from sockets import until
 
 from appliance import renewing
 from appliance.clock import SYNCED, UNSYNCED
-from appliance.renewing import Renewing, addresses
+from appliance.hostname import own_name
+from appliance.renewing import Renewing, called
 
 RENEW = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text('new'); print('made it')"
 NOTHING = "pass"
@@ -105,6 +106,16 @@ def test_a_new_address_is_reason_to_look_and_an_old_one_is_not(house):
     asyncio.run(scenario())
 
 
+def test_a_new_name_of_which_nobody_tells_is_found(house):
+    async def scenario():
+        async with house.renewing():
+            await asyncio.sleep(0)
+            house.addresses = {"192.168.1.5", "attic-1a2b.local"}
+            await until(lambda: house.looked)
+
+    asyncio.run(scenario())
+
+
 def test_a_clock_that_is_set_is_reason_to_look(house):
     house.quality = UNSYNCED
 
@@ -166,7 +177,7 @@ def test_who_may_not_hear_of_addresses_looks_once_a_day(house, monkeypatch):
 
     monkeypatch.setattr(renewing, "Changes", refused)
     monkeypatch.setattr(renewing, "look", refused)
-    assert addresses() == set()
+    assert called() == {own_name()}
 
     async def scenario():
         async with house.renewing(day_s=0.02):
@@ -175,5 +186,5 @@ def test_who_may_not_hear_of_addresses_looks_once_a_day(house, monkeypatch):
     asyncio.run(scenario())
 
 
-def test_this_computers_addresses():
-    assert "127.0.0.1" in addresses()
+def test_this_computers_name_and_addresses():
+    assert {"127.0.0.1", own_name()} <= called()

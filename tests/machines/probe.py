@@ -81,6 +81,8 @@ PROBES = {
     "tmp": lambda: "shared" if os.path.exists("/tmp/outside") else "private",
     "device": lambda: os.close(os.open("/srv/device", os.O_RDWR)),
     "devices": lambda: "all" if os.path.exists("/dev/outside") else "few",
+    "pins": lambda: os.close(os.open("/srv/gpiochip", os.O_RDWR)),
+    "bus": lambda: os.close(os.open("/srv/i2c", os.O_RDWR)),
     "null": lambda: write("/dev/null"),
     "packet": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(),
     "netlink": lambda: " ".join(name for _, name in socket.if_nameindex()),

@@ -43,6 +43,14 @@ context = ssl.create_default_context(cafile="/etc/appliance/twin.pem")
 with socket.create_connection((sys.argv[1], 8883), 10) as plain:
     context.wrap_socket(plain, server_hostname=sys.argv[2]).close()
 """
+PAIR = """
+from pathlib import Path
+from appliance.control import ControlClient
+control = ControlClient(Path("/run/appliance/control.sock"))
+opened = control.post("/api/pairing/open", {"minutes": 1.0})
+print(opened["where"])
+control.post("/api/pairing/close", {"key": opened["key"]})
+"""
 
 
 def begin(machine):
@@ -168,6 +176,7 @@ def test_two_hubs_of_one_name_are_two(hub, other, machines):
     assert names[str(hub.address)] == "hub.local"
     assert re.fullmatch(r"hub-[0-9a-f]{4}\.local", names[str(twin.address)])
     assert any("hub.local is also the computer at" in str(line) for line in twin.messages(unit="appliance"))
+    assert twin.python(PAIR).strip() == names[str(twin.address)]  # where agents are sent
     other.write("/etc/appliance/twin.pem", twin.read("/var/lib/appliance/tls/ca.pem"))
     other.python(CONNECT, str(twin.address), names[str(twin.address)])
 

@@ -26,7 +26,6 @@ SHOWN = {
     "ProcSubset=pid": ("proc-sys", "there", "hidden"),
     "ProtectControlGroups=yes": ("cgroups", "allowed", "EROFS"),
     "ProtectHome=yes": ("home", "someone", "EACCES"),
-    "ProtectHostname=yes": ("hostname", "allowed", "EPERM"),
     "ProtectKernelModules=yes": ("modules", "6.1", "EACCES"),
     "ProtectKernelTunables=yes": ("tunables", "allowed", "EROFS"),
     "ProtectProc=invisible": ("processes", "all", "own"),
@@ -55,6 +54,9 @@ EXPLAINED = {
 }
 NETWORK_TUNNEL = os.makedev(10, 200)  # a device that everybody may open
 REFUSED = {"EACCES", "EAFNOSUPPORT", "ENOENT", "EPERM", "EROFS"}
+# What comes of a device that may be opened, where there is no such hardware behind its number.
+ADMITTED = {"ENODEV", "ENXIO"}
+CLASSES = {"pins": "DeviceAllow=char-gpiochip rw", "bus": "DeviceAllow=char-i2c rw"}
 NOT_OF_THE_SANDBOX = re.compile(
     "Type|NotifyAccess|Exec|Restart$|RestartSec|Watchdog|Timeout|User|Group|SupplementaryGroups|.*Directory|LoadCred|SetCred"
     "|Environment|DeviceAllow"
@@ -162,6 +164,38 @@ def test_nothing_outside_its_state_is_written_and_nobody_s_home_is_seen(machine,
     )
     found = within(machine, unit, *probes)
     assert set(found.values()) <= REFUSED, found
+
+
+@pytest.fixture(scope="module")
+def hardware(machine):
+    """A machine whose kernel has drivers for pins and I²C, as far as it says so; in `tests/vm` one has."""
+    text = Path("/proc/devices").read_text()
+    characters = text.partition("Block devices:")[0]
+    taken = {line.split()[0] for line in characters.splitlines() if line}
+    free = (number for number in range(254, 233, -1) if str(number) not in taken)
+    numbers = {"gpiochip": next(free), "i2c": next(free)}
+    told = "".join(f"{number} {name}\n" for name, number in numbers.items())
+    machine.write("/srv/devices", text.replace("Character devices:\n", f"Character devices:\n{told}"))
+    machine.run("mount", "--bind", "/srv/devices", "/proc/devices")
+    for name, group in (("gpiochip", "gpio"), ("i2c", "i2c")):
+        os.mknod(machine.root / "srv" / name, stat.S_IFCHR, os.makedev(numbers[name], 0))
+        machine.sh(f"chgrp {group} /srv/{name} && chmod 660 /srv/{name}")
+    return machine
+
+
+@pytest.mark.parametrize(("probe", "line"), CLASSES.items())
+def test_the_hardware_of_a_line_may_be_opened_and_no_other(hardware, probe, line):
+    found = probed(hardware, [*CLASSES, "device"], "DevicePolicy=closed", line)
+    assert found.pop(probe) in ADMITTED
+    assert set(found.values()) == {"EPERM"}
+    assert line in lines("sensors.service")
+
+
+def test_the_agent_opens_pins_and_buses_and_the_hub_neither(hardware):
+    found = within(hardware, "sensors.service", *CLASSES, "device")
+    assert found.pop("device") == "EPERM"
+    assert set(found.values()) <= ADMITTED
+    assert set(within(hardware, "appliance.service", *CLASSES).values()) <= REFUSED
 
 
 def test_the_hub_knows_the_boot_that_its_sandbox_hides(machine):

@@ -471,6 +471,7 @@ def test_check_says_where_an_account_is_missing(sensors, config):
     ("arguments", "expected", "words"),
     [
         (("hub/x",), cli.USAGE, "is no host"),
+        (("https://hub",), cli.USAGE, "is no host"),
         (("127.0.0.1:1",), cli.FAILED, "no hub answers at 127.0.0.1:1"),
     ],
 )
@@ -485,8 +486,8 @@ def test_pair_says_in_one_line_why_not(sensors, config, arguments, expected, wor
 
 
 def test_pair_takes_the_hub_that_mdns_finds(sensors, config, monkeypatch):
-    monkeypatch.setattr("sensors.discovery.look", lambda *_: [Found("hub.local", 8883, ("127.0.0.1",), "home")])
-    monkeypatch.setattr("appliance.pake.PORT", free_port())
+    port = free_port()
+    monkeypatch.setattr("sensors.discovery.look", lambda *_: [Found("hub.local", port, ("127.0.0.1",), "home")])
     code, out, err = sensors("pair", "--config", config)
-    assert (code, out.startswith("the hub is hub.local:")) == (cli.FAILED, True)
-    assert "no hub answers at hub.local:" in err
+    assert (code, out) == (cli.FAILED, f"the hub is hub.local:{port}, as mDNS says\n")
+    assert f"no hub answers at hub.local:{port} " in err

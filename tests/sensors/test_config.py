@@ -1,4 +1,3 @@
-import os
 import stat
 
 import pytest
@@ -8,7 +7,7 @@ from msgspec.structs import replace
 from appliance.config import ConfigError
 from appliance.settings import described
 from sensors import credential
-from sensors.config import load_config, usual_data_dir
+from sensors.config import load_config
 from sensors.credential import Credential
 from sensors.keys import Keys, SensorKeys
 from sensors.topics import RESERVED_LEVELS, check_level
@@ -176,28 +175,6 @@ def test_a_missing_file_says_so(tmp_path):
         load_config(tmp_path / "absent.toml")
 
 
-PLACES = [
-    ({"STATE_DIRECTORY": "/srv/sensors:/srv/more"}, 1000, True, "/srv/sensors"),
-    ({"HOME": "/root"}, 0, True, "SYSTEM"),
-    ({"HOME": "/root"}, 0, False, "/root/.local/share/sensors"),
-    ({"HOME": "/home/u"}, os.getuid(), True, "SYSTEM"),  # the directory is this user's: the service's own
-    ({"HOME": "/home/u"}, os.getuid() + 1, True, "/home/u/.local/share/sensors"),
-    ({"XDG_DATA_HOME": "/home/u/data"}, 1000, False, "/home/u/data/sensors"),
-]
-
-
-@pytest.mark.parametrize(("environment", "user", "installed", "place"), PLACES)
-def test_usual_place_of_the_outbox(environment, user, installed, place, monkeypatch, tmp_path):
-    for name in ("STATE_DIRECTORY", "XDG_DATA_HOME", "HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    system = tmp_path if installed else tmp_path / "absent"
-    monkeypatch.setattr("os.geteuid", lambda: user)
-    monkeypatch.setattr("sensors.config.SYSTEM_DATA_DIR", system)
-    assert str(usual_data_dir()) == place.replace("SYSTEM", str(system))
-
-
 def test_every_key_can_be_documented():
     assert {setting.name for setting in described(SensorKeys)} >= {"name", "kind", "room", "interval_s", "delta"}
     assert {setting.name for setting in described(Keys)} >= {"site", "agent", "data_dir", "host", "max_readings"}
@@ -340,6 +317,13 @@ def test_what_pairing_brings_meanwhile_is_used_by_a_running_agent(paired, load, 
     assert first.endpoint_now() == first.endpoint
     second.credential_path.unlink()
     assert second.endpoint_now() == second.endpoint
+
+
+def test_who_was_paired_and_cannot_read_it_connects_in_no_other_way(load, tmp_path):
+    before = load(f'agent = "attic"\ndata_dir = "{tmp_path}"\n')
+    before.credential_path.write_text("half a fi")
+    with pytest.raises(ConfigError, match="holds no credential; pair anew"):
+        before.endpoint_now()
 
 
 def test_what_pairing_brings_meanwhile_counts_for_nothing_beside_what_is_set(paired, load, tmp_path):

@@ -9,7 +9,18 @@ import pytest
 from announcer import announced
 from processes import eventually
 
-from sensors.discovery import MOST_ADDRESSES, PLAIN, SECURE, DiscoveryError, Found, browse, choose, look, understood
+from sensors.discovery import (
+    MOST_ADDRESSES,
+    PAGE,
+    PLAIN,
+    SECURE,
+    DiscoveryError,
+    Found,
+    browse,
+    choose,
+    look,
+    understood,
+)
 
 
 @pytest.fixture
@@ -31,6 +42,14 @@ def test_one_that_names_no_site_is_found_too(site):
     with announced((PLAIN, f"old-{site}", 1885, "")):
         old = f"old-{site}.local"
         eventually(lambda: old in {one.name for one in look(PLAIN, site, interface="127.0.0.1")})
+
+
+def test_of_pages_those_of_hubs_alone_count(site):
+    """A printer has one too, and there may be many of them."""
+    with announced((PAGE, f"printer-{site}", 443, ""), (PAGE, f"hub-{site}", 9443, site)):
+        found = look(PAGE, site, seconds=20.0, interface="127.0.0.1")
+        assert found == [Found(f"hub-{site}.local", 9443, ("127.0.0.1",), site)]
+        assert look(PAGE, f"x{site}", seconds=1.0, interface="127.0.0.1") == []
 
 
 def test_nobody_there_is_nothing_found(site):

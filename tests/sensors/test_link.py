@@ -8,6 +8,7 @@ from mosquitto_peer import BINARY, Mosquitto, end, eventually, free_port
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
+from appliance.config import ConfigError
 from sensors.backoff import LONGEST_WAIT_S
 from sensors.link import (
     ALONE_AFTER_S,
@@ -82,6 +83,26 @@ def test_nobody_listens_says_so_and_tries_again_later():
         link.now = first
         link.until(lambda: len(link.told) == 2)
         assert 1.0 <= link.link.next_deadline() - link.now <= 2.0
+
+
+def test_while_it_is_not_known_how_to_connect_it_does_not_and_looks_again():
+    """No other way is taken meanwhile, were it there."""
+    ways = [ConfigError(path=None, line=None, key="", problem="x holds no credential", cure="pair anew")] * 2
+    with listening(CONNACK) as port, driven(port) as link:
+        good = link.link._endpoint
+
+        def again():
+            if ways:
+                raise ways.pop()
+            return good
+
+        link.link._again = again
+        for count in (1, 2):
+            link.turn()
+            assert link.told == ["x holds no credential; pair anew"] * count
+            assert link.link.socket is None
+            link.now = link.link.next_deadline()
+        link.until_told("connected")
 
 
 def test_it_knows_when_the_broker_spoke_last():

@@ -51,15 +51,26 @@ def test_what_names_no_hub_is_told(text):
         hub_of(text)
 
 
-def found(*names, site="home"):
-    return lambda _service, _site: [Found(name, 8883, ("192.168.1.5", "fe80::1"), site) for name in names]
+def found(*names, site="home", services=("_https._tcp", "_secure-mqtt._tcp")):
+    ports = {"_https._tcp": 9443, "_secure-mqtt._tcp": 8883}
+    addresses = ("192.168.1.5", "fe80::1")
+    return lambda service, _: [Found(one, ports[service], addresses, site) for one in names if service in services]
 
 
-def test_without_a_name_the_one_of_our_site_is_taken(tmp_path):
+def test_without_a_name_the_one_of_our_site_is_taken_at_the_port_of_its_page(tmp_path):
     config = configured(tmp_path)
-    assert found_hub(config, found("hub.local")) == Hub(("192.168.1.5", "fe80::1"), 8443, "hub.local")
-    named = configured(tmp_path, '[broker]\nhost = "192.168.1.7"')
-    assert found_hub(named, found("hub.local")) == Hub(("192.168.1.7",), 8443, "192.168.1.7")
+    hub = found_hub(config, found("hub.local"))
+    assert hub == Hub(("192.168.1.5", "fe80::1"), 9443, "hub.local", "mDNS says")
+
+
+def test_where_nothing_is_said_of_its_page_the_usual_port_is_tried_and_told(tmp_path):
+    hub = found_hub(configured(tmp_path), found("hub.local", services=("_secure-mqtt._tcp",)))
+    assert hub[:3] == (("192.168.1.5", "fe80::1"), 8443, "hub.local")
+    told = "mDNS says, though not of its page; 8443 is the usual port, `sensors pair HOST:PORT` takes another"
+    assert hub.said_by == told
+    named = found_hub(configured(tmp_path, '[broker]\nhost = "192.168.1.7"'), found("hub.local"))
+    assert named[:3] == (("192.168.1.7",), 8443, "192.168.1.7")
+    assert named.said_by == told.replace("mDNS says, though not of its page", "broker.host says")
 
 
 def test_where_it_is_not_clear_which_a_person_decides(tmp_path):

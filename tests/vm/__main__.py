@@ -35,7 +35,7 @@ def layer(folder, options):
     """Put into a folder what the machine has beside its image: our code, the tests, and what is to be run."""
     files = folder / "files"
     unread = shutil.ignore_patterns("__pycache__", "static", ".hypothesis")
-    for package in ("appliance", "sensors", "tests/sensors"):
+    for package in ("appliance", "sensors", "systemd", "tests/sensors"):
         shutil.copytree(ROOT / package, files / package, ignore=unread)
     for file in (ROOT / "pyproject.toml", *(ROOT / "tests").glob("*.py")):
         shutil.copy(file, files / file.relative_to(ROOT))

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from appliance.hostname import own_name
+
 HEADERS: Final = (
     (
         b"content-security-policy",
@@ -32,10 +34,11 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def own_names() -> frozenset[str]:
-    """Names this computer answers to, lower-case; asks no name server."""
+    """Names this computer answers to, lower-case, as it is called now; asks no name server."""
     host = socket.gethostname().lower()
     first = host.partition(".")[0]
-    return frozenset({"localhost", host, first, f"{first}.local"} if first else {"localhost"})
+    announced = own_name()  # where another computer is called the same
+    return frozenset({"localhost", announced, host, first, f"{first}.local"} if first else {"localhost", announced})
 
 
 def host_name(host: str) -> str | None:
@@ -83,7 +86,10 @@ def refusal(
 
 
 class Guard:
-    """Refuses what comes from elsewhere and puts the security headers on every answer."""
+    """Refuses what comes from elsewhere and puts the security headers on every answer.
+
+    `names` are those that it answers to beside its own.
+    """
 
     def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
         self._app = app
@@ -114,7 +120,7 @@ class Guard:
             method="WEBSOCKET" if is_socket else scope["method"],
             scheme="https" if secure else "http",
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-            names=self._names,
+            names=own_names() | self._names,
             address=server[0],
         )
 

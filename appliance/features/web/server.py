@@ -117,7 +117,7 @@ class WebServer:
             undo.callback(self._logins.clear)
             undo.callback(self.ports.clear)
             app = self._app(self._readers)
-            self._servers.append(_Server(Guard(app, own_names()), sockets, self._mqtt))
+            self._servers.append(_Server(Guard(app, frozenset()), sockets, self._mqtt))
             for number, door in enumerate(self._doors):
                 try:
                     opened = listen_tcp(door.address, door.port)
@@ -129,7 +129,7 @@ class WebServer:
                 if door.verify is not None:
                     self._logins.append(login := Login(app, door.verify))
                     inner = login
-                guarded: ASGIApp = Guard(inner, own_names() | door.names)
+                guarded: ASGIApp = Guard(inner, door.names)
                 if self._pairing is not None and door.context is not None:
                     guarded = PairingDoor(guarded, self._pairing)
                 self._servers.append(_Server(guarded, [opened], self._mqtt, door))

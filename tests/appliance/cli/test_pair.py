@@ -13,6 +13,7 @@ from pairing_hub import PairingHub, turned
 from processes import appliance
 from sockets import PATIENCE_S
 
+from appliance.cli import main
 from appliance.exits import Exit
 from appliance.pake import typed
 
@@ -126,6 +127,14 @@ def test_guessing_ends_it_and_is_told(hub, tmp_path):
     assert out.splitlines()[-1] == "5 wrong codes: somebody may be guessing; nobody was let in"
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "61", "nan", "inf", "long"])
+def test_how_long_a_window_may_be_open_is_bounded(text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["pair", f"--minutes={text}"])
+    assert caught.value.code == Exit.USAGE
+    assert f"'{text}' will not do; give from 0.1 to 60 minutes" in capsys.readouterr().err
+
+
 def test_a_second_one_is_refused(hub, tmp_path):
     async def scenario():
         async with pairing(hub, tmp_path) as command:
@@ -139,7 +148,8 @@ def test_a_second_one_is_refused(hub, tmp_path):
 
     exit_code, err = asyncio.run(scenario())
     assert exit_code == Exit.UNAVAILABLE
-    assert err == "appliance: pairing is open already; end the other `appliance pair` first\n"
+    cure = "end the other `appliance pair` first; of one that was killed it ends after 15 s"
+    assert err == f"appliance: pairing is open already; {cure}\n"
 
 
 def test_on_a_terminal_the_letters_are_large_and_the_time_runs(hub, tmp_path):

@@ -207,6 +207,7 @@ def test_a_name_that_another_computer_has_is_left_to_it(network, caplog):
         async with announcing(SECURE) as announcer:
             await until(lambda: announcer.announced)
             assert {info.server for info in network.registered.values()} == {f"{own_name()}."}
+            assert announcer.host == own_name()
 
     asyncio.run(scenario())
     assert f"{local_name()} is also the computer at 192.168.1.99: this one is announced as {own_name()}" in caplog.text

@@ -7,7 +7,7 @@ import pytest
 
 from appliance.identity import authority as authorities
 from appliance.identity import server_certificate
-from appliance.identity.authority import EPOCH, begins, ends, read_certificate
+from appliance.identity.authority import EPOCH, begins, ends, names_in, read_certificate
 from appliance.identity.names import names_of
 from appliance.identity.server_certificate import AHEAD, WHOLE
 
@@ -75,6 +75,22 @@ def test_a_new_one_is_due_by_time_and_by_name(server, now, reason):
         assert server.due(**now) == ""
 
 
+def test_a_computer_that_is_renamed_or_moved_keeps_its_names_and_no_address(server):
+    server.make()
+    server.make(names=names_of("attic", [ip_address("192.168.1.6")]))
+    assert server.due() == "it lacks 192.168.1.5"
+    hosts, addresses = names_in(server.certificate)
+    assert hosts == ("attic", "attic.local", "localhost", "hub", "hub.local")
+    assert [str(one) for one in addresses] == ["127.0.0.1", "::1", "192.168.1.6"]
+
+
+def test_names_of_another_authority_s_certificate_are_not_kept(server):
+    server.make()
+    server.authority = authorities.make(server.folder / "other.pem", server.folder / "other.key", NOW)
+    server.make(names=names_of("attic", []))
+    assert "hub" not in names_in(server.certificate).hosts
+
+
 def test_a_renewed_one_is_of_the_same_key(server):
     server.make()
     key = server.files[1].read_bytes()
@@ -104,14 +120,19 @@ def test_what_does_not_belong_together_is_made_anew(server):
     assert server.due() == ""
 
 
-@pytest.mark.parametrize(("spoiled", "reason"), [(0, "there is none yet"), (1, "there is no key for it yet")])
-@pytest.mark.parametrize("data", [None, b"", bytes(range(256))])
-def test_files_that_are_gone_or_garbage_are_made_anew(server, spoiled, reason, data):
+MISSING = ("there is none yet", "there is no key for it yet")
+GARBAGE = ("there is none yet", "its key cannot be used")
+SPOILED = [(None, MISSING), (b"", GARBAGE), (bytes(range(256)), GARBAGE)]
+
+
+@pytest.mark.parametrize("spoiled", [0, 1])
+@pytest.mark.parametrize(("data", "reasons"), SPOILED)
+def test_files_that_are_gone_or_garbage_are_made_anew(server, spoiled, data, reasons):
     server.make()
     server.files[spoiled].unlink()
     if data is not None:
         server.files[spoiled].write_bytes(data)
-    assert server.due() == reason
+    assert server.due() == reasons[spoiled]
     server.make()
     assert server.due() == ""
 

@@ -1,11 +1,9 @@
-import subprocess
-import sys
 from threading import Event, Thread, get_native_id
 
 import pytest
 
-from appliance.store import stall
-from appliance.store.stall import STUCK_S, WAITS_FOR_DISK, StallDetector, thread_state
+from appliance.store.stall import STUCK_S, StallDetector
+from appliance.thread_state import WAITS_FOR_DISK
 
 
 class Clock:
@@ -73,16 +71,3 @@ def test_a_thread_that_an_error_ended_is_found_and_one_that_is_done_is_not():
     with pytest.raises(RuntimeError), seen.life():
         raise RuntimeError
     assert seen.is_stuck()
-
-
-def test_the_state_of_a_thread_is_the_kernel_s():
-    assert thread_state(get_native_id()) == "R"
-    assert thread_state(2**22 + 1) == ""
-
-
-def test_a_name_with_brackets_does_not_lead_astray():
-    program = "import threading; from appliance.store.stall import thread_state as state\n"
-    program += "open('/proc/self/comm', 'w').write('a) Z (b'); print(state(threading.get_native_id()))"
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said.strip() == "R"
-    assert stall.WAITS_FOR_DISK == "D"

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from queue import SimpleQueue
 from textwrap import dedent
 
@@ -200,6 +201,15 @@ def test_the_doctor_tells_open_pins_and_claimed_lines(gpiochip, held_by_another,
     assert not {"lgpio", "GPIO"} & findings.keys(), findings
     assert not any(flags & INPUT for flags in of_the_pump), of_the_pump
     assert not any(KernelChips().line(HEADER, pin).used for pin in (26, 27))
+
+
+@pytest.mark.usefixtures("gpiochip")
+def test_the_kernel_calls_pins_as_the_unit_does():
+    """What systemd makes of that line, `python -m tests.machines sandbox` shows."""
+    unit = Path(__file__).parents[3] / "systemd" / "sensors.service"
+    assert "DeviceAllow=char-gpiochip rw" in unit.read_text().splitlines()
+    classes = dict(line.split()[::-1] for line in Path("/proc/devices").read_text().splitlines() if line[:3].isdigit())
+    assert int(classes["gpiochip"]) == os.major(Path(HEADER).stat().st_rdev)
 
 
 def test_the_edges_after_a_start_signal_are_counted(gpiochip):

@@ -1,6 +1,8 @@
+import asyncio
+
 import pytest
 
-from appliance.features.web.guard import host_name, is_own, own_names, refusal
+from appliance.features.web.guard import Guard, host_name, is_own, own_names, refusal
 
 NAMES = frozenset({"localhost", "hub", "hub.local"})
 
@@ -79,3 +81,19 @@ def test_refusal(method, headers, status):
 def test_localhost_is_always_a_name_of_ours():
     assert "localhost" in own_names()
     assert "" not in own_names()
+
+
+@pytest.mark.parametrize("asked", ["attic", "attic.local", "attic-1a2b.local", "hub.lan"])
+def test_a_computer_that_is_renamed_answers_to_what_it_is_called_now(asked, monkeypatch):
+    """Also as it is announced where another computer is called the same."""
+    heard = []
+
+    async def app(scope, *_):
+        heard.append(scope["headers"])
+
+    guarded = Guard(app, frozenset({"hub.lan"}))
+    monkeypatch.setattr("socket.gethostname", lambda: "attic")
+    monkeypatch.setattr("appliance.hostname.mark", lambda: "1a2b")
+    scope = {"type": "http", "method": "GET", "scheme": "http", "headers": [(b"host", asked.encode())]}
+    asyncio.run(guarded(scope, None, None))
+    assert heard == [scope["headers"]]

@@ -1,0 +1,65 @@
+"""What systemd's watchdog hears of an agent that gets on, that hangs, and that waits for its disk."""
+
+import threading
+import time
+
+import pytest
+from processes import eventually
+from vforked import waiting_for_a_child
+
+from appliance import notify
+from appliance.thread_state import WAITS_FOR_DISK
+from sensors.vigil import Vigil
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    words = []
+    monkeypatch.setattr(notify, "watchdog", words.append)
+    return words
+
+
+def test_who_gets_on_says_so_when_it_is_due(heard):
+    vigil = Vigil(10.0)
+    for now in (100.0, 105.0, 109.9, 110.0, 125.0):
+        vigil.turned(now, lambda now=now: f"at {now:g}")
+    assert heard == ["at 100", "at 110", "at 125"]
+    assert vigil.next_deadline() == 135.0
+
+
+def test_where_there_is_no_watchdog_nothing_is_said(heard):
+    with Vigil(None) as vigil:
+        vigil.turned(100.0, lambda: "never asked")
+        assert vigil.next_deadline() is None
+        assert "vigil" not in {thread.name for thread in threading.enumerate()}
+    assert heard == []
+
+
+@pytest.mark.parametrize(("state", "is_spoken_for"), [("S", False), ("R", False), ("", False), (WAITS_FOR_DISK, True)])
+def test_who_hangs_is_spoken_for_only_while_it_is_the_disk(heard, state, is_spoken_for):
+    asked = []
+    with Vigil(0.01, state=lambda thread: asked.append(thread) or state):
+        eventually(lambda: len(asked) > 2)
+    assert set(asked) == {threading.get_native_id()}
+    assert bool(heard) is is_spoken_for
+    assert all("the disk has not answered for 0 s: wait" in text for text in heard)
+
+
+def test_who_gets_round_needs_nobody(heard):
+    asked = []
+    with Vigil(60.0, state=lambda thread: asked.append(thread) or WAITS_FOR_DISK) as vigil:
+        vigil.turned(100.0, lambda: "well")
+        time.sleep(0)
+    assert (heard, asked) == (["well"], [])
+
+
+def test_a_thread_that_the_kernel_does_not_let_go_is_spoken_for(heard):
+    """As for a disk that hangs, but with a child; the watchdog hears nothing once that is over."""
+    with waiting_for_a_child() as thread:
+        vigil = Vigil(0.01)
+        vigil._watched = thread
+        watching = threading.Thread(target=vigil._watch, args=(0.01,))
+        watching.start()
+        eventually(lambda: heard)
+    vigil._ended.set()
+    watching.join()
