@@ -485,7 +485,7 @@ def test_a_command_to_an_output_that_could_not_be_taken_is_told_and_told_once(ru
     )
     taken.close()
     agent.agent._crew._schedule.again("garden", agent.agent._now)
-    agent.agent._wake()
+    agent.agent._waker.wake()
     listener.wait("home/garden/valve", b"OFF")
     listener.publish("home/garden/valve/set", b"ON")
     listener.wait("home/garden/valve", b"ON")
@@ -496,7 +496,7 @@ def test_commands_that_the_broker_keeps_from_the_agent_are_told(run, listener, b
     agent = run(valve(FakeGpio())).agent
     listener.wait("home/garden/valve", b"OFF")
     agent.refused("home/garden/valve/set", "Not authorized")
-    agent._wake()
+    agent._waker.wake()
 
     def told():
         return json.loads(listener.wait("home/devices/house/health").payload).get("unheard")
