@@ -44,11 +44,14 @@ def read(path: Path) -> Certificate:
 
 
 def certificate_findings(
-    seen: Certificate, *, now_s: float, is_synced: bool, host: str, addresses: Sequence[str]
+    seen: Certificate, *, now_s: float, is_synced: bool, host: str, addresses: Sequence[str], setup: str
 ) -> Iterator[Finding]:
-    """Judge one; `host` is the name that mDNS announces, empty where it does not; `addresses` are those served."""
+    """Judge one; `host` is the name that mDNS announces, empty where it does not; `addresses` are those served.
+
+    `setup` is the command that makes those that are ours.
+    """
     about = str(seen.path)
-    cure = "`sudo appliance setup` makes a new one" if seen.is_ours else "renew it; a running service reloads it"
+    cure = f"`{setup}` makes a new one" if seen.is_ours else "renew it; a running service reloads it"
     if now_s < seen.begins_s:
         yield wrong(
             about,
@@ -65,7 +68,7 @@ def certificate_findings(
             about, f"good until {_day(seen.ends_s)}, for {', '.join((*seen.names, *seen.addresses)) or 'no name'}"
         )
     if host and not any(_covers(name, host) for name in seen.names):
-        cure = "`sudo appliance setup` makes one with it" if seen.is_ours else f"have it made for {host} too"
+        cure = f"`{setup}` makes one with it" if seen.is_ours else f"have it made for {host} too"
         yield wrong(about, f"it does not name {host}, which mDNS tells agents: they turn back", cure)
     missing = [one for one in addresses if one not in {str(ip_address(known)) for known in seen.addresses}]
     if missing:

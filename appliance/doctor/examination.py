@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from appliance.finding import Finding, note, wrong
 from appliance.hostname import local_name
 from appliance.interfaces import Computer, look
 from appliance.listeners import is_outer
-from appliance.places import DATABASE, FIRST_SECRET
+from appliance.places import DATABASE, FIRST_SECRET, SYSTEM_CONFIG
 from appliance.ports import look_whether_free
 from appliance.settings import Listener, Settings
 
@@ -46,6 +47,8 @@ class Examination:
     def __init__(self, settings: Settings, config: Path | None, data_dir: Path, world: World) -> None:
         self._settings = settings
         self._config = config
+        is_usual = config in {None, SYSTEM_CONFIG}
+        self._setup = "sudo appliance setup" if is_usual else f"appliance setup --config {shlex.quote(str(config))}"
         self._data_dir = data_dir
         self._world = world
 
@@ -95,7 +98,7 @@ class Examination:
         found = (file_of(path, is_secret=is_secret) for path, is_secret in files.items())
         yield from file_findings(filter(None, found), owner_of(self._data_dir))
         if secret.exists():
-            yield note(str(secret), "the admin's first secret still lies there", "`sudo appliance setup --show-secret`")
+            yield note(str(secret), "the admin's first secret still lies there", f"`{self._setup} --show-secret`")
 
     def _look_at_premises(self) -> Iterator[Finding]:
         place = next(path for path in (self._data_dir, *self._data_dir.parents) if path.exists())
@@ -147,6 +150,7 @@ class Examination:
                 is_synced=self._world.clock_quality() == SYNCED,
                 host=local_name() if announced else "",
                 addresses=serves,
+                setup=self._setup,
             )
 
     def _look_at_accounts(self) -> Iterator[Finding]:

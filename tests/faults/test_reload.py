@@ -214,14 +214,14 @@ def test_h61_without_free_descriptors_everything_stays_and_is_said(house):
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))  # those that are open stay
     try:
         os.kill(pid, signal.SIGHUP)
-        # Of each certificate, and of each of the three files of accounts.
-        eventually(lambda: house.log().count("Too many open files") >= told + 5)
+        # Of each certificate, of each of the three files of accounts, and of the configuration.
+        eventually(lambda: house.log().count("Too many open files") >= told + 6)
         esp.ask(PINGREQ, PINGRESP)  # nothing was understood, so nothing was taken away
         ann.ask(PINGREQ, PINGRESP)
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
     eventually(lambda: house.control().get("/api/status")["reload"]["count"] == count + 1)
-    assert len(house.problems()) == 5
+    assert len(house.problems()) == 6
     os.kill(pid, signal.SIGHUP)  # and now it can
     assert esp.until_closed() == b""
 

@@ -93,7 +93,8 @@ def test_secrets_that_anybody_reads_are_told(settings, world, tmp_path):
     assert [line.partition(" (")[0] for line in wrong(lines)] == [
         f"wrong: {tmp_path / 'passwords'}: everybody may read this secret"
     ]
-    assert any("the admin's first secret still lies there" in line for line in lines)
+    cure = f"`appliance setup --config {tmp_path}/appliance.toml --show-secret`"
+    assert any(line.endswith(f"the admin's first secret still lies there; {cure}") for line in lines)
 
 
 def test_a_certificate_without_the_announced_name_is_told(settings, world, tmp_path):
