@@ -716,7 +716,7 @@ def test_only_the_top_reads_the_configuration_file():
         "sensors.cli",
         "sensors.config",
         "sensors.conflicts",
-        "sensors.link",  # the error alone
+        "sensors.link",  # the kind of error alone
         "sensors.sensor_table",
     }
 
