@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from appliance.auth.acl import NO_RIGHTS, Acl, Granted
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.roles import CLIENT, filter_problem
+from appliance.broker.message import Message
 from appliance.config import MISSING, ConfigError, Document, SettingError, read_text
 from appliance.settings import Accounts as AccountSettings
 from appliance.settings import Rule, Rules
@@ -83,6 +84,24 @@ class Accounts:
         self.files, self.acl = files, acl
         self.passwords.renew(_hashes(files))
         return change
+
+    def orphans(self, before: Acl, change: Change) -> Callable[[Message], bool]:
+        """Give what says of a message whose publisher is not known, that whoever it was may not publish it any more.
+
+        Somebody has lost the right to its topic, and none of those who may have published it has it still.
+        """
+        losers = change.ousted | change.changed
+
+        def may_still(name: str | None, message: Message) -> bool:
+            return self.acl.rights(name, message.client_id).may_publish(message.topic)
+
+        def is_orphan(message: Message) -> bool:
+            topic, client_id = message.topic, message.client_id
+            if all(may_still(one, message) or not before.rights(one, client_id).may_publish(topic) for one in losers):
+                return False
+            return not any(may_still(one, message) for one in before.writers(topic, client_id))
+
+        return is_orphan
 
 
 def load_accounts(settings: AccountSettings, site: str) -> Accounts | None:

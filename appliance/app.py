@@ -18,6 +18,7 @@ from appliance import __version__, build
 from appliance.accounts import Accounts, load_accounts
 from appliance.auth.acl import NO_RIGHTS
 from appliance.broker.core import Broker
+from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag, uninspected
 from appliance.broker.rights import ALL_RIGHTS, Rights, all_rights
 from appliance.config import ConfigError, SettingError
@@ -42,6 +43,7 @@ from appliance.tls_context import context_of
 from appliance.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from appliance.abouts import Abouts
     from appliance.devices import Device
     from appliance.features.mdns import Announcer
     from appliance.features.recorder import Recorder
@@ -68,6 +70,7 @@ class Service:
         self._accounts: Accounts | None = None
         self._reloading: Reloading | None = None
         self._announcer: Announcer | None = None
+        self._abouts: Abouts | None = None
 
     async def start(self, parts: AsyncExitStack) -> None:
         """Start every part and put the way to stop it on the stack; CommandError."""
@@ -103,6 +106,7 @@ class Service:
         self._local = LocalClient(hub, "appliance")
         if journal is not None and recorder is not None:
             recorder.start(self._local)
+            self._reloading.hear_again = partial(recorder.start, self._local)
             parts.callback(recorder.close)
         if journal is not None and keeping is not None and settings.history.enabled:
             from appliance.features.gaps import GapWatch  # noqa: PLC0415 for who records
@@ -112,7 +116,9 @@ class Service:
             parts.callback(watch.close)
             from appliance.features.failing import FailingWatch  # noqa: PLC0415
 
-            failing = FailingWatch(site=settings.site, note=journal.miss, known=keeping.failing())
+            failing = FailingWatch(
+                site=settings.site, note=journal.miss, known=keeping.failing(), read=self._read_about
+            )
             failing.start(self._local)
             parts.callback(failing.close)
         if settings.mqtt.sys_interval_s:
@@ -173,7 +179,7 @@ class Service:
     def _recorder(self, learn: "Callable[[Device], None]") -> "Recorder":
         from appliance.features.recorder import Recorder  # noqa: PLC0415 for who records
 
-        return Recorder(learn, site=self.settings.site)
+        return Recorder(learn, site=self.settings.site, read=self._read_about)
 
     def status(self) -> dict[str, object]:
         """Say how the service is; numbers are totals since the start where their name does not say `now`."""
@@ -268,6 +274,15 @@ class Service:
             return session.rights
         return ALL_RIGHTS if self._accounts is None else NO_RIGHTS
 
+    def _read_about(self, message: Message) -> "Device":
+        """Give what an agent says of itself, as far as whoever published that may; ValueError."""
+        if self._abouts is None:
+            from appliance.abouts import Abouts  # noqa: PLC0415 for whom agents come to
+
+            assert self._broker is not None  # noqa: S101 as above
+            self._abouts = Abouts(self._broker, self._accounts)
+        return self._abouts.read(message)
+
     async def _open_page(self, hub: Hub, contexts: list[ssl.SSLContext | None], parts: AsyncExitStack) -> None:
         """Open the page, or only the control socket, where what answers is loaded for the first who asks."""
         settings = self.settings
@@ -309,6 +324,7 @@ class Service:
             announced=lambda: self._announcer.host if self._announcer is not None else "",
             listeners=[(self.settings.listener[number], context) for number, context in listeners],
             accounts=self._accounts,
+            read_about=self._read_about,
         )
         await page.start()
         self._reloading.forget = page.forget

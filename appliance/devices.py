@@ -3,10 +3,12 @@
 An agent publishes one `about` on `<site>/devices/<agent>/about`; the page, the history and discovery read it.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 AVAILABILITY = "availability"
 ABOUT = "about"
@@ -74,6 +76,23 @@ def decode_about(payload: bytes) -> Device:
         return msgspec.json.decode(payload, type=Device)
     except msgspec.DecodeError as error:
         raise ValueError(f"not an about message: {error}") from error
+
+
+def narrowed(device: Device, takes: Callable[[str], bool], agent: str = "") -> Device:
+    """Give it with those sensors alone whose topic is taken, and as another agent's where one is named."""
+    sensors = tuple(sensor for sensor in device.sensors if takes(sensor.topic))
+    return replace(device, agent=agent or device.agent, sensors=sensors)
+
+
+class Carrier(Protocol):
+    """A message."""
+
+    payload: bytes
+
+
+def as_told(message: Carrier) -> Device:
+    """Read an `about` as it is, whoever has published it; ValueError as above."""
+    return decode_about(message.payload)
 
 
 def decode_health(payload: bytes) -> dict[str, SensorHealth]:

@@ -277,7 +277,7 @@ class Keeping:
             "duplicates": self.tally.duplicates,
             "beyond_max_series": self.tally.refused,
             "not_allowed_to_publish": self.tally.forbidden,
-            "of_another_agent": self.tally.disowned,
+            "of_another_agent": self.tally.disowned + (0 if self._broker is None else self._broker.stats.disowned),
         }
 
     def _free_bytes(self) -> int | None:

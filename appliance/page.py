@@ -4,6 +4,8 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from appliance.accounts import Accounts
+from appliance.broker.message import Message
+from appliance.devices import Device, as_told
 from appliance.features.web.login import Verdict, Verify, Visitor
 from appliance.features.web.pairing import Pairing
 from appliance.features.web.reload import Again
@@ -34,6 +36,7 @@ def new_page(
     announced: Callable[[], str],
     listeners: Sequence[Encrypted],
     accounts: Accounts | None,
+    read_about: Callable[[Message], Device] = as_told,
 ) -> WebServer:
     """Make the page's server, not yet started; who comes from another computer is asked for an account."""
     return WebServer(
@@ -48,6 +51,7 @@ def new_page(
         mqtt=lambda: WebSocketLink(hub, settings.limits.max_packet_bytes),
         doors=[_door(settings, one, context, verifier(accounts)) for one, context in listeners],
         pairing=_pairing(settings, reload, announced) if settings.accounts.managed_file else None,
+        read_about=read_about,
     )
 
 

@@ -11,7 +11,7 @@ from time import monotonic, time
 from typing import Final
 
 from appliance import certified
-from appliance.auth.managed import Account, BadManagedFile, edit
+from appliance.auth.managed import Account, BadManagedFile, edit, speakers
 from appliance.auth.pairing_window import (
     LONGEST_MINUTES,
     SHORTEST_MINUTES,
@@ -201,12 +201,12 @@ class Pairing:
 
         What they may read beside their own stays: that is the hub's to say, and no agent asks for it.
         """
-        password = hashed(secret.encode())
+        site, password = self._settings.site, hashed(secret.encode())
         names: list[str] = []
         by_hand = self._by_hand()
 
         def change(accounts: dict[str, Account]) -> dict[str, Account]:
-            names[:] = [name for name, known in accounts.items() if self._is_of(name, known, agent)]
+            names[:] = speakers(accounts, agent, site, own_site=site)
             others = {name: known for name, known in accounts.items() if name not in names}
             read = tuple(dict.fromkeys(topic for name in names for topic in accounts[name].subscribe))
             name = names[0] if names else agent
@@ -220,7 +220,7 @@ class Pairing:
             account = Account(
                 password=password,
                 role="device",
-                site=self._settings.site,
+                site=site,
                 agent=agent,
                 publish=request.topics,
                 subscribe=read,
@@ -235,10 +235,6 @@ class Pairing:
     def _by_hand(self) -> Mapping[str, str]:
         path = self._settings.accounts.password_file
         return parse(Path(path).read_text()) if path else {}
-
-    def _is_of(self, name: str, known: Account, agent: str) -> bool:
-        site = self._settings.site
-        return known.role == "device" and (known.agent or name) == agent and (known.site or site) == site
 
     def _listener(self, serve: str, missing: str) -> Listener:
         able = [

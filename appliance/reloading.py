@@ -8,11 +8,13 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 from appliance.accounts import Accounts, Change, Files, listed, read_again
 from appliance.config import ConfigError
 from appliance.net.hub import Hub
+from appliance.revocations import Revoked, is_among, revoked
 from appliance.settings import Settings
 from appliance.tls_context import context_of
 
@@ -28,6 +30,7 @@ News = Callable[[], str]
 
 class _Read(NamedTuple):
     contexts: dict[int, ssl.SSLContext]
+    revoked: Revoked
     files: Files | None
     faults: list[ConfigError]
     waiting: str
@@ -44,6 +47,7 @@ class Reloading:
         self._one_at_a_time = asyncio.Lock()
         self.listeners: dict[int, Renew] = {}  # those that encrypt, by their number in the settings
         self.forget: Callable[[Collection[str]], None] = lambda _users: None  # what the page has open for these users
+        self.hear_again: Callable[[], None] = lambda: None  # what agents say of themselves, which may count now
         self._count = 0
         self._problems: list[str] = []
         self._waiting = ""
@@ -61,6 +65,8 @@ class Reloading:
             read = await asyncio.to_thread(self._read)
             for number, context in read.contexts.items():
                 self.listeners[number](context)
+            if read.revoked:
+                self._hub.revoke(lambda certificate: is_among(certificate, read.revoked))
             change = self._apply(read.files)
             self._count += 1
             self._problems = [str(fault) for fault in read.faults]
@@ -79,6 +85,7 @@ class Reloading:
 
     def _read(self) -> _Read:
         contexts: dict[int, ssl.SSLContext] = {}
+        taken_back: Revoked = frozenset()
         faults: list[ConfigError] = []
         for number in self.listeners:
             try:
@@ -88,6 +95,9 @@ class Reloading:
             else:
                 assert context is not None  # only those that encrypt are among them  # noqa: S101
                 contexts[number] = context
+                if context.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF:
+                    with suppress(OSError, ValueError):  # it was good a moment ago, and is read again at the next time
+                        taken_back |= revoked(self._settings.listener[number].client_ca)
         files = None
         if self._accounts is not None:
             files, more = read_again(self._settings.accounts, self._accounts.files)
@@ -97,7 +107,7 @@ class Reloading:
             waiting = self._news()
         except ConfigError as error:  # the next start would end with it
             faults.append(error)
-        return _Read(contexts, files, faults, waiting)
+        return _Read(contexts, taken_back, files, faults, waiting)
 
     def _apply(self, files: Files | None) -> Change | None:
         accounts = self._accounts
@@ -105,9 +115,14 @@ class Reloading:
             return None
         if files == accounts.files:
             return Change(frozenset(), frozenset(), frozenset())
+        before = accounts.acl
         change = accounts.renew(files)
-        self._hub.reauthorize(lambda username: username in change.ousted or not accounts.acl.knows(username))
+        self._hub.reauthorize(
+            lambda username: username in change.ousted or not accounts.acl.knows(username),
+            accounts.orphans(before, change),
+        )
         self.forget(change.ousted | change.changed)
+        self.hear_again()
         return change
 
 

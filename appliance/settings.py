@@ -166,7 +166,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, Meta(ge=1, le=100_000, description="Clients connected at the same time; further ones are turned away.")
     ] = 1_000
     max_connections_per_address: Annotated[
-        int, Meta(ge=1, le=100_000, description="Of these, clients from one address, of IPv6 from one /64 network.")
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Of these, clients from one address; of IPv6 from one /64 network, from one address half.",
+        ),
     ] = 200
     max_sessions: Annotated[
         int, Meta(ge=1, le=100_000, description="Sessions kept, of connected and absent clients together.")
@@ -205,7 +210,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=10_000,
-            description="Of these, handshakes with one address, of IPv6 with one /64 network; further ones are closed.",
+            description="Of these, with one address (of IPv6 one /64, an address half); further ones are closed.",
         ),
     ] = 32
     max_keep_alive_s: Annotated[

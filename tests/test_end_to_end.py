@@ -429,7 +429,9 @@ def test_an_agent_with_too_few_rights_says_so_and_counts_what_is_refused(house):
     assert house.ask(f"SELECT 1 WHERE 'home/cellar/temperature' IN {refused}") == []  # which holds nothing else up
     assert agent.process.stop(signal.SIGTERM)[0] == 0
     assert agent.kept()[0] == 0
-    house.stop()
+    code, said = house.process.stop(signal.SIGTERM)
+    told = {line.split("'")[1] for line in said.splitlines()}  # of what its description says of them
+    assert (code, told) == (0, {"home/cellar/humidity", "home/cellar/temperature", "home/kitchen/relay"})
     house.guard(AGENTS_RULES)
     house.start()
     agent.start()

@@ -86,7 +86,7 @@ class VirtualServer:
     """A broker, its clock and the edge around it."""
 
     def __init__(
-        self, *, journal=None, answer=ReasonCode.SUCCESS, classify=None, inspect=None, authorize=None, **limits
+        self, *, journal=None, answer=ReasonCode.SUCCESS, classify=None, inspect=None, authorize=None, site="", **limits
     ):
         self.now = 1000.0
         self.answer = answer  # to every Authenticate; None leaves it open
@@ -94,7 +94,7 @@ class VirtualServer:
         self.closed = []
         self.journal = journal  # a `journal.RecordingJournal` where there are groups to commit
         self._numbers = count(1)
-        self._options = {"classify": classify} if classify else {}
+        self._options = {"site": site} | ({"classify": classify} if classify else {})
         if inspect:
             self._options["inspect"] = inspect
         if authorize:

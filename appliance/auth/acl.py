@@ -143,6 +143,18 @@ class Acl:
         """Whether there is such an account; None stands for anonymous clients."""
         return self._users is None or username in self._users
 
+    def writers(self, topic: str, client_id: str) -> list[str | None]:
+        """Give the users who may have published there as this client: of those who may, none who may everywhere.
+
+        But where nobody else may, it was one of those.
+        """
+        may = {
+            user: rights.publishes_everything
+            for user in self._users or ()
+            if (rights := self.rights(user, client_id)).may_publish(topic)
+        }
+        return [user for user, everything in may.items() if not everything] or list(may)
+
     def _all_grants(self, username: str | None) -> list[Grants]:
         own = self._grants.get(username, [])
         return own if username is None or username in self._managed else own + self._of_everybody

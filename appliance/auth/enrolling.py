@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from appliance.auth.managed import Account, account_problem
+from appliance.auth.managed import Account, account_problem, speakers
 from appliance.auth.password_file import name_problem
 from appliance.settings import LEVEL_PATTERN, Role
 
@@ -97,9 +97,9 @@ def with_new_secret(account: Account, secret: str, *, made: str, hashed: Callabl
 
 def _check_agent(accounts: Mapping[str, Account], name: str, wanted: Wanted, site: str) -> None:
     """See that the agent has a name, and that nobody else speaks for it."""
-    own = wanted.site or site, wanted.agent or name
-    if not re.match(LEVEL_PATTERN, own[1]):
-        raise CannotEnrol(f"{own[1][:80]!r} cannot be an agent's name; name the agent, with a-z, 0-9, _ and -")
-    for other, account in accounts.items():
-        if other != name and account.role == "device" and (account.site or site, account.agent or other) == own:
-            raise CannotEnrol(f"{other} speaks for the agent {own[1]} of {own[0]}; remove that account first")
+    agent, where = wanted.agent or name, wanted.site or site
+    if not re.match(LEVEL_PATTERN, agent):
+        raise CannotEnrol(f"{agent[:80]!r} cannot be an agent's name; name the agent, with a-z, 0-9, _ and -")
+    for other in speakers(accounts, agent, where, own_site=site):
+        if other != name:
+            raise CannotEnrol(f"{other} speaks for the agent {agent} of {where}; remove that account first")

@@ -81,6 +81,15 @@ def grants(account: Account, site: str = "home") -> Grants:
     return of_role(account.role, account.site or site, account.agent, account.publish, account.subscribe)
 
 
+def speakers(accounts: Mapping[str, Account], agent: str, site: str, *, own_site: str) -> list[str]:
+    """Give the names of the accounts that speak for an agent of a site; `own_site` is that of the service."""
+    return [
+        name
+        for name, one in accounts.items()
+        if one.role == "device" and ((one.agent or name), (one.site or own_site)) == (agent, site)
+    ]
+
+
 def account_problem(account: Account) -> str:
     """Say why there cannot be such an account; empty when there can."""
     if not is_argon2id(account.password):

@@ -20,10 +20,11 @@ from appliance.broker.inbound import CANNOT_STORE, Inbound
 from appliance.broker.leaving import Leaving
 from appliance.broker.links import Links
 from appliance.broker.message import Message
+from appliance.broker.origin import held_to
 from appliance.broker.ports import Classify, Inspect, Journal, NoJournal, RouteFlag, uninspected
 from appliance.broker.records import Unsubscribed
 from appliance.broker.restoring import LeftOut, amend, restore
-from appliance.broker.revoking import IsOusted, Revoking
+from appliance.broker.revoking import IsOrphan, IsOusted, Revoking
 from appliance.broker.rights import Authorize, Rights, all_rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
@@ -73,10 +74,11 @@ class Broker:
         self._outbound = self.router.outbound
         self.dirty = self._outbound.dirty
         self.gate = self._outbound.gate
-        self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits, inspect)
+        self._inbound = Inbound(self.handle, self.router, self.gate, self.stats, limits, inspect, site)
         self._limits = limits
         self._max_backlog = limits.max_output_bytes + limits.max_packet_bytes + ANSWER_BYTES
         self._authorize = authorize
+        self._site = site
         self._links = Links(limits)
         self._notes = self.router.notes
         self._wills = Wills(self._publish_will, self._notes)
@@ -158,13 +160,11 @@ class Broker:
         for connection in self._links:
             self._leaving.disconnect(connection, ReasonCode.SERVER_SHUTTING_DOWN, "the server is shutting down", now)
 
-    def end_client(self, client_id: str, reason: ReasonCode, why: str, now: float) -> bool:
-        """Close a client's link, told why where it can be; False when it is not connected. Its session stays."""
-        session = self.sessions.get(client_id)
-        if session is None or session.connection is None:
-            return False
-        self._leaving.disconnect(session.connection, reason, why, now)
-        return True
+    def turn_out(self, is_out: Callable[[object], bool], now: float) -> None:
+        """Close the links whose certificates are revoked by now; sessions stay, as those of other lost clients."""
+        for connection in self._links:
+            if is_out(connection.link):
+                self._leaving.disconnect(connection, ReasonCode.NOT_AUTHORIZED, "its certificate is revoked", now)
 
     # --- time ---
 
@@ -202,13 +202,15 @@ class Broker:
 
     # --- rights ---
 
-    def reauthorize(self, is_ousted: IsOusted, now: float, *, restored: bool = False) -> None:
+    def reauthorize(
+        self, is_ousted: IsOusted, now: float, *, restored: bool = False, is_orphan: IsOrphan | None = None
+    ) -> None:
         """Apply what `authorize` says by now to every session, here or away; `restored`: right after `restore`.
 
         Clients of users who are ousted are disconnected and their sessions ended. What waits is gone through by
-        `tick`, and nothing of it is sent before.
+        `tick`, and nothing of it is sent before. `is_orphan` judges retained messages whose publisher is not known.
         """
-        self._revoking.reauthorize(is_ousted, now, restored=restored)
+        self._revoking.reauthorize(is_ousted, now, restored=restored, is_orphan=is_orphan)
 
     # --- what is on disk ---
 
@@ -262,6 +264,7 @@ class Broker:
         if not rights.may_publish(message.topic):  # asked at CONNECT too, but that may be long ago
             self.stats.dropped["not allowed to publish"] += 1
             return
+        message.properties = held_to(rights, message.properties, self._site)
         self.stats.publish_received += 1
         self.router.publish(self.router.route(message.topic.encode()), message, session, now)
 

@@ -12,6 +12,7 @@ from appliance.broker.connection import Connection, Stage
 from appliance.broker.gate import Gate
 from appliance.broker.greeting import explained
 from appliance.broker.message import Message
+from appliance.broker.origin import held_to
 from appliance.broker.outbound import NO_FORMS
 from appliance.broker.ports import Inspect
 from appliance.broker.records import Done, Forgot, Received, Released
@@ -44,9 +45,10 @@ class Inbound:
     """Turns bytes of connected clients into routed messages and acknowledgements."""
 
     def __init__(
-        self, handle: Handle, router: Router, gate: Gate, stats: Stats, limits: Limits, inspect: Inspect
+        self, handle: Handle, router: Router, gate: Gate, stats: Stats, limits: Limits, inspect: Inspect, site: str
     ) -> None:
         self._handle = handle
+        self._site = site
         self._inspect = inspect
         self._router = router
         self._acknowledge = gate.acknowledge
@@ -232,9 +234,17 @@ class Inbound:
         if qos and (route.stores or first & 1 or (qos == 2 and session.key)) and self._notes.journal.refuses:
             self._cannot_store(connection, qos, packet_id)
             return
+        as_sent = True
+        if properties and session.rights.agent is not None:
+            held = held_to(session.rights, properties, self._site)
+            if held is not properties:
+                properties = held
+                as_sent = False
+                self._stats.disowned += 1
         message = Message(route.topic, payload, qos, first & 1 == 1, properties, expires_at, connection.client_id)
         forms = NO_FORMS[:]
-        if qos and expires_at is None and not alias:  # a reader's copy differs in packet id, DUP and retain alone
+        # A reader's copy differs in packet id, DUP and retain alone.
+        if qos and expires_at is None and not alias and as_sent:
             head = FIRST_BYTES[qos] + data[start + 1 : after_topic] if first & 0x09 else data[start:after_topic]
             forms[qos << 2 | v5] = head, data[after_topic + 2 : stop] if v5 else payload
         group = self._router.publish(route, message, session, now, forms)

@@ -17,6 +17,16 @@ def source(peer: str) -> str:
     return network(address_of(peer))
 
 
+def shares(peer: str, most: int) -> dict[str, int]:
+    """Give whom to hold to account and for how many each: of IPv6 the network, and one address of it for half.
+
+    So one host that goes wrong leaves room for its neighbours in the network, and who has the whole of it no more.
+    """
+    address = address_of(peer)
+    whole = network(address)
+    return {whole: most} if whole == address else {address: (most + 1) // 2, whole: most}
+
+
 def address_of(peer: str) -> str:
     """Give the address alone, the same for the same host."""
     address = _address(peer)

@@ -53,11 +53,20 @@ class RetainedStore:
             if node.message is not None and node.username != UNKNOWN:
                 yield node.message, node.username
 
+    def publisher(self, topic: str) -> str | None:
+        """Give the user name of who published the topic's message; UNKNOWN where that is not known."""
+        node = self._nodes.get(topic)
+        return UNKNOWN if node is None else node.username
+
     def attribute(self, users: Mapping[str, str | None]) -> None:
         """Say by client id whose messages these are; of others it is not known."""
         for node in self._nodes.values():
             if node.message is not None:
                 node.username = users.get(node.message.client_id, UNKNOWN)
+
+    def unattributed(self) -> Iterator[Message]:
+        """Give every message whose publisher is not known."""
+        return (node.message for node in self._nodes.values() if node.message is not None and node.username == UNKNOWN)
 
     def peek(self, topic: str) -> Message | None:
         """Give the topic's message whether or not its time is over."""

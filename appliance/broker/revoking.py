@@ -12,6 +12,7 @@ from appliance.broker.leaving import Leaving
 from appliance.broker.message import Message
 from appliance.broker.purging import NOT_READABLE, Purger
 from appliance.broker.records import Done
+from appliance.broker.retained import UNKNOWN
 from appliance.broker.rights import Authorize, Rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
@@ -26,6 +27,10 @@ UNSENT = "its rights changed, and it has not read what was sent before"
 
 IsOusted = Callable[[str | None], bool]
 """Whether a user's clients may not stay, nor their sessions: the account is gone, or somebody else's by now."""
+
+
+IsOrphan = Callable[[Message], bool]
+"""Whether whoever published a message may not do so any more, where it is not known who that was."""
 
 
 class Revoking:
@@ -52,13 +57,20 @@ class Revoking:
         self._unseen: dict[Session, None] = {}  # whose lines are still to be gone through
         self._due: float | None = None
 
-    def reauthorize(self, is_ousted: IsOusted, now: float, *, restored: bool = False) -> None:
+    def reauthorize(
+        self, is_ousted: IsOusted, now: float, *, restored: bool = False, is_orphan: IsOrphan | None = None
+    ) -> None:
         """Ask about everybody again.
 
-        `restored`: nobody is connected, and what the last process has left may be from before any change. Retained
-        messages stay then: of those whose publisher cannot be told, most are from before there were accounts.
+        `restored`: nobody is connected, and what the last process has left may be from before any change. `is_orphan`
+        is asked of retained messages whose publisher is not known; without it they stay.
         """
         self._router.forget_routes()
+        if restored:
+            # What nobody in particular has published is most often from before there were accounts.
+            nobody = None if is_ousted(None) else UNKNOWN
+            names = {one.client_id: one.username for one in self._sessions.by_id.values() if one.username != nobody}
+            self._router.retained.attribute(names)
         ousted: list[Session] = []
         changed: list[Session] = []
         for session in list(self._sessions.by_id.values()):
@@ -82,10 +94,7 @@ class Revoking:
             if session.connection is not None:
                 self._stop_sending(session, session.connection, now)
             self._unseen[session] = None
-        if restored:
-            self._router.retained.attribute({session.client_id: session.username for session in changed})
-        else:
-            self._withdraw_retained(now)
+        self._withdraw_retained(now, is_orphan)
         self._outbound.review = self._review if self._unseen else None
         self.tick(now)
 
@@ -116,8 +125,11 @@ class Revoking:
             connection.output.clear()
             self._leaving.disconnect(connection, ReasonCode.ADMINISTRATIVE_ACTION, UNSENT, now)
 
-    def _withdraw_retained(self, now: float) -> None:
+    def _withdraw_retained(self, now: float, is_orphan: IsOrphan | None) -> None:
         """Clear what its publisher might not say any more, for everybody who has seen it. CVE-2018-12546"""
+        if is_orphan is not None:
+            for message in [one for one in self._router.retained.unattributed() if is_orphan(one)]:
+                self._clear(message.topic, now)
         known: dict[tuple[str | None, str], Rights] = {}
         for message, username in list(self._router.retained.published()):
             whose = username, message.client_id
@@ -125,8 +137,10 @@ class Revoking:
             if rights is None:
                 rights = known[whose] = self._authorize(*whose)
             if not rights.may_publish(message.topic):
-                cleared = Message(message.topic, b"", 1, True)
-                self._router.publish(self._router.route(message.topic.encode()), cleared, None, now)
+                self._clear(message.topic, now)
+
+    def _clear(self, topic: str, now: float) -> None:
+        self._router.publish(self._router.route(topic.encode()), Message(topic, b"", 1, True), None, now)
 
     # --- in steps ---
 

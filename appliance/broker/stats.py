@@ -18,6 +18,7 @@ class Stats:
         "connections_total",
         "connections_turned_away",
         "connects_received",
+        "disowned",
         "dropped",
         "others_received",
         "others_sent",
@@ -40,6 +41,7 @@ class Stats:
         self.connections_total = 0
         self.connections_turned_away: Counter[str] = Counter()  # links that were not let in, by cause
         self.connects_received = 0
+        self.disowned = 0  # messages that named an agent for which their publisher does not speak
         self.dropped: Counter[str] = Counter()  # messages that were not delivered, by cause
         self.others_received = 0  # packets that are no PUBLISH
         self.others_sent = 0

@@ -45,7 +45,7 @@ def setup_command(arguments: argparse.Namespace) -> int:
         document, settings = configured(arguments.config)
         files = files_in(data_dir_of(arguments, settings))
         if arguments.show_secret:
-            return _show_secret(arguments, files, _free_name(settings))
+            return _show_secret(arguments, files, _first_admin(settings))
         for number, one in enumerate(settings.listener):
             if _is_ours(one.certificate, files) and Path(one.key) != files.key:
                 cure = f'set key = "{files.key}", which is made with it'
@@ -160,6 +160,16 @@ def _free_name(settings: "Settings") -> str:
     written = settings.accounts.password_file
     taken = load_users(Path(written), nobody=True) if written else {}
     return next(name for name in names() if name not in taken)
+
+
+def _first_admin(settings: "Settings") -> str:
+    """Give the name of the administrator that was made, or would be; ConfigError."""
+    from appliance.accounts import load_managed  # noqa: PLC0415
+
+    managed_file = Path(settings.accounts.managed_file)
+    managed = load_managed(managed_file) if settings.accounts.managed_file and present(managed_file) else {}
+    made = (name for name, account in managed.items() if account.by == "setup")
+    return next(made, None) or _free_name(settings)
 
 
 def _show_secret(arguments: argparse.Namespace, files: "Files", name: str) -> int:

@@ -9,7 +9,7 @@ from typing import Final
 from appliance.finding import Finding, note, wrong
 
 NAME: Final = "appliance.service"
-ASKED: Final = ("LoadState", "ActiveState", "UnitFileState", "Result", "WatchdogUSec", "NRestarts")
+ASKED: Final = ("LoadState", "ActiveState", "UnitFileState", "Result", "WatchdogUSec", "NRestarts", "MemoryMax")
 OFF: Final = {"", "0", "off", "infinity"}
 ASK_S: Final = 10.0
 
@@ -26,6 +26,8 @@ class Unit:
     restarts: int = 0
     computers_watchdog: str = ""
     has_watchdog_chip: bool = False
+    memory: str = ""  # its bound
+    counts_memory: bool = True  # the kernel does
 
     @property
     def is_there(self) -> bool:
@@ -52,7 +54,17 @@ def unit(root: Path = Path("/")) -> Unit | None:
         restarts=int(restarts) if restarts.isdigit() else 0,
         computers_watchdog=manager.get("RuntimeWatchdogUSec", ""),
         has_watchdog_chip=(root / "dev/watchdog0").exists(),
+        memory=told.get("MemoryMax", ""),
+        counts_memory=_counts_memory(root / "sys/fs/cgroup/cgroup.controllers"),
     )
+
+
+def _counts_memory(controllers: Path) -> bool:
+    """Whether the kernel bounds the memory of units; also where that cannot be told, as with older hierarchies."""
+    try:
+        return "memory" in controllers.read_text().split()
+    except OSError:
+        return True
 
 
 def _shown(name: str, *properties: str) -> Mapping[str, str]:
@@ -82,6 +94,9 @@ def unit_findings(seen: Unit | None) -> Iterator[Finding]:
         yield wrong(NAME, f"it does not start with the computer ({seen.file})", f"`sudo systemctl enable {NAME}`")
     if seen.watchdog in OFF:
         yield note(NAME, "systemd does not see when it hangs", "give it WatchdogSec=20")
+    if seen.memory not in OFF and not seen.counts_memory:
+        cure = "on a Raspberry Pi, add cgroup_enable=memory to the line in /boot/firmware/cmdline.txt, and restart"
+        yield note(NAME, "its bound of memory (MemoryMax=) does nothing, as the kernel does not count memory", cure)
     if seen.has_watchdog_chip and seen.computers_watchdog in OFF:
         cure = "RuntimeWatchdogSec=15 in a file of /etc/systemd/system.conf.d, then restart"
         yield note("watchdog", "the computer has a watchdog that nobody uses: when it hangs, it stays so", cure)

@@ -20,7 +20,7 @@ from appliance.devices import (
     ONLINE,
     Device,
     SensorHealth,
-    decode_about,
+    as_told,
     decode_health,
     device_topic,
 )
@@ -109,7 +109,10 @@ class FailingWatch:
         note: Callable[[GapNote], None],
         known: Iterable[Failing] = (),
         clock: Callable[[], float] = time.monotonic,
+        read: Callable[[Message], Device] = as_told,
     ) -> None:
+        """`read` gives what an `about` says; ValueError."""
+        self._read = read
         self._site = site
         self._note = note
         self._clock = clock
@@ -200,7 +203,7 @@ class FailingWatch:
         if agent is None:
             return
         try:
-            device = decode_about(message.payload) if message.payload else None
+            device = self._read(message) if message.payload else None
         except ValueError:
             return  # the recorder has told of it
         agent.describe({} if device is None else self._topics_of(message.topic.split("/")[2], device))

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import Rights
-from appliance.devices import ABOUT, Device, decode_about, device_topic
+from appliance.devices import ABOUT, Device, as_told, device_topic, narrowed
 from appliance.store.readings import bundled_topics, is_backlog, is_recorded
 
 LOG: Final = logging.getLogger(__name__)
@@ -24,14 +24,19 @@ class Subscriber(Protocol):
 class Recorder:
     """Flags the topics of a site whose messages are history; `learn` is given names and units from the `about`s."""
 
-    def __init__(self, learn: Callable[[Device], None], *, site: str) -> None:
+    def __init__(
+        self, learn: Callable[[Device], None], *, site: str, read: Callable[[Message], Device] = as_told
+    ) -> None:
+        """`read` gives what an `about` says; ValueError."""
         self._learn = learn
+        self._read = read
         self._site = site
         self._barred: set[tuple[str, str]] = set()  # backlog and topic that were logged
         self._unsubscribe: Callable[[], None] | None = None
 
     def start(self, local: Subscriber) -> None:
-        """Read the `about`s from now on."""
+        """Read the `about`s from now on; called again, those that are there once more."""
+        self.close()
         self._unsubscribe = local.subscribe(device_topic(self._site, "+", ABOUT), self._on_about)
 
     def close(self) -> None:
@@ -65,6 +70,8 @@ class Recorder:
         if not message.payload:
             return  # forgotten: its history keeps its names
         try:
-            self._learn(decode_about(message.payload))
+            device = self._read(message)
         except ValueError as error:
             LOG.warning("%s: %s", message.topic, error, extra={"MQTT_TOPIC": message.topic, "CAUSE": error})
+        else:
+            self._learn(narrowed(device, lambda topic: is_recorded(topic, self._site)))

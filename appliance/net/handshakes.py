@@ -70,7 +70,9 @@ class HandshakeListener:
         self._listening = listening
         self._greet = greet
         self._at_most, self._at_most_per_address, self._timeout_s = bounds
-        self._under_way: dict[Handshake, tuple[asyncio.TimerHandle, str]] = {}  # with its address; the oldest first
+        self._under_way: dict[
+            Handshake, tuple[asyncio.TimerHandle, tuple[str, ...]]
+        ] = {}  # and whom it counts for; the oldest first
         self._of_address: Counter[str] = Counter()
         self._waiting: asyncio.TimerHandle | None = None  # set while nobody is let in
         self.port: int = listening.getsockname()[1]
@@ -104,12 +106,13 @@ class HandshakeListener:
             self._begin(client, peer_name(client, address))
 
     def _begin(self, client: socket.socket, peer: str) -> None:
-        source = peers.source(peer)
-        if self._of_address[source] >= self._at_most_per_address and not self._has_given_way(source):
-            self.turned_away += 1
-            log.info("%s: closed, %d TLS handshakes with %s are under way", peer, self._at_most_per_address, source)
-            client.close()
-            return
+        shares = peers.shares(peer, self._at_most_per_address)
+        for source, most in shares.items():
+            if self._of_address[source] >= most and not self._has_given_way(source):
+                self.turned_away += 1
+                log.info("%s: closed, %d TLS handshakes with %s are under way", peer, most, source)
+                client.close()
+                return
         try:
             handshake = self._greet(client, peer)
         except OSError as error:  # it is gone already
@@ -117,18 +120,19 @@ class HandshakeListener:
             client.close()
             return
         timer = self._loop.call_later(self._timeout_s, self._too_slow, handshake, peer)
-        self._under_way[handshake] = timer, source
-        self._of_address[source] += 1
+        self._under_way[handshake] = timer, tuple(shares)
+        self._of_address.update(shares.keys())
         handshake.start(lambda: self._ended(handshake))
 
     def _ended(self, handshake: Handshake) -> None:
         found = self._under_way.pop(handshake, None)
         if found is not None:
-            timer, source = found
+            timer, sources = found
             timer.cancel()
-            self._of_address[source] -= 1
-            if not self._of_address[source]:
-                del self._of_address[source]
+            for source in sources:
+                self._of_address[source] -= 1
+                if not self._of_address[source]:
+                    del self._of_address[source]
         if self._waiting is not None and len(self._under_way) < self._at_most:
             self._resume()
 
@@ -140,7 +144,7 @@ class HandshakeListener:
 
     def _has_given_way(self, source: str) -> bool:
         """Whether the oldest handshake of an address has had its time, and now makes room for the next of it."""
-        oldest = next(one for one, (_, its) in self._under_way.items() if its == source)
+        oldest = next(one for one, (_, its) in self._under_way.items() if source in its)
         if self._stays_s(oldest) > 0:
             return False
         self._give_way(oldest)

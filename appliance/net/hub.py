@@ -11,7 +11,7 @@ from typing import Protocol
 from appliance.broker.connection import Connection
 from appliance.broker.core import Broker
 from appliance.broker.effects import Authenticate, Close
-from appliance.broker.revoking import IsOusted
+from appliance.broker.revoking import IsOrphan, IsOusted
 from appliance.mqtt.types import ReasonCode
 
 log = logging.getLogger(__name__)
@@ -143,10 +143,22 @@ class Hub:
         self.turn()
         self._rearm()  # its session or its will may have a deadline now
 
-    def reauthorize(self, is_ousted: IsOusted) -> None:
+    def reauthorize(self, is_ousted: IsOusted, is_orphan: IsOrphan | None = None) -> None:
         """Apply what the accounts say by now; what was sent to clients before is on its way already."""
         self.flush()
-        self.broker.reauthorize(is_ousted, self.clock())
+        self.broker.reauthorize(is_ousted, self.clock(), is_orphan=is_orphan)
+        self.settle()
+        self._rearm()
+
+    def revoke(self, is_revoked: Callable[[bytes], bool]) -> None:
+        """Close the links of clients whose certificate, in DER form, is none any more."""
+
+        def is_out(link: object) -> bool:
+            certificate = getattr(link, "certificate", None)
+            shown = certificate() if certificate is not None else None
+            return shown is not None and is_revoked(shown)
+
+        self.broker.turn_out(is_out, self.clock())
         self.settle()
         self._rearm()
 

@@ -27,6 +27,7 @@ class TlsLink:
     __slots__ = (
         "_buffer",
         "_connection",
+        "_current",
         "_ended",
         "_fd",
         "_hub",
@@ -40,9 +41,18 @@ class TlsLink:
     )
 
     def __init__(
-        self, hub: Hub, buffer: memoryview, client: ssl.SSLSocket, peer: str, *, identifies: bool = False
+        self,
+        hub: Hub,
+        buffer: memoryview,
+        client: ssl.SSLSocket,
+        peer: str,
+        *,
+        current: Callable[[], ssl.SSLContext | None],
+        identifies: bool = False,
     ) -> None:
+        """`current` gives what new clients are judged by."""
         self._hub = hub
+        self._current = current
         self._identifies = identifies
         self._loop = asyncio.get_running_loop()
         self._buffer = buffer
@@ -66,6 +76,9 @@ class TlsLink:
     def _shake(self) -> None:
         try:
             self._socket.do_handshake()
+            context = self._socket.context
+            if context.verify_mode is not ssl.CERT_NONE and context is not self._current():
+                raise ValueError("what its certificate is judged by was read anew meanwhile")  # noqa: TRY301 likewise
             if has_odd_name(self._socket):
                 raise ValueError("its certificate is refused, U+0000 in a name")  # noqa: TRY301 said below
             identity = common_name(self._socket) if self._identifies else None
@@ -121,6 +134,10 @@ class TlsLink:
         else:
             self._loop.call_soon(self._read)  # what is decrypted already makes no socket readable
         hub.turn()
+
+    def certificate(self) -> bytes | None:
+        """Give the certificate that the client has shown, in DER form; None where it has none."""
+        return self._socket.getpeercert(binary_form=True) if self._fd >= 0 else None
 
     def write(self, data: bytes) -> int:
         """Send, or keep; gives how many bytes are kept."""
@@ -185,7 +202,7 @@ def listen_tls(
     def greet(client: socket.socket, peer: str) -> TlsLink:
         assert listener.context is not None  # noqa: S101 set below
         wrapped = listener.context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-        return TlsLink(hub, buffer, wrapped, peer, identifies=identifies)
+        return TlsLink(hub, buffer, wrapped, peer, current=lambda: listener.context, identifies=identifies)
 
     listener = HandshakeListener(listening, greet, bounds)
     listener.context = context

@@ -64,6 +64,12 @@ class WebSocketLink(asyncio.Protocol):
             if more:
                 self.data_received(more)
 
+    def certificate(self) -> bytes | None:
+        """Give the certificate that the client has shown, in DER form; None where it has none."""
+        encrypted = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        shown: bytes | None = encrypted.getpeercert(binary_form=True) if encrypted is not None else None
+        return shown
+
     # --- what the transport says ---
 
     def data_received(self, data: bytes) -> None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from appliance.broker.message import Message
+from appliance.broker.origin import may_speak_for
 from appliance.broker.ports import RouteFlag
 from appliance.broker.rights import ALL_RIGHTS, Rights
 from appliance.clock import UNSYNCED
-from appliance.devices import ABOUT, Device, device_topic
+from appliance.devices import Device
 from appliance.store.epochs import save_epochs
 from appliance.store.group import Entry, Group
 from appliance.store.hubclock import HubClock, Moment
@@ -231,7 +232,7 @@ class History:
             message.topic, message.payload, message.properties, at=self._arrived_ms / 1000, site=self._site
         ):
             is_forbidden = backlog and not all(may_publish(value.topic) for value in one.values)
-            if one.origin is not None and not backlog and not self._may_be_of(one.origin.agent, rights):
+            if one.origin is not None and not backlog and not may_speak_for(one.origin.agent, rights, self._site):
                 self.tally.disowned += len(one.values)
                 one = one._replace(origin=None)  # noqa: PLW2901 the value is its own, and nobody else's number is taken
             run_id = None if one.origin is None else self.names.run_id(one.origin[:2])
@@ -271,12 +272,6 @@ class History:
             self._end(message, {one.series_id for one in placed})
         self.tally.rows += len(placed)
         return placed
-
-    def _may_be_of(self, agent: str, rights: Rights) -> bool:
-        """Whether its publisher may say that a reading is of this agent."""
-        if rights.agent is None or rights.agent == agent:
-            return True
-        return "/" not in agent and rights.may_publish(device_topic(self._site, agent, ABOUT))
 
     def _keep(self, series_id: int, spellings: int, message: Message, retained: int, topic: str | None = None) -> None:
         """Note whether a reading is retained, before it is given its place; `topic` is that of its series."""

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tarfile
+import venv
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,16 @@ def test_the_same_content_has_the_same_digest_and_another_one_has_another(tmp_pa
 def test_what_is_not_there_is_named(tmp_path, wheel, words, said):
     done = run(tmp_path, *(word.replace("{wheel}", str(wheel)) for word in words))
     assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_an_ansible_whose_python_has_no_pip_is_told_what_to_do(tmp_path):
+    venv.create(tmp_path / "bare", with_pip=False)
+    command = [tmp_path / "bare/bin/python", PROGRAM, "home-sensor-appliance==0.1.0", f"--checkout={ROOT}"]
+    environment = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{tmp_path}/bare/bin/python, which runs Ansible here, has no pip")
+    assert done.stderr.endswith("python3 -m venv .venv && .venv/bin/pip install ansible-core\n")
 
 
 def test_a_checkout_is_known_by_what_its_wheel_is_made_of(module, tmp_path):

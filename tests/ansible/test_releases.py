@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,15 @@ def test_the_first_release_is_started(computer):
     assert json.loads(done.stdout.splitlines()[-1]) == {"changed": True}
     assert computer.current() == "1"
     assert computer.told("restart") == ["restart --no-block hub.service"]
+
+
+def test_times_may_be_written_as_text(computer):
+    computer.release("2", behaviour="hangs")
+    computer.service(ready_s="0.5", health_s="0.5", settle_s="0")
+    assert computer.activate("1").returncode == 0
+    assert "was not ready after 0.5 s" in computer.activate("2").stdout
+    computer.service(ready_s="soon")
+    assert "describes no service" in computer.activate("1").stdout
 
 
 def test_a_second_time_changes_nothing(computer):
@@ -314,6 +324,34 @@ def program():
     sys.modules["releases"] = module  # its dataclasses look for their module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize(
+    ("answers", "tries"),
+    [
+        (["refused"] * 9, 3),  # it says what is wrong, again and again
+        (["refused", "refused", ""], 3),
+        (["sh did not end in time", "refused", "refused", "refused", ""], 5),  # slow computers have the whole time
+    ],
+)
+def test_a_service_that_answers_wrong_is_judged_sooner_than_one_that_is_slow(computer, monkeypatch, answers, tries):
+    computer.activate("1")
+    computer.service(health_s=60)
+    for name in ("PATH", "PLAY"):
+        monkeypatch.setenv(name, computer.environment[name])
+    module, tried = program(), []
+    monkeypatch.setattr(module, "SURE_S", 0.0)
+    (service,) = module.Releases(computer.root, lambda _: None).services()
+
+    def run(words, timeout_s):
+        tried.append(words)
+        assert timeout_s == 30.0
+        return answers[len(tried) - 1]
+
+    monkeypatch.setattr(module, "run", run)
+    with pytest.raises(module.Failed, match="refused") if answers[-1] else nullcontext():
+        module.Releases(computer.root, lambda _: None)._ask(service, "1")
+    assert len(tried) == tries
 
 
 def power_cut(*_, **__):

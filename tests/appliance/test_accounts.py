@@ -8,6 +8,7 @@ import pytest
 from appliance.accounts import load_accounts, load_rules, load_users, read_again
 from appliance.auth.managed import Account, serialize
 from appliance.auth.passwords import hashed
+from appliance.broker.message import Message
 from appliance.config import ConfigError
 from appliance.mqtt.types import ReasonCode
 from appliance.settings import Accounts
@@ -341,6 +342,35 @@ def test_rules_of_client_ids_change_rights_too(again):
     for first in ("own", "other"):
         change, faults = write(rules=f'[[rule]]\nuser = "bob"\npublish = ["{first}/%c"]\n')
         assert ("bob" in change.changed, faults) == (True, [])
+
+
+ATTIC, SHARED = "home/attic/x", "home/shared/x"
+TWO = {"esp": {"publish": (ATTIC, SHARED)}, "pi": {"publish": (SHARED,)}, "admin": {"role": "admin"}}
+ORPHANS = [
+    (TWO, ATTIC, False),  # nothing has changed
+    ({**TWO, "esp": {"publish": (SHARED,)}}, ATTIC, True),
+    ({"pi": TWO["pi"], "admin": TWO["admin"]}, ATTIC, True),  # the account is gone
+    ({"pi": TWO["pi"], "admin": TWO["admin"]}, "home/devices/esp/about", True),
+    ({"pi": TWO["pi"], "admin": TWO["admin"]}, SHARED, False),  # it may have been pi's
+    ({"esp": {"publish": (ATTIC,)}, "admin": TWO["admin"]}, SHARED, True),
+    ({"pi": TWO["pi"], "admin": TWO["admin"]}, "notes/x", False),  # an admin's, by hand
+    ({"esp": TWO["esp"], "pi": TWO["pi"]}, "notes/x", True),
+    ({"esp": TWO["esp"], "pi": TWO["pi"]}, ATTIC, False),
+    ({**TWO, "esp": {**TWO["esp"], "password": OTHER}}, ATTIC, False),  # paired anew
+    ({**TWO, "new": {"publish": (ATTIC,)}}, ATTIC, False),
+]
+
+
+@pytest.mark.parametrize(("changed", "topic", "orphaned"), ORPHANS)
+def test_what_nobody_may_have_published_who_is_left(tmp_path, changed, topic, orphaned):
+    managed = tmp_path / "accounts.json"
+    managed.write_text(managed_text(**TWO))
+    settings = Accounts(managed_file=str(managed))
+    accounts = load_accounts(settings, "home")
+    managed.write_text(managed_text(**changed))
+    before, (fresh, _) = accounts.acl, read_again(settings, accounts.files)
+    change = accounts.renew(fresh)
+    assert accounts.orphans(before, change)(Message(topic, b"1", 1, True, client_id="x")) is orphaned
 
 
 def test_the_last_users_of_a_password_file_can_be_deleted(again, files, tmp_path):

@@ -2,7 +2,18 @@ import json
 
 import pytest
 
-from appliance.devices import Device, Measurement, SensorHealth, decode_about, decode_health, device_topic, encode_about
+from appliance.broker.message import Message
+from appliance.devices import (
+    Device,
+    Measurement,
+    SensorHealth,
+    as_told,
+    decode_about,
+    decode_health,
+    device_topic,
+    encode_about,
+    narrowed,
+)
 
 HOUSE = Device(
     agent="attic",
@@ -59,3 +70,13 @@ def test_how_the_sensors_of_a_health_message_do():
     for strange in (b'{"sensors": [1]}', b'{"sensors": {"\xff": {}}}'):
         with pytest.raises(ValueError, match=r"not a health message|utf-8"):
             decode_health(strange)
+
+
+def test_a_device_with_some_of_its_sensors_alone():
+    one, other = (Measurement(topic=topic, kind="temperature") for topic in ("home/a/x", "home/b/x"))
+    device = Device(agent="attic", site="home", name="Attic", sensors=(one, other))
+    assert narrowed(device, lambda topic: topic == "home/b/x") == Device(
+        agent="attic", site="home", name="Attic", sensors=(other,)
+    )
+    assert narrowed(device, lambda _: True, "barn").agent == "barn"
+    assert as_told(Message("home/devices/attic/about", encode_about(device))) == device

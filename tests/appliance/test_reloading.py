@@ -1,15 +1,25 @@
 """Reading again, without a service around it; with one it is in tests/faults/test_reload.py."""
 
 import asyncio
+import contextlib
+import ssl
 
 import pytest
 from accounts import RULES, write_accounts
 from authority import Authority
+from cryptography import x509
 from sockets import loopback
 
 from appliance.accounts import Change, load_accounts
+from appliance.mqtt import codec
+from appliance.mqtt.packets import Connect
+from appliance.mqtt.types import Version
+from appliance.net.handshakes import Bounds
+from appliance.net.listening import listen_tcp
+from appliance.net.tls import listen_tls
 from appliance.reloading import Reloading, in_words, reload_when
 from appliance.settings import Accounts, Listener, Settings
+from appliance.tls_context import context_of
 
 NONE = frozenset()
 
@@ -99,6 +109,62 @@ def test_two_who_ask_at_once_are_served_one_after_the_other(tmp_path):
         assert (most, len(renewed)) == (1, 5)
 
     again(settings_in(tmp_path), scenario)
+
+
+def test_whose_certificate_is_revoked_is_put_out(tmp_path):
+    authority = Authority(tmp_path / "authority")
+    gone = authority.request("gone", x509.Name([]), revoked=True)
+    good = authority.issue("good")
+    trusted = tmp_path / "clients.pem"
+    trusted.write_bytes(authority.ca.read_bytes())
+    listener = Listener(
+        certificate=str(authority.certificate),
+        key=str(authority.key),
+        client_ca=str(trusted),
+        require_client_certificate=True,
+    )
+    settings = Settings(listener=(listener,))
+
+    async def whole():
+        def listen(hub):
+            return listen_tls(hub, listen_tcp("127.0.0.1", 0), context_of(0, listener), Bounds())
+
+        async with loopback(listen=listen) as server:
+            reloading = Reloading(settings, None, server.hub)
+            reloading.listeners[0] = lambda context: setattr(server.listener, "context", context)
+
+            async def enter(pair, client_id):
+                tls = authority.trust(pair)
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.listener.port, ssl=tls)
+                writer.write(codec.encode(Connect(client_id, version=Version.MQTT_5), Version.MQTT_5))
+                assert (await reader.readexactly(4))[0] == 0x20
+                return reader, writer
+
+            links = [await enter(gone, "gone"), await enter(good, "good")]
+            late, shake = ssl.MemoryBIO(), ssl.MemoryBIO()  # one that began before and ends after
+            slow = authority.trust(gone).wrap_bio(late, shake, server_hostname="127.0.0.1")
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.listener.port)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                slow.do_handshake()
+            writer.write(shake.read())
+            late.write(await reader.read(65_536))
+            await reloading.reload()
+            assert len(server.broker.sessions) == 2
+            (tmp_path / "authority" / "revocations.pem").replace(trusted)
+            await reloading.reload()
+            assert list(server.broker.sessions) == ["good"]
+            said = await links[0][0].read()
+            assert b"its certificate is revoked" in said
+            with contextlib.suppress(ssl.SSLWantReadError):
+                slow.do_handshake()
+            writer.write(shake.read())
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            assert server.broker.stats.connections_total == 2
+            for _, one in (*links, (None, writer)):
+                one.transport.abort()
+
+    asyncio.run(whole())
 
 
 WORDS = [

@@ -21,6 +21,7 @@ from websockets.sync.client import connect as websocket
 
 from appliance.auth.managed import Account, serialize
 from appliance.control import ControlClient, ControlRefused
+from appliance.devices import Device, Measurement, encode_about
 
 REFUSED, WRONG_PASSWORD = b"\x20\x02\x00\x05", b"\x20\x02\x00\x04"
 NOT_AUTHORIZED = 0x87
@@ -291,6 +292,46 @@ def test_h62_what_a_publisher_began_or_left_stops(house):
     late = house.login("ann")
     late.ask(subscribe("home/kitchen/#"), b"\x90\x03\x00\x01\x00")
     late.silent()
+
+
+def test_h62_what_was_left_before_a_restart_stops_too(tmp_path):
+    write_accounts(tmp_path)
+    hash_ = (tmp_path / "passwords").read_text().partition(":")[2].partition("\n")[0]
+    attic = Account(password=hash_, role="device", publish=("home/attic/x",))
+    managed = tmp_path / "accounts.json"
+    managed.write_text(serialize({"attic": attic}))
+    config = CONFIG.replace("enabled = false", "enabled = true") + ACCOUNTS + 'managed_file = "accounts.json"\n'
+    service = Service(tmp_path, config)
+    try:
+        device = service.client("passing", username="attic", password=password("ann"))
+        ann = service.client("ann", username="ann", password=password("ann"))
+        kitchen = Measurement(topic="home/kitchen/temperature", kind="pressure", unit="hPa", name="gone")
+        about = Device(
+            agent="attic", site="home", sensors=(kitchen, Measurement(topic="home/attic/x", kind="humidity"))
+        )
+        device.ask(publish("home/devices/attic/about", encode_about(about), 1, 1, retain=True), puback(1))
+        device.ask(publish("home/attic/x", b"1", 1, 2, retain=True), puback(2))
+        ann.ask(publish("home/kitchen/temperature", b"20.5", 1, 1, retain=True), puback(1))
+    finally:
+        service.close_links()
+        service.stop()
+    service = Service(tmp_path, config)
+    try:
+        control = ControlClient(tmp_path / "data" / "control.sock")
+        series = {one["topic"]: (one["unit"], one["name"]) for one in control.get("/api/topics")}
+        assert series == {"home/kitchen/temperature": (None, None), "home/attic/x": (None, None)}
+        shown = {one["topic"]: one["agent"] for one in control.get("/api/rooms")["values"]}
+        assert shown == {"home/kitchen/temperature": None, "home/attic/x": "attic"}
+        reader = service.reader("home/#", username="ann", password=password("ann"))
+        assert len(reader.packets(3)) == 3
+        managed.write_text(serialize({}))
+        assert control.post("/api/reload", {})["accounts"]["ousted"] == ["attic"]
+        cleared = {packet[4:] for packet in reader.packets(2)}
+        assert cleared == {b"home/devices/attic/about", b"home/attic/x"}
+        reader.silent()
+    finally:
+        service.close_links()
+        service.stop()
 
 
 @pytest.mark.parametrize("how", ["removed", "another password"])

@@ -20,14 +20,18 @@ from .cache import tidy
 
 HERE = Path(__file__).parent
 TOOLS = ("systemd-nspawn", "mmdebstrap", "ip", "unshare", "nsenter", "pgrep", "git", "apt-get", "ssh")
+EMULATORS = Path("/proc/sys/fs/binfmt_misc")
 GIVEN = "APPLIANCE_MACHINES"  # what the tests are told, as JSON
 
 
-def missing():
+def missing(architecture):
     """What this computer lacks; empty when machines can be made and run here."""
     lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
     if os.geteuid() != 0:
         lacking.append("root")
+    emulator = EMULATORS / f"qemu-{root.ARCHITECTURES[architecture]}"
+    if architecture != root.HERE and not emulator.exists():
+        lacking.append(f"{emulator} (packages qemu-user-static, binfmt-support and arch-test)")
     return ", ".join(lacking)
 
 
@@ -39,13 +43,14 @@ def options_of(words):
     return found if named else [*found, str(HERE)]
 
 
-def outside(suite, words):
+def outside(suite, architecture, words):
     """Make what is missing, then run the tests among the machines."""
     began = time.monotonic()
-    blank = root.blank(suite)
-    house = wheels.house(root.PYTHONS[suite])
+    python, machine = root.PYTHONS[suite], root.ARCHITECTURES[architecture]
+    blank = root.blank(suite, architecture)
+    house = wheels.house(python, machine)
     layer = root.installed(suite, blank, house)
-    ansible = wheels.fetched(root.PYTHONS[suite], ("ansible-core",))
+    ansible = wheels.fetched(python, machine, ("ansible-core",))
     tidy()
     print(f"root, wheels and installation are there after {time.monotonic() - began:.0f} s", flush=True)
     group = f"appliance-machines-{os.getpid()}"
@@ -77,15 +82,18 @@ def main(argv):
     """Take the words apart."""
     parser = argparse.ArgumentParser(prog="python -m tests.machines", description=__doc__.partition("\n\n")[2])
     parser.add_argument("--suite", choices=sorted(root.PYTHONS), default="bookworm", help="release of Debian in them")
+    parser.add_argument(
+        "--arch", choices=sorted(root.ARCHITECTURES), default=root.HERE, help="theirs; others are emulated"
+    )
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
     arguments, words = parser.parse_known_args(argv)
     if arguments.within:
         return within(words)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if lacking := missing():
+    if lacking := missing(arguments.arch):
         print(f"This wants {lacking}.", file=sys.stderr)
         return 2
-    return outside(arguments.suite, words)
+    return outside(arguments.suite, arguments.arch, words)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The root file systems that machines boot: Debian as on a fresh card, and the same with the project installed."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,8 @@ LATER = (  # in the cache of apt, to be installed without a network
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 UNREAD = ("doc", "man", "locale")
 HOME = "/opt/home-sensor-appliance"
+ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}  # as Debian calls them, and as the kernel does
+HERE = next(name for name, kernel in ARCHITECTURES.items() if kernel == os.uname().machine)
 
 
 def sources(suite):
@@ -31,7 +34,7 @@ def sources(suite):
     return "".join(sorted({f"{line.replace(f' {here}', f' {suite}')}\n" for line in lines.splitlines() if line}))
 
 
-def blank(suite):
+def blank(suite, architecture=HERE):
     """Give the folder of a blank machine's root file system."""
 
     def make(place):
@@ -41,6 +44,7 @@ def blank(suite):
         fetch = f"{apt} apt-get -q -y --no-install-recommends --download-only install {wanted}"
         output(
             *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=directory"),
+            f"--architectures={architecture}",
             f"--include={','.join(NOW)}",
             *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNREAD),
             "--aptopt=APT::Install-Recommends false",
@@ -50,7 +54,7 @@ def blank(suite):
         )
         (place / "root" / "etc" / "machine-id").write_text("")
 
-    recipe = " ".join((Path(__file__).read_text(), suite, *NOW, "later", *LATER))
+    recipe = " ".join((Path(__file__).read_text(), suite, architecture, *NOW, "later", *LATER))
     return made(f"root-{suite}", recipe, make) / "root"
 
 

@@ -22,17 +22,31 @@ SENSORS = [
 ]
 
 
+SAYING_ALL = ("-vvv", "--diff")
+
+
 @pytest.fixture(scope="module")
-def house(machines, control):
-    """A hub and an agent, made by the playbook of blank machines; the agent has the file of a Pi's firmware."""
+def made(machines, control):
+    """A hub and an agent, made by the playbook of blank machines, and what it said. The agent has the file of a Pi's
+    firmware.
+    """
     hub, agent = machines("home-hub", blank=True), machines("kitchen", blank=True)
     for machine in (hub, agent):
         control.admit(machine)
     agent.write(BOOT, "dtparam=audio=on\n")
     control.add("hubs", hub)
     control.add("agents", agent, sensors_list=SENSORS, sensors_name="Küche", release_extras=[])
-    control.play("site.yml")
-    return hub, agent
+    told = control.play("site.yml", "--check", "--diff")  # of blank ones, too, it can be asked what it would do
+    for machine in (hub, agent):
+        assert f"{machine.name} has no release yet" in told.said
+        assert machine.result("ls", "/opt/home-sensor-appliance").returncode != 0
+    return hub, agent, control.play("site.yml", *SAYING_ALL)
+
+
+@pytest.fixture(scope="module")
+def house(made):
+    """The hub and the agent."""
+    return made[:2]
 
 
 def history(hub, topic):
@@ -59,7 +73,7 @@ def again(house, control):
         return agent.read(SECRET), hub.read(ACCOUNTS), agent.shown("sensors.service", "InvocationID")
 
     before = state()
-    played = control.play("site.yml", "-vvv", "--diff")
+    played = control.play("site.yml", *SAYING_ALL)
     return SimpleNamespace(played=played, before=before, after=state())
 
 
@@ -68,19 +82,26 @@ def test_a_second_run_changes_nothing_and_the_secret_stays(again):
     assert again.after == again.before
 
 
-def test_the_secret_is_known_to_nobody_but_the_agents_computer(house, control, again):
+def assert_nobody_else_knows(secret, house, control, *played):
+    """Look for the secret of the agent's computer in what runs said and wherever they may have left it."""
     hub, agent = house
-    secret = agent.read(SECRET).strip()
     assert len(secret) == 43
     assert agent.run("stat", "-c", "%a %U", SECRET).split() == ["600", "root"]
     for path in control.folder.rglob("*"):
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path
-    assert secret not in again.played.said
+    for one in played:
+        assert "task path: " in one.said  # it did say all that it can
+        assert secret not in one.said
     for machine in (hub, agent):
         machine.run("journalctl", "--sync")
         assert secret not in machine.run("journalctl", "--no-pager", "--all", "--output=export")
     assert hub.result("grep", "-rqF", secret, "/etc", "/var", "/root", "/opt").returncode == 1
+
+
+def test_the_secret_is_known_to_nobody_but_the_agents_computer(made, control, again):
+    hub, agent, first = made
+    assert_nobody_else_knows(agent.read(SECRET).strip(), (hub, agent), control, first, again.played)
 
 
 def test_the_agent_may_publish_what_the_inventory_lists_for_it_and_nothing_else(house):
@@ -108,6 +129,14 @@ def test_the_firmware_reads_what_the_sensors_need_after_one_restart(house, contr
     assert "home/hall/" not in hub.read(ACCOUNTS)  # what has no sensor any more may not be published
 
 
+def test_a_restart_that_was_lost_is_made_up_for_by_the_next_run(house, control):
+    _, agent = house
+    booted = agent.leader()
+    control.play("site.yml", "--limit", "kitchen")
+    assert agent.leader() != booted
+    assert agent.result("test", "-e", "/run/home-sensor-appliance-restart").returncode == 1
+
+
 def test_a_mistake_in_the_inventory_is_named_before_anything_changes(house, control):
     _, agent = house
     before = agent.read(CONFIG), agent.shown("sensors.service", "InvocationID")
@@ -125,6 +154,7 @@ def test_check_and_diff_say_what_would_change_and_change_nothing(house, control)
     before = agent.read(CONFIG), agent.shown("sensors.service", "InvocationID")
     played = control.play("site.yml", "--check", "--diff", sensors_list=[{**SENSORS[0], "interval_s": 2}])
     assert "+interval_s = 2" in played.said
+    assert control.play("site.yml", "--check", "--diff").changed == 0
     assert (agent.read(CONFIG), agent.shown("sensors.service", "InvocationID")) == before
 
 
@@ -132,8 +162,10 @@ def test_an_agent_that_lost_its_card_has_a_new_secret_and_the_old_one_is_worth_n
     hub, agent = house
     old = agent.read(SECRET)
     agent.run("rm", SECRET)
-    control.play("site.yml", "--limit", "kitchen")
+    played = control.play("site.yml", "--limit", "kitchen", *SAYING_ALL)
     assert agent.read(SECRET) != old
+    assert old.strip() not in played.said
+    assert_nobody_else_knows(agent.read(SECRET).strip(), house, control, played)
     agent.write("/root/old", old, mode="600")
     words = f"-h {hub.address} -p 8883 --cafile /etc/appliance/ca.pem -u kitchen --pw-file /root/old -q 1 -V 5"
     assert agent.result("bash", "-c", f"appliance pub {words} -t home/kitchen/temperature -m 20").returncode != 0

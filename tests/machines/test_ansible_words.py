@@ -107,7 +107,7 @@ class Stage:
             "sensors_hub_program": str(self.folder / "bin" / "appliance"),
             "sensors_secret_file": str(self.folder / "secret"),
             "sensors_ca_file": str(self.folder / "agents-ca.pem"),
-            "sensors_hub_ca_file": str(self.folder / "ca.pem"),
+            "appliance_ca_file": str(self.folder / "ca.pem"),
             "sensors_verify_s": 5,
         }
         told = {"all": {"children": {group: {"hosts": hosts} for group, hosts in inventory.items()}}}
@@ -220,7 +220,72 @@ def test_a_hub_for_its_own_computer_alone_needs_no_certificate(stage):
     assert played.code == 0, played.said
     assert not (stage.folder / "agents-ca.pem").exists()
     assert "<-h localhost>" in stage.play("site.yml", alone).said
-    assert "<-h localhost -p 8883 --cafile /var/lib/appliance/tls/ca.pem>" in stage.play("site.yml", HOUSE).said
+    assert f"<-h localhost -p 8883 --cafile {stage.folder}/ca.pem>" in stage.play("site.yml", HOUSE).said
+
+
+ELSEWHERE = [{"serve": "mqtt", "address": "::", "certificate": "/etc/ssl/hub.pem", "key": "/etc/ssl/hub.key"}]
+AUTHORITY = """
+- hosts: hubs
+  gather_facts: false
+  tasks:
+    - include_role: { name: appliance, tasks_from: authority }
+"""
+
+
+def test_a_hub_whose_certificate_comes_from_elsewhere_names_its_authority(stage):
+    (stage.folder / "ansible" / "authority.yml").write_text(AUTHORITY)
+    theirs = {**HOUSE, "hubs": {"home-hub": {"ansible_host": "hub.lan", "appliance_listeners": ELSEWHERE}}}
+    assert stage.play("authority.yml", theirs).code == 0
+    said = told_together(stage.play("site.yml", theirs))
+    assert f"<-h localhost -p 8883 --cafile {stage.folder}/ca.pem --insecure>" in said
+    (stage.folder / "ca.pem").unlink()
+    said = told_together(stage.play("authority.yml", theirs))
+    assert f"home-hub: there is no {stage.folder}/ca.pem here" in said
+    assert "appliance_listeners name others (/etc/ssl/hub.pem): set appliance_ca_file to the file" in said
+    own = {"hubs": {"home-hub": {}}}
+    usual = ("-e", "appliance_ca_file=/var/lib/appliance/tls/ca.pem", "-e", "appliance_state_dir=/var/lib/appliance")
+    assert stage.play("authority.yml", own, *usual).code == 0  # the first configuration makes it
+    (stage.folder / "ansible" / "account.yml").write_text(ACCOUNT)
+    said = told_together(stage.play("account.yml", theirs))
+    assert f"kitchen: home-hub has no {stage.folder}/ca.pem, by which the agent would know it" in said
+
+
+def test_a_secret_is_written_whole_or_not_at_all(stage):
+    (stage.folder / "ansible" / "account.yml").write_text(ACCOUNT)
+    (stage.folder / "secret").unlink()
+    failing = stage.folder / "bin" / "sync"
+    failing.write_text("#!/bin/sh\nexit 1\n")
+    failing.chmod(0o755)
+    assert stage.play("account.yml", HOUSE).code != 0
+    assert not (stage.folder / "secret").exists()
+    failing.unlink()
+    played = stage.play("account.yml", HOUSE)
+    assert played.code == 0, played.said
+    secret = (stage.folder / "secret").read_text().strip()
+    assert len(secret) == 43
+    assert (stage.folder / "secret").stat().st_mode & 0o777 == 0o600
+    assert not (stage.folder / "secret.new").exists()
+    assert json.loads((stage.folder / "added").read_text())["secret"] == secret
+    assert secret not in played.said
+
+
+@pytest.mark.parametrize(
+    ("playbook", "inventory"),
+    [("site.yml", {"hubs": {}, "others": {"somebody": {}}}), ("verify.yml", {}), ("user-data.yml", {})],
+)
+def test_a_run_without_computers_is_told_what_it_lacks(stage, playbook, inventory):
+    played = stage.play(playbook, inventory)
+    assert played.code != 0
+    said = told_together(played)
+    assert f"The inventory ({stage.folder}/inventory.yml) names nobody in the groups hubs and agents" in said
+    assert "Copy ansible/inventory.example.yml to inventory.yml" in said
+
+
+def test_an_inventory_of_hubs_or_of_agents_alone_is_one(stage):
+    assert stage.play("site.yml", {"hubs": HOUSE["hubs"]}).code == 0
+    played = stage.play("site.yml", {"agents": {"kitchen": {"sensors_broker": {"host": "broker.lan"}}}})
+    assert played.code == 0, played.said
+    assert "kitchen is made" in played.said
 
 
 def test_two_agents_of_one_name_are_told_also_where_a_run_is_for_one_alone(stage):
@@ -239,8 +304,11 @@ def test_what_keeps_an_activation_from_beginning_is_told(stage):
         program_file.parent.mkdir(exist_ok=True)
         program_file.write_text(text)
         program_file.chmod(0o755)
-    (stage.folder / "root" / "services").mkdir()
+    for name in ("services", "units"):
+        (stage.folder / "root" / name).mkdir()
+    shutil.copytree(PLAYBOOKS.parent / "systemd", stage.folder / "systemd")
     (stage.folder / "ansible" / "activation.yml").write_text(ACTIVATION)
-    played = stage.play("activation.yml", HOUSE, "-e", f"release_root={stage.folder}/root")
+    root = stage.folder / "root"
+    played = stage.play("activation.yml", HOUSE, "-e", f"release_root={root} release_unit_dir={root}/units")
     assert played.code != 0
     assert "was already loaded" in played.said.rpartition("Say why the release was not kept")[2]

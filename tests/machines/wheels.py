@@ -32,33 +32,33 @@ def project(source=ROOT):
     return made("project", digest.hexdigest(), make) / "wheels"
 
 
-def dependencies(python, extras=()):
-    """Fetch what the project depends on, for that version of Python; gives the folder."""
+def dependencies(python, machine, extras=()):
+    """Fetch what the project depends on, for that version of Python and that kind of machine; gives the folder."""
     described = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
         *described["dependencies"],
         *(one for extra in extras for one in described["optional-dependencies"][extra]),
     ]
 
-    return fetched(python, wanted)
+    return fetched(python, machine, wanted)
 
 
-def fetched(python, wanted):
-    """Fetch requirements and what they depend on, for that version of Python; gives the folder."""
+def fetched(python, machine, wanted):
+    """Fetch requirements and what they depend on, for that version of Python and machine; gives the folder."""
 
     def make(place):
         output(
             *(*PIP, "download", "-q", "-d", place, "--only-binary=:all:", "--python-version", python),
-            *(f"--platform=manylinux_2_{glibc}_{os.uname().machine}" for glibc in PLATFORMS),
+            *(f"--platform=manylinux_2_{glibc}_{machine}" for glibc in PLATFORMS),
             *wanted,
         )
 
-    return made("wheels", " ".join((Path(__file__).read_text(), python, os.uname().machine, *wanted)), make)
+    return made("wheels", " ".join((Path(__file__).read_text(), python, machine, *wanted)), make)
 
 
-def house(python, extras=()):
+def house(python, machine, extras=()):
     """Give a folder with all wheels that `pip install --no-index --find-links` needs for the project."""
-    folders = (project(), dependencies(python, extras))
+    folders = (project(), dependencies(python, machine, extras))
 
     def make(place):
         for folder in folders:

@@ -318,7 +318,7 @@ class World:
         """Part the clients from the server as a stop does, each judged at its own moment: wills are told."""
         for link in sorted(self.links.values(), key=lambda link: link.judged.number):
             reason = ReasonCode.SERVER_SHUTTING_DOWN
-            self.broker.end_client(link.connection.client_id, reason, "the server is shutting down", self.server.now)
+            self.broker._leaving.disconnect(link.connection, reason, "the server is shutting down", self.server.now)
             self.server.settle()
             self._look()
             self.model.server_closes(link.judged, reason)

@@ -18,6 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from appliance.broker.message import Message
+from appliance.devices import Device, as_told
 from appliance.features.web import live
 from appliance.features.web.asked import body_of, json_answer, number_of, time_of
 from appliance.features.web.chart import MAX_STEPS, Columns, draw_line, draw_steps
@@ -152,12 +154,13 @@ class Api:
         files: Files,
         pairing: Pairing | None = None,
         reload: Again | None = None,
+        read_about: Callable[[Message], Device] = as_told,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._feed = feed
         self._local = local
         self._past = Past(readers, local, site, wall_clock)
-        self._forget = Forget(local, site)
+        self._forget = Forget(local, site, read_about)
         self._pairing = PairingControl(pairing)
         self._reload = Reload(reload) if reload is not None else None
         self._readers = readers

@@ -1,6 +1,6 @@
 """Forgets a device: clears what the broker retains of an agent that will not come back, so that nobody shows it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Final
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from appliance.broker.message import Message
-from appliance.devices import ABOUT, AVAILABILITY, ONLINE, decode_about, device_topic
+from appliance.devices import ABOUT, AVAILABILITY, ONLINE, Device, as_told, device_topic
 from appliance.features.web.asked import body_of, json_answer
 from appliance.features.web.live import Local
 from appliance.features.web.login import hold_to_forget
@@ -33,8 +33,9 @@ class ForgetBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Forget:
     """The route, and what it needs to answer."""
 
-    def __init__(self, local: Local, site: str) -> None:
+    def __init__(self, local: Local, site: str, read_about: Callable[[Message], Device] = as_told) -> None:
         self._local = local
+        self._read_about = read_about
         self._site = site
 
     def routes(self) -> list[Route]:
@@ -49,7 +50,7 @@ class Forget:
         site, agent = body.site or self._site, body.agent
         if not agent or not _is_level(agent) or not _is_level(site):
             raise HTTPException(400, "a device and a site are one level of a topic each, as in attic and home")
-        traces = Traces(site, self._local.retained(f"{site}/#"))
+        traces = Traces(site, self._local.retained(f"{site}/#"), self._read_about)
         topics = traces.of(agent)
         if not topics:
             raise HTTPException(404, f"no device of {site} is called {agent!r}; {_instead(agent, traces.agents)}")
@@ -67,12 +68,17 @@ class Forget:
 class Traces:
     """What is retained of each agent of one site."""
 
-    def __init__(self, site: str, messages: Sequence[Message]) -> None:
+    def __init__(
+        self, site: str, messages: Sequence[Message], read_about: Callable[[Message], Device] = as_told
+    ) -> None:
+        """`read_about` gives what an `about` says; ValueError."""
         self._devices = device_topic(site, "", "").removesuffix("/")
         self._messages = messages
         own = [message for message in messages if message.topic.startswith(self._devices)]
         self._abouts = {
-            name: listed for name, leaf, message in self._leaves(own) if leaf == ABOUT and (listed := _listed(message))
+            name: listed
+            for name, leaf, message in self._leaves(own)
+            if leaf == ABOUT and (listed := _listed(message, read_about))
         }
         self.online = {
             name for name, leaf, message in self._leaves(own) if leaf == AVAILABILITY and message.payload == ONLINE
@@ -105,10 +111,10 @@ class Traces:
             yield name, leaf, message
 
 
-def _listed(message: Message) -> frozenset[str]:
+def _listed(message: Message, read_about: Callable[[Message], Device]) -> frozenset[str]:
     """Give the topics of readings that an `about` lists."""
     try:
-        return frozenset(sensor.topic for sensor in decode_about(message.payload).sensors)
+        return frozenset(sensor.topic for sensor in read_about(message).sensors)
     except ValueError:
         return frozenset()
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -19,7 +19,7 @@ from appliance.devices import (
     Device,
     Measurement,
     Role,
-    decode_about,
+    as_told,
     decode_health,
     device_topic,
 )
@@ -103,8 +103,10 @@ class Heard:
 class House:
     """What has been heard of one site. `take` collects, `changes` gives what is new since it was last asked."""
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, read: Callable[[Message], Device] = as_told) -> None:
+        """`read` gives what an `about` says; ValueError."""
         self._site = site
+        self._read = read
         self._devices: dict[str, Device] = {}
         self._online: dict[str, bool] = {}
         self._failing: set[str] = set()  # availability topics of single sensors
@@ -175,7 +177,7 @@ class House:
     def _take_device(self, message: Message, levels: list[str]) -> None:
         match levels[2:]:
             case [agent, leaf] if leaf == ABOUT:
-                self._take_about(agent, message.payload)
+                self._take_about(agent, message)
             case [agent, leaf] if leaf == AVAILABILITY:
                 self._take_availability(agent, message.payload)
             case [agent, leaf] if leaf == HEALTH:
@@ -183,9 +185,9 @@ class House:
             case [_, _, leaf] if leaf == AVAILABILITY:
                 self._take_sensor_availability(message)
 
-    def _take_about(self, agent: str, payload: bytes) -> None:
+    def _take_about(self, agent: str, message: Message) -> None:
         try:
-            device = decode_about(payload) if payload else None
+            device = self._read(message) if message.payload else None
         except ValueError:
             return  # not one of our agents; its values are still shown by their topics
         if device == self._devices.get(agent) or (device and self._is_full_for(agent)):

@@ -15,6 +15,7 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from appliance.broker.message import Message
+from appliance.devices import Device, as_told
 from appliance.features.web.house import MAX_VALUES, Changes, House, Snapshot
 
 INTERVAL_S: Final = 0.25  # between two frames to the same viewer
@@ -85,14 +86,22 @@ class Viewer:
 class LiveFeed:
     """Follows the site's topics while there are viewers, and tells all of them the same."""
 
-    def __init__(self, local: Local, site: str, times: Times, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        local: Local,
+        site: str,
+        times: Times,
+        wall_clock: Callable[[], float] = time.time,
+        read_about: Callable[[Message], Device] = as_told,
+    ) -> None:
         self._local = local
+        self._read_about = read_about
         self._filter = f"{site}/#"
         self._site = site
         self._times = times
         self._wall_clock = wall_clock
         self._viewers: set[Viewer] = set()
-        self._house = House(site)
+        self._house = House(site, read_about)
         self._heard: dict[str, Message] = {}
         self._unsubscribe: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -110,7 +119,7 @@ class LiveFeed:
             return None
         viewer = Viewer(cut)
         if self._unsubscribe is None:
-            self._house = House(self._site)
+            self._house = House(self._site, self._read_about)
             self._unsubscribe = self._local.subscribe(self._filter, self._deliver)
             self._learning = asyncio.create_task(self._learn())
         self._flush()  # those who look already get what the snapshot takes along
@@ -125,7 +134,7 @@ class LiveFeed:
             self._unsubscribe()
             self._unsubscribe = None
             self._heard.clear()
-            self._house = House(self._site)
+            self._house = House(self._site, self._read_about)
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -136,7 +145,7 @@ class LiveFeed:
     async def snapshot(self) -> Snapshot:
         """Give everything that is retained, as a page would show it; also while nobody looks."""
         at = self._wall_clock()
-        house = House(self._site)
+        house = House(self._site, self._read_about)
         for message in self._local.retained(self._filter):
             house.take(message, at)
         house.learn_times(await self._known_times())

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -50,7 +51,7 @@ class Login:
     def __init__(self, app: ASGIApp, verify: Verify) -> None:
         self._app = app
         self._verify = verify
-        self._open: dict[str, set[Callable[[], None]]] = {}  # by user name, the ways to cut its WebSockets
+        self._open: dict[str, set[Callable[[], None]]] = {}  # by user name, the ways to cut its connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request or WebSocket."""
@@ -59,6 +60,7 @@ class Login:
             return
         refused = await self._refusal(scope)
         if refused is None:
+            self._watch_answer(scope)
             with self._watched(scope):
                 await self._app(scope, receive, send)
         else:
@@ -82,9 +84,25 @@ class Login:
         try:
             yield
         finally:
-            self._open[name].discard(cut)
-            if not self._open[name]:
-                del self._open[name]
+            self._drop(name, cut)
+
+    def _watch_answer(self, scope: Scope) -> None:
+        """Know of a connection until it ends: long after its answer is said, much of it may wait for a slow reader.
+
+        Who only has something done is judged once more when that is to be done.
+        """
+        state = scope["state"]
+        if scope["type"] != "http" or scope["method"] != "GET" or "at_end" not in state:
+            return
+        name, cut = state["visitor"].name, state["abort"]
+        if cut not in self._open.get(name, ()):
+            self._open.setdefault(name, set()).add(cut)
+            state["at_end"](partial(self._drop, name, cut))
+
+    def _drop(self, name: str, cut: Callable[[], None]) -> None:
+        self._open[name].discard(cut)
+        if not self._open[name]:
+            del self._open[name]
 
     async def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = [value for name, value in scope["headers"] if name == b"authorization"]

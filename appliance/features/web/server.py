@@ -15,6 +15,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from appliance.broker.message import Message
+from appliance.devices import Device, as_told
 from appliance.features.web.api import Api, Readers
 from appliance.features.web.files import Files
 from appliance.features.web.guard import Guard, own_names, refusal
@@ -74,6 +76,7 @@ class WebServer:
         mqtt: MqttLink | None = None,
         doors: Sequence[Door] = (),
         pairing: Pairing | None = None,
+        read_about: Callable[[Message], Device] = as_told,
     ) -> None:
         """Port None serves no TCP there, 0 takes any free port; without `control` there is no socket for it."""
         self._site = site
@@ -90,6 +93,7 @@ class WebServer:
         self._mqtt = mqtt
         self._doors = doors
         self._pairing = pairing
+        self._read_about = read_about
         self._servers: list[_Server] = []
         self._logins: list[Login] = []
         self.ports: list[int] = []  # of the doors
@@ -165,7 +169,7 @@ class WebServer:
         self.ports = []
 
     def _app(self, readers: Readers) -> Starlette:
-        self._feed = LiveFeed(self._local, self._site, readers.times)
+        self._feed = LiveFeed(self._local, self._site, readers.times, read_about=self._read_about)
         api = Api(
             site=self._site,
             feed=self._feed,
@@ -175,6 +179,7 @@ class WebServer:
             files=Files(),
             pairing=self._pairing,
             reload=self._reload,
+            read_about=self._read_about,
         )
         return api.app()
 
@@ -279,8 +284,8 @@ class _Server(uvicorn.Server):
 class _HttpConnection(H11Protocol):
     """One connection, with a deadline for requests that trickle in, and what its kind of socket tells the routes.
 
-    The request's state gets `abort` (cuts the connection), `is_control` and `peer` (of the control socket), and
-    `context` (what encrypts the connection).
+    The request's state gets `abort` (cuts the connection), `at_end` (takes what is to be called when no more requests
+    come over it), `is_control` and `peer` (of the control socket), and `context` (what encrypts the connection).
     """
 
     def __init__(self, *, mqtt: MqttLink | None, names: frozenset[str], **options: Any) -> None:
@@ -294,7 +299,8 @@ class _HttpConnection(H11Protocol):
         if len(self.connections) > 2 * MAX_CONNECTIONS:  # beyond those that get the word that we are busy
             transport.abort()
         peer = _peer(transport.get_extra_info("socket"))
-        told = {"abort": transport.abort, "is_control": peer is not None, "peer": peer}
+        self._at_end: list[Callable[[], None]] = []
+        told = {"abort": transport.abort, "at_end": self._at_end.append, "is_control": peer is not None, "peer": peer}
         self.app_state = {**self.app_state, **told, "context": transport.get_extra_info("sslcontext")}
         self._deadline: asyncio.TimerHandle | None = None
         self._await_request()
@@ -310,6 +316,7 @@ class _HttpConnection(H11Protocol):
     def handle_websocket_upgrade(self, event: Any) -> None:
         """Hand over; a WebSocket has deadlines of its own."""
         self._stop_waiting()
+        self._end()
         if self._mqtt is not None and self.scope["path"] == PATH and self._may_speak_mqtt():
             self.connections.discard(self)
             lines = [event.method + b" " + event.target + b" HTTP/1.1", *(b": ".join(pair) for pair in self.headers)]
@@ -332,7 +339,12 @@ class _HttpConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         self._stop_waiting()
+        self._end()
         super().connection_lost(exc)
+
+    def _end(self) -> None:
+        while self._at_end:
+            self._at_end.pop()()
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

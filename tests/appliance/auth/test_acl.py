@@ -225,6 +225,22 @@ def test_who_sees_everything_and_who_may_do_everything():
     assert without.publishes_everything
 
 
+def test_who_may_have_published_there():
+    grants = {
+        "admin": of_role("admin", "home"),
+        "pi": of_role("device", "home", "pi", ("home/attic/x", "home/%c/y")),
+        "esp": of_role("device", "home", "esp", ("home/attic/x",)),
+        "tablet": of_role("reader", "home"),
+    }
+    acl = Acl([], grants, users=set(grants))
+    assert sorted(acl.writers("home/attic/x", "c")) == ["esp", "pi"]  # admins write seldom what is a device's
+    assert acl.writers("home/c/y", "c") == ["pi"]
+    assert acl.writers("home/c/y", "d") == ["admin"]  # nobody else may
+    assert acl.writers("home/devices/esp/about", "c") == ["esp"]
+    assert acl.writers("$SYS/x", "c") == []
+    assert Acl().writers("home/x", "c") == []  # whoever it is that may come in
+
+
 def test_whose_account_is_gone_has_no_rights():
     acl = Acl(users={"ann"})
     assert acl.rights("gone", "c") is acl.rights(None, "c") is NO_RIGHTS

@@ -17,6 +17,7 @@ from appliance.auth.managed import (
     grants,
     parse,
     serialize,
+    speakers,
 )
 from appliance.auth.roles import of_role
 
@@ -110,6 +111,15 @@ def test_grants_are_of_the_accounts_own_site_or_the_services():
     assert grants(PI, "home") == of_role("device", "barn", "pi", PI.publish, PI.subscribe)
     assert grants(replace(PI, site="", agent=""), "house").publish == ("house/devices/%u/#", "barn/x")
     assert grants(ADMIN).subscribe == ("#", "$SYS/#")
+
+
+def test_who_speaks_for_an_agent():
+    attic = replace(PI, site="", agent="")
+    accounts = {"admin": ADMIN, "pi": PI, "attic": attic, "spare": replace(PI, site="house", agent="attic")}
+    assert speakers(accounts, "attic", "house", own_site="house") == ["attic", "spare"]
+    assert speakers(accounts, "attic", "house", own_site="barn") == ["spare"]
+    assert speakers(accounts, "pi", "barn", own_site="house") == ["pi"]
+    assert speakers(accounts, "admin", "house", own_site="house") == []
 
 
 def test_a_file_is_made_changed_and_left_alone(tmp_path):

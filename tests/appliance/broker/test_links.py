@@ -57,10 +57,21 @@ def test_those_of_one_ipv6_network_are_bounded():
     assert links.take(link("2001:db8:0:1::1:5000")) is None
 
 
+def test_one_host_leaves_room_for_its_neighbours_of_ipv6():
+    links = Links(Limits(max_connections_per_address=5))
+    wild = [link(f"[fe80::1%eth0]:{port}") for port in range(4)]
+    assert [links.take(one) for one in wild] == [None] * 3 + ["too many connections from one address"]
+    assert links.take(link("[fe80::2%eth0]:1")) is None
+    assert links.take(link("[fe80::3%eth0]:1")) is None
+    assert links.take(link("[fe80::4%eth0]:1")) == "too many connections from one address"  # of all its addresses
+    links.discard(wild[0])
+    assert links.take(link("[fe80::4%eth0]:1")) is None
+
+
 def test_addresses_that_left_are_forgotten():
     links = Links(Limits())
     for number in range(1_000):
-        connection = link(f"10.0.0.{number}:1")
+        connection = link(f"10.0.0.{number}:1" if number % 2 else f"fd00::{number:x}:1")
         links.take(connection)
         links.discard(connection)
     assert len(links) == len(links._of_address) == 0

@@ -150,8 +150,8 @@ def stopped(server, _client):
     server.settle()
 
 
-def ended(server, _client):
-    server.broker.end_client("a", ReasonCode.ADMINISTRATIVE_ACTION, "so it was decided", server.now)
+def ousted(server, _client):
+    server.broker.reauthorize(lambda _username: True, server.now)
     server.settle()
 
 
@@ -174,7 +174,7 @@ FAREWELLS = [
     (taken_over, ReasonCode.SESSION_TAKEN_OVER),
     (silent, ReasonCode.KEEP_ALIVE_TIMEOUT),
     (stopped, ReasonCode.SERVER_SHUTTING_DOWN),
-    (ended, ReasonCode.ADMINISTRATIVE_ACTION),
+    (ousted, ReasonCode.NOT_AUTHORIZED),
     (reads_nothing, ReasonCode.QUOTA_EXCEEDED),
     (sends("30 ff ff 7f"), ReasonCode.PACKET_TOO_LARGE),
     (sends("00 00"), ReasonCode.MALFORMED_PACKET),
@@ -212,7 +212,7 @@ def test_a_client_is_told_why_it_is_closed(happens, reason):  # [MQTT-3.14.2-1],
     assert server.broker.stats.connections_closed == {name: 1}
 
 
-@pytest.mark.parametrize("happens", [taken_over, silent, stopped, ended])
+@pytest.mark.parametrize("happens", [taken_over, silent, stopped, ousted])
 def test_an_older_client_is_closed_without_a_word(happens):
     server = VirtualServer()
     client = server.client("a", V311, keep_alive_s=10)

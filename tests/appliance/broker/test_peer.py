@@ -1,6 +1,6 @@
 import pytest
 
-from appliance.broker.peer import address_of, is_this_computer, network, source
+from appliance.broker.peer import address_of, is_this_computer, network, shares, source
 
 PEERS = [
     ("127.0.0.1:51234", True, "127.0.0.1"),
@@ -25,6 +25,14 @@ PEERS = [
 def test_peers(peer, here, blamed):
     assert is_this_computer(peer) is here
     assert source(peer) == blamed
+
+
+def test_whom_to_hold_to_account():
+    assert shares("192.168.1.20:1", 9) == {"192.168.1.20": 9}
+    assert shares("::1:1", 9) == {"::1": 9}
+    assert shares("unix:1000", 9) == {"unix": 9}
+    assert shares("[fe80::1%eth0]:1", 9) == {"fe80::1": 5, "fe80::/64": 9}
+    assert shares("fe80::1:1", 1) == {"fe80::1": 1, "fe80::/64": 1}
 
 
 def test_an_address_alone_is_that_of_one_host():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.broker.message import Message
-from appliance.broker.retained import LEVEL_BYTES, OVERHEAD_BYTES, RetainedStore
+from appliance.broker.retained import LEVEL_BYTES, OVERHEAD_BYTES, UNKNOWN, RetainedStore
 from appliance.mqtt.topics import matches
 
 
@@ -148,5 +148,7 @@ def test_it_is_known_whose_a_message_is_or_that_it_is_not_known():
     assert [(message.topic, user) for message, user in retained.published()] == [("a", "ann"), ("b", None)]
     retained.attribute({"three": "bob", "two": None})
     assert [(message.topic, user) for message, user in retained.published()] == [("b", None), ("c", "bob")]
+    assert [message.topic for message in retained.unattributed()] == ["a"]
+    assert [retained.publisher(topic) for topic in "abcd"] == [UNKNOWN, None, "bob", UNKNOWN]
     retained.put(kept("c"), 0)
     assert [message.topic for message, _ in retained.published()] == ["b"]

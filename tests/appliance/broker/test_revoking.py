@@ -457,6 +457,43 @@ def test_after_a_restart_it_is_known_of_who_has_a_session():
     assert [message.topic for message in at.broker.router.retained.messages()] == ["b/2"]  # whose was it?
 
 
+def test_after_a_restart_it_is_cleared_what_its_publisher_may_not_say_by_now():
+    at = house(durable=True)
+    at.allow("pi", ["#"], [])
+    at.allow(None, ["#"], [])
+    at.broker.publish(Message("b/4", b"1", 1, True), at.server.now)
+    for number, user in enumerate(("esp", "pi", None)):
+        at.lasting(f"of {user}", user).publish(f"b/{number}", b"1", qos=1, retain=True)
+    at.allow("esp", ["a/#"], ["a/#"])
+    for gone in ("pi", None):  # as files that were edited before the restart
+        del at.granted[gone]
+    at.crash_and_restart()
+    kept = sorted(message.topic for message in at.broker.router.retained.messages())
+    assert kept == ["b/2", "b/4"]  # of nobody in particular, as before there were accounts
+    at.shrink()
+    assert len(at.broker.router.retained) == 2
+
+
+def test_what_is_of_nobody_known_is_cleared_as_the_accounts_say():
+    at = house(durable=True)
+    asked = []
+    at.server.client("old", V5, username="esp").publish("b/1", b"1", qos=1, retain=True)
+    at.lasting("esp", "esp").publish("b/2", b"1", qos=1, retain=True)
+    at.server.client("old", V5, username="esp").publish("b/3", b"1", qos=1, retain=True)
+    at.crash_and_restart()
+    ann = at.server.client("ann", username="ann").subscribe("#")
+    ann.packets()
+
+    def is_orphan(message):
+        asked.append((message.topic, message.client_id))
+        return message.topic == "b/1"
+
+    at.broker.reauthorize(lambda _user: False, at.server.now, is_orphan=is_orphan)
+    at.server.settle()
+    assert sorted(asked) == [("b/1", "old"), ("b/3", "old")]  # of b/2 it is known
+    assert ann.messages() == [("b/1", b"", 0)]
+
+
 def test_what_the_server_says_of_itself_stays():
     at = house()
     at.broker.publish(Message("b/1", b"1", 1, True), at.server.now)

@@ -122,6 +122,17 @@ def test_somebody_else_may_be_called_admin(config, tmp_path):
     assert list(parse(managed.read_text())) == ["hub-admin-3"]
 
 
+def test_the_first_password_is_of_the_account_that_was_made(config, tmp_path, capsys):
+    setup_with(config)  # which made admin, a name that is taken in another file since
+    (tmp_path / "passwords").write_text(f"admin:{hashed(b'secret')}\n")
+    written = CONFIG.format(more="").replace("[accounts]", f'[accounts]\npassword_file = "{tmp_path}/passwords"')
+    config.write_text(written)
+    assert setup_with(config, "--show-secret") == Exit.OK
+    assert "this is the password of admin; " in capsys.readouterr().err
+    with pytest.raises(CommandError, match=r"`appliance devices secret admin .*makes one"):
+        setup_with(config, "--show-secret")
+
+
 def test_who_is_called_admin_is_asked_only_for_a_new_file(config, tmp_path, capsys):
     (tmp_path / "passwords").write_text("garbage\n")
     config.write_text(

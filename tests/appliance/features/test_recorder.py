@@ -64,6 +64,19 @@ def test_abouts_are_learnt_retained_and_live_and_bad_ones_named(recorder, learnt
     assert "home/devices/shed/about: not an about message" in caplog.text
 
 
+def test_of_an_about_is_learnt_what_is_recorded_and_what_its_publisher_may_say(learnt):
+    other = Device(agent="house", site="home", sensors=(*DEVICE.sensors, Measurement(topic=ABOUT + "/x", kind="text")))
+    read = []
+    recorder = Recorder(learnt.append, site="home", read=lambda message: read.append(message.topic) or other)
+    local = Local(Message(ABOUT, b"whatever", 1, True))
+    recorder.start(local)
+    assert (learnt, read) == ([DEVICE], [ABOUT])  # no place in the history is taken up by what never comes there
+    recorder.start(local)  # as what counts is another by now
+    assert (learnt, read) == ([DEVICE] * 2, [ABOUT] * 2)
+    recorder.close()
+    assert local.deliver is None
+
+
 def test_what_a_backlog_holds_of_others_is_named_and_logged_once(recorder, caplog):
     rights = Granted(["home/kitchen/#"], [])
     payload = json.dumps(

@@ -134,6 +134,28 @@ def test_one_address_has_only_a_part_and_nobody_else_waits_for_it(run, caplog):
     assert "closed, 2 TLS handshakes with 127.0.0.1 are under way" in caplog.text
 
 
+def test_one_host_leaves_room_for_its_neighbours_of_ipv6(run, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(handshakes, "peer_name", lambda _client, at: f"[fe80::{at[0].rpartition('.')[2]}%eth0]:1")
+
+    async def scenario():
+        async with door(per_address=4, at_most=9) as (listener, met, visit):
+            visit(3)
+            await until(lambda: listener.turned_away == 1)
+            visit(1, "127.0.0.2")
+            visit(1, "127.0.0.3")
+            await until(lambda: len(met) == 4)
+            visit(1, "127.0.0.4")  # the network has what it may have
+            await until(lambda: listener.turned_away == 2)
+            for one in met:
+                one.succeed()
+            assert not listener._of_address
+
+    run(scenario())
+    assert "2 TLS handshakes with fe80::1 are under way" in caplog.text
+    assert "4 TLS handshakes with fe80::/64 are under way" in caplog.text
+
+
 def test_at_a_crowded_address_who_dawdles_gives_way_to_the_next_of_it(run, monkeypatch):
     monkeypatch.setattr(handshakes, "GIVES_WAY_S", 0.05)
 

@@ -6,6 +6,7 @@ kept below ~/.cache/home-sensor-appliance, so that the same sources are not buil
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -61,6 +62,12 @@ def pip(*words: str) -> None:
     done = subprocess.run(  # noqa: S603 our own words
         command, check=False, capture_output=True, text=True, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH}
     )
+    if done.returncode and importlib.util.find_spec("pip") is None:
+        raise Failed(
+            f"{sys.executable}, which runs Ansible here, has no pip to bring the program with. Install it (Debian: apt "
+            "install python3-pip), or take an Ansible that has one: python3 -m venv .venv && .venv/bin/pip install "
+            "ansible-core"
+        )
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()[-6:]
         raise Failed("\n".join([f"pip {' '.join(words)} failed:", *said]))

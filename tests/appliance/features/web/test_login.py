@@ -1,11 +1,13 @@
 """Who has to log in, what is remembered, and what wrong passwords cost."""
 
 import asyncio
+import contextlib
+import socket
 from base64 import b64encode
 
 import pytest
 from sockets import until
-from webserver import page
+from webserver import is_closed, page
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -272,6 +274,56 @@ def test_what_is_open_is_cut_for_whom_it_concerns_alone(tmp_path):
             assert "20.5" in await ada.recv()
             (login,) = served.server._logins
             await until(lambda: list(login._open) == ["ada"])
+        await until(lambda: not login._open)
+
+    ask(tmp_path, scenario)
+
+
+def test_an_answer_is_cut_that_nobody_has_read_yet(tmp_path):
+    async def scenario(served, _):
+        for number in range(1_000):
+            served.local.publish(f"home/hall/{number}/text", b"x" * 200 + b"%d" % number, retain=True)
+        whole = len((await served.ask("/api/rooms", headers={"Authorization": basic(*GOOD)})).body)
+        (login,) = served.server._logins
+        await until(lambda: not login._open)
+        async with served.link(limit=1_000) as (reader, writer), served.link(limit=1_000) as (other, its):
+            connections = served.server._servers[1].server_state.connections
+            await until(lambda: len(connections) == 2)
+            for link in (writer, its, *(one.transport for one in connections)):  # which hold little of it
+                link.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                link.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+            for link, who in ((writer, READER), (its, GOOD)):
+                head = f"GET /api/rooms HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nAuthorization: {basic(*who)}\r\n"
+                link.write(f"{head}\r\n".encode())
+            await until(lambda: sorted(login._open) == ["ada", "tablet"])
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"  # all of it is said, and most not sent
+            served.server.forget({"tablet"})
+            got = 0
+            with contextlib.suppress(ConnectionError):
+                while piece := await reader.read(1_000_000):
+                    got += len(piece)
+            assert got < whole // 2
+            assert await other.readline() == b"HTTP/1.1 200 OK\r\n"
+            head = await other.readuntil(b"\r\n\r\n")
+            size = next(int(line.split(b":")[1]) for line in head.splitlines() if b"content-length" in line)
+            assert len(await other.readexactly(size)) == size  # nobody else's is cut
+            assert list(login._open) == ["ada"]
+        await until(lambda: not login._open)
+
+    ask(tmp_path, scenario)
+
+
+def test_a_connection_is_known_until_it_ends_however_many_answers_it_had(tmp_path):
+    async def scenario(served, _):
+        (login,) = served.server._logins
+        async with served.link() as (reader, writer):
+            for _ in range(3):
+                head = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nAuthorization: {basic(*READER)}\r\n"
+                writer.write(f"{head}\r\n".encode())
+                await reader.readuntil(b"}")
+                assert [len(ways) for ways in login._open.values()] == [1]
+            served.server.forget({"tablet"})
+            assert await is_closed(reader)
         await until(lambda: not login._open)
 
     ask(tmp_path, scenario)
