@@ -102,7 +102,8 @@ class Accounts:
         def is_orphan(message: Message) -> bool:
             topic, client_id = message.topic, message.client_id
             if not lost(client_id).may_publish(topic) or all(
-                self.acl.rights(one, client_id).may_publish(topic) or not before.rights(one, client_id).may_publish(topic)
+                self.acl.rights(one, client_id).may_publish(topic)
+                or not before.rights(one, client_id).may_publish(topic)
                 for one in losers
             ):
                 return False
