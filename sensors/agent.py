@@ -4,12 +4,9 @@ One thread runs `Agent.run` and owns everything here.
 """
 
 import logging
-import math
-import os
-import select
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from random import Random
 
@@ -34,6 +31,7 @@ from sensors.sensor import Outgoing, Sensor
 from sensors.statements import Statements
 from sensors.topics import AgentTopics
 from sensors.vigil import Vigil
+from sensors.waker import WRITABLE, Waker
 from sensors.worker import Worker, WorkerKind
 
 SAY_AGAIN_WITHIN_S = 5.0  # after connecting: the broker may have lost what it knew
@@ -80,9 +78,9 @@ class Agent:
         self._goodbye_s = goodbye_s
         self._leaves_nothing = leaves_nothing
         self._topics = AgentTopics(config.site, config.agent)
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._waker = Waker()
         jitter = random or Random()  # noqa: S311 nothing secret comes of it
-        self._link = Link(config.endpoint, self, self._wake, jitter, again=config.endpoint_now)
+        self._link = Link(config.endpoint, self, self._waker.wake, jitter, again=config.endpoint_now)
         self._sender = Sender(self._topics, outbox, self._link)
         self._statements = Statements(self._link)
         self._started = self._now = clock()
@@ -102,7 +100,7 @@ class Agent:
             config.sensors,
             self._topics,
             self,
-            self._wake,
+            self._waker.wake,
             self._now,
             context=lambda name: context(name=name, room=rooms[name], keepsakes=self._keepsakes, interlocks=interlocks),
             wall_clock=self._wall_clock,
@@ -135,11 +133,7 @@ class Agent:
     def stop(self) -> None:
         """Have `run` end; callable from any thread and from a signal handler."""
         self._stop = True
-        self._wake()
-
-    def _wake(self) -> None:
-        with suppress(OSError):  # full: it will wake anyway; closed: nobody is left to wake
-            os.write(self._wake_writer, b"\0")
+        self._waker.wake()
 
     # The loop
 
@@ -151,7 +145,7 @@ class Agent:
         with ExitStack() as ends:  # the last first, each whatever becomes of the others
             ends.callback(lambda: self._outbox.close(self._clock()))
             ends.callback(lambda: self._keepsakes.write(self._clock()))
-            ends.callback(self._wake_no_more)
+            ends.callback(self._waker.close)
             ends.callback(self._let_go)
             ends.callback(self._link.drop)
             ends.enter_context(self._vigil)
@@ -205,21 +199,12 @@ class Agent:
         return min(deadline for deadline in deadlines if deadline is not None)
 
     def _wait(self, deadline: float) -> None:
-        sock = self._link.socket
-        poller = select.poll()  # select() knows no descriptor above 1,023
-        poller.register(self._wake_reader, select.POLLIN)
-        if sock is not None:
-            poller.register(sock, select.POLLIN | (select.POLLOUT if self._link.wants_write else 0))
         timeout_s = max(deadline - self._clock(), 0.0)
-        ready = dict(poller.poll(math.ceil(timeout_s * 1000)))
+        events = self._waker.wait(timeout_s, self._link.socket, wants_write=self._link.wants_write)
         self._now = now = self._clock()
-        if self._wake_reader in ready:
-            with suppress(BlockingIOError):
-                os.read(self._wake_reader, 65_536)
-        events = 0 if sock is None else ready.get(sock.fileno(), 0)
-        if events & ~select.POLLOUT:  # an error is heard by reading
+        if events & ~WRITABLE:  # an error is heard by reading
             self._link.readable(now)
-        if events & select.POLLOUT:
+        if events & WRITABLE:
             self._link.writable(now)
 
     # What the sensors tell
@@ -434,12 +419,6 @@ class Agent:
         for thread in self._crew.close():
             thread.join(max(deadline - self._clock(), 0.0))
         self._until(lambda: self._crew.left, LAST_SWITCH_S)
-
-    def _wake_no_more(self) -> None:
-        """A driver that hung may still come back and wake: not into a file that has the number by then."""
-        writer, self._wake_writer = self._wake_writer, -1
-        os.close(writer)
-        os.close(self._wake_reader)
 
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = self._clock() + seconds

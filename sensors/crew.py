@@ -14,7 +14,6 @@ from functools import partial
 from typing import Protocol
 
 from sensors.commands import Commands, switched
-from sensors.config import SensorConfig
 from sensors.driver import (
     Driver,
     DriverContext,
@@ -32,6 +31,7 @@ from sensors.plausibility import Jump
 from sensors.reading import Reading
 from sensors.schedule import Schedule
 from sensors.sensor import Outgoing, Sensor
+from sensors.sensor_table import SensorConfig
 from sensors.topics import AgentTopics
 from sensors.worker import Outcome, Worker, WorkerKind
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sensors.config import SensorConfig, SensorsConfig
+from sensors.config import SensorsConfig
 from sensors.doctor.holder import holder_of
 from sensors.driver import Driver, DriverContext, Polled
 from sensors.keepsakes import Keepsakes
 from sensors.reading import Reading
 from sensors.sensor import Sensor
+from sensors.sensor_table import SensorConfig
 from sensors.topics import AgentTopics
 from sensors.worker import Outcome, Worker
 

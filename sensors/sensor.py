@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from appliance.devices import Measurement
 from sensors.chain import Chain
-from sensors.config import SensorConfig
 from sensors.derived import DERIVED
 from sensors.driver import Channel, Driver, DriverUnavailable, Polled, SensorError, numbers_of
 from sensors.filters import longest_silence_s
 from sensors.health import Standing
 from sensors.plausibility import AllZero, Doubt, zeroed
 from sensors.reading import Reading, Value
+from sensors.sensor_table import SensorConfig
 from sensors.silence import Silence
 from sensors.topics import AgentTopics, check_level, command_topic, payload_of, place_of, state_topic
 from sensors.treatment import Treatment

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 import msgspec
 from mosquitto_peer import eventually
 
-from sensors.config import SensorConfig, SensorKeys
 from sensors.crew import Crew
 from sensors.driver import Channel, DriverContext
+from sensors.keys import SensorKeys
 from sensors.reading import Reading
 from sensors.schedule import APART_S
+from sensors.sensor_table import SensorConfig
 from sensors.topics import AgentTopics
 
 

@@ -280,6 +280,7 @@ ARROWS = {
         "sensors.sensor",
         "sensors.topics",
         "sensors.worker",
+        "sensors.sensor_table",
     },
     "sensors.catalogue": {"appliance.config", "appliance.settings", "sensors.driver", "sensors.registry"},
     "sensors.agent": {
@@ -306,6 +307,7 @@ ARROWS = {
         "sensors.statements",
         "sensors.topics",
         "sensors.vigil",
+        "sensors.waker",
         "sensors.worker",
     },
     "sensors.vigil": {"appliance.notify", "appliance.thread_state"},
@@ -322,7 +324,7 @@ ARROWS = {
     "sensors.commands": {"sensors.driver", "sensors.sensor", "sensors.topics", "sensors.worker"},
     "sensors.crew": {
         "sensors.commands",
-        "sensors.config",
+        "sensors.sensor_table",
         "sensors.driver",
         "sensors.plausibility",
         "sensors.reading",
@@ -334,7 +336,7 @@ ARROWS = {
     "sensors.sensor": {
         "appliance.devices",
         "sensors.chain",
-        "sensors.config",
+        "sensors.sensor_table",
         "sensors.derived",
         "sensors.driver",
         "sensors.filters",
@@ -357,18 +359,27 @@ ARROWS = {
     "sensors.config": {
         "appliance.config",
         "appliance.devices",
-        "sensors.catalogue",
+        "sensors.conflicts",
         "sensors.credential",
         "sensors.data_dir",
-        "sensors.driver",
         "sensors.endpoint",
+        "sensors.keys",
+        "sensors.sensor_table",
+        "sensors.topics",
+        "sensors.trust",
+    },
+    "sensors.conflicts": {"appliance.config", "sensors.sensor_table"},
+    "sensors.sensor_table": {
+        "appliance.config",
+        "sensors.catalogue",
+        "sensors.driver",
         "sensors.keys",
         "sensors.registry",
         "sensors.topics",
         "sensors.treatment",
-        "sensors.trust",
     },
     "sensors.keys": {"appliance.settings", "sensors.treatment"},
+    "sensors.waker": set(),
     "sensors.worker": {"sensors.driver"},
     "sensors.health": {"sensors.driver"},
     "sensors.calibration": {"sensors.treatment"},
@@ -448,6 +459,7 @@ ARROWS = {
         "sensors.hw",
         "sensors.library",
         "sensors.link",
+        "sensors.sensor_table",
     },
     "sensors.driver": {
         "appliance.devices",
@@ -512,7 +524,7 @@ LIBRARIES = {
         "appliance.settings",
         "appliance.store",
         "sensors.catalogue",
-        "sensors.config",
+        "sensors.sensor_table",
         "sensors.credential",
         "sensors.driver",
         "sensors.drivers",
@@ -715,7 +727,9 @@ def test_only_the_top_reads_the_configuration_file():
         "sensors.catalogue",  # the types alone
         "sensors.cli",
         "sensors.config",
+        "sensors.conflicts",
         "sensors.link",  # the kind of error alone
+        "sensors.sensor_table",
     }
 
 

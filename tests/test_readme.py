@@ -18,11 +18,11 @@ from appliance.exits import Exit
 from appliance.settings import Rule, Rules, Settings, described
 from sensors.catalogue import keys_of, kind_of
 from sensors.cli import _parser as build_sensors_parser
-from sensors.config import read_sensor
 from sensors.drivers.gpio_input import WIRINGS
 from sensors.drivers.pulse_counter import METERS
 from sensors.keys import Broker, Keys, OutboxBounds, SensorKeys
 from sensors.registry import KINDS, driver_class
+from sensors.sensor_table import read_sensor
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -241,12 +241,16 @@ def topics_problem(topics: Iterable[str], site: str) -> str:
 
 
 def owned_problem(topics: Iterable[str], others: Mapping[str, Iterable[str]]) -> str:
-    """Say which of the topics is another device's already; `others` are the filters that each may publish to."""
+    """Say which of the topics is another device's already; `others` are the filters that each may publish to.
+
+    Nor may one lie below another's: who publishes JSON to the upper one writes readings of the lower one.
+    """
+    cure = "give the sensor another room or label, or remove that one with `appliance devices remove"
     for topic in topics:
         for name, topic_filters in others.items():
-            if any(overlaps(one, topic) for one in topic_filters):
-                return (
-                    f"{topic} belongs to the device {name}; give the sensor another room or label, or remove that one "
-                    f"with `appliance devices remove {name}`"
-                )
+            for one in topic_filters:
+                if overlaps(one, topic):
+                    return f"{topic} belongs to the device {name}; {cure} {name}`"
+                if overlaps(one, f"{topic}/#") or overlaps(f"{one.removesuffix('/#')}/#", topic):
+                    return f"{topic} and {one}, of the device {name}, lie one below the other; {cure} {name}`"
     return ""

@@ -19,6 +19,7 @@ from appliance.cli.ask import (
 )
 from appliance.cli.commands import Commands
 from appliance.cli.gaps import gap_line, gap_object, in_order
+from appliance.cli.summary import ask_summaries, summary_line
 from appliance.cli.terminal import Colour, coloured, complain, printable, say
 from appliance.cli.words import local_time
 from appliance.exits import CommandError, Exit
@@ -56,12 +57,10 @@ def history_command(arguments: argparse.Namespace) -> int:
     window = {name: time_argument(arguments, name, at) for name in ("since", "until")}
     check_order(window["since"], window["until"], at)
     query = {**window, "topic": arguments.topic, "limit": arguments.limit}
-    if arguments.every is not None:
-        from appliance.cli.summary import summary_command  # noqa: PLC0415 it imports this module
-
-        return summary_command(arguments, {**query, "every": arguments.every})
-    troubles: list[str] = []
     place = place_of(arguments)
+    if arguments.every is not None:
+        return show(arguments, ask_summaries(place, {**query, "every": arguments.every}), summary_line)
+    troubles: list[str] = []
     found = _ask_history(place, query, troubles) or _read_history(place, query, troubles)
     return show(arguments, found, row_line)
 

@@ -1,11 +1,9 @@
 """`appliance history --every`: minutes, hours or days of a topic, one line each."""
 
-import argparse
 import time
 from typing import Any, Final
 
-from appliance.cli.ask import Place, ask_service, database_without_service, place_of, unknown_topic
-from appliance.cli.history import show
+from appliance.cli.ask import Place, ask_service, database_without_service, unknown_topic
 from appliance.cli.terminal import printable
 from appliance.cli.words import counted, local_time
 from appliance.exits import CommandError, Exit
@@ -15,12 +13,10 @@ WHOLE: Final = 0.9995  # rounds to 100.0 %
 PERIODS: Final = {"1m": "minute", "1h": "hour", "1d": "day"}
 
 
-def summary_command(arguments: argparse.Namespace, query: dict[str, Any]) -> int:
-    """Print what the readings of each period come to."""
+def ask_summaries(place: Place, query: dict[str, Any]) -> dict[str, Any]:
+    """Ask what the readings of each period come to; CommandError."""
     troubles: list[str] = []
-    place = place_of(arguments)
-    found = _ask(place, query, troubles) or _read(place, query, troubles)
-    return show(arguments, found, summary_line)
+    return _ask(place, query, troubles) or _read(place, query, troubles)
 
 
 def summary_line(row: dict[str, Any], kind: str, unit: str | None) -> str:

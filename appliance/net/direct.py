@@ -5,6 +5,7 @@ import errno
 import logging
 import select
 import socket
+from contextlib import suppress
 
 from appliance.broker.connection import Connection
 from appliance.net.hub import Hub
@@ -55,8 +56,9 @@ class DirectLink:
         try:
             broker.received(self._connection, bytes(self._buffer[:size]), hub.clock())
         except Exception:  # a fault of ours in one client's packet must not take the others with it
-            about = {"MQTT_CLIENT_ID": self._connection.client_id, "PEER": self._connection.peer}
-            log.exception("%s: closed after an error of the server", self._connection, extra=about)
+            with suppress(MemoryError):
+                about = {"MQTT_CLIENT_ID": self._connection.client_id, "PEER": self._connection.peer}
+                log.exception("%s: closed after an error of the server", self._connection, extra=about)
             self.abort()
         if broker.effects:
             hub.carry_out()

@@ -105,7 +105,14 @@ class ServingSelector(selectors.BaseSelector):
         served = self._served
         while True:
             # epoll counts in milliseconds; rounded up, a timer is never looked at too early and then at once again
-            events = self._epoll.poll(-1 if wait < 0 else math.ceil(wait * 1e3) * 1e-3, EVENTS)
+            at_most_s = -1 if wait < 0 else math.ceil(wait * 1e3) * 1e-3
+            try:
+                events = self._epoll.poll(at_most_s, EVENTS)
+            except MemoryError:  # left alone it would end the loop; a single one wants next to nothing
+                try:
+                    events = self._epoll.poll(at_most_s, 1)
+                except MemoryError:
+                    return []
             theirs = []
             ours = False
             for fd, event in events:
@@ -115,8 +122,9 @@ class ServingSelector(selectors.BaseSelector):
                     try:
                         ready(event)
                     except Exception:  # left alone it would end the loop, and every client with it
-                        log.exception("a socket is served no more after an error of the server")
                         self.rest(fd)
+                        with suppress(MemoryError):
+                            log.exception("a socket is served no more after an error of the server")
                 elif fd in self._keys:
                     key = self._keys[fd]
                     happened = (EVENT_WRITE if event & ~select.EPOLLIN else 0) | (
@@ -127,7 +135,8 @@ class ServingSelector(selectors.BaseSelector):
                 try:
                     self.end_of_turn()
                 except Exception:  # as above
-                    log.exception("what was to be sent may be late after an error of the server")
+                    with suppress(MemoryError):
+                        log.exception("what was to be sent may be late after an error of the server")
             if theirs or self.called or not ours:
                 return theirs
             if timeout is not None:

@@ -15,7 +15,7 @@ from appliance.store.epochs import save_epochs
 from appliance.store.group import Entry, Group
 from appliance.store.hubclock import HubClock, Moment
 from appliance.store.names import Names
-from appliance.store.reading_rows import LATE_CHECK, TICKS_PER_MS, Stored, prepare
+from appliance.store.reading_rows import TICKS_PER_MS, Stored, prepare
 from appliance.store.readings import (
     BINARY,
     LAST_AT,
@@ -28,6 +28,7 @@ from appliance.store.readings import (
     readings_of,
     stored_value,
 )
+from appliance.store.readings_move import ReadingsMove
 from appliance.store.received import Received
 from appliance.store.retaining import DELETED, PASSES, REPLACED, Retaining
 from appliance.store.sources import Sources
@@ -39,8 +40,6 @@ BUNDLE: Final = int(RouteFlag.BUNDLE)
 EARLIEST_MS: Final = -300_000  # of the time an agent gives a live reading, against its arrival
 LATEST_MS: Final = 60_000
 MAX_LATE_MS: Final = 2**45  # fits a row's column beside its checksum
-MOVED_ROWS: Final = 1_000  # of one step of a move, or all of one series
-ALL_SERIES: Final = 2**62
 
 
 class Placed(NamedTuple):
@@ -65,15 +64,6 @@ class Tally:
     disowned: int = 0  # that named an agent which is not their publisher
 
 
-class _Share(NamedTuple):
-    """Staged rows of one series that a move is to bring over."""
-
-    series_id: int
-    rows: int
-    first_tick: int
-    last_tick: int
-
-
 class History:
     """Places readings and moves staged rows. Call it inside a transaction; make a new one when a transaction failed.
 
@@ -96,7 +86,6 @@ class History:
         self._ask = connection.execute
         self._clock = clock
         self._site = site
-        self._on_moved = on_moved
         self._looked = (-1.0, 0.0)  # monotonic and wall time that the clock was last looked at with
         self._now, self._tick, self._arrived_ms, self._epoch_id = -1.0, 0, 0, 0  # of the last message
         self._received = Received(connection)
@@ -119,8 +108,7 @@ class History:
         self._staged: dict[int, set[int]] = {}  # series -> ticks that are taken by staged rows
         self._crowds: dict[int, tuple[int, int]] = {}  # series -> ticks that are all taken, from first to last
         self._note_staged(after_id=0)
-        self.cut_id, self._next_series = self._ask("SELECT cut_id, series_id FROM moving").fetchone()
-        self._shares: list[_Share] | None = None  # what is left of the move, once looked up
+        self._move = ReadingsMove(connection, on_moved)
 
     def look(self, now: float, at: float) -> bool:
         """See whether the hub's clock was set or stepped, and write what that means; True if it was."""
@@ -312,39 +300,31 @@ class History:
         self._clock.passed(tick)
         return tick
 
+    @property
+    def cut_id(self) -> int:
+        """Up to which staged rows are moved, with the move that is begun."""
+        return self._move.cut_id
+
     def move(self, cut_id: int) -> bool:
         """Take one step of bringing staged rows up to that id to where they are read; False when all are there.
 
         Then, and only then, the rows up to `cut_id` (the attribute: a move that was begun is finished first) may be
         deleted, with `deleted` in the transaction of the last; the next move begins after that.
         """
-        if self._next_series >= ALL_SERIES or not self.cut_id:
-            if cut_id <= self.cut_id or self._has_staged_up_to(self.cut_id):
-                return False
-            self._mark_moved(cut_id, 0)
-            self._shares = None
-        if self._shares is None:
-            self._shares = self._left_to_move()
-        step: list[_Share] = []
-        while self._shares and (not step or sum(share.rows for share in step) + self._shares[-1].rows <= MOVED_ROWS):
-            step.append(self._shares.pop())
-        if step:
-            self._bring_over(step)
-        if self._shares:
-            self._mark_moved(self.cut_id, step[-1].series_id + 1)
+        if not self._move.is_due(cut_id):
+            return False
+        if self._move.step():
             return True
         self._received.save()
         self._clock.close()
         save_epochs(self._connection, self._clock)
-        self._mark_moved(self.cut_id, ALL_SERIES)
-        self._shares = None
         self._staged.clear()
         self._note_staged(after_id=self.cut_id)
         return False
 
     def deleted(self) -> None:
         """Know that all rows up to `cut_id` are gone, so that their ids may be used again."""
-        self._mark_moved(0, 0)
+        self._move.forget()
 
     def _moment(self, one: Measured, *, backlog: bool) -> tuple[Moment, int]:
         """Where a reading belongs, and how many ms later it arrived."""
@@ -400,33 +380,6 @@ class History:
             self._staged.setdefault(series_id, set()).add(tick)
             if tick > self._last_ticks.get(series_id, -1):
                 self._last_ticks[series_id] = tick
-
-    def _has_staged_up_to(self, row_id: int) -> bool:
-        found = self._ask("SELECT 1 FROM journal WHERE id <= ? AND series_id IS NOT NULL LIMIT 1", (row_id,))
-        return found.fetchone() is not None
-
-    def _left_to_move(self) -> list[_Share]:
-        """What of the cut is still staged, the first series last."""
-        found = self._ask(
-            "SELECT series_id, count(*), min(tick), max(tick) FROM journal WHERE id <= ? AND series_id >= ?"
-            " GROUP BY series_id ORDER BY series_id DESC",
-            (self.cut_id, self._next_series),
-        )
-        return [_Share(*fields) for fields in found]
-
-    def _bring_over(self, step: list[_Share]) -> None:
-        # OR IGNORE: a salvaged file may have lost how far the move was; the rows are then the same.
-        self._ask(
-            f"INSERT OR IGNORE INTO readings SELECT series_id, tick, value, seq, {LATE_CHECK}, stretch_id"  # noqa: S608
-            " FROM journal WHERE id <= ? AND series_id BETWEEN ? AND ? ORDER BY series_id, tick",
-            (self.cut_id, step[0].series_id, step[-1].series_id),
-        )
-        for share in step:
-            self._on_moved(share.series_id, share.first_tick, share.last_tick)
-
-    def _mark_moved(self, cut_id: int, next_series: int) -> None:
-        self.cut_id, self._next_series = cut_id, next_series
-        self._ask("UPDATE moving SET cut_id = ?, series_id = ?", (cut_id, next_series))
 
 
 def spellings_of(message: Message, value: Value) -> int:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from sensors.config import SensorConfig, SensorsConfig
+from sensors.config import SensorsConfig
+from sensors.sensor_table import SensorConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

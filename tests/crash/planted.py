@@ -133,13 +133,13 @@ def credulous() -> None:
 
 def restless() -> None:
     """Move and checkpoint as often as there is anything to move, and in the smallest of steps."""
-    from appliance.store import history, sqlite_ledger, state_move, writer
+    from appliance.store import readings_move, sqlite_ledger, state_move, writer
 
     sqlite_ledger.MOVE_ROWS = 30
     sqlite_ledger.CHECKPOINT_BYTES = 60_000
     sqlite_ledger.GROWTH_BYTES = 30_000
     state_move.SCAN_ROWS = state_move.WRITE_ROWS = 5
-    state_move.DELETE_ROWS = history.MOVED_ROWS = 10
+    state_move.DELETE_ROWS = readings_move.MOVED_ROWS = 10
     writer.AFTER_S = writer.REST = 0.0
     writer.IDLE_S = 0.005
 

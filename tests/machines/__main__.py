@@ -59,7 +59,7 @@ def outside(suite, architecture, words):
     environment = {**os.environ, GIVEN: json.dumps(given)}
     command = [*premises.ENTER, sys.executable, "-m", "tests.machines", "--within", *words]
     try:
-        with subprocess.Popen(command, cwd=HERE.parents[1], env=environment) as running:
+        with premises.watches(), subprocess.Popen(command, cwd=HERE.parents[1], env=environment) as running:
             try:
                 code = running.wait()
             except BaseException:  # interrupted: the namespaces end with their first process

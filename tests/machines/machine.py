@@ -124,8 +124,9 @@ class Machine:
         raise AssertionError(f"{self.name} does not come up; it is '{state}':\n{self.console()}")
 
     def power_cut(self):
-        """Pull the plug: nothing in it gets to do anything more."""
+        """Pull the plug: nothing in it gets to do anything more, and nobody hears that its connections end."""
         (self._place / "on").unlink(missing_ok=True)
+        self._unplug()
         for pid in (self.leader(), self._nspawn()):
             if pid is not None:
                 with suppress(ProcessLookupError):
@@ -146,7 +147,10 @@ class Machine:
 
     def _is_off(self):
         wait_for(lambda: self._nspawn() is None, f"{self.name} is off", BOOT_S)
-        if self.address is not None:  # its cable goes with its network, but not at once
+        self._unplug()  # its cable goes with its network, but not at once
+
+    def _unplug(self):
+        if self.address is not None:
             subprocess.run(["ip", "link", "delete", f"vb-{self.name}"], capture_output=True, check=False)
 
     def _is_kept(self):

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from threading import Timer
 
 ROOT = Path(__file__).parents[2]
 PLAYBOOKS = ROOT / "ansible"
@@ -73,8 +74,11 @@ class Control:
         hosts = self.inventory["all"]["children"].setdefault(group, {"hosts": {}})["hosts"]
         hosts[machine.name] = {"ansible_host": str(machine.address), **variables}
 
-    def play(self, playbook, *words, good=True, **variables):
-        """Run a playbook; gives a Played. With `good` it must go well."""
+    def play(self, playbook, *words, good=True, hear=print, limit_s=PLAY_S, **variables):
+        """Run a playbook; gives a Played. With `good` it must go well. `hear` gets each line as it comes.
+
+        After `limit_s` it is killed, which does not go well.
+        """
         inventory = self.folder / "inventory.yml"
         inventory.write_text(json.dumps(self.inventory))  # JSON is YAML
         given = ("-e", json.dumps(variables)) if variables else ()
@@ -84,20 +88,27 @@ class Control:
             "ANSIBLE_CONFIG": str(self.playbooks.parent / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.folder),
         }
-        done = subprocess.run(
+        said = []
+        with subprocess.Popen(
             command,
             cwd=self.folder,
             env={**environment, "NO_COLOR": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-            timeout=PLAY_S,
-        )
-        print(done.stdout)
+        ) as running:
+            end = Timer(limit_s, running.kill)
+            end.start()
+            try:
+                for line in running.stdout:
+                    said.append(line)
+                    hear(line.rstrip("\n"))
+            finally:
+                end.cancel()
+        played = Played(running.returncode, "".join(said))
         if good:
-            assert done.returncode == 0, done.stdout
-        return Played(done.returncode, done.stdout)
+            assert played.code == 0, played.said
+        return played
 
 
 class Played:

@@ -6,6 +6,7 @@ computer is 10.77.0.1: nothing reaches the outside, and nothing outside is touch
 
 import os
 import subprocess
+from contextlib import contextmanager
 from ipaddress import IPv4Interface
 from pathlib import Path
 
@@ -15,7 +16,23 @@ BRIDGE = "lan"
 HERE = IPv4Interface("10.77.0.1/24")
 PLACE = Path("/run/machines")  # in memory
 GROUPS = Path("/sys/fs/cgroup")
+WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
+WATCHES_WANTED = 1024  # a machine takes six of root's; the usual 128 of the whole computer are too few for a fleet
 ENTER = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+
+
+@contextmanager
+def watches():
+    """Let there be enough watches of files, which no namespace has of its own; puts back what there was."""
+    before = WATCHES.read_text()
+    if int(before) >= WATCHES_WANTED:
+        yield
+        return
+    WATCHES.write_text(f"{WATCHES_WANTED}\n")
+    try:
+        yield
+    finally:
+        WATCHES.write_text(before)
 
 
 def furnish(group):

@@ -22,14 +22,16 @@ from appliance.mqtt.packets import ConnAck, Connect, Disconnect, PubAck, Publish
 from appliance.mqtt.stream import PacketStream
 from appliance.mqtt.types import Version
 from sensors.agent import Agent
-from sensors.config import Broker, OutboxBounds, SensorConfig, SensorKeys, SensorsConfig
+from sensors.config import SensorsConfig
 from sensors.driver import BadFrame, Channel, DriverUnavailable, SensorError
 from sensors.drivers.gpio_output import GpioOutput
 from sensors.hw.gpio import FakeGpio
 from sensors.hw.sysfs import SysfsTree
 from sensors.keepsakes import Keepsakes
+from sensors.keys import Broker, OutboxBounds, SensorKeys
 from sensors.outbox import Outbox
 from sensors.reading import Reading
+from sensors.sensor_table import SensorConfig
 
 pytestmark = [pytest.mark.interop, pytest.mark.skipif(BINARY is None, reason="needs mosquitto")]
 
@@ -483,7 +485,7 @@ def test_a_command_to_an_output_that_could_not_be_taken_is_told_and_told_once(ru
     )
     taken.close()
     agent.agent._crew._schedule.again("garden", agent.agent._now)
-    agent.agent._wake()
+    agent.agent._waker.wake()
     listener.wait("home/garden/valve", b"OFF")
     listener.publish("home/garden/valve/set", b"ON")
     listener.wait("home/garden/valve", b"ON")
@@ -494,7 +496,7 @@ def test_commands_that_the_broker_keeps_from_the_agent_are_told(run, listener, b
     agent = run(valve(FakeGpio())).agent
     listener.wait("home/garden/valve", b"OFF")
     agent.refused("home/garden/valve/set", "Not authorized")
-    agent._wake()
+    agent._waker.wake()
 
     def told():
         return json.loads(listener.wait("home/devices/house/health").payload).get("unheard")

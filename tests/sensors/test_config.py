@@ -1,18 +1,16 @@
 import stat
-from pathlib import Path
 
 import pytest
 from authority import Authority
 from msgspec.structs import replace
 
-from appliance.config import ConfigError, field_names
+from appliance.config import ConfigError
 from appliance.settings import described
 from sensors import credential
-from sensors.config import Keys, SensorKeys, config_of, load_config
+from sensors.config import load_config
 from sensors.credential import Credential
-from sensors.registry import KINDS, driver_class
+from sensors.keys import Keys, SensorKeys
 from sensors.topics import RESERVED_LEVELS, check_level
-from sensors.treatment import Treatment
 from sensors.trust import Trust
 
 KITCHEN = '[[sensor]]\nname = "kitchen"\nkind = "simulated"\nroom = "kitchen"\n'
@@ -55,9 +53,6 @@ def test_a_full_file(load, tmp_path):
     assert config.outbox_path == tmp_path / "home-house.outbox"
     assert config.outbox.max_readings == 500
 
-
-HEAT = '[[sensor]]\nname = "heat"\nkind = "gpio_output"\nroom = "bath"\npin = 17\noutput = "relay"\n'
-COOL = HEAT.replace("heat", "cool").replace("17", "18")
 
 NOT_FOR_A_DOOR = (
     "low = 1",
@@ -122,14 +117,6 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
     (f'{PLAYED}model = "motion"\nmedian = 3\n', 10, "sensor[2].median", ["no number"]),
     (f'{PLAYED}model = "lamp"\n[sensor.lamp]\ndelta = 1\n', 10, "sensor[2].lamp", ["no number"]),
     (f"{PLAYED}[sensor.temprature]\ndelta = 1\n", 9, "sensor[2].temprature", ['did you mean "temperature"?']),
-    (f"{DHT}{DOOR.replace('17', '4')}", 15, "sensor[3].pin", ['GPIO4 is that of sensor "air" already']),
-    (KITCHEN, 6, "sensor[2].name", ["already called", "name of its own"]),
-    (
-        f'{HEAT}interlock = "air"\n{COOL}label = "b"\ninterlock = "ari"\n',
-        11,
-        "sensor[2].interlock",
-        ['nobody else is in the group "air"', "excludes"],
-    ),
     ('[[sensor]]\nname = "x"\nroom = "attic"\n', 5, "sensor[2].kind", ["missing"]),
     ('[[sensor]]\nname = "x"\nkind = 7\nroom = "attic"\n', 7, "sensor[2].kind", ["7"]),
     ('[[sensor]]\nname = "x"\nkind = "simulate"\nroom = "attic"\n', 7, "sensor[2].kind", ["simulate", "simulated"]),
@@ -148,36 +135,6 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
 ]
 
 
-def two(kind, first, second, other=None):
-    """Two sensors with different keys, in different rooms."""
-    return "".join(
-        f'[[sensor]]\nname = "{room}"\nroom = "{room}"\nkind = "{kind}"\n{keys}\n'
-        for room, kind, keys in (("attic", kind, first), ("cellar", other or kind, second))
-    )
-
-
-SHARED = [
-    (
-        two("ds18b20", 'id = "28-000803702e49"', 'id = "28-000803702e49"'),
-        14,
-        "sensor[3].id",
-        ["28-000803702e49 is that"],
-    ),
-    (two("ds18b20", "", ""), 10, "sensor[3].id", ['the only thermometer on the bus is that of sensor "attic"']),
-    (two("bme280", "address = 0x76", "address = 118"), 14, "sensor[3].address", ["the chip at 0x76 of bus 1 is that"]),
-    (two("sht31", "address = 0x44", "address = 0x44", "sht4x"), 14, "sensor[3].address", ["the chip at 0x44 of bus 1"]),
-    (two("aht20", "", "address = 0x38"), 10, "sensor[3].bus", ["the chip at 0x38 of bus 1", "its own `bus`"]),
-    (two("aht20", "", ""), 10, "sensor[3].bus", ["the chip at 0x38 of bus 1", "give each sensor its own `bus`"]),
-    (
-        two("gpio_input", 'pin = 17\ninput = "door"', 'model = "DHT22"\npin = 17', "dht"),
-        16,
-        "sensor[3].pin",
-        ["GPIO17 is that of"],
-    ),
-]
-ERRORS += SHARED
-
-
 @pytest.mark.parametrize(("text", "line", "key", "parts"), ERRORS)
 def test_a_problem_is_one_line_with_place_key_and_cure(load, text, line, key, parts):
     with pytest.raises(ConfigError) as caught:
@@ -188,108 +145,6 @@ def test_a_problem_is_one_line_with_place_key_and_cure(load, text, line, key, pa
     words = str(error)
     assert "\n" not in words
     assert all(part in words for part in parts), words
-
-
-APART = [
-    two("ds18b20", 'id = "28-000803702e49"', 'id = "28-0316a2794dff"'),
-    two("bme280", "address = 0x76", "address = 0x77"),
-    two("bme280", "address = 0x76", ""),
-    two("bme280", "address = 0x76", "address = 0x76\nbus = 3"),
-    two("aht20", "", "bus = 3"),
-    two("host", "", 'disk = "/srv"'),
-]
-
-
-@pytest.mark.parametrize("text", APART)
-def test_sensors_with_hardware_of_their_own_are_taken(load, text):
-    assert len(load(text).sensors) == 2
-
-
-def test_a_measurement_takes_from_its_sensor_what_its_table_leaves_open(load):
-    (air, flow) = load(
-        f'{DHT}delta = 0.5\nheartbeat_s = 300\nmedian = 3\nderived = ["dew_point"]\ntimeout_s = 600\n'
-        'temperature.offset = -0.5\n[sensor.humidity]\ndelta = "5%"\nheartbeat_s = 60\n'
-        f"[sensor.dew_point]\ndecimals = 0\n{FLOW}calibrate = [[0.5, 0], [98.2, 100]]\n"
-    ).sensors
-    usual = Treatment(delta=0.5, heartbeat_s=300, median=3)
-    assert air.treatments == {
-        "temperature": replace(usual, offset=-0.5),
-        "humidity": replace(usual, delta="5%", heartbeat_s=60),
-        "dew_point": replace(usual, decimals=0),
-    }
-    assert air.tables["temperature"] == Treatment(offset=-0.5)
-    assert (air.keys.timeout_s, air.keys.derived) == (600.0, ("dew_point",))
-    assert flow.keys.calibrate == ((0.5, 0.0), (98.2, 100.0))
-    assert flow.treatments == {}
-
-
-TWINS = [  # two sensors of one room, and the topic that both would have
-    (KITCHEN, KITCHEN.replace('"kitchen"\nkind', '"again"\nkind'), "home/kitchen/temperature"),
-    (KITCHEN, KITCHEN.replace('"kitchen"\nkind', '"out"\nkind') + 'model = "outdoor"\n', "home/kitchen/temperature"),
-    (FLOW, FLOW.replace("flow", "back") + 'id = "28-000803702e49"\n', "home/cellar/temperature"),
-    (FLOW, DHT.replace("attic", "cellar"), "home/cellar/temperature"),
-    (DOOR, DOOR.replace('"door"\nkind', '"back"\nkind').replace("17", "27"), "home/hall/door"),
-    (DOOR, PUMP + 'measurement = "door"\n', "home/hall/door"),
-    (METER + "rate = true\n", DOOR + 'measurement = "flow"\n', "home/hall/flow"),
-    (
-        DHT + 'label = "top"\nderived = ["dew_point"]\n',
-        DOOR.replace("hall", "attic") + LABELLED,
-        "home/attic/top/dew_point",
-    ),
-]
-
-
-@pytest.mark.parametrize(("one", "other", "topic"), TWINS)
-def test_two_sensors_of_one_topic_are_refused_before_there_is_hardware(load, one, other, topic):
-    for first, second in ((one, other), (other, one)):
-        with pytest.raises(ConfigError) as caught:
-            load(first + second)
-        assert caught.value.key == "sensor[2].label"
-        assert topic in caught.value.problem
-        assert load(first).sensors[0].name in caught.value.problem
-        assert caught.value.cure == "give one of the two a label of its own"
-
-
-def test_what_a_label_tells_apart_may_be_in_one_room(load):
-    assert len(load(FLOW + DHT.replace("attic", "cellar") + 'label = "air"\n').sensors) == 2
-
-
-def test_a_heartbeat_may_be_that_of_a_measurement_with_a_delta(load):
-    (kitchen,) = load(f"{KITCHEN}heartbeat_s = 300\ntemperature.delta = 1\n").sensors
-    assert kitchen.treatments["temperature"].heartbeat_s == 300.0
-    assert load(f"{KITCHEN}delta = 1\n[sensor.humidity]\nheartbeat_s = 9\n").sensors
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_kind_has_a_key_that_all_sensors_have(kind):
-    options = {setting.name for setting in described(driver_class(kind).Options)}
-    assert options.isdisjoint(setting.name for setting in described(SensorKeys))
-
-
-def test_reading_faster_than_the_kind_allows_is_refused(load):
-    with pytest.raises(ConfigError, match="interval_s") as caught:
-        load('[[sensor]]\nname = "pi"\nkind = "host"\nroom = "utility"\ninterval_s = 0.5\n')
-    assert "too often" in caught.value.problem
-
-
-@pytest.mark.parametrize(
-    ("text", "least"),
-    [
-        (f"{KITCHEN}timeout_s = 30\ninterval_s = 60\n", "120 s"),
-        (f"{FLOW}timeout_s = 59\n", "60 s"),  # the kind's own interval is 30 s
-        (f"{DHT}timeout_s = 5\ninterval_s = 3\n", "6 s"),
-    ],
-)
-def test_a_number_is_awaited_for_two_readings_at_least(load, text, least):
-    with pytest.raises(ConfigError) as caught:
-        load(text)
-    assert caught.value.key == "sensor[1].timeout_s"
-    assert caught.value.problem.endswith("would be offline between two readings")
-    assert caught.value.cure == f"give two intervals or more, {least}"
-
-
-def test_two_intervals_of_waiting_are_enough(load):
-    assert load(f"{FLOW}timeout_s = 60\n").sensors[0].keys.timeout_s == 60.0
 
 
 def test_a_password_is_the_first_line_of_its_file(load, tmp_path):
@@ -386,60 +241,6 @@ def test_what_tls_cannot_be_is_one_line(load, authority, text, key, part):
     assert caught.value.key == f"broker.{key}"
     assert part in str(caught.value)
     assert caught.value.line
-
-
-NASTY = [
-    *(
-        "0",
-        "-1",
-        "1",
-        "1.5",
-        "-0.0",
-        "1e308",
-        "-1e308",
-        "1e-320",
-        "1" + "0" * 400,
-        "-9223372036854775809",
-        "nan",
-        "-inf",
-    ),
-    *("true", '""', '"x"', '"x\\n"', '"ü"', '"a/b"', '"+"', '"set"', '"\\u0000"', '"\\u001b[2J"', f'"{"x" * 5000}"'),
-    *('"5%"', '"0%"', '"5%\\n"', '"\\u0665%"', f'"{"9" * 400}%"', '"%"', "1979-05-27", "07:32:00", "{}", "{a = 1}"),
-    *(
-        "{delta = 1}",
-        '{delta = "5%\\n"}',
-        "[]",
-        "[1]",
-        '["x"]',
-        '["dew_point"]',
-        "[[0, 1], [1, 2]]",
-        "[[0, 0], [0, 0]]",
-    ),
-    *("[[0, 0], [1e-320, 1]]", "[[-1e308, 0], [1e308, 1]]", "[[1, 2], [3, 4], [5, 6]]", '"28-000803702e49\\n"'),
-]
-OPTIONS = [(kind, key) for kind in KINDS for key in sorted(field_names(driver_class(kind).Options))]
-NEEDED = {"dht": {"pin": "4", "model": '"DHT22"'}, "pulse_counter": {"pin": "4", "counts": '"water"', "per_pulse": "1"}}
-
-
-@pytest.mark.parametrize(
-    ("kind", "key"),
-    [*(("dht", key) for key in (*sorted(field_names(SensorKeys)), "temperature", "dew_point", "\\u001b")), *OPTIONS],
-)
-def test_whatever_stands_in_a_sensor_is_taken_or_refused_in_one_line(kind, key):
-    needed = NEEDED.get(kind, {"pin": "4"} if (kind, "pin") in OPTIONS else {})
-    for value in NASTY:
-        table = {"name": '"x"', "kind": f'"{kind}"', "room": '"attic"', **needed, f'"{key}"': value}
-        table = {**table, key: table.pop(f'"{key}"')} if key in table else table
-        text = "[[sensor]]\n" + "".join(f"{name} = {item}\n" for name, item in table.items())
-        try:
-            config_of(text, Path("sensors.toml"))
-        except ConfigError as error:
-            refused = error
-        else:
-            continue
-        assert refused.cure, text
-        assert refused.line, text
-        assert "\n" not in str(refused)
 
 
 GOT = Credential(username="attic", secret="s", address="192.168.1.5", port=8884, name="hub.local", topics=("home/x",))

@@ -5,10 +5,11 @@ import pytest
 from crews import Ears, Kind, Polled, Watched, World, worlds
 from mosquitto_peer import eventually
 
-from sensors.config import SensorConfig, SensorKeys
 from sensors.crew import BUILD_TIMEOUT_S, LOOK_EVERY_S, MAX_INBOX, Crew
 from sensors.driver import Channel, Disconnected, DriverUnavailable
+from sensors.keys import SensorKeys
 from sensors.reading import Reading
+from sensors.sensor_table import SensorConfig
 from sensors.topics import AgentTopics
 from sensors.worker import Inline
 

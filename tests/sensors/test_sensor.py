@@ -2,11 +2,12 @@ import math
 
 import pytest
 
-from sensors.config import SensorConfig, SensorKeys
 from sensors.driver import Channel, DriverUnavailable, SensorError
+from sensors.keys import SensorKeys
 from sensors.plausibility import AllZero, OutOfRange
 from sensors.reading import Reading
 from sensors.sensor import Outgoing, Sensor
+from sensors.sensor_table import SensorConfig
 from sensors.topics import AgentTopics
 from sensors.treatment import Treatment
 

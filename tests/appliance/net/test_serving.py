@@ -1,6 +1,7 @@
 """Everything else that lives on the loop works as on asyncio's own."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -162,3 +163,59 @@ def test_an_error_in_a_served_socket_ends_nothing(caplog):
 
     on_a_serving_loop(scenario)
     assert caplog.text.count("is served no more") == 1
+
+
+class Poor:
+    """An epoll for whose answer there is no memory so many times; most_events: that it still is enough for."""
+
+    def __init__(self, epoll, most_events, times):
+        self._epoll, self._most_events, self.left = epoll, most_events, times
+
+    def poll(self, timeout, maxevents):
+        if maxevents > self._most_events and self.left:
+            self.left -= 1
+            raise MemoryError
+        return self._epoll.poll(timeout, maxevents)
+
+    def __getattr__(self, name):
+        return getattr(self._epoll, name)
+
+
+@pytest.mark.parametrize("most_events", [1, 0])
+def test_memory_that_is_missing_to_hear_of_sockets_ends_nothing(most_events):
+    async def scenario():
+        async with loopback() as server:
+            serving = asyncio.get_running_loop().serving
+            clients = [await server.client(name) for name in "ab"]
+            serving._epoll = poor = Poor(serving._epoll, most_events, times=7)
+            for _ in range(9):
+                for client in clients:
+                    client.write(PingReq())
+                assert [await client.packet() for client in clients] == [PingResp()] * 2
+            assert not poor.left
+
+    on_a_serving_loop(scenario)
+
+
+def test_memory_that_is_missing_to_tell_of_an_error_ends_nothing(monkeypatch):
+    async def scenario():
+        async with loopback() as server:
+            serving = asyncio.get_running_loop().serving
+            one, other = socket.socketpair()
+            with one, other:
+                told = []
+
+                def missing(*arguments):
+                    told.append(arguments)
+                    raise MemoryError
+
+                monkeypatch.setattr(logging.getLogger("appliance.net.serving"), "exception", missing)
+                serving.serve(one.fileno(), missing)
+                other.send(b"x")
+                client = await server.client("a")
+                await until(lambda: len(told) == 2)
+                client.write(PingReq())
+                assert await client.packet() == PingResp()
+                assert one.fileno() not in serving._served
+
+    on_a_serving_loop(scenario)

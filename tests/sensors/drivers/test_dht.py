@@ -2,7 +2,6 @@ import msgspec
 import pytest
 from dht_wire import Wire, attach, frame, pulses
 
-from sensors.config import SensorConfig, SensorKeys
 from sensors.driver import (
     BadFrame,
     CutShort,
@@ -19,7 +18,9 @@ from sensors.driver import (
 from sensors.drivers.dht import SHEETS, Dht
 from sensors.hw import dht_child
 from sensors.hw.dht import MEASURE_TIMEOUT_S, FakeDht, Measurement, explain, signed
+from sensors.keys import SensorKeys
 from sensors.sensor import Sensor
+from sensors.sensor_table import SensorConfig
 from sensors.topics import AgentTopics
 
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from appliance.store.rollup import Reading as Recorded
 from appliance.store.rollup import is_counter, roll
-from sensors.config import SensorConfig, SensorKeys
 from sensors.driver import DriverContext, DriverUnavailable, Polled
 from sensors.drivers.pulse_counter import METERS, PulseCounter, Pulses, Rate
 from sensors.hw.gpio import FakeGpio
 from sensors.keepsakes import RETRY_S, WRITE_EVERY_S, Keepsakes
+from sensors.keys import SensorKeys
 from sensors.sensor import Sensor
+from sensors.sensor_table import SensorConfig
 from sensors.topics import AgentTopics
 
 ON, OFF = True, False
@@ -228,7 +229,9 @@ KILLED = """
     import msgspec
     from sensors import keepsakes
     from sensors.agent import Agent
-    from sensors.config import Broker, OutboxBounds, SensorConfig, SensorKeys, SensorsConfig
+    from sensors.config import SensorsConfig
+    from sensors.keys import Broker, OutboxBounds, SensorKeys
+    from sensors.sensor_table import SensorConfig
     from sensors.drivers.pulse_counter import PulseCounter
     from sensors.hw.gpio import FakeGpio
     from sensors.outbox import Outbox

@@ -4,7 +4,6 @@ from typing import get_args
 
 import pytest
 
-from sensors.config import SensorConfig, SensorKeys
 from sensors.driver import BadFrame, Disconnected, DriverContext, Implausible, Polled, SensorError, Switched, Watched
 from sensors.drivers.gpio_input import WIRINGS, GpioInput
 from sensors.drivers.simulated import (
@@ -23,7 +22,9 @@ from sensors.house.chance import Comings, Daily
 from sensors.house.people import People
 from sensors.house.rooms import Room
 from sensors.house.rounds import Rounds
+from sensors.keys import SensorKeys
 from sensors.sensor import Sensor
+from sensors.sensor_table import SensorConfig
 from sensors.topics import AgentTopics
 
 NOVEMBER = 1_795_000_000.0
