@@ -298,7 +298,7 @@ def test_two_agents_of_one_name_are_told_also_where_a_run_is_for_one_alone(stage
     assert stage.play("site.yml", {**TWO_SITES, "agents": apart}).code == 0
 
 
-@pytest.mark.parametrize("playbook", ["site.yml", "verify.yml", "user-data.yml"])
+@pytest.mark.parametrize("playbook", ["site.yml", "user-data.yml"])
 def test_a_variable_that_there_is_not_is_told_and_keeps_nobody_else_waiting(stage, playbook):
     agents = {"kitchen": {"sensor_list": [], "sensors_lists": []}, "bath": {"owner": "somebody"}}
     played = stage.play(playbook, {**HOUSE, "agents": agents})
