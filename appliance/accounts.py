@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -92,14 +93,23 @@ class Accounts:
         """
         losers = change.ousted | change.changed
 
-        def may_still(name: str | None, message: Message) -> bool:
-            return self.acl.rights(name, message.client_id).may_publish(message.topic)
+        @cache
+        def lost(client_id: str) -> Granted:
+            """Give rights to all that somebody might publish to by a filter that is gone; few messages are of those."""
+            pairs = [(before.rights(one, client_id), self.acl.rights(one, client_id)) for one in losers]
+            return Granted([one for was, by_now in pairs for one in was.publishes_beyond(by_now)], [])
 
         def is_orphan(message: Message) -> bool:
             topic, client_id = message.topic, message.client_id
-            if all(may_still(one, message) or not before.rights(one, client_id).may_publish(topic) for one in losers):
+            if not lost(client_id).may_publish(topic) or all(
+                self.acl.rights(one, client_id).may_publish(topic)
+                or not before.rights(one, client_id).may_publish(topic)
+                for one in losers
+            ):
                 return False
-            return not any(may_still(one, message) for one in before.writers(topic, client_id))
+            return not any(
+                self.acl.rights(one, client_id).may_publish(topic) for one in before.writers(topic, client_id)
+            )
 
         return is_orphan
 

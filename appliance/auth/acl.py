@@ -41,6 +41,10 @@ class Granted:
             one.names() == another.names() for one, another in zip(mine, others, strict=True)
         )
 
+    def publishes_beyond(self, other: "Granted") -> frozenset[str]:
+        """Give the filters by which it may publish and the other may not."""
+        return self._publish.names() - other._publish.names()  # noqa: SLF001 of its own kind
+
     @property
     def publishes_everything(self) -> bool:
         """Whether every topic may be published to; nobody publishes to $ topics."""

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from appliance.accounts import load_accounts, load_rules, load_users, read_again
 from appliance.auth.managed import Account, serialize
@@ -371,6 +372,36 @@ def test_what_nobody_may_have_published_who_is_left(tmp_path, changed, topic, or
     before, (fresh, _) = accounts.acl, read_again(settings, accounts.files)
     change = accounts.renew(fresh)
     assert accounts.orphans(before, change)(Message(topic, b"1", 1, True, client_id="x")) is orphaned
+
+
+class Asked:
+    """Counts how often an Acl is asked."""
+
+    def __init__(self, acl):
+        self.acl, self.count = acl, 0
+
+    def rights(self, *whose):
+        self.count += 1
+        return self.acl.rights(*whose)
+
+    def writers(self, *about):
+        return self.acl.writers(*about)
+
+
+def test_what_nobody_lost_asks_of_no_user_however_many_are_changed(tmp_path):
+    users = {f"a{number}": Account(password=HASH, role="device", publish=(f"home/{number}/x",)) for number in range(20)}
+    managed = tmp_path / "accounts.json"
+    managed.write_text(serialize(users))
+    settings = Accounts(managed_file=str(managed))
+    accounts = load_accounts(settings, "home")
+    managed.write_text(serialize({name: replace(one, publish=("home/y",)) for name, one in users.items()}))
+    before, (fresh, _) = Asked(accounts.acl), read_again(settings, accounts.files)
+    change = accounts.renew(fresh)
+    accounts.acl = Asked(accounts.acl)
+    is_orphan = accounts.orphans(before, change)
+    found = [is_orphan(Message(f"home/{number}/x", b"1", 1, True, client_id="c")) for number in (3, *range(20, 500))]
+    assert found == [True] + [False] * 480
+    assert before.count + accounts.acl.count <= 5 * len(users)
 
 
 def test_the_last_users_of_a_password_file_can_be_deleted(again, files, tmp_path):

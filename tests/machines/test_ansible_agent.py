@@ -94,8 +94,9 @@ def assert_nobody_else_knows(secret, house, control, *played):
         assert "task path: " in one.said  # it did say all that it can
         assert secret not in one.said
     for machine in (hub, agent):
-        machine.run("journalctl", "--sync")
-        assert secret not in machine.run("journalctl", "--no-pager", "--all", "--output=export")
+        machine.sh("journalctl --sync; journalctl --no-pager --all --output=export > /run/told; test -s /run/told")
+        assert machine.result("grep", "-qaF", secret, "/run/told").returncode == 1  # not all of it is text
+        machine.run("rm", "/run/told")
     assert hub.result("grep", "-rqF", secret, "/etc", "/var", "/root", "/opt").returncode == 1
 
 

@@ -129,7 +129,6 @@ def test_security_updates_are_installed_every_day(hub):
         assert f'APT::Periodic::{name} "1";' in told
     assert any(line.startswith("Unattended-Upgrade::Origins-Pattern::") and "-Security" in line for line in told)
     assert hub.shown("apt-daily-upgrade.timer", "ActiveState") == "active"
-    hub.run("unattended-upgrade", "--dry-run")
 
 
 def test_a_second_run_changes_nothing(hub, control):

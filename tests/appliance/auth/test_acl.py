@@ -241,6 +241,12 @@ def test_who_may_have_published_there():
     assert Acl().writers("home/x", "c") == []  # whoever it is that may come in
 
 
+def test_by_which_filters_one_may_publish_and_another_may_not():
+    one, other = Granted(["a", "b/#", "c"], ["z"]), Granted(["c", "b/+"], [])
+    assert one.publishes_beyond(other) == {"a", "b/#"}
+    assert one.publishes_beyond(one) == frozenset()
+
+
 def test_whose_account_is_gone_has_no_rights():
     acl = Acl(users={"ann"})
     assert acl.rights("gone", "c") is acl.rights(None, "c") is NO_RIGHTS

@@ -326,3 +326,12 @@ def test_what_belongs_to_another_device_is_named():
     assert owned_problem(["home/cellar/temperature"], others) == ""
     assert "home/attic/temperature belongs to the device loft" in owned_problem(["home/attic/temperature"], others)
     assert "belongs to the device esp" in owned_problem(["home/kitchen/temperature"], others)
+
+
+def test_nor_can_json_write_readings_of_another_device():
+    others = {"kitchen": ("home/kitchen/fridge/temperature", "home/attic/lamp")}
+    for topic in ("home/kitchen/fridge", "home/attic/lamp/power"):
+        problem = owned_problem([topic], others)
+        assert problem.startswith(f"{topic} and home/")
+        assert ", of the device kitchen, lie one below the other; give the sensor another room or label" in problem
+    assert owned_problem(["home/kitchen/fridge/humidity", "home/kitchen/fridg", "home/attic/lamps"], others) == ""

@@ -434,6 +434,8 @@ def test_a_will_where_it_may(version):
 class Fickle:
     """Rights that a test takes away."""
 
+    agent = None
+
     def __init__(self):
         self.publish = True
 
