@@ -121,9 +121,11 @@ ARROWS = {
         "appliance.settings",
     },
     "appliance.pairing": {
+        "appliance.accounts",
         "appliance.auth",
         "appliance.certified",
         "appliance.clock",
+        "appliance.config",
         "appliance.hostname",
         "appliance.listeners",
         "appliance.pake",

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 from processes import eventually
@@ -9,7 +10,7 @@ from vforked import waiting_for_a_child
 
 from appliance import notify
 from appliance.thread_state import WAITS_FOR_DISK
-from sensors.vigil import Vigil
+from sensors.vigil import LOOKS, Vigil
 
 
 @pytest.fixture
@@ -51,6 +52,23 @@ def test_who_gets_round_needs_nobody(heard):
         vigil.turned(100.0, lambda: "well")
         time.sleep(0)
     assert (heard, asked) == (["well"], [])
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.6, 1.2, 1.8, 2.4])
+@pytest.mark.parametrize("got_round_at", [0.0, 5.0, 9.9])
+def test_a_disk_is_spoken_for_in_time_however_late_it_began_to_hang(monkeypatch, got_round_at, phase):
+    """systemd allows two intervals from word to word, wherever between two words the thread got round last."""
+    now, spoke_at = 0.0, []
+    monkeypatch.setattr(notify, "watchdog", lambda _: spoke_at.append(now))
+    vigil = Vigil(10.0, state=lambda _: WAITS_FOR_DISK, clock=lambda: now)
+    for now in sorted({0.0, got_round_at}):
+        vigil.turned(now, str)
+    for look in range(24):
+        now = got_round_at + phase + look * 10.0 / LOOKS
+        vigil._look(10.0)
+    assert spoke_at[0] == 0.0
+    assert max(after - before for before, after in pairwise(spoke_at)) < 2 * 10.0
+    assert spoke_at[-1] == now
 
 
 def test_a_thread_that_the_kernel_does_not_let_go_is_spoken_for(heard):
