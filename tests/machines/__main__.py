@@ -1,7 +1,8 @@
 """The tests in booted machines: `python -m tests.machines [WHICH…]`, with pytest's own options behind it.
 
 Makes a Debian once, boots real systemd in it, in containers, and runs the tests of this folder, which reach inside;
-WHICH is the name of a file without test_ and .py. The exit code is pytest's. Wants root on a Debian, and its packages
+WHICH is the name of a file without test_ and .py; without it all are run, and where the processor is emulated the one
+that boots nothing. The exit code is pytest's. Wants root on a Debian, and its packages
 systemd-container, mmdebstrap, iproute2, openssh-client and procps.
 """
 
@@ -35,12 +36,12 @@ def missing(architecture):
     return ", ".join(lacking)
 
 
-def options_of(words):
-    """Let the names of files be those of paths; what is no such name is pytest's."""
+def options_of(words, everything=HERE):
+    """Let the names of files be those of paths, or take everything; what is no such name is pytest's."""
     files = {word: HERE / f"test_{word}.py" for word in words}
     found = [str(files[word]) if files[word].exists() else word for word in words]
     named = any(files[word].exists() or word.partition("::")[0].endswith(".py") for word in words)
-    return found if named else [*found, str(HERE)]
+    return found if named else [*found, str(everything)]
 
 
 def outside(suite, architecture, words):
@@ -55,7 +56,7 @@ def outside(suite, architecture, words):
     print(f"root, wheels and installation are there after {time.monotonic() - began:.0f} s", flush=True)
     group = f"appliance-machines-{os.getpid()}"
     given = {"suite": suite, "blank": str(blank), "installed": str(layer), "wheels": str(house)}
-    given |= {"ansible": str(ansible), "group": group}
+    given |= {"ansible": str(ansible), "group": group, "machine": machine}
     environment = {**os.environ, GIVEN: json.dumps(given)}
     command = [*premises.ENTER, sys.executable, "-m", "tests.machines", "--within", *words]
     try:
@@ -73,8 +74,10 @@ def outside(suite, architecture, words):
 
 def within(words):
     """Run pytest where the machines stand."""
-    premises.furnish(json.loads(os.environ[GIVEN])["group"])
-    pytest = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options_of(words))
+    given = json.loads(os.environ[GIVEN])
+    premises.furnish(given["group"])
+    everything = HERE if given["machine"] == os.uname().machine else HERE / "test_unbooted.py"
+    pytest = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options_of(words, everything))
     return subprocess.run(pytest, check=False).returncode
 
 

@@ -22,9 +22,9 @@ collect_ignore_glob = [] if GIVEN else ["test_*.py"]
 
 @pytest.fixture(scope="session")
 def given():
-    """What was made before the run: suite, blank, installed, wheels, and Ansible's wheels."""
+    """What was made before the run: suite, kind of machine, blank, installed, wheels, and Ansible's wheels."""
     paths = {name: Path(GIVEN[name]) for name in ("blank", "installed", "wheels", "ansible")}
-    return SimpleNamespace(suite=GIVEN["suite"], group=GIVEN["group"], **paths)
+    return SimpleNamespace(suite=GIVEN["suite"], machine=GIVEN["machine"], group=GIVEN["group"], **paths)
 
 
 class Machines:
