@@ -4,13 +4,14 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, time
 from typing import Final
 
 from appliance import certified
+from appliance.accounts import load_rules
 from appliance.auth.managed import Account, BadManagedFile, edit, speakers
 from appliance.auth.pairing_window import (
     LONGEST_MINUTES,
@@ -24,8 +25,10 @@ from appliance.auth.pairing_window import (
 )
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.passwords import hashed
+from appliance.auth.roles import Grants, filled_in, of_role
 from appliance.certified import Certified, CertifiedError
 from appliance.clock import rfc3339
+from appliance.config import ConfigError
 from appliance.hostname import local_name
 from appliance.listeners import is_outer
 from appliance.pake import (
@@ -161,7 +164,7 @@ class Pairing:
             answer = await self._answer(window, meeting, request, certificate)
             if isinstance(answer, Grant):
                 await self._reload()
-        except (OSError, UnicodeDecodeError, BadManagedFile, BadPasswordFile) as error:
+        except (OSError, UnicodeDecodeError, BadManagedFile, BadPasswordFile, ConfigError) as error:
             LOG.error("the account of %s cannot be written: %s", meeting.agent, error)  # noqa: TRY400 one line is enough
             window.failed(meeting)
             raise TurnedAway(
@@ -204,6 +207,7 @@ class Pairing:
         site, password = self._settings.site, hashed(secret.encode())
         names: list[str] = []
         by_hand = self._by_hand()
+        rules = self._devices_by_hand(by_hand)
 
         def change(accounts: dict[str, Account]) -> dict[str, Account]:
             names[:] = speakers(accounts, agent, site, own_site=site)
@@ -213,7 +217,7 @@ class Pairing:
             if name in others or name in by_hand:
                 raise _Refused(f"{name} is the name of another account; set agent = … to another name")
             devices = {name: known.publish for name, known in others.items() if known.role == "device"}
-            if problem := owned_problem(request.topics, devices):
+            if problem := owned_problem(request.topics, devices) or _problem_by_hand(agent, request.topics, rules):
                 raise _Refused(problem)
             if window.state is not State.OPEN:  # while the secret was hashed, which takes its time
                 raise _Refused("pairing was closed on the hub")
@@ -236,6 +240,19 @@ class Pairing:
         path = self._settings.accounts.password_file
         return parse(Path(path).read_text()) if path else {}
 
+    def _devices_by_hand(self, users: Mapping[str, str]) -> list[tuple[str, Grants]]:
+        """Give what the rules grant to those users of the password file that are devices; ConfigError."""
+        path, site = self._settings.accounts.rules_file, self._settings.site
+        if not path:
+            return []
+        return [
+            (user, of_role("device", site, rule.agent or user, rule.publish))
+            for rule in load_rules(Path(path), users)
+            if rule.role == "device"
+            for user in (users if rule.everybody else [rule.user])
+            if user is not None
+        ]
+
     def _listener(self, serve: str, missing: str) -> Listener:
         able = [
             one
@@ -257,3 +274,14 @@ class Pairing:
         if window is None or not secrets.compare_digest(key.encode(errors="replace"), window.key.encode()):
             raise TurnedAway(HTTPStatus.NOT_FOUND, "there is no such window; open one with `appliance pair`")
         return window
+
+
+def _problem_by_hand(agent: str, topics: Sequence[str], rules: Sequence[tuple[str, Grants]]) -> str:
+    """Say why the agent cannot have these beside the devices whose rules were written by hand; empty where it can."""
+    for user, grants in rules:
+        if grants.agent == agent:
+            return f"{user} speaks for the agent {agent} by the rules of the hub; set agent = … to another name"
+        named = [one for filter_ in grants.publish if (one := filled_in(filter_, user, ""))]
+        if problem := owned_problem(topics, {user: named}, "correct the rules of {}"):
+            return problem
+    return ""

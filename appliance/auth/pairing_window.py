@@ -240,17 +240,21 @@ def topics_problem(topics: Iterable[str], site: str) -> str:
     return ""
 
 
-def owned_problem(topics: Iterable[str], others: Mapping[str, Iterable[str]]) -> str:
+def owned_problem(
+    topics: Iterable[str],
+    others: Mapping[str, Iterable[str]],
+    cure: str = "remove that one with `appliance devices remove {}`",
+) -> str:
     """Say which of the topics is another device's already; `others` are the filters that each may publish to.
 
     Nor may one lie below another's: who publishes JSON to the upper one writes readings of the lower one.
     """
-    cure = "give the sensor another room or label, or remove that one with `appliance devices remove"
     for topic in topics:
         for name, topic_filters in others.items():
+            instead = f"give the sensor another room or label, or {cure.format(name)}"
             for one in topic_filters:
                 if overlaps(one, topic):
-                    return f"{topic} belongs to the device {name}; {cure} {name}`"
+                    return f"{topic} belongs to the device {name}; {instead}"
                 if overlaps(one, f"{topic}/#") or overlaps(f"{one.removesuffix('/#')}/#", topic):
-                    return f"{topic} and {one}, of the device {name}, lie one below the other; {cure} {name}`"
+                    return f"{topic} and {one}, of the device {name}, lie one below the other; {instead}"
     return ""

@@ -124,6 +124,15 @@ def test_times_may_be_written_as_text(computer):
     assert "describes no service" in computer.activate("1").stdout
 
 
+def test_a_program_in_the_place_of_the_link_is_told_of_before_anything_is_stopped(computer):
+    (computer.root / "current" / "bin").mkdir(parents=True)
+    done = computer.run("activate", "1")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"{computer.root}/current is no link to a release, but was made by hand" in done.stdout
+    assert not (computer.root / "trial.json").exists()
+    assert computer.told("restart") == []
+
+
 def test_a_second_time_changes_nothing(computer):
     computer.activate("1")
     assert json.loads(computer.activate("1", "--check").stdout) == {"due": False}

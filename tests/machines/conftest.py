@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ from machines.machine import Machine
 from machines.playbooks import Control
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 GIVEN = json.loads(os.environ.get("APPLIANCE_MACHINES", "{}"))
 
 collect_ignore_glob = [] if GIVEN else ["test_*.py"]
@@ -56,13 +58,13 @@ class Machines:
 
 
 def install_units(machine):
-    """Put the files of systemd/ where our roles put them, while the machine is off."""
-    places = {"*.service": "etc/systemd/system", "*.socket": "etc/systemd/system", "sysusers.d/*": "etc/sysusers.d"}
-    for pattern, place in places.items():
-        for file in sorted((ROOT / "systemd").glob(pattern)):
-            (machine.root / place).mkdir(exist_ok=True)
-            (machine.root / place / file.name).write_bytes(file.read_bytes())
-    output("chroot", machine.root, "systemd-sysusers")
+    """Put the files of systemd/ where they belong, by the README's own commands, while the machine is off."""
+    commands = [line for line in README.splitlines() if line.startswith("sudo ") and " systemd/" in line]
+    script = "\n".join(commands).replace("sudo ", "")
+    checkout = "/run/checkout"
+    shutil.copytree(ROOT / "systemd", f"{machine.root}{checkout}/systemd")
+    output("chroot", machine.root, "sh", "-euc", f"cd {checkout}\n{script}")
+    shutil.rmtree(f"{machine.root}{checkout}")
 
 
 @pytest.fixture(scope="module")

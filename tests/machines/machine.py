@@ -157,7 +157,11 @@ class Machine:
         return (self._place / "keeper").exists()
 
     def _nspawn(self):
-        return _child((self._place / "keeper").read_text().strip(), "systemd-nspawn") if self._is_kept() else None
+        try:
+            keeper = (self._place / "keeper").read_text().strip()
+        except FileNotFoundError:  # it may go while we look
+            return None
+        return _child(keeper, "systemd-nspawn")
 
     def leader(self):
         """The process that is the machine's first, by its number out here; None while there is none."""

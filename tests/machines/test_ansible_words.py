@@ -298,6 +298,27 @@ def test_two_agents_of_one_name_are_told_also_where_a_run_is_for_one_alone(stage
     assert stage.play("site.yml", {**TWO_SITES, "agents": apart}).code == 0
 
 
+@pytest.mark.parametrize("playbook", ["site.yml", "user-data.yml"])
+def test_a_variable_that_there_is_not_is_told_and_keeps_nobody_else_waiting(stage, playbook):
+    agents = {"kitchen": {"sensor_list": [], "sensors_lists": []}, "bath": {"owner": "somebody"}}
+    played = stage.play(playbook, {**HOUSE, "agents": agents})
+    said = told_together(played)
+    assert "kitchen: there is no variable sensor_list, sensors_lists; README" in said
+    assert "bath: there is" not in said
+    if playbook == "site.yml":
+        assert "bath is made" in said
+        assert "kitchen is made" not in said
+
+
+def test_agents_of_a_hub_that_sets_what_there_is_not_wait_for_it(stage):
+    hubs = {"home-hub": {"appliance_listener": []}, "cabin-hub": TWO_SITES["hubs"]["cabin-hub"]}
+    said = told_together(stage.play("site.yml", {**TWO_SITES, "hubs": hubs}))
+    assert "home-hub: there is no variable appliance_listener; README" in said
+    assert "kitchen waits for its hub home-hub" in said
+    assert "kitchen is made" not in said
+    assert "stove is made" in said
+
+
 def test_what_keeps_an_activation_from_beginning_is_told(stage):
     for path, text in {"root/releases.py": RELEASES, "bin/systemd-run": SYSTEMD_RUN}.items():
         program_file = stage.folder / path

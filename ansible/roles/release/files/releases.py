@@ -135,6 +135,9 @@ class Releases:
         """Make a release the current one, and prove it; whether anything was changed. Failed after the roll-back."""
         if release not in self.known():
             raise Failed(f"there is no release {release} here, or it is not whole; see `releases list`")
+        if self._link.is_dir() and not self._link.is_symlink():
+            cure = f"stop its services, move it away (mv {self._link} {self._link}.by-hand), and run this again"
+            raise Failed(f"{self._link} is no link to a release, but was made by hand: {cure}. Nothing was changed.")
         if not self.is_due(release):
             return False
         good = self.good()

@@ -16,24 +16,31 @@ from appliance.thread_state import WAITS_FOR_DISK, thread_state
 LOOKS: Final = 4  # within the time after which the agent itself would speak again
 
 
-class Vigil:
+class Watchdog:
     """Held as a context by the thread that it watches over, which calls `turned` as often as it gets round."""
 
-    def __init__(self, interval_s: float | None, *, state: Callable[[int], str] = thread_state) -> None:
-        """`interval_s`: between two words to the watchdog; None: there is none."""
+    def __init__(
+        self,
+        interval_s: float | None,
+        *,
+        state: Callable[[int], str] = thread_state,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`interval_s`: between two words to the watchdog, half of what it allows; None: there is none."""
         self._interval_s = interval_s
         self._state = state
+        self._clock = clock
         self._watched = 0
-        self._turned_at = 0.0
+        self._turned_at = self._spoke_at = clock()
         self._next_at = -math.inf
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._turned_at = time.monotonic()
+        self._turned_at = self._spoke_at = self._clock()
         if self._interval_s is not None:
             self._watched = threading.get_native_id()
-            self._thread = threading.Thread(target=self._watch, args=(self._interval_s,), name="vigil", daemon=True)
+            self._thread = threading.Thread(target=self._watch, args=(self._interval_s,), name="watchdog", daemon=True)
             self._thread.start()
         return self
 
@@ -44,9 +51,10 @@ class Vigil:
 
     def turned(self, now: float, status: Callable[[], str]) -> None:
         """Know that the thread gets on; the watchdog hears of it, and `status`, when that is due."""
-        self._turned_at = time.monotonic()
+        self._turned_at = self._clock()
         if self._interval_s is not None and now >= self._next_at:
             self._next_at = now + self._interval_s
+            self._spoke_at = self._turned_at
             notify.watchdog(status())
 
     def next_deadline(self) -> float | None:
@@ -55,7 +63,11 @@ class Vigil:
 
     def _watch(self, interval_s: float) -> None:
         while not self._ended.wait(interval_s / LOOKS):
-            late_s = time.monotonic() - self._turned_at
-            if late_s > interval_s and self._state(self._watched) == WAITS_FOR_DISK:
-                cure = "wait, or check the disk or card and its power supply"
-                notify.watchdog(f"the disk has not answered for {late_s:.0f} s: {cure}")
+            self._look(interval_s)
+
+    def _look(self, interval_s: float) -> None:
+        """Speak for the thread where its own word is due: the time since it got round may be short by then."""
+        now = self._clock()
+        if now - self._spoke_at > interval_s and self._state(self._watched) == WAITS_FOR_DISK:
+            cure = "wait, or check the disk or card and its power supply"
+            notify.watchdog(f"the disk has not answered for {now - self._turned_at:.0f} s: {cure}")
