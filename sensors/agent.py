@@ -30,8 +30,8 @@ from sensors.sender import Sender
 from sensors.sensor import Outgoing, Sensor
 from sensors.statements import Statements
 from sensors.topics import AgentTopics
-from sensors.vigil import Vigil
 from sensors.waker import WRITABLE, Waker
+from sensors.watchdog import Watchdog
 from sensors.worker import Worker, WorkerKind
 
 SAY_AGAIN_WITHIN_S = 5.0  # after connecting: the broker may have lost what it knew
@@ -111,7 +111,7 @@ class Agent:
         self._health_at: float | None = None
         self._clock_at = self._now
         self._clock_quality = ""
-        self._vigil = Vigil(notify.watchdog_interval_s())
+        self._watchdog = Watchdog(notify.watchdog_interval_s())
         self._listening: set[str] = set()  # topics that this connection subscribed to
         self._unheard: dict[str, str] = {}  # those of them that the broker did not grant, and why
         self._connects = 0
@@ -148,7 +148,7 @@ class Agent:
             ends.callback(self._waker.close)
             ends.callback(self._let_go)
             ends.callback(self._link.drop)
-            ends.enter_context(self._vigil)
+            ends.enter_context(self._watchdog)
             if self._outbox.live_on(self._computer.serial_number or ""):
                 log.warning(
                     "the outbox comes from another computer: readings are numbered anew (run %s). If that one runs "
@@ -179,7 +179,7 @@ class Agent:
             self._tell_health_soon()
         self._statements.tick(now)
         self._leftovers.tick(now)
-        self._vigil.turned(now, self._in_a_line)
+        self._watchdog.turned(now, self._in_a_line)
         if not self._ready and now >= self._started + READY_AFTER_S:
             self._say_ready(NO_BROKER_YET)
 
@@ -194,7 +194,7 @@ class Agent:
             self._leftovers.next_deadline(),
             self._about_at,
             self._health_at,
-            self._vigil.next_deadline(),
+            self._watchdog.next_deadline(),
         ]
         return min(deadline for deadline in deadlines if deadline is not None)
 

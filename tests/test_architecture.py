@@ -308,11 +308,11 @@ ARROWS = {
         "sensors.sensor",
         "sensors.statements",
         "sensors.topics",
-        "sensors.vigil",
+        "sensors.watchdog",
         "sensors.waker",
         "sensors.worker",
     },
-    "sensors.vigil": {"appliance.notify", "appliance.thread_state"},
+    "sensors.watchdog": {"appliance.notify", "appliance.thread_state"},
     "sensors.statements": {"sensors.link", "sensors.reasons"},
     "sensors.computer": {"sensors.hw"},
     "sensors.leftovers": {
@@ -724,6 +724,7 @@ def test_only_the_top_reads_the_configuration_file():
         "appliance.cli",
         "appliance.accounts",
         "appliance.app",
+        "appliance.pairing",  # the kind of error alone, of rules that do not read
         "appliance.tls_context",
         "appliance.reloading",
         "sensors.catalogue",  # the types alone

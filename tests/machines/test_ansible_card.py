@@ -186,6 +186,7 @@ def test_nothing_is_left_of_the_first_boot(blank):
     assert "dtparam=i2c_arm=on\ndtparam=spi=on\n" in blank.read(f"{BOOT}/config.txt")
     assert blank.run("hostname").strip() == "attic"
     assert blank.run("dpkg", "--audit") == ""
+    assert blank.result("systemctl", "is-enabled", "userconfig.service").stdout == "disabled\n"
     assert "done" in blank.run("cloud-init", "status")
     assert "WARNING" not in blank.run("cat", "/var/log/cloud-init.log").rpartition("init-local")[2]
 

@@ -16,7 +16,7 @@ from appliance.thread_state import WAITS_FOR_DISK, thread_state
 LOOKS: Final = 4  # within the time after which the agent itself would speak again
 
 
-class Vigil:
+class Watchdog:
     """Held as a context by the thread that it watches over, which calls `turned` as often as it gets round."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Vigil:
         self._turned_at = self._spoke_at = self._clock()
         if self._interval_s is not None:
             self._watched = threading.get_native_id()
-            self._thread = threading.Thread(target=self._watch, args=(self._interval_s,), name="vigil", daemon=True)
+            self._thread = threading.Thread(target=self._watch, args=(self._interval_s,), name="watchdog", daemon=True)
             self._thread.start()
         return self
 
