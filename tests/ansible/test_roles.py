@@ -57,6 +57,23 @@ def test_no_row_is_left_of_a_variable_that_is_gone():
     assert table.splitlines() == list(rows())
 
 
+def keys(value):
+    """Give the keys of a table and of all tables in it."""
+    for key, inner in value.items():
+        yield key
+        if isinstance(inner, dict):
+            yield from keys(inner)
+
+
+def test_the_example_of_an_inventory_sets_nothing_that_there_is_not():
+    example = (ROOT / "ansible" / "inventory.example.yml").read_text()
+    known = {name for role in NAMES for name in options(role)}
+    ours = {key for key in keys(yaml.safe_load(example)) if key.partition("_")[0] in NAMES}
+    assert {"appliance_site", "sensors_list"} <= ours
+    assert ours <= known
+    assert set(re.findall(r"(?m)^ *# ([a-z]+_[a-z_]+): ", example)) <= known
+
+
 def tasks(*path):
     """Give the tasks of a file of a role, in their order."""
     return read(ROLES.joinpath(*path))
