@@ -63,7 +63,8 @@ def test_a_good_hub_has_nothing_wrong(settings, world, tmp_path):
 
 def test_without_a_configuration_and_service_that_is_told(world, tmp_path):
     nobody = replace(world, status=lambda: None)
-    lines = [str(one) for one in Examination(Settings(), None, tmp_path / "none", nobody).findings()]
+    usual = Settings(mqtt=Mqtt(port=free_port()), web=Web(port=free_port()))  # 1883 may be a broker's here
+    lines = [str(one) for one in Examination(usual, None, tmp_path / "none", nobody).findings()]
     assert wrong(lines) == []
     assert "note: configuration: there is none: this computer alone is served, anonymously" in lines
     assert f"note: data: there is no {tmp_path / 'none'} yet: the first start makes it" in lines
