@@ -2,6 +2,7 @@ import stat
 
 import pytest
 from authority import Authority
+from mistakes import assert_told
 from msgspec.structs import replace
 
 from appliance.config import ConfigError
@@ -139,12 +140,7 @@ ERRORS = [  # text after the kitchen's four lines -> line, key, parts of the one
 def test_a_problem_is_one_line_with_place_key_and_cure(load, text, line, key, parts):
     with pytest.raises(ConfigError) as caught:
         load(KITCHEN + text)
-    error = caught.value
-    assert (error.line, error.key) == (line, key)
-    assert error.cure
-    words = str(error)
-    assert "\n" not in words
-    assert all(part in words for part in parts), words
+    assert_told(caught.value, line, key, parts)
 
 
 def test_a_password_is_the_first_line_of_its_file(load, tmp_path):

@@ -1,6 +1,7 @@
 """What the sensors of one agent cannot all have is refused before there is hardware."""
 
 import pytest
+from mistakes import assert_told
 
 from appliance.config import ConfigError
 from sensors.config import config_of
@@ -65,12 +66,7 @@ SHARED = [  # text after the kitchen's four lines -> line, key, parts of the one
 def test_a_conflict_is_one_line_with_place_key_and_cure(load, text, line, key, parts):
     with pytest.raises(ConfigError) as caught:
         load(KITCHEN + text)
-    error = caught.value
-    assert (error.line, error.key) == (line, key)
-    assert error.cure
-    words = str(error)
-    assert "\n" not in words
-    assert all(part in words for part in parts), words
+    assert_told(caught.value, line, key, parts)
 
 
 APART = [
