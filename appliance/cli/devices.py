@@ -23,6 +23,7 @@ RELOAD_S = 10.0  # the longest wait for a running service
 MAX_JSON_BYTES = 1_048_576
 NO_FILE = 'name one under [accounts], such as managed_file = "/var/lib/appliance/accounts.json"'
 OURS = "accounts.managed_file"  # how a service's word of this file begins
+NEW_ADMIN = "`appliance devices add NAME --role admin` makes one"
 RETRIED = "the account is changed in the file, and holds when the service is started again"
 
 
@@ -140,10 +141,14 @@ def remove_command(arguments: argparse.Namespace) -> int:
     """End the accounts that are there, and tell of those that are not."""
     place, gone = _place(arguments), set(arguments.names)
     there: set[str] = set()
+    headless = False
 
     def change(accounts: "dict[str, Account]") -> "dict[str, Account]":
+        nonlocal headless
         there.update(gone & accounts.keys())
-        return {name: account for name, account in accounts.items() if name not in gone}
+        left = {name: account for name, account in accounts.items() if name not in gone}
+        headless = _has_admin(accounts) and not _has_admin(left)
+        return left
 
     changed = _edit(place.file, change)
     words = "; ".join(f"{printable(name)} has no account any more" for name in arguments.names if name in there)
@@ -152,6 +157,8 @@ def remove_command(arguments: argparse.Namespace) -> int:
         if name not in there:
             complain(f"{printable(name)} has no account in {place.file}; `appliance devices` lists those that have")
             code = max(code, Exit.NOTHING)
+    if headless:
+        complain(f"no admin is left in {place.file}; {NEW_ADMIN}")
     return code
 
 
@@ -219,6 +226,10 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
     except msgspec.DecodeError as error:  # says where, and of which kind, but no value
         example = '{"role": "device", "publish": ["home/hall/door"]}'
         raise CommandError(f"--from: no account ({error}); write it as in {example}", Exit.USAGE) from None
+
+
+def _has_admin(accounts: "dict[str, Account]") -> bool:
+    return any(account.role == "admin" for account in accounts.values())
 
 
 def _check_unwritten(written: Path | None, name: str) -> None:

@@ -169,6 +169,16 @@ def test_removing(command):
     assert command.accounts() == {}
 
 
+def test_the_last_admin_does_not_go_unnoticed(command):
+    for name in ("one", "two"):
+        command("add", name, "--role", "admin")
+    assert "no admin" not in command("remove", "one")[2]
+    told = f"appliance: no admin is left in {command.file}; `appliance devices add NAME --role admin` makes one\n"
+    assert command("remove", "two")[::2] == (Exit.OK, NOBODY + told)
+    command("add", "hall", "--role", "reader")
+    assert "no admin" not in command("remove", "hall")[2]
+
+
 def test_another_secret(command):
     command("add", "attic", "--role", "device", "--publish", "home/attic/a")
     before = command.accounts()["attic"]
