@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from appliance import private_file
 from appliance.exits import CommandError, Exit
 
 LOCK = "appliance.lock"
@@ -39,11 +40,13 @@ def held(data_dir: Path) -> Generator[None]:
 
 def _open_lock(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno != errno.EROFS or not path.exists():
             raise
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it can be held all the same
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it can be held all the same
+    private_file.own(lock, path.parent)
+    return lock
 
 
 def _lock(data_dir: Path, lock: int) -> None:

@@ -112,6 +112,21 @@ def own(what: int | Path, folder: Path) -> None:
         os.chown(what, owner.st_uid, owner.st_gid)
 
 
+def shut_out(owner: int) -> str:
+    """Name the user who could not open what we make in a folder of theirs, as we are root; empty where nobody is.
+
+    `own` is for single files; a whole service makes too many.
+    """
+    if os.geteuid() != 0 or owner == 0:
+        return ""
+    import pwd  # noqa: PLC0415 for root alone
+
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:  # of another system, as a container sees the folders that it is given
+        return ""
+
+
 def sync(folder: Path) -> None:
     """See that what was renamed or removed in a folder stays so."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -135,12 +135,17 @@ def _run(arguments: argparse.Namespace) -> int:
     from appliance.config import ConfigError  # noqa: PLC0415
     from sensors.agent import Agent  # noqa: PLC0415
     from sensors.config import paired  # noqa: PLC0415
+    from sensors.data_dir import shut_out  # noqa: PLC0415
     from sensors.outbox import Outbox, OutboxError  # noqa: PLC0415
 
     _log_to_stderr(verbose=arguments.verbose)
     config = _load(arguments, as_paired=False)
     with suppress(ConfigError):  # what keeps it from its hub keeps it from no sensor: the link says what to do
         config = paired(config)
+    if user := shut_out(config.data_dir):
+        cure = f"run it as that user: `sudo -u {user} sensors run`"
+        _end(f"{config.data_dir} belongs to {user}, who could not open what root makes there; {cure}")
+        return NO_OUTBOX
     bounds = config.outbox
     try:
         outbox = Outbox(config.outbox_path, max_readings=bounds.max_readings, max_bytes=bounds.max_bytes)

@@ -31,6 +31,12 @@ def make(folder: Path) -> None:
         os.chown(folder, *account)
 
 
+def shut_out(folder: Path) -> str:
+    """Name the service's user where root would keep files in its place, as `private_file.shut_out` has it."""
+    owner = _owner() if folder == SYSTEM_DATA_DIR else None
+    return "" if owner is None else private_file.shut_out(owner)
+
+
 def _owner() -> int | None:
     """Give the number of the service's user; None where no service was installed."""
     if SYSTEM_DATA_DIR.is_dir():

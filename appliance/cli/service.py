@@ -20,6 +20,7 @@ from appliance.places import (
     present,
     usual_data_dir,
 )
+from appliance.private_file import shut_out
 
 if TYPE_CHECKING:
     from appliance.app import Service
@@ -71,12 +72,15 @@ def run_command(arguments: argparse.Namespace) -> int:
 
     settings, meaning = _settings(arguments)
     _log(logging.INFO if arguments.verbose else logging.WARNING)
+    data_dir = data_dir_of(arguments, settings)
+    if data_dir == SYSTEM_DATA_DIR and data_dir.is_dir() and (user := shut_out(data_dir.stat().st_uid)):
+        cure = f"run it as that user: `sudo -u {user} appliance run …`"
+        raise CommandError(f"{data_dir} belongs to {user}, who could not open what root makes there; {cure}", Exit.DATA)
 
     from appliance.app import run  # noqa: PLC0415
     from appliance.net.serving import new_event_loop  # noqa: PLC0415
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        data_dir = data_dir_of(arguments, settings)
         news = partial(_news, arguments, meaning) if arguments.config else str
         runner.run(run(settings, data_dir, _announce, renew=_renewal(arguments, data_dir), news=news))
     return Exit.OK

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from appliance import private_file
 from appliance.store.breaks import leave_open
 from appliance.store.damage import is_damage
 from appliance.store.database import (
@@ -89,6 +90,7 @@ def restore(source: Path, database: Path, *, tell: Tell = lambda _: None, at: fl
         check(part, source)
         damaged_rows = damaged(part)
         _mark(part, source)
+        private_file.own(descriptor, database.parent)  # or the service could not open what root puts back
         os.fsync(descriptor)
         aside = _put_aside(database, time.time() if at is None else at)
         _forget_notes(database)

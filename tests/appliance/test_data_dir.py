@@ -39,3 +39,12 @@ def test_a_full_disk_keeps_no_service_from_starting_and_others_out_all_the_same(
         with pytest.raises(CommandError) as caught, held(tmp_path):
             pass
         assert caught.value.exit_code == Exit.UNAVAILABLE
+
+
+def test_a_lock_that_root_makes_belongs_to_whom_the_directory_does(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.chown", lambda what, *owner: given.append((os.fstat(what).st_ino, owner)))
+    with held(tmp_path):
+        folder = tmp_path.stat()
+        assert given == [((tmp_path / data_dir.LOCK).stat().st_ino, (folder.st_uid, folder.st_gid))]

@@ -2,11 +2,12 @@
 
 import os
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
 from appliance import private_file
-from appliance.private_file import edit, make_folder, read, remove, write
+from appliance.private_file import edit, make_folder, read, remove, shut_out, write
 
 
 def mode(path):
@@ -86,3 +87,19 @@ def test_what_root_makes_belongs_to_the_services_user(tmp_path, monkeypatch):
     write(tmp_path / "tls" / "key", b"")
     owner = tmp_path.stat()
     assert given == [(owner.st_uid, owner.st_gid)] * 2
+
+
+@pytest.mark.parametrize(
+    ("we", "owner", "name"),
+    [(0, 990, "sensors"), (0, 0, ""), (990, 990, ""), (990, 0, ""), (0, 4_000_000_000, "")],
+    ids=["root in its place", "root's own", "itself", "not our business", "nobody here"],
+)
+def test_who_could_not_open_what_root_makes(monkeypatch, we, owner, name):
+    def getpwuid(number):
+        if number != 990:
+            raise KeyError(number)
+        return SimpleNamespace(pw_name="sensors")
+
+    monkeypatch.setattr("pwd.getpwuid", getpwuid)
+    monkeypatch.setattr(private_file.os, "geteuid", lambda: we)
+    assert shut_out(owner) == name

@@ -128,7 +128,8 @@ def account(hub, other):
 @pytest.mark.usefixtures("account")
 def test_an_agent_that_is_told_no_address_finds_its_hub_and_knows_it_again(hub, other):
     other.write("/etc/appliance/sensors.toml", AGENT.format(site="cabin"))
-    other.run("systemd-run", "--unit=agent", "sensors", "run")
+    other.run("chown", "sensors:", "/etc/appliance/secret")
+    other.run("systemd-run", "--unit=agent", "--uid=sensors", "sensors", "run")
 
     def is_there():
         return json.loads(hub.run("appliance", "status", "--json"))["agents"].get("attic") == "online"

@@ -369,6 +369,16 @@ def test_a_broken_configuration_is_one_line(sensors, config, command):
     assert "interval_s" in err
 
 
+def test_root_does_not_run_in_the_place_of_the_service_s_user(sensors, config, monkeypatch):
+    config.write_text(f'data_dir = "kept"\n{HOUSE}')
+    monkeypatch.setattr("sensors.data_dir.shut_out", lambda folder: f"owner-of-{folder.name}")
+    code, _, err = sensors("run", "--config", config)
+    assert code == cli.NO_OUTBOX
+    assert err.endswith(
+        "who could not open what root makes there; run it as that user: `sudo -u owner-of-kept sensors run`\n"
+    )
+
+
 def test_every_mistake_of_a_file_is_told_at_once(sensors, config):
     config.write_text(
         "[broker]\nport = 0\n"

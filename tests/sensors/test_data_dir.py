@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from sensors import data_dir
-from sensors.data_dir import make, usual_data_dir
+from sensors.data_dir import make, shut_out, usual_data_dir
 
 US = os.getuid()
 PLACES = [
@@ -69,3 +69,15 @@ def test_what_root_makes_for_the_service_is_its_user_s(system, monkeypatch, runs
     make(folder)
     make(folder.parent / "another")
     assert [owner for _, owner in chowned if owner == (990, 991)] == given
+
+
+@pytest.mark.parametrize(
+    ("is_there", "user", "whose"),
+    [(True, None, US), (False, 990, 990), (False, None, None)],
+    ids=["the directory's owner", "the unit's user", "no service"],
+)
+def test_root_is_told_in_whose_place_it_would_keep_files(system, monkeypatch, is_there, user, whose):
+    folder = system(is_there=is_there, user=user)
+    monkeypatch.setattr("appliance.private_file.shut_out", "user {}".format)
+    assert shut_out(folder) == ("" if whose is None else f"user {whose}")
+    assert shut_out(folder.parent / "another") == ""

@@ -162,3 +162,12 @@ def test_the_certificate_is_renewed_for_the_same_configuration(tmp_path, monkeyp
     assert command[1:] == ["-m", "appliance", "setup", "--config", f"{tmp_path}/a.toml", "--data", "/data"]
     build_parser().parse_args(command[3:])
     assert service._renewal(parsed("run"), Path("/data")) == []
+
+
+def test_root_does_not_run_in_the_place_of_the_services_user(monkeypatch, tmp_path):
+    monkeypatch.setattr(service, "SYSTEM_DATA_DIR", tmp_path)
+    monkeypatch.setattr(service, "shut_out", lambda owner: f"user-{owner}")
+    with pytest.raises(CommandError, match=f"belongs to user-{tmp_path.stat().st_uid}, .* `sudo -u user-") as caught:
+        service.run_command(parsed("run", "--data", str(tmp_path)))
+    assert caught.value.exit_code == Exit.DATA
+    assert list(tmp_path.iterdir()) == []
