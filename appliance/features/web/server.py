@@ -6,6 +6,7 @@ import functools
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from appliance.broker import peer as peers
 from appliance.broker.message import Message
 from appliance.devices import Device, as_told
 from appliance.features.web.api import Api, Readers
@@ -32,6 +34,7 @@ from appliance.store.tier_reader import TierReader
 REQUEST_TIMEOUT_S: Final = 10.0  # for the head of a request to arrive
 KEEP_ALIVE_S: Final = 15
 MAX_CONNECTIONS: Final = 128
+MAX_CONNECTIONS_PER_ADDRESS: Final = 32  # of one port; of IPv6 from one /64 network, from one address half
 MAX_INCOMING_BYTES: Final = 4_096  # of one WebSocket message; a page has nothing to say
 GRACE_S: Final = 0.3  # for answers under way when the service stops
 
@@ -296,7 +299,8 @@ class _HttpConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Look at who comes, and wait for the first request."""
         super().connection_made(transport)
-        if len(self.connections) > 2 * MAX_CONNECTIONS:  # beyond those that get the word that we are busy
+        # Beyond those that get the word that we are busy, or more than one address may have.
+        if len(self.connections) > 2 * MAX_CONNECTIONS or self._is_crowd():
             transport.abort()
         peer = _peer(transport.get_extra_info("socket"))
         self._at_end: list[Callable[[], None]] = []
@@ -304,6 +308,12 @@ class _HttpConnection(H11Protocol):
         self.app_state = {**self.app_state, **told, "context": transport.get_extra_info("sslcontext")}
         self._deadline: asyncio.TimerHandle | None = None
         self._await_request()
+
+    def _is_crowd(self) -> bool:
+        """Whether its address, or the network of that, has more connections than its part of all."""
+        whose = _shares(self.client)
+        of_all = Counter(source for one in self.connections for source in _shares(getattr(one, "client", None)))
+        return any(of_all[source] > most for source, most in whose.items())
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a keep-alive connection that begins a new request must also finish it."""
@@ -371,6 +381,11 @@ class _WebSocketConnection(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             self.handshake_complete = True
+
+
+def _shares(client: tuple[str, int] | None) -> dict[str, int]:
+    """Give whom a connection counts for, and how many each may have; nobody on the control socket."""
+    return {} if client is None else peers.shares(f"[{client[0]}]:{client[1]}", MAX_CONNECTIONS_PER_ADDRESS)
 
 
 def _peer(link: Any) -> Peer | None:

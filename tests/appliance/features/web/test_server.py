@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from sockets import loopback, until
@@ -192,6 +192,43 @@ def test_too_many_connections_are_turned_away(tmp_path, monkeypatch):
             assert b" 503 " in await reader.readline()
 
     asyncio.run(scenario())
+
+
+def test_a_crowd_at_one_address_takes_its_part_and_leaves_the_page_to_others(tmp_path):
+    async def nobody(*_):
+        return Verdict.WRONG
+
+    async def scenario():
+        async with page(tmp_path, doors=[Door("127.0.0.1", 0, verify=nobody)]) as served, AsyncExitStack() as links:
+
+            async def come(source):
+                port = served.server.ports[0]
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+                links.callback(lambda _reader: writer.transport.abort(), reader)  # which has to live as long
+                with suppress(ConnectionError):
+                    writer.write(b"GET /api/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    return await reader.readline()
+                return b""
+
+            most = server_module.MAX_CONNECTIONS_PER_ADDRESS
+            answers = [await come("127.0.0.2") for _ in range(server_module.MAX_CONNECTIONS + 2)]
+            assert [b" 401 " in answer for answer in answers] == [number < most for number in range(len(answers))]
+            assert b" 401 " in await come("127.0.0.1")  # is asked who it is, and not told that we are busy
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("client", "whose"),
+    [
+        (("192.168.1.5", 1), {"192.168.1.5": 32}),
+        (("::ffff:192.168.1.5", 1), {"192.168.1.5": 32}),
+        (("fd00::5", 1), {"fd00::5": 16, "fd00::/64": 32}),
+        (None, {}),  # over the control socket
+    ],
+)
+def test_for_whom_a_connection_counts(client, whose):
+    assert server_module._shares(client) == whose
 
 
 def test_websockets_that_are_refused_leave_no_word_in_the_log(tmp_path, caplog):
