@@ -18,6 +18,7 @@ CURES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
     errno.ENOTDIR: "move the file away that is a part of its path",
+    errno.ELOOP: f"remove the link {LOCK} in it",
     errno.EEXIST: "move the file of that name away",
     errno.ENAMETOOLONG: "shorten its path",
 }
@@ -40,11 +41,11 @@ def held(data_dir: Path) -> Generator[None]:
 
 def _open_lock(path: Path) -> int:
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         if error.errno != errno.EROFS or not path.exists():
             raise
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it can be held all the same
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)  # it can be held all the same
     private_file.own(lock, path.parent)
     return lock
 

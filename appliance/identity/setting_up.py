@@ -142,8 +142,11 @@ def _appoint(files: Files, managed_file: Path, admin: str, clock: Clock, command
 
 @contextmanager
 def _held(lock: Path) -> Generator[None]:
-    """Let two who set up at once do it one after the other."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Let two who set up at once do it one after the other.
+
+    No link is followed: root would give what it leads to away to whom the folder belongs.
+    """
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         private_file.own(descriptor, lock.parent)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -48,3 +48,14 @@ def test_a_lock_that_root_makes_belongs_to_whom_the_directory_does(tmp_path, mon
     with held(tmp_path):
         folder = tmp_path.stat()
         assert given == [((tmp_path / data_dir.LOCK).stat().st_ino, (folder.st_uid, folder.st_gid))]
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_written_through(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("somebody else's")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "appliance.lock").symlink_to(victim)
+    with pytest.raises(CommandError, match=r"remove the link appliance\.lock in it"), held(data):
+        pass
+    assert victim.read_text() == "somebody else's"

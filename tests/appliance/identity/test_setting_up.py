@@ -268,3 +268,15 @@ def test_the_files_lie_where_the_configuration_names_them():
     assert [str(path) for path in files[:4]] == [
         f"/var/lib/appliance/tls/{name}" for name in ("ca.pem", "ca.key", "server.pem", "server.key")
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to somebody")
+def test_root_gives_nothing_away_that_a_link_leads_to(tmp_path):
+    data, victim = tmp_path / "data", tmp_path / "victim"
+    data.mkdir()
+    victim.write_text("root's own")
+    os.chown(data, 65_534, 65_534)
+    (data / "setup.lock").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic"):
+        Computer(data).set_up()
+    assert victim.stat().st_uid == 0
