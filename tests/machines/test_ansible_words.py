@@ -319,6 +319,36 @@ def test_agents_of_a_hub_that_sets_what_there_is_not_wait_for_it(stage):
     assert "stove is made" in said
 
 
+def test_a_secret_is_on_no_disk_of_the_control_machine_also_where_that_is_the_hub(stage, monkeypatch):
+    monkeypatch.setenv("ANSIBLE_REMOTE_TMP", "/proc/nowhere")  # what is not sent through a pipe is written there
+    (stage.folder / "ansible" / "account.yml").write_text(ACCOUNT)
+    played = stage.play("account.yml", HOUSE, "-e", '{"sensors_is_beside_hub": true}')
+    assert played.code == 0, played.said
+    assert json.loads((stage.folder / "added").read_text())["secret"] == "a secret"
+
+
+def test_both_playbooks_may_stand_in_one_command(stage):
+    played = stage.play("site.yml", HOUSE, stage.folder / "ansible" / "verify.yml", "--limit", "kitchen")
+    assert "PLAY [Verify agents]" in played.said
+    assert played.code == 0, played.said
+    strange = {**HOUSE, "agents": {"kitchen": {"sensor_list": []}}}
+    played = stage.play("verify.yml", strange, stage.folder / "ansible" / "verify.yml")
+    assert "kitchen: there is no variable sensor_list; README" in told_together(played)
+
+
+def test_what_is_run_on_the_computer_itself_makes_no_more_of_it_than_one_of_them(stage):
+    shutil.copy(PLAYBOOKS / "roles/release/tasks/beginning.yml", stage.folder / "ansible/roles/release/tasks")
+    played = stage.play("site.yml", {**HOUSE, "agents": {"kitchen": {}, "home-hub": {}}})
+    assert played.code != 0
+    said = told_together(played)
+    assert "kitchen and home-hub would both be made of this computer" in said
+    assert "kitchen is made" not in said
+    alone = {"hubs": {"home-hub": {"appliance_listeners": []}}, "agents": {"home-hub": {}}}
+    played = stage.play("site.yml", alone)
+    assert played.code == 0, played.said
+    assert "home-hub is made" in played.said
+
+
 def test_what_keeps_an_activation_from_beginning_is_told(stage):
     for path, text in {"root/releases.py": RELEASES, "bin/systemd-run": SYSTEMD_RUN}.items():
         program_file = stage.folder / path
