@@ -195,7 +195,7 @@ def test_one_after_the_other_stops_at_the_first_that_fails_and_the_rest_runs_on_
     fleet.all["south-hub"].boot()
     days = [fleet.all[name].read("/etc/appliance/appliance.toml").count("raw_days = 30") for name in fleet.hubs]
     assert days == [1, 0, 0]
-    assert "west-hub" not in played.counts
+    assert played.counts["west-hub"]["changed"] == 0  # only what the inventory says of it was looked at
     fleet.come(fleet.agents)
 
 

@@ -3,6 +3,16 @@
 import subprocess
 
 import pytest
+from machines.machine import wait_for
+
+WATCH = """
+import subprocess
+from pathlib import Path
+
+while not subprocess.run(["systemctl", "daemon-reload"]).returncode:
+    Path("/srv/watches").touch()
+Path("/srv/saw").touch()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +45,18 @@ def test_what_is_written_is_there_after_a_reboot_and_after_a_power_cut(pair):
     machine.boot()
     assert machine.read("/srv/deep/file") == "kept\n"
     assert boot
+
+
+def test_a_power_cut_ends_all_at_once(pair):
+    machine, _ = pair
+    machine.write("/srv/watch", WATCH)
+    for _ in range(5):
+        machine.run("systemd-run", "--quiet", "python3", "/srv/watch")
+        wait_for((machine.root / "srv/watches").exists, "it watches")
+        machine.power_cut()
+        assert not (machine.root / "srv/saw").exists()
+        (machine.root / "srv/watches").unlink()
+        machine.boot()
 
 
 def test_a_folder_is_copied_into_a_machine(pair, tmp_path):
