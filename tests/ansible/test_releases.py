@@ -30,6 +30,7 @@ show)
     off) echo ActiveState=inactive; echo SubState=dead ;;
     fails) echo ActiveState=activating; echo SubState=auto-restart ;;
     hangs) echo ActiveState=activating; echo SubState=start ;;
+    stumbles) echo well > "$PLAY/$unit"; echo ActiveState=activating; echo SubState=auto-restart ;;
     dies) echo well-again > "$PLAY/$unit"; echo ActiveState=active; echo SubState=running; echo InvocationID=old ;;
     *) echo ActiveState=active; echo SubState=running; echo "InvocationID=$(cat "$PLAY/$unit.life")" ;;
     esac
@@ -88,6 +89,9 @@ class Computer:
         done = self.run("activate", *words, name)
         assert done.stderr == ""
         return done
+
+    def is_now(self, name, behaviour):
+        (self._folder / f"{name}.service").write_text(f"{behaviour}\n")
 
     def current(self):
         return (self.root / "current").readlink().name
@@ -314,6 +318,20 @@ def test_a_trial_that_a_power_cut_ended_is_judged_at_the_next_boot(computer, hea
     assert computer.current() == after
     assert not (computer.root / "trial.json").exists()
     assert computer.run("resume").returncode == 0
+
+
+def test_a_first_start_after_a_power_cut_may_fail_for_want_of_what_is_not_there_yet(computer, monkeypatch):
+    computer.activate("1")
+    computer.release("2")
+    for name in ("PATH", "PLAY"):
+        monkeypatch.setenv(name, computer.environment[name])
+    releases = program().Releases(computer.root, lambda _: None)
+    monkeypatch.setattr(releases, "_prove", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        releases.activate("2", 2)
+    computer.is_now("hub", "stumbles")
+    assert "hub.service is well" in computer.run("resume").stdout
+    assert computer.current() == "2"
 
 
 def test_a_release_is_on_the_disk_before_its_trial_begins(computer, monkeypatch):

@@ -227,17 +227,21 @@ class Releases:
             systemctl("enable", service.unit)
             if restart:
                 systemctl("restart", "--no-block", service.unit)
-            self._await(service, release)
+            self._await(service, release, again=not restart)
 
-    def _await(self, service: Service, release: str) -> None:
-        """Wait until a service is ready and well; Failed when it is not in time."""
+    def _await(self, service: Service, release: str, *, again: bool) -> None:
+        """Wait until a service is ready and well; Failed when it is not in time.
+
+        With `again` a start that fails is not the last word: while a computer boots, its network may not be there yet.
+        """
         began = time.monotonic()
         while True:
             found = show(service.unit)
             waits = found["Job"] not in {"", "0"}  # until then the state is that of the life before
             if found["ActiveState"] == "active" and not waits:
                 break
-            if not waits and (found["ActiveState"] == "failed" or found["SubState"].startswith("auto-restart")):
+            is_down = found["ActiveState"] == "failed" or found["SubState"].startswith("auto-restart")
+            if is_down and not waits and not again:
                 raise Failed(f"{service.unit} of release {release} ended while it started\n{last_words(service.unit)}")
             if time.monotonic() - began > service.ready_s:
                 late = f"{service.unit} of release {release} was not ready after {service.ready_s:g} s"
