@@ -327,6 +327,21 @@ def test_a_secret_is_on_no_disk_of_the_control_machine_also_where_that_is_the_hu
     assert json.loads((stage.folder / "added").read_text())["secret"] == "a secret"
 
 
+def test_a_sensor_at_a_pin_of_a_bus_is_named(stage):
+    dht = {"name": "air", "kind": "dht", "pin": 4}
+    for others, more, is_refused in (
+        ([{"name": "flow", "kind": "ds18b20"}], {}, True),
+        ([{"name": "flow", "kind": "ds18b20"}], {"computer_boot_lines": ["dtoverlay=w1-gpio,gpiopin=22"]}, False),
+        ([{"name": "climate", "kind": "bme280"}], {}, False),
+        ([{"name": "climate", "kind": "bme280"}, {"name": "door", "kind": "gpio_input", "pin": 3}], {}, True),
+    ):
+        house = {**HOUSE, "agents": {"kitchen": {"sensors_list": [dht, *others], **more}}}
+        played = stage.play("site.yml", house)
+        names = "door" if others[-1]["name"] == "door" else "air"
+        assert (f"kitchen: {names} would be at a pin of a bus" in told_together(played)) == is_refused
+        assert ("kitchen is made" in played.said) != is_refused
+
+
 def test_both_playbooks_may_stand_in_one_command(stage):
     played = stage.play("site.yml", HOUSE, stage.folder / "ansible" / "verify.yml", "--limit", "kitchen")
     assert "PLAY [Verify agents]" in played.said
