@@ -135,11 +135,12 @@ class Pairing:
             "notes": window.notes[max(0, since) :],
         }
 
-    def close(self, key: str) -> None:
-        """Close the window; TurnedAway."""
+    def close(self, key: str) -> str:
+        """Close the window; gives the words for how it ended. TurnedAway."""
         window = self._asked(key)
-        window.close("closed on the hub; nobody was let in")
+        window.close(f"closed on the hub; {window.welcome or 'nobody'} was let in")
         self._log(window)
+        return window.notes[-1]
 
     async def hello(self, body: bytes, peer: str) -> bytes:
         """Speak with an agent; TurnedAway."""
@@ -163,6 +164,7 @@ class Pairing:
         try:
             answer = await self._answer(window, meeting, request, certificate)
             if isinstance(answer, Grant):
+                window.welcome = answer.username
                 await self._reload()
         except (OSError, UnicodeDecodeError, BadManagedFile, BadPasswordFile, ConfigError) as error:
             LOG.error("the account of %s cannot be written: %s", meeting.agent, error)  # noqa: TRY400 one line is enough

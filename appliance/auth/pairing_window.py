@@ -78,6 +78,7 @@ class Window:
         self._meetings_left = MEETINGS
         self._meeting: Meeting | None = None
         self._seen_at = now
+        self.welcome = ""  # whose account is made, and who has not been told yet
 
     def is_open(self, now: float) -> bool:
         """Whether an agent may come."""
@@ -100,13 +101,16 @@ class Window:
         if self.is_open(now):
             self._seen_at = now
 
-    def close(self, why: str, state: State = State.CLOSED) -> None:
+    def close(self, why: str) -> None:
         """End it; later calls change nothing."""
         if self.state is State.OPEN:
-            self.state = state
             self.notes.append(why)
-            self.code = ""
-            self._meeting = None
+            self._end(State.CLOSED)
+
+    def _end(self, state: State) -> None:
+        self.state = state
+        self.code = ""
+        self._meeting = None
 
     def hello(self, body: bytes, peer: str, now: float) -> Meeting:
         """Begin a run; TurnedAway. Its `answer` must follow, then `answered`."""
@@ -174,9 +178,8 @@ class Window:
         if isinstance(answer, Grant):
             topics = ", ".join(request.topics) or "no topic"
             self.notes.append(f"{meeting.agent} from {meeting.peer} had the code")
-            self.close(
-                f"{answer.username} may publish {topics} and {own_topics(self._site, meeting.agent)}", State.PAIRED
-            )
+            self.notes.append(f"{answer.username} may publish {topics} and {own_topics(self._site, meeting.agent)}")
+            self._end(State.PAIRED)  # also where it was closed since the account was made
         else:
             self.notes.append(f"{meeting.agent} from {meeting.peer} had the code, but {answer.reason}")
         return pake.encoded(sealed)
@@ -184,6 +187,7 @@ class Window:
     def failed(self, meeting: Meeting) -> None:
         """Know that no account came of it, of which the service's log tells more."""
         self._meeting = None
+        self.welcome = ""
         self.notes.append(f"{meeting.agent} had the code, but its account could not be made")
 
     def _check_open(self, now: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from appliance.cli.ask import Place, add_place, ask_service, nobody_answers, place_of
 from appliance.cli.banner import banner
 from appliance.cli.commands import Commands
-from appliance.cli.terminal import Colour, announce, coloured, line_columns, printable
+from appliance.cli.terminal import Colour, announce, coloured, complain, line_columns, printable
 from appliance.cli.words import duration
 from appliance.exits import CommandError, Exit
 
@@ -68,11 +68,11 @@ def pair_command(arguments: argparse.Namespace) -> int:
 
 def _close(place: Place, key: str, *, is_told: bool) -> None:
     try:
-        _ask(place, "close", {"key": key})
+        told = _ask(place, "close", {"key": key})
     except CommandError:  # then it ends by itself, as nobody looks at it
         return
     if is_told:
-        sys.stderr.write("appliance: pairing is closed\n")
+        complain(told["closed"])
 
 
 def _ask(place: Place, what: str, body: dict[str, object]) -> Any:

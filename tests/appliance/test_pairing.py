@@ -202,6 +202,26 @@ def test_one_window_at_a_time(hub):
     asyncio.run(scenario())
 
 
+def test_who_has_an_account_when_it_is_closed_is_let_in_and_so_it_is_told(hub, monkeypatch):
+    async def scenario():
+        key, code = await hub.opened()
+        said = []
+
+        async def slow():
+            """As with many retained messages: there is time to press Ctrl-C."""
+            said.append(hub.pairing.close(key))
+
+        monkeypatch.setattr(hub.pairing, "_reload", slow)
+        grant = await hub.visited(code)
+        return grant, said, hub.pairing.told(key, 0)
+
+    grant, said, told = asyncio.run(scenario())
+    assert is_right(hub.accounts()["attic"].password, grant.secret.encode())
+    assert said == ["closed on the hub; attic was let in"]
+    assert told["state"] == "paired"
+    assert told["notes"][-1].startswith("attic may publish ")
+
+
 def test_who_is_at_the_last_step_when_it_is_closed_is_not_let_in(hub, monkeypatch):
     async def scenario():
         key, code = await hub.opened()

@@ -47,8 +47,8 @@ class Pairing(Protocol):
     def told(self, key: str, since: int) -> dict[str, object]:
         """Say how it is, and what happened since note number `since`."""
 
-    def close(self, key: str) -> None:
-        """Wait no more."""
+    def close(self, key: str) -> str:
+        """Wait no more; gives the words for how it ended."""
 
 
 class OpenBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,8 +140,7 @@ class PairingControl:
         _only_here(request)
         body = await body_of(request, KeyBody, KEY)
         with _refused():
-            self._pairing.close(body.key)
-        return json_answer({"closed": True})
+            return json_answer({"closed": self._pairing.close(body.key)})
 
 
 NO_STORE: Final = {"cache-control": "no-store"}

@@ -111,7 +111,7 @@ def test_ctrl_c_closes_it(hub, tmp_path):
             return ended
 
     exit_code, _, err = asyncio.run(scenario())
-    assert (exit_code, err) == (Exit.INTERRUPTED, "appliance: pairing is closed\n")
+    assert (exit_code, err) == (Exit.INTERRUPTED, "appliance: closed on the hub; nobody was let in\n")
 
 
 def test_guessing_ends_it_and_is_told(hub, tmp_path):

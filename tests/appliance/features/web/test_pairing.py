@@ -148,7 +148,7 @@ def test_the_person_at_the_hub_asks_over_the_control_socket_alone(hub, tmp_path)
             await hub.visited(opened["code"])
             told = await in_thread(control.post, "/api/pairing/told", key)
             assert told["state"] == "paired"
-            assert await in_thread(control.post, "/api/pairing/close", key) == {"closed": True}
+            assert await in_thread(control.post, "/api/pairing/close", key) == {"closed": told["notes"][-1]}
             with pytest.raises(ControlRefused, match="no such window"):
                 await in_thread(control.post, "/api/pairing/told", {"key": "x"})
             with pytest.raises(ControlRefused, match="minutes"):
