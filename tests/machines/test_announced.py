@@ -4,25 +4,9 @@ import json
 import re
 
 import pytest
+from machines.cabin import hub_config
 from machines.machine import wait_for
 
-HUB = """
-site = "cabin"
-
-[accounts]
-managed_file = "/var/lib/appliance/accounts.json"
-
-[[listener]]
-address = "0.0.0.0"
-certificate = "/var/lib/appliance/tls/server.pem"
-key = "/var/lib/appliance/tls/server.key"
-
-[[listener]]
-serve = "web"
-address = "0.0.0.0"
-certificate = "/var/lib/appliance/tls/server.pem"
-key = "/var/lib/appliance/tls/server.key"
-"""
 AGENT = """
 site = "{site}"
 agent = "attic"
@@ -55,7 +39,7 @@ control.post("/api/pairing/close", {"key": opened["key"]})
 
 def begin(machine):
     """Make a hub of it, as our roles do."""
-    machine.write("/etc/appliance/appliance.toml", HUB)
+    machine.write("/etc/appliance/appliance.toml", hub_config())
     machine.run("install", "-d", "-o", "appliance", "-g", "appliance", "-m", "700", "/var/lib/appliance")
     machine.run("runuser", "-u", "appliance", "--", "appliance", "setup", "--data", "/var/lib/appliance")
     machine.systemctl("daemon-reload")
@@ -129,7 +113,7 @@ def account(hub, other):
 def test_an_agent_that_is_told_no_address_finds_its_hub_and_knows_it_again(hub, other):
     other.write("/etc/appliance/sensors.toml", AGENT.format(site="cabin"))
     other.run("chown", "sensors:", "/etc/appliance/secret")
-    other.run("systemd-run", "--unit=agent", "--uid=sensors", "sensors", "run")
+    other.run("systemd-run", "--unit=agent", "--uid=sensors", "-p", "StateDirectory=sensors", "sensors", "run")
 
     def is_there():
         return json.loads(hub.run("appliance", "status", "--json"))["agents"].get("attic") == "online"

@@ -5,26 +5,9 @@ import subprocess
 import time
 
 import pytest
+from machines.cabin import hub_config
 from machines.machine import wait_for
 
-HUB = """
-site = "cabin"
-
-[accounts]
-managed_file = "/var/lib/appliance/accounts.json"
-
-[[listener]]
-address = "0.0.0.0"
-certificate = "/var/lib/appliance/tls/server.pem"
-key = "/var/lib/appliance/tls/server.key"
-
-[[listener]]
-serve = "web"
-address = "0.0.0.0"
-port = 9443
-certificate = "/var/lib/appliance/tls/server.pem"
-key = "/var/lib/appliance/tls/server.key"
-"""
 AGENT = """
 site = "cabin"
 agent = "attic"
@@ -43,7 +26,7 @@ ACTS_S = 1.0
 @pytest.fixture(scope="module")
 def hub(machines):
     machine = machines("hub")
-    machine.write("/etc/appliance/appliance.toml", HUB)
+    machine.write("/etc/appliance/appliance.toml", hub_config(page_port=9443))
     machine.systemctl("enable", "--now", "appliance")
     return machine
 

@@ -197,3 +197,15 @@ def test_a_power_cut_takes_nothing_and_both_come_back_by_themselves(machine):
     assert len(after) == len(set(after))
     causes = [row["detail"] for row in rows(machine, TOPIC) if row.get("gap") == "broker down"]
     assert causes[-1] == "not stopped: power cut or crash"
+
+
+def test_what_root_puts_back_the_service_opens_and_root_does_not_run_in_its_place(machine):
+    machine.run("appliance", "backup", "/root/copy.db")
+    machine.systemctl("stop", HUB, AGENT)
+    for command in ("appliance", "sensors"):
+        refused = machine.result(command, "run")
+        assert refused.returncode == 73
+        assert f"run it as that user: `sudo -u {command} {command} run" in refused.stderr
+    machine.run("appliance", "restore", "/root/copy.db")
+    machine.systemctl("start", HUB, AGENT)
+    assert machine.run("appliance", "history", "home/attic/temperature")
