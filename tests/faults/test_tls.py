@@ -17,7 +17,7 @@ from accounts import password, write_accounts
 from authority import Authority
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from processes import free_port
+from processes import eventually, free_port
 from raw import ACCEPTED, PATIENCE_S, PINGREQ, Raw, connect, publish, subscribe
 from service import CONFIG, Service
 
@@ -214,7 +214,7 @@ def test_o84_a_crowd_at_one_address_keeps_nobody_waiting_at_another(tmp_path, do
             if number >= 4:  # beyond its part: closed at once, which costs nothing that lasts
                 closed += link.recv(1) == b""
         assert closed == 36
-        assert service.descriptors() - before <= 4
+        eventually(lambda: service.descriptors() - before <= 4)  # the service may have a file open for a moment
         link = crowd.enter_context(socket.create_connection(("127.0.0.1", ports[door]), 20))
         crowd.enter_context(authority.trust().wrap_socket(link, server_hostname="127.0.0.1"))
         service.check_health()

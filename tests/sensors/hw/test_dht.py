@@ -304,8 +304,9 @@ def test_nothing_is_left_of_an_agent_that_was_killed(process, what):
         rig = [sys.executable, {str(TESTS / "dht_wire.py")!r}, {what!r}, {str(process.notes)!r}]
         sensor = DhtProcess("DHT22", 4, "pulseio", program=rig)
         sensor.start()
-        threading.Thread(target=sensor.measure, daemon=True).start()
-        while not sensor._busy.locked():
+        measuring = threading.Thread(target=sensor.measure, daemon=True)
+        measuring.start()
+        while not sensor._busy.locked() and measuring.is_alive():  # it may be over before we look
             threading.Event().wait(0.01)
         threading.Event().wait(0.1)
         os.kill(os.getpid(), 9)
