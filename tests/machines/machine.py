@@ -134,6 +134,7 @@ class Machine:
             with suppress(ProcessLookupError):
                 os.kill(nspawn, signal.SIGKILL)
         self._is_off()
+        wait_for(self._is_cleared, f"the cgroups of {self.name} are gone")
 
     def shut_down(self):
         """Switch it off in order."""
@@ -150,6 +151,13 @@ class Machine:
     def _is_off(self):
         wait_for(lambda: self._nspawn() is None, f"{self.name} is off", BOOT_S)
         self._unplug()  # its cable goes with its network, but not at once
+
+    def _is_cleared(self):
+        """Remove its cgroups: what is started into one that was killed dies at once (systemd 257 starts so)."""
+        for folder, _, _ in os.walk(self._group / "payload", topdown=False):
+            with suppress(OSError):  # the last of it are still dying
+                Path(folder).rmdir()
+        return not (self._group / "payload").exists()
 
     def _unplug(self):
         if self.address is not None:
