@@ -301,16 +301,21 @@ def test_there_is_no_way_back_from_the_only_release(computer):
     assert (done.returncode, done.stdout) == (1, "there is no other release here\n")
 
 
-@pytest.mark.parametrize(("health", "after"), [("exit 0", "2"), ("exit 1", "1")])
-def test_a_trial_that_a_power_cut_ended_is_judged_at_the_next_boot(computer, health, after, monkeypatch):
+def trial_ends_by_a_power_cut(computer, monkeypatch, **release):
+    """Release 1 is well, and the power goes while 2 is on trial."""
     computer.activate("1")
-    computer.release("2", health=health)
+    computer.release("2", **release)
     for name in ("PATH", "PLAY"):
         monkeypatch.setenv(name, computer.environment[name])
     releases = program().Releases(computer.root, lambda _: None)
     monkeypatch.setattr(releases, "_prove", power_cut)
     with pytest.raises(KeyboardInterrupt):
         releases.activate("2", 2)
+
+
+@pytest.mark.parametrize(("health", "after"), [("exit 0", "2"), ("exit 1", "1")])
+def test_a_trial_that_a_power_cut_ended_is_judged_at_the_next_boot(computer, health, after, monkeypatch):
+    trial_ends_by_a_power_cut(computer, monkeypatch, health=health)
     assert computer.current() == "2"
     done = computer.run("resume")
     assert done.returncode == 0  # a computer that went back has booted well
@@ -321,14 +326,7 @@ def test_a_trial_that_a_power_cut_ended_is_judged_at_the_next_boot(computer, hea
 
 
 def test_a_first_start_after_a_power_cut_may_fail_for_want_of_what_is_not_there_yet(computer, monkeypatch):
-    computer.activate("1")
-    computer.release("2")
-    for name in ("PATH", "PLAY"):
-        monkeypatch.setenv(name, computer.environment[name])
-    releases = program().Releases(computer.root, lambda _: None)
-    monkeypatch.setattr(releases, "_prove", power_cut)
-    with pytest.raises(KeyboardInterrupt):
-        releases.activate("2", 2)
+    trial_ends_by_a_power_cut(computer, monkeypatch)
     computer.is_now("hub", "stumbles")
     assert "hub.service is well" in computer.run("resume").stdout
     assert computer.current() == "2"
