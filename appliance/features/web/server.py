@@ -383,6 +383,7 @@ class _WebSocketConnection(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
 
+@functools.lru_cache(2 * MAX_CONNECTIONS)  # those that are here are asked about whenever another one comes
 def _shares(client: tuple[str, int] | None) -> dict[str, int]:
     """Give whom a connection counts for, and how many each may have; nobody on the control socket."""
     return {} if client is None else peers.shares(f"[{client[0]}]:{client[1]}", MAX_CONNECTIONS_PER_ADDRESS)
