@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
+from appliance.encoding import to_json
 from appliance.toml_lines import KeyPath, line_of
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ def load(path: Path, kind: type[T]) -> T:
 def schema(kind: type[msgspec.Struct], title: str) -> str:
     """Give the JSON Schema of a file, for editors that complete and check TOML."""
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **msgspec.json.schema(kind)}
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return msgspec.json.format(to_json(document), indent=2).decode() + "\n"
 
 
 def read_text(path: Path) -> str:

@@ -10,6 +10,8 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
+from appliance.encoding import to_json
+
 AVAILABILITY = "availability"
 ABOUT = "about"
 HEALTH = "health"
@@ -67,7 +69,7 @@ def device_topic(site: str, agent: str, leaf: str) -> str:
 
 def encode_about(device: Device) -> bytes:
     """Give the payload of the device's `about` topic."""
-    return msgspec.json.encode(device)
+    return to_json(device)
 
 
 def decode_about(payload: bytes) -> Device:

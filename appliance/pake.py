@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.encoding import to_json
 from appliance.settings import Level
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def decoded(text: bytes, kind: Any) -> Any:
 
 def encoded(message: msgspec.Struct) -> bytes:
     """Write a message."""
-    return msgspec.json.encode(message)
+    return to_json(message)
 
 
 class Half:
@@ -225,7 +226,7 @@ class Keys:
 
     def seal(self, to: Side, message: msgspec.Struct) -> bytes:
         """Encrypt the one message that goes there in this run."""
-        return self._cipher(to).encrypt(ONCE, msgspec.json.encode(message), to.encode())
+        return self._cipher(to).encrypt(ONCE, to_json(message), to.encode())
 
     def unseal(self, to: Side, sealed: bytes, kind: Any) -> Any:
         """Read it; PakeError where it was altered, or is none."""

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from appliance import private_file
+from appliance.encoding import to_json
 from sensors import data_dir
 
 MAX_FILE_BYTES = 131_072
@@ -60,7 +61,7 @@ def write(path: Path, credential: Credential, ca_path: Path, ca: str) -> None:
         data_dir.make(path.parent)
         if ca:
             private_file.write(ca_path, ca.encode())
-        private_file.write(path, msgspec.json.format(msgspec.json.encode(credential), indent=2) + b"\n")
+        private_file.write(path, msgspec.json.format(to_json(credential), indent=2) + b"\n")
     except OSError as error:
         problem = f"{path} cannot be written ({error.strerror})"
         raise CredentialError(problem, "run as the user of the agent, or with sudo") from None

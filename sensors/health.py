@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from appliance.encoding import to_json
 from sensors.driver import DriverUnavailable, SensorError
 
 MOST_REFUSALS = 10
@@ -130,7 +131,7 @@ def encode_sensors(standings: Mapping[str, Standing]) -> dict[str, SensorHealth]
 
 def encode_health(health: Health) -> bytes:
     """Give the payload of the `health` topic."""
-    return msgspec.json.encode(health)
+    return to_json(health)
 
 
 def in_a_line(health: Health, link: str) -> str:

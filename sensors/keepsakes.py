@@ -11,6 +11,8 @@ from threading import Lock
 
 import msgspec
 
+from appliance.encoding import to_json
+
 WRITE_EVERY_S = 60.0
 RETRY_S = 10.0  # after the disk refused
 
@@ -77,7 +79,7 @@ class Keepsakes:
         with self._lock:
             if not self._changed or self._path is None:
                 return
-            content = msgspec.json.encode(self._values)
+            content = to_json(self._values)
             self._changed = self._urgent = False
         try:
             if self._is_unread:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from appliance.encoding import to_json
 from sensors.entry import Entry
 from sensors.link import Link
 from sensors.outbox import Outbox
@@ -218,9 +219,7 @@ class BacklogEntry(msgspec.Struct, frozen=True):
 
 def encode_backlog(entries: Sequence[Entry]) -> bytes:
     """Give the payload of the `backlog` topic."""
-    return msgspec.json.encode(
-        [BacklogEntry(e.topic, _value(e.value), e.time, e.seq, e.quality, e.clock) for e in entries]
-    )
+    return to_json([BacklogEntry(e.topic, _value(e.value), e.time, e.seq, e.quality, e.clock) for e in entries])
 
 
 def _value(payload: str) -> msgspec.Raw | str:

@@ -11,6 +11,7 @@ from appliance.auth import password_file
 from appliance.auth.hashes import is_argon2id
 from appliance.auth.password_file import name_problem
 from appliance.auth.roles import Grants, filter_problem, of_role
+from appliance.encoding import to_json
 from appliance.mqtt.topics import SHARE_PREFIX
 from appliance.settings import LEVEL_PATTERN, Role
 
@@ -61,7 +62,7 @@ def serialize(accounts: Mapping[str, Account]) -> str:
     """Give the text of the file, the same for the same accounts. Raises BadManagedFile, before the service would."""
     _check(accounts)
     ordered = _File(accounts=dict(sorted(accounts.items())))
-    text = msgspec.json.format(msgspec.json.encode(ordered), indent=2).decode() + "\n"
+    text = msgspec.json.format(to_json(ordered), indent=2).decode() + "\n"
     if len(text.encode()) > MAX_FILE_BYTES:
         raise BadManagedFile(f"{len(accounts)} accounts are more than 1 MiB", "remove some")
     return text

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from appliance.encoding import to_json
 from appliance.store.breaks import Lost
 from appliance.store.damage import log_of
 from appliance.store.suspicion import is_suspect
@@ -143,7 +144,7 @@ def tell(damage: Damage, mode: int | None = None) -> None:
     new = place.with_name(f"{place.name}.new")
     with new.open("wb") as file:
         os.fchmod(file.fileno(), mode_of(Path(damage.aside)) if mode is None else mode)
-        file.write(msgspec.json.format(msgspec.json.encode(damage)))
+        file.write(msgspec.json.format(to_json(damage)))
         file.flush()
         os.fsync(file.fileno())
     new.replace(place)

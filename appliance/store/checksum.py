@@ -2,9 +2,7 @@
 
 from zlib import crc32
 
-from msgspec.msgpack import Encoder
-
-_encode = Encoder().encode
+from appliance.encoding import FIRST_BYTES, message_pack_into
 
 
 def checksum(*fields: float | str | bytes | None) -> int:
@@ -12,4 +10,6 @@ def checksum(*fields: float | str | bytes | None) -> int:
 
     Numbers as they come back from the database: an `int` and the equal `float` differ.
     """
-    return crc32(_encode(fields)) - 0x8000_0000  # SQLite takes four bytes for a signed one, six for an unsigned
+    buffer = bytearray(FIRST_BYTES)
+    message_pack_into(fields, buffer)
+    return crc32(buffer) - 0x8000_0000  # SQLite takes four bytes for a signed one, six for an unsigned

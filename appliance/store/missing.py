@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from appliance.encoding import to_json
 from appliance.store.damage import Lack
 from appliance.store.epochs import SALVAGED
 from appliance.store.gaps import BROKER_DOWN, UNTIL_START
@@ -121,7 +122,7 @@ def keep(path: Path, missing: Missing) -> Missing:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(missing.at))
     place = path.with_name(f"{path.name}{NAMED}{stamp}{SUFFIX}")
     kept = msgspec.structs.replace(missing, place=str(place))
-    place.write_bytes(msgspec.json.encode(kept))
+    place.write_bytes(to_json(kept))
     for old in sorted(path.parent.glob(f"{path.name}{NAMED}*{SUFFIX}"))[:-KEPT]:
         old.unlink()
     return kept

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from appliance.encoding import to_json
+
 MAX_BYTES = 65_536
 GENERATION = "generation"  # the mark of it
 
@@ -49,7 +51,7 @@ def is_noted(database: Path) -> bool:
 
 def write_notes(database: Path, notes: Notes) -> None:
     """Write them and have them on the disk; OSError."""
-    text = msgspec.json.encode(notes)
+    text = to_json(notes)
     # Opened each time: a descriptor whose flush failed once proves nothing by the next.
     file = os.open(f"{database}.lock", os.O_WRONLY | os.O_CLOEXEC)
     try:

@@ -19,6 +19,7 @@ from appliance.broker import records
 from appliance.broker.message import Message
 from appliance.broker.ports import RouteFlag
 from appliance.broker.records import AnyRecord, Queued
+from appliance.encoding import to_message_pack
 from appliance.store.checksum import checksum
 from appliance.store.group import Entry, Group
 from appliance.store.history import Placed
@@ -332,18 +333,17 @@ def group_of(row: StagedRow) -> int:
 
 def bodies(changes: Iterable[AnyRecord]) -> Iterator[bytes]:
     """Encode changes of sessions into pieces of about MAX_BODY_BYTES at most; a larger one stands alone."""
-    encode = msgspec.msgpack.Encoder().encode
     piece: list[msgspec.Raw] = []
     size_bytes = 0
     for change in changes:
-        encoded = encode((PLACE_OF[type(change)], *change))
+        encoded = to_message_pack((PLACE_OF[type(change)], *change))
         if piece and size_bytes + len(encoded) > MAX_BODY_BYTES:
-            yield encode(piece)
+            yield to_message_pack(piece)
             piece, size_bytes = [], 0
         piece.append(msgspec.Raw(encoded))
         size_bytes += len(encoded)
     if piece:
-        yield encode(piece)
+        yield to_message_pack(piece)
 
 
 def changes_of(row: StagedRow) -> list[AnyRecord]:

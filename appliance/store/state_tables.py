@@ -13,6 +13,7 @@ from appliance.broker.image import Image, StoredDelivery, StoredSession, StoredW
 from appliance.broker.message import Message
 from appliance.broker.records import WillKept
 from appliance.broker.topictree import Grant
+from appliance.encoding import to_message_pack
 from appliance.store.checksum import checksum
 from appliance.store.staged import Moment, StoredMessage
 
@@ -171,7 +172,7 @@ def delivery_row(key: int, delivery: StoredDelivery) -> Row:
         int(delivery.message is None),
         int(delivery.qos),
         int(delivery.retain),
-        msgspec.msgpack.encode(delivery.identifiers),
+        to_message_pack(delivery.identifiers),
         delivery.shared,
     )
 

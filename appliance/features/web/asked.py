@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from appliance.encoding import to_json
 from appliance.timespan import parse_time
 
 JSON_TYPE: Final = "application/json"
@@ -66,7 +67,7 @@ async def body_bytes(request: Request, most: int = MAX_BODY_BYTES) -> bytes:
 def json_answer(answer: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Give an answer that nobody keeps."""
     return Response(
-        msgspec.json.encode(answer),
+        to_json(answer),
         status,
         headers={**(headers or {}), "cache-control": "no-store"},
         media_type=JSON_TYPE,

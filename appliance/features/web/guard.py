@@ -9,9 +9,9 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from appliance.encoding import to_json
 from appliance.hostname import own_name
 
 HEADERS: Final = (
@@ -127,7 +127,7 @@ class Guard:
 
 async def refuse(scope: Scope, send: Send, status: int, reason: str, *more: tuple[bytes, bytes]) -> None:
     """Answer a request or the opening of a WebSocket with an error, and `more` headers."""
-    body = msgspec.json.encode({"error": reason})
+    body = to_json({"error": reason})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     await send({"type": f"{kind}.start", "status": status, "headers": headers})

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
-import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from appliance.broker.message import Message
 from appliance.devices import Device, as_told
+from appliance.encoding import to_json
 from appliance.features.web.house import MAX_VALUES, Changes, House, Snapshot
 
 INTERVAL_S: Final = 0.25  # between two frames to the same viewer
@@ -192,7 +192,7 @@ class LiveFeed:
 
 def encode(frame: Snapshot | Changes) -> str:
     """Give the JSON text of a frame."""
-    return msgspec.json.encode(frame).decode()
+    return to_json(frame).decode()
 
 
 async def serve(websocket: WebSocket, feed: LiveFeed) -> None:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from appliance import pake
+from appliance.encoding import to_json
 from appliance.features.web.asked import body_bytes, body_of, json_answer
 from appliance.features.web.guard import HEADERS
 
@@ -162,7 +163,7 @@ def _only_here(request: Request) -> None:
 def _no(status: int, reason: str) -> Response:
     """Turn away, and hang up: nothing more is expected of whoever it is."""
     headers = {**NO_STORE, "connection": "close"}
-    return Response(msgspec.json.encode({"error": reason}), status, headers=headers, media_type="application/json")
+    return Response(to_json({"error": reason}), status, headers=headers, media_type="application/json")
 
 
 def _shown(request: Request) -> bytes:
