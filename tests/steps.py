@@ -1,11 +1,15 @@
 """The broker's steps, counted or broken: lines of its own source that run, whatever the machine's speed.
 
 A compiled build has no lines, so this runs as a process of its own that imports the source files and nothing else:
-`python -m tests.steps growth` and `python -m tests.steps memory` print what they found as JSON.
+`python -m tests.steps growth`, `... memory` and `... opening` print what they found as JSON.
 """
 
 import json
+import linecache
+import logging
+import re
 import sys
+import tempfile
 from contextlib import suppress
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from pathlib import Path
@@ -20,15 +24,19 @@ def _source_only(path):
     return FileFinder(path, (SourceFileLoader, SOURCE_SUFFIXES))
 
 
+CORE = (f"{PACKAGE}/mqtt/", f"{PACKAGE}/broker/")
+STORE = (f"{PACKAGE}/store/",)
+FRUGAL = re.compile(r"\s*(try:|return \w+)$")  # what wants no memory
+
+
 class Steps:
-    """Counts the lines of mqtt/ and broker/ that run; with `fail_at`, the line of that number finds no memory."""
+    """Counts the lines of these parts that run; with `fail_at`, the line of that number finds no memory."""
 
-    PARTS = (f"{PACKAGE}/mqtt/", f"{PACKAGE}/broker/")
-
-    def __init__(self, fail_at=0):
+    def __init__(self, fail_at=0, parts=CORE):
         self.count = 0
         self.failed = ""
         self._fail_at = fail_at
+        self._parts = parts
 
     def __enter__(self):
         sys.settrace(self._call)
@@ -38,10 +46,10 @@ class Steps:
         sys.settrace(None)
 
     def _call(self, frame, _event, _argument):
-        return self._line if frame.f_code.co_filename.startswith(self.PARTS) else None
+        return self._line if frame.f_code.co_filename.startswith(self._parts) else None
 
     def _line(self, frame, event, _argument):
-        if event == "line":
+        if event == "line" and not FRUGAL.match(linecache.getline(frame.f_code.co_filename, frame.f_lineno)):
             self.count += 1
             if self.count == self._fail_at:
                 self.failed = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
@@ -182,8 +190,39 @@ def memory():
             wrong.append((steps.failed, repr(error)))
 
 
+def opening():
+    """Have every step of opening the database find no memory once, until it stays closed; give how many did."""
+    from appliance.store.database import StoreError
+    from appliance.store.opening import open_ledger
+
+    logging.disable()
+    held, number = [], 0
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def opened():
+            return open_ledger(Path(scratch, "appliance.db"), site="home", max_series=9)
+
+        opened().close()
+        while True:
+            number += 1
+            with Steps(number, STORE) as steps:
+                try:
+                    ledger = opened()
+                except MemoryError as error:  # whoever logs it holds on to every frame
+                    held.append(error)
+                    ledger = None
+            if ledger is not None:
+                ledger.close()
+            if not steps.failed:
+                return {"steps": number - 1, "wrong": []}
+            try:
+                opened().close()
+            except StoreError as error:
+                return {"steps": number, "wrong": [steps.failed, str(error)]}
+
+
 if __name__ == "__main__":
     sys.path_hooks.insert(0, _source_only)
     sys.path_importer_cache.clear()
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    print(json.dumps({"growth": growth, "memory": memory}[sys.argv[1]]()))
+    print(json.dumps({"growth": growth, "memory": memory, "opening": opening}[sys.argv[1]]()))

@@ -91,8 +91,8 @@ def open_ledger(
                 ), retention
 
             ledger.work(hire)
-        except sqlite3.Error as error:
-            if is_damage(error):
+        except BaseException as error:  # whatever it was, the next try wants the file
+            if isinstance(error, sqlite3.Error) and is_damage(error):
                 LOG.debug("%s: %s", path, error)
                 database.suspect(UNREADABLE)
             database.close()

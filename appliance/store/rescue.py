@@ -104,9 +104,13 @@ def open_sound(
         return True
 
     database = Database.open(path, mend=mend)
-    if lost:
-        with suppress(sqlite3.Error), database.transaction():  # on a full disk there is no gap
-            leave_all(database.connection, *lost[0])
+    try:
+        if lost:
+            with suppress(sqlite3.Error), database.transaction():  # on a full disk there is no gap
+                leave_all(database.connection, *lost[0])
+    except BaseException:
+        database.close()
+        raise
     return database
 
 

@@ -52,6 +52,12 @@ def test_i68_memory_that_is_missing_at_any_step_costs_that_link_and_no_other():
     assert found["wrong"] == []
 
 
+def test_i68_memory_that_is_missing_while_the_database_is_opened_leaves_it_for_the_next_try():
+    found = run("opening")
+    assert found["steps"] > 300
+    assert found["wrong"] == []
+
+
 def test_i68_a_service_at_the_end_of_its_memory_serves_on(own):
     """The limits allow more than there is: who asks for it is closed, and what is given back is used again."""
     service = own("max_retained_bytes = 1_000_000_000\nmax_retained_messages = 100_000\n")
