@@ -285,6 +285,24 @@ def test_a_failing_sensor_says_why_at_its_tile_and_at_its_device(tmp_path):
     assert complaints == []
 
 
+@pytest.mark.parametrize("width", [320, 360, 820, 1200, 1280, 1920])
+def test_a_long_number_is_shown_whole_however_narrow_its_tile(tmp_path, width):
+    async def look(tab, served):
+        for topic, payload in {"illuminance": b"104321", "pressure": b"1013"}.items():
+            served.local.publish(f"home/garden/{topic}", payload, retain=True)
+        await says(tile(tab, "garden", "Illuminance").locator(".amount"), "104,321")
+        await says(tile(tab, "garden", "Pressure").locator(".amount"), "1,013")
+        cut = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
+        assert await tab.locator(".amount, .reading").evaluate_all(cut) == []
+        sizes = await tab.locator(".amount").evaluate_all(
+            "all => all.map(one => parseFloat(getComputedStyle(one).fontSize))"
+        )
+        assert min(sizes) >= 17
+
+    complaints, _ = browse(tmp_path, look, viewport={"width": width, "height": 900})
+    assert complaints == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_it_can_be_read_and_does_not_jump(tmp_path, viewport, scheme):

@@ -91,7 +91,7 @@ export class Rooms {
     show.append(head, reading, age, why);
     show.addEventListener("click", () => this.#onSelect(value.topic));
     root.append(show);
-    const tile = { root, show, label, amount, unit, age, why, kind: value.kind, role: value.role, toggle: null, wanted: null, timer: 0 };
+    const tile = { root, show, label, reading, amount, unit, age, why, kind: value.kind, role: value.role, toggle: null, wanted: null, timer: 0 };
     if (value.role === "switch") {
       tile.toggle = element("button", "toggle");
       tile.toggle.type = "button";
@@ -110,6 +110,8 @@ export class Rooms {
     text(tile.label, name);
     text(tile.amount, amount);
     text(tile.unit, unit);
+    length(tile.reading, "--digits", amount);
+    length(tile.reading, "--letters", unit);
     const said = value.at === null ? "" : words.age(this.#house.now() - value.at);
     text(tile.age, offline ? (said ? `offline · ${said}` : "offline") : said || (value.value === null ? "no value yet" : "\u00a0"));
     text(tile.why, offline ? value.trouble : "");
@@ -198,6 +200,12 @@ function place(parent, children) {
 
 function text(node, content) {
   if (node.textContent !== content) node.textContent = content;
+}
+
+// Tells the style how long a text is, which makes a long number smaller where a tile is narrow.
+function length(node, name, content) {
+  const count = String(content.length);
+  if (node.style.getPropertyValue(name) !== count) node.style.setProperty(name, count);
 }
 
 function attribute(node, name, content) {
