@@ -92,10 +92,12 @@ def open_ledger(
 
             ledger.work(hire)
         except BaseException as error:  # whatever it was, the next try wants the file
-            if isinstance(error, sqlite3.Error) and is_damage(error):
-                LOG.debug("%s: %s", path, error)
-                database.suspect(UNREADABLE)
-            database.close()
+            try:
+                if isinstance(error, sqlite3.Error) and is_damage(error):
+                    LOG.debug("%s: %s", path, error)
+                    database.suspect(UNREADABLE)
+            finally:
+                database.close()
             raise
         return ledger
 
