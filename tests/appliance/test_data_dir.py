@@ -44,7 +44,7 @@ def test_a_full_disk_keeps_no_service_from_starting_and_others_out_all_the_same(
 def test_a_lock_that_root_makes_belongs_to_whom_the_directory_does(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr("os.chown", lambda what, *owner: given.append((os.fstat(what).st_ino, owner)))
+    monkeypatch.setattr("os.fchown", lambda what, *owner: given.append((os.fstat(what).st_ino, owner)))
     with held(tmp_path):
         folder = tmp_path.stat()
         assert given == [((tmp_path / data_dir.LOCK).stat().st_ino, (folder.st_uid, folder.st_gid))]

@@ -82,11 +82,77 @@ def test_a_folder_is_its_owners_alone(tmp_path):
 def test_what_root_makes_belongs_to_the_services_user(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(private_file.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(private_file.os, "chown", lambda _what, user, group: given.append((user, group)))
+    monkeypatch.setattr(private_file.os, "fchown", lambda _what, user, group: given.append((user, group)))
     make_folder(tmp_path / "tls")
     write(tmp_path / "tls" / "key", b"")
     owner = tmp_path.stat()
     assert given == [(owner.st_uid, owner.st_gid)] * 2
+
+
+USER = os.geteuid() or 990  # somebody else than root
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="plants links of another user's, which wants root")
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """Give a folder of a service's user, a place that is not theirs, and what plants a link of theirs."""
+    theirs, elsewhere = tmp_path / "theirs", tmp_path / "elsewhere"
+    for folder in (theirs, elsewhere):
+        folder.mkdir()
+    os.chown(theirs, USER, USER)
+
+    def plant(name, target):
+        (theirs / name).symlink_to(target)
+        os.chown(theirs / name, USER, USER, follow_symlinks=False)
+        return theirs / name
+
+    return SimpleNamespace(theirs=theirs, elsewhere=elsewhere, plant=plant)
+
+
+@AS_ROOT
+def test_root_writes_nothing_where_a_link_of_the_services_user_leads(planted):
+    file = planted.plant("accounts.json", planted.elsewhere / "nologin")
+    folder = planted.plant("tls", planted.elsewhere)
+    (planted.elsewhere / "key").write_bytes(b"before")
+    for refused in (
+        lambda: edit(file, lambda _: b"{}"),
+        lambda: read(file),
+        lambda: write(folder / "key", b"after"),
+        lambda: edit(folder / "key", lambda _: b"after"),
+        lambda: remove(folder / "key"),
+    ):
+        with pytest.raises(PermissionError, match="root follows no link that another user has made"):
+            refused()
+    make_folder(folder)
+    assert [(path.name, path.read_bytes()) for path in planted.elsewhere.iterdir()] == [("key", b"before")]
+    assert planted.elsewhere.stat().st_uid == 0
+
+
+@AS_ROOT
+def test_a_folder_that_is_swapped_while_root_writes_takes_nothing_along(planted):
+    """What was opened is what is written in, and what counts for the owner."""
+    (planted.theirs / "tls").mkdir()
+    os.chown(planted.theirs / "tls", USER, USER)
+    (planted.theirs / "tls" / "key").write_bytes(b"")
+
+    def swap(_before):
+        (planted.theirs / "tls").rename(planted.theirs / "moved")
+        planted.plant("tls", planted.elsewhere)
+        return b"secret"
+
+    edit(planted.theirs / "tls" / "key", swap)
+    assert list(planted.elsewhere.iterdir()) == []
+    assert (planted.theirs / "moved" / "key").read_bytes() == b"secret"
+
+
+@AS_ROOT
+def test_a_link_of_roots_own_is_followed(planted):
+    (planted.elsewhere / "data").mkdir()
+    link = planted.theirs.parent / "link"
+    link.symlink_to(planted.elsewhere / "data")
+    write(link / "key", b"one")
+    assert (read(link / "key"), edit(link / "key", lambda before: before + b"two")) == (b"one", True)
+    assert (planted.elsewhere / "data" / "key").read_bytes() == b"onetwo"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -67,6 +68,20 @@ static const char *below(const char *path) { /* the name in the directory; NULL 
     return length > 4 && !strcmp(name + length - 4, "-shm") ? NULL : name;
 }
 
+struct whole { char path[4096]; };
+
+/* The path that a name has from the root on, where it is one in an open directory; NULL where that is not known. */
+static const char *whole(int at, const char *path, struct whole *room) {
+    if (path[0] == '/' || at == AT_FDCWD) return path;
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", at);
+    ssize_t length = syscall(SYS_readlinkat, AT_FDCWD, link, room->path, sizeof room->path);
+    if (length <= 0 || (size_t)length + strlen(path) + 2 > sizeof room->path) return NULL;
+    room->path[length] = '/';
+    strcpy(room->path + length + 1, path);
+    return room->path;
+}
+
 static uint64_t inode_of(int fd) { return fd >= 0 && fd < MOST ? inodes[fd] : 0; }
 
 static int opened(const char *path, int flags, mode_t mode) {
@@ -99,13 +114,15 @@ int open64(const char *path, int flags, ...) { MODE(flags) return opened(path, f
 
 int openat(int at, const char *path, int flags, ...) {
     MODE(flags)
-    if (path[0] == '/' || at == AT_FDCWD) return opened(path, flags, mode);
-    return (int)syscall(SYS_openat, at, path, flags, mode);
+    struct whole room;
+    const char *there = whole(at, path, &room);
+    return there ? opened(there, flags, mode) : (int)syscall(SYS_openat, at, path, flags, mode);
 }
 int openat64(int at, const char *path, int flags, ...) {
     MODE(flags)
-    if (path[0] == '/' || at == AT_FDCWD) return opened(path, flags, mode);
-    return (int)syscall(SYS_openat, at, path, flags, mode);
+    struct whole room;
+    const char *there = whole(at, path, &room);
+    return there ? opened(there, flags, mode) : (int)syscall(SYS_openat, at, path, flags, mode);
 }
 
 int close(int fd) {
@@ -201,8 +218,9 @@ static int renamed(const char *from, const char *to) {
 }
 int rename(const char *from, const char *to) { return renamed(from, to); }
 int renameat(int a, const char *from, int b, const char *to) {
-    if (a == AT_FDCWD && b == AT_FDCWD) return renamed(from, to);
-    return (int)syscall(SYS_renameat, a, from, b, to);
+    struct whole old, new;
+    const char *before = whole(a, from, &old), *after = whole(b, to, &new);
+    return before && after ? renamed(before, after) : (int)syscall(SYS_renameat, a, from, b, to);
 }
 
 static int unlinked(const char *path) {
@@ -217,6 +235,7 @@ static int unlinked(const char *path) {
 }
 int unlink(const char *path) { return unlinked(path); }
 int unlinkat(int at, const char *path, int flags) {
-    if (at == AT_FDCWD && !flags) return unlinked(path);
-    return (int)syscall(SYS_unlinkat, at, path, flags);
+    struct whole room;
+    const char *there = whole(at, path, &room);
+    return there && !flags ? unlinked(there) : (int)syscall(SYS_unlinkat, at, path, flags);
 }

@@ -147,12 +147,12 @@ def test_a_link_stays_a_link(tmp_path):
     assert (tmp_path / "real").read_text() == "x\ny\n"
 
 
-@pytest.mark.parametrize("fault", [(os, "fsync"), (Path, "replace")])
+@pytest.mark.parametrize("fault", [(os, "fsync"), (os, "replace")])
 def test_a_change_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch, fault):
     path = tmp_path / "passwords"
     path.write_text("before\n")
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*fault, fail)
@@ -175,7 +175,7 @@ def test_a_change_that_is_refused_leaves_the_file_as_it_was(tmp_path):
 def test_what_root_changes_stays_its_owners(tmp_path, monkeypatch, there):
     given = []
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(os, "chown", lambda _path, user, group: given.append((user, group)))
+    monkeypatch.setattr(os, "fchown", lambda _file, user, group: given.append((user, group)))
     path = tmp_path / "passwords"
     if there:
         path.write_text("")
@@ -201,8 +201,10 @@ def test_another_group_than_before_may_not_read_it(tmp_path, monkeypatch):
 
     def stat_of(descriptor):  # of another's file in a folder of ours
         found = really(descriptor)
-        return os.stat_result([*found[:5], found.st_gid + 1, *found[6:10]])
+        other = Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".new"
+        return os.stat_result([*found[:5], found.st_gid + other, *found[6:10]])
 
+    monkeypatch.setattr(os, "geteuid", lambda: 990)
     monkeypatch.setattr(os, "fstat", stat_of)
     edit(path, lambda _: "y\n")
     assert path.stat().st_mode & 0o777 == 0o600
@@ -221,7 +223,7 @@ def others(tmp_path):
 @pytest.mark.parametrize("there", [True, False])
 def test_what_root_makes_is_for_whom_it_is_made(tmp_path, monkeypatch, others, there):
     given = []
-    monkeypatch.setattr(os, "chown", lambda _path, user, _group: given.append(user))
+    monkeypatch.setattr(os, "fchown", lambda _file, user, _group: given.append(user))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     if there:
         (tmp_path / "passwords").write_text("")

@@ -193,7 +193,7 @@ class PowerCut(BaseException):
     """Nothing after it happens."""
 
 
-CHANGES = ("open", "replace", "unlink", "mkdir", "chmod", "chown", "fsync")
+CHANGES = ("open", "replace", "unlink", "mkdir", "fchmod", "fchown", "fsync")
 
 
 def cut_at(monkeypatch, number):

@@ -433,7 +433,7 @@ def test_nothing_of_the_database_before_is_left_beside_the_new_one(database, tmp
 def test_what_root_puts_back_belongs_to_whom_the_folder_does(database, tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr("os.chown", lambda what, *owner: given.append((os.fstat(what).st_ino, owner)))
+    monkeypatch.setattr("os.fchown", lambda what, *owner: given.append((os.fstat(what).st_ino, owner)))
     backup(database, copy := tmp_path / "copy.db")
     assert given == []  # whoever makes a copy keeps it
     restore(copy, database)
