@@ -50,6 +50,17 @@ class Change(NamedTuple):
     changed: frozenset[str]  # whose rights are others
     new: frozenset[str]
 
+    def after(self, former: "Change") -> "Change":
+        """Give both in one, for whom neither has been applied."""
+        return Change(*(one | other for one, other in zip(former, self, strict=True)))
+
+
+class Renewal(NamedTuple):
+    """What is in force since the files were read again, and the rules before it."""
+
+    before: Acl
+    change: Change
+
 
 @dataclass(slots=True)
 class Accounts:
@@ -82,8 +93,8 @@ class Accounts:
             ),
             frozenset(now.keys() - before.keys()),
         )
-        self.files, self.acl = files, acl
         self.passwords.renew(_hashes(files))
+        self.files, self.acl = files, acl  # last: whoever finds these in force finds all of it
         return change
 
     def orphans(self, before: Acl, change: Change) -> Callable[[Message], bool]:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import NamedTuple
 
-from appliance.accounts import Accounts, Change, Files, listed, read_again
+from appliance.accounts import Accounts, Change, Files, Renewal, listed, read_again
 from appliance.config import ConfigError
 from appliance.net.hub import Hub
 from appliance.revocations import Revoked, is_among, revoked
@@ -48,6 +48,7 @@ class Reloading:
         self.listeners: dict[int, Renew] = {}  # those that encrypt, by their number in the settings
         self.forget: Callable[[Collection[str]], None] = lambda _users: None  # what the page has open for these users
         self.hear_again: Callable[[], None] = lambda: None  # what agents say of themselves, which may count now
+        self._owed: Renewal | None = None  # is in force, and was not applied to those who are here
         self._count = 0
         self._problems: list[str] = []
         self._waiting = ""
@@ -113,16 +114,19 @@ class Reloading:
         accounts = self._accounts
         if accounts is None or files is None:
             return None
-        if files == accounts.files:
+        if files == accounts.files and self._owed is None:
             return Change(frozenset(), frozenset(), frozenset())
-        before = accounts.acl
-        change = accounts.renew(files)
+        before, change = accounts.acl, accounts.renew(files)
+        if self._owed is not None:
+            before, change = self._owed.before, change.after(self._owed.change)
+        self._owed = Renewal(before, change)
         self._hub.reauthorize(
             lambda username: username in change.ousted or not accounts.acl.knows(username),
             accounts.orphans(before, change),
         )
         self.forget(change.ousted | change.changed)
         self.hear_again()
+        self._owed = None
         return change
 
 
@@ -133,7 +137,7 @@ async def reload_when(asked: asyncio.Event, reload: Callable[[], Awaitable[objec
         try:
             await reload()
         except Exception:
-            LOG.exception("nothing was read again")
+            LOG.exception("not everything was read again; ask for it once more")
 
 
 def in_words(certificates: int, change: Change | None) -> str:

@@ -108,12 +108,11 @@ class Passwords:
 
         Who has guessed wrong before is remembered.
         """
-        before = self._users
-        self._users = {name: _Entry(encoded, cost(encoded) or COST) for name, encoded in users.items()}
-        costs = {entry.cost for entry in self._users.values()} or {COST}
-        self._nobodies = {like: of_nobody(like) for like in sorted(costs)}
-        for whose in [whose for whose in self._known if before[whose[0]] != self._users.get(whose[0])]:
-            del self._known[whose]
+        entries = {name: _Entry(encoded, cost(encoded) or COST) for name, encoded in users.items()}
+        costs = {entry.cost for entry in entries.values()} or {COST}
+        nobodies = {like: of_nobody(like) for like in sorted(costs)}
+        known = {whose: one for whose, one in self._known.items() if self._users[whose[0]] == entries.get(whose[0])}
+        self._users, self._nobodies, self._known = entries, nobodies, known  # all of it or nothing
 
     async def close(self) -> None:
         """Answer no more."""

@@ -245,6 +245,23 @@ def test_the_same_files_change_nothing(again):
     assert accounts.files == before
 
 
+def test_what_cannot_be_taken_whole_is_not_taken_at_all_and_comes_with_the_next(again, monkeypatch):
+    accounts, write = again
+    before = accounts.files
+
+    def fails(_cost):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("appliance.auth.passwords.of_nobody", fails)
+        with pytest.raises(MemoryError):
+            write(passwords=f"ann:{HASH}\n")
+    assert accounts.files == before
+    assert rights(accounts, "ann").may_publish("own/x")
+    change, _ = write()
+    assert change.ousted == {"bob"}
+
+
 def test_accounts_come_and_go_and_rights_change(again):
     accounts, write = again
     change, faults = write(
