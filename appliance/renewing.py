@@ -109,7 +109,10 @@ class Renewing:
         if _identity(self._certificate) != before:
             for line in said.splitlines():
                 LOG.info("%s", line)
-            await self._reload()
+            try:
+                await self._reload()
+            except Exception:  # nobody waits for us who would hear of it, and there is a next time
+                LOG.exception("the certificate is new, and could not be taken up; `systemctl reload` does it")
 
     async def _run(self) -> str:
         pipe = asyncio.subprocess.PIPE

@@ -72,6 +72,21 @@ def test_once_a_day_and_a_new_one_is_taken_up(house, caplog):
     assert "made it" in caplog.text
 
 
+def test_one_that_cannot_be_taken_up_is_looked_at_again_at_the_next_time(house, caplog):
+    async def scenario():
+        async def fails():
+            house.reloads += 1
+            raise RuntimeError("planted")
+
+        house.reload = fails
+        again = "import sys, pathlib, time; pathlib.Path(sys.argv[1]).write_text(str(time.time_ns()))"
+        async with house.renewing(again, day_s=0.05):
+            await until(lambda: house.reloads >= 2)
+
+    asyncio.run(scenario())
+    assert "the certificate is new, and could not be taken up" in caplog.text
+
+
 def test_what_is_not_due_reloads_nothing(house):
     house.certificate.write_text("old")
 

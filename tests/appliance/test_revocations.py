@@ -40,6 +40,11 @@ def test_another_authority_has_its_own_numbers(authority):
     assert not is_among(der(gone), frozenset({(b"another", number)}))
 
 
+def test_who_shows_what_cannot_be_read_has_to_come_again(authority):
+    """One odd certificate must not keep the others from being judged."""
+    assert is_among(b"0\x03odd", revoked(str(authority.folder / "revocations.pem")))
+
+
 def test_a_file_that_is_another_by_now(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         revoked(str(tmp_path / "none"))
