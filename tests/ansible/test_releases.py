@@ -30,11 +30,17 @@ show)
     off) echo ActiveState=inactive; echo SubState=dead ;;
     fails) echo ActiveState=activating; echo SubState=auto-restart ;;
     hangs) echo ActiveState=activating; echo SubState=start ;;
+    waits*) # for three looks of which each takes longer than it may take to be ready
+        sed 's/x//;t;s/.*/well/' "$PLAY/$unit" > "$PLAY/next"
+        mv "$PLAY/next" "$PLAY/$unit"
+        sleep 0.6; echo ActiveState=inactive; echo SubState=dead; echo Job=7; exit
+        ;;
     stumbles) echo well > "$PLAY/$unit"; echo ActiveState=activating; echo SubState=auto-restart ;;
     dies) echo well-again > "$PLAY/$unit"; echo ActiveState=active; echo SubState=running; echo InvocationID=old ;;
     *) echo ActiveState=active; echo SubState=running; echo "InvocationID=$(cat "$PLAY/$unit.life")" ;;
     esac
     echo Job=
+    echo "UnitFileState=$(cat "$PLAY/$unit.file" 2> /dev/null || echo enabled)"
     ;;
 esac
 """
@@ -89,6 +95,10 @@ class Computer:
         done = self.run("activate", *words, name)
         assert done.stderr == ""
         return done
+
+    def disable(self, name):
+        (self._folder / f"{name}.service.file").write_text("disabled\n")
+        self.is_now(name, "off")
 
     def is_now(self, name, behaviour):
         (self._folder / f"{name}.service").write_text(f"{behaviour}\n")
@@ -244,6 +254,143 @@ def test_the_data_is_kept_before_the_switch_and_restored_while_the_service_is_st
     assert told == [restart, "guard keep 1 2", restart, "stop hub.service", "guard restore 1 2", restart]
 
 
+def test_a_hub_that_is_disabled_has_its_data_restored_too(computer):
+    """Somebody may have switched it off for it did not run; the next release that it runs is the old one."""
+    guarded(computer)
+    other = computer.config.with_name("other.toml")
+    other.write_text("b = 1\n")
+    computer.service("agent", files=[str(other)])
+    computer.activate("1")
+    computer.disable("hub")
+    computer.release("2", behaviour="fails")
+    assert computer.activate("2").returncode == 1
+    assert done_by(computer.told("guard")) == ["keep", "restore"]
+    assert [line.split()[-1] for line in computer.told("restart")[2:]] == ["agent.service"] * 2
+
+
+def test_a_description_with_one_file_more_is_still_gone_back_with(computer):
+    computer.activate("1")
+    other = computer.config.with_name("other.toml")
+    other.write_text("b = 1\n")
+    computer.service(files=[str(computer.config), str(other)])
+    computer.release("2", behaviour="fails")
+    assert "Rolled back to 1, which runs." in computer.activate("2").stdout
+    assert len(computer.told("restart")) == 3
+
+
+def test_every_service_is_started_whatever_fails_on_the_way_back(computer, monkeypatch):
+    computer.service("agent", files=[])
+    computer.activate("1")
+    computer.release("2", behaviour="fails")
+    module, releases = played(computer, monkeypatch)
+    really = module.systemctl
+
+    def systemctl(*words):
+        if words[0] == "enable" and releases.current() == "1":
+            raise module.Failed("the disk is full")
+        really(*words)
+
+    monkeypatch.setattr(module, "systemctl", systemctl)
+    with pytest.raises(module.Failed, match="which is not well either: the disk is full; the disk is full"):
+        releases.activate("2", 2)
+    assert [line.split()[-1] for line in computer.told("restart")[-2:]] == ["agent.service", "hub.service"]
+
+
+def test_a_way_back_of_which_the_note_was_lost_restores_the_data_as_well(computer, monkeypatch):
+    """The disk was full; the link had been turned, so that it looks as if the power had gone before the switch."""
+    guarded(computer)
+    trial_ends_by_a_power_cut(computer, monkeypatch, at="_switch")
+    computer.is_now("hub", "hangs")
+    said = computer.run("resume").stdout
+    assert done_by(computer.told("guard")) == ["keep", "restore"]
+    assert "Rolled back to 1, which runs." in said
+
+
+def test_data_that_cannot_be_restored_is_not_forgotten_and_keeps_no_service_down(computer):
+    guarded(computer, failing="restore")
+    computer.activate("1")
+    computer.release("2", behaviour="fails")
+    done = computer.activate("2")
+    assert done.returncode == 1
+    assert "Rolled back to 1, which is not well either: the guard of the data of hub.service could not" in done.stdout
+    told = [line for line in computer.told("") if line.split()[0] in {"guard", "restart"}]
+    assert told[-2:] == ["guard restore 1 2", "restart --no-block hub.service"]
+    assert computer.current() == "1"
+    guarded(computer)
+    assert "Rolled back to 1, which runs." in computer.run("resume").stdout
+    assert computer.told("guard")[-1] == "guard restore 1 2"
+    assert json.loads(computer.activate("1", "--check").stdout) == {"due": False}
+
+
+def test_a_full_disk_before_the_switch_leaves_no_service_stopped(computer, monkeypatch):
+    guarded(computer)
+    computer.activate("1")
+    computer.release("2")
+    module, releases = played(computer, monkeypatch)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(releases, "_note", full)
+    with pytest.raises(module.Failed, match=r"No space left on device\nNothing was changed\."):
+        releases.activate("2", 2)
+    assert computer.told("start") == ["start --no-block hub.service"]
+    computer.config.write_text("a = 2\n")
+    monkeypatch.setattr(module, "copy", full)
+    with pytest.raises(module.Failed, match=r"No space left on device\n.*hub.toml could not be put back: No space"):
+        releases.activate("2", 2)
+    assert len(computer.told("start")) == 2
+    computer.is_now("hub", "off")  # which somebody has stopped
+    with pytest.raises(module.Failed):
+        releases.activate("2", 2)
+    assert len(computer.told("start")) == 2
+    assert (computer.current(), len(computer.told("restart"))) == ("1", 1)
+
+
+def test_a_full_disk_after_the_switch_is_a_reason_to_go_back(computer, monkeypatch):
+    computer.activate("1")
+    computer.release("2")
+    module, releases = played(computer, monkeypatch)
+
+    def full(_state):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(releases, "_keep", full)
+    with pytest.raises(module.Failed, match=r"No space left on device\nRolled back to 1, which runs"):
+        releases.activate("2", 2)
+    assert computer.current() == "1"
+
+
+def test_a_systemd_that_does_not_answer_is_no_reason_to_stop_half_way(monkeypatch):
+    module = program()
+
+    def slow(*_, **__):
+        raise subprocess.TimeoutExpired("systemctl", 30)
+
+    monkeypatch.setattr(module.subprocess, "run", slow)
+    assert set(module.show("hub.service").values()) == {""}
+    assert module.last_words("hub.service") == ""
+
+
+def test_what_root_runs_is_not_taken_from_where_a_person_stands(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert program().run(["sh", "-c", "pwd; exit 1"], 5.0) == "/"
+
+
+def test_a_service_that_was_disabled_stays_down_until_it_is_set_up_again(computer):
+    other = computer.config.with_name("other.toml")
+    other.write_text("b = 1\n")
+    computer.service("agent", files=[str(other)])
+    computer.activate("1")
+    computer.disable("agent")
+    computer.release("2")
+    assert computer.activate("2").returncode == 0
+    assert computer.told("restart")[2:] == ["restart --no-block hub.service"]
+    assert json.loads(computer.activate("2", "--check").stdout) == {"due": False}
+    assert computer.activate("2", "--own=agent").returncode == 0
+    assert computer.told("restart")[3:] == ["restart --no-block agent.service"]
+
+
 def test_what_was_kept_of_the_data_is_forgotten_when_all_is_well(computer):
     guarded(computer)
     computer.activate("1")
@@ -301,16 +448,84 @@ def test_there_is_no_way_back_from_the_only_release(computer):
     assert (done.returncode, done.stdout) == (1, "there is no other release here\n")
 
 
-def trial_ends_by_a_power_cut(computer, monkeypatch, **release):
+def trial_ends_by_a_power_cut(computer, monkeypatch, at="_run", **release):
     """Release 1 is well, and the power goes while 2 is on trial."""
     computer.activate("1")
     computer.release("2", **release)
-    for name in ("PATH", "PLAY"):
-        monkeypatch.setenv(name, computer.environment[name])
-    releases = program().Releases(computer.root, lambda _: None)
-    monkeypatch.setattr(releases, "_prove", power_cut)
+    _, releases = played(computer, monkeypatch)
+    monkeypatch.setattr(releases, at, power_cut)
     with pytest.raises(KeyboardInterrupt):
         releases.activate("2", 2)
+
+
+@pytest.mark.parametrize("how", ["resume", "activate"])
+def test_a_way_back_that_a_power_cut_ended_is_gone_to_its_end(computer, how, monkeypatch):
+    guarded(computer)
+    trial_ends_by_a_power_cut(computer, monkeypatch, at="_restore", behaviour="fails")
+    assert (computer.current(), done_by(computer.told("guard"))) == ("1", ["keep"])
+    done = computer.run("resume") if how == "resume" else computer.activate("2")
+    assert done.returncode == (how == "activate")  # a computer that went back has booted well
+    assert ("run the playbook again" in done.stdout) == (how == "activate")
+    assert "the way back from release 2 had not come to its end\n" in done.stdout
+    assert "Rolled back to 1, which runs." in done.stdout
+    assert computer.told("guard")[1:] == ["guard restore 1 2"]
+    assert not (computer.root / "trial.json").exists()
+    assert json.loads(computer.activate("1", "--check").stdout) == {"due": False}
+
+
+def test_a_power_cut_before_the_switch_leaves_no_copy_of_the_data(computer, monkeypatch):
+    guarded(computer)
+    trial_ends_by_a_power_cut(computer, monkeypatch, at="_switch")
+    assert computer.current() == "1"
+    assert "hub.service is well" in computer.run("resume").stdout
+    assert done_by(computer.told("guard")) == ["keep", "forget"]
+    assert (computer.current(), (computer.root / "trial.json").exists()) == ("1", False)
+
+
+def test_a_trial_that_was_killed_is_judged_with_what_the_next_run_brings(computer, monkeypatch):
+    """No boot came between: what runs has read the files of before."""
+    trial_ends_by_a_power_cut(computer, monkeypatch)
+    computer.config.write_text("a = 2\n")
+    assert computer.activate("2").returncode == 0
+    assert computer.told("restart")[1:] == ["restart --no-block hub.service"]
+    assert json.loads(computer.activate("2", "--check").stdout) == {"due": False}
+
+
+def test_a_first_trial_that_was_cut_off_before_the_switch_begins_anew(computer, monkeypatch):
+    _, releases = played(computer, monkeypatch)
+    computer.disable("hub")  # as a unit is that was never started
+    releases._own = "hub"
+    monkeypatch.setattr(releases, "_switch", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        releases.activate("1", 2)
+    assert computer.run("resume").returncode == 0
+    assert (computer.root / "trial.json").exists()
+    assert not (computer.root / "good").exists()
+    assert computer.activate("1", "--own=hub").returncode == 0
+    assert (computer.current(), (computer.root / "trial.json").exists()) == ("1", False)
+
+
+def test_where_every_service_is_disabled_nothing_is_proved(computer):
+    computer.activate("1")
+    computer.disable("hub")
+    computer.release("2")
+    done = computer.activate("2")
+    assert (done.returncode, computer.current()) == (1, "1")
+    assert "all services are disabled" in done.stdout
+
+
+def test_what_is_noted_of_a_trial_and_damaged_leaves_it_a_trial(computer, monkeypatch):
+    trial_ends_by_a_power_cut(computer, monkeypatch)
+    (computer.root / "trial.json").write_text("[]")
+    assert "hub.service is well" in computer.run("resume").stdout
+    assert computer.current() == "2"
+
+
+def test_what_a_service_waits_for_in_a_boot_is_not_counted_against_it(computer, monkeypatch):
+    trial_ends_by_a_power_cut(computer, monkeypatch)
+    computer.is_now("hub", "waits-xxx")
+    assert "hub.service is well" in computer.run("resume").stdout
+    assert computer.current() == "2"
 
 
 @pytest.mark.parametrize(("health", "after"), [("exit 0", "2"), ("exit 1", "1")])
@@ -334,12 +549,23 @@ def test_a_first_start_after_a_power_cut_may_fail_for_want_of_what_is_not_there_
 
 def test_a_release_is_on_the_disk_before_its_trial_begins(computer, monkeypatch):
     told = []
-    releases = program().Releases(computer.root, lambda _: None)
-    for name in ("PATH", "PLAY"):
-        monkeypatch.setenv(name, computer.environment[name])
+    _, releases = played(computer, monkeypatch)
     monkeypatch.setattr(os, "sync", lambda: told.append((computer.root / "trial.json").exists()))
     releases.activate("1", 2)
     assert told == [False]
+
+
+def played(computer, monkeypatch):
+    """Give the program as a module, and its releases, with the systemd that is played."""
+    for name in ("PATH", "PLAY"):
+        monkeypatch.setenv(name, computer.environment[name])
+    module = program()
+    return module, module.Releases(computer.root, lambda _: None)
+
+
+def done_by(told):
+    """Give the verbs of what a guard was told."""
+    return [line.split()[1] for line in told]
 
 
 def program():
@@ -362,11 +588,10 @@ def program():
 def test_a_service_that_answers_wrong_is_judged_sooner_than_one_that_is_slow(computer, monkeypatch, answers, tries):
     computer.activate("1")
     computer.service(health_s=60)
-    for name in ("PATH", "PLAY"):
-        monkeypatch.setenv(name, computer.environment[name])
-    module, tried = program(), []
+    module, releases = played(computer, monkeypatch)
+    tried = []
     monkeypatch.setattr(module, "SURE_S", 0.0)
-    (service,) = module.Releases(computer.root, lambda _: None).services()
+    (service,) = releases.services()
 
     def run(words, timeout_s):
         tried.append(words)
@@ -375,7 +600,7 @@ def test_a_service_that_answers_wrong_is_judged_sooner_than_one_that_is_slow(com
 
     monkeypatch.setattr(module, "run", run)
     with pytest.raises(module.Failed, match="refused") if answers[-1] else nullcontext():
-        module.Releases(computer.root, lambda _: None)._ask(service, "1")
+        releases._ask(service, "1")
     assert len(tried) == tries
 
 

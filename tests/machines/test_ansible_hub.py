@@ -13,6 +13,7 @@ FEWER_DAYS = {"history": {"raw_days": 30}}
 DOWN_S = 30.0  # a bound for a busy computer; the tests print what it took
 HOME = "/opt/home-sensor-appliance"
 CHECK = f"{HOME}/check-appliance"
+ACTIVATE = ("systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"{HOME}/releases.py", "activate")  # as the role
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,11 @@ def more(db: Database) -> None:
     db.execute("CREATE TABLE more (a)")
 """,
 }
+NEVER_READY = """
+
+def ready(status=""):
+    pass
+"""
 DEAF = """
 class Deaf:
     def __init__(self, opened):
@@ -233,7 +239,7 @@ def test_a_release_that_starts_and_does_not_answer_is_taken_back(hub, control, w
 def test_a_trial_that_a_power_cut_ends_is_taken_back_after_the_boot(hub):
     before = state(hub)
     (deaf,) = [line.strip("* ") for line in hub.run(f"{HOME}/releases.py", "list").splitlines() if "0.9.3" in line]
-    with subprocess.Popen(hub.into(f"{HOME}/releases.py", "activate", deaf), stdout=subprocess.DEVNULL) as trial:
+    with subprocess.Popen(hub.into(*ACTIVATE, deaf), stdout=subprocess.DEVNULL) as trial:
         wait_for(lambda: hub.result("readlink", f"{HOME}/current").stdout.strip().endswith(deaf), "the trial runs")
         hub.power_cut()
         trial.wait()
@@ -241,6 +247,29 @@ def test_a_trial_that_a_power_cut_ends_is_taken_back_after_the_boot(hub):
     wait_for(lambda: state(hub) == before, "the release before is back", 120)
     wait_for(lambda: hub.result(CHECK, f"{HOME}/current").returncode == 0, "the hub answers", 60)
     assert hub.result("test", "-e", f"{HOME}/trial.json").returncode == 1
+
+
+def test_a_release_that_is_never_ready_is_judged_whenever_the_power_goes(hub, control, wheel):
+    """In the midst of its trial, and on the way back, while the database is put back."""
+    before = state(hub)
+    added = {**NEW_FORM, "appliance/notify.py": NEVER_READY}
+    played = control.play("site.yml", good=False, release_source=str(wheel("0.9.5", {}, added)), appliance_ready_s=10)
+    assert "was not ready after 10 s" in " ".join(played.said.split())
+    assert state(hub) == before
+    (late,) = [line.strip("* ") for line in hub.run(f"{HOME}/releases.py", "list").splitlines() if "0.9.5" in line]
+    trial = hub.root / HOME.strip("/") / "trial.json"
+    for moment in ("false", "true"):  # whether it is on the way back
+        with subprocess.Popen(hub.into(*ACTIVATE, late), stdout=subprocess.DEVNULL) as activation:
+            sign = f'"back": {moment}'
+            wait_for(lambda sign=sign: trial.exists() and sign in trial.read_text(), f"it is noted: {sign}", 60)
+            hub.power_cut()
+            activation.wait()
+        hub.boot()
+        wait_for(lambda: not trial.exists(), "the trial is over", 60)
+        assert state(hub) == before
+        assert hub.result(CHECK, f"{HOME}/current").returncode == 0
+        assert "21.4" in hub.run("appliance", "history", "home/attic/temperature", "--json")
+        assert hub.result("ls", "/var/lib/appliance/before-release.db").returncode != 0
 
 
 def test_a_newer_release_that_is_well_stays_and_the_one_before_is_kept(hub, control, wheel, tmp_path):

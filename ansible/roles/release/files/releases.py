@@ -4,7 +4,7 @@
 A release is a virtual environment below `releases/`, beside this file; the link `current` says which one the units
 start. What runs is proved: a change is kept when each unit says READY in time and its health check succeeds. If not,
 the link and the files of the units are put back as they were when everything was well, and run again. A trial that a
-power cut ends is judged after the next boot (`resume`).
+power cut ends is judged after the next boot, and a way back that it ends is gone to its end (`resume`).
 
 Each service names itself in `services/NAME.json`:
 `unit`, `files` (what a roll-back puts back), `watched` (further ones whose change restarts it, such as a secret),
@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +90,25 @@ class Releases:
 
     What a release changes of a service's data cannot be put back with links and files. So its `guard` is called with
     the directories of both releases: `keep OLD NEW` before the switch, `restore OLD NEW` when the old one is to run
-    again and the unit is stopped, `forget OLD NEW` when the new one is well.
+    again and the unit is stopped, and `forget OLD NEW` when the new one is well; the last two perhaps more than once.
+
+    `own` names the service that is set up just now. Others that somebody has disabled, and that are down, stay so.
     """
 
-    def __init__(self, root: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, root: Path, say: Callable[[str], None], own: str = "") -> None:
         self._root = root
         self._say = say
+        self._own = own
         self._link = root / "current"
         self._good = root / "good"
         self._trial = root / "trial.json"
 
     def services(self) -> list[Service]:
-        """Give all of this computer's, in the order of their names."""
-        return [Service.read(path) for path in sorted((self._root / "services").glob("*.json"))]
+        """Give those of this computer that are to run, in the order of their names."""
+        return [one for name, one in self._described().items() if name == self._own or not is_retired(show(one.unit))]
+
+    def _described(self) -> dict[str, Service]:
+        return {path.stem: Service.read(path) for path in sorted((self._root / "services").glob("*.json"))}
 
     def current(self) -> str:
         """Give the release that the units start; empty where there is none."""
@@ -140,40 +147,87 @@ class Releases:
             raise Failed(f"{self._link} is no link to a release, but was made by hand: {cure}. Nothing was changed.")
         if not self.is_due(release):
             return False
+        try:
+            self.resume(restart=True)  # what it kept of the data is not to be lost
+        except Failed as error:
+            raise Failed(
+                f"{error}\nWhat was to be activated has to be brought once more: run the playbook again."
+            ) from None
+        services = self.services()
+        if not services:
+            raise Failed(
+                "all services are disabled, so that nothing could be proved: `systemctl enable` what is to run"
+            )
         good = self.good()
         wanted = self.wanted(release)
         touched = [
             service
-            for service in self.services()
+            for service in services
             if good is None
             or release != good.release
             or any(good.files.get(path) != wanted.files[path] for path in service.told_by)
             or show(service.unit)["ActiveState"] != "active"
-            or self._trial.exists()
         ]
+        previous = self.current()
+        is_another = good is not None and good.release != release
+        to_start = [one for one in touched if one.guard and show(one.unit)["ActiveState"] in {"active", "activating"}]
         try:
             for service in touched:
                 self._look(service, release)
-            if good is not None and good.release != release:
-                self._guard("keep", touched, good.release, release)
-        except Failed as error:
-            self._put_back_files(good)
-            raise Failed(f"{error}\nNothing was changed.") from None
-        os.sync()  # a power cut must not find a release on trial, or kept, whose files never reached the disk
-        previous = self.current()
-        write(self._trial, json.dumps({"release": release, "previous": previous}))
-        self._switch(release)
-        self._prove(wanted, touched, restart=True)
+            if good is not None and is_another:
+                self._guard("keep", self._guarded(), good.release, release)
+            os.sync()  # a power cut must not find a release on trial, or kept, whose files never reached the disk
+            self._note(release)
+        except (Failed, OSError) as error:
+            troubles = [str(error), *self._put_back_files(good)]
+            for service in to_start:  # which its guard may have stopped
+                with suppress(Failed):
+                    systemctl("start", "--no-block", service.unit)
+            ending = [] if len(troubles) > 1 else ["Nothing was changed."]
+            raise Failed("\n".join([*troubles, *ending])) from None
+        self._prove(wanted, touched, restart=True, tried=release)
+        if good is not None and is_another:
+            self._guard("forget", self._guarded(), good.release, release)
+        self._end_trial()
         self._forget(keep, {previous})
         return True
 
-    def resume(self) -> bool:
-        """Judge the trial that a power cut ended; whether there was one. Failed after the roll-back."""
-        if not self._trial.exists():
+    def resume(self, *, restart: bool = False) -> bool:
+        """Judge the trial that was cut off; whether there was one. Failed after the roll-back.
+
+        By a power cut, the services have been started since; with `restart` they may run with older files, or not.
+        """
+        current, services = self.current(), self.services()
+        if not self._trial.exists() or not services:  # without any, it is judged when the first is set up
             return False
-        self._say(f"release {self.current()} was on trial when the computer went down")
-        self._prove(self.wanted(self.current()), self.services(), restart=False)
+        tried, is_way_back = self._noted()
+        if not current:  # it was to be the first one, and its turn had not come
+            self._end_trial()
+            return False
+        if is_way_back:
+            self._say(f"the way back from release {tried} had not come to its end")
+            raise Failed(self._roll_back(services, tried))
+        self._say(f"release {current} was on trial when the computer went down")
+        self._prove(self.wanted(current), services, restart=restart, tried=tried)
+        self._guard("forget", self._guarded(), current, tried)  # also where it went down before the switch
+        self._end_trial()
         return True
+
+    def _note(self, release: str, *, is_way_back: bool = False) -> None:
+        """Write down what goes on, for `resume`."""
+        write(self._trial, json.dumps({"release": release, "back": is_way_back}))
+
+    def _noted(self) -> tuple[str, bool]:
+        """Give the release that is on trial, and whether it was found not to be well."""
+        try:
+            noted = json.loads(self._trial.read_text())
+            return str(noted["release"]), bool(noted.get("back"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # by another hand
+            return self.current(), False
+
+    def _end_trial(self) -> None:
+        self._trial.unlink(missing_ok=True)
+        flush(self._root)
 
     def back(self, keep: int) -> str:
         """Activate the newest other release; gives its name. Failed where there is none."""
@@ -192,8 +246,12 @@ class Releases:
         """Let those who guard the data of services do their part; Failed when one cannot."""
         places = [str(self._root / "releases" / release) for release in (old, new)]
         for service in services:
-            if service.guard and (trouble := run([*service.guard, verb, *places], GUARD_S)):
+            if trouble := run([*service.guard, verb, *places], GUARD_S):
                 raise Failed(f"the guard of the data of {service.unit} could not {verb}: {trouble}")
+
+    def _guarded(self) -> list[Service]:
+        """Give those whose data is guarded, whether they run or not."""
+        return [service for service in self._described().values() if service.guard]
 
     def _words(self, words: Sequence[str], release: str) -> list[str]:
         return [word.replace("{release}", str(self._root / "releases" / release)) for word in words]
@@ -207,18 +265,15 @@ class Releases:
         flush(self._root)
         self._say(f"current is {release}")
 
-    def _prove(self, state: State, services: Sequence[Service], *, restart: bool) -> None:
+    def _prove(self, state: State, services: Sequence[Service], *, restart: bool, tried: str) -> None:
         """See that all is well and keep it, or go back to what was; Failed then."""
-        good = self.good()
         try:
+            if restart:
+                self._switch(state.release)
             self._run(services, state.release, restart=restart)
-        except Failed as error:
-            raise Failed(f"{error}\n{self._roll_back(services, state.release)}") from None
-        self._keep(state)
-        if good is not None and good.release != state.release:
-            self._guard("forget", services, good.release, state.release)
-        self._trial.unlink()
-        flush(self._root)
+            self._keep(state)
+        except (Failed, OSError) as error:
+            raise Failed(f"{error}\n{self._roll_back(services, tried)}") from None
 
     def _run(self, services: Sequence[Service], release: str, *, restart: bool) -> None:
         """Restart the services, each proved before the next one."""
@@ -238,6 +293,8 @@ class Releases:
         while True:
             found = show(service.unit)
             waits = found["Job"] not in {"", "0"}  # until then the state is that of the life before
+            if waits and found["ActiveState"] == "inactive":
+                began = time.monotonic()  # what it waits for in a boot is no fault of its own
             if found["ActiveState"] == "active" and not waits:
                 break
             is_down = found["ActiveState"] == "failed" or found["SubState"].startswith("auto-restart")
@@ -287,21 +344,41 @@ class Releases:
         if good is None or good.release not in self.known():
             self._trial.unlink()
             return "There is no earlier release to go back to; mend the cause, and run the playbook again."
-        self._put_back_files(good)
-        self._switch(good.release)
-        before = [service for service in services if set(service.files) <= set(good.files)]
-        try:
-            if good.release != failed:
-                for service in before:
-                    if service.guard:
-                        systemctl("stop", service.unit)
-                self._guard("restore", before, good.release, failed)
-            self._run(before, good.release, restart=True)
-        except Failed as error:
-            return f"Rolled back to {good.release}, which is not well either: {error}"
-        finally:
-            self._trial.unlink()
+        before = [one for one in services if not one.files or not good.files.keys().isdisjoint(one.files)]
+        is_another = good.release != failed
+        troubles: list[str] = []
+
+        def attempt(step: Callable[[], None]) -> bool:
+            """Go on after what fails: a service that is up again is worth more than the rest of the way."""
+            try:
+                step()
+            except (Failed, OSError) as error:
+                troubles.append(str(error))
+                return False
+            return True
+
+        attempt(lambda: self._note(failed, is_way_back=True))
+        troubles += self._put_back_files(good)
+        attempt(lambda: self._switch(good.release))
+        is_restored = not is_another or attempt(lambda: self._restore(good.release, failed))
+        attempt(partial(systemctl, "daemon-reload"))
+        for service in before:
+            attempt(partial(systemctl, "enable", service.unit))
+            attempt(partial(systemctl, "restart", "--no-block", service.unit))
+        for service in before:
+            attempt(partial(self._await, service, good.release, again=False))
+        if is_restored:  # else it is tried once more at the next boot, or before the next release
+            self._end_trial()
+        if troubles:
+            return f"Rolled back to {good.release}, which is not well either: {'; '.join(troubles)}"
         return f"Rolled back to {good.release}, which runs."
+
+    def _restore(self, old: str, new: str) -> None:
+        """Put the data back as it was before a release, while nobody uses it."""
+        guarded = self._guarded()
+        for service in guarded:
+            systemctl("stop", service.unit)
+        self._guard("restore", guarded, old, new)
 
     def _keep(self, state: State) -> None:
         """Keep the files beside their state, for a roll-back."""
@@ -309,7 +386,7 @@ class Releases:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(mode=0o700)
         for path in {path for service in self.services() for path in service.files}:
-            if state.files[path]:
+            if state.files.get(path):
                 copy(Path(path), beside / kept_name(path))
         write(beside / "state.json", json.dumps({"release": state.release, "files": state.files}))
         old = self._good.with_name(".good.old")
@@ -320,11 +397,17 @@ class Releases:
         flush(self._root)
         shutil.rmtree(old, ignore_errors=True)
 
-    def _put_back_files(self, good: State | None) -> None:
+    def _put_back_files(self, good: State | None) -> list[str]:
+        """Have the files as they were; gives what could not be put back."""
+        troubles = []
         for path, known in (good.files if good else {}).items():
-            if known and digest(Path(path)) != known and (kept := self._good / kept_name(path)).exists():
-                copy(kept, Path(path))
-                self._say(f"{path} is as it was")
+            try:
+                if known and digest(Path(path)) != known and (kept := self._good / kept_name(path)).exists():
+                    copy(kept, Path(path))
+                    self._say(f"{path} is as it was")
+            except OSError as error:
+                troubles.append(f"{path} could not be put back: {error.strerror}")
+        return troubles
 
     def _forget(self, keep: int, needed: set[str]) -> None:
         """Remove releases beyond `keep`, never the current nor the needed ones."""
@@ -389,11 +472,18 @@ def systemctl(*words: str) -> None:
 
 def show(unit: str) -> dict[str, str]:
     """Ask systemd how a unit is."""
-    names = ("ActiveState", "SubState", "InvocationID", "Job")
+    names = ("ActiveState", "SubState", "InvocationID", "Job", "UnitFileState")
     asked = ["systemctl", "show", f"--property={','.join(names)}", unit]
-    answer = subprocess.run(asked, check=False, capture_output=True, text=True, timeout=COMMAND_S)  # noqa: S603
-    found = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+    found: dict[str, str] = {}
+    with suppress(OSError, subprocess.TimeoutExpired):  # a computer that is short of memory: then nothing is known
+        answer = subprocess.run(asked, check=False, capture_output=True, text=True, timeout=COMMAND_S)  # noqa: S603
+        found = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
     return {name: found.get(name, "") for name in names}
+
+
+def is_retired(found: dict[str, str]) -> bool:
+    """Whether somebody has disabled a unit that is down: it is not for us to start it."""
+    return found["UnitFileState"] in {"disabled", "masked"} and found["ActiveState"] in {"inactive", "failed"}
 
 
 def last_words(unit: str) -> str:
@@ -417,6 +507,7 @@ def run(words: Sequence[str], timeout_s: float) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=max(1.0, timeout_s),
+            cwd="/",  # whatever lies where a person stands is not for root to load
         )
     except subprocess.TimeoutExpired:
         return f"{Path(words[0]).name} {CUT_OFF}"
@@ -451,6 +542,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     commands.add_parser("list", help="show them; the current one is marked")
     activate = commands.add_parser("activate", help="make one the current release, prove it, else go back")
     activate.add_argument("release")
+    activate.add_argument("--own", default="", metavar="NAME", help="the service that is set up, even where disabled")
     activate.add_argument("--check", action="store_true", help="only say whether that would change anything")
     back = commands.add_parser("back", help="activate the newest other release")
     for command in (activate, back):
@@ -465,7 +557,7 @@ def main(words: Sequence[str] | None = None) -> int:
     `resume` has done its part when it has gone back: the boot of the computer did not fail by that.
     """
     arguments = parsed(words)
-    releases = Releases(arguments.root, say)
+    releases = Releases(arguments.root, say, getattr(arguments, "own", ""))
     answer: dict[str, Any] = {}
     try:
         with alone(arguments.root):
@@ -480,7 +572,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 answer = {"due": releases.is_due(arguments.release)}
             else:
                 answer = {"changed": releases.activate(arguments.release, arguments.keep)}
-    except Failed as error:
+    except (Failed, OSError) as error:
         say(str(error))
         return 0 if arguments.command == "resume" else 1
     if answer:
