@@ -14,6 +14,8 @@ from test_end_to_end import Agent, House
 
 from sensors.outbox import SEQ_BLOCK
 
+PATIENCE_S = 60.0  # for a slow computer, on which the dice are thrown less often
+
 
 @pytest.fixture
 def house(tmp_path):
@@ -30,7 +32,7 @@ def test_over_a_bad_network_every_number_arrives_once(house, seconds, every_s):
         agent = Agent(house.home, "house", proxy.port, house.processes)
         agent.start(program="tests.impatient")
         ends = monotonic() + seconds
-        while monotonic() < ends:
+        while monotonic() < ends or (monotonic() < ends + PATIENCE_S and set(proxy.done) != set(FAULTS)):
             sleep(0.1)
         proxy.wild = False
         assert set(proxy.done) == set(FAULTS)
