@@ -49,9 +49,16 @@ def edit(path: Path, change: Callable[[bytes], bytes], like: Path | None = None)
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
     """Give the folder's descriptor; nobody else writes files of this kind in it meanwhile."""
+    with _entered(folder) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+
+
+@contextmanager
+def _entered(folder: Path) -> Iterator[int]:
+    """Give the folder's descriptor, and close it at the end."""
     descriptor = _open_folder(folder)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -80,7 +87,7 @@ def _trust(path: Path) -> None:
 @contextmanager
 def _opened(name: str, folder: int) -> Iterator[BinaryIO]:
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NO_LINK, dir_fd=folder)  # a pipe there keeps nobody
-    with open(descriptor, "rb") as file:  # noqa: PTH123 as below
+    with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
         yield file
 
 
@@ -130,17 +137,12 @@ def read(path: Path) -> bytes | None:
 
 def remove(path: Path) -> bool:
     """Remove a file and what interrupted writes left beside it; whether there was one. OSError."""
-    try:
-        folder = _open_folder(path.parent)
-    except FileNotFoundError:
-        return False
-    try:
+    with suppress(FileNotFoundError), _entered(path.parent) as folder:
         _clear(path.name, folder)
         was_there = _unlink(path.name, folder)
         os.fsync(folder)
-    finally:
-        os.close(folder)
-    return was_there
+        return was_there
+    return False
 
 
 def make_folder(folder: Path) -> None:
@@ -148,11 +150,8 @@ def make_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        made = _open_folder(folder)
-        try:
+        with _entered(folder) as made:
             own(made, folder.parent)
-        finally:
-            os.close(made)
         sync(folder.parent)
 
 
