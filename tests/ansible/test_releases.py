@@ -31,7 +31,7 @@ show)
     fails) echo ActiveState=activating; echo SubState=auto-restart ;;
     hangs) echo ActiveState=activating; echo SubState=start ;;
     waits*) # for three looks of which each takes longer than it may take to be ready
-        sed 's/x//;t;s/.*/well/' "$PLAY/$unit" > "$PLAY/next"
+        sed 's/o//;t;s/.*/well/' "$PLAY/$unit" > "$PLAY/next"
         mv "$PLAY/next" "$PLAY/$unit"
         sleep 0.6; echo ActiveState=inactive; echo SubState=dead; echo Job=7; exit
         ;;
@@ -523,7 +523,7 @@ def test_what_is_noted_of_a_trial_and_damaged_leaves_it_a_trial(computer, monkey
 
 def test_what_a_service_waits_for_in_a_boot_is_not_counted_against_it(computer, monkeypatch):
     trial_ends_by_a_power_cut(computer, monkeypatch)
-    computer.is_now("hub", "waits-xxx")
+    computer.is_now("hub", "waits-ooo")
     assert "hub.service is well" in computer.run("resume").stdout
     assert computer.current() == "2"
 

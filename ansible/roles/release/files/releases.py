@@ -125,17 +125,18 @@ class Releases:
             return State(**json.loads((self._good / "state.json").read_text()))
         return None
 
-    def wanted(self, release: str) -> State:
-        """Give the state of a release with the files as they are."""
-        return State(release, {path: digest(Path(path)) for service in self.services() for path in service.told_by})
+    def wanted(self, release: str, services: Sequence[Service]) -> State:
+        """Give the state of a release with the files of these services as they are."""
+        return State(release, {path: digest(Path(path)) for service in services for path in service.told_by})
 
     def is_due(self, release: str) -> bool:
         """Whether `activate` would change anything."""
+        services = self.services()
         return (
             self._trial.exists()
             or self.current() != release
-            or self.good() != self.wanted(release)
-            or any(show(service.unit)["ActiveState"] != "active" for service in self.services())
+            or self.good() != self.wanted(release, services)
+            or any(show(service.unit)["ActiveState"] != "active" for service in services)
         )
 
     def activate(self, release: str, keep: int) -> bool:
@@ -159,7 +160,7 @@ class Releases:
                 "all services are disabled, so that nothing could be proved: `systemctl enable` what is to run"
             )
         good = self.good()
-        wanted = self.wanted(release)
+        wanted = self.wanted(release, services)
         touched = [
             service
             for service in services
@@ -169,13 +170,13 @@ class Releases:
             or show(service.unit)["ActiveState"] != "active"
         ]
         previous = self.current()
-        is_another = good is not None and good.release != release
+        former = good.release if good is not None and good.release != release else ""  # to which it may go back
         to_start = [one for one in touched if one.guard and show(one.unit)["ActiveState"] in {"active", "activating"}]
         try:
             for service in touched:
                 self._look(service, release)
-            if good is not None and is_another:
-                self._guard("keep", self._guarded(), good.release, release)
+            if former:
+                self._guard("keep", self._guarded(), former, release)
             os.sync()  # a power cut must not find a release on trial, or kept, whose files never reached the disk
             self._note(release)
         except (Failed, OSError) as error:
@@ -186,8 +187,8 @@ class Releases:
             ending = [] if len(troubles) > 1 else ["Nothing was changed."]
             raise Failed("\n".join([*troubles, *ending])) from None
         self._prove(wanted, touched, restart=True, tried=release)
-        if good is not None and is_another:
-            self._guard("forget", self._guarded(), good.release, release)
+        if former:
+            self._guard("forget", self._guarded(), former, release)
         self._end_trial()
         self._forget(keep, {previous})
         return True
@@ -208,7 +209,7 @@ class Releases:
             self._say(f"the way back from release {tried} had not come to its end")
             raise Failed(self._roll_back(services, tried))
         self._say(f"release {current} was on trial when the computer went down")
-        self._prove(self.wanted(current), services, restart=restart, tried=tried)
+        self._prove(self.wanted(current, services), services, restart=restart, tried=tried)
         self._guard("forget", self._guarded(), current, tried)  # also where it went down before the switch
         self._end_trial()
         return True
@@ -342,7 +343,7 @@ class Releases:
         """Run what was well before; gives the words for what became of it."""
         good = self.good()
         if good is None or good.release not in self.known():
-            self._trial.unlink()
+            self._end_trial()
             return "There is no earlier release to go back to; mend the cause, and run the playbook again."
         before = [one for one in services if not one.files or not good.files.keys().isdisjoint(one.files)]
         is_another = good.release != failed
@@ -476,7 +477,9 @@ def show(unit: str) -> dict[str, str]:
     asked = ["systemctl", "show", f"--property={','.join(names)}", unit]
     found: dict[str, str] = {}
     with suppress(OSError, subprocess.TimeoutExpired):  # a computer that is short of memory: then nothing is known
-        answer = subprocess.run(asked, check=False, capture_output=True, text=True, timeout=COMMAND_S)  # noqa: S603
+        answer = subprocess.run(  # noqa: S603 words of ours
+            asked, check=False, capture_output=True, text=True, timeout=COMMAND_S
+        )
         found = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
     return {name: found.get(name, "") for name in names}
 
