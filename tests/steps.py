@@ -30,13 +30,17 @@ FRUGAL = re.compile(r"\s*(try:|return \w+)$")  # what wants no memory
 
 
 class Steps:
-    """Counts the lines of these parts that run; with `fail_at`, the line of that number finds no memory."""
+    """Counts the lines of these parts that run; with `fail_at`, the line of that number finds no memory.
 
-    def __init__(self, fail_at=0, parts=CORE):
+    Lines that are `passed_over` are not counted.
+    """
+
+    def __init__(self, fail_at=0, parts=CORE, passed_over=None):
         self.count = 0
         self.failed = ""
         self._fail_at = fail_at
         self._parts = parts
+        self._passed_over = passed_over
 
     def __enter__(self):
         sys.settrace(self._call)
@@ -49,13 +53,17 @@ class Steps:
         return self._line if frame.f_code.co_filename.startswith(self._parts) else None
 
     def _line(self, frame, event, _argument):
-        if event == "line" and not FRUGAL.match(linecache.getline(frame.f_code.co_filename, frame.f_lineno)):
+        if event == "line" and not self._is_passed_over(frame):
             self.count += 1
             if self.count == self._fail_at:
                 self.failed = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
                 sys.settrace(None)
                 raise MemoryError
         return self._line
+
+    def _is_passed_over(self, frame):
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno) if self._passed_over else ""
+        return bool(line) and self._passed_over.match(line) is not None
 
 
 # --- how the work grows ---
@@ -205,7 +213,7 @@ def opening():
         opened().close()
         while True:
             number += 1
-            with Steps(number, STORE) as steps:
+            with Steps(number, STORE, FRUGAL) as steps:
                 try:
                     ledger = opened()
                 except MemoryError as error:  # whoever logs it holds on to every frame
