@@ -105,6 +105,12 @@ static int opened(const char *path, int flags, mode_t mode) {
     return fd;
 }
 
+static int opened_at(int at, const char *path, int flags, mode_t mode) {
+    struct whole room;
+    const char *there = whole(at, path, &room);
+    return there ? opened(there, flags, mode) : (int)syscall(SYS_openat, at, path, flags, mode);
+}
+
 #define MODE(flags) \
     mode_t mode = 0; \
     if ((flags) & (O_CREAT | O_TMPFILE)) { va_list more; va_start(more, flags); mode = va_arg(more, mode_t); va_end(more); }
@@ -112,18 +118,8 @@ static int opened(const char *path, int flags, mode_t mode) {
 int open(const char *path, int flags, ...) { MODE(flags) return opened(path, flags, mode); }
 int open64(const char *path, int flags, ...) { MODE(flags) return opened(path, flags, mode); }
 
-int openat(int at, const char *path, int flags, ...) {
-    MODE(flags)
-    struct whole room;
-    const char *there = whole(at, path, &room);
-    return there ? opened(there, flags, mode) : (int)syscall(SYS_openat, at, path, flags, mode);
-}
-int openat64(int at, const char *path, int flags, ...) {
-    MODE(flags)
-    struct whole room;
-    const char *there = whole(at, path, &room);
-    return there ? opened(there, flags, mode) : (int)syscall(SYS_openat, at, path, flags, mode);
-}
+int openat(int at, const char *path, int flags, ...) { MODE(flags) return opened_at(at, path, flags, mode); }
+int openat64(int at, const char *path, int flags, ...) { MODE(flags) return opened_at(at, path, flags, mode); }
 
 int close(int fd) {
     if (fd >= 0 && fd < MOST) inodes[fd] = 0;
