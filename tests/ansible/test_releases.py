@@ -232,8 +232,8 @@ def test_a_secret_restarts_its_service_and_is_neither_copied_nor_put_back(comput
     computer.release("2", health="exit 1")
     assert computer.activate("2").returncode == 1
     assert secret.read_text() == "of now\n"
-    kept = [path.name for path in (computer.root / "good").iterdir()]
-    assert sorted(kept) == sorted(["state.json", str(computer.config).strip("/").replace("/", "%2F")])
+    kept = {path.name.rpartition(".")[0] for path in (computer.root / "good").iterdir()}
+    assert kept == {"state", str(computer.config).strip("/").replace("/", "%2F")}
 
 
 def guarded(computer, failing=""):
@@ -359,6 +359,47 @@ def test_a_full_disk_after_the_switch_is_a_reason_to_go_back(computer, monkeypat
     with pytest.raises(module.Failed, match=r"No space left on device\nRolled back to 1, which runs"):
         releases.activate("2", 2)
     assert computer.current() == "1"
+
+
+def test_a_power_cut_while_the_good_state_is_kept_leaves_one_that_is_whole(computer, monkeypatch):
+    """Cut before each name that is made, turned or taken away, and once more behind the last."""
+    computer.activate("1")
+    computer.release("2")
+    module, releases = played(computer, monkeypatch)
+    left = 0
+
+    def cut(step):
+        def cut_or_done(*arguments, **more):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return step(*arguments, **more)
+
+        return cut_or_done
+
+    for owner, name in ((module.shutil, "copy2"), (Path, "rename"), (Path, "unlink"), (Path, "mkdir")):
+        monkeypatch.setattr(owner, name, cut(getattr(owner, name)))
+    of, good, steps, is_cut = {releases.good().release: "a = 1\n"}, set(), 0, True
+    while is_cut:
+        text, left, is_cut = f"of = {steps}\n", steps, False
+        computer.config.write_text(text)
+        state = module.State(f"2-{steps}", {str(computer.config): module.digest(computer.config)})
+        of[state.release] = text
+        try:
+            releases._keep(state)
+        except KeyboardInterrupt:
+            is_cut = True
+        left = 1000
+        computer.config.write_text("broken\n")
+        found = releases.good()
+        assert releases._put_back_files(found) == []
+        assert computer.config.read_text() == of[found.release]
+        good.add(found.release)
+        steps += 1
+    assert steps > 4  # a folder, a copy, two names, what is older
+    assert {"1", f"2-{steps - 2}", f"2-{steps - 1}"} <= good  # the last cut came when all was kept
+    assert len(list((computer.root / "good").iterdir())) == 2
 
 
 def test_a_systemd_that_does_not_answer_is_no_reason_to_stop_half_way(monkeypatch):

@@ -382,28 +382,24 @@ class Releases:
         self._guard("restore", guarded, old, new)
 
     def _keep(self, state: State) -> None:
-        """Keep the files beside their state, for a roll-back."""
-        beside = self._good.with_name(".good.new")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(mode=0o700)
-        for path in {path for service in self.services() for path in service.files}:
-            if state.files.get(path):
-                copy(Path(path), beside / kept_name(path))
-        write(beside / "state.json", json.dumps({"release": state.release, "files": state.files}))
-        old = self._good.with_name(".good.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if self._good.exists():
-            self._good.rename(old)
-        beside.rename(self._good)
+        """Keep the files beside their state, for a roll-back. What was kept before holds until all of it is there."""
+        self._good.mkdir(mode=0o700, exist_ok=True)
         flush(self._root)
-        shutil.rmtree(old, ignore_errors=True)
+        kept = {"state.json"}
+        for path in {path for service in self.services() for path in service.files}:
+            if known := state.files.get(path):
+                copy(Path(path), self._good / kept_name(path, known))
+                kept.add(kept_name(path, known))
+        write(self._good / "state.json", json.dumps({"release": state.release, "files": state.files}))
+        for older in [path for path in self._good.iterdir() if path.name not in kept]:
+            older.unlink()
 
     def _put_back_files(self, good: State | None) -> list[str]:
         """Have the files as they were; gives what could not be put back."""
         troubles = []
         for path, known in (good.files if good else {}).items():
             try:
-                if known and digest(Path(path)) != known and (kept := self._good / kept_name(path)).exists():
+                if known and digest(Path(path)) != known and (kept := self._good / kept_name(path, known)).exists():
                     copy(kept, Path(path))
                     self._say(f"{path} is as it was")
             except OSError as error:
@@ -420,9 +416,9 @@ class Releases:
             self._say(f"removed {release}")
 
 
-def kept_name(path: str) -> str:
-    """Give the name of a kept file: its path, in one level."""
-    return path.strip("/").replace("%", "%25").replace("/", "%2F")
+def kept_name(path: str, known: str) -> str:
+    """Give the name of a kept file: its path, in one level, and of its SHA-256 what tells its forms apart."""
+    return f"{path.strip('/').replace('%', '%25').replace('/', '%2F')}.{known[:16]}"
 
 
 def digest(path: Path) -> str:
