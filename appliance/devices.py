@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from appliance.encoding import to_json
+from appliance.encoding import from_json, to_json
 
 AVAILABILITY = "availability"
 ABOUT = "about"
@@ -75,7 +75,7 @@ def encode_about(device: Device) -> bytes:
 def decode_about(payload: bytes) -> Device:
     """Read an `about` payload; ValueError says what is wrong with it. Unknown keys are a newer agent's and pass."""
     try:
-        return msgspec.json.decode(payload, type=Device)
+        return from_json(payload, Device)
     except msgspec.DecodeError as error:
         raise ValueError(f"not an about message: {error}") from error
 
@@ -100,6 +100,6 @@ def as_told(message: Carrier) -> Device:
 def decode_health(payload: bytes) -> dict[str, SensorHealth]:
     """Read of a `health` payload how each configured sensor does; ValueError says what is wrong with it."""
     try:
-        return msgspec.json.decode(payload, type=_Health).sensors
+        return from_json(payload, _Health).sensors
     except msgspec.DecodeError as error:
         raise ValueError(f"not a health message: {error}") from error

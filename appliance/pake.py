@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from appliance.encoding import to_json
+from appliance.encoding import from_json, to_json
 from appliance.settings import Level
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def is_address(name: str) -> bool:
 def decoded(text: bytes, kind: Any) -> Any:
     """Read a message; PakeError, which shows nothing of it."""
     try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return from_json(text, kind)
+    except msgspec.DecodeError as error:
         raise PakeError(f"is no message of pairing ({error})") from None
 
 

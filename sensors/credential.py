@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from appliance import private_file
-from appliance.encoding import to_json
+from appliance.encoding import from_json, to_json
 from sensors import data_dir
 
 MAX_FILE_BYTES = 131_072
@@ -50,8 +50,8 @@ def read(path: Path) -> Credential | None:
         problem = f"{path} cannot be read ({error.strerror})"
         raise CredentialError(problem, "run as the user of the agent, or with sudo") from None
     try:
-        return msgspec.json.decode(text, type=Credential)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return from_json(text, Credential)
+    except msgspec.DecodeError:
         raise CredentialError(f"{path} holds no credential", PAIR) from None
 
 

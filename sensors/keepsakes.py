@@ -11,7 +11,7 @@ from threading import Lock
 
 import msgspec
 
-from appliance.encoding import to_json
+from appliance.encoding import from_json, to_json
 
 WRITE_EVERY_S = 60.0
 RETRY_S = 10.0  # after the disk refused
@@ -99,12 +99,12 @@ class Keepsakes:
 
     def _read(self, path: Path) -> None:
         try:
-            self._values = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Value]])
+            self._values = from_json(path.read_bytes(), dict[str, dict[str, Value]])
         except FileNotFoundError:
             pass
         except OSError as error:
             self._not_read(path, f"cannot be read ({error.strerror})")
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except msgspec.DecodeError:
             self._not_read(path, "is damaged")
 
     def _not_read(self, path: Path, why: str) -> None:

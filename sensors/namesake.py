@@ -6,6 +6,8 @@ its run: where another's stands in the place of ours, somebody has spoken in our
 
 import msgspec
 
+from appliance.encoding import from_json
+
 
 class _Said(msgspec.Struct):
     run: str
@@ -34,8 +36,8 @@ class Namesake:
         The same message twice is of one that has gone since.
         """
         try:
-            said = msgspec.json.decode(payload, type=_Said)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last for brackets without end
+            said = from_json(payload, _Said)
+        except msgspec.DecodeError:
             return None
         if said.run in self._runs:
             self._is_there = True

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from appliance.encoding import to_json
+from appliance.encoding import from_json, to_json
 from sensors.entry import Entry
 from sensors.link import Link
 from sensors.outbox import Outbox
@@ -227,7 +227,7 @@ def _value(payload: str) -> msgspec.Raw | str:
         return payload
     number = payload.encode()
     try:
-        msgspec.json.decode(number, type=float)
+        from_json(number, float)
     except msgspec.DecodeError:  # an event: one called 0042 or nan would spoil the whole message as a number
         return payload
     return msgspec.Raw(number)

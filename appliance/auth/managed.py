@@ -11,7 +11,7 @@ from appliance.auth import password_file
 from appliance.auth.hashes import is_argon2id
 from appliance.auth.password_file import name_problem
 from appliance.auth.roles import Grants, filter_problem, of_role
-from appliance.encoding import to_json
+from appliance.encoding import from_json, to_json
 from appliance.mqtt.topics import SHARE_PREFIX
 from appliance.settings import LEVEL_PATTERN, Role
 
@@ -49,10 +49,10 @@ class BadManagedFile(Exception):
 def parse(text: str) -> dict[str, Account]:
     """Give every user's account. Raises BadManagedFile; a file without accounts is one that lets nobody in."""
     try:
-        accounts = msgspec.json.decode(text, type=_File).accounts
+        accounts = from_json(text, _File).accounts
     except msgspec.ValidationError as error:  # says where, and of which kind, but no value
         raise BadManagedFile(f"not as `appliance devices` writes it ({error})", RESTORE) from None
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         raise BadManagedFile("not JSON" if text.strip() else "it is empty", RESTORE) from None
     _check(accounts)
     return accounts

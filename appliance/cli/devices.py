@@ -218,11 +218,13 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
         )
     import msgspec  # noqa: PLC0415
 
+    from appliance.encoding import from_json  # noqa: PLC0415
+
     beside = ("site", "agent", "publish", "subscribe", "secret")
     if given := [f"--{option}" for option in beside if getattr(arguments, option)]:
         raise CommandError(f"{given[0]} goes with --role; write it into the JSON", Exit.USAGE)
     try:
-        return msgspec.json.decode(_all_of(arguments.source), type=Wanted)
+        return from_json(_all_of(arguments.source), Wanted)
     except msgspec.DecodeError as error:  # says where, and of which kind, but no value
         example = '{"role": "device", "publish": ["home/hall/door"]}'
         raise CommandError(f"--from: no account ({error}); write it as in {example}", Exit.USAGE) from None

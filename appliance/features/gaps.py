@@ -9,6 +9,7 @@ import msgspec
 
 from appliance.broker.message import Message
 from appliance.devices import AVAILABILITY, HEALTH, OFFLINE, ONLINE, device_topic
+from appliance.encoding import from_json
 from appliance.store.gaps import AGENT, AGENT_OFFLINE, DROPPED, NEVER_GIVEN, GapNote, Measured, counted
 from appliance.store.readings import unix_time
 
@@ -161,8 +162,8 @@ class GapWatch:
             self._told.pop(agent, None)
             return
         try:
-            told = msgspec.json.decode(message.payload, type=Dropped)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            told = from_json(message.payload, Dropped)
+        except msgspec.DecodeError:
             return  # a stranger's word
         last, told_at = self._told.get(agent, (None, now))
         if last is None and len(self._told) >= MAX_AGENTS:

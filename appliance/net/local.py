@@ -33,11 +33,11 @@ class LocalClient:
         check_topic_filter(topic_filter)
         router = self._hub.broker.router
         session = Session(self._client_id)
-        session.deliver = lambda message: self._deliver(message, deliver)
+        session.deliver = lambda message: self._deliver(_as_live(message) if message.retain else message, deliver)
         retained = self.retained(topic_filter)
         router.subscribe(session, topic_filter, Grant(qos=2), retain_handling=2)
         for message in retained:
-            deliver(message)
+            self._deliver(message, deliver)
         return lambda: self._unsubscribe(session, topic_filter)
 
     def retained(self, topic_filter: str) -> list[Message]:
@@ -49,8 +49,8 @@ class LocalClient:
 
     def _deliver(self, message: Message, deliver: Callable[[Message], None]) -> None:
         try:
-            deliver(_as_live(message) if message.retain else message)
-        except Exception:  # one feature's fault must not keep the message from the other readers
+            deliver(message)
+        except Exception:  # one feature's fault must keep no message from other readers, and no service from starting
             about = {"MQTT_TOPIC": message.topic}
             log.exception("%s failed on a message of %s", self._client_id, message.topic, extra=about)
 

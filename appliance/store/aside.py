@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from appliance.encoding import to_json
+from appliance.encoding import from_json, to_json
 from appliance.store.breaks import Lost
 from appliance.store.damage import log_of
 from appliance.store.suspicion import is_suspect
@@ -89,8 +89,8 @@ def damages(path: Path) -> list[Damage]:
     found = []
     for told in sorted(path.parent.glob(f"{path.name}{ASIDE}*{TOLD}")):
         try:
-            damage = msgspec.json.decode(told.read_bytes(), type=Damage)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            damage = from_json(told.read_bytes(), Damage)
+        except (OSError, msgspec.DecodeError):
             continue
         if Path(damage.aside).exists():
             found.append(damage)
@@ -108,8 +108,8 @@ def last_told(path: Path) -> Damage | None:
     if (aside := last_aside(path)) is None:
         return None
     try:
-        return msgspec.json.decode(Path(f"{aside}{TOLD}").read_bytes(), type=Damage)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return from_json(Path(f"{aside}{TOLD}").read_bytes(), Damage)
+    except (OSError, msgspec.DecodeError):
         return None
 
 

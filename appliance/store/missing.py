@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from appliance.encoding import to_json
+from appliance.encoding import from_json, to_json
 from appliance.store.damage import Lack
 from appliance.store.epochs import SALVAGED
 from appliance.store.gaps import BROKER_DOWN, UNTIL_START
@@ -133,8 +133,8 @@ def missings(path: Path) -> list[Missing]:
     found = []
     for place in sorted(path.parent.glob(f"{path.name}{NAMED}*{SUFFIX}")):
         try:
-            found.append(msgspec.json.decode(place.read_bytes(), type=Missing))
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            found.append(from_json(place.read_bytes(), Missing))
+        except (OSError, msgspec.DecodeError):
             continue
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.encoding import to_json
+from appliance.encoding import from_json, to_json
 
 MAX_BYTES = 65_536
 GENERATION = "generation"  # the mark of it
@@ -36,8 +36,8 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
 def read_notes(lock: int) -> Notes | None:
     """Read an open lock file; None where it says nothing that makes sense."""
     try:
-        return msgspec.json.decode(os.pread(lock, MAX_BYTES, 0), type=Notes)
-    except (msgspec.DecodeError, UnicodeDecodeError, OSError):
+        return from_json(os.pread(lock, MAX_BYTES, 0), Notes)
+    except (OSError, msgspec.DecodeError):
         return None
 
 

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from appliance.encoding import to_json
+from appliance.encoding import from_json, to_json
 from appliance.timespan import parse_time
 
 JSON_TYPE: Final = "application/json"
@@ -43,7 +43,7 @@ async def body_of(request: Request, kind: type[T], cure: str) -> T:
     if content_type != JSON_TYPE:
         raise HTTPException(415, f"the body is not {JSON_TYPE}; send it with that Content-Type")
     try:
-        return msgspec.json.decode(await body_bytes(request), type=kind)
+        return from_json(await body_bytes(request), kind)
     except msgspec.DecodeError as error:
         raise HTTPException(400, f"{error}; {cure}") from error
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from appliance.devices import HEALTH, device_topic
+from appliance.encoding import from_json
 from appliance.features.web.asked import json_answer, number_of, time_of
 from appliance.features.web.live import Local
 from appliance.mqtt.errors import MqttError
@@ -96,7 +97,7 @@ class Past:
         """How many readings an agent keeps, by its last word."""
         for message in self._local.retained(device_topic(self._site, agent, HEALTH)):
             try:
-                return msgspec.json.decode(message.payload, type=Health).waiting
-            except (msgspec.DecodeError, UnicodeDecodeError):
+                return from_json(message.payload, Health).waiting
+            except msgspec.DecodeError:
                 return None
         return None

@@ -43,6 +43,28 @@ def test_subscribing_brings_the_retained_now_and_the_live_later(run):
     run(scenario())
 
 
+def test_a_reader_that_fails_on_what_is_retained_is_subscribed_all_the_same(run, caplog):
+    async def scenario():
+        async with loopback() as server:
+            local = LocalClient(server.hub, "page")
+            local.publish("a", b"0", retain=True)
+            got = []
+
+            def failing_first(message):
+                if message.retain:
+                    raise RuntimeError("planted")
+                got.append(message.payload)
+
+            stop = local.subscribe("a", failing_first)
+            local.publish("a", b"1")
+            assert got == [b"1"]
+            stop()
+            assert not server.broker.router._tree._root.children
+
+    run(scenario())
+    assert "page failed on a message of a" in caplog.text
+
+
 def test_a_reader_that_fails_keeps_the_message_from_nobody(run, caplog):
     async def scenario():
         async with loopback() as server:
