@@ -11,7 +11,9 @@ from appliance.auth.acl import NO_RIGHTS, Acl, Granted
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.roles import CLIENT, filter_problem
 from appliance.broker.message import Message
+from appliance.broker.records import WillKept
 from appliance.config import MISSING, ConfigError, Document, SettingError, read_text
+from appliance.devices import AVAILABILITY, OFFLINE, device_topic
 from appliance.settings import Accounts as AccountSettings
 from appliance.settings import Rule, Rules
 
@@ -96,6 +98,14 @@ class Accounts:
         self.passwords.renew(_hashes(files))
         self.files, self.acl = files, acl  # last: whoever finds these in force finds all of it
         return change
+
+    def is_last_word(self, will: WillKept) -> bool:
+        """Whether the will of a client that is ousted says no more than that its own agent is offline."""
+        agent = self.acl.rights(will.username, will.client_id).agent
+        if not agent or will.payload != OFFLINE:
+            return False
+        site = will.topic.partition("/")[0]  # where the account may publish there, which is asked as of every will
+        return will.topic == device_topic(site, agent, AVAILABILITY)
 
     def orphans(self, before: Acl, change: Change) -> Callable[[Message], bool]:
         """Give what says of a message whose publisher is not known, that whoever it was may not publish it any more.

@@ -123,6 +123,7 @@ class Reloading:
         self._hub.reauthorize(
             lambda username: username in change.ousted or not accounts.acl.knows(username),
             accounts.orphans(before, change),
+            accounts.is_last_word,
         )
         self.forget(change.ousted | change.changed)
         self.hear_again()

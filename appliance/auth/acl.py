@@ -104,6 +104,8 @@ class Acl:
         self._managed = frozenset(self._grants)
         self._of_everybody: list[Grants] = []
         for rule in rules:
+            if rule.user in self._managed:  # left of another user of that name: here nobody wrote it for this one
+                continue
             grants = of_role(rule.role, site, rule.agent or "", rule.publish, rule.subscribe)
             of_user = self._of_everybody if rule.everybody else self._grants.setdefault(rule.user, [])
             of_user.append(grants)

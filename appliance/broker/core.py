@@ -24,7 +24,7 @@ from appliance.broker.origin import held_to
 from appliance.broker.ports import Classify, Inspect, Journal, NoJournal, RouteFlag, uninspected
 from appliance.broker.records import Unsubscribed
 from appliance.broker.restoring import LeftOut, amend, restore
-from appliance.broker.revoking import IsOrphan, IsOusted, Revoking
+from appliance.broker.revoking import IsLastWord, IsOrphan, IsOusted, Revoking
 from appliance.broker.rights import Authorize, Rights, all_rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
@@ -203,14 +203,21 @@ class Broker:
     # --- rights ---
 
     def reauthorize(
-        self, is_ousted: IsOusted, now: float, *, restored: bool = False, is_orphan: IsOrphan | None = None
+        self,
+        is_ousted: IsOusted,
+        now: float,
+        *,
+        restored: bool = False,
+        is_orphan: IsOrphan | None = None,
+        is_last_word: IsLastWord | None = None,
     ) -> None:
         """Apply what `authorize` says by now to every session, here or away; `restored`: right after `restore`.
 
-        Clients of users who are ousted are disconnected and their sessions ended. What waits is gone through by
-        `tick`, and nothing of it is sent before. `is_orphan` judges retained messages whose publisher is not known.
+        Clients of users who are ousted are disconnected and their sessions ended; of their wills only what is a last
+        word is told. What waits is gone through by `tick`, and nothing of it is sent before. `is_orphan` judges
+        retained messages whose publisher is not known.
         """
-        self._revoking.reauthorize(is_ousted, now, restored=restored, is_orphan=is_orphan)
+        self._revoking.reauthorize(is_ousted, now, restored=restored, is_orphan=is_orphan, is_last_word=is_last_word)
 
     # --- what is on disk ---
 

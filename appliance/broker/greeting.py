@@ -13,6 +13,7 @@ from appliance.mqtt.publish import is_utf8
 from appliance.mqtt.types import ReasonCode, Version
 from appliance.settings import Limits
 
+AGENTS_ID = "sensors-{site}-"  # and the name of the agent: what agents are called as clients
 SITE = "site"  # user property of CONNECT and CONNACK: the first level of the topics of who says it
 MAX_WORDS = 200  # letters of a reason string
 MOST_TOPICS = 20  # that an answer names
@@ -62,6 +63,10 @@ def not_entitled(
     if accounts and known is not None and known.username != connect.username:
         # An id belongs to who used it first, or anybody could take anybody's messages. Unchecked names prove nothing.
         return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another user's"
+    if accounts and rights.agent is not None:  # nor may one device shut out another one that is away just now
+        agents_id = AGENTS_ID.format(site=site)
+        if connect.client_id.startswith(agents_id) and connect.client_id != agents_id + rights.agent:
+            return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another agent's"
     return None
 
 

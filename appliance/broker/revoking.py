@@ -11,7 +11,7 @@ from appliance.broker.entry import Entry
 from appliance.broker.leaving import Leaving
 from appliance.broker.message import Message
 from appliance.broker.purging import NOT_READABLE, Purger
-from appliance.broker.records import Done
+from appliance.broker.records import Done, WillKept
 from appliance.broker.retained import UNKNOWN
 from appliance.broker.rights import Authorize, Rights
 from appliance.broker.router import Router
@@ -27,6 +27,10 @@ UNSENT = "its rights changed, and it has not read what was sent before"
 
 IsOusted = Callable[[str | None], bool]
 """Whether a user's clients may not stay, nor their sessions: the account is gone, or somebody else's by now."""
+
+
+IsLastWord = Callable[[WillKept], bool]
+"""Whether a will is told although its client is ousted."""
 
 
 IsOrphan = Callable[[Message], bool]
@@ -58,13 +62,24 @@ class Revoking:
         self._due: float | None = None
 
     def reauthorize(
-        self, is_ousted: IsOusted, now: float, *, restored: bool = False, is_orphan: IsOrphan | None = None
+        self,
+        is_ousted: IsOusted,
+        now: float,
+        *,
+        restored: bool = False,
+        is_orphan: IsOrphan | None = None,
+        is_last_word: IsLastWord | None = None,
     ) -> None:
         """Ask about everybody again.
 
         `restored`: nobody is connected, and what the last process has left may be from before any change. `is_orphan`
-        is asked of retained messages whose publisher is not known; without it they stay.
+        is asked of retained messages whose publisher is not known; without it they stay. Without `is_last_word` no
+        will is told of who is ousted: whoever had its password has chosen it, and the name is another's by now.
         """
+
+        def is_silenced(will: WillKept) -> bool:
+            return is_ousted(will.username) and (is_last_word is None or not is_last_word(will))
+
         self._router.forget_routes()
         if restored:
             # What nobody in particular has published is most often from before there were accounts.
@@ -84,11 +99,15 @@ class Revoking:
             session.rights = rights
             if session.connection is not None:
                 session.connection.routes = self._router.tables.of(rights)
-        self._wills.reauthorize(self._authorize)
+        self._wills.reauthorize(self._authorize, is_silenced)
         self._entry.oust(is_ousted)
         for session in ousted:  # first, so that none of them gets what another one leaves to its groups
             self._sessions.unsubscribe(session)
         for session in ousted:
+            connection = session.connection
+            if connection is not None and connection.will is not None and is_silenced(connection.will):
+                self._wills.drop(connection.will)
+                connection.will = None
             self._oust(session, now)
         for session in changed:
             if session.connection is not None:

@@ -89,11 +89,16 @@ class Wills:
         else:
             self._tell_now(will, session.rights, session, now)
 
-    def reauthorize(self, authorize: Authorize) -> None:
-        """Have those that wait told, or not, as their clients' rights are by now."""
-        for whose, waiting in self._waiting.items():
-            client_id, username = whose
-            self._waiting[whose] = waiting._replace(rights=authorize(username, client_id))
+    def reauthorize(self, authorize: Authorize, is_silenced: Callable[[WillKept], bool]) -> None:
+        """Have those that wait told, or not, as their clients' rights are by now; the silenced are dropped."""
+        for whose, waiting in list(self._waiting.items()):
+            if is_silenced(waiting.will):
+                del self._waiting[whose]
+                self._deadlines.cancel(whose)
+                self.drop(waiting.will)
+            else:
+                client_id, username = whose
+                self._waiting[whose] = waiting._replace(rights=authorize(username, client_id))
 
     def wait(self, waiting: Waiting) -> None:
         """Line up a will for a client that is away."""

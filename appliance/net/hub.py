@@ -11,7 +11,7 @@ from typing import Protocol
 from appliance.broker.connection import Connection
 from appliance.broker.core import Broker
 from appliance.broker.effects import Authenticate, Close
-from appliance.broker.revoking import IsOrphan, IsOusted
+from appliance.broker.revoking import IsLastWord, IsOrphan, IsOusted
 from appliance.mqtt.types import ReasonCode
 
 log = logging.getLogger(__name__)
@@ -143,10 +143,12 @@ class Hub:
         self.turn()
         self._rearm()  # its session or its will may have a deadline now
 
-    def reauthorize(self, is_ousted: IsOusted, is_orphan: IsOrphan | None = None) -> None:
+    def reauthorize(
+        self, is_ousted: IsOusted, is_orphan: IsOrphan | None = None, is_last_word: IsLastWord | None = None
+    ) -> None:
         """Apply what the accounts say by now; what was sent to clients before is on its way already."""
         self.flush()
-        self.broker.reauthorize(is_ousted, self.clock(), is_orphan=is_orphan)
+        self.broker.reauthorize(is_ousted, self.clock(), is_orphan=is_orphan, is_last_word=is_last_word)
         self.settle()
         self._rearm()
 

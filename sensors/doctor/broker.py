@@ -56,7 +56,7 @@ def broker_finding(
     """
     visit = _Visit()
     link = Link(
-        replace(endpoint, client_id=f"{endpoint.client_id}-doctor", will_payload=ONLINE if agent_runs else OFFLINE),
+        replace(endpoint, client_id=f"doctor-of-{endpoint.client_id}", will_payload=ONLINE if agent_runs else OFFLINE),
         visit,
         lambda: None,  # _drive looks often enough
         Random(),  # noqa: S311 only for a second attempt, which is not made

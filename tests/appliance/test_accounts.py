@@ -10,6 +10,7 @@ from appliance.accounts import load_accounts, load_rules, load_users, read_again
 from appliance.auth.managed import Account, serialize
 from appliance.auth.passwords import hashed
 from appliance.broker.message import Message
+from appliance.broker.records import WillKept
 from appliance.config import ConfigError
 from appliance.mqtt.types import ReasonCode
 from appliance.settings import Accounts
@@ -448,3 +449,25 @@ def test_who_logs_in_is_asked_by_the_new_files(again):
         assert await ask("c", "ann", secret, "127.0.0.1:1") is ReasonCode.BAD_USER_NAME_OR_PASSWORD
 
     asyncio.run(scenario())
+
+
+LAST_WORDS = [
+    ("esp", "home/devices/esp/availability", b"offline", True),
+    ("esp", "home/devices/esp/availability", b"open", False),
+    ("esp", "home/devices/pi/availability", b"offline", False),
+    ("esp", "home/attic/availability", b"offline", False),
+    ("admin", "home/devices/esp/availability", b"offline", False),
+    ("admin", "home/devices/admin/availability", b"offline", False),
+    ("gone", "home/devices/gone/availability", b"offline", False),
+    ("gone", "home/devices//availability", b"offline", False),
+    (None, "home/devices//availability", b"offline", False),
+]
+
+
+@pytest.mark.parametrize(("user", "topic", "payload", "is_last"), LAST_WORDS)
+def test_who_is_ousted_may_still_be_said_to_be_offline(tmp_path, user, topic, payload, is_last):
+    managed = tmp_path / "accounts.json"
+    managed.write_text(managed_text(**TWO))
+    accounts = load_accounts(Accounts(managed_file=str(managed)), "home")
+    will = WillKept(1, "c", user, topic, payload, 1, True, b"", 0, None)
+    assert accounts.is_last_word(will) is is_last

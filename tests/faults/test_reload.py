@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import ssl
+import time
 
 import pytest
 import raw5
@@ -59,8 +60,11 @@ class House:
         }
         self.put("accounts.json", serialize(self.devices))
         self.show("server")
+        self.start()
+
+    def start(self):
         accounts = ACCOUNTS + 'managed_file = "accounts.json"\n'
-        self.service = Service(scratch, CONFIG + accounts + LISTENERS.format(mqtt=self.mqtt, web=self.web))
+        self.service = Service(self.scratch, CONFIG + accounts + LISTENERS.format(mqtt=self.mqtt, web=self.web))
 
     def put(self, name, content):
         """Put a file in place as an administrator's tool does."""
@@ -274,13 +278,13 @@ def test_h62_what_a_publisher_began_or_left_stops(house):
     will = ("home/kitchen/alarm", b"dead", 0, 0)
     esp = house.login("esp-kitchen", "esp", will=will)
     waiting = house.service.link()
-    waiting.send(raw5.connect("waits", will=will, will_properties=raw5.will_delay(1), username="esp-kitchen",
+    waiting.send(raw5.connect("waits", will=will, will_properties=raw5.will_delay(4), username="esp-kitchen",
                               properties=raw5.session_expiry(600), password=password("esp-kitchen")))  # fmt: skip
     assert raw5.reason_of(waiting.packet()) == 0
-    waiting.reset()
     esp.send(publish("home/kitchen/x", b"kept", retain=True), publish("home/kitchen/relay", b"begun", 2, 1))
     reader.expect(publish("home/kitchen/x", b"kept"), publish("home/kitchen/relay", b"begun"))
     esp.expect(pubrec(1))
+    waiting.reset()  # so late that its will is not told before
     shrink(house)
     reader.expect(publish("home/kitchen/x"))  # cleared for who has seen it
     esp.send(publish("home/kitchen/y", b"new", 2, 2), pubrel(1), pubrel(2), publish("home/kitchen/relay", b"ON"))
@@ -367,6 +371,32 @@ def test_h62_an_open_page_is_closed(house):
         house.login("ann").send(publish("home/hall/temperature", b"20.5"))
         while "20.5" not in ann.recv(timeout=FEED_S):
             pass
+
+
+def a_request(house, user, secret):
+    """An open link to the page, and the head of a request for its live feed."""
+    said = base64.b64encode(f"{user}:{secret}".encode())
+    lines = (b"GET /api/live HTTP/1.1", b"Host: 127.0.0.1", b"Connection: Upgrade", b"Upgrade: websocket",
+             b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + base64.b64encode(bytes(16)),
+             b"Authorization: Basic " + said, b"", b"")  # fmt: skip
+    return house.page(), b"\r\n".join(lines)
+
+
+@pytest.mark.parametrize("frame", [b"\x81\x81\0\0\0\0\xff", b"\x81\x80\0\0\0\0", b"\xff" * 20])
+def test_who_speaks_on_the_feed_before_its_password_was_judged_is_cut_off_without_a_word_in_the_log(house, frame):
+    before = house.log()
+    for _ in range(3):
+        link, request = a_request(house, "ann", "wrong")
+        with contextlib.closing(link):
+            link.sendall(request)
+            time.sleep(0.02)  # so that it does not come with the request
+            with contextlib.suppress(OSError):
+                link.sendall(frame)
+                while link.recv(1000):
+                    pass
+    with house.watch("ann", password("ann")) as ann:
+        assert '"snapshot"' in ann.recv(timeout=FEED_S)
+    assert "ERROR" not in house.log()[len(before) :]
 
 
 @pytest.mark.parametrize(
@@ -471,3 +501,30 @@ def test_o88_garbage_leaves_the_certificate_that_was_good(house, what):
     assert house.shown(house.mqtt) == house.shown(house.web) == before
     house.show("server")
     assert house.reload()["problems"] == house.problems() == []
+
+
+def test_brackets_without_end_in_an_agents_words_end_neither_reload_nor_page_nor_the_next_start(tmp_path):
+    house = House(tmp_path)
+    try:
+        deep = b'{"x":' + b"[" * 100_000
+        attic = house.service.client(username="attic", password=password("ann"))
+        topics = [f"home/devices/attic/{word}" for word in ("about", "availability", "health")]
+        for number, topic in enumerate(topics, 1):
+            attic.send(publish(topic, deep, 1, number, retain=True))
+            attic.expect(puback(number))
+        house.put("accounts.json", serialize(house.devices | {"new": house.devices["tablet"]}))
+        assert house.reload()["accounts"]["new"] == ["new"]
+        assert house.reload()["accounts"] == {"ousted": [], "changed": [], "new": []}  # the last was applied whole
+        house.control().get("/api/rooms")
+        house.service.close_links()
+        house.service.stop()
+        house.start()
+        ann = house.login("ann")
+        ann.ask(subscribe("home/devices/#"), b"\x90\x03\x00\x01\x00")
+        ann.expect(*(publish(topic, deep, retain=True) for topic in topics))
+        house.control().get("/api/rooms")
+        assert house.control().post("/api/forget", {"agent": "attic"})["cleared"] == len(topics)
+        assert "Traceback" not in house.log()
+    finally:
+        house.service.close_links()
+        house.service.stop()

@@ -376,6 +376,13 @@ class _HttpConnection(H11Protocol):
 class _WebSocketConnection(WebSocketsSansIOProtocol):
     """One WebSocket; where it is refused, that is no fault of ours to be logged, or anybody could fill the log."""
 
+    def data_received(self, data: bytes) -> None:
+        """Read on. Who sends more before it was answered, its password not judged yet, has nothing to say to us."""
+        if self.handshake_initiated and not self.handshake_complete:
+            self.transport.abort()
+            return
+        super().data_received(data)
+
     async def send(self, message: Any) -> None:
         """Say the next thing; with the whole refusal said, nothing is left to complete."""
         await super().send(message)

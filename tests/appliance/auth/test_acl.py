@@ -178,6 +178,12 @@ def test_publishing_with_roles_and_patterns(user, client_id, topic, allowed):
     assert PATTERNS.rights(user, client_id).may_publish(topic) is allowed
 
 
+def test_a_rule_that_is_left_of_a_user_of_the_same_name_gives_a_managed_account_nothing():
+    acl = Acl([Rule(user="bob", publish=["#"])], {"bob": of_role("device", "home", "bob", ["home/hall/door"], [])})
+    assert acl.rights("bob", "c").may_publish("home/hall/door")
+    assert not acl.rights("bob", "c").may_publish("home/lock/set")
+
+
 MAY_READ = [
     ("bob", "c", "home/bob/lamp/set", True),
     ("bob", "c", "home/esp/lamp/set", False),

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.auth.acl import NO_RIGHTS
+from appliance.auth.acl import NO_RIGHTS, Granted
 from appliance.broker.greeting import (
     connack,
     goodbye,
@@ -173,6 +173,24 @@ class NoWay:
 def test_who_may_not_be_this_client(connect, known, rights, reason):
     answer = not_entitled(connect, known, rights, accounts=True)
     assert (answer and answer[0]) is reason
+
+
+@pytest.mark.parametrize(
+    ("client_id", "agent", "reason"),
+    [
+        ("sensors-home-attic", "attic", None),
+        ("sensors-home-attic", "cellar", ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),
+        ("sensors-home-attic", "", ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),  # somebody's who is no agent
+        ("sensors-home-", "", None),
+        ("sensors-home-attic", None, None),  # by rules without a role, and for who is anybody
+        ("sensors-cabin-attic", "cellar", None),  # nobody's here
+    ],
+)
+def test_no_device_takes_the_place_of_another_agent(client_id, agent, reason):
+    connect = Connect(client_id, username="x")
+    answer = not_entitled(connect, None, Granted([], [], agent=agent), accounts=True, site="home")
+    assert (answer and answer[0]) is reason
+    assert not_entitled(connect, None, Granted([], [], agent=agent), accounts=False, site="home") is None
 
 
 def test_names_that_nobody_checked_bind_nobody():

@@ -531,16 +531,31 @@ def test_who_has_no_account_any_more_is_closed_and_nothing_of_it_stays(version, 
         assert not at.broker.sessions
 
 
-def test_an_account_that_is_another_by_now_begins_anew_and_its_will_is_told():
-    at = house()
+@KEPT
+@pytest.mark.parametrize("is_here", [True, False], ids=["here", "away"])
+@pytest.mark.parametrize("says", [b"offline", b"OPEN"])
+def test_an_account_that_is_another_by_now_begins_anew_and_its_will_is_told_only_as_a_last_word(says, is_here, durable):
+    """Whoever had the password before it was changed may have left behind a command, to be given just then."""
+    at = house(durable=durable)
     ann = at.server.client("ann", username="ann").subscribe("#")
     ann.packets()
-    esp = at.lasting("esp", "esp", will=Will("b/1", b"offline", properties=Properties(will_delay_interval=60)))
-    at.broker.reauthorize(lambda user: user == "esp", at.server.now)
+    esp = at.lasting("esp", "esp", will=Will("b/1", says, properties=Properties(will_delay_interval=60)))
+    if not is_here:
+        esp.lose()
+    at.broker.reauthorize(
+        lambda user: user == "esp", at.server.now, is_last_word=lambda will: will.payload == b"offline"
+    )
     at.server.settle()
     assert esp.closed
-    assert ann.messages() == [("b/1", b"offline", 0)]
+    told = [("b/1", b"offline", 0)] if says == b"offline" else []
+    assert ann.messages() == told
     assert not at.lasting("esp", "esp").connack.session_present
+    assert not at.broker._wills.waiting()
+    if durable:
+        at.crash_and_restart()
+        watcher = at.server.client("watcher", username="ann").subscribe("#")
+        at.server.advance(100)
+        assert watcher.messages() == []
 
 
 def test_none_of_those_who_are_ousted_inherits_from_another():
