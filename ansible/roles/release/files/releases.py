@@ -26,12 +26,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 COMPLETE = ".complete"  # in a release: all of it is there
+UNWELL = ".unwell"  # in a release: the last time it was tried it was not well
 POLL_S = 0.2
 SURE_S = 5.0  # a service that says READY and answers wrong for so long, and so often, is not well
 SURE_TRIES = 3
@@ -78,6 +79,15 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What goes on: a release that is tried, or the way back from it; and the units that it must leave well."""
+
+    release: str
+    back: bool = False
+    units: tuple[str, ...] = ()  # none: all
+
+
+@dataclass(frozen=True)
 class State:
     """What is told apart: the release, and what stands in the files of the services."""
 
@@ -92,7 +102,8 @@ class Releases:
     the directories of both releases: `keep OLD NEW` before the switch, `restore OLD NEW` when the old one is to run
     again and the unit is stopped, and `forget OLD NEW` when the new one is well; the last two perhaps more than once.
 
-    `own` names the service that is set up just now. Others that somebody has disabled, and that are down, stay so.
+    `own` names the service that is set up just now: nothing that another one lacks keeps it from that. Others that
+    somebody has disabled, and that are down, stay so.
     """
 
     def __init__(self, root: Path, say: Callable[[str], None], own: str = "") -> None:
@@ -110,6 +121,19 @@ class Releases:
     def _described(self) -> dict[str, Service]:
         return {path.stem: Service.read(path) for path in sorted((self._root / "services").glob("*.json"))}
 
+    def _regarded(self, release: str) -> list[Service]:
+        """Give those that a change must leave well.
+
+        Where one is set up, of the same release it alone, of another one those beside it that are up.
+        """
+        services, own = self.services(), self._described().get(self._own)
+        if own is None:
+            return services
+        good = self.good()
+        if good is not None and good.release == release == self.current():
+            return [own]
+        return [one for one in services if one == own or not is_down(show(one.unit))]
+
     def current(self) -> str:
         """Give the release that the units start; empty where there is none."""
         return self._link.readlink().name if self._link.is_symlink() else ""
@@ -125,17 +149,20 @@ class Releases:
             return State(**json.loads((self._good / "state.json").read_text()))
         return None
 
-    def wanted(self, release: str, services: Sequence[Service]) -> State:
-        """Give the state of a release with the files of these services as they are."""
-        return State(release, {path: digest(Path(path)) for service in services for path in service.told_by})
+    def wanted(self, release: str, services: Sequence[Service], good: State | None) -> State:
+        """Give the state of a release with the files of these services as they are, of others as they were good."""
+        known = good.files if good is not None else {}
+        others = {path for one in self._described().values() for path in one.told_by if path in known}
+        now = {path: digest(Path(path)) for service in services for path in service.told_by}
+        return State(release, {path: known[path] for path in others} | now)
 
     def is_due(self, release: str) -> bool:
         """Whether `activate` would change anything."""
-        services = self.services()
+        services, good = self._regarded(release), self.good()
         return (
             self._trial.exists()
             or self.current() != release
-            or self.good() != self.wanted(release, services)
+            or good != self.wanted(release, services, good)
             or any(show(service.unit)["ActiveState"] != "active" for service in services)
         )
 
@@ -154,13 +181,13 @@ class Releases:
             raise Failed(
                 f"{error}\nWhat was to be activated has to be brought once more: run the playbook again."
             ) from None
-        services = self.services()
+        services = self._regarded(release)
         if not services:
             raise Failed(
                 "all services are disabled, so that nothing could be proved: `systemctl enable` what is to run"
             )
         good = self.good()
-        wanted = self.wanted(release, services)
+        wanted = self.wanted(release, services, good)
         touched = [
             service
             for service in services
@@ -175,12 +202,14 @@ class Releases:
         try:
             for service in touched:
                 self._look(service, release)
+            os.sync()  # a power cut must not find a release on trial, or kept, whose files never reached the disk
+            self._note(Trial(release, units=tuple(service.unit for service in touched)))
             if former:
                 self._guard("keep", self._guarded(), former, release)
-            os.sync()  # a power cut must not find a release on trial, or kept, whose files never reached the disk
-            self._note(release)
         except (Failed, OSError) as error:
             troubles = [str(error), *self._put_back_files(good)]
+            with suppress(OSError):
+                self._end_trial()
             for service in to_start:  # which its guard may have stopped
                 with suppress(Failed):
                     systemctl("start", "--no-block", service.unit)
@@ -198,49 +227,57 @@ class Releases:
 
         By a power cut, the services have been started since; with `restart` they may run with older files, or not.
         """
-        current, services = self.current(), self.services()
+        current, trial = self.current(), self._noted()
+        services = [one for one in self.services() if not trial.units or one.unit in trial.units]
         if not self._trial.exists() or not services:  # without any, it is judged when the first is set up
             return False
-        tried, is_way_back = self._noted()
         if not current:  # it was to be the first one, and its turn had not come
             self._end_trial()
             return False
-        if is_way_back:
-            self._say(f"the way back from release {tried} had not come to its end")
-            raise Failed(self._roll_back(services, tried))
-        self._say(f"release {current} was on trial when the computer went down")
-        self._prove(self.wanted(current, services), services, restart=restart, tried=tried)
-        self._guard("forget", self._guarded(), current, tried)  # also where it went down before the switch
+        if trial.back:
+            self._say(f"the way back from release {trial.release} had not come to its end")
+            raise Failed(self._roll_back(services, trial.release))
+        self._say(f"release {trial.release} was on trial when the computer went down; {current} is the current one")
+        self._prove(self.wanted(current, services, self.good()), services, restart=restart, tried=trial.release)
+        self._guard("forget", self._guarded(), current, trial.release)  # also where it went down before the switch
         self._end_trial()
         return True
 
-    def _note(self, release: str, *, is_way_back: bool = False) -> None:
+    def _note(self, trial: Trial) -> None:
         """Write down what goes on, for `resume`."""
-        write(self._trial, json.dumps({"release": release, "back": is_way_back}))
+        write(self._trial, json.dumps(asdict(trial)))
 
-    def _noted(self) -> tuple[str, bool]:
-        """Give the release that is on trial, and whether it was found not to be well."""
+    def _noted(self) -> Trial:
+        """Give what was written down."""
         try:
             noted = json.loads(self._trial.read_text())
-            return str(noted["release"]), bool(noted.get("back"))
+            return Trial(str(noted["release"]), bool(noted.get("back")), tuple(noted.get("units", ())))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # by another hand
-            return self.current(), False
+            return Trial(self.current())
 
     def _end_trial(self) -> None:
         self._trial.unlink(missing_ok=True)
         flush(self._root)
 
     def back(self, keep: int) -> str:
-        """Activate the newest other release; gives its name. Failed where there is none."""
-        other = next((release for release in self.known() if release != self.current()), None)
+        """Activate the newest other release, of those that were well if any; gives its name. Failed without one."""
+        others = [release for release in self.known() if release != self.current()]
+        other = next((release for release in others if not self.is_unwell(release)), next(iter(others), None))
         if other is None:
             raise Failed("there is no other release here")
         self.activate(other, keep)
         return other
 
+    def is_unwell(self, release: str) -> bool:
+        """Whether it was gone back from it the last time that it was tried."""
+        return self._mark(release).exists()
+
+    def _mark(self, release: str) -> Path:
+        return self._root / "releases" / release / UNWELL
+
     def _look(self, service: Service, release: str) -> None:
         """Let the new release read the configuration, before anything is stopped."""
-        if service.check and (trouble := run(self._words(service.check, release), COMMAND_S)):
+        if service.check and (trouble := run(self._words(service.check, release), max(COMMAND_S, service.ready_s))):
             raise Failed(f"release {release} refuses the configuration of {service.unit}: {trouble}")
 
     def _guard(self, verb: str, services: Sequence[Service], old: str, new: str) -> None:
@@ -298,8 +335,7 @@ class Releases:
                 began = time.monotonic()  # what it waits for in a boot is no fault of its own
             if found["ActiveState"] == "active" and not waits:
                 break
-            is_down = found["ActiveState"] == "failed" or found["SubState"].startswith("auto-restart")
-            if is_down and not waits and not again:
+            if has_failed(found) and not waits and not again:
                 raise Failed(f"{service.unit} of release {release} ended while it started\n{last_words(service.unit)}")
             if time.monotonic() - began > service.ready_s:
                 late = f"{service.unit} of release {release} was not ready after {service.ready_s:g} s"
@@ -326,7 +362,7 @@ class Releases:
         while (left := began + service.health_s - time.monotonic()) > 0:
             if tries >= SURE_TRIES and not is_slow and time.monotonic() - began > SURE_S:
                 break
-            said = run(self._words(service.health, release), min(left, COMMAND_S))
+            said = run(self._words(service.health, release), min(left, max(COMMAND_S, left / 2)))
             if not said:
                 return
             tries += 1
@@ -345,8 +381,9 @@ class Releases:
         if good is None or good.release not in self.known():
             self._end_trial()
             return "There is no earlier release to go back to; mend the cause, and run the playbook again."
-        before = [one for one in services if not one.files or not good.files.keys().isdisjoint(one.files)]
         is_another = good.release != failed
+        # Another release means all of them, also those that were down: the restoring may stop one.
+        again = [one for one in (self.services() if is_another else services) if was_good(one, good)]
         troubles: list[str] = []
 
         def attempt(step: Callable[[], None]) -> bool:
@@ -358,21 +395,28 @@ class Releases:
                 return False
             return True
 
-        attempt(lambda: self._note(failed, is_way_back=True))
+        units = tuple(service.unit for service in services)
+        attempt(lambda: self._note(Trial(failed, back=True, units=units)))
+        if is_another:
+            with suppress(OSError):  # it may not be there any more
+                self._mark(failed).touch()
         troubles += self._put_back_files(good)
         attempt(lambda: self._switch(good.release))
         is_restored = not is_another or attempt(lambda: self._restore(good.release, failed))
         attempt(partial(systemctl, "daemon-reload"))
-        for service in before:
+        for service in again:
             attempt(partial(systemctl, "enable", service.unit))
             attempt(partial(systemctl, "restart", "--no-block", service.unit))
-        for service in before:
-            attempt(partial(self._await, service, good.release, again=False))
+        for service in again:
+            if service in services:
+                attempt(partial(self._await, service, good.release, again=False))
         if is_restored:  # else it is tried once more at the next boot, or before the next release
             self._end_trial()
         if troubles:
             return f"Rolled back to {good.release}, which is not well either: {'; '.join(troubles)}"
-        return f"Rolled back to {good.release}, which runs."
+        new = [service.unit for service in services if service not in again]
+        ending = f" {', '.join(new)} never ran: mend the cause, and run the playbook again." if new else ""
+        return f"Rolled back to {good.release}, which runs.{ending}"
 
     def _restore(self, old: str, new: str) -> None:
         """Put the data back as it was before a release, while nobody uses it."""
@@ -388,11 +432,13 @@ class Releases:
         kept = {"state.json"}
         for path in {path for service in self.services() for path in service.files}:
             if known := state.files.get(path):
-                copy(Path(path), self._good / kept_name(path, known))
                 kept.add(kept_name(path, known))
+                if digest(Path(path)) == known:  # else it is as it was good, and that is here
+                    copy(Path(path), self._good / kept_name(path, known))
         write(self._good / "state.json", json.dumps({"release": state.release, "files": state.files}))
         for older in [path for path in self._good.iterdir() if path.name not in kept]:
             older.unlink()
+        self._mark(state.release).unlink(missing_ok=True)
 
     def _put_back_files(self, good: State | None) -> list[str]:
         """Have the files as they were; gives what could not be put back."""
@@ -485,6 +531,21 @@ def is_retired(found: dict[str, str]) -> bool:
     return found["UnitFileState"] in {"disabled", "masked"} and found["ActiveState"] in {"inactive", "failed"}
 
 
+def has_failed(found: dict[str, str]) -> bool:
+    """Whether a unit has ended otherwise than it was told to."""
+    return found["ActiveState"] == "failed" or found["SubState"].startswith("auto-restart")
+
+
+def is_down(found: dict[str, str]) -> bool:
+    """Whether a unit does not run, nor is about to."""
+    return has_failed(found) or (found["ActiveState"] == "inactive" and found["Job"] in {"", "0"})
+
+
+def was_good(service: Service, good: State) -> bool:
+    """Whether a service was among those that were well."""
+    return not service.files or not good.files.keys().isdisjoint(service.files)
+
+
 def last_words(unit: str) -> str:
     """Give the end of a unit's log."""
     with suppress(OSError, subprocess.TimeoutExpired):
@@ -562,7 +623,8 @@ def main(words: Sequence[str] | None = None) -> int:
         with alone(arguments.root):
             if arguments.command == "list":
                 for release in releases.known():
-                    say(f"{'*' if release == releases.current() else ' '} {release}")
+                    words = " (was not well)" if releases.is_unwell(release) else ""
+                    say(f"{'*' if release == releases.current() else ' '} {release}{words}")
             elif arguments.command == "back":
                 say(f"{releases.back(arguments.keep)} runs")
             elif arguments.command == "resume":
