@@ -19,7 +19,7 @@ from appliance.broker.wills import Wills
 from appliance.mqtt import codec
 from appliance.mqtt.errors import MqttError, PacketTooLarge, ProtocolError
 from appliance.mqtt.packets import Connect
-from appliance.mqtt.stream import is_mqtt5_connect
+from appliance.mqtt.stream import says_mqtt5
 from appliance.mqtt.types import PacketType, ReasonCode, Version
 from appliance.mqtt.wire import frame_size
 from appliance.settings import Limits
@@ -77,10 +77,7 @@ class Entry:
         else:
             if data[0] != PacketType.CONNECT << 4:
                 raise ProtocolError("the first packet is not a CONNECT")  # [MQTT-3.1.0-1]
-            connection.v5 = is_mqtt5_connect(data)
-            size = frame_size(data)
-            if size is not None and size > self._max_connect_bytes:
-                raise PacketTooLarge(f"a CONNECT of {size} bytes; at most {self._max_connect_bytes} are taken")
+            size = self._size_of_connect(connection, data)
             if size is None or size > len(data):
                 connection.tail += data
                 connection.missing_bytes = 1 if size is None else size - len(data)
@@ -90,6 +87,25 @@ class Entry:
                 self._connect(connection, data[:size])
         if len(connection.tail) > FIRST_PACKET_BYTES:
             raise PacketTooLarge(f"more than {FIRST_PACKET_BYTES} bytes before it was clear who this is")
+
+    def _size_of_connect(self, connection: Connection, data: bytes) -> int | None:
+        """Give its size, None while that is not known; note whether it is one of MQTT 5.
+
+        MqttError where it can be none that is taken: once its dialect is known, so that however it was cut into
+        pieces, the answer is the same.
+        """
+        size = None
+        try:
+            size = frame_size(data)
+            if size is not None and size > self._max_connect_bytes:
+                raise PacketTooLarge(f"a CONNECT of {size} bytes; at most {self._max_connect_bytes} are taken")
+        except MqttError:
+            if says_mqtt5(data) is None:
+                return None
+            raise
+        finally:
+            connection.v5 = says_mqtt5(data if size is None else data[:size]) is True
+        return size
 
     def _connect(self, connection: Connection, packet: bytes) -> None:
         self._stats.connects_received += 1

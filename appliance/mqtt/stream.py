@@ -6,6 +6,8 @@ from appliance.mqtt.packets import Connect, Packet
 from appliance.mqtt.types import PacketType, Version
 from appliance.mqtt.wire import MAX_PACKET_BYTES, frame_size
 
+SAYS_MQTT5 = b"\0\4MQTT\5"  # behind the fixed header of a CONNECT
+
 
 class PacketStream:
     """One direction of one link, for the tests' peers; the broker itself reads on offsets, in `broker.inbound`.
@@ -51,9 +53,15 @@ class PacketStream:
         return packet
 
 
-def is_mqtt5_connect(start: bytes) -> bool:
-    """Whether the CONNECT that starts so says that it is one of MQTT 5; what follows need not be there, or right."""
+def says_mqtt5(start: bytes) -> bool | None:
+    """Whether the CONNECT that starts so says that it is one of MQTT 5; None while it takes more bytes to know.
+
+    What follows need not be there, nor right.
+    """
     for pos in range(1, 5):  # the remaining length
-        if start[pos : pos + 1] < b"\x80":
-            return start[pos + 1 : pos + 8] == b"\0\4MQTT\5"
+        if pos >= len(start):
+            return None
+        if start[pos] < 0x80:
+            said = start[pos + 1 : pos + 1 + len(SAYS_MQTT5)]
+            return True if said == SAYS_MQTT5 else None if SAYS_MQTT5.startswith(said) else False
     return False

@@ -247,9 +247,13 @@ def test_a_stranger_may_send_64_kib_and_no_more():
     assert client.closed
 
 
-def test_a_connect_that_claims_to_be_huge_is_cut_at_its_header():
+@pytest.mark.parametrize("words", [b"\0\4MQTT\4", b"\0\4MQTT\5", b"\1", b"\0\6"])
+def test_a_connect_that_claims_to_be_huge_is_cut_when_it_has_said_which_dialect_it_speaks(words):
     client = VirtualServer().link()
     client.send(b"\x10\xff\xff\xff\x7f")
+    for byte in words:
+        assert not client.closed
+        client.send(bytes([byte]))
     assert client.closed
 
 

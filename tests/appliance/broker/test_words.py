@@ -72,7 +72,7 @@ def test_a_client_of_mqtt_5_is_told_what_was_wrong(wire, reason, words):
 
 UNCONNECTED = [
     ("c0 00", "the first packet is not a CONNECT"),
-    ("10 ff ff ff 7f", "a CONNECT of 268435460 bytes"),
+    ("10 ff ff ff 7f 01", "a CONNECT of 268435460 bytes"),
     ("30 03 0001 61", "the first packet is not a CONNECT"),
 ]
 
