@@ -154,6 +154,8 @@ def test_how_long_a_session_is_kept(version, clean, wished_s, kept_s):
 
 
 class NoWay:
+    agent = None
+
     def may_publish(self, _topic):
         return False
 

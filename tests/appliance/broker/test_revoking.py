@@ -554,6 +554,7 @@ def test_an_account_that_is_another_by_now_begins_anew_and_its_will_is_told_only
     if durable:
         at.crash_and_restart()
         watcher = at.server.client("watcher", username="ann").subscribe("#")
+        watcher.packets()
         at.server.advance(100)
         assert watcher.messages() == []
 

@@ -227,6 +227,8 @@ def test_the_routes_of_all_users_together_are_bounded():
 class Counted:
     """Rights to everything that count how often they are asked."""
 
+    agent = None
+
     def __init__(self):
         self.asked = Counter()
 
