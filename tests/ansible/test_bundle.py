@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tarfile
+import time
 import venv
 from pathlib import Path
 
@@ -111,11 +113,17 @@ def test_a_folder_that_is_no_checkout_is_named(tmp_path):
     assert (done.returncode, done.stderr) == (1, f"{tmp_path} is no checkout of the project: there is no appliance\n")
 
 
-def test_a_checkout_is_built_once_and_nothing_is_left_in_it(module, tmp_path, monkeypatch):
-    checkout = tmp_path / "checkout"
+@pytest.fixture
+def checkout(tmp_path):
+    """The files that a wheel is made of."""
+    folder = tmp_path / "checkout"
     for name in ("pyproject.toml", "setup.py", "README.md", "appliance/a.py", "sensors/b.py"):
-        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-        (checkout / name).write_text(name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_a_checkout_is_built_once_and_nothing_is_left_in_it(module, checkout, tmp_path, monkeypatch):
     builds = []
 
     def pip(*words):
@@ -131,3 +139,20 @@ def test_a_checkout_is_built_once_and_nothing_is_left_in_it(module, tmp_path, mo
     assert module.wheel("checkout", checkout) == module.wheel("checkout", checkout)
     assert builds == [("wheel", "--no-deps")]
     assert sorted(checkout.rglob("*")) == before
+
+
+def test_a_wheel_that_is_in_use_never_gets_too_old_and_another_one_goes(module, checkout, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        module, "pip", lambda *words: (Path(words[-2]) / "home_sensor_appliance-1.0-py3-none-any.whl").touch()
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    used = module.wheel("checkout", checkout)
+    (checkout / "README.md").write_text("another")
+    unused = module.wheel("checkout", checkout)
+    (checkout / "README.md").write_text("README.md")
+    long_ago = time.time() - module.KEPT_S - 60
+    for one in (used, unused):
+        os.utime(one.parent, (long_ago, long_ago))
+    assert module.wheel("checkout", checkout) == used
+    module.tidy()
+    assert (used.exists(), unused.exists()) == (True, False)

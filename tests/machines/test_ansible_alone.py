@@ -83,3 +83,11 @@ def test_nobody_else_reaches_it(alone):
 def test_a_second_run_changes_nothing_and_all_is_verified(alone):
     assert play(alone, "site.yml", "--connection", "local").changed == 0
     play(alone, "verify.yml", "--connection", "local")
+
+
+@pytest.mark.usefixtures("made")
+def test_the_door_to_devices_that_are_gone_is_closed(alone):
+    loaded = "/etc/modules-load.d/home-sensor-appliance.conf"
+    assert "i2c-dev" in alone.read(loaded)
+    play(alone, "site.yml", "--connection", "local", "-e", '{"computer_boot_lines": []}')
+    assert alone.result("test", "-e", loaded).returncode == 1

@@ -291,3 +291,24 @@ def test_everything_is_verified_and_a_port_too_many_is_found(control):
     played = control.play("verify.yml", good=False, appliance_listeners=[])
     assert played.code != 0
     assert "are open beyond this computer" in played.said
+
+
+def test_the_certificate_and_the_page_have_the_names_that_the_hub_is_given(hub, control):
+    named = {"appliance_names": ["hub.lan"], "appliance_address": "house.example"}
+    control.play("site.yml", **named)
+    assert 'names = ["hub.lan", "house.example"]' in hub.read("/etc/appliance/appliance.toml")
+    told = hub.run("openssl", "x509", "-noout", "-text", "-in", "/var/lib/appliance/tls/server.pem")
+    assert {"DNS:hub.lan", "DNS:house.example"} <= set(told.replace(",", "").split())
+    assert control.play("site.yml", **named).changed == 0
+
+
+def test_what_is_switched_off_is_taken_back(hub, control):
+    files = ("/etc/apt/apt.conf.d/52home-sensor-appliance", "/etc/chrony/conf.d/home-sensor-appliance.conf")
+    for file in files:
+        hub.run("test", "-e", file)
+    off = {"computer_unattended_upgrades": False, "computer_time": False}
+    control.play("site.yml", **off)
+    for file in (*files, "/usr/bin/unattended-upgrade"):
+        assert hub.result("test", "-e", file).returncode == 1
+    assert hub.shown("chrony.service", "ActiveState") == "active"
+    assert control.play("site.yml", **off).changed == 0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from machines.playbooks import PLAYBOOKS, Played, program
 
 LEFT_OUT = ("computer", "appliance", "sensors")
@@ -79,6 +80,12 @@ class Stage:
         for role in LEFT_OUT:
             self._task(role, "main", {"appliance": BROKEN, "computer": CLOCK}.get(role, MADE))
         self._task("release", "beginning", [])
+        self._fix(
+            sensors_program=str(folder / "bin" / "sensors"),
+            sensors_hub_program=str(folder / "bin" / "appliance"),
+            sensors_secret_file=str(folder / "secret"),
+            sensors_ca_file=str(folder / "agents-ca.pem"),
+        )
         (folder / "bin").mkdir()
         programs = {"systemctl": SYSTEMCTL, "setpriv": SETPRIV, "sensors": SENSORS, "appliance": APPLIANCE}
         for name, text in programs.items():
@@ -95,6 +102,11 @@ class Stage:
     def _task(self, role, name, tasks):
         (self.folder / "ansible" / "roles" / role / "tasks" / f"{name}.yml").write_text(json.dumps(tasks))
 
+    def _fix(self, **places):
+        """Let the role for agents have other places, which are not to be set."""
+        path = self.folder / "ansible" / "roles" / "sensors" / "vars" / "main.yml"
+        path.write_text(json.dumps({**yaml.safe_load(path.read_text()), **places}))
+
     def status(self, **agents):
         """Let the hub say this of its agents."""
         (self.folder / "status").write_text(json.dumps({"agents": agents}))
@@ -109,10 +121,6 @@ class Stage:
             "ansible_become": False,
             "ansible_python_interpreter": sys.executable,
             "broken": list(broken),
-            "sensors_program": str(self.folder / "bin" / "sensors"),
-            "sensors_hub_program": str(self.folder / "bin" / "appliance"),
-            "sensors_secret_file": str(self.folder / "secret"),
-            "sensors_ca_file": str(self.folder / "agents-ca.pem"),
             "appliance_ca_file": str(self.folder / "ca.pem"),
             "sensors_verify_s": 5,
         }
@@ -225,7 +233,7 @@ def test_a_hub_for_its_own_computer_alone_needs_no_certificate(stage):
     played = stage.play("account.yml", alone)
     assert played.code == 0, played.said
     assert not (stage.folder / "agents-ca.pem").exists()
-    assert "<-h localhost>" in stage.play("site.yml", alone).said
+    assert "<-h localhost -p 1883>" in stage.play("site.yml", alone).said
     assert f"<-h localhost -p 8883 --cafile {stage.folder}/ca.pem>" in stage.play("site.yml", HOUSE).said
 
 
@@ -249,7 +257,7 @@ def test_a_hub_whose_certificate_comes_from_elsewhere_names_its_authority(stage)
     assert f"home-hub: there is no {stage.folder}/ca.pem here" in said
     assert "appliance_listeners name others (/etc/ssl/hub.pem): set appliance_ca_file to the file" in said
     own = {"hubs": {"home-hub": {}}}
-    usual = ("-e", "appliance_ca_file=/var/lib/appliance/tls/ca.pem", "-e", "appliance_state_dir=/var/lib/appliance")
+    usual = ("-e", "appliance_ca_file=/var/lib/appliance/tls/ca.pem")
     assert stage.play("authority.yml", own, *usual).code == 0  # the first configuration makes it
     (stage.folder / "ansible" / "account.yml").write_text(ACCOUNT)
     said = told_together(stage.play("account.yml", theirs))
@@ -314,6 +322,45 @@ def test_a_variable_that_there_is_not_is_told_and_keeps_nobody_else_waiting(stag
     if playbook == "site.yml":
         assert "bath is made" in said
         assert "kitchen is made" not in said
+
+
+def test_what_would_count_for_nothing_is_told_with_the_cure(stage):
+    hubs = {"home-hub": {"appliance_state_dir": "/srv/disk"}, "cabin-hub": {}}
+    agents = {"kitchen": {"sensors_hub": "home-hub"}, "stove": {"sensors_hub": "cabin-hub"}}
+    said = told_together(stage.play("site.yml", {"hubs": hubs, "agents": agents}))
+    assert "home-hub: appliance_state_dir is not to be set" in said
+    assert "mount another disk at /var/lib/appliance" in said
+    assert "kitchen is made" not in said
+    assert "stove is made" in said
+
+
+def certificate(stage, *named):
+    """Make one that is for those, and give its path."""
+    words = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", stage.folder / "hub.key")
+    told = ("-subj", "/CN=hub", "-addext", f"subjectAltName={','.join(named)}", "-out", stage.folder / "hub.pem")
+    subprocess.run(["openssl", "req", "-x509", *words, *told], check=True, capture_output=True)
+    return str(stage.folder / "hub.pem")
+
+
+def test_an_agent_that_would_turn_back_from_its_hub_is_told_what_the_certificate_lacks(stage):
+    theirs = [{"address": "::", "port": 8884, "certificate": certificate(stage, "DNS:hub.lan", "IP:10.0.0.2")}]
+    for address, is_told in (("hub.lan", False), ("10.0.0.2", False), ("hub.local", True), ("10.0.0.3", True)):
+        hub = {"ansible_host": "127.0.0.1", "appliance_address": address, "appliance_listeners": theirs}
+        said = told_together(stage.play("site.yml", {**HOUSE, "hubs": {"home-hub": hub}}))
+        assert (f"kitchen would look for its hub at {address}, which does not stand in the cert" in said) == is_told
+        assert ("kitchen is made" in said) != is_told
+    assert "port = 8884\n" in (stage.folder / "described").read_text()
+
+
+def test_a_service_that_is_down_and_a_secret_that_is_open_are_told_with_the_cure(stage):
+    (stage.folder / "secret").chmod(0o644)
+    said = told_together(stage.play("verify.yml", HOUSE, "--limit", "kitchen"))
+    assert f"kitchen: {stage.folder}/secret holds the agent's secret, and others than root may read it; site" in said
+    (stage.folder / "bin" / "systemctl").write_text("#!/bin/sh\necho failed\nexit 3\n")
+    for host, name in (("kitchen", "sensors"), ("home-hub", "appliance")):
+        said = told_together(stage.play("verify.yml", HOUSE, "--limit", host))
+        assert f"{host}: {name}.service is failed and failed, and should be active and enabled" in said
+        assert f"There `sudo {name} doctor` and `journalctl -u {name}` say why" in said
 
 
 def test_agents_of_a_hub_that_sets_what_there_is_not_wait_for_it(stage):

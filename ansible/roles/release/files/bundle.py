@@ -103,6 +103,7 @@ def wheel(source: str, checkout: Path) -> Path:
     )
     place = cache() / f"wheel-{key[:24]}"
     if source == "checkout" and place.is_dir():
+        os.utime(place)  # in use: another tool may build another wheel of the same sources
         return wheel_in(place)
     with scratch_beside(place) as beside:
         if source == "checkout":
