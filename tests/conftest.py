@@ -18,7 +18,7 @@ import pytest
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
 hypothesis.settings.load_profile("untimed")
 
-PATIENCE_S = 3.0  # for what is ending by itself: a thread that was told to stop, a child being reaped
+PATIENCE_S = 20.0  # for what is ending by itself: a thread that was told to stop, a child being reaped
 NAMES_OF_LOOPBACK = {"localhost"}
 
 _bound_beyond_loopback: list[str] = []

@@ -26,6 +26,7 @@ class Disk:
         self.calls = []
         self.steps = 0  # pieces of work that wait
         self.trims = 0
+        self.taken = 0  # groups that a ledger was given to write
         self.suspected = []  # why the file is to be salvaged
         self.tight = []  # what ledgers were told
         self.gate = threading.Event()
@@ -77,6 +78,7 @@ class TableLedger:
         assert not busy
 
     def write(self, group):
+        self._disk.taken += 1
         self._disk.gate.wait(20)
         self._connection.execute("BEGIN IMMEDIATE")
         try:

@@ -121,8 +121,8 @@ def test_planted():
 @pytest.fixture
 def run(tmp_path):
     wires = Path(__file__).with_name("conftest.py").read_text()
-    assert wires.count("PATIENCE_S = 3.0") == 1
-    (tmp_path / "conftest.py").write_text(wires.replace("PATIENCE_S = 3.0", "PATIENCE_S = 0.2"))
+    assert wires.count("PATIENCE_S = 20.0") == 1
+    (tmp_path / "conftest.py").write_text(wires.replace("PATIENCE_S = 20.0", "PATIENCE_S = 0.2"))
     markers = "markers =\n hardware: wired\n soak: long\n"
     (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n{markers}")
 

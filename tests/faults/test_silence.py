@@ -26,16 +26,16 @@ def test_g53_half_a_connect_buys_no_time(service):
 
 
 def test_g54_silence_of_one_and_a_half_keep_alives(service):  # [MQTT-3.1.2-24]
-    client = service.client(keep_alive=1)
     started = time.monotonic()
+    client = service.client(keep_alive=1)
     assert client.until_closed() == b""
     assert time.monotonic() - started > 1.4
 
 
 def test_g54_any_packet_is_a_sign_of_life(service):
-    client = service.client(keep_alive=1)
+    client = service.client(keep_alive=4)
     started = time.monotonic()
-    while time.monotonic() - started < 2.5:
+    while time.monotonic() - started < 6.5:
         client.ask(PINGREQ, PINGRESP)
         time.sleep(0.1)
     client.silent()

@@ -62,9 +62,11 @@ from appliance.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 SECRET = "a secret of everybody's"
-BEFORE_S, AFTER_S = 0.3, 0.7  # of trying, around the change
+BEFORE_S, AFTER_S = 0.3, 0.7  # of trying, before the change and after the answer, at least
+PATIENCE_S = 20.0  # on a busy machine, until something has crossed before and each way was tried after
 EACH_S = 0.004  # between two trials of one way
 MOST = 400  # of them; what each needs is made ready beforehand
+KEPT_BACK = 4  # of so many one is for after the answer, however long that takes
 SHOWN = "home/hall/temperature"
 KEPT = raw5.session_expiry(600)
 
@@ -98,15 +100,30 @@ class Link(Raw):
         return found
 
 
+class Moments:
+    """What the threads wait for."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self.enough = threading.Event()
+
+    def over(self) -> None:
+        """Let nobody wait any longer."""
+        self.enough.set()
+        self.answered.set()
+
+
 class Way:
     """One way of a message, tried in a thread of its own."""
 
     address = "127.0.0.1"
     most, each_s = MOST, EACH_S
+    hearer: Link | None = None  # where it arrives
 
     def __init__(self, port: int, web: int) -> None:
         self.port, self.web = port, web
         self.began: dict[int, float] = {}  # by trial
+        self.newest = 0.0  # of these
         self.crossed: set[int] = set()
         self.links: list[Link] = []
 
@@ -135,12 +152,20 @@ class Way:
     def collect(self) -> None:
         """Find out what crossed, at the end."""
 
-    def run(self, until: float) -> None:
-        """Try until then."""
+    def has_crossed(self) -> bool:
+        """Tell whether something has, or is there to be collected."""
+        if self.crossed or self.hearer is None:
+            return bool(self.crossed)
+        return bool(select.select([self.hearer.socket], [], [], 0)[0])
+
+    def run(self, moments: Moments) -> None:
+        """Try until it is enough."""
         for number in range(self.most):
-            if time.monotonic() > until:
+            if number == self.most - self.most // KEPT_BACK:
+                moments.answered.wait()
+            if moments.enough.is_set():
                 break
-            self.began[number] = time.monotonic()
+            self.began[number] = self.newest = time.monotonic()
             with contextlib.suppress(OSError, WebSocketException):
                 self.attempt(number)
             time.sleep(max(0.0, self.began[number] + self.each_s - time.monotonic()))
@@ -221,9 +246,9 @@ class Queued(Way):
     def attempt(self, number: int) -> None:
         self.note(self.link("esp", f"away {number}", clean=False, properties=KEPT).arrived(0.01))
 
-    def run(self, until: float) -> None:
+    def run(self, moments: Moments) -> None:
         time.sleep(BEFORE_S / 2)  # there are few of them
-        super().run(until)
+        super().run(moments)
 
 
 class Begun(Queued):
@@ -294,9 +319,9 @@ class Willed(Way):
     def attempt(self, number: int) -> None:
         self.mortal[number].reset()
 
-    def run(self, until: float) -> None:
+    def run(self, moments: Moments) -> None:
         time.sleep(BEFORE_S / 2)
-        super().run(until)
+        super().run(moments)
 
     def collect(self) -> None:
         self.note(self.hearer.arrived(0.3))
@@ -325,6 +350,9 @@ class Shown(Way):
     def attempt(self, number: int) -> None:
         self.teller.send(raw5.publish(SHOWN, b"%d" % number))
         time.sleep(0.02)
+
+    def has_crossed(self) -> bool:
+        return bool(self.frames)
 
     def collect(self) -> None:
         time.sleep(0.6)
@@ -388,27 +416,40 @@ class House(BrokerProcess):
             raise AssertionError(str(told["problems"]))
 
 
+def patiently(done: Callable[[], bool]) -> None:
+    """Wait until it is so; where it never is, the findings tell."""
+    until = time.monotonic() + PATIENCE_S
+    while not done() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 def live(house: House, *, gone: bool) -> list[Finding]:
     """Try all ways at once while the rights go."""
     ways = {name: make(house.port, house.web) for name, make in WAYS.items()}
+    moments = Moments()
     try:
         for way in ways.values():
             way.prepare()
-        until = time.monotonic() + BEFORE_S + AFTER_S
-        threads = [threading.Thread(target=way.run, args=(until,)) for way in ways.values()]
+        threads = [threading.Thread(target=way.run, args=(moments,)) for way in ways.values()]
         for thread in threads:
             thread.start()
         time.sleep(BEFORE_S)
+        patiently(lambda: all(way.has_crossed() for way in ways.values()))
         changed = time.monotonic()
         house.grant(everything=False, gone=gone)
         house.reload()
         answered = time.monotonic()
+        moments.answered.set()
+        time.sleep(AFTER_S)
+        patiently(lambda: all(way.newest > answered for way in ways.values()))
+        moments.enough.set()
         for thread in threads:
             thread.join()
         for way in ways.values():
             with contextlib.suppress(OSError):
                 way.collect()
     finally:
+        moments.over()
         for way in ways.values():
             for link in way.links:
                 link.close()

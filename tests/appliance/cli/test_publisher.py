@@ -22,8 +22,10 @@ def broker(home):
         yield port
 
 
-def retained(home, broker, topic):
-    return appliance(home, "sub", "-p", broker, "-t", topic, "-C", "1", "-N", "-W", "1").stdout
+def retained(home, broker, *topics):
+    """Give the first that is there."""
+    filters = [word for topic in topics for word in ("-t", topic)]
+    return appliance(home, "sub", "-p", broker, *filters, "-C", "1", "-N").stdout
 
 
 @pytest.mark.parametrize("version", ["mqttv31", "mqttv311", "mqttv5"])
@@ -38,7 +40,8 @@ def test_a_message_arrives(home, broker, version, qos):
 def test_an_empty_message_deletes_a_retained_one(home, broker):
     appliance(home, "pub", "-p", broker, "-t", "home/x", "-m", "1", "-r", "-q", "1")
     appliance(home, "pub", "-p", broker, "-t", "home/x", "-n", "-r", "-q", "1")
-    assert retained(home, broker, "home/x") == ""
+    appliance(home, "pub", "-p", broker, "-t", "home/y", "-m", "2", "-r", "-q", "1")
+    assert retained(home, broker, "home/x", "home/y") == "2"
 
 
 def test_a_file_and_standard_input(home, broker, tmp_path):
@@ -85,10 +88,10 @@ def test_a_message_that_is_not_acknowledged_is_left_with_27(home):
         thread = Thread(target=greet, args=(server,))
         thread.start()
         port = server.getsockname()[1]
-        done = appliance(home, "pub", "-h", "127.0.0.1", "-p", port, "-t", "a", "-m", "x", "-q", "1", "-W", "0.3")
+        done = appliance(home, "pub", "-h", "127.0.0.1", "-p", port, "-t", "a", "-m", "x", "-q", "1", "-W", "3")
         thread.join()
     assert done.returncode == Exit.TIMEOUT
-    assert "has not acknowledged the message within 0.3 s" in done.stderr
+    assert "has not acknowledged the message within 3 s" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -426,8 +426,7 @@ class TestMisfits:
 
         disk.gate.clear()
         writer.submit(group(1, b"0"))
-        until(lambda: writer._opened.ledger is not None, "the ledger")
-        time.sleep(0.05)  # it has the first group now
+        until(lambda: disk.taken == 1, "the first group")
         writer.submit(group(2, b"1", records=[Left(1)]))
         writer.submit(group(3, b"2", records=[Left(2)]))
         writer.submit(group(4, b"3", records=[Bad(), Left(3)]))

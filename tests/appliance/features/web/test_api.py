@@ -21,6 +21,11 @@ READINGS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _a_slow_disk_is_waited_for(monkeypatch):
+    monkeypatch.setattr(api, "GAPS_WAIT_S", 30.0)
+
+
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
     return record(tmp_path_factory.mktemp("history") / "h.db", READINGS)
