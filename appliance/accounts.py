@@ -107,6 +107,11 @@ class Accounts:
         site = will.topic.partition("/")[0]  # where the account may publish there, which is asked as of every will
         return will.topic == device_topic(site, agent, AVAILABILITY)
 
+    def is_anothers(self, message: Message) -> bool:
+        """Whether somebody may publish a message who may not publish everywhere."""
+        writers = self.acl.writers(message.topic, message.client_id)
+        return any(not self.acl.rights(one, message.client_id).publishes_everything for one in writers)
+
     def orphans(self, before: Acl, change: Change) -> Callable[[Message], bool]:
         """Give what says of a message whose publisher is not known, that whoever it was may not publish it any more.
 

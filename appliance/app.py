@@ -99,7 +99,12 @@ class Service:
         if keeping is not None:
             keeping.restore(broker, hub)
             if accounts is not None:
-                broker.reauthorize(lambda username: not accounts.acl.knows(username), hub.clock(), restored=True)
+                broker.reauthorize(
+                    lambda username: not accounts.acl.knows(username),
+                    hub.clock(),
+                    restored=True,
+                    is_anothers=accounts.is_anothers,
+                )
         self._reloading = Reloading(settings, accounts, hub, self._news)
         hub.start()
         parts.push_async_callback(hub.stop)

@@ -24,7 +24,7 @@ from appliance.broker.origin import held_to
 from appliance.broker.ports import Classify, Inspect, Journal, NoJournal, RouteFlag, uninspected
 from appliance.broker.records import Unsubscribed
 from appliance.broker.restoring import LeftOut, amend, restore
-from appliance.broker.revoking import IsLastWord, IsOrphan, IsOusted, Revoking
+from appliance.broker.revoking import IsAnothers, IsLastWord, IsOrphan, IsOusted, Revoking
 from appliance.broker.rights import Authorize, Rights, all_rights
 from appliance.broker.router import Router
 from appliance.broker.session import Session
@@ -210,14 +210,22 @@ class Broker:
         restored: bool = False,
         is_orphan: IsOrphan | None = None,
         is_last_word: IsLastWord | None = None,
+        is_anothers: IsAnothers | None = None,
     ) -> None:
         """Apply what `authorize` says by now to every session, here or away; `restored`: right after `restore`.
 
         Clients of users who are ousted are disconnected and their sessions ended; of their wills only what is a last
         word is told. What waits is gone through by `tick`, and nothing of it is sent before. `is_orphan` judges
-        retained messages whose publisher is not known.
+        retained messages whose publisher is not known, `is_anothers` those of which the client id alone is.
         """
-        self._revoking.reauthorize(is_ousted, now, restored=restored, is_orphan=is_orphan, is_last_word=is_last_word)
+        self._revoking.reauthorize(
+            is_ousted,
+            now,
+            restored=restored,
+            is_orphan=is_orphan,
+            is_last_word=is_last_word,
+            is_anothers=is_anothers,
+        )
 
     # --- what is on disk ---
 

@@ -1,6 +1,6 @@
 """The last retained message of every topic, found by topic filter."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from appliance.broker.deadlines import Deadlines
 from appliance.broker.message import Message
@@ -58,11 +58,13 @@ class RetainedStore:
         node = self._nodes.get(topic)
         return UNKNOWN if node is None else node.username
 
-    def attribute(self, users: Mapping[str, str | None]) -> None:
-        """Say by client id whose messages these are; of others it is not known."""
+    def attribute(self, users: Mapping[str, str | None], is_doubtful: Callable[[Message, str | None], bool]) -> None:
+        """Say by client id whose messages these are; of others, and where that is doubtful, it is not known."""
         for node in self._nodes.values():
             if node.message is not None:
-                node.username = users.get(node.message.client_id, UNKNOWN)
+                username = users.get(node.message.client_id, UNKNOWN)
+                doubtful = username != UNKNOWN and is_doubtful(node.message, username)
+                node.username = UNKNOWN if doubtful else username
 
     def unattributed(self) -> Iterator[Message]:
         """Give every message whose publisher is not known."""

@@ -36,6 +36,9 @@ IsLastWord = Callable[[WillKept], bool]
 IsOrphan = Callable[[Message], bool]
 """Whether whoever published a message may not do so any more, where it is not known who that was."""
 
+IsAnothers = Callable[[Message], bool]
+"""Whether a message may be of somebody who may publish it now, though whose client id it bears may not."""
+
 
 class Revoking:
     """Applies what `authorize` says by now."""
@@ -69,12 +72,15 @@ class Revoking:
         restored: bool = False,
         is_orphan: IsOrphan | None = None,
         is_last_word: IsLastWord | None = None,
+        is_anothers: IsAnothers | None = None,
     ) -> None:
         """Ask about everybody again.
 
-        `restored`: nobody is connected, and what the last process has left may be from before any change. `is_orphan`
-        is asked of retained messages whose publisher is not known; without it they stay. Without `is_last_word` no
-        will is told of who is ousted: whoever had its password has chosen it, and the name is another's by now.
+        `restored`: nobody is connected, and what the last process has left may be from before any change. By its
+        client id alone a retained message is not taken from who `is_anothers` says it may be of: since its publisher
+        left, anybody may have taken that id. `is_orphan` is asked of those whose publisher is not known; without it
+        they stay. Without `is_last_word` no will is told of who is ousted: whoever had its password has chosen it, and
+        the name is another's by now.
         """
 
         def is_silenced(will: WillKept) -> bool:
@@ -85,7 +91,14 @@ class Revoking:
             # What nobody in particular has published is most often from before there were accounts.
             nobody = None if is_ousted(None) else UNKNOWN
             names = {one.client_id: one.username for one in self._sessions.by_id.values() if one.username != nobody}
-            self._router.retained.attribute(names)
+            self._router.retained.attribute(
+                names,
+                lambda message, username: (
+                    is_anothers is not None
+                    and is_anothers(message)
+                    and not self._authorize(username, message.client_id).may_publish(message.topic)
+                ),
+            )
         ousted: list[Session] = []
         changed: list[Session] = []
         for session in list(self._sessions.by_id.values()):

@@ -471,3 +471,14 @@ def test_who_is_ousted_may_still_be_said_to_be_offline(tmp_path, user, topic, pa
     accounts = load_accounts(Accounts(managed_file=str(managed)), "home")
     will = WillKept(1, "c", user, topic, payload, 1, True, b"", 0, None)
     assert accounts.is_last_word(will) is is_last
+
+
+@pytest.mark.parametrize(
+    ("topic", "is_anothers"),
+    [(ATTIC, True), ("home/devices/pi/about", True), ("notes/x", False), ("$SYS/x", False)],
+)
+def test_a_message_may_be_anothers_where_one_may_publish_who_may_not_everywhere(tmp_path, topic, is_anothers):
+    managed = tmp_path / "accounts.json"
+    managed.write_text(managed_text(**TWO))
+    accounts = load_accounts(Accounts(managed_file=str(managed)), "home")
+    assert accounts.is_anothers(Message(topic, b"1", 1, True, client_id="c")) is is_anothers

@@ -146,7 +146,9 @@ def test_it_is_known_whose_a_message_is_or_that_it_is_not_known():
     retained.put(kept("b", client_id="two"), 0, None)
     retained.put(kept("c", client_id="three"), 0)
     assert [(message.topic, user) for message, user in retained.published()] == [("a", "ann"), ("b", None)]
-    retained.attribute({"three": "bob", "two": None})
+    retained.attribute(
+        {"one": "eve", "three": "bob", "two": None}, lambda message, user: (message.topic, user) == ("a", "eve")
+    )
     assert [(message.topic, user) for message, user in retained.published()] == [("b", None), ("c", "bob")]
     assert [message.topic for message in retained.unattributed()] == ["a"]
     assert [retained.publisher(topic) for topic in "abcd"] == [UNKNOWN, None, "bob", UNKNOWN]

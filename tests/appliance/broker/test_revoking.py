@@ -474,6 +474,27 @@ def test_after_a_restart_it_is_cleared_what_its_publisher_may_not_say_by_now():
     assert len(at.broker.router.retained) == 2
 
 
+@pytest.mark.parametrize("is_anothers", [True, False])
+def test_who_takes_a_client_id_has_nothing_cleared_that_may_be_anothers(is_anothers):
+    at = house(durable=True)
+    at.allow("evil", ["a/#"], [])
+    meter = at.server.client("meter", V5, username="esp")
+    meter.publish("b/1", b"1", qos=1, retain=True)
+    at.server.goodbye(meter)
+    at.lasting("meter", "evil").publish("a/1", b"1", qos=1, retain=True)
+    at.server.crash_and_restart()
+    at.broker.reauthorize(
+        lambda _user: False,
+        at.server.now,
+        restored=True,
+        is_anothers=lambda message: is_anothers and message.topic > "b",
+    )
+    kept = sorted(message.topic for message in at.broker.router.retained.messages())
+    assert kept == (["a/1", "b/1"] if is_anothers else ["a/1"])
+    at.reload("evil")
+    assert sorted(message.topic for message in at.broker.router.retained.messages()) == kept[1:]
+
+
 def test_what_is_of_nobody_known_is_cleared_as_the_accounts_say():
     at = house(durable=True)
     asked = []
