@@ -1,10 +1,13 @@
-"""Times and numbers of a question."""
+"""Times, numbers and the body of a question."""
 
+import asyncio
+
+import msgspec
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from appliance.features.web.asked import json_answer, number_of, time_of
+from appliance.features.web.asked import body_of, json_answer, number_of, time_of
 
 
 def asked(query):
@@ -45,3 +48,29 @@ def test_nobody_keeps_an_answer():
     answer = json_answer({"a": 1}, 503, {"x-more": "y"})
     assert (answer.body, answer.status_code) == (b'{"a":1}', 503)
     assert (answer.headers["cache-control"], answer.headers["x-more"]) == ("no-store", "y")
+
+
+class Body(msgspec.Struct):
+    name: str
+
+
+def body(said):
+    """Read a body that comes in one piece."""
+
+    async def receive():
+        return {"type": "http.request", "body": said, "more_body": False}
+
+    headers = [(b"content-type", b"application/json; charset=utf-8")]
+    request = Request({"type": "http", "method": "POST", "query_string": b"", "headers": headers}, receive)
+    return asyncio.run(body_of(request, Body, "send a name"))
+
+
+def test_a_body_is_read():
+    assert body(b'{"name": "attic"}') == Body("attic")
+
+
+@pytest.mark.parametrize("said", [b"", b"{", b'{"name": 1}', b'{"name": "\xff"}', b'{"x": ' + b"[" * 10_000])
+def test_whatever_is_wrong_with_a_body_is_400_with_the_cure(said):
+    with pytest.raises(HTTPException, match="; send a name") as caught:
+        body(said)
+    assert caught.value.status_code == 400
