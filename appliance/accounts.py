@@ -11,6 +11,7 @@ from appliance.auth.acl import NO_RIGHTS, Acl, Granted
 from appliance.auth.password_file import BadPasswordFile, parse
 from appliance.auth.roles import CLIENT, filter_problem
 from appliance.broker.message import Message
+from appliance.broker.origin import agents_id
 from appliance.broker.records import WillKept
 from appliance.config import MISSING, ConfigError, Document, SettingError, read_text
 from appliance.devices import AVAILABILITY, OFFLINE, device_topic
@@ -100,12 +101,17 @@ class Accounts:
         return change
 
     def is_last_word(self, will: WillKept) -> bool:
-        """Whether the will of a client that is ousted says no more than that its own agent is offline."""
-        agent = self.acl.rights(will.username, will.client_id).agent
-        if not agent or will.payload != OFFLINE:
+        """Whether the will of a client that is ousted says no more than that its own agent is offline.
+
+        That the account may publish there is asked as of every will.
+        """
+        if will.payload != OFFLINE:
             return False
-        site = will.topic.partition("/")[0]  # where the account may publish there, which is asked as of every will
-        return will.topic == device_topic(site, agent, AVAILABILITY)
+        agent = self.acl.rights(will.username, will.client_id).agent
+        site = will.topic.partition("/")[0]
+        return will.client_id == agents_id(will.topic) != "" or (
+            bool(agent) and will.topic == device_topic(site, agent or "", AVAILABILITY)
+        )
 
     def is_anothers(self, message: Message) -> bool:
         """Whether somebody may publish a message who may not publish everywhere."""

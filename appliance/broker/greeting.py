@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from appliance.broker.connection import Connection
+from appliance.broker.origin import is_another_agents
 from appliance.broker.rights import Rights
 from appliance.broker.session import Session
 from appliance.mqtt import codec
@@ -13,7 +14,6 @@ from appliance.mqtt.publish import is_utf8
 from appliance.mqtt.types import ReasonCode, Version
 from appliance.settings import Limits
 
-AGENTS_ID = "sensors-{site}-"  # and the name of the agent: what agents are called as clients
 SITE = "site"  # user property of CONNECT and CONNACK: the first level of the topics of who says it
 MAX_WORDS = 200  # letters of a reason string
 MOST_TOPICS = 20  # that an answer names
@@ -63,10 +63,9 @@ def not_entitled(
     if accounts and known is not None and known.username != connect.username:
         # An id belongs to who used it first, or anybody could take anybody's messages. Unchecked names prove nothing.
         return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another user's"
-    if accounts and rights.agent is not None:  # nor may one device shut out another one that is away just now
-        agents_id = AGENTS_ID.format(site=site)
-        if connect.client_id.startswith(agents_id) and connect.client_id != agents_id + rights.agent:
-            return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another agent's"
+    will_topic = "" if connect.will is None else connect.will.topic
+    if accounts and is_another_agents(connect.client_id, will_topic, rights, site):  # who may be away just now
+        return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "this client id is another agent's"
     return None
 
 

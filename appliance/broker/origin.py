@@ -1,4 +1,7 @@
-"""Whose reading a message says it is: the user property `agent`, held to the rights of who publishes it."""
+"""Whose reading a message says it is: the user property `agent`, held to the rights of who publishes it.
+
+And whose client id it is: agents have theirs by a rule.
+"""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -9,6 +12,8 @@ from appliance.mqtt.properties import decode_properties, encode_property_block
 NAME = "agent"
 AGENT = b"\x26\x00\x05agent"  # how such a property begins, MQTT 5 §3.3.2.3.7
 ABOUT = "about"  # where an agent describes itself: who may do so speaks for it
+AVAILABILITY = "availability"  # where its Last Will goes
+AGENTS_ID = "sensors-{site}-{agent}"
 
 
 def may_speak_for(agent: str, rights: Rights, site: str) -> bool:
@@ -16,6 +21,25 @@ def may_speak_for(agent: str, rights: Rights, site: str) -> bool:
     if rights.agent is None or rights.agent == agent:
         return True
     return "/" not in agent and rights.may_publish(f"{site}/devices/{agent}/{ABOUT}")
+
+
+def agents_id(topic: str) -> str:
+    """Give the client id of the agent whose availability stands on this topic; empty for other topics."""
+    site, *more = topic.split("/")
+    if len(more) != 3 or (more[0], more[2]) != ("devices", AVAILABILITY):
+        return ""
+    return AGENTS_ID.format(site=site, agent=more[1])
+
+
+def is_another_agents(client_id: str, will_topic: str, rights: Rights, site: str) -> bool:
+    """Whether a client id is an agent's for which this user may not speak.
+
+    The site `home-2` has ids that begin as those of `home` do; its agents are known by where their wills go.
+    """
+    ours = AGENTS_ID.format(site=site, agent="")
+    if not client_id.startswith(ours) or may_speak_for(client_id.removeprefix(ours), rights, site):
+        return False
+    return client_id != agents_id(will_topic)
 
 
 @lru_cache(1_024)

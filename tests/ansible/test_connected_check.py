@@ -31,7 +31,7 @@ def test_who_is_not_connected_to_what_is_there_is_not_well(tmp_path, said, is_th
         text = TEMPLATE.read_text()
         for there, here in {
             "{{ sensors_settings.broker.host | quote }}": "127.0.0.1",
-            "{{ sensors_settings.broker.port | default(sensors_usual_port) }}": str(port),
+            "{{ sensors_settings.broker.port | default(sensors_broker_port) }}": str(port),
             "{{ sensors_broker_absent_s }}": "1",
             "{{ sensors_connected_s }}": "3",
         }.items():

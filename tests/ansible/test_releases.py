@@ -471,6 +471,51 @@ def test_an_agent_that_is_down_vetoes_no_release_of_the_hub(computer, how):
     assert json.loads(computer.activate("2", "--check").stdout) == {"due": False}
 
 
+def test_an_agent_that_was_not_well_before_need_not_be_after(computer):
+    """Its account is gone, and it is given another one after the hub."""
+    settings = with_an_agent(computer)
+    computer.service("agent", files=[str(settings)], health=["false"])
+    computer.release("2")
+    assert json.loads(computer.activate("2", "--own=hub").stdout.splitlines()[-1]) == {"changed": True}
+    assert {line.split()[-1] for line in computer.told("restart")[2:]} == {"hub.service", "agent.service"}
+    computer.release("3", behaviour="fails")
+    done = computer.activate("3", "--own=hub")
+    assert "Rolled back to 2, which runs.\n" in done.stdout
+    assert "never ran" not in done.stdout
+
+
+def test_a_disabled_agent_keeps_the_copy_of_its_file(computer):
+    settings = with_an_agent(computer)
+    computer.disable("agent")
+    computer.config.write_text("a = 2\n")
+    assert computer.activate("1", "--own=hub").returncode == 0
+    settings.write_text("broken\n")
+    (computer.root.parent / "agent.service.file").write_text("enabled\n")
+    (computer.root / "releases/1/behaviour").write_text("fails")
+    computer.activate("1", "--own=agent")
+    assert settings.read_text() == "b = 1\n"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_copies_of_an_earlier_version_of_this_program_are_found_and_missing_ones_told(computer, is_there):
+    settings = with_an_agent(computer)
+    good = computer.root / "good"
+    for kept in [kept for kept in good.iterdir() if kept.name != "state.json"]:
+        kept.rename(good / kept.name.rpartition(".")[0])
+    computer.is_now("agent", "fails")
+    settings.write_text("broken\n")
+    computer.config.write_text("a = 2\n")
+    assert computer.activate("1", "--own=hub").returncode == 0  # keeps what it has of the agent's
+    computer.release("2", behaviour="fails")
+    if not is_there:
+        for kept in good.glob("*agent.toml*"):
+            kept.unlink()
+    said = computer.activate("2").stdout
+    assert settings.read_text() == ("b = 1\n" if is_there else "broken\n")
+    assert (f"{settings} could not be put back: there is no copy of it" in said) != is_there
+    assert computer.config.read_text() == "a = 2\n"
+
+
 def test_what_is_kept_of_a_service_that_was_not_looked_at_is_what_was_good(computer):
     settings = with_an_agent(computer)
     computer.is_now("agent", "fails")
@@ -610,6 +655,7 @@ def test_a_power_cut_while_the_data_is_kept_leaves_no_old_release_with_new_files
     assert "Rolled back to 1, which runs." in done.stdout
     assert computer.config.read_text() == "a = 1\n"
     assert not (computer.root / "trial.json").exists()
+    assert computer.run("list").stdout == "  2\n* 1\n"  # nobody has tried it
 
 
 def test_a_service_that_was_down_before_the_trial_is_not_asked_for_after_a_power_cut_either(computer, monkeypatch):

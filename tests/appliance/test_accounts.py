@@ -452,24 +452,26 @@ def test_who_logs_in_is_asked_by_the_new_files(again):
 
 
 LAST_WORDS = [
-    ("esp", "home/devices/esp/availability", b"offline", True),
-    ("esp", "home/devices/esp/availability", b"open", False),
-    ("esp", "home/devices/pi/availability", b"offline", False),
-    ("esp", "home/attic/availability", b"offline", False),
-    ("admin", "home/devices/esp/availability", b"offline", False),
-    ("admin", "home/devices/admin/availability", b"offline", False),
-    ("gone", "home/devices/gone/availability", b"offline", False),
-    ("gone", "home/devices//availability", b"offline", False),
-    (None, "home/devices//availability", b"offline", False),
+    ("esp", "c", "home/devices/esp/availability", b"offline", True),
+    ("esp", "c", "home/devices/esp/availability", b"open", False),
+    ("esp", "c", "home/devices/pi/availability", b"offline", False),
+    ("esp", "c", "home/attic/availability", b"offline", False),
+    ("admin", "sensors-home-hall", "home/devices/hall/availability", b"offline", True),  # an agent without a role
+    ("admin", "sensors-home-hall", "home/devices/hall/availability", b"OPEN", False),
+    ("admin", "sensors-home-hall", "home/devices/esp/availability", b"offline", False),
+    ("admin", "c", "home/devices/admin/availability", b"offline", False),
+    ("gone", "c", "home/devices/gone/availability", b"offline", False),
+    ("gone", "", "home/devices//availability", b"offline", False),
+    (None, "", "home/x", b"offline", False),
 ]
 
 
-@pytest.mark.parametrize(("user", "topic", "payload", "is_last"), LAST_WORDS)
-def test_who_is_ousted_may_still_be_said_to_be_offline(tmp_path, user, topic, payload, is_last):
+@pytest.mark.parametrize(("user", "client_id", "topic", "payload", "is_last"), LAST_WORDS)
+def test_who_is_ousted_may_still_be_said_to_be_offline(tmp_path, user, client_id, topic, payload, is_last):
     managed = tmp_path / "accounts.json"
     managed.write_text(managed_text(**TWO))
     accounts = load_accounts(Accounts(managed_file=str(managed)), "home")
-    will = WillKept(1, "c", user, topic, payload, 1, True, b"", 0, None)
+    will = WillKept(1, client_id, user, topic, payload, 1, True, b"", 0, None)
     assert accounts.is_last_word(will) is is_last
 
 

@@ -178,21 +178,24 @@ def test_who_may_not_be_this_client(connect, known, rights, reason):
 
 
 @pytest.mark.parametrize(
-    ("client_id", "agent", "reason"),
+    ("client_id", "agent", "will", "reason"),
     [
-        ("sensors-home-attic", "attic", None),
-        ("sensors-home-attic", "cellar", ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),
-        ("sensors-home-attic", "", ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),  # somebody's who is no agent
-        ("sensors-home-", "", None),
-        ("sensors-home-attic", None, None),  # by rules without a role, and for who is anybody
-        ("sensors-cabin-attic", "cellar", None),  # nobody's here
+        ("sensors-home-attic", "attic", "", None),
+        ("sensors-home-attic", "cellar", "", ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),
+        ("sensors-home-attic", "cellar", "home/devices/cellar/availability", ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),
+        ("sensors-home-attic", "", "", ReasonCode.CLIENT_IDENTIFIER_NOT_VALID),  # somebody's who is no agent
+        ("sensors-home-hall", "cellar", "", None),  # of which it has the topics too
+        ("sensors-home-2-attic", "cellar", "home-2/devices/attic/availability", None),  # of another site
+        ("sensors-home-attic", None, "", None),  # by rules without a role, and for who is anybody
+        ("sensors-cabin-attic", "cellar", "", None),  # nobody's here
     ],
 )
-def test_no_device_takes_the_place_of_another_agent(client_id, agent, reason):
-    connect = Connect(client_id, username="x")
-    answer = not_entitled(connect, None, Granted([], [], agent=agent), accounts=True, site="home")
+def test_no_device_takes_the_place_of_another_agent(client_id, agent, will, reason):
+    connect = Connect(client_id, username="x", will=Will(will) if will else None)
+    rights = Granted(["home/devices/hall/#", "+/devices/+/availability"], [], agent=agent)
+    answer = not_entitled(connect, None, rights, accounts=True, site="home")
     assert (answer and answer[0]) is reason
-    assert not_entitled(connect, None, Granted([], [], agent=agent), accounts=False, site="home") is None
+    assert not_entitled(connect, None, rights, accounts=False, site="home") is None
 
 
 def test_names_that_nobody_checked_bind_nobody():

@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,13 @@ class Releases:
             return [own]
         return [one for one in services if one == own or not is_down(show(one.unit))]
 
+    def _is_excused(self, service: Service, release: str) -> bool:
+        """Whether a service beside the one that is set up is not well before anything changes: it need not be after."""
+        own = self._described().get(self._own)
+        if own in {None, service} or not service.health:
+            return False
+        return run(self._words(service.health, release), COMMAND_S) != ""
+
     def current(self) -> str:
         """Give the release that the units start; empty where there is none."""
         return self._link.readlink().name if self._link.is_symlink() else ""
@@ -197,13 +204,15 @@ class Releases:
             or show(service.unit)["ActiveState"] != "active"
         ]
         previous = self.current()
+        held = [service.unit for service in touched if not self._is_excused(service, previous)]
+        touched = [one if one.unit in held else replace(one, health=()) for one in touched]
         former = good.release if good is not None and good.release != release else ""  # to which it may go back
         to_start = [one for one in touched if one.guard and show(one.unit)["ActiveState"] in {"active", "activating"}]
         try:
             for service in touched:
                 self._look(service, release)
             os.sync()  # a power cut must not find a release on trial, or kept, whose files never reached the disk
-            self._note(Trial(release, units=tuple(service.unit for service in touched)))
+            self._note(Trial(release, units=tuple(held)))
             if former:
                 self._guard("keep", self._guarded(), former, release)
         except (Failed, OSError) as error:
@@ -381,7 +390,7 @@ class Releases:
         if good is None or good.release not in self.known():
             self._end_trial()
             return "There is no earlier release to go back to; mend the cause, and run the playbook again."
-        is_another = good.release != failed
+        is_another, was_tried = good.release != failed, self.current() == failed
         # Another release means all of them, also those that were down: the restoring may stop one.
         again = [one for one in (self.services() if is_another else services) if was_good(one, good)]
         troubles: list[str] = []
@@ -395,9 +404,9 @@ class Releases:
                 return False
             return True
 
-        units = tuple(service.unit for service in services)
-        attempt(lambda: self._note(Trial(failed, back=True, units=units)))
-        if is_another:
+        regarded = {service.unit: service for service in services}
+        attempt(lambda: self._note(Trial(failed, back=True, units=tuple(regarded))))
+        if is_another and was_tried:
             with suppress(OSError):  # it may not be there any more
                 self._mark(failed).touch()
         troubles += self._put_back_files(good)
@@ -408,14 +417,14 @@ class Releases:
             attempt(partial(systemctl, "enable", service.unit))
             attempt(partial(systemctl, "restart", "--no-block", service.unit))
         for service in again:
-            if service in services:
-                attempt(partial(self._await, service, good.release, again=False))
+            if service.unit in regarded:
+                attempt(partial(self._await, regarded[service.unit], good.release, again=False))
         if is_restored:  # else it is tried once more at the next boot, or before the next release
             self._end_trial()
         if troubles:
             return f"Rolled back to {good.release}, which is not well either: {'; '.join(troubles)}"
-        new = [service.unit for service in services if service not in again]
-        ending = f" {', '.join(new)} never ran: mend the cause, and run the playbook again." if new else ""
+        new = regarded.keys() - {service.unit for service in again}
+        ending = f" {', '.join(sorted(new))} never ran: mend the cause, and run the playbook again." if new else ""
         return f"Rolled back to {good.release}, which runs.{ending}"
 
     def _restore(self, old: str, new: str) -> None:
@@ -430,11 +439,14 @@ class Releases:
         self._good.mkdir(mode=0o700, exist_ok=True)
         flush(self._root)
         kept = {"state.json"}
-        for path in {path for service in self.services() for path in service.files}:
+        for path in {path for service in self._described().values() for path in service.files}:
             if known := state.files.get(path):
-                kept.add(kept_name(path, known))
-                if digest(Path(path)) == known:  # else it is as it was good, and that is here
-                    copy(Path(path), self._good / kept_name(path, known))
+                target = self._good / kept_name(path, known)
+                kept.add(target.name)
+                if digest(Path(path)) == known:
+                    copy(Path(path), target)
+                elif (copied := self._copy_of(path, known)) not in {None, target}:
+                    copied.rename(target)
         write(self._good / "state.json", json.dumps({"release": state.release, "files": state.files}))
         for older in [path for path in self._good.iterdir() if path.name not in kept]:
             older.unlink()
@@ -443,14 +455,27 @@ class Releases:
     def _put_back_files(self, good: State | None) -> list[str]:
         """Have the files as they were; gives what could not be put back."""
         troubles = []
+        copied = {path for service in self._described().values() for path in service.files}
         for path, known in (good.files if good else {}).items():
             try:
-                if known and digest(Path(path)) != known and (kept := self._good / kept_name(path, known)).exists():
-                    copy(kept, Path(path))
-                    self._say(f"{path} is as it was")
+                if not known or path not in copied or digest(Path(path)) == known:
+                    continue
+                if (kept := self._copy_of(path, known)) is None:
+                    troubles.append(f"{path} could not be put back: there is no copy of it")
+                    continue
+                copy(kept, Path(path))
+                self._say(f"{path} is as it was")
             except OSError as error:
                 troubles.append(f"{path} could not be put back: {error.strerror}")
         return troubles
+
+    def _copy_of(self, path: str, known: str) -> Path | None:
+        """Find what was kept of a file; earlier versions of this program named it by its path alone."""
+        name = kept_name(path, known)
+        for place in (self._good / name, self._good / name.rpartition(".")[0]):
+            if digest(place) == known:
+                return place
+        return None
 
     def _forget(self, keep: int, needed: set[str]) -> None:
         """Remove releases beyond `keep`, never the current nor the needed ones."""
