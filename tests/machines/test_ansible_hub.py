@@ -198,6 +198,13 @@ def state(hub):
     return [hub.read(name) for name in names], hub.run("readlink", f"{HOME}/current")
 
 
+def unwell(hub, version):
+    """Give the name of a release that was taken back."""
+    (line,) = [line for line in hub.run(f"{HOME}/releases.py", "list").splitlines() if version in line]
+    assert line.endswith(" (was not well)")
+    return line.split()[0]
+
+
 def test_a_release_that_cannot_read_the_configuration_stops_nothing(hub, control, wheel):
     before, life = state(hub), hub.shown("appliance.service", "InvocationID")
     played = control.play("site.yml", good=False, release_source=str(wheel("0.9.1", NO_CONFIG)))
@@ -238,7 +245,7 @@ def test_a_release_that_starts_and_does_not_answer_is_taken_back(hub, control, w
 
 def test_a_trial_that_a_power_cut_ends_is_taken_back_after_the_boot(hub):
     before = state(hub)
-    (deaf,) = [line.strip("* ") for line in hub.run(f"{HOME}/releases.py", "list").splitlines() if "0.9.3" in line]
+    deaf = unwell(hub, "0.9.3")
     with subprocess.Popen(hub.into(*ACTIVATE, deaf), stdout=subprocess.DEVNULL) as trial:
         wait_for(lambda: hub.result("readlink", f"{HOME}/current").stdout.strip().endswith(deaf), "the trial runs")
         hub.power_cut()
@@ -256,7 +263,7 @@ def test_a_release_that_is_never_ready_is_judged_whenever_the_power_goes(hub, co
     played = control.play("site.yml", good=False, release_source=str(wheel("0.9.5", {}, added)), appliance_ready_s=10)
     assert "was not ready after 10 s" in " ".join(played.said.split())
     assert state(hub) == before
-    (late,) = [line.strip("* ") for line in hub.run(f"{HOME}/releases.py", "list").splitlines() if "0.9.5" in line]
+    late = unwell(hub, "0.9.5")
     trial = hub.root / HOME.strip("/") / "trial.json"
     for moment in ("false", "true"):  # whether it is on the way back
         with subprocess.Popen(hub.into(*ACTIVATE, late), stdout=subprocess.DEVNULL) as activation:
