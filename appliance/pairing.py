@@ -192,7 +192,7 @@ class Pairing:
             )
         if problem := topics_problem(request.topics, site):
             return Refusal(reason=problem)
-        secret = secrets.token_urlsafe(SECRET_BYTES)
+        secret = secrets.token_hex(SECRET_BYTES)  # no letter of it is taken for an option
         try:
             name, was_known = await asyncio.to_thread(self._write, window, meeting.agent, request, secret)
         except _Refused as error:

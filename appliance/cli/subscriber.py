@@ -108,7 +108,7 @@ class Subscriber:
                 else:
                     complain(str(failure))
 
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+    def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         arguments = self._arguments
         if (
             self._ended is not None
@@ -129,6 +129,9 @@ class Subscriber:
             out.flush()
         self._printed += 1
         if arguments.count is not None and self._printed >= arguments.count:
+            # What was printed is not to come again to a session that is kept, and what came behind it is.
+            client.manual_ack_set(True)
+            client.ack(message.mid, message.qos)
             self._end_in_order()
 
     def _remove(self, topic: str) -> None:

@@ -136,6 +136,20 @@ def test_a_kept_session_receives_what_came_meanwhile(home, broker):
         assert appliance(home, *keep, "-C", "1", "-V", version).stdout == f"{version}\n"
 
 
+@pytest.mark.parametrize("version", ["mqttv311", "mqttv5"])
+def test_who_takes_one_message_at_a_time_gets_each_once(home, broker, version):
+    topic = f"one/{version}"
+    keep = ("sub", "-p", broker, "-i", topic, "-c", "-q", "1", "-t", topic, "-V", version)
+    appliance(home, "pub", "-p", broker, "-t", "home/bell", "-m", "rings", "-r")
+    with running(home, *keep, "-t", "home/bell") as subscriber:
+        assert subscriber.line() == "rings\n"  # the subscriptions stand
+        assert subscriber.stop() == (0, "")
+    for number in range(4):
+        appliance(home, "pub", "-p", broker, "-t", topic, "-m", number, "-q", 2)
+    assert [appliance(home, *keep, "-C", "1").stdout for _ in range(2)] == ["0\n", "1\n"]
+    assert appliance(home, *keep, "-C", "2").stdout == "2\n3\n"
+
+
 def test_a_reader_that_goes_away_ends_it(home, broker):
     with running(home, "sub", "-p", broker, "-t", "home/hall/door", "-t", "home/news") as subscriber:
         assert subscriber.line() == "ON\n"
