@@ -216,9 +216,9 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
             secret=secret,
             by="command",
         )
-    import msgspec  # noqa: PLC0415
+    import msgspec  # noqa: PLC0415 as above
 
-    from appliance.encoding import from_json  # noqa: PLC0415
+    from appliance.encoding import from_json  # noqa: PLC0415 as above
 
     beside = ("site", "agent", "publish", "subscribe", "secret")
     if given := [f"--{option}" for option in beside if getattr(arguments, option)]:

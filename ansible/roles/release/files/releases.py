@@ -439,7 +439,7 @@ class Releases:
         self._good.mkdir(mode=0o700, exist_ok=True)
         flush(self._root)
         kept = {"state.json"}
-        for path in {path for service in self._described().values() for path in service.files}:
+        for path in self._copied():
             if known := state.files.get(path):
                 target = self._good / kept_name(path, known)
                 kept.add(target.name)
@@ -455,7 +455,7 @@ class Releases:
     def _put_back_files(self, good: State | None) -> list[str]:
         """Have the files as they were; gives what could not be put back."""
         troubles = []
-        copied = {path for service in self._described().values() for path in service.files}
+        copied = self._copied()
         for path, known in (good.files if good else {}).items():
             try:
                 if not known or path not in copied or digest(Path(path)) == known:
@@ -468,6 +468,10 @@ class Releases:
             except OSError as error:
                 troubles.append(f"{path} could not be put back: {error.strerror}")
         return troubles
+
+    def _copied(self) -> set[str]:
+        """Give the files of which copies are kept: those that a roll-back puts back, of every service."""
+        return {path for service in self._described().values() for path in service.files}
 
     def _copy_of(self, path: str, known: str) -> Path | None:
         """Find what was kept of a file; earlier versions of this program named it by its path alone."""
